@@ -1,0 +1,69 @@
+"""Typed errors. Every mistake a user can make ends in one of them, and each has one exit code."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SpeechFTError(Exception):
+    """An error that says what failed, where, what was expected, what was found, what to do next.
+
+    Args:
+        what: one sentence without a final full stop that says what failed.
+        where: file, recipe key, tensor or row that the error is about.
+        expected: what would have been right.
+        found: what was there instead.
+        hint: the next step that mends it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object | None = None,
+        expected: object | None = None,
+        found: object | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+        self.hint = hint
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """Give the whole message: the sentence first, one labelled line for every known detail."""
+        details = {
+            "where": self.where,
+            "expected": self.expected,
+            "found": self.found,
+            "next": self.hint,
+        }
+        lines = [self.what]
+        lines += [f"  {name + ':':<10}{text}" for name, text in details.items() if text]
+        return "\n".join(lines)
+
+
+class SettingsError(SpeechFTError):
+    """A recipe, setting or command-line option is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(SpeechFTError):
+    """Audio, a table, cuts or labels cannot be used (exit code 3)."""
+
+    exit_code = 3
+
+
+class CheckpointError(SpeechFTError):
+    """An encoder or a checkpoint file cannot be read, or is not what was asked for (exit code 4)."""
+
+    exit_code = 4
+
+
+class IncompatibleModelsError(CheckpointError):
+    """Encoders that should be merged do not have the same tensors (exit code 4)."""

@@ -1,0 +1,50 @@
+"""Length and mask arithmetic: the only place where samples become frames and lengths become masks.
+
+Masks follow one convention: **True where padded**.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+def conv_length(length: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Give the number of frames that a stack of unpadded convolutions makes of `length` samples."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        length = max(0, (length - kernel) // stride + 1)
+    return length
+
+
+def conv_lengths(lengths: Tensor, kernels: Sequence[int], strides: Sequence[int]) -> Tensor:
+    """The same as `conv_length` for a tensor of lengths (B,)."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        lengths = torch.div(lengths - kernel, stride, rounding_mode="floor").add(1).clamp(min=0)
+    return lengths
+
+
+def padding_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
+    """Give a boolean mask (B, T), True where padded.
+
+    Args:
+        lengths: valid lengths (B,).
+        max_length: T; the largest length if not given.
+    """
+    total = int(lengths.max()) if max_length is None else max_length
+    return torch.arange(total, device=lengths.device)[None, :] >= lengths[:, None]
+
+
+def pad_waveforms(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack 1-D waveforms into a zero-padded batch (B, T) with their lengths (B,)."""
+    lengths = torch.tensor([len(w) for w in waveforms], dtype=torch.long)
+    return pad_sequence(list(waveforms), batch_first=True), lengths
+
+
+def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
+    """Give the mean of (B, T, D) over the valid frames of each item: (B, D)."""
+    keep = ~padding_mask(lengths, values.shape[1])
+    total = (values * keep[..., None]).sum(dim=1)
+    return total / lengths.clamp(min=1)[:, None].to(values.dtype)

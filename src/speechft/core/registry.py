@@ -1,0 +1,57 @@
+"""Registries: one line adds a name, a second entry under it is refused, a miss names the nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """A read-only mapping from names to objects, filled by a decorator.
+
+    Args:
+        kind: what is registered, for messages ("task", "merge method").
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Give a decorator that adds its object under `name`.
+
+        Raises:
+            ValueError: the name is taken (a programming mistake, hence no user error).
+        """
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """Give the entry, or raise `SettingsError` with the nearest names."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise SettingsError(
+                f"unknown {self.kind} {name!r}",
+                hint=did_you_mean(name, self._entries),
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

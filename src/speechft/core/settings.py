@@ -1,0 +1,138 @@
+"""Strict settings: unknown keys are errors, all found at once, each with the nearest valid key."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, strict about keys, defaults checked too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S:
+    """Build settings from plain values.
+
+    Args:
+        kind: the settings class.
+        values: keys and values as read from YAML or the command line.
+        where: file or option that the values come from, for the message.
+
+    Raises:
+        SettingsError: lists every unknown key and every bad value at once.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_problem(kind, item) for item in error.errors()]
+        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+        text = f"{count} wrong:\n" + "\n".join(f"    {problem}" for problem in problems)
+        raise SettingsError(text, where=where) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        SettingsError: the file is missing, is not YAML, or holds no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError("no such file", where=path, hint="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError("cannot read the file", where=path, found=error) from None
+    except yaml.YAMLError as error:
+        raise SettingsError("this is not YAML", where=path, found=error) from None
+    if not isinstance(values, dict):
+        found = "an empty file" if values is None else type(values).__name__
+        raise SettingsError("no settings in the file", where=path, expected="keys", found=found)
+    return values
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply `key.sub=value` overrides; a value is read as YAML, so `3`, `true` and `[a, b]` work.
+
+    Raises:
+        SettingsError: an override has no `=`, or its path leads through something not a mapping.
+    """
+    result: dict[str, Any] = _copy(values)
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign or not key:
+            raise SettingsError(
+                f"cannot read the override {override!r}", where="--set", expected="key=value"
+            )
+        *parents, last = key.split(".")
+        node = result
+        for parent in parents:
+            child = node.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise SettingsError(
+                    f"{parent!r} holds a value, not further keys",
+                    where=f"--set {override}",
+                    found=child,
+                )
+            node = child
+        try:
+            node[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise SettingsError(
+                "cannot read the override's value as YAML", where=f"--set {override}", found=text
+            ) from None
+    return result
+
+
+def _copy(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _copy(value) for key, value in node.items()}
+    return list(node) if isinstance(node, list) else node
+
+
+def _problem(kind: type[BaseModel], item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(kind, item["loc"][:-1])
+        return f"{path}: unknown key; {did_you_mean(str(item['loc'][-1]), known)}"
+    if item["type"] == "missing":
+        return f"{path}: missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{path or 'settings'}: {message} (found {item['input']!r})"
+
+
+def _keys_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """Find the valid keys at a place, walking through nested settings, unions and containers."""
+    kinds: list[Any] = [kind]
+    for part in path:
+        following: list[Any] = []
+        for candidate in kinds:
+            fields = getattr(candidate, "model_fields", {})
+            if part in fields:
+                following += _models_in(fields[part].annotation)
+            elif candidate in kinds and not fields:
+                following += _models_in(candidate)
+        kinds = following or kinds
+    return sorted({key for candidate in kinds for key in getattr(candidate, "model_fields", {})})
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    origin = typing.get_origin(annotation)
+    if origin is None:
+        return [annotation] if hasattr(annotation, "model_fields") else []
+    if origin in (typing.Union, types.UnionType) or origin is not None:
+        return [m for arg in typing.get_args(annotation) for m in _models_in(arg)]
+    return []
