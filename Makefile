@@ -1,0 +1,59 @@
+# One line per job; 'make help' lists them.
+VENV ?= .venv
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.speechft-setup
+STUDIES := $(basename $(notdir $(wildcard studies/*.yaml)))
+STUDY ?= $(STUDIES)
+BENCHES := $(basename $(notdir $(wildcard benchmarks/*.py)))
+
+export VENV PYTHON
+
+.PHONY: help setup demo test lint format check bench docs study clean-demo
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+$(STAMP): constraints.txt pyproject.toml scripts/setup.sh
+	@sh scripts/setup.sh
+
+setup: $(STAMP)  ## make .venv with exact versions (quick when it is there)
+
+demo: setup  ## the main job, end to end, on the packaged default: runs/demo/report.html
+	$(BIN)/speechft demo --out runs/demo
+
+test: setup  ## run the tests (two processes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+lint: setup  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## put the files into the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint  ## style, strict types, import contracts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## list the benchmarks; make bench NAME=x runs one
+ifdef NAME
+	$(BIN)/python benchmarks/$(NAME).py
+else
+	@echo "Benchmarks (make bench NAME=...): $(or $(BENCHES),none yet)"
+endif
+
+docs: setup  ## write the generated pages and tables of docs/ again
+	$(BIN)/python scripts/make_docs.py
+
+study: setup  ## run the full studies of studies/*.yaml (hours) and keep their results
+	@for name in $(STUDY); do \
+	    $(BIN)/speechft run studies/$$name.yaml --out runs/$$name && \
+	    $(BIN)/python scripts/keep_results.py runs/$$name results/$$name || exit $$?; \
+	done
+
+clean-demo:  ## remove runs/demo, so that make demo starts anew
+	rm -rf runs/demo

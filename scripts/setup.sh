@@ -1,0 +1,60 @@
+#!/bin/sh
+# Make .venv with the exact versions of constraints.txt. Quick when nothing has changed.
+set -eu
+cd "$(dirname "$0")/.."
+
+venv=${VENV:-.venv}
+stamp=$venv/.speechft-setup
+cpu_index=https://download.pytorch.org/whl/cpu
+
+find_python() {
+    for name in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    echo "setup: Python 3.11 or newer is needed, and python3 is $(python3 --version 2>&1)." >&2
+    echo "  next: install one, or name it: make setup PYTHON=/path/to/python3.11" >&2
+    exit 1
+}
+
+wanted=$(cat constraints.txt pyproject.toml scripts/setup.sh | cksum)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    touch "$stamp"
+    exit 0
+fi
+
+if [ ! -x "$venv/bin/python" ]; then
+    python=$(find_python)
+    echo "setup: making $venv with $("$python" --version)"
+    if ! "$python" -m venv "$venv"; then
+        rm -rf "$venv"
+        echo "setup: '$python -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2
+        exit 1
+    fi
+fi
+
+# Torch first and alone. Without an NVIDIA card the CPU build is wanted: the default build on Linux
+# brings some gigabytes of CUDA libraries.
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+torch=$(sed -n 's/^torch==//p' constraints.txt)
+if ! pip show torch 2>/dev/null | grep -q "^Version: $torch"; then
+    if [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then
+        if pip install -q --dry-run --no-deps "torch==$torch+cpu" >/dev/null 2>&1; then
+            pip install -q "torch==$torch+cpu" -c constraints.txt
+        elif "$venv/bin/python" -c "import urllib.request as r; r.urlopen('$cpu_index/torch/', timeout=8)" \
+            2>/dev/null; then
+            pip install -q "torch==$torch+cpu" -c constraints.txt --extra-index-url "$cpu_index"
+        else
+            pip install -q "torch==$torch" -c constraints.txt
+        fi
+    else
+        pip install -q "torch==$torch" -c constraints.txt
+    fi
+fi
+
+pip install -q -c constraints.txt hatchling editables
+pip install -q -c constraints.txt --no-build-isolation -e '.[dev,slurm]'
+echo "$wanted" > "$stamp"
+echo "setup: done. The command is $venv/bin/speechft"
