@@ -1,0 +1,194 @@
+"""What every speech encoder is: a front end, a transformer behind it, and hidden states.
+
+An utterance's hidden states do not depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.lengths import pad_waveforms
+
+SAMPLE_RATE = 16000
+
+
+class EncoderOutput(NamedTuple):
+    """Hidden states of a batch.
+
+    Attributes:
+        hidden_states: L + 1 tensors (B, T, D): the transformer's input (after the positional
+            convolution where the family has one), then each layer's output; the last one is the
+            encoder's output. Frames beyond an utterance's length hold no meaning.
+        lengths: valid frames (B,).
+    """
+
+    hidden_states: tuple[Tensor, ...]
+    lengths: Tensor
+
+
+class SpeechEncoder(nn.Module, ABC):
+    """A speech encoder around a transformers model.
+
+    Called with a list of 1-D 16 kHz waveforms, or with a padded batch (B, S) and lengths (B,), it
+    gives an `EncoderOutput`. Gradients flow where they are enabled.
+
+    Args:
+        model: the transformers model, without any head.
+        preprocessor: the content of `preprocessor_config.json`.
+    """
+
+    sample_rate: ClassVar[int] = SAMPLE_RATE
+    front_end_prefixes: ClassVar[tuple[str, ...]] = ("feature_extractor.",)
+
+    def __init__(self, model: nn.Module, preprocessor: dict[str, Any]) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.preprocessor = preprocessor
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration."""
+        return self.model.config
+
+    @property
+    def family(self) -> str:
+        """The family's name as in `config.json` ("hubert", "wavlm", "decoar2")."""
+        return str(self.config.model_type)
+
+    @property
+    def hidden_size(self) -> int:
+        """The width D of the hidden states."""
+        return int(self.config.hidden_size)
+
+    @property
+    def num_layers(self) -> int:
+        """The number of transformer layers L."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    @abstractmethod
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @abstractmethod
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Give the exact number of frames (B,) of utterances of `lengths` samples (B,)."""
+
+    @abstractmethod
+    def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the front end alone: what may be computed once and kept while it is frozen.
+
+        Args:
+            waveforms: zero-padded batch (B, S), 16 kHz, in [-1, 1].
+            lengths: valid samples (B,).
+
+        Returns:
+            Features (B, T, C) and valid frames (B,).
+        """
+
+    @abstractmethod
+    def from_front_end(
+        self, features: Tensor, frame_lengths: Tensor, *, mask_time: Tensor | None = None
+    ) -> EncoderOutput:
+        """Apply everything behind the front end.
+
+        Args:
+            features: the front end's output (B, T, C).
+            frame_lengths: valid frames (B,).
+            mask_time: True (B, T) where a frame is replaced by the model's mask embedding after
+                the feature projection, as masked prediction does.
+        """
+
+    def forward(
+        self, waveforms: Sequence[Tensor] | Tensor, lengths: Tensor | None = None
+    ) -> EncoderOutput:
+        """Encode waveforms.
+
+        Args:
+            waveforms: 1-D waveforms of any lengths, or a zero-padded batch (B, S).
+            lengths: valid samples (B,) of a padded batch; all S if not given.
+
+        Raises:
+            DataError: an utterance is too short for one frame.
+        """
+        if isinstance(waveforms, Tensor):
+            batch = waveforms if waveforms.dim() == 2 else waveforms[None]
+            if lengths is None:
+                lengths = torch.full((batch.shape[0],), batch.shape[1])
+        else:
+            batch, lengths = pad_waveforms(waveforms)
+        frames = self.frame_lengths(lengths)
+        if len(frames) == 0 or int(frames.min()) < 1:
+            _refuse_short(lengths, frames)
+        device = self.device
+        batch = batch.to(device, torch.float32)
+        return self.from_front_end(*self.front_end(batch, lengths.to(device)))
+
+    def front_end_parameters(self) -> dict[str, Parameter]:
+        """Give the front end's parameters under their names in the transformers model."""
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if name.startswith(self.front_end_prefixes)
+        }
+
+    def encoder_parameters(self) -> dict[str, Parameter]:
+        """Give the parameters behind the front end under their names in the transformers model."""
+        front = self.front_end_parameters()
+        return {n: p for n, p in self.model.named_parameters() if n not in front}
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `config.json`, `model.safetensors` and `preprocessor_config.json` atomically.
+
+        The folder loads with `transformers.AutoModel.from_pretrained`.
+        """
+        from speechft.encoders.checkpoints.hf import write_folder
+
+        return write_folder(Path(folder), self.model, self.preprocessor)
+
+    def fingerprint(self) -> str:
+        """Give the SHA-256 of names, shapes, types and bytes of all tensors."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            tensor = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _mask_embedding(self) -> Tensor:
+        embedding: Tensor | None = getattr(self.model, "masked_spec_embed", None)
+        if embedding is None:
+            raise SettingsError(
+                "this encoder has no mask embedding, so masked prediction cannot train it",
+                where=self.family,
+                expected="a tensor named masked_spec_embed",
+                hint="start from a pre-trained checkpoint or a configuration with mask_time_prob > 0",
+            )
+        return embedding
+
+
+def _refuse_short(lengths: Tensor, frames: Tensor) -> None:
+    if len(lengths) == 0:
+        raise DataError("there is no utterance to encode", expected="at least one waveform")
+    bad = int(frames.argmin())
+    raise DataError(
+        "an utterance is too short for one frame",
+        where=f"utterance {bad} of the batch",
+        found=f"{int(lengths[bad])} samples",
+        expected="at least 25 ms of audio at 16 kHz (400 samples)",
+        hint="drop such utterances from the data",
+    )

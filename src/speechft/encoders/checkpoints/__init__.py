@@ -1,0 +1,1 @@
+"""Checkpoints: readers and writers, and the key maps between formats."""

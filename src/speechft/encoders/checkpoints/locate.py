@@ -1,0 +1,75 @@
+"""From what a user names to a path on this machine."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from speechft.core.errors import CheckpointError
+from speechft.core.nearest import did_you_mean
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_FILES = ["*.json", "*.safetensors", "*.bin"]
+
+
+def packaged_names() -> list[str]:
+    """Give the names of the encoders that come with the package."""
+    assets = Path(str(resources.files("speechft"))) / "assets"
+    return sorted(p.name for p in assets.glob("*") if (p / "config.json").is_file())
+
+
+def locate(path_or_id: str | Path) -> Path:
+    """Give the local path of an encoder: a path as it is, a packaged name, or a Hub id.
+
+    Raises:
+        CheckpointError: nothing is there, or the Hub cannot be reached.
+    """
+    path = Path(path_or_id).expanduser()
+    if path.exists():
+        return path
+    name = str(path_or_id)
+    if name in packaged_names():
+        return Path(str(resources.files("speechft"))) / "assets" / name
+    if isinstance(path_or_id, str) and HUB_ID.fullmatch(name) and path.suffix not in _FILE_TYPES:
+        return _from_hub(name)
+    raise CheckpointError(
+        "there is no such encoder",
+        where=name,
+        expected="a folder, a checkpoint file, a Hub id (owner/name) or a packaged name",
+        hint=f"check the path; {did_you_mean(name, packaged_names())}",
+    )
+
+
+_FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except RepositoryNotFoundError:
+        raise CheckpointError(
+            "the Hub has no such model, and there is no such folder",
+            where=name,
+            hint="check the spelling; a private model needs `hf auth login`",
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise CheckpointError(
+            "there is no such folder, and the Hub could not be reached",
+            where=name,
+            found=str(error).strip().partition("\n")[0],
+            hint="check the path, or the network; a downloaded copy can be given as a folder",
+        ) from None
+    except Exception as error:
+        # The HTTP client's own errors differ between versions of huggingface_hub.
+        if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "requests"):
+            raise
+        raise CheckpointError(
+            "there is no such folder, and the Hub could not be reached",
+            where=name,
+            found=type(error).__name__,
+            hint="check the path, or the network; a downloaded copy can be given as a folder",
+        ) from None

@@ -1,0 +1,87 @@
+"""`load_encoder` and `build_encoder`: from a name, a path or a configuration to a speech encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechft.core.errors import CheckpointError, SettingsError
+from speechft.encoders.base import SpeechEncoder
+from speechft.encoders.checkpoints.hf import default_preprocessor, read_folder, tame_config
+from speechft.encoders.checkpoints.locate import locate
+from speechft.encoders.convolutional import ConvolutionalEncoder
+
+
+def load_encoder(
+    path_or_id: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> SpeechEncoder:
+    """Load a speech encoder.
+
+    Args:
+        path_or_id: a folder in the Hugging Face layout, a Hub id, or a packaged name
+            (`tiny-hubert`).
+        device: where the weights go.
+        dtype: their type; half-precision files are widened to float32 by default.
+
+    Raises:
+        CheckpointError: there is no such encoder, or its checkpoint is broken or incomplete. No
+            weight is ever initialised anew.
+    """
+    model, preprocessor = read_folder(locate(path_or_id), dtype)
+    return wrap_model(model, preprocessor).to(device).eval()
+
+
+def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
+    """Build an encoder with random weights from a transformers configuration.
+
+    Args:
+        config: a `PretrainedConfig`, or its keys and values with `model_type`; a key
+            `do_normalize` says whether waveforms are normalised (default: only where every
+            convolution has a layer norm).
+        seed: the weights are a function of it.
+
+    Raises:
+        SettingsError: the configuration names no known model type, or its values do not fit.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    do_normalize: bool | None = None
+    if isinstance(config, Mapping):
+        values = dict(config)
+        do_normalize = values.pop("do_normalize", None)
+        model_type = values.pop("model_type", None)
+        try:
+            config = AutoConfig.for_model(model_type, **values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise SettingsError(
+                "cannot build an encoder from this configuration",
+                where="model_type",
+                found=error,
+                hint="use a model type of transformers, such as hubert",
+            ) from None
+    tame_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModel.from_config(config)
+    return wrap_model(model, default_preprocessor(config, do_normalize)).eval()
+
+
+def wrap_model(model: torch.nn.Module, preprocessor: dict[str, Any]) -> SpeechEncoder:
+    """Put the encoder class that fits around a transformers model.
+
+    Raises:
+        CheckpointError: no known family has the model's modules.
+    """
+    if ConvolutionalEncoder.fits(model):
+        return ConvolutionalEncoder(model, preprocessor)
+    raise CheckpointError(
+        "this is no speech encoder of a known family",
+        found=type(model).__name__,
+        expected="a CNN front end, a feature projection and a transformer",
+    )
