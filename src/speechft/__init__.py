@@ -1,0 +1,53 @@
+"""Fine-tune speech encoders without forgetting.
+
+The verbs of the command line are functions here; each is imported when it is first used:
+
+    import speechft
+
+    encoder = speechft.load_encoder("tiny-hubert")
+    speechft.finetune(encoder="tiny-hubert", task="sid", data="synthetic", steps=600, out="runs/sid")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from speechft._version import __version__
+
+if TYPE_CHECKING:
+    from speechft.encoders import load_encoder
+    from speechft.metrics.superb import superb_score
+    from speechft.verbs import evaluate, finetune, merge, pretrain, report, run
+
+__all__ = [
+    "__version__",
+    "evaluate",
+    "finetune",
+    "load_encoder",
+    "merge",
+    "pretrain",
+    "report",
+    "run",
+    "superb_score",
+]
+
+_HOMES = {
+    "load_encoder": "speechft.encoders",
+    "superb_score": "speechft.metrics.superb",
+    **dict.fromkeys(
+        ("evaluate", "finetune", "merge", "pretrain", "report", "run"), "speechft.verbs"
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'speechft' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

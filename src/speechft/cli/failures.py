@@ -1,0 +1,91 @@
+"""What a person sees when a command fails: one message, the exit code, no traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import typer
+
+from speechft.core.errors import SpeechFTError
+
+
+def explain(error: BaseException, arguments: list[str]) -> int:
+    """Write the message for an error to standard error and give the exit code.
+
+    Args:
+        error: what left the command.
+        arguments: the command line, without the program's name.
+    """
+    if "--debug" in arguments:
+        traceback.print_exception(error)
+    name = type(error).__name__
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if name == "Interrupted" or isinstance(error, KeyboardInterrupt):
+        again = shlex.join(["speechft", *arguments])
+        _say(f"Stopped. What was done so far is kept; the same command goes on:\n  {again}")
+        return 130
+    if isinstance(error, SpeechFTError):
+        _say(f"Error: {error.render()}")
+        return error.exit_code
+    if hasattr(error, "format_message") and hasattr(error, "show"):
+        return _usage(error)
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, typer.Abort):
+        _say("Stopped.")
+        return 1
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        _say(f"Error: {_SYSTEM[error.errno]}\n  where:    {error.filename or 'unknown'}")
+        return 1
+    return _unexpected(error, arguments)
+
+
+_SYSTEM = {
+    errno.ENOSPC: "no space left on the disk; free some, then give the same command again",
+    errno.EDQUOT: "your disk quota is used up; free some space, then give the same command again",
+    errno.EACCES: "no permission to read or write here",
+    errno.EROFS: "this place is read-only",
+    errno.EMFILE: "too many open files; raise the limit with ulimit -n",
+}
+
+
+def _usage(error: BaseException) -> int:
+    """Show a usage error as typer itself would."""
+    try:
+        from typer.rich_utils import rich_format_error
+
+        rich_format_error(error)  # type: ignore[arg-type]
+    except ImportError:
+        error.show()  # type: ignore[attr-defined]
+    return int(getattr(error, "exit_code", 2))
+
+
+def _unexpected(error: BaseException, arguments: list[str]) -> int:
+    text = "".join(traceback.format_exception(error))
+    log = _write_log(f"speechft {shlex.join(arguments)}\n\n{text}")
+    _say(f"Error: something unexpected happened: {type(error).__name__}: {error}")
+    _say(f"  log:      {log or 'could not be written; add --debug before the command to see it'}")
+    _say("  next:     please report it with that log; the same command goes on where it stopped")
+    return 1
+
+
+def _write_log(text: str) -> Path | None:
+    try:
+        handle, name = tempfile.mkstemp(prefix="speechft-error-", suffix=".log", text=True)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        return None
+    return Path(name)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

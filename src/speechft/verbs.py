@@ -1,0 +1,132 @@
+"""The verbs of the Python API: the stages, called with keyword arguments or with their settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from speechft.core.settings import Settings, parse_settings
+
+if TYPE_CHECKING:
+    from speechft.stages.evaluate import EvaluateSettings
+    from speechft.stages.finetune import FinetuneSettings
+    from speechft.stages.merge import MergeSettings
+    from speechft.stages.pretrain import PretrainSettings
+    from speechft.stages.report import ReportSettings
+
+S = TypeVar("S", bound=Settings)
+
+
+def pretrain(settings: PretrainSettings | None = None, **values: Any) -> Path:
+    """Pre-train an encoder on audio alone, or continue its pre-training.
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `PretrainSettings`, if no settings are given.
+
+    Returns:
+        The run's folder; `encoder/` in it holds the encoder.
+
+    Raises:
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import pretrain as stage
+
+    return stage.pretrain(_chosen(stage.PretrainSettings, settings, values, "pretrain"))
+
+
+def finetune(settings: FinetuneSettings | None = None, **values: Any) -> Path:
+    """Fine-tune an encoder on one task.
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `FinetuneSettings`, if no settings are given.
+
+    Returns:
+        The run's folder; `encoder/` in it holds the finetuned encoder θ'.
+
+    Raises:
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import finetune as stage
+
+    return stage.finetune(_chosen(stage.FinetuneSettings, settings, values, "finetune"))
+
+
+def merge(settings: MergeSettings | None = None, **values: Any) -> Path:
+    """Merge a base encoder with one or more finetuned ones.
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `MergeSettings`, if no settings are given.
+
+    Returns:
+        The folder of the merged encoder θ̂.
+
+    Raises:
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import merge as stage
+
+    return stage.merge(_chosen(stage.MergeSettings, settings, values, "merge"))
+
+
+def evaluate(settings: EvaluateSettings | None = None, **values: Any) -> Path:
+    """Probe frozen encoders on tasks.
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `EvaluateSettings`, if no settings are given.
+
+    Returns:
+        The folder with `results.jsonl`.
+
+    Raises:
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import evaluate as stage
+
+    return stage.evaluate(_chosen(stage.EvaluateSettings, settings, values, "evaluate"))
+
+
+def report(settings: ReportSettings | None = None, **values: Any) -> Path:
+    """Compare evaluated runs.
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `ReportSettings`, if no settings are given.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import report as stage
+
+    return stage.report(_chosen(stage.ReportSettings, settings, values, "report"))
+
+
+def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Path:
+    """Run a recipe; what is done is skipped, what was stopped goes on.
+
+    Args:
+        recipe: a YAML file, or the name of a packaged recipe ("demo").
+        out: the run's folder; `runs/NAME` if not given.
+        overrides: `key.sub=value` changes to the recipe.
+
+    Returns:
+        The run's folder, with `report.html` in it.
+
+    Raises:
+        SettingsError: the recipe is wrong; all its mistakes are listed at once.
+    """
+    from speechft.stages import run as stage
+
+    return stage.run(stage.load_recipe(recipe, overrides), out=None if out is None else Path(out))
+
+
+def _chosen(kind: type[S], settings: S | None, values: dict[str, Any], verb: str) -> S:
+    if settings is None:
+        return parse_settings(kind, values, where=f"speechft.{verb}")
+    return settings.model_copy(update=values) if values else settings
