@@ -1,1 +1,1 @@
-"""Ground floor: errors, settings, files, lengths, registry, seeds, logging. Imports nothing above."""
+"""Ground floor: errors, settings, files, lengths, registry, seeds, logging."""

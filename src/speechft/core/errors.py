@@ -60,7 +60,7 @@ class DataError(SpeechFTError):
 
 
 class CheckpointError(SpeechFTError):
-    """An encoder or a checkpoint file cannot be read, or is not what was asked for (exit code 4)."""
+    """An encoder or a checkpoint cannot be read, or is not what was asked for (exit code 4)."""
 
     exit_code = 4
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechft._version import __version__
-from speechft.core.files import write_json
+from speechft.core.files import hash_json, read_json, write_json
 
 FILE_NAME = "speechft.json"
 
@@ -50,3 +50,13 @@ def write_provenance(
         **extra,
     }
     write_json(folder / FILE_NAME, record)
+
+
+def is_done(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> bool:
+    """Tell whether `folder` already holds what `stage` makes with these settings."""
+    try:
+        record = read_json(folder / FILE_NAME)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    same_settings = hash_json(record.get("settings")) == hash_json(dict(settings))
+    return record.get("stage") == stage and same_settings

@@ -1,4 +1,4 @@
-"""Registries: one line adds a name, a second entry under it is refused, a miss names the nearest."""
+"""Registries: one line adds a name, a second one is refused, a miss names the nearest."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Stages: one verb per file. Each reads folders and writes one folder."""

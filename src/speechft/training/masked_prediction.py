@@ -1,0 +1,136 @@
+"""HuBERT's pre-training objective: predict the units of masked frames.
+
+Source: HuBERT (Hsu et al. 2021), equations 1 to 3; unmasked frames may take part with a weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechft.core.lengths import pad_waveforms, padding_mask
+from speechft.encoders import SpeechEncoder
+
+
+class UnitPredictor(nn.Module):
+    """Cosine similarity between projected frames and one embedding per unit, over a temperature.
+
+    Args:
+        input_dim: width D of the encoder.
+        units: number of units K.
+        projection: width of the common space.
+        temperature: divides the similarities (0.1 in HuBERT).
+    """
+
+    def __init__(
+        self, input_dim: int, units: int, projection: int = 128, temperature: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.final_proj = nn.Linear(input_dim, projection)
+        self.label_embs_concat = nn.Parameter(torch.empty(units, projection).uniform_())
+        self.temperature = temperature
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Turn frames (N, D) into logits (N, K), in float32."""
+        projected = functional.normalize(self.final_proj(frames).float(), dim=-1)
+        embeddings = functional.normalize(self.label_embs_concat.float(), dim=-1)
+        return projected @ embeddings.T / self.temperature
+
+
+def sample_spans(
+    lengths: Sequence[int], share: float, span: int, generator: torch.Generator
+) -> Tensor:
+    """Choose which frames to mask: spans that may overlap, at least one in every utterance.
+
+    Args:
+        lengths: valid frames of each item of the batch.
+        share: expected share of frames that start a span, times `span` (0.8 in HuBERT).
+        span: frames in one span.
+        generator: source of chance.
+
+    Returns:
+        Boolean mask (B, T), True where masked, never in the padding.
+    """
+    mask = torch.zeros(len(lengths), max(lengths), dtype=torch.bool)
+    for row, length in enumerate(lengths):
+        chance = float(torch.rand((), generator=generator))
+        count = max(1, int(share * length / span + chance))
+        starts = torch.randperm(max(1, length - span), generator=generator)[:count]
+        covered = starts[:, None] + torch.arange(span)[None, :]
+        mask[row, covered.clamp(max=length - 1).flatten()] = True
+    return mask
+
+
+class MaskedPrediction:
+    """The objective: an encoder with a unit predictor on its last hidden state.
+
+    Args:
+        encoder: the encoder that is pre-trained, CNN front end included.
+        predictor: the head.
+        units: unit sequence of each utterance.
+        unmasked_weight: weight of the loss on unmasked frames (0 in HuBERT Base).
+        share: expected share of masked frames before overlap.
+        span: frames in one masked span.
+        dev: gives batches of (indices, waveforms) to evaluate on.
+    """
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        predictor: UnitPredictor,
+        units: Sequence[NDArray[np.int16]],
+        unmasked_weight: float = 0.5,
+        share: float = 0.8,
+        span: int = 10,
+        dev: Callable[[], Sequence[tuple[list[int], list[Tensor]]]] = list,
+    ) -> None:
+        self.module = nn.ModuleDict({"encoder": encoder, "predictor": predictor})
+        self.encoder, self.predictor = encoder, predictor
+        self.units, self.dev = units, dev
+        self.unmasked_weight, self.share, self.span = unmasked_weight, share, span
+
+    def before_update(self, update: int) -> None:
+        """Set train mode (evaluation leaves it)."""
+        del update
+        self.module.train()
+
+    def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Give the cross entropy on masked frames plus the weighted one on unmasked frames."""
+        device = next(self.module.parameters()).device
+        waveforms, samples = pad_waveforms(items)
+        features, lengths = self.encoder.front_end(waveforms.to(device), samples.to(device))
+        generator = torch.default_generator
+        mask = sample_spans(lengths.tolist(), self.share, self.span, generator).to(device)
+        output = self.encoder.from_front_end(features, lengths, mask_time=mask)
+        frames = output.hidden_states[-1]
+        targets = self._targets(indices, frames.shape[1]).to(device)
+        valid = ~padding_mask(lengths, frames.shape[1])
+        logits, wanted, masked = self.predictor(frames[valid]), targets[valid], mask[valid]
+        each = functional.cross_entropy(logits, wanted, reduction="none")
+        hidden, seen = each[masked].mean(), each[~masked]
+        total = hidden + self.unmasked_weight * (seen.mean() if len(seen) else 0.0)
+        right = (logits.argmax(1) == wanted)[masked].float().mean()
+        return total, {"masked_loss": float(hidden.detach()), "masked_accuracy": 100 * float(right)}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Give loss and accuracy on masked frames of the dev split, the same masks every time."""
+        self.module.eval()
+        figures: list[dict[str, float]] = []
+        for number, (indices, waveforms) in enumerate(self.dev()):
+            torch.manual_seed(number)
+            figures.append(self.loss(indices, waveforms)[1])
+        return {k: float(np.mean([f[k] for f in figures])) for k in (figures[0] if figures else {})}
+
+    def _targets(self, indices: Sequence[int], frames: int) -> Tensor:
+        targets = torch.zeros(len(indices), frames, dtype=torch.long)
+        for row, index in enumerate(indices):
+            units = torch.from_numpy(self.units[index][:frames].astype(np.int64))
+            targets[row, : len(units)] = units
+            targets[row, len(units) :] = units[-1]  # at most one frame at the end
+        return targets

@@ -1,0 +1,80 @@
+"""The order of batches as a pure function of (seed, position), so that resuming needs no replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class EpochBatches(Protocol):
+    """Gives the batches of an epoch as lists of item indices; the same call gives the same list."""
+
+    def epoch(self, number: int) -> list[list[int]]:
+        """Give the batches of epoch `number`, counted from 0."""
+        ...
+
+
+class Source(Protocol):
+    """Loads items by index; called from a helper thread, ahead of need."""
+
+    def load(self, indices: Sequence[int]) -> Any:
+        """Give what the objective needs of these items."""
+        ...
+
+
+@dataclass
+class Position:
+    """Where a run stands in its data: the epoch and the next batch in it."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+class BatchStream:
+    """Endless batches from a position on, the next one loaded in a thread while one is in use.
+
+    Args:
+        batches: the batches of each epoch.
+        source: loads the items of a batch.
+        position: where to start; `position` of the stream is where the *next* batch comes from.
+        rank: index of this process among `world`.
+        world: number of processes; each takes every `world`-th batch.
+    """
+
+    def __init__(
+        self,
+        batches: EpochBatches,
+        source: Source,
+        position: Position | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.position = position or Position()
+        self._batches = batches
+        self._source = source
+        self._rank, self._world = rank, world
+
+    def __iter__(self) -> Iterator[tuple[list[int], Any]]:
+        """Yield (indices, loaded items); `position` is moved on before each is handed out."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            following = self._walk()
+            indices, after = next(following)
+            pending: Future[Any] = pool.submit(self._source.load, indices)
+            while True:
+                items, current, position = pending.result(), indices, after
+                indices, after = next(following)
+                pending = pool.submit(self._source.load, indices)
+                self.position = position
+                yield current, items
+
+    def _walk(self) -> Iterator[tuple[list[int], Position]]:
+        epoch, start = self.position.epoch, self.position.batch
+        while True:
+            batches = self._batches.epoch(epoch)
+            usable = len(batches) - len(batches) % self._world or len(batches)
+            for number in range(start, usable, self._world):
+                chosen = batches[min(number + self._rank, usable - 1)]
+                yield chosen, Position(epoch, number + self._world)
+            epoch, start = epoch + 1, 0

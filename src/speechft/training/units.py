@@ -1,0 +1,166 @@
+"""Discrete units for masked prediction: k-means over MFCCs or over an encoder's hidden states.
+
+Source: HuBERT (Hsu et al. 2021), section II-A: the first iteration clusters MFCCs, the next ones
+cluster a hidden layer of the encoder of the iteration before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speechft.core.errors import SettingsError
+from speechft.core.files import atomic_path
+from speechft.core.logging import progress_bar
+from speechft.core.seeding import derive_seed, numpy_generator
+from speechft.encoders import SpeechEncoder
+
+Featurise = Callable[[Sequence[Tensor]], list[Tensor]]
+
+
+def mfcc_features(normalise: bool = True) -> Featurise:
+    """Give a function from waveforms to MFCCs with first and second differences.
+
+    13 coefficients, 25 ms windows, every second 10 ms frame, so that frame t covers the samples
+    [320 t, 320 t + 400) that the usual CNN front end sees too: (T, 39) for each waveform.
+
+    Args:
+        normalise: subtract each utterance's mean and divide by its standard deviation, which
+            takes channel and part of the speaker out of the units.
+    """
+    from lhotse.features.kaldi.layers import Wav2MFCC
+
+    layer = Wav2MFCC(num_ceps=13, snip_edges=True, dither=0.0)
+
+    def featurise(waveforms: Sequence[Tensor]) -> list[Tensor]:
+        result = []
+        for waveform in waveforms:
+            static = layer(waveform[None])[0]
+            if normalise:
+                static = (static - static.mean(0)) / static.std(0).clamp(min=1e-5)
+            first = _differences(static)
+            result.append(torch.cat([static, first, _differences(first)], dim=1)[::2])
+        return result
+
+    return featurise
+
+
+def hidden_features(encoder: SpeechEncoder, layer: int) -> Featurise:
+    """Give a function from waveforms to one layer's hidden states: (T, D) for each waveform.
+
+    Raises:
+        SettingsError: the encoder has no such layer.
+    """
+    if not 0 <= layer <= encoder.num_layers:
+        raise SettingsError(
+            f"no layer {layer} to take units from",
+            expected=f"0 to {encoder.num_layers}",
+            found=layer,
+        )
+    encoder.eval()
+
+    @torch.inference_mode()
+    def featurise(waveforms: Sequence[Tensor]) -> list[Tensor]:
+        output = encoder(waveforms)
+        chosen = output.hidden_states[layer].float()
+        return [chosen[i, :n] for i, n in enumerate(output.lengths.tolist())]
+
+    return featurise
+
+
+def learn_units(
+    load: Callable[[Sequence[int]], list[Tensor]],
+    durations: Sequence[float],
+    featurise: Featurise,
+    clusters: int,
+    seed: int,
+    fit_seconds: float = 3600.0,
+    batch: int = 8,
+) -> list[NDArray[np.int16]]:
+    """Cluster frames by k-means and give every utterance's unit sequence.
+
+    Args:
+        load: gives the waveforms (1-D, 16 kHz) of some utterances.
+        durations: seconds of each utterance.
+        featurise: waveforms → features (T, F) each.
+        clusters: number of units.
+        seed: seeds the choice of utterances and the k-means.
+        fit_seconds: how much randomly chosen speech the k-means is fitted on.
+        batch: utterances per call, neighbours in duration so that little is padded.
+
+    Returns:
+        One int16 array (T,) per utterance.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    order = numpy_generator(seed, "units").permutation(len(durations)).tolist()
+    chosen: list[int] = []
+    total = 0.0
+    while order and total < fit_seconds:
+        chosen.append(order.pop())
+        total += durations[chosen[-1]]
+    frames = np.concatenate(
+        [f.numpy() for _, f in _walk(load, durations, chosen, featurise, batch)]
+    )
+    mean, spread = frames.mean(0), frames.std(0) + 1e-5
+    model = MiniBatchKMeans(
+        clusters,
+        batch_size=10_000,
+        max_iter=40,
+        n_init=3,
+        max_no_improvement=20,
+        reassignment_ratio=0.0,
+        random_state=derive_seed(seed, "k-means"),
+    ).fit((frames - mean) / spread)
+    centres = torch.from_numpy(model.cluster_centers_.astype(np.float32))
+    offset = centres.square().sum(1) / 2
+    units: list[NDArray[np.int16]] = [np.zeros(0, np.int16)] * len(durations)
+    everything = list(range(len(durations)))
+    for index, features in _walk(load, durations, everything, featurise, batch):
+        scaled = (features - torch.from_numpy(mean)) / torch.from_numpy(spread)
+        nearest = (scaled @ centres.T - offset).argmax(1)  # least squared distance
+        units[index] = nearest.to(torch.int16).numpy()
+    return units
+
+
+def save_units(path: Path, units: Sequence[NDArray[np.int16]]) -> None:
+    """Write unit sequences: all of them in a row, and their lengths."""
+    lengths = np.array([len(u) for u in units], np.int64)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, units=np.concatenate(units), lengths=lengths)
+
+
+def load_units(path: Path) -> list[NDArray[np.int16]]:
+    """Read what `save_units` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        ends = np.cumsum(stored["lengths"])
+        return [np.asarray(part) for part in np.split(stored["units"], ends[:-1])]
+
+
+def _walk(
+    load: Callable[[Sequence[int]], list[Tensor]],
+    durations: Sequence[float],
+    chosen: Sequence[int],
+    featurise: Featurise,
+    batch: int,
+) -> Iterable[tuple[int, Tensor]]:
+    ordered = sorted(chosen, key=lambda i: durations[i])
+    with progress_bar() as bar:
+        line = bar.add_task("units", total=len(ordered), note="")
+        for start in range(0, len(ordered), batch):
+            indices = ordered[start : start + batch]
+            yield from zip(indices, featurise(load(indices)), strict=True)
+            bar.update(line, advance=len(indices))
+
+
+def _differences(features: Tensor) -> Tensor:
+    """Give Kaldi-style regression differences over two frames on either side: (T, F) → (T, F)."""
+    padded = torch.cat([features[:1]] * 2 + [features] + [features[-1:]] * 2)
+    size = len(features)
+    parts = [n * (padded[2 + n : 2 + n + size] - padded[2 - n : 2 - n + size]) for n in (1, 2)]
+    return torch.stack(parts).sum(0) / 10
