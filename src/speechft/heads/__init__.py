@@ -1,0 +1,1 @@
+"""Trainable parts on top of an encoder: weighted sum of hidden states, and task heads."""

@@ -1,0 +1,72 @@
+"""Edit-distance error rates (PER, WER, CER) and accuracy, in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jiwer
+
+from speechft.core.errors import DataError
+
+
+def edits(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> int:
+    """Give the summed edit distance between token sequences (substitutions, deletions, insertions).
+
+    Args:
+        references: one sequence of tokens per utterance (a string is a sequence of characters).
+        hypotheses: as many sequences.
+
+    Raises:
+        DataError: the two lists differ in number.
+    """
+    _same_number(references, hypotheses)
+    # jiwer splits at spaces: give every distinct token a number, so that tokens may hold spaces.
+    numbers: dict[str, str] = {}
+    code = [
+        [" ".join(numbers.setdefault(t, str(len(numbers))) for t in tokens) for tokens in side]
+        for side in (references, hypotheses)
+    ]
+    if not code[0]:
+        return 0
+    result = jiwer.process_words(*code)
+    return int(result.substitutions + result.deletions + result.insertions)
+
+
+def error_rate(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> float:
+    """Give the summed edits over the summed reference length, in percent.
+
+    With phonemes as tokens this is PER, with words WER, with characters CER.
+
+    Raises:
+        DataError: the lists differ in number, or the references hold no token at all.
+    """
+    total = sum(len(reference) for reference in references)
+    if not total:
+        raise DataError(
+            "an error rate needs at least one reference token",
+            found=f"{len(references)} references, all empty",
+        )
+    return 100.0 * edits(references, hypotheses) / total
+
+
+def accuracy(references: Sequence[Any], predictions: Sequence[Any]) -> float:
+    """Give the share of predictions that equal their reference, in percent.
+
+    Raises:
+        DataError: the lists differ in number or are empty.
+    """
+    _same_number(references, predictions)
+    if not references:
+        raise DataError("an accuracy needs at least one item", found="an empty split")
+    right = sum(bool(r == p) for r, p in zip(references, predictions, strict=True))
+    return 100.0 * right / len(references)
+
+
+def _same_number(references: Sequence[Any], hypotheses: Sequence[Any]) -> None:
+    if len(references) != len(hypotheses):
+        raise DataError(
+            "as many predictions as references are needed",
+            expected=len(references),
+            found=len(hypotheses),
+        )

@@ -1,0 +1,98 @@
+"""SUPERB_S, the benchmark's one number, with its reference values as named data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
+
+Scores = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What scores 0 and what scores 1000.
+
+    Attributes:
+        name: as given to `superb_score`.
+        source: where the numbers come from.
+        floor: task → metric → value (percent) that scores 0; FBANK features in SUPERB.
+        ceiling: the same for 1000; the state of the art.
+    """
+
+    name: str
+    source: str
+    floor: Scores
+    ceiling: Scores
+
+
+REFERENCES: Final[dict[str, Reference]] = {
+    "speech-ft": Reference(
+        name="speech-ft",
+        source=(
+            "Lin et al., Speech-FT, IEEE TASLP 34 (2026), arXiv 2502.12672. FBANK: the paper's "
+            "row. State of the art: not printed; solved from the paper's six SUPERB_S values, "
+            "all of which these give back to the second decimal (one solution among several)."
+        ),
+        floor={
+            "pr": {"per": 82.01},
+            "sid": {"acc": 0.00085},
+            "er": {"acc": 35.39},
+            "sf": {"slot_type_f1": 69.64, "slot_value_cer": 52.94},
+        },
+        ceiling={
+            "pr": {"per": 2.40},
+            "sid": {"acc": 95.13},
+            "er": {"acc": 70.67},
+            "sf": {"slot_type_f1": 92.37, "slot_value_cer": 17.67},
+        },
+    ),
+}
+
+
+def superb_score(scores: Scores, reference: str | Reference = "speech-ft") -> float:
+    """Give SUPERB_S: 1000 times the mean over tasks of the mean over metrics, rescaled.
+
+    Each metric is rescaled so that the reference's floor scores 0 and its ceiling 1, which serves
+    error rates too, since both differences change sign. The mean is over the tasks in `scores`.
+
+    Args:
+        scores: task → metric → percent, for example `{"pr": {"per": 5.17}}`.
+        reference: name of a set in `REFERENCES`, or a set of your own.
+
+    Raises:
+        SettingsError: no scores, an unknown reference set, a task that it does not know, or a task
+            whose metrics are not exactly those of the reference.
+
+    Source:
+        Speech-FT, section "Evaluation"; SUPERB-SG for the formula.
+    """
+    chosen = reference if isinstance(reference, Reference) else _named(reference)
+    if not scores:
+        raise SettingsError("SUPERB_S needs the scores of at least one task", found="none")
+    total = 0.0
+    for task, metrics in scores.items():
+        if task not in chosen.floor:
+            raise SettingsError(
+                f"the reference set {chosen.name!r} does not hold the task {task!r}",
+                hint=did_you_mean(task, chosen.floor),
+            )
+        floor, ceiling = chosen.floor[task], chosen.ceiling[task]
+        if set(metrics) != set(floor):
+            raise SettingsError(
+                f"the scores of task {task!r} do not fit the reference set",
+                expected=", ".join(sorted(floor)),
+                found=", ".join(sorted(metrics)) or "no metric",
+            )
+        parts = [(metrics[m] - floor[m]) / (ceiling[m] - floor[m]) for m in floor]
+        total += sum(parts) / len(parts)
+    return 1000.0 * total / len(scores)
+
+
+def _named(name: str) -> Reference:
+    if name not in REFERENCES:
+        raise SettingsError(f"unknown reference set {name!r}", hint=did_you_mean(name, REFERENCES))
+    return REFERENCES[name]

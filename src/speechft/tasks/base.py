@@ -1,0 +1,145 @@
+"""What a task is: the one place where labels, head, loss, decoding and metric meet."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+from lhotse.cut import Cut
+from torch import Tensor, nn
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.nearest import did_you_mean
+from speechft.core.registry import Registry
+
+Purpose = Literal["probe", "finetune"]
+Size = Literal["superb", "mini"]
+
+
+class Task(ABC):
+    """One task: its vocabulary or classes are fixed from the training split.
+
+    Class attributes:
+        id: short name as on the command line.
+        title: name for people.
+        pooled: the head takes one vector per utterance, so time means of the hidden states serve it
+            exactly.
+        metrics: metric names; the first one selects on dev.
+        splits: names of the train, dev and test splits that the task prefers; plain `train`, `dev`
+            and `test` are used where a corpus lacks them.
+        target_is_sequence: `target` gives a sequence of labels (CTC), not classes.
+    """
+
+    id: ClassVar[str]
+    title: ClassVar[str]
+    pooled: ClassVar[bool]
+    metrics: ClassVar[tuple[str, ...]]
+    splits: ClassVar[tuple[str, str, str]] = ("train", "dev", "test")
+    target_is_sequence: ClassVar[bool]
+
+    @classmethod
+    @abstractmethod
+    def from_cuts(cls, train: Iterable[Cut]) -> Self:
+        """Fix the vocabulary or the classes from the training split.
+
+        Raises:
+            DataError: the split is empty, or a cut lacks what the task needs.
+        """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values that `from_dict` makes the same task of, to be saved beside a head."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """Number of logits per utterance (C) or frame (V)."""
+
+    @abstractmethod
+    def target(self, cut: Cut) -> Tensor:
+        """Give the training target, int64: a label sequence (S,), or classes (G,), one per group.
+
+        Raises:
+            DataError: the cut lacks what the task needs, or holds a class unseen in training.
+        """
+
+    @abstractmethod
+    def reference(self, cut: Cut) -> Any:
+        """Give what the metric compares a prediction with."""
+
+    @abstractmethod
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
+        """Build a fresh head.
+
+        Args:
+            input_dim: D, width of the hidden states.
+            purpose: "probe" for SUPERB's head on a frozen encoder, "finetune" for the head that
+                trains together with the encoder.
+            size: "superb" for the published widths, "mini" for small encoders and quick runs.
+
+        Returns:
+            A module called with (x, lengths): frames (B, T, D) and their lengths (B,); a pooled
+            task's head also takes time means (B, D) and None. It gives logits (B, T, V) or (B, C).
+        """
+
+    @abstractmethod
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
+        """Give the mean loss over the batch as a scalar, computed in float32.
+
+        Args:
+            logits: (B, T, V) or (B, C).
+            lengths: valid frames (B,); not used by pooled tasks.
+            targets: one `target` per item.
+        """
+
+    @abstractmethod
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
+        """Give one prediction per item, of the same kind as `reference`."""
+
+    @abstractmethod
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give every metric of the task, in percent."""
+
+    def unreachable(self, lengths: Sequence[int], targets: Sequence[Tensor]) -> int:  # noqa: ARG002
+        """Count items whose target cannot be aligned with so few frames (0 but for CTC)."""
+        return 0
+
+
+TASKS: Registry[type[Task]] = Registry("task")
+
+
+def choose_splits(kind: type[Task], available: Iterable[str]) -> tuple[str, str, str]:
+    """Choose the names of the train, dev and test splits of a task.
+
+    Raises:
+        SettingsError: a split is not there.
+    """
+    names = list(available)
+    for wanted in (kind.splits, Task.splits):
+        if set(wanted) <= set(names):
+            return wanted
+    missing = [name for name in Task.splits if name not in names]
+    raise SettingsError(
+        f"the data lacks the split {missing[0]!r}, which the task {kind.id!r} needs",
+        expected=", ".join(Task.splits),
+        found=", ".join(names) or "no split",
+        hint=did_you_mean(missing[0], names) if names else None,
+    )
+
+
+def non_empty(train: Iterable[Cut], task: str) -> list[Cut]:
+    """Give the training split as a list.
+
+    Raises:
+        DataError: it is empty.
+    """
+    cuts = list(train)
+    if not cuts:
+        raise DataError(f"the training split of task {task!r} is empty", expected="utterances")
+    return cuts

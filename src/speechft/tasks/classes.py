@@ -1,0 +1,125 @@
+"""What SID, ER and IC share: classes per utterance, cross entropy, accuracy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechft.core.errors import CheckpointError, DataError
+from speechft.heads.pooled import PooledLinear
+from speechft.metrics.errors import accuracy
+from speechft.tasks.base import Purpose, Size, Task, non_empty
+
+Labels = dict[str, str]
+
+
+class ClassTask(Task):
+    """A task that gives each utterance one class, or one class in each of several groups.
+
+    An utterance counts as right only if every group is. Classes are sorted by name.
+
+    Args:
+        groups: group → its classes; one group but for intents with several slots.
+    """
+
+    pooled: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("acc",)
+    target_is_sequence: ClassVar[bool] = False
+
+    def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
+        self.groups = {group: list(classes) for group, classes in groups.items()}
+        self._sizes = [len(classes) for classes in self.groups.values()]
+        self._index = {g: {c: i for i, c in enumerate(cs)} for g, cs in self.groups.items()}
+
+    @classmethod
+    @abstractmethod
+    def labels(cls, cut: Cut) -> Labels:
+        """Give the cut's class in every group."""
+
+    @classmethod
+    def from_cuts(cls, train: Iterable[Cut]) -> Self:
+        """Collect the classes of the training split."""
+        found: dict[str, set[str]] = {}
+        for cut in non_empty(train, cls.id):
+            for group, label in cls.labels(cut).items():
+                found.setdefault(group, set()).add(label)
+        groups = {group: sorted(labels) for group, labels in found.items()}
+        if all(len(labels) < 2 for labels in groups.values()):
+            raise DataError(
+                f"the task {cls.id!r} needs at least two classes in the training split",
+                found=", ".join(label for labels in groups.values() for label in labels),
+            )
+        return cls(groups)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the task's id and classes."""
+        return {"task": self.id, "groups": self.groups}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+        groups = values.get("groups")
+        if not isinstance(groups, dict):
+            raise CheckpointError(f"no classes for the task {cls.id!r}", found=sorted(values))
+        return cls(groups)
+
+    @property
+    def output_size(self) -> int:
+        """Classes of all groups together."""
+        return sum(self._sizes)
+
+    def target(self, cut: Cut) -> Tensor:
+        """Give the class of each group (G,)."""
+        labels = self.labels(cut)
+        if set(labels) != set(self.groups):
+            raise DataError(
+                f"the label groups of task {self.id!r} differ from those of the training split",
+                where=f"cut {cut.id}",
+                expected=", ".join(self.groups),
+                found=", ".join(labels),
+            )
+        unseen = [labels[g] for g in self.groups if labels[g] not in self._index[g]]
+        if unseen:
+            raise DataError(
+                f"the class {unseen[0]!r} of task {self.id!r} does not occur in the training split",
+                where=f"cut {cut.id}",
+                expected=f"one of {sum(self._sizes)} classes",
+                hint="split the data so that every class is in training",
+            )
+        return torch.tensor([self._index[group][labels[group]] for group in self.groups])
+
+    def reference(self, cut: Cut) -> str | list[str]:
+        """Give the class, or the classes in the groups' order where there are several groups."""
+        labels = self.labels(cut)
+        return self._merge([labels.get(group, "") for group in self.groups])
+
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
+        """Build SUPERB's utterance-level linear head, for both purposes and sizes."""
+        return PooledLinear(input_dim, self.output_size, projection=256)
+
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
+        """Give the cross entropy, summed over the groups, mean over the batch."""
+        wanted = torch.stack(list(targets)).to(logits.device)
+        parts = torch.split(logits.float(), self._sizes, dim=-1)
+        losses = [functional.cross_entropy(p, wanted[:, g]) for g, p in enumerate(parts)]
+        return torch.stack(losses).sum()
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:  # noqa: ARG002
+        """Give the most likely class of every group."""
+        parts = torch.split(logits, self._sizes, dim=-1)
+        best = torch.stack([part.argmax(dim=-1) for part in parts], dim=1).tolist()
+        names = list(self.groups.values())
+        return [self._merge([names[g][i] for g, i in enumerate(row)]) for row in best]
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give the accuracy."""
+        return {"acc": accuracy(references, predictions)}
+
+    def _merge(self, labels: list[str]) -> str | list[str]:
+        return labels[0] if len(labels) == 1 else labels

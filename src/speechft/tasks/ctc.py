@@ -1,0 +1,135 @@
+"""What PR, ASR and SF share: a vocabulary, the CTC loss, greedy decoding."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from speechft.core.errors import CheckpointError, DataError
+from speechft.core.lengths import padding_mask
+from speechft.core.logging import get_logger
+from speechft.tasks.base import Task, non_empty
+
+BLANK = "<blank>"
+UNKNOWN = "<unk>"
+_logger = get_logger(__name__)
+
+
+class CTCTask(Task):
+    """A task that predicts a sequence of symbols with CTC.
+
+    The vocabulary is the blank (0), the unknown symbol (1), then every symbol of the training split
+    in sorted order. There is no end-of-sentence symbol.
+
+    Args:
+        symbols: the vocabulary without blank and unknown.
+    """
+
+    pooled: ClassVar[bool] = False
+    target_is_sequence: ClassVar[bool] = True
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.vocabulary = [BLANK, UNKNOWN, *symbols]
+        self._index = {symbol: i for i, symbol in enumerate(self.vocabulary)}
+        self._warned = False
+
+    @abstractmethod
+    def symbols(self, cut: Cut) -> list[str]:
+        """Give the label sequence of a cut as symbols."""
+
+    @abstractmethod
+    def assemble(self, symbols: list[str]) -> Any:
+        """Turn decoded symbols into a prediction."""
+
+    @classmethod
+    def from_cuts(cls, train: Iterable[Cut]) -> Self:
+        """Collect the vocabulary from the training split."""
+        reader = cls([])
+        cuts = non_empty(train, cls.id)
+        found = sorted({symbol for cut in cuts for symbol in reader.symbols(cut)})
+        if not found:
+            raise DataError(
+                f"the training split holds no label for the task {cls.id!r}",
+                found=f"{len(cuts)} utterances with empty transcripts",
+            )
+        return cls(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the task's id and symbols."""
+        return {"task": self.id, "symbols": self.vocabulary[2:]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+        symbols = values.get("symbols")
+        if not isinstance(symbols, list):
+            raise CheckpointError(f"no vocabulary for the task {cls.id!r}", found=sorted(values))
+        return cls(symbols)
+
+    @property
+    def output_size(self) -> int:
+        """V, with blank and unknown."""
+        return len(self.vocabulary)
+
+    def target(self, cut: Cut) -> Tensor:
+        """Give the label sequence (S,); symbols unseen in training become the unknown symbol."""
+        index = [self._index.get(symbol, 1) for symbol in self.symbols(cut)]
+        return torch.tensor(index, dtype=torch.long)
+
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
+        """Give the CTC loss: each item over its target's length, mean over the batch.
+
+        An item that has fewer frames than its target needs adds 0 and no gradient; the first such
+        item is reported in the log, and `unreachable` counts them.
+        """
+        frames = _all_frames(logits) if lengths is None else lengths.to(logits.device)
+        sizes = torch.tensor([len(target) for target in targets], device=logits.device)
+        padded = pad_sequence(list(targets), batch_first=True).to(logits.device)
+        if not self._warned:
+            self._warn(self.unreachable(frames.tolist(), targets), len(targets))
+        return functional.ctc_loss(
+            functional.log_softmax(logits.float(), dim=-1).transpose(0, 1),
+            padded,
+            frames,
+            sizes,
+            blank=0,
+            reduction="mean",
+            zero_infinity=True,
+        )
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
+        """Decode greedily: best symbol per frame, repeats collapsed, blank and unknown dropped."""
+        best = logits.argmax(dim=-1)
+        frames = _all_frames(logits) if lengths is None else lengths.to(logits.device)
+        keep = best.gt(1) & ~padding_mask(frames, best.shape[1])
+        keep[:, 1:] &= best[:, 1:] != best[:, :-1]
+        counts = keep.sum(dim=1).tolist()
+        rows = torch.split(best[keep].cpu(), counts)
+        return [self.assemble([self.vocabulary[i] for i in row.tolist()]) for row in rows]
+
+    def unreachable(self, lengths: Sequence[int], targets: Sequence[Tensor]) -> int:
+        """Count items with fewer frames than labels plus repeats (a blank must part repeats)."""
+        needed = [len(t) + int((t[1:] == t[:-1]).sum()) for t in targets]
+        return sum(need > have for need, have in zip(needed, lengths, strict=True))
+
+    def _warn(self, count: int, total: int) -> None:
+        if count:
+            self._warned = True
+            _logger.warning(
+                "%s: %d of %d utterances in a batch have fewer frames than their target needs; "
+                "they do not train the head",
+                self.id,
+                count,
+                total,
+            )
+
+
+def _all_frames(logits: Tensor) -> Tensor:
+    return torch.full((logits.shape[0],), logits.shape[1], device=logits.device)

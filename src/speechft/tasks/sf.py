@@ -1,0 +1,86 @@
+"""SF: slot filling, a transcript with slot markers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from lhotse.cut import Cut
+from torch import nn
+
+from speechft.core.errors import DataError
+from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
+from speechft.tasks.base import TASKS, Purpose, Size
+from speechft.tasks.ctc import CTCTask
+from speechft.tasks.labels import custom, missing
+from speechft.tasks.recurrent import recurrent_head
+from speechft.tasks.text import normalise_text
+
+OUTSIDE = "O"
+SPACE = " "
+
+
+@TASKS.register("sf")
+class SlotFilling(CTCTask):
+    """Characters with a marker `B-slot` before and `E-slot` after every slot value, by CTC.
+
+    `custom["word_tags"]` holds one [word, slot or "O"] per word; equal neighbours form one value.
+    """
+
+    id: ClassVar[str] = "sf"
+    title: ClassVar[str] = "slot filling"
+    metrics: ClassVar[tuple[str, ...]] = ("slot_type_f1", "slot_value_cer")
+
+    def symbols(self, cut: Cut) -> list[str]:
+        """Give characters and markers of a cut."""
+        result: list[str] = []
+        previous = OUTSIDE
+        for word, tag in self._words(cut):
+            if previous not in (OUTSIDE, tag):
+                result.append(f"E-{previous}")
+            if result:
+                result.append(SPACE)
+            if tag not in (OUTSIDE, previous):
+                result.append(f"B-{tag}")
+            result += word
+            previous = tag
+        if previous != OUTSIDE:
+            result.append(f"E-{previous}")
+        return result
+
+    def reference(self, cut: Cut) -> str:
+        """Give the marked transcript: `FLY TO B-city NEW YORK E-city`."""
+        return self.assemble(self.symbols(cut))
+
+    def assemble(self, symbols: list[str]) -> str:
+        """Give the marked transcript, spaces around every marker."""
+        spaced = [f" {s} " if len(s) > 1 else s for s in symbols]
+        return " ".join("".join(spaced).split())
+
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
+        """Build the recurrent head."""
+        return recurrent_head(input_dim, self.output_size, purpose, size)
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give slot-type F1 and slot-value CER."""
+        wanted = [parse_slots(reference) for reference in references]
+        got = [parse_slots(prediction) for prediction in predictions]
+        return {
+            "slot_type_f1": slot_type_f1(wanted, got),
+            "slot_value_cer": slot_value_cer(wanted, got),
+        }
+
+    def _words(self, cut: Cut) -> list[tuple[str, str]]:
+        tagged = custom(cut, "word_tags", "words_tags")
+        if tagged is None:
+            raise missing(cut, "words with slot tags", self.id, ["word_tags"])
+        try:
+            pairs = [(normalise_text(word), str(tag)) for word, tag in tagged]
+        except (TypeError, ValueError):
+            raise DataError(
+                "cannot read the words and slot tags",
+                where=f"cut {cut.id}",
+                expected='a list of [word, slot or "O"]',
+                found=repr(tagged)[:80],
+            ) from None
+        return [(word, tag) for word, tag in pairs if word]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import torch
+
+from speechft.core.lengths import masked_mean
+from speechft.heads.frame import FrameLinear
+from speechft.heads.pooled import PooledLinear
+from speechft.heads.rnn import RecurrentCTC
+from speechft.heads.weighted_sum import WeightedSum
+
+
+def test_weighted_sum_starts_as_the_mean_and_learns_softmax_shares():
+    torch.manual_seed(0)
+    states = torch.randn(3, 2, 5, 4)
+    layer = WeightedSum(3)
+    torch.testing.assert_close(layer(states), states.mean(dim=0))
+    with torch.no_grad():
+        layer.weights.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    shares = torch.softmax(torch.tensor([0.0, 1.0, 2.0]), dim=0)
+    expected = sum(share * state for share, state in zip(shares, states, strict=True))
+    torch.testing.assert_close(layer(states), expected)
+    torch.testing.assert_close(layer(states[:, :, 0]), expected[:, 0])  # (K, B, D)
+
+
+def test_weighted_sum_with_layer_norm_ignores_the_scale_of_a_state():
+    states = torch.randn(2, 3, 8)
+    scaled = states * torch.tensor([100.0, 1.0])[:, None, None]
+    norm, plain = WeightedSum(2, layer_norm=True), WeightedSum(2)
+    torch.testing.assert_close(norm(states), norm(scaled), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(plain(states), plain(scaled), rtol=1e-3, atol=1e-3)
+
+
+def test_pooled_head_gives_the_same_for_frames_and_time_means():
+    torch.manual_seed(0)
+    x, lengths = torch.randn(3, 7, 6), torch.tensor([7, 4, 1])
+    head = PooledLinear(6, 5, projection=4)
+    frames = head(x, lengths)
+    assert frames.shape == (3, 5)
+    torch.testing.assert_close(frames, head(masked_mean(x, lengths)), rtol=1e-5, atol=1e-6)
+    noisy = x.clone()
+    noisy[1, 4:] = 1e3
+    torch.testing.assert_close(head(noisy, lengths), frames)
+    assert not torch.allclose(head(x.mean(dim=1)), frames)  # control: padding would count
+
+
+def test_frame_head_shapes_and_published_widths():
+    head = FrameLinear(768, 74)
+    assert head(torch.randn(2, 3, 768), torch.tensor([3, 2])).shape == (2, 3, 74)
+    assert sum(p.numel() for p in head.parameters()) == 768 * 256 + 256 + 256 * 74 + 74
+
+
+def test_recurrent_head_does_not_see_padding():
+    torch.manual_seed(0)
+    head = RecurrentCTC(6, 5, projection=4, hidden=3, layers=2).eval()
+    x, lengths = torch.randn(3, 9, 6), torch.tensor([5, 9, 2])
+    batch = head(x, lengths)
+    assert batch.shape == (3, 9, 5)
+    for i, length in enumerate(lengths.tolist()):
+        alone = head(x[i : i + 1, :length], lengths[i : i + 1])
+        torch.testing.assert_close(batch[i : i + 1, :length], alone, rtol=1e-5, atol=1e-6)
+    # control: a longer length changes what the backward direction sees
+    other = head(x, torch.tensor([6, 9, 2]))
+    assert not torch.allclose(other[0, :5], batch[0, :5])
+
+
+def test_recurrent_head_drops_only_in_training():
+    head = RecurrentCTC(4, 3, projection=4, hidden=4, layers=1, dropout=0.5)
+    x, lengths = torch.randn(1, 6, 4), torch.tensor([6])
+    assert not torch.equal(head(x, lengths), head(x, lengths))
+    head.eval()
+    assert torch.equal(head(x, lengths), head(x, lengths))
