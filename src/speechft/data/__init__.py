@@ -1,0 +1,1 @@
+"""Data: audio and labels in, checked lhotse cuts and duration-bucketed batches out."""

@@ -1,0 +1,240 @@
+"""The synthetic corpus on disk: made once, then read as lhotse cuts.
+
+Every cut is labelled synthetic (`cut.custom["synthetic"]`). The folder of a corpus is named by a
+hash of its settings and of the generator's version, and appears under that name only when it is
+complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.audio import AudioSource
+from lhotse.supervision import AlignmentItem
+
+from speechft.core.errors import DataError
+from speechft.core.files import atomic_dir, hash_json, write_json, write_jsonl
+from speechft.core.logging import get_logger, progress_bar
+from speechft.core.provenance import write_provenance
+from speechft.data.synthetic.effects import RATE
+from speechft.data.synthetic.plan import Planned, make_plan
+from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
+from speechft.data.synthetic.worker import audio_path, speak_jobs
+
+# Part of the cache's name: raise it with every change that changes a single sample or label.
+GENERATOR_VERSION = 1
+_FEW = 300
+_log = get_logger(__name__)
+
+
+def synthetic_cuts(
+    preset: str | SyntheticSettings,
+    cache_dir: Path | None = None,
+    *,
+    processes: int | None = None,
+) -> dict[str, CutSet]:
+    """Give the cuts of every split, made on the first call and read from the cache afterwards.
+
+    Args:
+        preset: "tiny", "demo", "study", "pretrain", or settings.
+        cache_dir: where corpora are kept; `$SPEECHFT_CACHE/synthetic`, else
+            `~/.cache/speechft/synthetic`.
+        processes: how many make it (all processors, up to 8); the result does not depend on it.
+
+    Returns:
+        split → cuts with text, phonemes, alignment, speaker, emotion, language, and for commands
+        intent, slots and words_tags.
+
+    Raises:
+        DataError: eSpeak NG is missing or fails.
+        SettingsError: unknown preset.
+    """
+    folder = make_corpus(preset, cache_dir, processes=processes)
+    manifests = sorted((folder / "cuts").glob("*.jsonl.gz"))
+    order = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+    by_name = {path.name.removesuffix(".jsonl.gz"): path for path in manifests}
+    return {name: _read_cuts(by_name[name], folder) for name in order}
+
+
+def make_corpus(
+    preset: str | SyntheticSettings,
+    cache_dir: Path | None = None,
+    *,
+    processes: int | None = None,
+) -> Path:
+    """Make the corpus unless it is in the cache; give its folder. Arguments as `synthetic_cuts`."""
+    settings = PRESETS[preset] if isinstance(preset, str) else preset
+    folder = corpus_folder(settings, cache_dir)
+    if folder.exists():
+        return folder
+    with _lock(folder):
+        if not folder.exists():
+            _remove_leftovers(folder)
+            _build(settings, folder, processes)
+    return folder
+
+
+def corpus_folder(settings: SyntheticSettings, cache_dir: Path | None = None) -> Path:
+    """Give the folder where the corpus of these settings is or will be."""
+    if cache_dir is None:
+        base = os.environ.get("SPEECHFT_CACHE")
+        cache_dir = (Path(base) if base else Path.home() / ".cache" / "speechft") / "synthetic"
+    return cache_dir / hash_json([GENERATOR_VERSION, settings.model_dump()])[:16]
+
+
+def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> None:
+    plan = make_plan(settings)
+    planned = [item for utterances in plan.values() for item in utterances]
+    started = time.monotonic()
+    with atomic_dir(folder) as temporary:
+        spoken = _speak_all(planned, temporary / "audio", temporary / "jobs", processes)
+        (temporary / "cuts").mkdir()
+        for name, utterances in plan.items():
+            cuts = CutSet.from_cuts(_make_cut(item, spoken[item.job.id]) for item in utterances)
+            cuts.to_file(temporary / "cuts" / f"{name}.jsonl.gz")
+        write_json(temporary / "splits.json", list(plan))
+        write_provenance(
+            temporary,
+            stage="synthetic",
+            settings=settings.model_dump(),
+            generator_version=GENERATOR_VERSION,
+            synthetic=True,
+        )
+    seconds = sum(record["samples"] for record in spoken.values()) / RATE
+    speed = seconds / (time.monotonic() - started)
+    _log.info("made %.2f hours of synthetic speech at %.0f × real time", seconds / 3600, speed)
+
+
+def _speak_all(
+    planned: Sequence[Planned], audio: Path, scratch: Path, processes: int | None
+) -> dict[str, dict[str, Any]]:
+    """Speak every job, in this process if there are few, and give the records by id."""
+    jobs = [asdict(item.job) for item in planned]
+    if processes is None:
+        processes = 1 if len(jobs) <= _FEW else min(8, os.cpu_count() or 1)
+    records = (
+        speak_jobs(jobs, audio) if processes == 1 else _shared(jobs, audio, scratch, processes)
+    )
+    spoken: dict[str, dict[str, Any]] = {}
+    started, seconds = time.monotonic(), 0.0
+    with progress_bar() as bar:
+        task = bar.add_task("synthetic speech", total=len(jobs), note="")
+        for record in records:
+            spoken[record["id"]] = record
+            seconds += record["samples"] / RATE
+            speed = seconds / max(time.monotonic() - started, 1e-3)
+            bar.update(task, advance=1, note=f"{speed:.0f} × real time")
+    return spoken
+
+
+def _shared(
+    jobs: Sequence[Mapping[str, Any]], audio: Path, scratch: Path, processes: int
+) -> Iterator[dict[str, Any]]:
+    """Share jobs among processes and give their records as they come."""
+    lines: Queue[str | None] = Queue()
+    workers = []
+    for index in range(processes):
+        path = scratch / f"{index}.jsonl"
+        write_jsonl(path, jobs[index::processes])
+        command = [sys.executable, "-m", "speechft.data.synthetic.worker", str(path), str(audio)]
+        workers.append(subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8"))
+    for worker in workers:
+        threading.Thread(target=_forward, args=(worker, lines), daemon=True).start()
+    try:
+        running = len(workers)
+        while running:
+            line = lines.get()
+            if line is None:
+                running -= 1
+            else:
+                yield json.loads(line)
+        failed = [worker.wait() for worker in workers if worker.wait() != 0]
+        if failed:
+            raise DataError(
+                "a process that makes synthetic speech failed",
+                expected="exit code 0",
+                found=failed[0],
+                hint="its message is above; free memory and disk space, then run again",
+            )
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _forward(worker: subprocess.Popen[str], lines: Queue[str | None]) -> None:
+    for line in worker.stdout or ():
+        lines.put(line)
+    lines.put(None)
+
+
+def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
+    """Make the cut of an utterance; its audio path is relative to the corpus."""
+    name, samples, sentence = item.job.id, spoken["samples"], item.sentence
+    phones = [AlignmentItem(*phone) for phone in spoken["phones"]]
+    custom: dict[str, Any] = {
+        "phonemes": [phone.symbol for phone in phones],
+        "emotion": item.emotion,
+        "synthetic": True,
+    }
+    if sentence.intent:
+        custom["intent"] = sentence.intent
+        custom["slots"] = [list(slot) for slot in sentence.slots]
+        custom["words_tags"] = [list(tag) for tag in sentence.tags]
+    supervision = SupervisionSegment(
+        id=name,
+        recording_id=name,
+        start=0.0,
+        duration=samples / RATE,
+        text=sentence.text,
+        language=item.job.language,
+        speaker=item.speaker,
+        alignment={"phone": phones},
+        custom=custom,
+    )
+    source = AudioSource(type="file", channels=[0], source=str(audio_path(Path("audio"), name)))
+    recording = Recording(name, [source], RATE, samples, samples / RATE)
+    return MonoCut(
+        id=name,
+        start=0.0,
+        duration=samples / RATE,
+        channel=0,
+        supervisions=[supervision],
+        recording=recording,
+        custom={"synthetic": True},
+    )
+
+
+def _read_cuts(path: Path, folder: Path) -> CutSet:
+    cuts = CutSet.from_file(path).with_recording_path_prefix(folder)
+    return cuts.to_eager()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed builds of this corpus left behind."""
+    for path in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Let one process at a time build a corpus; the others wait and then find it made."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,177 @@
+"""eSpeak NG through ctypes: text in, samples and timed phonemes out.
+
+The library and its voices come from the PyPI package `espeakng-loader` (the extra `synthetic`).
+eSpeak NG is licensed under the GPL, version 3 or later; it is loaded at run time and no part of it
+is copied here.
+
+The library keeps global state (random numbers, phases of the pitch flutter), so an utterance would
+depend on what was spoken before. `speak` therefore loads the library anew for every utterance and
+seeds the C library's random numbers, which costs about 4 ms and makes an utterance a function of
+its arguments alone. Voices with echo and breath read memory that is never set and stay
+unpredictable; `speakers.VOICES` leaves them out. Use processes, not threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechft.core.errors import DataError
+
+SAMPLE_RATE = 22050
+_OUTPUT_SYNCHRONOUS = 2
+_PHONEME_EVENTS, _DO_NOT_EXIT = 1, 0x8000
+_UTF8 = 1
+_RATE, _PITCH, _RANGE, _WORD_GAP = 1, 3, 4, 7
+_EVENT_END_OF_LIST, _EVENT_PHONEME = 0, 7
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One spoken utterance.
+
+    Attributes:
+        samples: int16 samples (S,) at 22,050 Hz.
+        phones: (mnemonic of eSpeak, first sample) in the order spoken, pauses included.
+    """
+
+    samples: NDArray[np.int16]
+    phones: list[tuple[str, int]]
+
+
+class _Identifier(ctypes.Union):
+    _fields_ = (
+        ("number", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("string", ctypes.c_char * 8),
+    )
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Identifier),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+class _Collector:
+    """Gathers samples and events while eSpeak speaks."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.phones: list[tuple[str, int]] = []
+        self.callback = _Callback(self._collect)
+
+    def _collect(self, samples: Any, count: int, events: Any) -> int:
+        if samples and count > 0:
+            self.chunks.append(ctypes.string_at(samples, 2 * count))
+        index = 0
+        while events[index].type != _EVENT_END_OF_LIST:
+            event = events[index]
+            if event.type == _EVENT_PHONEME:
+                self.phones.append((event.id.string.decode("utf-8", "replace"), event.sample))
+            index += 1
+        return 0
+
+
+def speak(
+    text: str,
+    voice: str,
+    *,
+    rate: int,
+    pitch: int,
+    pitch_range: int,
+    word_gap: int = 0,
+    seed: int = 0,
+) -> Spoken:
+    """Speak one sentence.
+
+    Args:
+        text: the sentence.
+        voice: language and voice variant, such as "en-us+m3".
+        rate: words per minute, 80 to 450.
+        pitch: 0 to 100, 50 is the voice's own pitch.
+        pitch_range: 0 (monotone) to 100.
+        word_gap: additional pause between words in units of 10 ms.
+        seed: for the random numbers of the synthesiser.
+
+    Raises:
+        DataError: `espeakng-loader` is not installed, or the voice does not exist.
+    """
+    collector = _Collector()
+    data = text.encode() + b"\0"
+    with _fresh_library() as library:
+        library.espeak_SetSynthCallback(collector.callback)
+        # An unknown voice is answered with an error code, and the last voice goes on speaking.
+        if library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise DataError("eSpeak NG does not know this voice", where=voice)
+        ctypes.CDLL(None).srand(ctypes.c_uint(seed))
+        values = {_RATE: rate, _PITCH: pitch, _RANGE: pitch_range, _WORD_GAP: word_gap}
+        for parameter, value in values.items():
+            library.espeak_SetParameter(parameter, value, 0)
+        length = ctypes.c_size_t(len(data))
+        library.espeak_Synth(data, length, 0, 0, 0, _UTF8, None, None)
+        library.espeak_Synchronize()
+    samples = np.frombuffer(b"".join(collector.chunks), dtype=np.int16)
+    return Spoken(samples, collector.phones)
+
+
+@contextmanager
+def _fresh_library() -> Iterator[ctypes.CDLL]:
+    """Load the library, initialise it, and unload it with all its global state."""
+    library_path, data_path = _locate()
+    library = ctypes.CDLL(library_path)
+    try:
+        rate = library.espeak_Initialize(
+            _OUTPUT_SYNCHRONOUS, 0, data_path.encode(), _PHONEME_EVENTS | _DO_NOT_EXIT
+        )
+        if rate != SAMPLE_RATE:
+            raise DataError(
+                "eSpeak NG does not start",
+                where=library_path,
+                expected=f"{SAMPLE_RATE} Hz",
+                found=rate,
+                hint="install it anew: pip install --force-reinstall espeakng-loader",
+            )
+        yield library
+        library.espeak_Terminate()
+    finally:
+        _unload(library)
+
+
+def _unload(library: ctypes.CDLL) -> None:
+    # ctypes gives no public way to unload a library.
+    import _ctypes
+
+    close = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary
+    close(library._handle)
+
+
+def _locate() -> tuple[str, str]:
+    """Give the library's path and the folder that holds `espeak-ng-data`."""
+    try:
+        import espeakng_loader
+    except ImportError:
+        raise DataError(
+            "synthetic speech needs eSpeak NG, which is not installed",
+            hint="pip install 'speechft[synthetic]'",
+        ) from None
+    return espeakng_loader.get_library_path(), os.path.dirname(espeakng_loader.get_data_path())

@@ -1,0 +1,79 @@
+"""Sizes of the synthetic corpora."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from speechft.core.registry import Registry
+from speechft.core.settings import Settings
+
+
+class SyntheticSettings(Settings):
+    """Sizes, in utterances unless a name says otherwise; a split of size 0 is left out.
+
+    Attributes:
+        seed: everything that is drawn depends on it.
+        train: utterances of `train`; `dev` and `test` likewise. The three share no speaker and
+            no sentence.
+        train_speakers: speakers of `train`; the others likewise.
+        sid_speakers: speakers of `sid_train`, `sid_dev` and `sid_test`, the same in all three.
+        sid_train: utterances per speaker in `sid_train`; the others likewise.
+        pretrain: utterances of `pretrain`, English, which shares no speaker and no sentence with
+            any other split of any preset.
+        other_train: utterances per further language in `es_train`, `de_train`; the others likewise.
+        other_pretrain: utterances per further language in `es_pretrain`, `de_pretrain`.
+    """
+
+    seed: int = 0
+    train: int = Field(0, ge=0)
+    dev: int = Field(0, ge=0)
+    test: int = Field(0, ge=0)
+    train_speakers: int = Field(1, ge=1)
+    dev_speakers: int = Field(1, ge=1)
+    test_speakers: int = Field(1, ge=1)
+    sid_speakers: int = Field(0, ge=0)
+    sid_train: int = Field(0, ge=0)
+    sid_dev: int = Field(0, ge=0)
+    sid_test: int = Field(0, ge=0)
+    pretrain: int = Field(0, ge=0)
+    pretrain_speakers: int = Field(1, ge=1)
+    pretrain_dev: int = Field(0, ge=0)
+    pretrain_dev_speakers: int = Field(1, ge=1)
+    other_train: int = Field(0, ge=0)
+    other_dev: int = Field(0, ge=0)
+    other_test: int = Field(0, ge=0)
+    other_speakers: int = Field(1, ge=1)
+    other_pretrain: int = Field(0, ge=0)
+    other_pretrain_speakers: int = Field(1, ge=1)
+
+
+PRESETS: Registry[SyntheticSettings] = Registry("preset of synthetic speech")
+PRESETS.register("tiny")(
+    SyntheticSettings(
+        train=12, dev=8, test=8, train_speakers=4, dev_speakers=2, test_speakers=2,
+        sid_speakers=3, sid_train=4, sid_dev=2, sid_test=2,
+        pretrain=12, pretrain_speakers=6, pretrain_dev=4, pretrain_dev_speakers=2,
+        other_train=4, other_dev=2, other_test=2, other_speakers=2,
+        other_pretrain=2, other_pretrain_speakers=2,
+    )
+)  # fmt: skip
+PRESETS.register("demo")(
+    SyntheticSettings(
+        train=170, dev=50, test=70, train_speakers=24, dev_speakers=8, test_speakers=8,
+        sid_speakers=16, sid_train=6, sid_dev=2, sid_test=3,
+        other_train=16, other_dev=6, other_test=8, other_speakers=4,
+    )
+)  # fmt: skip
+PRESETS.register("study")(
+    SyntheticSettings(
+        train=900, dev=150, test=250, train_speakers=80, dev_speakers=16, test_speakers=24,
+        sid_speakers=50, sid_train=12, sid_dev=3, sid_test=5,
+        other_train=120, other_dev=40, other_test=60, other_speakers=10,
+    )
+)  # fmt: skip
+PRESETS.register("pretrain")(
+    SyntheticSettings(
+        pretrain=18000, pretrain_speakers=360, pretrain_dev=300, pretrain_dev_speakers=20,
+        other_pretrain=1500, other_pretrain_speakers=40,
+    )
+)  # fmt: skip
