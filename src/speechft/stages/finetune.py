@@ -22,7 +22,8 @@ from speechft.core.settings import Settings
 from speechft.data.batching import DurationBatches
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, load_encoder
-from speechft.tasks import TASKS, Task, task_splits
+from speechft.metrics.directions import better
+from speechft.tasks import TASKS, Task
 from speechft.training.adapters import add_adapters, merge_adapters
 from speechft.training.finetuning import FineTuning
 from speechft.training.freezing import FreezePlan
@@ -137,10 +138,7 @@ def finetune(settings: FinetuneSettings) -> Path:
     seed_everything(settings.seed)
     encoder = load_encoder(settings.encoder)
     start = encoder.fingerprint()
-    splits = task_splits(settings.task, load_data(settings.data))
-    cuts, dev = list(splits["train"]), list(splits.get("dev", []))
-    if not cuts:
-        raise DataError("there is nothing to train on", where=f"{settings.data}, split train")
+    cuts, dev = _splits(task_kind, settings.data)
     task = task_kind.from_cuts(cuts)
     run = Run(settings, encoder, task, cuts, dev)
     run.train()
@@ -155,6 +153,16 @@ def finetune(settings: FinetuneSettings) -> Path:
         hours=round(sum(run.source.durations[: len(cuts)]) / 3600, 3),
     )
     return settings.out
+
+
+def _splits(kind: type[Task], spec: str) -> tuple[list[Any], list[Any]]:
+    """Give the cuts to train on and those to evaluate on meanwhile (possibly none)."""
+    data = load_data(spec)
+    train_name, dev_name, _ = kind.splits if kind.splits[0] in data else Task.splits
+    if train_name not in data:
+        found = ", ".join(sorted(data)) or "no split"
+        raise DataError("there is no split to train on", where=spec, expected="train", found=found)
+    return list(data[train_name]), list(data.get(dev_name, []))
 
 
 class Run:
@@ -254,9 +262,8 @@ class Run:
             return
         name = self.task.metrics[0]
         value = figures[name]
-        better = progress.best is None or (value - progress.best) * self.task.sign > 0
         log.info("update %d: dev %s %.2f", update, name, value)
-        if better:
+        if progress.best is None or better(name, value, than=progress.best):
             progress.best = value
             self._plain_encoder().save(self.settings.out / "encoder-best")
 

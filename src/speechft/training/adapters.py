@@ -12,10 +12,6 @@ from speechft.encoders import SpeechEncoder
 
 AdapterKind = Literal["lora", "dora"]
 
-# Linear layers that the family's attention reads as bare weights, so that an adapter around them
-# would change nothing.
-READ_AS_WEIGHTS: dict[str, tuple[str, ...]] = {}
-
 
 @dataclass(frozen=True)
 class Coverage:
@@ -54,8 +50,7 @@ def add_adapters(
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    skipped = READ_AS_WEIGHTS.get(encoder.family, ())
-    linear = [n for n in block_linears(encoder) if n.rsplit(".", 1)[-1] not in skipped]
+    linear = block_linears(encoder)
     endings = {name.rsplit(".", 1)[-1] for name in linear}
     lost = [target for target in targets if target not in endings]
     if lost or not linear:
@@ -70,7 +65,7 @@ def add_adapters(
     )
     inject_adapter_in_model(config, encoder.model)
     added = sum(p.numel() for n, p in encoder.model.named_parameters() if "lora_" in n)
-    return Coverage(tuple(chosen), len(block_linears(encoder)), added)
+    return Coverage(tuple(chosen), len(linear), added)
 
 
 def merge_adapters(encoder: SpeechEncoder) -> None:

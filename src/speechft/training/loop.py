@@ -35,7 +35,10 @@ MAX_SKIPPED_IN_A_ROW = 50
 class Objective(Protocol):
     """What is trained: a module, and a loss for a batch."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """Everything that is trained or saved with the state."""
+        ...
 
     def before_update(self, update: int) -> None:
         """Freeze and unfreeze, set modes; `update` counts from 1."""
@@ -181,7 +184,8 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.objective.before_update(update)
-        total, figures = 0.0, {}
+        total = 0.0
+        figures: dict[str, float] = {}
         for _ in range(settings.accumulate):
             indices, items = next(batches)
             with autocast(settings.precision, self.accelerator.device.type):

@@ -13,7 +13,7 @@ WARMUP, HOLD = 0.1, 0.4  # Speech-FT, PAPER section "The method"; the last half 
 
 
 def share_of(total: int, fraction: float) -> int:
-    """Give ⌈fraction · total⌉, safe against 0.1 · 30 = 3.0000000000000004."""
+    """Give ⌈fraction · total⌉, safe against 0.07 · 100 = 7.000000000000001."""
     return math.ceil(round(fraction * total, 9))
 
 

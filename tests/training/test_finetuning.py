@@ -1,0 +1,168 @@
+"""What moves when, in stable fine-tuning and in the baselines."""
+
+import pytest
+import torch
+
+from speechft.core.errors import SettingsError
+from speechft.encoders import build_encoder
+from speechft.heads.pooled import PooledLinear
+from speechft.training.adapters import add_adapters, block_linears, merge_adapters
+from speechft.training.finetuning import FineTuning
+from speechft.training.freezing import FreezePlan
+from speechft.training.penalties import L2SP
+
+STEPS = 30
+
+
+class TwoClasses:
+    def loss(self, logits, lengths, targets):
+        return torch.nn.functional.cross_entropy(logits, torch.stack(targets))
+
+    def decode(self, logits, lengths):
+        return logits.argmax(1).tolist()
+
+    def score(self, predictions, references):
+        right = sum(p == r for p, r in zip(predictions, references, strict=True))
+        return {"acc": 100 * right / len(references)}
+
+
+def waveforms():
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(size, generator=generator) / 5 for size in (6000, 8000, 7000, 5000)]
+
+
+def objective(encoder, *, frozen_front_end=True, warmup=0.1, penalty=None, movable=None):
+    torch.manual_seed(0)
+    return FineTuning(
+        encoder,
+        PooledLinear(encoder.hidden_size, 2, projection=8),
+        TwoClasses(),
+        [torch.tensor(i % 2) for i in range(4)],
+        FreezePlan(STEPS, warmup, frozen_front_end),
+        dev=list,
+        penalty=penalty,
+        encoder_parameters=movable,
+    )
+
+
+def items_for(encoder, frozen_front_end):
+    if not frozen_front_end:
+        return waveforms()
+    encoder.eval()
+    with torch.no_grad():
+        return [encoder.front_end(w[None], torch.tensor([len(w)]))[0][0] for w in waveforms()]
+
+
+def moved_per_update(fit, items, steps=5):
+    """Give the set of tensors that changed at each update."""
+    optimizer = torch.optim.Adam(fit.module.parameters(), lr=1e-3)
+    history = []
+    for update in range(1, steps + 1):
+        before = {n: p.detach().clone() for n, p in fit.module.named_parameters()}
+        fit.before_update(update)
+        fit.loss([0, 1, 2, 3], items)[0].backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        changed = {n for n, p in fit.module.named_parameters() if not torch.equal(p, before[n])}
+        history.append(changed)
+    return history
+
+
+def is_head(name):
+    return name.startswith("head.")
+
+
+def is_front_end(name):
+    return ".feature_extractor." in name
+
+
+def test_stable_head_first_front_end_never(tiny_encoder):
+    items = items_for(tiny_encoder, True)
+    fit = objective(tiny_encoder)
+    history = moved_per_update(fit, items)
+    first = FreezePlan(STEPS).first_encoder_update
+    assert first == 3
+    assert all(history[update - 1] for update in range(1, 6))
+    for update, changed in enumerate(history, start=1):
+        assert not any(is_front_end(n) for n in changed)
+        assert any(is_head(n) for n in changed)
+        assert any(not is_head(n) for n in changed) == (update >= first)
+    behind = set(fit.encoder.encoder_parameters())
+    unused = {"masked_spec_embed"}  # no masking of the input, so no gradient
+    assert {n.removeprefix("encoder.model.") for n in history[-1] if not is_head(n)} == (
+        behind - unused
+    )
+
+
+def test_regular_moves_everything_at_once(tiny_encoder):
+    fit = objective(tiny_encoder, frozen_front_end=False, warmup=0.0)
+    changed = moved_per_update(fit, items_for(tiny_encoder, False), steps=1)[0]
+    assert any(is_front_end(n) for n in changed)
+    assert any("encoder.layers.0" in n for n in changed)
+
+
+def test_features_kept_give_the_same_loss_as_waveforms(tiny_config):
+    encoder = build_encoder(tiny_config, seed=0)
+    kept = objective(encoder)
+    fresh = objective(build_encoder(tiny_config, seed=0), frozen_front_end=False)
+    losses = []
+    for fit, items in ((kept, items_for(encoder, True)), (fresh, waveforms())):
+        fit.before_update(STEPS)
+        fit.module.eval()
+        losses.append(fit.loss([0, 1, 2, 3], items)[0].detach())
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
+
+
+def test_l2sp_is_half_strength_times_the_squared_distance(tiny_encoder):
+    penalty = L2SP(tiny_encoder.encoder_parameters(), strength=0.5)
+    assert float(penalty().detach()) == 0.0
+    with torch.no_grad():
+        tiny_encoder.model.encoder.layer_norm.weight += 2.0
+    expected = 0.25 * 4.0 * tiny_encoder.hidden_size
+    assert float(penalty().detach()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_adapters_move_alone_and_merge_into_plain_layers(tiny_encoder, kind):
+    names = [n for n, _ in tiny_encoder.model.named_parameters()]
+    coverage = add_adapters(tiny_encoder, kind, rank=2)
+    assert coverage.share == 100.0
+    assert len(coverage.adapted) == 2 * 6
+    movable = [p for n, p in tiny_encoder.model.named_parameters() if "lora_" in n]
+    items = items_for(tiny_encoder, True)
+    fit = objective(tiny_encoder, movable=movable)
+    history = moved_per_update(fit, items)
+    inside = {n for n in set().union(*history) if not is_head(n)}
+    assert inside
+    assert all("lora_" in n for n in inside)
+    fit.module.eval()
+    with torch.no_grad():
+        before = tiny_encoder(waveforms()).hidden_states[-1]
+        merge_adapters(tiny_encoder)
+        after = tiny_encoder(waveforms()).hidden_states[-1]
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    assert [n for n, _ in tiny_encoder.model.named_parameters()] == names
+
+
+@pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wavlm", "data2vec-audio"])
+def test_every_adapter_gets_a_gradient(tiny_config, family):
+    """An adapter that the family's attention bypasses would train nothing, silently."""
+    extra = {"conv_pos_kernel_size": 7} if family == "data2vec-audio" else {}
+    encoder = build_encoder({**tiny_config, "model_type": family, **extra}, seed=0)
+    add_adapters(encoder, "lora", rank=2)
+    for name, parameter in encoder.model.named_parameters():
+        parameter.requires_grad_("lora_B" in name)
+    encoder(waveforms()).hidden_states[-1].square().mean().backward()
+    without = [
+        n
+        for n, p in encoder.model.named_parameters()
+        if "lora_B" in n and (p.grad is None or not p.grad.any())
+    ]
+    assert without == []
+
+
+def test_a_target_that_matches_nothing_is_refused(tiny_encoder):
+    with pytest.raises(SettingsError, match="nonesuch") as caught:
+        add_adapters(tiny_encoder, "lora", targets=("q_proj", "nonesuch"))
+    assert "q_proj" in str(caught.value)
+    assert len(block_linears(tiny_encoder)) == 12

@@ -1,0 +1,132 @@
+"""The loop: stop and resume, skipped updates, divergence, metrics."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from speechft.core.errors import CheckpointError, SpeechFTError
+from speechft.training.loop import LoopSettings, train
+from speechft.training.schedule import make_schedule
+
+
+class Fit:
+    """Dropout makes the loss depend on chance, so that resuming has something to get wrong."""
+
+    def __init__(self, bad_updates=()):
+        torch.manual_seed(0)
+        self.module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+        self.bad, self.update = set(bad_updates), 0
+
+    def before_update(self, update):
+        self.update = update
+        self.module.train()
+
+    def loss(self, indices, items):
+        loss = (self.module(items) - items.sum(1, keepdim=True)).square().mean()
+        return (loss * float("nan") if self.update in self.bad else loss), {"items": len(indices)}
+
+    def evaluate(self):
+        return {"acc": float(self.update)}
+
+
+class Order:
+    def epoch(self, number):
+        generator = torch.Generator().manual_seed(number)
+        return torch.randperm(12, generator=generator).reshape(4, 3).tolist()
+
+
+class Items:
+    values = torch.randn(12, 4, generator=torch.Generator().manual_seed(7))
+
+    def load(self, indices):
+        return self.values[indices]
+
+
+class StopError(Exception):
+    pass
+
+
+class Stopping(Items):
+    def __init__(self, after):
+        self.left = after
+
+    def load(self, indices):
+        self.left -= 1
+        if self.left < 0:
+            raise StopError
+        return super().load(indices)
+
+
+def run(folder, steps=23, source=None, fit=None, **more):
+    fit = fit or Fit()
+    settings = LoopSettings(
+        steps=steps, learning_rate=0.05, save_every=5, log_every=1, evaluate_every=5, **more
+    )
+    source = source or Items()
+    train(fit, Order(), source, make_schedule("stable", steps), settings, folder)
+    return fit.module
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def records(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("after", [3, 14, 21])
+def test_stopped_and_resumed_is_the_same_as_never_stopped(tmp_path, after, accumulate):
+    whole = run(tmp_path / "whole", accumulate=accumulate)
+    stopped = tmp_path / "stopped"
+    with pytest.raises(StopError):
+        run(stopped, source=Stopping(after * accumulate), accumulate=accumulate)
+    with (stopped / "metrics.jsonl").open("a") as file:
+        file.write('{"update": 99, "lo')  # what a killed process leaves
+    resumed = run(stopped, accumulate=accumulate)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert records(tmp_path / "whole") == records(stopped)
+
+
+def test_another_seed_gives_other_weights(tmp_path):
+    first, second = run(tmp_path / "a"), run(tmp_path / "b", seed=1)
+    assert not torch.equal(weights(first), weights(second))
+
+
+def test_an_update_that_is_not_finite_is_skipped(tmp_path):
+    module = run(tmp_path / "bad", fit=Fit(bad_updates=[4, 9]))
+    assert torch.isfinite(weights(module)).all()
+    assert not torch.equal(weights(module), weights(run(tmp_path / "good")))
+
+
+def test_divergence_ends_with_one_error(tmp_path):
+    with pytest.raises(SpeechFTError, match="diverged") as caught:
+        run(tmp_path, steps=200, fit=Fit(bad_updates=range(200)))
+    assert "learning rate" in str(caught.value)
+
+
+def test_the_rate_recorded_is_the_formula(tmp_path):
+    run(tmp_path)
+    schedule = make_schedule("stable", 23)
+    rates = [r["lr"] for r in records(tmp_path) if "lr" in r]
+    assert rates == [0.05 * schedule(i) for i in range(23)]
+
+
+def test_a_damaged_state_is_one_clear_error(tmp_path):
+    run(tmp_path, steps=5)
+    state = tmp_path / "checkpoints" / "last.pt"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="cannot read the state") as caught:
+        run(tmp_path, steps=23)
+    assert "last.pt" in str(caught.value)
+
+
+def test_a_finished_run_does_nothing(tmp_path):
+    run(tmp_path, steps=5)
+    before = (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns
+    run(tmp_path, steps=5, source=Stopping(1))
+    assert (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns == before
