@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def key_mask(lengths: Tensor, frames: int) -> Tensor | None:
-    """Give a mask (B, 1, 1, T), True where a key may be attended to; None when nothing is padded."""
+    """Give a mask (B, 1, 1, T), True where a key may be seen; None when nothing is padded."""
     keep = torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
     return None if bool(keep.all()) else keep[:, None, None, :]
 

@@ -82,7 +82,8 @@ class SpeechEncoder(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        parameter: Parameter = next(self.model.parameters())
+        return parameter.device
 
     @abstractmethod
     def frame_lengths(self, lengths: Tensor) -> Tensor:
@@ -130,9 +131,11 @@ class SpeechEncoder(nn.Module, ABC):
             if lengths is None:
                 lengths = torch.full((batch.shape[0],), batch.shape[1])
         else:
+            if not waveforms:
+                raise DataError("there is no utterance to encode", expected="a waveform")
             batch, lengths = pad_waveforms(waveforms)
         frames = self.frame_lengths(lengths)
-        if len(frames) == 0 or int(frames.min()) < 1:
+        if int(frames.min()) < 1:
             _refuse_short(lengths, frames)
         device = self.device
         batch = batch.to(device, torch.float32)
@@ -176,14 +179,12 @@ class SpeechEncoder(nn.Module, ABC):
                 "this encoder has no mask embedding, so masked prediction cannot train it",
                 where=self.family,
                 expected="a tensor named masked_spec_embed",
-                hint="start from a pre-trained checkpoint or a configuration with mask_time_prob > 0",
+                hint="start from a pre-trained checkpoint, or set mask_time_prob above 0",
             )
         return embedding
 
 
 def _refuse_short(lengths: Tensor, frames: Tensor) -> None:
-    if len(lengths) == 0:
-        raise DataError("there is no utterance to encode", expected="at least one waveform")
     bad = int(frames.argmin())
     raise DataError(
         "an utterance is too short for one frame",

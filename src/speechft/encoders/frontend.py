@@ -87,6 +87,9 @@ def _conv_and_group_norm(
         scale, shift = _folded_norm(
             weight, norm, windows, conv_lengths(lengths, [kernel], [stride])
         )
+        if conv.bias is not None:
+            # The norm removes the bias; it stays in the graph so that no parameter is unused.
+            shift = shift + 0.0 * conv.bias.float()
         folded = weight[None] * scale[..., None]
         columns = windows.transpose(1, 2).contiguous()
         result = torch.baddbmm(shift[..., None], folded, columns)
@@ -98,17 +101,16 @@ def _conv_and_group_norm(
 def _folded_norm(
     weight: Tensor, norm: nn.GroupNorm, windows: Tensor, frames: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Give scale and shift (B, C) of the group norm from the windows' mean and covariance.
-
-    A constant bias of the convolution is removed by the norm, so it plays no part.
-    """
+    """Give scale and shift (B, C) of the group norm from the windows' mean and covariance."""
     exact = torch.float32 if windows.device.type == "mps" else torch.float64
-    valid = windows.to(exact)
-    keep = (~padding_mask(frames, windows.shape[1]))[..., None]
+    valid = windows.to(exact, memory_format=torch.contiguous_format)
+    padded = padding_mask(frames, windows.shape[1])
+    if bool(padded.any()):
+        valid = valid.masked_fill_(padded[..., None], 0.0)
     count = frames[:, None].to(exact)
-    mean = (valid * keep).sum(dim=1) / count
-    centred = (valid - mean[:, None]) * keep
-    covariance = centred.transpose(1, 2) @ centred / count[..., None]
+    mean = valid.sum(dim=1) / count
+    products = valid.transpose(1, 2) @ valid / count[..., None]
+    covariance = products - mean[:, :, None] * mean[:, None, :]
     kernel = weight.to(exact)
     variance = ((kernel @ covariance) * kernel).sum(dim=-1)
     scale = norm.weight.to(exact) * torch.rsqrt(variance.clamp(min=0) + norm.eps)

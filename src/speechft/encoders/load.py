@@ -1,4 +1,4 @@
-"""`load_encoder` and `build_encoder`: from a name, a path or a configuration to a speech encoder."""
+"""From a name, a path or a configuration to a speech encoder."""
 
 from __future__ import annotations
 
