@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from speechft.core.lengths import masked_mean
+from speechft.core.lengths import masked_mean, padding_mask, reversal
 from speechft.heads.frame import FrameLinear
 from speechft.heads.pooled import PooledLinear
-from speechft.heads.rnn import RecurrentCTC
+from speechft.heads.rnn import BidirectionalLSTM, RecurrentCTC
 from speechft.heads.weighted_sum import WeightedSum
 
 
@@ -61,6 +63,30 @@ def test_recurrent_head_does_not_see_padding():
     # control: a longer length changes what the backward direction sees
     other = head(x, torch.tensor([6, 9, 2]))
     assert not torch.allclose(other[0, :5], batch[0, :5])
+
+
+def test_bidirectional_layer_equals_torchs_packed_one():
+    torch.manual_seed(0)
+    ours = BidirectionalLSTM(4, 3)
+    theirs = nn.LSTM(4, 3, batch_first=True, bidirectional=True)
+    with torch.no_grad():
+        for name, weight in ours.forwards.named_parameters():
+            getattr(theirs, name).copy_(weight)
+        for name, weight in ours.backwards.named_parameters():
+            getattr(theirs, f"{name}_reverse").copy_(weight)
+    x, lengths = torch.randn(3, 7, 4), torch.tensor([7, 2, 5])
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    got = ours(x, reversal(lengths, 7))
+    keep = ~padding_mask(lengths)
+    torch.testing.assert_close(got[keep], expected[keep], rtol=1e-5, atol=1e-6)
+    plain, _ = theirs(x)  # control: without packing the padding is read
+    assert not torch.allclose(plain[keep], expected[keep], atol=1e-3)
+
+
+def test_reversal():
+    turn = reversal(torch.tensor([3, 1, 4]), 4)
+    assert turn.tolist() == [[2, 1, 0, 3], [0, 1, 2, 3], [3, 2, 1, 0]]
 
 
 def test_recurrent_head_drops_only_in_training():

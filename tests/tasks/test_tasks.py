@@ -202,10 +202,14 @@ def test_head_widths():
         head = task.build_head(16, purpose="probe", size=size)
         assert isinstance(head, RecurrentCTC)
         assert head.projection.out_features == projection
-        assert head.layers[0].hidden_size == hidden
+        assert head.layers[0].forwards.hidden_size == hidden
         assert len(head.layers) == layers
     tuned = task.build_head(16, purpose="finetune", size="superb")
-    assert (tuned.projection.out_features, tuned.layers[0].hidden_size, len(tuned.layers)) == (
+    assert (
+        tuned.projection.out_features,
+        tuned.layers[0].forwards.hidden_size,
+        len(tuned.layers),
+    ) == (
         256,
         256,
         3,

@@ -37,6 +37,16 @@ def padding_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
     return torch.arange(total, device=lengths.device)[None, :] >= lengths[:, None]
 
 
+def reversal(lengths: Tensor, max_length: int) -> Tensor:
+    """Give frame indices (B, T) that reverse each item within its length; padding stays in place.
+
+    Applied twice they give the old order back.
+    """
+    frames = torch.arange(max_length, device=lengths.device)[None, :]
+    mirrored = lengths[:, None] - 1 - frames
+    return torch.where(mirrored >= 0, mirrored, frames)
+
+
 def pad_waveforms(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack 1-D waveforms into a zero-padded batch (B, T) with their lengths (B,)."""
     lengths = torch.tensor([len(w) for w in waveforms], dtype=torch.long)

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from speechft.core.lengths import reversal
+
+
+class BidirectionalLSTM(nn.Module):
+    """One bidirectional LSTM layer on padded batches, exact for every length.
+
+    The backward direction reads each utterance reversed within its own length. The result is that
+    of a packed `nn.LSTM(bidirectional=True)`, several times faster on a CPU.
+
+    Args:
+        input_dim: width of the input.
+        hidden: width of each direction.
+    """
+
+    def __init__(self, input_dim: int, hidden: int) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(input_dim, hidden, batch_first=True)
+        self.backwards = nn.LSTM(input_dim, hidden, batch_first=True)
+
+    def forward(self, x: Tensor, turn: Tensor) -> Tensor:
+        """Give (B, T, 2 * hidden) for (B, T, D); `turn` is the lengths' `reversal` (B, T)."""
+        ahead, _ = self.forwards(x)
+        back, _ = self.backwards(_take(x, turn))
+        return torch.cat([ahead, _take(back, turn)], dim=-1)
 
 
 class RecurrentCTC(nn.Module):
     """Linear, stacked bidirectional LSTM layers with dropout on their outputs, Linear.
 
     SUPERB's head of ASR and SF (projection and hidden 1024, two layers), and the head of
-    Speech-FT's ASR fine-tuning (256, 256, three layers). Sequences are packed, so padding
-    changes nothing.
+    Speech-FT's ASR fine-tuning (256, 256, three layers). Padding changes nothing.
 
     Args:
         input_dim: D, width of the hidden states.
@@ -34,24 +58,22 @@ class RecurrentCTC(nn.Module):
         super().__init__()
         self.projection = nn.Linear(input_dim, projection)
         widths = [projection] + [2 * hidden] * (layers - 1)
-        self.layers = nn.ModuleList(
-            nn.LSTM(width, hidden, batch_first=True, bidirectional=True) for width in widths
-        )
+        self.layers = nn.ModuleList(BidirectionalLSTM(width, hidden) for width in widths)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(2 * hidden, vocab)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Give logits (B, T, V) for frames (B, T, D) with valid `lengths` (B,).
 
-        Rows beyond an item's length hold what the last layer makes of zeros; do not read them.
+        Rows beyond an item's length hold no meaning.
         """
-        total = x.shape[1]
-        packed = pack_padded_sequence(
-            self.projection(x), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
+        turn = reversal(lengths.to(x.device), x.shape[1])
+        x = self.projection(x)
         for layer in self.layers:
-            packed, _ = layer(packed)
-            packed = packed._replace(data=self.dropout(packed.data))
-        frames, _ = pad_packed_sequence(packed, batch_first=True, total_length=total)
-        logits: Tensor = self.output(frames)
+            x = self.dropout(layer(x, turn))
+        logits: Tensor = self.output(x)
         return logits
+
+
+def _take(x: Tensor, frames: Tensor) -> Tensor:
+    return x.gather(1, frames[..., None].expand(-1, -1, x.shape[-1]))
