@@ -6,6 +6,7 @@ cluster a hidden layer of the encoder of the iteration before.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -35,14 +36,16 @@ def mfcc_features(normalise: bool = True) -> Featurise:
     """
     from lhotse.features.kaldi.layers import Wav2MFCC
 
-    layer = Wav2MFCC(num_ceps=13, snip_edges=True, dither=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lhotse warns of snip_edges, which we need
+        layer = Wav2MFCC(num_ceps=13, snip_edges=True, dither=0.0)
 
     def featurise(waveforms: Sequence[Tensor]) -> list[Tensor]:
         result = []
         for waveform in waveforms:
             static = layer(waveform[None])[0]
             if normalise:
-                static = (static - static.mean(0)) / static.std(0).clamp(min=1e-5)
+                static = (static - static.mean(0)) / static.std(0, correction=0).clamp(min=1e-5)
             first = _differences(static)
             result.append(torch.cat([static, first, _differences(first)], dim=1)[::2])
         return result

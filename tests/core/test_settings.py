@@ -1,0 +1,92 @@
+import pytest
+from pydantic import Field
+
+from speechft.core.errors import SettingsError
+from speechft.core.registry import Registry
+from speechft.core.settings import Settings, apply_overrides, parse_settings, read_yaml
+
+
+class Inner(Settings):
+    steps: int = Field(default=10, gt=0)
+    learning_rate: float = 1e-4
+
+
+class Outer(Settings):
+    name: str
+    finetune: Inner = Inner()
+    rounds: tuple[Inner, ...] = ()
+    maybe: Inner | None = None
+
+
+def message(values):
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(Outer, values, "recipe.yaml")
+    return str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once_with_the_nearest_key():
+    text = message({"nme": "x", "finetune": {"step": 3, "learning_rate": "fast"}})
+    assert "finetune.step: unknown key; did you mean 'steps'?" in text
+    assert "nme: unknown key; did you mean 'name'" in text
+    assert "name: missing" in text
+    assert "finetune.learning_rate" in text
+    assert "'fast'" in text
+    assert "recipe.yaml" in text
+    assert "4 settings are wrong" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [({"rounds": [{"stepz": 1}]}, "rounds.0.stepz"), ({"maybe": {"stepz": 1}}, "maybe.stepz")],
+)
+def test_nearest_key_inside_lists_and_unions(values, where):
+    assert f"{where}: unknown key; did you mean 'steps'?" in message({"name": "x", **values})
+
+
+def test_a_value_out_of_range_names_the_key():
+    assert "finetune.steps" in message({"name": "x", "finetune": {"steps": 0}})
+
+
+def test_overrides_reach_into_sections_and_read_yaml_values():
+    values = {"name": "x", "finetune": {"steps": 1}}
+    result = apply_overrides(
+        values, ["finetune.steps=5", "finetune.learning_rate=1.0e-3", "a.b=[1, 2]"]
+    )
+    assert result == {
+        "name": "x",
+        "finetune": {"steps": 5, "learning_rate": 1e-3},
+        "a": {"b": [1, 2]},
+    }
+    assert values == {"name": "x", "finetune": {"steps": 1}}
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "name.deeper=1", "a=[1"])
+def test_a_bad_override_is_refused(override):
+    with pytest.raises(SettingsError, match=r"override|value"):
+        apply_overrides({"name": "x"}, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("", "no settings"), ("- a\n", "no settings"), ("a: [1", "not YAML")]
+)
+def test_bad_yaml_is_one_clear_error(tmp_path, content, words):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=words) as caught:
+        read_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_yaml(tmp_path):
+    with pytest.raises(SettingsError, match="no such file"):
+        read_yaml(tmp_path / "nothing.yaml")
+
+
+def test_registry_refuses_a_second_entry_and_names_the_nearest():
+    methods: Registry[int] = Registry("merge method")
+    methods.register("linear")(1)
+    with pytest.raises(ValueError, match="twice"):
+        methods.register("linear")(2)
+    with pytest.raises(SettingsError, match="unknown merge method 'liner'") as caught:
+        methods["liner"]
+    assert "did you mean 'linear'?" in str(caught.value)
