@@ -59,7 +59,7 @@ PRESETS.register("tiny")(
 )  # fmt: skip
 PRESETS.register("demo")(
     SyntheticSettings(
-        train=170, dev=50, test=70, train_speakers=24, dev_speakers=8, test_speakers=8,
+        train=190, dev=50, test=70, train_speakers=24, dev_speakers=8, test_speakers=8,
         sid_speakers=16, sid_train=6, sid_dev=2, sid_test=3,
         other_train=16, other_dev=6, other_test=8, other_speakers=4,
     )
@@ -73,7 +73,7 @@ PRESETS.register("study")(
 )  # fmt: skip
 PRESETS.register("pretrain")(
     SyntheticSettings(
-        pretrain=18000, pretrain_speakers=360, pretrain_dev=300, pretrain_dev_speakers=20,
-        other_pretrain=1500, other_pretrain_speakers=40,
+        pretrain=21500, pretrain_speakers=360, pretrain_dev=300, pretrain_dev_speakers=20,
+        other_pretrain=1600, other_pretrain_speakers=40,
     )
 )  # fmt: skip
