@@ -1,0 +1,35 @@
+"""Merging encoders in weight space, by streaming and without torch. Imports no model code."""
+
+from speechft.merging.alpha import AlphaRules, Ramp, constant, parse_alpha
+from speechft.merging.engine import Plan, Recipe, compute, plan, stream
+from speechft.merging.memory import linear_state
+from speechft.merging.methods import METHODS, Method
+from speechft.merging.sources import (
+    MappingSource,
+    SafetensorsSource,
+    Source,
+    open_file,
+    open_folder,
+)
+from speechft.merging.writing import write_weights
+
+__all__ = [
+    "METHODS",
+    "AlphaRules",
+    "MappingSource",
+    "Method",
+    "Plan",
+    "Ramp",
+    "Recipe",
+    "SafetensorsSource",
+    "Source",
+    "compute",
+    "constant",
+    "linear_state",
+    "open_file",
+    "open_folder",
+    "parse_alpha",
+    "plan",
+    "stream",
+    "write_weights",
+]

@@ -1,0 +1,194 @@
+"""Alpha for each tensor: one number, patterns for groups of tensors, ramps over depth, sweeps."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
+from speechft.merging.names import layer_of
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+EXAMPLES = "0.25, 0.1..0.5 (first to last layer), 'encoder.layers.{8-11}.*=0.5', 0:1:0.05 (sweep)"
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A number that goes from layer to layer through equally spaced points; one point is constant.
+
+    Args:
+        points: values from the first layer to the last.
+    """
+
+    points: tuple[float, ...]
+
+    def at(self, depth: float) -> float:
+        """Give the value at a depth in [0, 1], 0 for the first layer and 1 for the last."""
+        if len(self.points) == 1:
+            return self.points[0]
+        place = depth * (len(self.points) - 1)
+        left = min(int(place), len(self.points) - 2)
+        low, high = self.points[left], self.points[left + 1]
+        return low + (place - left) * (high - low) if place > left else low
+
+    def __str__(self) -> str:
+        return "..".join(f"{point:g}" for point in self.points)
+
+
+@dataclass(frozen=True)
+class AlphaRules:
+    """Alpha of every tensor: a default, and patterns of which the last that matches holds.
+
+    Args:
+        default: where no pattern matches.
+        patterns: (glob over canonical names, value).
+    """
+
+    default: Ramp
+    patterns: tuple[tuple[str, Ramp], ...] = ()
+
+    def at(self, name: str, depth: float) -> float:
+        """Give alpha of a tensor by its canonical name and depth in [0, 1]."""
+        value = self.default
+        for pattern, ramp in self.patterns:
+            if glob_regex(pattern).fullmatch(name):
+                value = ramp
+        return value.at(depth)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse patterns that match no tensor.
+
+        Raises:
+            SettingsError: names the pattern and the nearest tensors.
+        """
+        known = list(names)
+        for pattern, _ in self.patterns:
+            if not any(glob_regex(pattern).fullmatch(name) for name in known):
+                raise SettingsError(
+                    f"the pattern {pattern!r} matches no tensor of the encoder",
+                    where="alpha",
+                    hint=did_you_mean(pattern, known) if known else None,
+                )
+
+    def __str__(self) -> str:
+        rules = [f"{pattern}={ramp}" for pattern, ramp in self.patterns]
+        return ", ".join([str(self.default), *rules])
+
+
+def constant(alpha: float) -> AlphaRules:
+    """Give one alpha for all tensors."""
+    return AlphaRules(Ramp((_finite(alpha, str(alpha)),)))
+
+
+def parse_alpha(texts: Sequence[str], fallback: float) -> AlphaRules:
+    """Read `0.25`, `0.1..0.5` and `PATTERN=VALUE`.
+
+    Args:
+        texts: the options as given; the last value without a pattern is the default.
+        fallback: the default if no text gives one.
+
+    Raises:
+        SettingsError: a text is none of these.
+    """
+    default = Ramp((fallback,))
+    patterns: list[tuple[str, Ramp]] = []
+    for text in texts:
+        pattern, sign, value = text.rpartition("=")
+        if sign:
+            glob_regex(pattern)
+            patterns.append((pattern, _ramp(value, text)))
+        else:
+            default = _ramp(text, text)
+    return AlphaRules(default, tuple(patterns))
+
+
+def is_sweep(text: str) -> bool:
+    """Say whether a text asks for several alphas (`0:1:0.05`)."""
+    return ":" in text and "=" not in text
+
+
+def parse_sweep(text: str) -> list[float]:
+    """Read `START:STOP:STEP`, both ends included, without rounding drift.
+
+    Raises:
+        SettingsError: it is not three numbers, or the step leads nowhere.
+    """
+    try:
+        start, stop, step = (Fraction(part) for part in text.split(":"))
+    except (ValueError, ZeroDivisionError):
+        raise _unreadable(text) from None
+    if step == 0 or (stop - start) / step < 0:
+        raise SettingsError("the sweep's step does not lead from start to stop", found=text)
+    count = math.floor((stop - start) / step) + 1
+    if count > 1000:
+        raise SettingsError("the sweep has more than 1000 points", found=f"{text}: {count}")
+    return [float(start + index * step) for index in range(count)]
+
+
+def depth_of(name: str, layers: int, *, norm_is_last: bool = False) -> float:
+    """Give a tensor's depth: 0 before and in the first layer, 1 in the last layer and after it.
+
+    Args:
+        name: canonical name.
+        layers: number of transformer layers.
+        norm_is_last: whether `encoder.layer_norm` stands after the layers (pre-norm encoders).
+    """
+    layer = layer_of(name)
+    if layer is not None:
+        return layer / (layers - 1) if layers > 1 else 0.0
+    return 1.0 if norm_is_last and name.startswith("encoder.layer_norm.") else 0.0
+
+
+def glob_regex(pattern: str) -> re.Pattern[str]:
+    """Translate a glob: `*` any text, `?` one character, `{8-11}` a range, `{a,b}` a choice.
+
+    Raises:
+        SettingsError: braces do not pair up.
+    """
+    parts: list[str] = []
+    place = 0
+    for found in _BRACES.finditer(pattern):
+        parts += [_literal(pattern[place : found.start()]), _choice(found.group(1))]
+        place = found.end()
+    parts.append(_literal(pattern[place:]))
+    text = "".join(parts)
+    if "\\{" in text or "\\}" in text:
+        raise SettingsError("braces do not pair up", where="alpha", found=pattern)
+    return re.compile(text)
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
+
+
+def _choice(text: str) -> str:
+    options: list[str] = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", part)
+        if ends:
+            options += [str(n) for n in range(int(ends.group(1)), int(ends.group(2)) + 1)]
+        else:
+            options.append(_literal(part.strip()))
+    return f"(?:{'|'.join(options)})"
+
+
+def _ramp(text: str, whole: str) -> Ramp:
+    try:
+        points = tuple(_finite(float(part), whole) for part in text.split(".."))
+    except ValueError:
+        raise _unreadable(whole) from None
+    return Ramp(points)
+
+
+def _finite(value: float, text: str) -> float:
+    if not math.isfinite(value):
+        raise SettingsError("alpha is not a finite number", where="alpha", found=text)
+    return value
+
+
+def _unreadable(text: str) -> SettingsError:
+    return SettingsError("cannot read alpha", where="alpha", expected=EXAMPLES, found=text)

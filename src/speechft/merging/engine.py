@@ -1,0 +1,313 @@
+"""The streaming merge: plan every tensor, compute it in float32, round once, write it.
+
+Peak memory is a few buffers for methods that work weight by weight, and a few times the largest
+tensor for the others; it does not grow with the checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from speechft.core.errors import CheckpointError, SettingsError
+from speechft.merging.alpha import AlphaRules, constant, depth_of
+from speechft.merging.dtypes import BY_USER_NAME, Array, decode, encode, is_float
+from speechft.merging.matching import Entry, Match, match
+from speechft.merging.methods import METHODS, Method, TensorContext
+from speechft.merging.sources import Source
+from speechft.merging.tensorfile import TensorInfo
+from speechft.merging.weightnorm import fuse, pairs, split
+
+#: Elements per step of weight-by-weight methods: 1 MB of float32 stays in the processor's cache.
+STEP = 1 << 18
+#: Largest magnitude that still rounds to a finite number.
+_LIMIT = {"F16": 65519.99, "BF16": 3.3961775e38, "F32": 3.4028235e38, "F64": math.inf}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to merge.
+
+    Args:
+        method: name in `METHODS`.
+        alpha: for each tensor; None for the method's own default.
+        parameters: further parameters of the method.
+        sequential: merge one tuned encoder after the other, each round's result is the next BASE.
+        weight_norm: "stored" merges g and v by themselves, "fused" the effective kernel.
+        heads: "drop" BASE's heads, or "keep" them unmerged.
+        dtype: type of the result ("float32", "float16", "bfloat16"); None for BASE's.
+        seed: of random masks.
+    """
+
+    method: str = "linear"
+    alpha: AlphaRules | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    sequential: bool = False
+    weight_norm: str = "stored"
+    heads: str = "drop"
+    dtype: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A merge whose inputs fit together, ready to be computed tensor by tensor.
+
+    Args:
+        base: θ0.
+        tuned: θ'_i.
+        recipe: how to merge, with alpha filled in.
+        method: the method.
+        match: the tensors of the result.
+        outputs: name, type and shape of the result's tensors, in stored order.
+        statistics: per tuned encoder, tensors of statistics by canonical name.
+    """
+
+    base: Source
+    tuned: tuple[Source, ...]
+    recipe: Recipe
+    method: Method
+    match: Match
+    outputs: tuple[TensorInfo, ...]
+    statistics: tuple[Source, ...] = ()
+
+    @property
+    def alpha(self) -> AlphaRules:
+        """Alpha of every tensor."""
+        return self.recipe.alpha or constant(self.method.default_alpha)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the result."""
+        return sum(info.nbytes for info in self.outputs)
+
+    def alpha_of(self, entry: Entry) -> float:
+        """Give alpha of one tensor; both parts of a fused kernel have that of `v`."""
+        name = entry.name
+        if self.recipe.weight_norm == "fused" and name.endswith("_g"):
+            name = name[:-2] + "_v"
+        return self.alpha.at(name, self.depth_of(entry))
+
+    def depth_of(self, entry: Entry) -> float:
+        """Give the depth of one tensor in [0, 1]."""
+        last = bool((self.base.config or {}).get("do_stable_layer_norm"))
+        return depth_of(entry.name, self.match.layers, norm_is_last=last)
+
+
+def plan(
+    base: Source, tuned: Sequence[Source], recipe: Recipe, statistics: Sequence[Source] = ()
+) -> Plan:
+    """Check that encoders and settings fit together.
+
+    Raises:
+        IncompatibleModelsError: the encoders do not have the same tensors.
+        SettingsError: the method, its parameters, alpha or the type are wrong.
+    """
+    method = METHODS[recipe.method]
+    per_round = 1 if recipe.sequential else len(tuned)
+    parameters = method.check({k: v for k, v in recipe.parameters.items()}, per_round)
+    if recipe.alpha is not None and "alpha" not in method.parameters:
+        raise SettingsError(f"{method.name} has no alpha", where="alpha", found=recipe.alpha)
+    if method.statistics and len(statistics) != len(tuned):
+        raise SettingsError(
+            f"{method.name} needs {method.statistics} statistics of every tuned encoder",
+            where="statistics",
+            expected=f"{len(tuned)} files",
+            found=len(statistics),
+        )
+    if recipe.dtype is not None and recipe.dtype not in BY_USER_NAME:
+        raise SettingsError(
+            "unknown type", where="dtype", expected=", ".join(BY_USER_NAME), found=recipe.dtype
+        )
+    matched = match(base, tuned, heads=recipe.heads)
+    if recipe.alpha is not None:
+        recipe.alpha.check([entry.name for entry in matched.entries if entry.tuned])
+    wanted = BY_USER_NAME[recipe.dtype] if recipe.dtype else None
+    outputs = tuple(
+        TensorInfo(
+            e.out_name,
+            (wanted or e.base.dtype) if is_float(e.base.dtype) else e.base.dtype,
+            e.base.shape,
+        )
+        for e in matched.entries
+    )
+    return Plan(
+        base=base,
+        tuned=tuple(tuned),
+        recipe=replace(recipe, parameters=parameters),
+        method=method,
+        match=matched,
+        outputs=outputs,
+        statistics=tuple(statistics),
+    )
+
+
+def compute(plan: Plan, index: int, start: int = 0, stop: int | None = None) -> Array:
+    """Give the stored bits of elements [start, stop) of one tensor of the result, 1-D.
+
+    Raises:
+        CheckpointError: an input holds NaN or infinity, or the result does not fit its type.
+    """
+    entry, out = plan.match.entries[index], plan.outputs[index]
+    stop = out.count if stop is None else stop
+    alpha = plan.alpha_of(entry)
+    if not entry.tuned or (alpha == 0 and plan.method.base_at_zero):
+        return _copied(plan.base, entry.base.name, out, start, stop)
+    alone = plan.recipe.sequential or len(entry.tuned) == 1
+    if (
+        alpha == 1
+        and alone
+        and plan.method.tuned_at_one
+        and not plan.recipe.parameters.get("weights")
+    ):
+        return _copied(plan.tuned[-1], entry.tuned[-1], out, start, stop)
+    inputs = _inputs(plan, entry, start, stop)
+    merged = _merge(plan, entry, alpha, inputs)
+    if not _all_finite(merged):
+        merged = _retry(plan, entry, alpha, inputs)
+    _refuse_overflow(merged, out)
+    return encode(_part(plan, entry, merged), out.dtype).reshape(-1)
+
+
+def steps(plan: Plan) -> Iterator[tuple[int, int, int]]:
+    """Give (index of the tensor, start, stop) of all parts that can be computed by themselves."""
+    fused = _fused_names(plan)
+    for index, (entry, out) in enumerate(zip(plan.match.entries, plan.outputs, strict=True)):
+        whole = entry.tuned and (not plan.method.elementwise or entry.name in fused)
+        size = out.count if whole else STEP
+        for start in range(0, out.count, max(size, 1)):
+            yield index, start, min(start + size, out.count)
+
+
+def stream(plan: Plan) -> Iterator[tuple[TensorInfo, Array]]:
+    """Compute the result in memory: (name, type and shape; stored bits in that shape)."""
+    for index, out in enumerate(plan.outputs):
+        yield out, compute(plan, index).reshape(out.shape)
+
+
+def _copied(source: Source, name: str, out: TensorInfo, start: int, stop: int) -> Array:
+    stored = source.read(name, start, stop)
+    dtype = source.tensors[name].dtype
+    if dtype == out.dtype:
+        return stored
+    values = decode(stored, dtype)
+    _refuse_overflow(values, out)
+    return encode(values, out.dtype)
+
+
+def _inputs(plan: Plan, entry: Entry, start: int, stop: int) -> list[Array]:
+    """Read [base, tuned...] in one precision; effective kernels where they are fused."""
+    sources = [plan.base, *plan.tuned]
+    names = [entry.base.name, *entry.tuned]
+    if entry.name in (fused := _fused_names(plan)):
+        arrays = [_kernel(plan, fused[entry.name], place) for place in range(len(sources))]
+    else:
+        arrays = [s.values(n, start, stop) for s, n in zip(sources, names, strict=True)]
+        if not plan.method.elementwise:
+            arrays = [array.reshape(entry.base.shape) for array in arrays]
+    kind = np.float64 if any(a.dtype == np.float64 for a in arrays) else np.float32
+    return [array.astype(kind, copy=False) for array in arrays]
+
+
+def _merge(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array:
+    base, tuned = inputs[0], list(inputs[1:])
+    method = plan.method
+    extra = dict(plan.recipe.parameters)
+    if "alpha" in method.parameters:
+        extra["alpha"] = alpha
+    if method.wants_context:
+        extra["context"] = TensorContext(entry.name, plan.depth_of(entry), plan.recipe.seed)
+    statistics = _statistics(plan, entry)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if plan.recipe.sequential:
+            for place, one in enumerate(tuned):
+                if method.statistics:
+                    extra["statistics"] = [statistics[place]]
+                base = method.function(base, [one], **extra)
+            return base
+        if len(tuned) > 1 and method.symmetric and (len(tuned) > 2 or not method.elementwise):
+            order = sorted(range(len(tuned)), key=lambda i: _fingerprint(tuned[i]))
+            tuned = [tuned[i] for i in order]
+            statistics = [statistics[i] for i in order] if statistics else []
+            if extra.get("weights"):
+                extra["weights"] = tuple(extra["weights"][i] for i in order)
+        if method.statistics:
+            extra["statistics"] = statistics
+        return method.function(base, tuned, **extra)
+
+
+def _statistics(plan: Plan, entry: Entry) -> list[Array | None]:
+    result: list[Array | None] = []
+    for source in plan.statistics:
+        info = source.tensors.get(entry.name)
+        result.append(source.values(entry.name).reshape(info.shape) if info else None)
+    return result
+
+
+def _fused_names(plan: Plan) -> dict[str, tuple[str, str]]:
+    if plan.recipe.weight_norm != "fused":
+        return {}
+    return pairs({entry.name: entry for entry in plan.match.entries if entry.tuned})
+
+
+def _kernel(plan: Plan, pair: tuple[str, str], place: int) -> Array:
+    by_name = {entry.name: entry for entry in plan.match.entries}
+    parts = []
+    for name in pair:
+        entry = by_name[name]
+        source = plan.base if place == 0 else plan.tuned[place - 1]
+        stored = entry.base.name if place == 0 else entry.tuned[place - 1]
+        parts.append(source.values(stored).reshape(entry.base.shape))
+    return fuse(*parts)
+
+
+def _part(plan: Plan, entry: Entry, merged: Array) -> Array:
+    """Give the tensor itself: of a fused kernel its g or its v."""
+    if entry.name not in _fused_names(plan):
+        return merged
+    pair = _fused_names(plan)[entry.name]
+    shape = next(e.base.shape for e in plan.match.entries if e.name == pair[0])
+    return split(merged, shape)[entry.name == pair[1]]
+
+
+def _all_finite(values: Array) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(values.sum())
+    return math.isfinite(total) or bool(np.isfinite(values).all())
+
+
+def _retry(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array:
+    """Compute again in float64, where differences of huge float32 numbers do not overflow."""
+    for source, values in zip((plan.base, *plan.tuned), inputs, strict=True):
+        if not np.isfinite(values).all():
+            raise CheckpointError(
+                "the encoder holds NaN or infinite weights",
+                where=f"{source.label}: {entry.name}",
+                hint="its training diverged; use an earlier checkpoint",
+            )
+    return _merge(plan, entry, alpha, [values.astype(np.float64) for values in inputs])
+
+
+def _refuse_overflow(values: Array, out: TensorInfo) -> None:
+    if out.dtype not in _LIMIT or not values.size:
+        return
+    if out.dtype in ("F32", "F64") and values.dtype == np.float32:
+        return
+    largest = max(float(values.max()), -float(values.min()))
+    if math.isnan(largest) or largest > _LIMIT[out.dtype]:
+        raise CheckpointError(
+            f"the merged weights do not fit {out.dtype}",
+            where=out.name,
+            expected=f"magnitudes up to {_LIMIT[out.dtype]:.6g}",
+            found=largest,
+            hint="choose another alpha, or --dtype float32",
+        )
+
+
+def _fingerprint(values: Array) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(values).view(np.uint8).reshape(-1)).digest()

@@ -1,0 +1,209 @@
+"""Reading and writing safetensors files by parts: positioned reads and writes, no torch, no mmap.
+
+Memory maps would count the whole file as resident memory; positioned reads need one buffer.
+Format: https://github.com/huggingface/safetensors (8-byte header length, JSON header, data).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from speechft.core.errors import CheckpointError
+from speechft.merging.dtypes import STORAGE, Array
+
+MAX_HEADER = 100_000_000
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor is and what it is.
+
+    Args:
+        name: as stored.
+        dtype: safetensors name of the type ("F32").
+        shape: sizes of the axes.
+        begin: offset of the first byte in the file.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes."""
+        return self.count * STORAGE[self.dtype].itemsize
+
+
+class TensorFile:
+    """One open safetensors file; parts of tensors are read at their place, from any thread.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or no safetensors file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._handle = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise CheckpointError(
+                "cannot open the checkpoint", where=path, found=error.strerror
+            ) from None
+        try:
+            self.tensors, self.metadata = _read_header(self._handle, path)
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._handle)
+
+    def read(self, info: TensorInfo, start: int, stop: int) -> Array:
+        """Give the stored bits of elements [start, stop) as a new 1-D array."""
+        kind = STORAGE[info.dtype]
+        array = np.empty(stop - start, dtype=kind)
+        view = array.view(np.uint8).data
+        offset = info.begin + start * kind.itemsize
+        while view:
+            got = os.preadv(self._handle, [view], offset)
+            if got == 0:
+                raise CheckpointError(
+                    "the checkpoint became shorter while it was read", where=self.path
+                )
+            view, offset = view[got:], offset + got
+        return array
+
+
+class TensorFileWriter:
+    """A safetensors file whose layout is fixed first and whose parts are written in any order.
+
+    Args:
+        path: a temporary path; the caller moves the file into place when all is written.
+        tensors: name, type and shape of every tensor, in the order they are stored.
+        metadata: free text entries of the header (transformers wants `format: pt`).
+    """
+
+    def __init__(
+        self, path: Path, tensors: Sequence[TensorInfo], metadata: Mapping[str, str]
+    ) -> None:
+        self.path = path
+        header: dict[str, Any] = {"__metadata__": dict(metadata)}
+        offset = 0
+        for info in tensors:
+            end = offset + info.nbytes
+            header[info.name] = {
+                "dtype": info.dtype,
+                "shape": list(info.shape),
+                "data_offsets": [offset, end],
+            }
+            offset = end
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        start = 8 + len(text)
+        self.tensors: dict[str, TensorInfo] = {}
+        for info in tensors:
+            self.tensors[info.name] = TensorInfo(info.name, info.dtype, info.shape, start)
+            start += info.nbytes
+        self.size = start
+        self._handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+        try:
+            _reserve(self._handle, self.size)
+            self._put(len(text).to_bytes(8, "little") + text, 0)
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def write(self, name: str, start: int, stored: Array) -> None:
+        """Write stored bits of a tensor from element `start` on."""
+        info = self.tensors[name]
+        kind = STORAGE[info.dtype]
+        view = np.ascontiguousarray(stored, dtype=kind).reshape(-1).view(np.uint8)
+        self._put(view.data, info.begin + start * kind.itemsize)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _put(self, data: bytes | memoryview, offset: int) -> None:
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._handle, view, offset)
+            view, offset = view[done:], offset + done
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Claim the space at once, so that a full disk is noticed before any work is done."""
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", None) in _NO_SPACE:
+            raise
+        os.ftruncate(handle, size)
+
+
+def _read_header(handle: int, path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    size = os.fstat(handle).st_size
+    length = int.from_bytes(os.pread(handle, 8, 0), "little")
+    if size < 8 or length > min(size - 8, MAX_HEADER):
+        raise _broken(path, f"{size} bytes, header of {length}")
+    try:
+        header = json.loads(os.pread(handle, length, 8))
+        metadata = header.pop("__metadata__", None) or {}
+        tensors = {name: _tensor(name, entry, 8 + length) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _broken(path, f"an unreadable header ({error})") from None
+    for info in tensors.values():
+        if info.begin + info.nbytes > size:
+            raise _broken(path, f"the file ends inside {info.name!r}")
+    return tensors, metadata
+
+
+def _tensor(name: str, entry: Mapping[str, Any], start: int) -> TensorInfo:
+    begin, end = entry["data_offsets"]
+    dtype = entry["dtype"]
+    if dtype not in STORAGE:
+        raise ValueError(f"tensor {name!r} has the type {dtype}, which is not supported")
+    info = TensorInfo(name, dtype, tuple(int(n) for n in entry["shape"]), start + int(begin))
+    if begin < 0 or any(n < 0 for n in info.shape) or end - begin != info.nbytes:
+        raise ValueError(f"the sizes of {name!r} do not fit together")
+    return info
+
+
+def _broken(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        "this is not a whole safetensors file",
+        where=path,
+        expected="a header and the data it describes",
+        found=found,
+        hint="download or copy the file again",
+    )

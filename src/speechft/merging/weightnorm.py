@@ -1,0 +1,50 @@
+"""Weight-normalised kernels: a magnitude `g` and a direction `v`, kernel = g · v / ‖v‖."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from speechft.merging.dtypes import Array
+
+
+def partner(name: str) -> tuple[str, str] | None:
+    """Give the canonical names (g, v) of the pair that a tensor belongs to, or None."""
+    stem, last = name[:-2], name[-2:]
+    return (f"{stem}_g", f"{stem}_v") if last in ("_g", "_v") else None
+
+
+def pairs(names: Mapping[str, object]) -> dict[str, tuple[str, str]]:
+    """Give name → (g, v) for all tensors whose partner is there too."""
+    found = {name: pair for name in names if (pair := partner(name))}
+    return {name: pair for name, pair in found.items() if all(part in names for part in pair)}
+
+
+def fuse(magnitude: Array, direction: Array) -> Array:
+    """Give the effective kernel g · v / ‖v‖, the norm over all axes where `g` has size 1.
+
+    Args:
+        magnitude: g, for example (1, 1, K).
+        direction: v, for example (D, D/groups, K).
+    """
+    norm = _norm(direction, magnitude.shape)
+    safe = np.where(norm == 0, 1, norm)
+    return direction * (magnitude / safe).astype(direction.dtype)
+
+
+def split(kernel: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Give (g, v) of an effective kernel: v is the kernel itself, g its norms.
+
+    Args:
+        kernel: the effective kernel.
+        shape: of g.
+    """
+    return _norm(kernel, shape).astype(kernel.dtype), kernel
+
+
+def _norm(direction: Array, shape: tuple[int, ...]) -> Array:
+    axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
+    squares = np.square(direction, dtype=np.float64)
+    norm: Array = np.sqrt(squares.sum(axis=axes, keepdims=True))
+    return norm
