@@ -85,7 +85,7 @@ def reverberate(wave: Wave, rt60: float, direct_db: float, random: np.random.Gen
 def add_noise(wave: Wave, kind: str, snr_db: float, random: np.random.Generator) -> Wave:
     """Add noise of a colour, or babble, at a ratio of mean powers."""
     noise = make_noise(kind, len(wave), random)
-    scale = np.sqrt(np.mean(wave**2) / (np.mean(noise**2) * 10 ** (snr_db / 10)))
+    scale = float(np.sqrt(np.mean(wave**2) / (np.mean(noise**2) * 10 ** (snr_db / 10))))
     return wave + scale * noise
 
 
@@ -94,20 +94,20 @@ def make_noise(kind: str, length: int, random: np.random.Generator) -> Wave:
     if kind == "babble":
         bank = _babble_bank()
         start = int(random.integers(len(bank)))
-        return np.take(bank, np.arange(start, start + length), mode="wrap")
+        return np.asarray(np.take(bank, np.arange(start, start + length), mode="wrap"))
     noise = random.standard_normal(length)
     if kind == "white":
         return noise
     spectrum = np.fft.rfft(noise)
     frequency = np.maximum(np.fft.rfftfreq(length, 1 / RATE), 40.0)
     spectrum *= frequency ** (-0.5 if kind == "pink" else -1.0)
-    return np.fft.irfft(spectrum, length)
+    return np.asarray(np.fft.irfft(spectrum, length), dtype=np.float64)
 
 
 def set_level(wave: Wave, level_db: float, peak: float = 0.9) -> Wave:
     """Scale to a root mean square in dB below full scale, lower where a peak would be too high."""
-    scale = 10 ** (level_db / 20) / np.sqrt(np.mean(wave**2))
-    return wave * min(scale, peak / np.max(np.abs(wave)))
+    scale = 10 ** (level_db / 20) / float(np.sqrt(np.mean(wave**2)))
+    return wave * min(scale, peak / float(np.max(np.abs(wave))))
 
 
 def _smooth(values: Wave, seconds: float) -> Wave:

@@ -14,7 +14,9 @@ unpredictable; `speakers.VOICES` leaves them out. Use processes, not threads.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,9 +161,8 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
 
 def _unload(library: ctypes.CDLL) -> None:
     # ctypes gives no public way to unload a library.
-    import _ctypes
-
-    close = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary
+    module = importlib.import_module("_ctypes")
+    close = module.FreeLibrary if sys.platform == "win32" else module.dlclose
     close(library._handle)
 
 

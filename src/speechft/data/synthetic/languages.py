@@ -5,221 +5,35 @@ from __future__ import annotations
 import numpy as np
 
 from speechft.data.synthetic.grammar import Sentence, fill
+from speechft.data.synthetic.words import split_words
 
 _SPANISH: dict[str, tuple[str, ...]] = {
-    "persona": tuple(
-        [
-            "maría",
-            "pedro",
-            "lucía",
-            "carlos",
-            "elena",
-            "jorge",
-            "teresa",
-            "andrés",
-            "isabel",
-            "ramón",
-        ]
+    "persona": split_words("maría pedro lucía carlos elena jorge teresa andrés isabel ramón"),
+    "masc": split_words(
+        "perro libro árbol coche reloj zapato pueblo camino vecino maestro jardín barco cuchillo "
+        "médico espejo sombrero río gato teléfono queso"
     ),
-    "masc": tuple(
-        [
-            "perro",
-            "libro",
-            "árbol",
-            "coche",
-            "reloj",
-            "zapato",
-            "pueblo",
-            "camino",
-            "vecino",
-            "maestro",
-            "jardín",
-            "barco",
-            "cuchillo",
-            "médico",
-            "espejo",
-            "sombrero",
-            "río",
-            "gato",
-            "teléfono",
-            "queso",
-        ]
+    "fem": split_words(
+        "casa mesa ventana montaña iglesia cocina ciudad playa escuela llave carta lluvia flor "
+        "bicicleta silla puerta guitarra naranja calle noche"
     ),
-    "fem": tuple(
-        [
-            "casa",
-            "mesa",
-            "ventana",
-            "montaña",
-            "iglesia",
-            "cocina",
-            "ciudad",
-            "playa",
-            "escuela",
-            "llave",
-            "carta",
-            "lluvia",
-            "flor",
-            "bicicleta",
-            "silla",
-            "puerta",
-            "guitarra",
-            "naranja",
-            "calle",
-            "noche",
-        ]
+    "adjm": split_words("viejo pequeño blanco largo nuevo roto rojo bonito oscuro tranquilo"),
+    "adjf": split_words("vieja pequeña blanca larga nueva rota roja bonita oscura tranquila"),
+    "hizo": split_words(
+        "compró encontró pintó perdió miró vendió olvidó rompió llevó limpió dibujó buscó"
     ),
-    "adjm": tuple(
-        [
-            "viejo",
-            "pequeño",
-            "blanco",
-            "largo",
-            "nuevo",
-            "roto",
-            "rojo",
-            "bonito",
-            "oscuro",
-            "tranquilo",
-        ]
-    ),
-    "adjf": tuple(
-        [
-            "vieja",
-            "pequeña",
-            "blanca",
-            "larga",
-            "nueva",
-            "rota",
-            "roja",
-            "bonita",
-            "oscura",
-            "tranquila",
-        ]
-    ),
-    "hizo": tuple(
-        [
-            "compró",
-            "encontró",
-            "pintó",
-            "perdió",
-            "miró",
-            "vendió",
-            "olvidó",
-            "rompió",
-            "llevó",
-            "limpió",
-            "dibujó",
-            "buscó",
-        ]
-    ),
-    "cuando": tuple(
-        ["ayer", "hoy", "siempre", "nunca", "despacio", "temprano", "mañana", "anoche", "juntos"]
-    ),
-    "dia": tuple(["lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"]),
+    "cuando": split_words("ayer hoy siempre nunca despacio temprano mañana anoche juntos"),
+    "dia": split_words("lunes martes miércoles jueves viernes sábado domingo"),
 }
 _GERMAN: dict[str, tuple[str, ...]] = {
-    "person": tuple(
-        [
-            "anna",
-            "jürgen",
-            "lena",
-            "klaus",
-            "greta",
-            "dieter",
-            "monika",
-            "stefan",
-            "ursula",
-            "heinz",
-        ]
-    ),
-    "der": tuple(
-        [
-            "hund",
-            "baum",
-            "garten",
-            "schlüssel",
-            "könig",
-            "lehrer",
-            "fluss",
-            "tisch",
-            "berg",
-            "mantel",
-            "vogel",
-        ]
-    ),
-    "die": tuple(
-        [
-            "katze",
-            "straße",
-            "küche",
-            "blume",
-            "brücke",
-            "lampe",
-            "schule",
-            "flasche",
-            "uhr",
-            "gabel",
-            "kirche",
-        ]
-    ),
-    "das": tuple(
-        [
-            "haus",
-            "buch",
-            "fenster",
-            "kind",
-            "pferd",
-            "messer",
-            "dorf",
-            "schiff",
-            "bild",
-            "mädchen",
-            "wasser",
-        ]
-    ),
-    "adj": tuple(
-        [
-            "alte",
-            "kleine",
-            "schöne",
-            "grüne",
-            "laute",
-            "schwere",
-            "kurze",
-            "böse",
-            "frische",
-            "müde",
-        ]
-    ),
-    "tat": tuple(
-        [
-            "sucht",
-            "findet",
-            "kauft",
-            "malt",
-            "verliert",
-            "trägt",
-            "öffnet",
-            "vergisst",
-            "zeichnet",
-            "putzt",
-        ]
-    ),
-    "wie": tuple(
-        [
-            "heute",
-            "morgen",
-            "immer",
-            "langsam",
-            "gestern",
-            "niemals",
-            "früh",
-            "plötzlich",
-            "zusammen",
-        ]
-    ),
-    "tag": tuple(["montag", "dienstag", "mittwoch", "donnerstag", "freitag", "samstag", "sonntag"]),
+    "person": split_words("anna jürgen lena klaus greta dieter monika stefan ursula heinz"),
+    "der": split_words("hund baum garten schlüssel könig lehrer fluss tisch berg mantel vogel"),
+    "die": split_words("katze straße küche blume brücke lampe schule flasche uhr gabel kirche"),
+    "das": split_words("haus buch fenster kind pferd messer dorf schiff bild mädchen wasser"),
+    "adj": split_words("alte kleine schöne grüne laute schwere kurze böse frische müde"),
+    "tat": split_words("sucht findet kauft malt verliert trägt öffnet vergisst zeichnet putzt"),
+    "wie": split_words("heute morgen immer langsam gestern niemals früh plötzlich zusammen"),
+    "tag": split_words("montag dienstag mittwoch donnerstag freitag samstag sonntag"),
 }
 _SPANISH_TEMPLATES = (
     "{persona} {hizo} el {masc} {adjm} y la {fem} {adjf}",

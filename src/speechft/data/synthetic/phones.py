@@ -6,6 +6,8 @@ merged with their phoneme; two mnemonics that stand for two phonemes are split.
 
 from __future__ import annotations
 
+from speechft.data.synthetic.words import split_words
+
 _STRESS = "',%=|"
 _MERGED: dict[str, tuple[str, ...]] = {
     "a#": ("@",),
@@ -29,56 +31,9 @@ _MERGED: dict[str, tuple[str, ...]] = {
     "?": ("t",),
 }
 _OTHER_MERGED: dict[str, tuple[str, ...]] = {"R2": ("r",), "UR": ("U", "R"), "oI": ("o", "i")}
-ENGLISH: tuple[str, ...] = tuple(
-    [
-        "n",
-        "t",
-        "d",
-        "I",
-        "s",
-        "D",
-        "@",
-        "l",
-        "a",
-        "k",
-        "r",
-        "E",
-        "m",
-        "f",
-        "w",
-        "z",
-        "0",
-        "p",
-        "aI",
-        "b",
-        "eI",
-        "i:",
-        "3",
-        "V",
-        "v",
-        "oU",
-        "h",
-        "u:",
-        "g",
-        "O@",
-        "dZ",
-        "tS",
-        "3:",
-        "j",
-        "U",
-        "N",
-        "S",
-        "T",
-        "O:",
-        "A@",
-        "aU",
-        "e@",
-        "A:",
-        "OI",
-        "Z",
-        "i@",
-        "U@",
-    ]
+ENGLISH: tuple[str, ...] = split_words(
+    "n t d I s D @ l a k r E m f w z 0 p aI b eI i: 3 V v oU h u: g O@ dZ tS 3: j U N S T O: A@ aU "
+    "e@ A: OI Z i@ U@"
 )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from speechft.core.registry import Registry
 from speechft.core.settings import Settings
+
+Count = Annotated[int, Field(ge=0)]
+Speakers = Annotated[int, Field(ge=1)]
 
 
 class SyntheticSettings(Settings):
@@ -25,26 +30,26 @@ class SyntheticSettings(Settings):
     """
 
     seed: int = 0
-    train: int = Field(0, ge=0)
-    dev: int = Field(0, ge=0)
-    test: int = Field(0, ge=0)
-    train_speakers: int = Field(1, ge=1)
-    dev_speakers: int = Field(1, ge=1)
-    test_speakers: int = Field(1, ge=1)
-    sid_speakers: int = Field(0, ge=0)
-    sid_train: int = Field(0, ge=0)
-    sid_dev: int = Field(0, ge=0)
-    sid_test: int = Field(0, ge=0)
-    pretrain: int = Field(0, ge=0)
-    pretrain_speakers: int = Field(1, ge=1)
-    pretrain_dev: int = Field(0, ge=0)
-    pretrain_dev_speakers: int = Field(1, ge=1)
-    other_train: int = Field(0, ge=0)
-    other_dev: int = Field(0, ge=0)
-    other_test: int = Field(0, ge=0)
-    other_speakers: int = Field(1, ge=1)
-    other_pretrain: int = Field(0, ge=0)
-    other_pretrain_speakers: int = Field(1, ge=1)
+    train: Count = 0
+    dev: Count = 0
+    test: Count = 0
+    train_speakers: Speakers = 1
+    dev_speakers: Speakers = 1
+    test_speakers: Speakers = 1
+    sid_speakers: Count = 0
+    sid_train: Count = 0
+    sid_dev: Count = 0
+    sid_test: Count = 0
+    pretrain: Count = 0
+    pretrain_speakers: Speakers = 1
+    pretrain_dev: Count = 0
+    pretrain_dev_speakers: Speakers = 1
+    other_train: Count = 0
+    other_dev: Count = 0
+    other_test: Count = 0
+    other_speakers: Speakers = 1
+    other_pretrain: Count = 0
+    other_pretrain_speakers: Speakers = 1
 
 
 PRESETS: Registry[SyntheticSettings] = Registry("preset of synthetic speech")

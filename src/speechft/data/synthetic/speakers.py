@@ -7,41 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechft.core.seeding import numpy_generator
+from speechft.data.synthetic.words import split_words
 
 # Variants with a human sound; those with echo or breath are not repeatable (see `espeak`).
-VOICES: tuple[str, ...] = tuple(
-    [
-        "Andrea",
-        "Annie",
-        "Gene",
-        "Jacky",
-        "Mario",
-        "Michael",
-        "Nguyen",
-        "antonio",
-        "belinda",
-        "boris",
-        "ed",
-        "f1",
-        "ian",
-        "iven",
-        "john",
-        "m1",
-        "m3",
-        "m4",
-        "m7",
-        "m8",
-        "max",
-        "norbert",
-        "paul",
-        "quincy",
-        "rob",
-        "robert",
-        "steph",
-        "steph3",
-        "travis",
-        "zac",
-    ]
+VOICES: tuple[str, ...] = split_words(
+    "Andrea Annie Gene Jacky Mario Michael Nguyen antonio belinda boris ed f1 ian iven john m1 m3 "
+    "m4 m7 m8 max norbert paul quincy rob robert steph steph3 travis zac"
 )
 ACCENTS: dict[str, tuple[str, ...]] = {
     "en": ("en-us", "en-us", "en", "en-gb-x-rp"),
