@@ -1,0 +1,253 @@
+"""Probing: train a head on cached hidden states, many learning rates on one cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from speechft.core.errors import SettingsError
+from speechft.core.seeding import derive_seed, torch_generator
+from speechft.metrics.directions import better
+from speechft.training.probe_stack import Parameters, Probe, ProbeStack, can_stack
+from speechft.training.probe_states import States
+
+
+class ProbeTask(Protocol):
+    """What a probe needs to know about a task."""
+
+    metrics: ClassVar[tuple[str, ...]]
+
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
+        """Give the mean loss of a batch."""
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
+        """Give one prediction per item."""
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give every metric in percent."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split for a probe: states, and a target and a reference per utterance."""
+
+    states: States
+    targets: list[Tensor]
+    references: list[Any]
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """How long and how a probe is trained.
+
+    Attributes:
+        rates: the learning rates of the grid.
+        steps: updates.
+        batch_size: utterances per update.
+        checks: how often the dev split is scored, at equal intervals, the last time at the end.
+        clip: largest gradient norm.
+        eval_batch_size: utterances per batch where nothing is trained.
+    """
+
+    rates: tuple[float, ...]
+    steps: int
+    batch_size: int
+    checks: int = 10
+    clip: float = 1.0
+    eval_batch_size: int = 64
+
+    def check_steps(self) -> list[int]:
+        """Give the updates after which the dev split is scored."""
+        count = max(1, min(self.checks, self.steps))
+        return sorted({round(self.steps * (i + 1) / count) for i in range(count)})
+
+
+@dataclass
+class ProbeResult:
+    """What a grid search found.
+
+    Attributes:
+        rate: the learning rate chosen on dev.
+        step: the update chosen on dev.
+        dev: every dev metric at that point.
+        weights: the probe's weights at that point, under the names of `Probe`.
+        grid: one record per learning rate and check.
+        skipped: learning rate → updates skipped because the gradient was not finite.
+    """
+
+    rate: float
+    step: int
+    dev: dict[str, float]
+    weights: Parameters
+    grid: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[float, int] = field(default_factory=dict)
+
+
+def probe(
+    task: ProbeTask,
+    build_head: Callable[[], nn.Module],
+    train: Split,
+    dev: Split,
+    plan: ProbePlan,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[], None] | None = None,
+) -> ProbeResult:
+    """Train one probe per learning rate on the same batches and choose by the dev split.
+
+    All rates start from the same weights. The best value of the task's first metric over all rates
+    and checks wins; on a tie the earlier check, then the rate that stands first in the plan.
+
+    Args:
+        task: loss, decoding and metrics.
+        build_head: gives a fresh head; called under the seed.
+        train: the training split.
+        dev: the split that chooses.
+        plan: rates, steps, batch size.
+        seed: of initial weights, batches and dropout.
+        device: where heads are trained.
+        on_step: called after every update, for progress.
+
+    Raises:
+        SettingsError: there is nothing to do (no update, no learning rate).
+    """
+    stacks = _start(build_head, train.states, plan, seed, torch.device(device))
+    checks = set(plan.check_steps())
+    drops = any(isinstance(part, nn.Dropout) for part in stacks[0].module.modules())
+    best: ProbeResult | None = None
+    grid: list[dict[str, Any]] = []
+    for step, items in enumerate(batches(train.states.lengths, plan, seed), start=1):
+        states, lengths = _to(train.states.batch(items), device)
+        targets = [train.targets[i] for i in items]
+        for stack in stacks:
+            with _global_seed(derive_seed(seed, "dropout", step) if drops else None):
+                logits = stack.logits(states, lengths, train=True)
+            stack.update(torch.stack([task.loss(row, lengths, targets) for row in logits]))
+        if step in checks:
+            best = _check(task, stacks, dev, plan, step, grid, best)
+        if on_step is not None:
+            on_step()
+    if best is None:
+        raise SettingsError("a probe needs at least one update", found=f"{plan.steps} steps")
+    best.grid = grid
+    best.skipped = {
+        r: n for stack in stacks for r, n in zip(stack.rates, stack.skipped, strict=True)
+    }
+    return best
+
+
+def predict(
+    task: ProbeTask,
+    build_head: Callable[[], nn.Module],
+    weights: Parameters,
+    states: States,
+    plan: ProbePlan,
+    *,
+    device: torch.device | str = "cpu",
+) -> list[Any]:
+    """Give a trained probe's prediction for every utterance of a split."""
+    module = Probe(states.num_states, build_head()).to(device)
+    module.load_state_dict(weights)
+    stack = ProbeStack(module, [0.0])
+    return _predictions(task, stack, states, plan)[0]
+
+
+def batches(lengths: Sequence[int], plan: ProbePlan, seed: int) -> Iterator[list[int]]:
+    """Give the items of every update: epochs of shuffled batches of similar lengths.
+
+    A pure function of its arguments. In each epoch the utterances are shuffled, sorted by length
+    inside pools of 16 batches, cut into batches, and the batches are shuffled.
+    """
+    done = epoch = 0
+    while True:
+        for batch in _epoch(lengths, plan.batch_size, seed, epoch):
+            if done == plan.steps:
+                return
+            done += 1
+            yield batch
+        epoch += 1
+
+
+def _epoch(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
+    generator = torch_generator(seed, "batches", epoch)
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    pool = 16 * size
+    pools = [order[i : i + pool] for i in range(0, len(order), pool)]
+    ordered = [sorted(part, key=lambda i: lengths[i]) for part in pools]
+    cut = [part[i : i + size] for part in ordered for i in range(0, len(part), size)]
+    return [cut[i] for i in torch.randperm(len(cut), generator=generator).tolist()]
+
+
+def _start(
+    build_head: Callable[[], nn.Module],
+    states: States,
+    plan: ProbePlan,
+    seed: int,
+    device: torch.device,
+) -> list[ProbeStack]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "head"))
+        module = Probe(states.num_states, build_head()).to(device)
+    if not plan.rates:
+        raise SettingsError("a probe needs at least one learning rate", found="none")
+    groups = [plan.rates] if can_stack(module) else [(rate,) for rate in plan.rates]
+    return [ProbeStack(module, rates, plan.clip) for rates in groups]
+
+
+def _check(
+    task: ProbeTask,
+    stacks: list[ProbeStack],
+    dev: Split,
+    plan: ProbePlan,
+    step: int,
+    grid: list[dict[str, Any]],
+    best: ProbeResult | None,
+) -> ProbeResult | None:
+    metric = task.metrics[0]
+    for stack in stacks:
+        for copy, predictions in enumerate(_predictions(task, stack, dev.states, plan)):
+            scores = task.score(predictions, dev.references)
+            rate = stack.rates[copy]
+            grid.append({"learning_rate": rate, "step": step, **scores})
+            if best is None or better(metric, scores[metric], best.dev[metric]):
+                best = ProbeResult(rate, step, scores, stack.weights(copy))
+    return best
+
+
+@torch.no_grad()
+def _predictions(
+    task: ProbeTask, stack: ProbeStack, states: States, plan: ProbePlan
+) -> list[list[Any]]:
+    order = sorted(range(len(states.lengths)), key=lambda i: states.lengths[i])
+    size = plan.eval_batch_size
+    result: list[list[Any]] = [[None] * len(order) for _ in stack.rates]
+    device = next(iter(stack.parameters.values())).device
+    for start in range(0, len(order), size):
+        items = order[start : start + size]
+        batch, lengths = _to(states.batch(items), device)
+        for copy, logits in enumerate(stack.logits(batch, lengths)):
+            for item, prediction in zip(items, task.decode(logits, lengths), strict=True):
+                result[copy][item] = prediction
+    return result
+
+
+def _to(
+    batch: tuple[Tensor, Tensor | None], device: torch.device | str
+) -> tuple[Tensor, Tensor | None]:
+    states, lengths = batch
+    return states.to(device), None if lengths is None else lengths.to(device)
+
+
+@contextmanager
+def _global_seed(seed: int | None) -> Iterator[None]:
+    """Seed torch's global generators for one block and put them back."""
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield

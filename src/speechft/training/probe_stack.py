@@ -1,0 +1,129 @@
+"""Probes of several learning rates trained side by side: stacked parameters, one optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from speechft.heads.weighted_sum import WeightedSum
+
+Parameters = dict[str, Tensor]
+
+
+class Probe(nn.Module):
+    """Softmax-weighted sum of the hidden states, then a head.
+
+    Args:
+        num_states: K.
+        head: called with (x, lengths).
+    """
+
+    def __init__(self, num_states: int, head: nn.Module) -> None:
+        super().__init__()
+        self.weighted_sum = WeightedSum(num_states)
+        self.head = head
+
+    def forward(self, states: Tensor, lengths: Tensor | None) -> Tensor:
+        """Give the head's logits for states (K, B, T, D) with lengths, or (K, B, D) and None."""
+        logits: Tensor = self.head(self.weighted_sum(states), lengths)
+        return logits
+
+
+def can_stack(module: nn.Module) -> bool:
+    """Tell whether R copies of a module can run as one batched computation.
+
+    Recurrent layers have no batched form over their weights, and dropout would draw one mask for
+    all copies or another one for each, depending on the grid.
+    """
+    return not any(isinstance(part, nn.RNNBase | nn.Dropout) for part in module.modules())
+
+
+class ProbeStack:
+    """R copies of a probe, each with its own learning rate, that see the same batches.
+
+    All start from the same weights. Each copy is trained with Adam (betas 0.9, 0.999, eps 1e-8) and
+    has its own gradient norm clipped; the copies do not influence each other. An update with a
+    gradient that is not finite is skipped for that copy and counted in `skipped`.
+
+    Args:
+        probe: the weights to start from.
+        rates: the learning rates; several only if `can_stack(probe)`.
+        clip: largest gradient norm.
+    """
+
+    def __init__(self, probe: Probe, rates: Sequence[float], clip: float = 1.0) -> None:
+        self.module = probe
+        self.rates = list(rates)
+        self.clip = clip
+        self.parameters: Parameters = {
+            name: p.detach().expand(len(self.rates), *p.shape).clone().requires_grad_()
+            for name, p in probe.named_parameters()
+        }
+        self.skipped = [0] * len(self.rates)
+        device = next(iter(self.parameters.values())).device
+        self._rates = torch.tensor(self.rates, device=device)
+        self._updates = torch.zeros(len(self.rates), device=device)
+        self._first = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self._second = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+
+    def logits(self, states: Tensor, lengths: Tensor | None, *, train: bool = False) -> Tensor:
+        """Give the logits of every copy: (R, B, ...)."""
+        self.module.train(train)
+        if len(self.rates) == 1:
+            alone = {name: p.squeeze(0) for name, p in self.parameters.items()}
+            return self._call(alone, states, lengths)[None]
+
+        def one(parameters: Parameters) -> Tensor:
+            return self._call(parameters, states, lengths)
+
+        stacked: Tensor = torch.vmap(one)(self.parameters)
+        return stacked
+
+    def update(self, losses: Tensor) -> None:
+        """Do one update of every copy from their losses (R,)."""
+        names = list(self.parameters)
+        gradients = dict(
+            zip(
+                names,
+                torch.autograd.grad(losses.sum(), list(self.parameters.values())),
+                strict=True,
+            )
+        )
+        with torch.no_grad():
+            squares = [g.flatten(1).pow(2).sum(dim=1) for g in gradients.values()]
+            norm = torch.stack(squares).sum(dim=0).sqrt()
+            good = torch.isfinite(norm)
+            scale = torch.where(good, (self.clip / (norm + 1e-6)).clamp(max=1.0), 0.0)
+            if not bool(good.all()):
+                self._count_skipped(good)
+                gradients = {n: torch.nan_to_num(g, 0.0, 0.0, 0.0) for n, g in gradients.items()}
+            self._adam(gradients, scale, good)
+
+    def weights(self, copy: int) -> Parameters:
+        """Give a copy's weights under the probe's own names."""
+        return {name: p[copy].detach().clone() for name, p in self.parameters.items()}
+
+    def _call(self, parameters: Parameters, states: Tensor, lengths: Tensor | None) -> Tensor:
+        result: Tensor = functional_call(self.module, parameters, (states, lengths))
+        return result
+
+    def _count_skipped(self, good: Tensor) -> None:
+        for copy, fine in enumerate(good.tolist()):
+            self.skipped[copy] += not fine
+
+    def _adam(self, gradients: Parameters, scale: Tensor, good: Tensor) -> None:
+        self._updates += good
+        step_size = torch.where(good, self._rates / (1 - 0.9**self._updates).clamp(min=0.05), 0.0)
+        root = (1 - 0.999**self._updates).sqrt().clamp(min=1e-4)
+        for name, parameter in self.parameters.items():
+            shape = (-1, *[1] * (parameter.dim() - 1))
+            gradient = gradients[name] * scale.view(shape)
+            first, second, keep = self._first[name], self._second[name], good.view(shape)
+            first.copy_(torch.where(keep, torch.lerp(first, gradient, 0.1), first))
+            moved = second.mul(0.999).addcmul_(gradient, gradient, value=0.001)
+            second.copy_(torch.where(keep, moved, second))
+            denominator = (second.sqrt() / root.view(shape)).add_(1e-8)
+            parameter.sub_(step_size.view(shape) * first / denominator)
