@@ -1,0 +1,114 @@
+"""Audio files → mono 16 kHz float32 waveforms, with every unusable file refused by name.
+
+Decoded by libsndfile: WAV, FLAC, MP3, Ogg Vorbis, Opus, NIST Sphere and relatives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from lhotse.cut import Cut
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speechft.core.errors import DataError
+
+SAMPLE_RATE = 16000
+# One output frame of the usual CNN front end needs 400 samples.
+SHORTEST_SAMPLES = 400
+
+
+def load_waveform(cut: Cut) -> Tensor:
+    """Read the audio of a cut: (S,) float32, 16 kHz, mean of the channels, within [-1, 1].
+
+    Raises:
+        DataError: the file is missing, cannot be decoded, is empty, is too short, or holds values
+            that are not finite; or the cut has no audio file.
+    """
+    return read_audio(cut_path(cut), cut.start, cut.duration)
+
+
+def cut_path(cut: Cut) -> Path:
+    """Give the audio file of a cut.
+
+    Raises:
+        DataError: the cut has no recording in one file.
+    """
+    recording = getattr(cut, "recording", None)
+    sources = recording.sources if recording is not None else []
+    if len(sources) != 1 or sources[0].type != "file":
+        raise DataError(
+            "the cut has no audio file of its own",
+            where=cut.id,
+            expected="one recording with one source of type 'file'",
+            found=", ".join(source.type for source in sources) or "nothing",
+        )
+    return Path(sources[0].source)
+
+
+def read_audio(
+    path: Path | str, start: float | None = None, duration: float | None = None
+) -> Tensor:
+    """Read a file, or a part of it: (S,) float32, 16 kHz, mean of the channels, within [-1, 1].
+
+    Args:
+        path: the audio file.
+        start: seconds at which the part begins.
+        duration: seconds that it lasts; to the end if not given.
+
+    Raises:
+        DataError: see `load_waveform`.
+    """
+    samples, rate = _decode(Path(path), start or 0.0, duration)
+    if not np.isfinite(samples).all():
+        bad = int(np.count_nonzero(~np.isfinite(samples).all(axis=1)))
+        raise DataError(
+            "the audio holds values that are not finite",
+            where=path,
+            found=f"{bad} of {len(samples)} samples are NaN or infinite",
+            hint="write the file again or leave it out",
+        )
+    wave = samples.mean(axis=1, dtype=np.float32)
+    if rate != SAMPLE_RATE:
+        wave = soxr.resample(wave, rate, SAMPLE_RATE).astype(np.float32, copy=False)
+    if len(wave) < SHORTEST_SAMPLES:
+        raise DataError(
+            "the audio is too short" if len(wave) else "the audio is empty",
+            where=path,
+            expected=f"at least {SHORTEST_SAMPLES} samples at 16 kHz (25 ms)",
+            found=f"{len(wave)} samples",
+        )
+    return torch.from_numpy(np.clip(wave, -1.0, 1.0))
+
+
+def _decode(path: Path, start: float, duration: float | None) -> tuple[NDArray[np.float32], int]:
+    """Give samples (S, channels) and their rate."""
+    if not path.is_file():
+        raise DataError("no such audio file", where=path, hint="check the path")
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate: int = file.samplerate
+            first = round(start * rate)
+            if first and first >= file.frames:
+                raise DataError(
+                    "the part begins after the end of the audio",
+                    where=path,
+                    expected=f"a start before {file.frames / rate:.2f} s",
+                    found=f"{start:.2f} s",
+                )
+            if first:
+                file.seek(first)
+            count = -1 if duration is None else max(0, round(duration * rate))
+            samples: NDArray[np.float32] = file.read(count, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(
+            "the audio cannot be decoded",
+            where=path,
+            expected="WAV, FLAC, MP3, Ogg, Opus or NIST Sphere",
+            found=error,
+        ) from None
+    return samples, rate

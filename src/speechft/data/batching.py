@@ -1,0 +1,77 @@
+"""Batches of similar duration: the list for an epoch is a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from speechft.core.errors import SettingsError
+from speechft.core.seeding import numpy_generator
+
+
+class DurationBatches:
+    """Groups utterances of similar duration into batches of bounded padded length.
+
+    A batch holds as many utterances as fit: its longest duration times its size stays within
+    `max_seconds`. An utterance longer than that is a batch of its own. There is no hidden state, so
+    a run can go on at any batch of any epoch.
+
+    Args:
+        durations: seconds of each utterance.
+        max_seconds: bound on a batch, padding included, in seconds.
+        seed: decides the order.
+        shuffle: draw the order anew in every epoch; otherwise from short to long, as given where
+            durations are equal.
+        max_items: bound on the utterances of a batch.
+
+    Raises:
+        SettingsError: a bound is not positive, or a duration is negative or not finite.
+    """
+
+    def __init__(
+        self,
+        durations: Sequence[float],
+        max_seconds: float,
+        seed: int,
+        shuffle: bool = True,
+        max_items: int | None = None,
+    ) -> None:
+        self.durations = np.asarray(durations, dtype=np.float64)
+        if not max_seconds > 0 or (max_items is not None and max_items < 1):
+            raise SettingsError(
+                "a batch must have room for something",
+                expected="max_seconds > 0 and max_items >= 1",
+                found=f"max_seconds = {max_seconds}, max_items = {max_items}",
+            )
+        if not (np.isfinite(self.durations).all() and (self.durations >= 0).all()):
+            raise SettingsError("durations must be finite and not negative")
+        self.max_seconds = max_seconds
+        self.seed = seed
+        self.shuffle = shuffle
+        self.max_items = max_items or len(self.durations)
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Give the batches of an epoch as lists of indices; every index occurs exactly once."""
+        if not self.shuffle:
+            return self._cut(np.argsort(self.durations, kind="stable"))
+        random = numpy_generator(self.seed, "batches", epoch)
+        # Durations are blurred by some 10 %, so that the members of a batch change with the epoch.
+        blurred = self.durations * np.exp(random.uniform(-0.1, 0.1, len(self.durations)))
+        batches = self._cut(np.argsort(blurred, kind="stable"))
+        return [batches[index] for index in random.permutation(len(batches))]
+
+    def _cut(self, order: np.ndarray) -> list[list[int]]:  # type: ignore[type-arg]
+        batches: list[list[int]] = []
+        longest = 0.0
+        for index in order.tolist():
+            longest = max(longest, self.durations[index])
+            full = batches and (
+                len(batches[-1]) >= self.max_items
+                or longest * (len(batches[-1]) + 1) > self.max_seconds
+            )
+            if not batches or full:
+                batches.append([])
+                longest = self.durations[index]
+            batches[-1].append(index)
+        return batches
