@@ -5,7 +5,7 @@ The verbs of the command line are functions here; each is imported when it is fi
     import speechft
 
     encoder = speechft.load_encoder("tiny-hubert")
-    speechft.finetune(encoder="tiny-hubert", task="sid", data="synthetic", steps=600, out="runs/sid")
+    speechft.finetune(encoder="tiny-hubert", task="sid", data="synthetic", steps=600, out="sid")
 """
 
 from __future__ import annotations

@@ -127,6 +127,7 @@ def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str,
 
 
 def _chosen(kind: type[S], settings: S | None, values: dict[str, Any], verb: str) -> S:
-    if settings is None:
-        return parse_settings(kind, values, where=f"speechft.{verb}")
-    return settings.model_copy(update=values) if values else settings
+    if settings is not None and not values:
+        return settings
+    given = {} if settings is None else settings.model_dump()
+    return parse_settings(kind, {**given, **values}, where=f"speechft.{verb}")

@@ -1,1 +1,1 @@
-"""The command line: one small file per command, no logic, nothing heavy before a command needs it."""
+"""The command line: one small file per command; nothing heavy is imported before it is needed."""

@@ -1,4 +1,4 @@
-"""The table of commands: name, module, one line of help. The module is imported only when needed."""
+"""The table of commands: name, module, one line of help. A module is imported when it is called."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CommandEntry:
 COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("demo", START, "Run the packaged recipe, end to end.", "speechft.cli.demo"),
     CommandEntry("run", START, "Run a recipe: all stages, resumed.", "speechft.cli.run"),
-    CommandEntry("pretrain", STAGES, "Pre-train an encoder on audio alone.", "speechft.cli.pretrain"),
+    CommandEntry("pretrain", STAGES, "Pre-train an encoder on audio.", "speechft.cli.pretrain"),
     CommandEntry("finetune", STAGES, "Fine-tune an encoder on a task.", "speechft.cli.finetune"),
     CommandEntry("merge", STAGES, "Merge a base with tuned encoders.", "speechft.cli.merge"),
     CommandEntry("evaluate", STAGES, "Probe frozen encoders on tasks.", "speechft.cli.evaluate"),

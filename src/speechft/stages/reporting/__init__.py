@@ -1,0 +1,1 @@
+"""The parts of `speechft report`: reading results, comparing, saying, drawing, laying out."""

@@ -1,0 +1,289 @@
+"""Read results: find `results.jsonl`, and learn which encoder is θ0, θ' or θ̂."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from speechft.core.errors import DataError
+from speechft.core.files import read_json, read_jsonl
+from speechft.core.provenance import FILE_NAME
+
+RESULTS = "results.jsonl"
+ROLES = "encoders.json"
+RUN = "run.json"
+Role = Literal["pretrained", "finetuned", "merged", "other"]
+Group = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One row of the comparison; the same row in every seed.
+
+    Attributes:
+        role: θ0 "pretrained", θ' "finetuned", θ̂ "merged", or "other".
+        tuned_on: the fine-tuning task ("" for θ0).
+        method: how it was fine-tuned ("stable", "lora").
+        merge_method: how it was merged ("linear").
+        alpha: 0 for θ0, 1 for θ', between for θ̂; none where unknown.
+        name: what tells encoders of one role apart ("" where the rest does).
+        run: name of the run, where several are compared.
+    """
+
+    role: Role
+    tuned_on: str = ""
+    method: str = ""
+    merge_method: str = ""
+    alpha: float | None = None
+    name: str = ""
+    run: str = ""
+
+    @property
+    def group(self) -> Group:
+        """What belongs together: θ' and the θ̂ made from it (run, fine-tuning task, method)."""
+        return (self.run, self.tuned_on, self.method)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one encoder with one seed, in percent."""
+
+    encoder: Encoder
+    seed: int
+    task: str
+    metric: str
+    value: float
+    direction: str
+    split: str = "test"
+    items: int = 0
+    suite: str = ""
+    main: bool = True
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was logged while one encoder trained."""
+
+    title: str
+    seed: int
+    records: list[dict[str, Any]]
+
+
+@dataclass
+class Evidence:
+    """All that a report is made from.
+
+    Attributes:
+        measurements: every metric, one per (encoder, seed, task, metric).
+        curves: the training curves that were found.
+        runs: the `run.json` of each run, where there is one.
+        provenance: folder → its `speechft.json`.
+    """
+
+    measurements: list[Measurement] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
+    synthetic: bool = False
+
+
+def read_evidence(folders: Sequence[Path]) -> Evidence:
+    """Read run folders.
+
+    Args:
+        folders: each holds `results.jsonl`, or folders that do.
+
+    Raises:
+        DataError: a folder is missing, holds no results, or a record lacks a field.
+    """
+    evidence = Evidence()
+    seen: set[tuple[Any, ...]] = set()
+    for folder in folders:
+        files = _find(folder)
+        run = _json(folder / RUN)
+        if run:
+            evidence.runs.append(run)
+        name = str(run.get("name", folder.resolve().name))
+        for file in files:
+            for found in _measurements(file, name):
+                encoder = found.encoder
+                key = (encoder, found.seed, found.task, found.metric, found.split)
+                if key not in seen:
+                    seen.add(key)
+                    evidence.measurements.append(found)
+            evidence.synthetic |= _synthetic(file)
+        evidence.synthetic |= str(run.get("data", "")).startswith("synthetic")
+        evidence.curves += _curves(folder)
+        evidence.provenance |= _provenance(folder)
+    evidence.measurements = _without_idle_run(evidence.measurements)
+    return evidence
+
+
+def _find(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError("no such run folder", where=folder, hint="check the path")
+    files = sorted(p for p in folder.rglob(RESULTS) if not _hidden(p.relative_to(folder)))
+    if not files:
+        raise DataError(
+            "no results in this folder",
+            where=folder,
+            expected=f"{RESULTS}, as `speechft evaluate` and `speechft run` write it",
+            hint="give the folder of an evaluation that has ended",
+        )
+    return files
+
+
+def _measurements(file: Path, run: str) -> Iterable[Measurement]:
+    roles = {str(r["encoder"]): r for r in _json_list(file.parent / ROLES)}
+    records = read_jsonl(file)
+    if not records:
+        raise DataError("the results are empty", where=file, hint="evaluate again")
+    inferred = _infer_roles(records) if not roles else {}
+    for number, record in enumerate(records, start=1):
+        try:
+            label = str(record["encoder"])
+            about = roles.get(label) or inferred.get(label) or {"role": "other", "name": label}
+            yield Measurement(
+                encoder=_encoder(about, run),
+                seed=int(record["seed"]),
+                task=str(record["task"]),
+                metric=str(record["metric"]),
+                value=float(record["value"]),
+                direction=str(record["direction"]),
+                split=str(record.get("split", "test")),
+                items=int(record.get("items", 0)),
+                suite=str(record.get("suite", "")),
+                main=bool(about.get("main", True)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "a record of the results cannot be used",
+                where=f"{file}, line {number}",
+                expected="encoder, task, metric, value, direction, seed",
+                found=f"{type(error).__name__} {error}",
+            ) from None
+
+
+def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
+    alpha = _number(about.get("alpha"))
+    return Encoder(
+        role=about["role"],
+        tuned_on=str(about.get("tuned_on") or ""),
+        method=str(about.get("method") or ""),
+        merge_method=str(about.get("merge_method") or ""),
+        alpha=alpha,
+        name=str(about.get("name") or ""),
+        run=run,
+    )
+
+
+def _number(value: Any) -> float | None:
+    """Give a number, or none for an alpha that differs between layers or is not known."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _infer_roles(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Learn roles from the provenance that lies in the encoders' own folders."""
+    result: dict[str, dict[str, Any]] = {}
+    parents: set[str] = set()
+    hashes = {str(r["encoder"]): str(r.get("encoder_hash", "")) for r in records if "encoder" in r}
+    for label in hashes:
+        path = Path(label)
+        made = _json(path / FILE_NAME)
+        if made.get("stage") != "merge" and path.name.startswith("encoder"):
+            made = _json(path.parent / FILE_NAME) or made
+        settings = made.get("settings", {})
+        if made.get("stage") == "finetune":
+            method = settings.get("method", "")
+            task = settings.get("task", "")
+            result[label] = {"role": "finetuned", "tuned_on": task, "method": method, "alpha": 1}
+            parents.add(str(made.get("parents", {}).get("encoder", "")))
+        elif made.get("stage") == "merge":
+            result[label] = {
+                "role": "merged",
+                "alpha": settings.get("alpha"),
+                "merge_method": settings.get("method", ""),
+                "name": path.name,
+            }
+    for label, value in hashes.items():
+        if label not in result:
+            known = bool(value) and value in parents
+            name = Path(label).name
+            result[label] = {
+                "role": "pretrained" if known else "other",
+                "alpha": 0 if known else None,
+                "name": "" if known else name,
+            }
+    tuned = [r for r in result.values() if r["role"] == "finetuned"]
+    if len(tuned) == 1:
+        for about in result.values():
+            if about["role"] == "merged":
+                about |= {
+                    "tuned_on": tuned[0]["tuned_on"],
+                    "method": tuned[0]["method"],
+                    "name": "",
+                }
+    return result
+
+
+def _curves(folder: Path) -> list[Curve]:
+    curves = []
+    for file in sorted(folder.rglob("metrics.jsonl")):
+        if _hidden(file.relative_to(folder)):
+            continue
+        made = _json(file.parent / FILE_NAME)
+        settings = made.get("settings", {})
+        task, method = settings.get("task"), settings.get("method", "")
+        title = f"{method} fine-tuning on {task.upper()}" if task else file.parent.name
+        curves.append(Curve(title.strip(), int(settings.get("seed", 0)), read_jsonl(file)))
+    return curves
+
+
+def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(folder.rglob(FILE_NAME))
+    shown = [f.parent.relative_to(folder) for f in files]
+    return {
+        path.as_posix(): _json(file)
+        for path, file in zip(shown, files, strict=True)
+        if not _hidden(path)
+    }
+
+
+def _without_idle_run(measurements: list[Measurement]) -> list[Measurement]:
+    """Drop the run's name from the rows where there is only one run."""
+    if len({m.encoder.run for m in measurements}) != 1:
+        return measurements
+    return [
+        Measurement(**{**vars(m), "encoder": Encoder(**{**vars(m.encoder), "run": ""})})
+        for m in measurements
+    ]
+
+
+def _synthetic(results: Path) -> bool:
+    made = _json(results.parent / FILE_NAME)
+    return str(made.get("settings", {}).get("data", "")).startswith("synthetic")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _json_list(path: Path) -> list[dict[str, Any]]:
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return []
+    return value if isinstance(value, list) else []

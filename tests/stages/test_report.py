@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.files import read_jsonl, write_json, write_jsonl
+from speechft.core.settings import parse_settings
+from speechft.metrics.superb import superb_score
+from speechft.stages.report import ReportSettings, comparison_of, report
+from speechft.stages.reporting.comparison import compare, suite_score
+from speechft.stages.reporting.findings import findings
+from speechft.stages.reporting.page import cells, terminal_table
+from speechft.stages.reporting.records import Encoder, Measurement, read_evidence
+
+sys.path.insert(0, str(Path(__file__).parent))
+from report_fixture import VALUES, write_run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_run(folder / "run")
+    report(ReportSettings(runs=(folder / "run",), out=folder / "out"))
+    return folder / "out"
+
+
+def test_page_is_one_self_contained_file(made: Path) -> None:
+    page = (made / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing is loaded from elsewhere
+    assert "@import" not in page
+    assert "url(http" not in page
+    assert page.count("<svg") == 3
+
+
+def test_page_warns_of_synthetic_speech(made: Path) -> None:
+    assert "Synthetic speech." in (made / "report.html").read_text()
+    assert "**Synthetic speech.**" in (made / "report.md").read_text()
+
+
+def test_page_tells_how_to_repeat(made: Path) -> None:
+    page = (made / "report.html").read_text()
+    assert "speechft run recipe.yaml --out again" in page
+    assert "name: fixture" in page
+    assert "Seeds: 0, 1, 2" in page
+
+
+def test_figures_and_markdown_belong_together(made: Path) -> None:
+    names = re.findall(r"\(figures/(.*?\.png)\)", (made / "report.md").read_text())
+    assert sorted(names) == sorted(p.name for p in (made / "figures").iterdir())
+    assert len(names) == 3
+    for name in names:
+        assert (made / "figures" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_markdown_table_is_whole(made: Path) -> None:
+    lines = [x for x in (made / "report.md").read_text().splitlines() if x.startswith("|")]
+    assert len(lines) == 5
+    assert len({line.count("|") for line in lines}) == 1
+    assert "**" in lines[4]  # Speech-FT is best somewhere
+
+
+def test_same_input_same_bytes(made: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    report(ReportSettings(runs=(tmp_path / "run",), out=tmp_path / "out"))
+    for file in (p for p in made.rglob("*") if p.is_file()):
+        assert (tmp_path / "out" / file.relative_to(made)).read_bytes() == file.read_bytes()
+
+
+def test_means_spread_best_and_order(tmp_path: Path) -> None:
+    table = comparison_of((write_run(tmp_path, noise=0.5),))
+    assert [r.encoder.role for r in table.rows] == ["pretrained", "finetuned", "merged"]
+    assert [r.encoder.alpha for r in table.rows] == [0.0, 1.0, 0.25]  # the sweep stays out of it
+    per = [r.cells["pr", "per"].values for r in table.rows]
+    assert all(len(values) == 3 for values in per)
+    assert ("pr", "per") in table.rows[0].best  # lower is better
+    assert ("sid", "acc") in table.rows[1].best  # higher is better
+    assert "score" in table.rows[2].best
+    assert table.seeds == [0, 1, 2]
+    assert table.items["pr"] == 240
+
+
+def test_score_of_the_suite_is_what_its_text_says(tmp_path: Path) -> None:
+    table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0),))
+    expected = 1000 * ((1 - 0.312) + 0.584 + 0.620 + (0.713 + (1 - 0.410)) / 2) / 4
+    assert table.rows[0].score is not None
+    assert table.rows[0].score.mean == pytest.approx(expected)
+    assert table.score_name == "Suite score"
+    assert "not SUPERB_S" in table.score_text
+    assert suite_score({"pr": {"per": (0.0, "lower")}}) == 1000
+
+
+def test_superb_suite_gets_superb_s(tmp_path: Path) -> None:
+    table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0, suite="superb"),))
+    scores = {
+        "pr": {"per": 31.2},
+        "sid": {"acc": 58.4},
+        "er": {"acc": 62.0},
+        "sf": {"slot_type_f1": 71.3, "slot_value_cer": 41.0},
+    }
+    assert table.score_name == "SUPERB_S"
+    assert table.rows[0].score is not None
+    assert table.rows[0].score.mean == pytest.approx(superb_score(scores))
+
+
+def test_encoder_without_all_tasks_gets_no_score(tmp_path: Path) -> None:
+    values = {a: dict(v) for a, v in VALUES.items()}
+    del values[0.25]["sf"]
+    table = comparison_of((write_run(tmp_path, values=values),))
+    assert table.rows[2].score is None
+    assert findings(table)[0].verdict == "none"
+
+
+def scenario(
+    before: float, tuned: float, merged: float, spread: float = 0.1, seeds: int = 3
+) -> str:
+    """Give the headline for three SID accuracies."""
+    encoders = [
+        Encoder("pretrained", alpha=0.0),
+        Encoder("finetuned", "er", "stable", alpha=1.0),
+        Encoder("merged", "er", "stable", "linear", 0.25),
+    ]
+    shifts = [(-1) ** i * i * spread for i in range(seeds)]
+    measurements = [
+        Measurement(e, s, "sid", "acc", v + shifts[s] * (1 if e.role == "merged" else -1), "higher")
+        for e, v in zip(encoders, (before, tuned, merged), strict=True)
+        for s in range(seeds)
+    ]
+    finding = findings(compare(measurements))[0]
+    return f"{finding.verdict}: {finding.headline}"
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "words"),
+    [
+        ((60, 50, 70), "better", "made the encoder better"),
+        ((60, 70, 65), "mixed", "alone was better still"),
+        ((60, 40, 55), "mixed", "undid part of what"),
+        ((60, 50, 45), "worse", "did not help"),
+        ((60, 60, 60), "worse", "did not help"),
+    ],
+)
+def test_headline_is_honest(values: tuple[float, float, float], verdict: str, words: str) -> None:
+    text = scenario(*values, spread=0)
+    assert text.startswith(f"{verdict}: ")
+    assert words in text
+
+
+def test_headline_says_when_the_gain_is_within_the_spread() -> None:
+    assert "by less than the seeds spread" in scenario(60, 55, 60.4, spread=2)
+    assert "by less than the seeds spread" not in scenario(60, 55, 60.4, spread=0.01)
+
+
+def test_headline_says_when_there_is_one_seed() -> None:
+    assert "One seed only" in scenario(60, 50, 70, seeds=1)
+    assert "One seed only" not in scenario(60, 50, 70, seeds=2)
+
+
+def test_details_count_what_merging_gave_back(tmp_path: Path) -> None:
+    table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0),))
+    details = findings(table)[0].details
+    share = 100 * (43.5 - 31.6) / (43.5 - 31.2)
+    assert f"{share:.0f} % of the loss made good" in details[0]
+    assert f"{100 * (69.8 - 58.4) / (82.7 - 58.4):.0f} % of the gain kept" in details[1]
+    assert "the task it was tuned on" in details[1]
+
+
+def test_cells_show_the_change_and_its_sign(tmp_path: Path) -> None:
+    table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0),))
+    tuned = cells(table, table.rows[1])
+    assert (tuned[0].change, tuned[0].good) == ("+12.3", False)  # an error rate that rose
+    assert (tuned[1].change, tuned[1].good, tuned[1].own) == ("+24.3", True, True)
+    assert cells(table, table.rows[0])[0].change == ""
+
+
+def terminal(folder: Path) -> list[str]:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(terminal_table(comparison_of((folder,))))
+    return console.export_text().splitlines()
+
+
+def test_terminal_table_fits_80_columns(tmp_path: Path) -> None:
+    lines = terminal(write_run(tmp_path))
+    assert max(map(cell_len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert len(lines) == 5  # two of heading, one per encoder
+    assert lines[4].split()[-1] == "671±2"
+
+
+def test_terminal_table_turns_where_there_are_many_metrics(tmp_path: Path) -> None:
+    write_run(tmp_path, seeds=(0,))
+    file = tmp_path / "seed-0" / "evaluate-sid" / "results.jsonl"
+    records = read_jsonl(file)
+    more = [r | {"task": f"x{i}"} for i in range(4) for r in records if r["task"] == "er"]
+    write_jsonl(file, records + more)
+    lines = terminal(tmp_path)
+    assert max(map(cell_len, lines)) <= 80
+    assert lines[1].startswith("PR PER ↓")
+    assert len(lines) == 1 + 5 + 4 + 1
+
+
+def test_roles_are_learnt_from_provenance(tmp_path: Path) -> None:
+    write_run(tmp_path, seeds=(0,))
+    home = tmp_path / "seed-0" / "evaluate-sid"
+    (home / "encoders.json").unlink()
+    tuned, merged = tmp_path / "tuned" / "encoder", tmp_path / "merged"
+    tuned.mkdir(parents=True)
+    made = {"task": "sid", "method": "stable"}
+    write_json(
+        tuned.parent / "speechft.json",
+        {"stage": "finetune", "settings": made, "parents": {"encoder": "h0"}},
+    )
+    settings = {"method": "linear", "alpha": 0.25}
+    write_json(merged / "speechft.json", {"stage": "merge", "settings": settings})
+    paths = {"a0": ("anything", "h0"), "a1": (str(tuned), "h1"), "a0.25": (str(merged), "h2")}
+    records = [r for r in read_jsonl(home / "results.jsonl") if r["encoder"] in paths]
+    for record in records:
+        record["encoder"], record["encoder_hash"] = paths[record["encoder"]]
+    write_jsonl(home / "results.jsonl", records)
+    trio = comparison_of((tmp_path,)).trios[0]
+    assert trio.merged.encoder.alpha == 0.25
+    assert trio.finetuned.encoder.tuned_on == "sid"
+
+
+def test_unknown_encoders_are_still_compared(tmp_path: Path) -> None:
+    write_run(tmp_path, seeds=(0,))
+    (tmp_path / "seed-0" / "evaluate-sid" / "encoders.json").unlink()
+    table = comparison_of((tmp_path,))
+    assert {r.encoder.role for r in table.rows} == {"other"}
+    assert "6 encoders measured on 4 tasks" in findings(table)[0].headline
+
+
+def test_two_runs_stay_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "one")
+    write_run(tmp_path / "two")
+    write_json(tmp_path / "two" / "run.json", {"name": "other"})
+    table = comparison_of((tmp_path / "one", tmp_path / "two"))
+    assert len(table.rows) == 6
+    assert len(table.trios) == 2
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such run folder"):
+        read_evidence([tmp_path / "absent"])
+
+
+def test_folder_without_results(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no results in this folder"):
+        read_evidence([tmp_path])
+
+
+@pytest.mark.parametrize("broken", [{"task": "pr"}, {"encoder": "a", "seed": "x"}])
+def test_broken_record_names_its_line(tmp_path: Path, broken: dict[str, object]) -> None:
+    write_jsonl(tmp_path / "results.jsonl", [broken])
+    with pytest.raises(DataError, match=r"results\.jsonl, line 1"):
+        read_evidence([tmp_path])
+
+
+def test_misspelt_setting() -> None:
+    with pytest.raises(SettingsError, match="titel: unknown key; did you mean 'title'"):
+        parse_settings(ReportSettings, {"runs": ["a"], "out": "b", "titel": "c"}, "report")
