@@ -61,7 +61,7 @@ class DurationBatches:
         batches = self._cut(np.argsort(blurred, kind="stable"))
         return [batches[index] for index in random.permutation(len(batches))]
 
-    def _cut(self, order: np.ndarray) -> list[list[int]]:  # type: ignore[type-arg]
+    def _cut(self, order: np.ndarray) -> list[list[int]]:
         batches: list[list[int]] = []
         longest = 0.0
         for index in order.tolist():

@@ -1,0 +1,105 @@
+"""DATA: one string that names any data, from a table to a known corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lhotse import CutSet
+
+from speechft.core.errors import DataError
+from speechft.core.nearest import did_you_mean
+from speechft.data import manifests, table
+from speechft.data.table import Loaded
+from speechft.data.utterances import problems_error
+
+DEFAULT_PRESET = "demo"
+
+
+def load_data(
+    spec: str, *, splits: Sequence[str] | None = None, seed: int = 0
+) -> dict[str, CutSet]:
+    """Load data as split → cuts, each cut one utterance with one supervision.
+
+    Args:
+        spec: a table (`.csv`, `.tsv`, `.jsonl`), lhotse cuts (a file, or a folder with one file
+            per split), `NAME:ROOT` for a known corpus, `synthetic` or `synthetic:PRESET`.
+        splits: the splits wanted; all if not given.
+        seed: of the split of data that comes without one.
+
+    Raises:
+        DataError: something is missing or broken; all bad rows are listed at once.
+        SettingsError: unknown corpus or preset.
+    """
+    loaded = find_data(spec, seed)
+    if loaded.problems:
+        raise problems_error(loaded.problems, spec)
+    found = {name: cuts for name, cuts in loaded.splits.items() if len(cuts)}
+    if not found:
+        raise DataError("the data holds no utterance", where=spec)
+    missing = [name for name in splits or () if name not in found]
+    if missing:
+        raise DataError(
+            f"the data has no split {missing[0]!r}",
+            where=spec,
+            expected=", ".join(splits or ()),
+            found=", ".join(found),
+        )
+    return found if splits is None else {name: found[name] for name in splits}
+
+
+def find_data(spec: str, seed: int = 0) -> Loaded:
+    """Load what can be loaded, with the list of what cannot. Arguments as `load_data`."""
+    name, sign, rest = spec.partition(":")
+    if name == "synthetic":
+        return _synthetic(rest if sign else DEFAULT_PRESET)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return manifests.read_folder(path)
+    if path.is_file():
+        return _file(path, seed)
+    if sign and name:
+        return Loaded(_corpus(name)(Path(rest).expanduser()))
+    raise DataError(
+        "no such data",
+        where=spec,
+        expected="a table, lhotse cuts, NAME:ROOT for a corpus, or synthetic",
+        hint=_hint(path),
+    )
+
+
+def _file(path: Path, seed: int) -> Loaded:
+    if manifests.is_manifest(path):
+        return manifests.read_manifest(path, seed)
+    if path.suffix in table.SUFFIXES:
+        return table.read_table(path, seed)
+    raise DataError(
+        "this kind of file is not known as data",
+        where=path,
+        expected=", ".join([*table.SUFFIXES, *manifests.SUFFIXES]),
+        hint="for audio alone, write a table with one column named audio",
+    )
+
+
+def _hint(path: Path) -> str:
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    return did_you_mean(path.name, beside) if len(beside) in range(1, 200) else "check the path"
+
+
+def _synthetic(preset: str) -> Loaded:
+    """Give the splits; where there are only pre-training splits, `train` joins all languages."""
+    from speechft.data.synthetic.corpus import synthetic_cuts
+
+    splits = synthetic_cuts(preset)
+    if "train" not in splits:
+        parts = [c for name, cuts in splits.items() if name.endswith("pretrain") for c in cuts]
+        splits["train"] = CutSet.from_cuts(parts)
+        if "pretrain_dev" in splits:
+            splits["dev"] = splits["pretrain_dev"]
+    return Loaded(splits)
+
+
+def _corpus(name: str) -> Callable[[Path], dict[str, CutSet]]:
+    from speechft.data.corpora import corpora
+
+    return corpora()[name]
