@@ -1,0 +1,178 @@
+"""Fine-tuning as a stage: artefacts, methods, resuming after SIGKILL, clear refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from speechft.core.errors import CheckpointError, DataError, SettingsError
+from speechft.encoders import build_encoder, load_encoder
+from speechft.stages.finetune import FinetuneSettings, finetune
+from speechft.tasks import task_from_dict
+
+
+@pytest.fixture
+def encoder_folder(tmp_path, tiny_config):
+    return build_encoder(tiny_config, seed=0).save(tmp_path / "base")
+
+
+def settings(encoder, out, **more):
+    values = {
+        "task": "sid",
+        "data": "synthetic:tiny",
+        "steps": 20,
+        "seconds": 12,
+        "evaluate_every": 5,
+        "save_every": 5,
+        "head_size": "mini",
+        "learning_rate": 1e-3,
+        **more,
+    }
+    return FinetuneSettings(encoder=str(encoder), out=out, **values)
+
+
+def tensors(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def moved(folder, base):
+    before, after = tensors(base), tensors(folder)
+    assert before.keys() == after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_artefacts(encoder_folder, tmp_path):
+    out = finetune(settings(encoder_folder, tmp_path / "run"))
+    assert moved(out / "encoder", encoder_folder)
+    assert not [n for n in moved(out / "encoder", encoder_folder) if "feature_extractor" in n]
+    record = json.loads((out / "speechft.json").read_text())
+    assert record["stage"] == "finetune"
+    assert record["parents"]["encoder"] == load_encoder(encoder_folder).fingerprint()
+    assert record["encoder"] == load_encoder(out / "encoder").fingerprint()
+    assert list((out / "tensorboard").iterdir())
+    task = task_from_dict(json.loads((out / "task.json").read_text()))
+    assert task.output_size == 3
+    head = load_file(out / "head.safetensors")
+    assert any(t.shape[0] == 3 for t in head.values())
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [r["update"] for r in lines if "dev_acc" in r] == [5, 10, 15, 20]
+    assert [r["lr"] for r in lines if r["update"] == 1 and "lr" in r] == [0.0]
+
+
+def test_the_best_encoder_on_dev_is_kept_beside_the_last(encoder_folder, tmp_path):
+    out = finetune(settings(encoder_folder, tmp_path / "run", evaluate_every=5))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    scores = {r["update"]: r["dev_acc"] for r in lines if "dev_acc" in r}
+    best = max(scores, key=lambda update: (scores[update], -update))
+    assert (out / "encoder-best").is_dir()
+    same = not moved(out / "encoder-best", out / "encoder")
+    assert same == (best == 20)
+
+
+@pytest.mark.parametrize(
+    ("method", "front_end"),
+    [("regular", True), ("l2sp", False), ("lora", False), ("dora", False)],
+)
+def test_methods(encoder_folder, tmp_path, method, front_end):
+    out = finetune(settings(encoder_folder, tmp_path / "run", method=method, steps=6))
+    names = moved(out / "encoder", encoder_folder)
+    assert any("encoder.layers" in n for n in names)
+    assert any("feature_extractor" in n for n in names) == front_end
+    if method in ("lora", "dora"):
+        assert all("encoder.layers" in n and n.endswith(".weight") for n in names)
+
+
+@pytest.mark.parametrize("task", ["pr", "asr", "er"])
+def test_tasks(encoder_folder, tmp_path, task):
+    out = finetune(settings(encoder_folder, tmp_path / "run", task=task, steps=4))
+    assert moved(out / "encoder", encoder_folder)
+
+
+def test_a_stronger_pull_stays_nearer(encoder_folder, tmp_path):
+    base = tensors(encoder_folder)
+    distances = []
+    for strength in (0.0, 100.0):
+        out = finetune(
+            settings(
+                encoder_folder, tmp_path / f"{strength}", method="l2sp", l2sp_strength=strength
+            )
+        )
+        after = tensors(out / "encoder")
+        distances.append(sum(float((after[n] - base[n]).square().sum()) for n in base))
+    assert distances[1] < 0.5 * distances[0]
+
+
+def test_done_is_not_done_again(encoder_folder, tmp_path):
+    chosen = settings(encoder_folder, tmp_path / "run", steps=4)
+    out = finetune(chosen)
+    stamp = (out / "encoder" / "model.safetensors").stat().st_mtime_ns
+    finetune(chosen)
+    assert (out / "encoder" / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from speechft.stages.finetune import FinetuneSettings, finetune
+finetune(FinetuneSettings.model_validate_json(Path(sys.argv[1]).read_text()))
+"""
+
+
+def kill_after(settings_file, metrics, lines):
+    """Start the stage and kill it as soon as its metrics have so many lines."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(settings_file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.exists() and len(metrics.read_bytes().splitlines()) >= lines:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    return process.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_is_the_same_bit_for_bit(encoder_folder, tmp_path):
+    whole = finetune(settings(encoder_folder, tmp_path / "whole", steps=40))
+    killed = settings(encoder_folder, tmp_path / "killed", steps=40)
+    file = tmp_path / "settings.json"
+    file.write_text(killed.model_dump_json())
+    codes = [kill_after(file, killed.out / "metrics.jsonl", lines) for lines in (3, 8)]
+    assert codes[0] == -signal.SIGKILL
+    assert not (killed.out / "speechft.json").exists()
+    finetune(killed)
+    for name in ("encoder/model.safetensors", "encoder-best/model.safetensors", "head.safetensors"):
+        assert (whole / name).read_bytes() == (killed.out / name).read_bytes()
+
+
+def test_an_unknown_task_names_the_nearest(encoder_folder, tmp_path):
+    with pytest.raises(SettingsError, match="unknown task 'sdi'") as caught:
+        finetune(settings(encoder_folder, tmp_path / "run", task="sdi"))
+    assert "sid" in str(caught.value)
+
+
+def test_labels_that_are_not_there(encoder_folder, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", torch.randn(16000).numpy() / 10, 16000)
+    (tmp_path / "table.csv").write_text("audio,text\na.wav,hello\n")
+    with pytest.raises(DataError) as caught:
+        finetune(
+            settings(encoder_folder, tmp_path / "run", task="er", data=str(tmp_path / "table.csv"))
+        )
+    assert "emotion" in str(caught.value)
+
+
+def test_an_encoder_that_is_not_there(tmp_path):
+    with pytest.raises(CheckpointError):
+        finetune(settings(tmp_path / "nowhere", tmp_path / "run"))

@@ -1,0 +1,104 @@
+"""Pre-training as a stage: iterations, resuming, continued pre-training, clear refusals."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.encoders import load_encoder
+from speechft.stages import pretrain as module
+from speechft.stages.pretrain import PretrainSettings, pretrain
+
+ITERATIONS = [{"steps": 6, "clusters": 8}, {"steps": 6, "clusters": 12, "layer": 1}]
+
+
+def settings(init, out, **more):
+    values = {
+        "data": "synthetic:tiny",
+        "iterations": ITERATIONS,
+        "seconds": 10,
+        "evaluate_every": 3,
+        "save_every": 2,
+        "fit_seconds": 20,
+        **more,
+    }
+    return PretrainSettings(init=init, out=out, **values)
+
+
+def weights(folder):
+    return load_file(folder / "encoder" / "model.safetensors")
+
+
+def test_two_iterations(tiny_config, tmp_path):
+    out = pretrain(settings(tiny_config, tmp_path / "run"))
+    assert load_encoder(out / "encoder").num_layers == 2
+    record = json.loads((out / "speechft.json").read_text())
+    assert record["utterances"] == 12
+    assert record["encoder"] == load_encoder(out / "encoder").fingerprint()
+    for number in (1, 2):
+        lines = (out / f"iteration-{number}" / "metrics.jsonl").read_text().splitlines()
+        assert any("dev_masked_loss" in json.loads(line) for line in lines)
+    first, last = weights(out / "iteration-1"), weights(out)
+    assert any(not torch.equal(first[n], last[n]) for n in first)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_stopped_in_either_iteration_and_run_again(tiny_config, tmp_path, monkeypatch, calls):
+    whole = pretrain(settings(tiny_config, tmp_path / "whole"))
+    stopped, real, left = settings(tiny_config, tmp_path / "stopped"), module.train, [calls]
+
+    def train_then_stop(objective, batches, source, schedule, loop, folder):
+        left[0] -= 1
+        if left[0]:
+            return real(objective, batches, source, schedule, loop, folder)
+        seen = []
+
+        def before_update(update, original=objective.before_update):
+            seen.append(update)
+            if update == 5:
+                raise StopError
+            original(update)
+
+        objective.before_update = before_update
+        return real(objective, batches, source, schedule, loop, folder)
+
+    monkeypatch.setattr(module, "train", train_then_stop)
+    with pytest.raises(StopError):
+        pretrain(stopped)
+    monkeypatch.setattr(module, "train", real)
+    again, expected = weights(pretrain(stopped)), weights(whole)
+    assert all(torch.equal(again[n], expected[n]) for n in expected)
+
+
+def test_continued_from_an_encoder(tiny_encoder, tmp_path):
+    base = tiny_encoder.save(tmp_path / "base")
+    continued = settings(
+        str(base),
+        tmp_path / "run",
+        split="es_train",
+        iterations=[{"steps": 3, "clusters": 6, "layer": 2}],
+    )
+    out = pretrain(continued)
+    before, after = load_file(base / "model.safetensors"), weights(out)
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[n], after[n]) for n in before)
+    parents = json.loads((out / "speechft.json").read_text())["parents"]
+    assert parents == {"init": tiny_encoder.fingerprint()}
+
+
+def test_a_split_that_is_not_there(tiny_config, tmp_path):
+    with pytest.raises(DataError, match="no split 'pretrian'") as caught:
+        pretrain(settings(tiny_config, tmp_path / "run", split="pretrian"))
+    assert "pretrain" in str(caught.value)
+
+
+def test_a_layer_that_is_not_there(tiny_config, tmp_path):
+    wrong = [{"steps": 2, "clusters": 4, "layer": 9}]
+    with pytest.raises(SettingsError, match="no layer 9"):
+        pretrain(settings(tiny_config, tmp_path / "run", iterations=wrong))
