@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 SIZES: dict[str, Any] = {
@@ -75,3 +78,49 @@ def waveforms() -> list[Tensor]:
     """Unequal lengths down to a single frame, at unequal levels."""
     lengths = (16000, 12345, 7041, 400)
     return [_speech_like(n, i, 0.3 / (i + 1)) for i, n in enumerate(lengths)]
+
+
+PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An encoder file and what S3PRL 0.4.18 makes of three waveforms with it, fed alone."""
+
+    path: Path
+    waveforms: list[Tensor]
+    hidden: list[Tensor]
+    in_batch: Tensor
+
+
+@pytest.fixture(params=sorted(p.stem for p in PARITY.glob("*.pt")))
+def reference(request: pytest.FixtureRequest) -> Reference:
+    """One of the seven reference encoders."""
+    content = load_file(PARITY / f"{request.param}.safetensors")
+    return Reference(
+        PARITY / f"{request.param}.pt",
+        [content[f"wav.{i}"] for i in range(3)],
+        [content[f"hidden.{i}"] for i in range(3)],
+        content["batch_hidden"],
+    )
+
+
+def _worst_offset(encoder: Any, reference: Reference) -> float:
+    with torch.no_grad():
+        padded = encoder(reference.waveforms)
+        alone = [encoder([w]) for w in reference.waveforms]
+    found = []
+    for i, wanted in enumerate(reference.hidden):
+        frames = wanted.shape[1]
+        assert alone[i].lengths.tolist() == [frames]
+        assert len(alone[i].hidden_states) == len(wanted)
+        for layer, states in enumerate(wanted):
+            found.append(_offset(alone[i].hidden_states[layer][0], states))
+            found.append(_offset(padded.hidden_states[layer][i, :frames], states))
+    return max(found)
+
+
+@pytest.fixture
+def worst_offset() -> Callable[[Any, Reference], float]:
+    """How far an encoder is from the reference, alone and in a padded batch, over all layers."""
+    return _worst_offset

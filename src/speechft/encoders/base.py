@@ -17,6 +17,7 @@ from torch.nn import Parameter
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
+from speechft.encoders.checkpoints.checkpoint import Side
 
 SAMPLE_RATE = 16000
 
@@ -44,15 +45,19 @@ class SpeechEncoder(nn.Module, ABC):
     Args:
         model: the transformers model, without any head.
         preprocessor: the content of `preprocessor_config.json`.
+        side: parts of pre-training that are carried along for the way back to another format.
     """
 
     sample_rate: ClassVar[int] = SAMPLE_RATE
     front_end_prefixes: ClassVar[tuple[str, ...]] = ("feature_extractor.",)
 
-    def __init__(self, model: nn.Module, preprocessor: dict[str, Any]) -> None:
+    def __init__(
+        self, model: nn.Module, preprocessor: dict[str, Any], side: Side | None = None
+    ) -> None:
         super().__init__()
         self.model: Any = model
         self.preprocessor = preprocessor
+        self.side = side or Side()
 
     @property
     def config(self) -> Any:
@@ -159,9 +164,13 @@ class SpeechEncoder(nn.Module, ABC):
 
         The folder loads with `transformers.AutoModel.from_pretrained`.
         """
-        from speechft.encoders.checkpoints.hf import write_folder
+        from speechft.encoders.checkpoints.hf import write_hf_folder
 
-        return write_folder(Path(folder), self.model, self.preprocessor)
+        tensors = self.model.state_dict()
+        architecture = type(self.model).__name__
+        return write_hf_folder(
+            Path(folder), self.config, tensors, self.preprocessor, self.side, architecture
+        )
 
     def fingerprint(self) -> str:
         """Give the SHA-256 of names, shapes, types and bytes of all tensors."""

@@ -18,56 +18,18 @@ from speechft.encoders.base import EncoderOutput, SpeechEncoder
 from speechft.encoders.frontend import NORMALIZE_EPS, conv_front_end, normalize_waveforms
 
 
-class ConvolutionalEncoder(SpeechEncoder):
-    """An encoder of the wav2vec 2.0 family.
-
-    State 0 is the transformer's input: projection plus positional convolution, and the encoder's
-    layer norm for post-norm models. The last state of a pre-norm model is behind its final norm.
-    """
-
-    @staticmethod
-    def fits(model: nn.Module) -> bool:
-        """Tell whether a model has this family's modules."""
-        encoder = getattr(model, "encoder", None)
-        return (
-            hasattr(getattr(model, "feature_extractor", None), "conv_layers")
-            and hasattr(model, "feature_projection")
-            and all(hasattr(encoder, name) for name in ("pos_conv_embed", "layers", "layer_norm"))
-        )
-
-    @property
-    def hop(self) -> int:
-        """Samples from one frame to the next."""
-        return prod(self.config.conv_stride)
+class TransformerEncoder(SpeechEncoder):
+    """What the wav2vec 2.0 family and DeCoAR 2.0 share: all that follows the projection."""
 
     @property
     def pre_norm(self) -> bool:
         """Whether layers normalise their input (large models) rather than their output."""
         return bool(getattr(self.config, "do_stable_layer_norm", False))
 
-    @property
-    def normalize(self) -> bool:
-        """Whether every waveform is brought to zero mean and unit variance first."""
-        return bool(self.preprocessor.get("do_normalize", False))
-
-    def frame_lengths(self, lengths: Tensor) -> Tensor:
-        """Give the exact number of frames (B,) of utterances of `lengths` samples (B,)."""
-        return conv_lengths(lengths, self.config.conv_kernel, self.config.conv_stride)
-
-    def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply input normalisation and the CNN front end: features (B, T, C), frames (B,)."""
-        if self.normalize:
-            eps = float(self.preprocessor.get("normalize_eps", NORMALIZE_EPS))
-            waveforms = normalize_waveforms(waveforms, lengths, eps)
-        layers = self.model.feature_extractor.conv_layers
-        return conv_front_end(layers, waveforms, lengths), self.frame_lengths(lengths)
-
-    def from_front_end(
-        self, features: Tensor, frame_lengths: Tensor, *, mask_time: Tensor | None = None
+    def transform(
+        self, hidden: Tensor, frame_lengths: Tensor, mask_time: Tensor | None
     ) -> EncoderOutput:
-        """Apply feature projection, positional convolution and transformer."""
-        projected = self.model.feature_projection(features)
-        hidden = projected[0] if isinstance(projected, tuple) else projected
+        """Apply masking, positional convolution and transformer to projected features (B, T, D)."""
         hidden = hidden.float() if hidden.dtype in (torch.float16, torch.bfloat16) else hidden
         if mask_time is not None:
             embedding = self._mask_embedding().to(hidden.dtype)
@@ -102,6 +64,54 @@ class ConvolutionalEncoder(SpeechEncoder):
         if self.pre_norm:
             states[-1] = encoder.layer_norm(hidden)
         return tuple(states)
+
+
+class ConvolutionalEncoder(TransformerEncoder):
+    """An encoder of the wav2vec 2.0 family.
+
+    State 0 is the transformer's input: projection plus positional convolution, and the encoder's
+    layer norm for post-norm models. The last state of a pre-norm model is behind its final norm.
+    """
+
+    @staticmethod
+    def fits(model: nn.Module) -> bool:
+        """Tell whether a model has this family's modules."""
+        encoder = getattr(model, "encoder", None)
+        return (
+            hasattr(getattr(model, "feature_extractor", None), "conv_layers")
+            and hasattr(model, "feature_projection")
+            and all(hasattr(encoder, name) for name in ("pos_conv_embed", "layers", "layer_norm"))
+        )
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return prod(self.config.conv_stride)
+
+    @property
+    def normalize(self) -> bool:
+        """Whether every waveform is brought to zero mean and unit variance first."""
+        return bool(self.preprocessor.get("do_normalize", False))
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Give the exact number of frames (B,) of utterances of `lengths` samples (B,)."""
+        return conv_lengths(lengths, self.config.conv_kernel, self.config.conv_stride)
+
+    def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply input normalisation and the CNN front end: features (B, T, C), frames (B,)."""
+        if self.normalize:
+            eps = float(self.preprocessor.get("normalize_eps", NORMALIZE_EPS))
+            waveforms = normalize_waveforms(waveforms, lengths, eps)
+        layers = self.model.feature_extractor.conv_layers
+        return conv_front_end(layers, waveforms, lengths), self.frame_lengths(lengths)
+
+    def from_front_end(
+        self, features: Tensor, frame_lengths: Tensor, *, mask_time: Tensor | None = None
+    ) -> EncoderOutput:
+        """Apply feature projection, positional convolution and transformer."""
+        projected = self.model.feature_projection(features)
+        hidden = projected[0] if isinstance(projected, tuple) else projected
+        return self.transform(hidden, frame_lengths, mask_time)
 
 
 def _first(output: Any) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.base import SpeechEncoder
-from speechft.encoders.checkpoints.hf import default_preprocessor, read_folder, tame_config
-from speechft.encoders.checkpoints.locate import locate
+from speechft.encoders.checkpoints import Side, fill_model, read_checkpoint
+from speechft.encoders.checkpoints.checkpoint import default_preprocessor, tame_config
 from speechft.encoders.convolutional import ConvolutionalEncoder
+from speechft.encoders.decoar2 import Decoar2Encoder
 
 
 def load_encoder(
@@ -24,8 +25,8 @@ def load_encoder(
     """Load a speech encoder.
 
     Args:
-        path_or_id: a folder in the Hugging Face layout, a Hub id, or a packaged name
-            (`tiny-hubert`).
+        path_or_id: a folder, a checkpoint file of any supported format, a Hub id, or a packaged
+            name (`tiny-hubert`).
         device: where the weights go.
         dtype: their type; half-precision files are widened to float32 by default.
 
@@ -33,8 +34,9 @@ def load_encoder(
         CheckpointError: there is no such encoder, or its checkpoint is broken or incomplete. No
             weight is ever initialised anew.
     """
-    model, preprocessor = read_folder(locate(path_or_id), dtype)
-    return wrap_model(model, preprocessor).to(device).eval()
+    checkpoint = read_checkpoint(path_or_id)
+    model = fill_model(checkpoint, dtype)
+    return wrap_model(model, checkpoint.preprocessor, checkpoint.side).to(device).eval()
 
 
 def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
@@ -72,14 +74,17 @@ def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
     return wrap_model(model, default_preprocessor(config, do_normalize)).eval()
 
 
-def wrap_model(model: torch.nn.Module, preprocessor: dict[str, Any]) -> SpeechEncoder:
+def wrap_model(
+    model: torch.nn.Module, preprocessor: dict[str, Any], side: Side | None = None
+) -> SpeechEncoder:
     """Put the encoder class that fits around a transformers model.
 
     Raises:
         CheckpointError: no known family has the model's modules.
     """
-    if ConvolutionalEncoder.fits(model):
-        return ConvolutionalEncoder(model, preprocessor)
+    for kind in (ConvolutionalEncoder, Decoar2Encoder):
+        if kind.fits(model):
+            return kind(model, preprocessor, side)
     raise CheckpointError(
         "this is no speech encoder of a known family",
         found=type(model).__name__,

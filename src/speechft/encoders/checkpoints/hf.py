@@ -1,4 +1,4 @@
-"""Hugging Face folders: `config.json`, weights, `preprocessor_config.json`."""
+"""Hugging Face folders: configuration, weights, preprocessor, and our side file."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.files import atomic_dir
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
+from speechft.encoders.checkpoints.checkpoint import (
+    MASK_EMBEDDING,
+    Checkpoint,
+    Side,
+    default_preprocessor,
+    empty_model,
+    tame_config,
+)
+from speechft.encoders.checkpoints.keymaps import EXTRA_ROWS, translate
+from speechft.encoders.checkpoints.unpickle import read_torch_file
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+TORCH_WEIGHTS = "pytorch_model.bin"
 PREPROCESSOR = "preprocessor_config.json"
-MASK_EMBEDDING = "masked_spec_embed"
+EXTRAS_FILE = "extras.safetensors"
 LEGACY = {
     ".weight_g": ".parametrizations.weight.original0",
     ".weight_v": ".parametrizations.weight.original1",
@@ -28,21 +38,27 @@ LEGACY = {
 logger = get_logger(__name__)
 
 
-def read_folder(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Any]]:
-    """Read a Hugging Face folder: the base model without heads, and the preprocessor's settings.
+def read_hf_folder(folder: Path) -> Checkpoint:
+    """Read a Hugging Face folder: the base model without heads.
 
     Raises:
-        CheckpointError: a file is missing or broken, or the weights do not fill the encoder.
+        CheckpointError: a file is missing or broken.
     """
     config = read_config(folder)
-    tensors = read_tensors(folder)
-    model = fill_model(config, tensors, dtype, where=folder)
-    return model, _read_preprocessor(folder, config)
+    tensors = modern_names(read_tensors(folder))
+    has_mask = any(name.rpartition(".")[2] == MASK_EMBEDDING for name in tensors)
+    tame_config(config, has_mask_embedding=has_mask)
+    base, rest = split_base(config, tensors)
+    side = read_side(folder)
+    side = Side({**heads_as_extras(config.model_type, rest), **side.tensors}, side.source)
+    return Checkpoint("hf", config, base, _read_preprocessor(folder, config), side, folder)
 
 
 def read_config(folder: Path) -> Any:
     """Read `config.json` as a transformers configuration."""
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    import speechft.encoders.decoar2  # noqa: F401  (registers the model type)
 
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
@@ -52,38 +68,56 @@ def read_config(folder: Path) -> Any:
             found="no such file",
             hint="give the folder that save() or save_pretrained() wrote",
         )
-    values = _read_json(folder / CONFIG)
+    values = read_json_object(folder / CONFIG)
     model_type = values.pop("model_type", None)
-    try:
-        config = AutoConfig.for_model(model_type, **values)
-    except ValueError:
-        from transformers import CONFIG_MAPPING
-
+    if model_type not in CONFIG_MAPPING:
         raise CheckpointError(
             "the configuration names an unknown model type",
             where=folder / CONFIG,
             found=model_type,
             hint=did_you_mean(str(model_type), list(CONFIG_MAPPING.keys())),
-        ) from None
+        )
+    try:
+        return AutoConfig.for_model(model_type, **values)
     except Exception as error:
         # transformers checks values with its own error classes, which differ between versions.
         raise CheckpointError(
             "the configuration cannot be read", where=folder / CONFIG, found=error
         ) from None
-    return config
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a folder's safetensors file."""
-    path = folder / WEIGHTS
-    if not path.is_file():
+    """Read all tensors of a folder: one file or several, safetensors or torch."""
+    for single, read in ((WEIGHTS, read_safetensors), (TORCH_WEIGHTS, read_state_dict)):
+        if (folder / single).is_file():
+            return read(folder / single)
+        index = folder / f"{single}.index.json"
+        if index.is_file():
+            return _read_shards(index, read)
+    raise CheckpointError(
+        "the folder has a configuration but no weights",
+        where=folder,
+        expected=f"{WEIGHTS} or {TORCH_WEIGHTS}",
+        hint="copy the weights beside config.json",
+    )
+
+
+def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
+    mapping = read_json_object(index).get("weight_map")
+    if not isinstance(mapping, dict):
+        raise CheckpointError("the index of shards has no weight_map", where=index)
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(set(mapping.values())):
+        path = index.parent / Path(str(name)).name
+        if not path.is_file():
+            raise CheckpointError("a shard of the weights is missing", where=path)
+        tensors |= read(path)
+    missing = sorted(set(mapping) - set(tensors))
+    if missing:
         raise CheckpointError(
-            "the folder has a configuration but no weights",
-            where=folder,
-            expected=WEIGHTS,
-            hint="copy the weights beside config.json",
+            "the shards lack tensors that their index names: " + ", ".join(missing), where=index
         )
-    return read_safetensors(path)
+    return tensors
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -104,85 +138,93 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def fill_model(
-    config: Any, tensors: dict[str, Tensor], dtype: torch.dtype, where: object
-) -> nn.Module:
-    """Build the base model of a configuration and fill every weight from `tensors`.
-
-    Raises:
-        CheckpointError: lists every missing tensor, every unknown one and every wrong shape.
-    """
-    from transformers import AutoModel
-
-    tensors = {_modern(name): tensor for name, tensor in tensors.items()}
-    has_mask = any(name.endswith(MASK_EMBEDDING) for name in tensors)
-    tame_config(config, has_mask_embedding=has_mask)
-    with torch.device("meta"):
-        model: nn.Module = AutoModel.from_config(config)
-    expected = model.state_dict()
-    found = _without_prefix(tensors, f"{getattr(model, 'base_model_prefix', '')}.", expected)
-    _check(expected, found, where)
-    filled = {
-        name: found[name].to(dtype) if found[name].is_floating_point() else found[name]
-        for name in expected
-    }
-    model.load_state_dict(filled, strict=True, assign=True)
-    return model
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict that `torch.save` wrote."""
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise CheckpointError("the file holds no state dict", where=path)
+    return {str(name): tensor for name, tensor in content.items()}
 
 
-def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:
-    """Set what every encoder here has: no layer drop, no masking of its own, fused attention.
-
-    Args:
-        config: changed in place.
-        has_mask_embedding: whether the checkpoint holds a mask embedding; transformers builds one
-            only where a masking probability is set, so the configuration has to agree.
-    """
-    for name, value in (("layerdrop", 0.0), ("apply_spec_augment", False)):
-        if hasattr(config, name):
-            setattr(config, name, value)
-    if has_mask_embedding is None or not hasattr(config, "mask_time_prob"):
-        return
-    if not has_mask_embedding:
-        config.mask_time_prob = 0.0
-        config.mask_feature_prob = 0.0
-    elif config.mask_time_prob == 0.0 and config.mask_feature_prob == 0.0:
-        config.mask_time_prob = 0.05
+def modern_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename weight-norm tensors from `weight_g` and `weight_v` to the parametrised names."""
+    return {_modern(name): tensor for name, tensor in tensors.items()}
 
 
-def default_preprocessor(config: Any, do_normalize: bool | None = None) -> dict[str, Any]:
-    """Give preprocessor settings for an encoder that has none of its own."""
-    if do_normalize is None:
-        do_normalize = getattr(config, "feat_extract_norm", "layer") == "layer"
-    return {
-        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "feature_size": 1,
-        "sampling_rate": 16000,
-        "padding_side": "right",
-        "padding_value": 0.0,
-        "do_normalize": do_normalize,
-        "return_attention_mask": True,
-    }
+def split_base(
+    config: Any, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Part the base model's tensors, without prefix, from those of the heads around it."""
+    model = empty_model(config)
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    if len(prefix) > 1 and any(name.startswith(prefix) for name in tensors):
+        base = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        return base, {n: t for n, t in tensors.items() if not n.startswith(prefix)}
+    rooms = {name.partition(".")[0] for name in model.state_dict()}
+    base = {n: t for n, t in tensors.items() if n.partition(".")[0] in rooms}
+    return base, {n: t for n, t in tensors.items() if n not in base}
 
 
-def write_folder(folder: Path, model: Any, preprocessor: dict[str, Any]) -> Path:
-    """Write a model in the Hugging Face layout, atomically."""
-    config = model.config
-    config.architectures = [type(model).__name__]
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    config.dtype = next(iter(tensors.values())).dtype
+def heads_as_extras(family: str, heads: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give heads fairseq's names where fairseq has the same part."""
+    known = translate(heads, EXTRA_ROWS, back=True) if family == "wav2vec2" else {}
+    return {known.get(name, name): tensor for name, tensor in heads.items()}
+
+
+def write_hf_folder(
+    folder: Path,
+    config: Any,
+    tensors: dict[str, Tensor],
+    preprocessor: dict[str, Any],
+    side: Side,
+    architecture: str,
+) -> Path:
+    """Write an encoder in the Hugging Face layout, atomically."""
+    config.architectures = [architecture]
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
     with atomic_dir(folder) as temporary:
         config.to_json_file(temporary / CONFIG)
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         text = json.dumps(preprocessor, indent=2) + "\n"
         (temporary / PREPROCESSOR).write_text(text, encoding="utf-8")
+        if side.tensors or side.source:
+            extras = {name: t.detach().cpu().contiguous() for name, t in side.tensors.items()}
+            metadata = {"format": "pt", "source": json.dumps(side.source)}
+            save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
     return folder
+
+
+def read_side(folder: Path) -> Side:
+    """Read the side file of a folder; an empty one if there is none."""
+    path = folder / EXTRAS_FILE
+    if not path.is_file():
+        return Side()
+    tensors = read_safetensors(path)
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("source", "{}")
+    try:
+        source = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError("the side file's settings are broken", where=path) from error
+    return Side(tensors, source)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError("this is no JSON file", where=path, found=error) from None
+    if not isinstance(values, dict):
+        raise CheckpointError("the file holds no settings", where=path, found=type(values).__name__)
+    return values
 
 
 def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
     path = folder / PREPROCESSOR
     if path.is_file():
-        return _read_json(path)
+        return read_json_object(path)
     settings = default_preprocessor(config)
     logger.warning(
         "%s has no %s: waveforms are %s, as usual for this style of encoder",
@@ -193,46 +235,8 @@ def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
     return settings
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError("this is no JSON file", where=path, found=error) from None
-    if not isinstance(values, dict):
-        raise CheckpointError("the file holds no settings", where=path, found=type(values).__name__)
-    return values
-
-
 def _modern(name: str) -> str:
     for old, new in LEGACY.items():
         if name.endswith(old):
             return name.removesuffix(old) + new
     return name
-
-
-def _without_prefix(
-    tensors: dict[str, Tensor], prefix: str, expected: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Give the base model's tensors of a checkpoint that may have heads around it."""
-    if len(prefix) > 1 and any(name.startswith(prefix) for name in tensors):
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    rooms = {name.partition(".")[0] for name in expected}
-    return {n: t for n, t in tensors.items() if n.partition(".")[0] in rooms}
-
-
-def _check(expected: dict[str, Tensor], found: dict[str, Tensor], where: object) -> None:
-    lines = [f"missing: {n} {tuple(t.shape)}" for n, t in expected.items() if n not in found]
-    lines += [f"unknown: {n} {tuple(t.shape)}" for n, t in found.items() if n not in expected]
-    lines += [
-        f"shape: {n} is {tuple(found[n].shape)}, expected {tuple(t.shape)}"
-        for n, t in expected.items()
-        if n in found and found[n].shape != t.shape
-    ]
-    if lines:
-        raise CheckpointError(
-            "the checkpoint does not fill this encoder:\n" + "\n".join(f"    {i}" for i in lines),
-            where=where,
-            found=f"{len(found)} tensors",
-            expected=f"{len(expected)} tensors",
-            hint="check that configuration and weights belong together",
-        )

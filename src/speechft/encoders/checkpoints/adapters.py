@@ -1,0 +1,97 @@
+"""PEFT adapter folders: low-rank updates merged into the encoder they were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechft.core.errors import CheckpointError
+from speechft.encoders.checkpoints.checkpoint import Checkpoint, fill_model
+from speechft.encoders.checkpoints.hf import (
+    modern_names,
+    read_json_object,
+    read_safetensors,
+    read_state_dict,
+)
+
+SETTINGS = "adapter_config.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Tell whether a folder holds a PEFT adapter."""
+    return (folder / SETTINGS).is_file()
+
+
+def merge_adapter(
+    folder: Path, read: Callable[[Any], Checkpoint], base: str | Path | None
+) -> Checkpoint:
+    """Read an adapter folder and give its base encoder with the adapter merged in.
+
+    Args:
+        folder: holds `adapter_config.json` and the adapter's weights.
+        read: reads the base encoder.
+        base: the base encoder; the one that the adapter's settings name if None.
+
+    Raises:
+        CheckpointError: the base is not found, or the adapter does not fit it.
+    """
+    settings = read_json_object(folder / SETTINGS)
+    name = base or settings.get("base_model_name_or_path")
+    if not name:
+        raise CheckpointError(
+            "the adapter does not say which encoder it belongs to",
+            where=folder / SETTINGS,
+            expected="base_model_name_or_path",
+            hint="name the encoder with --base",
+        )
+    checkpoint = read(name)
+    tensors = _merged(checkpoint, settings, _read_weights(folder), folder)
+    return replace(checkpoint, tensors=tensors, where=folder)
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    for name, read in zip(WEIGHTS, (read_safetensors, read_state_dict), strict=True):
+        if (folder / name).is_file():
+            return read(folder / name)
+    raise CheckpointError("the adapter has no weights", where=folder, expected=" or ".join(WEIGHTS))
+
+
+def _merged(
+    checkpoint: Checkpoint, settings: dict[str, Any], weights: dict[str, Tensor], folder: Path
+) -> dict[str, Tensor]:
+    from peft import PeftConfig, get_peft_model
+    from peft.utils import set_peft_model_state_dict
+
+    dtypes = {name: tensor.dtype for name, tensor in checkpoint.tensors.items()}
+    model = fill_model(checkpoint, torch.float32)
+    prefix = f"base_model.model.{getattr(model, 'base_model_prefix', '')}."
+    weights = {
+        f"base_model.model.{n.removeprefix(prefix)}" if n.startswith(prefix) else n: t
+        for n, t in weights.items()
+    }
+    settings = {**settings, "inference_mode": True, "modules_to_save": None, "task_type": None}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            peft_model = get_peft_model(model, PeftConfig.from_peft_type(**settings))
+        report = set_peft_model_state_dict(peft_model, weights)
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            "the adapter does not fit its encoder", where=folder, found=error
+        ) from None
+    missing = [n for n in report.missing_keys if "lora_" in n or "adapter" in n]
+    if missing or report.unexpected_keys:
+        lines = [f"missing: {n}" for n in missing]
+        lines += [f"unknown: {n}" for n in report.unexpected_keys]
+        raise CheckpointError(
+            "the adapter does not fit its encoder:\n" + "\n".join(f"    {i}" for i in lines),
+            where=folder,
+        )
+    merged: nn.Module = peft_model.merge_and_unload(safe_merge=True)
+    tensors = modern_names(dict(merged.state_dict()))
+    return {name: tensor.detach().to(dtypes[name]) for name, tensor in tensors.items()}

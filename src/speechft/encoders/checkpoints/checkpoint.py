@@ -1,0 +1,166 @@
+"""What every reader gives and every writer takes: one encoder's checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechft.core.errors import CheckpointError
+
+MASK_EMBEDDING = "masked_spec_embed"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What an encoder does not need but the way back to its first format does.
+
+    Attributes:
+        tensors: parts of pre-training and heads (final_proj, quantizer, lm_head), named as in
+            fairseq where fairseq has them.
+        source: plain settings of the first format (`model_cfg`, `task_cfg`, dictionaries).
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One encoder as it was read.
+
+    Attributes:
+        format: hf, s3prl, s3prl-downstream, fairseq, wavlm, decoar2 or spin.
+        config: transformers configuration of the base model.
+        tensors: the base model's tensors under transformers' names, in the file's type.
+        preprocessor: content of `preprocessor_config.json`.
+        side: what is carried along for the way back.
+        where: the file or folder it came from.
+        dropped: names in the file that are neither the encoder's nor carried along.
+    """
+
+    format: str
+    config: Any
+    tensors: dict[str, Tensor]
+    preprocessor: dict[str, Any]
+    side: Side
+    where: Path
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The transformers model type."""
+        return str(self.config.model_type)
+
+
+def empty_model(config: Any) -> nn.Module:
+    """Build the base model of a configuration without memory for its weights."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model: nn.Module = AutoModel.from_config(config)
+    return model
+
+
+def fill_model(checkpoint: Checkpoint, dtype: torch.dtype | None) -> nn.Module:
+    """Build the model of a checkpoint and fill every weight.
+
+    Args:
+        checkpoint: what was read.
+        dtype: type of floating-point weights; the file's if None.
+
+    Raises:
+        CheckpointError: lists every missing tensor, every unknown one and every wrong shape.
+    """
+    model = check_complete(checkpoint)
+    filled = {
+        name: tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        for name, tensor in checkpoint.tensors.items()
+    }
+    model.load_state_dict(filled, strict=True, assign=True)
+    _materialise_buffers(model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model
+
+
+def check_complete(checkpoint: Checkpoint) -> nn.Module:
+    """Check that a checkpoint fills its encoder exactly, and give the empty model.
+
+    Raises:
+        CheckpointError: lists every missing tensor, every unknown one and every wrong shape.
+    """
+    try:
+        model = empty_model(checkpoint.config)
+    except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as error:
+        raise CheckpointError(
+            "no encoder can be built from the checkpoint's configuration",
+            where=checkpoint.where,
+            found=error,
+        ) from None
+    expected, found = model.state_dict(), checkpoint.tensors
+    lines = [f"missing: {n} {tuple(t.shape)}" for n, t in expected.items() if n not in found]
+    lines += [f"unknown: {n} {tuple(t.shape)}" for n, t in found.items() if n not in expected]
+    lines += [
+        f"shape: {n} is {tuple(found[n].shape)}, expected {tuple(t.shape)}"
+        for n, t in expected.items()
+        if n in found and found[n].shape != t.shape
+    ]
+    if lines:
+        raise CheckpointError(
+            "the checkpoint does not fill this encoder:\n" + "\n".join(f"    {i}" for i in lines),
+            where=checkpoint.where,
+            found=f"{len(found)} tensors",
+            expected=f"{len(expected)} tensors of {type(model).__name__}",
+            hint="check that configuration and weights belong together",
+        )
+    return model
+
+
+def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:
+    """Set what every encoder here has: no layer drop, no masking of its own, fused attention.
+
+    Args:
+        config: changed in place.
+        has_mask_embedding: whether the checkpoint holds a mask embedding; transformers builds one
+            only where a masking probability is set, so the configuration has to agree.
+    """
+    for name, value in (("layerdrop", 0.0), ("apply_spec_augment", False)):
+        if hasattr(config, name):
+            setattr(config, name, value)
+    if has_mask_embedding is None or not hasattr(config, "mask_time_prob"):
+        return
+    if not has_mask_embedding:
+        config.mask_time_prob = 0.0
+        config.mask_feature_prob = 0.0
+    elif config.mask_time_prob == 0.0 and config.mask_feature_prob == 0.0:
+        config.mask_time_prob = 0.05
+
+
+def default_preprocessor(config: Any, do_normalize: bool | None = None) -> dict[str, Any]:
+    """Give preprocessor settings for an encoder that has none of its own."""
+    if do_normalize is None:
+        do_normalize = getattr(config, "feat_extract_norm", "layer") == "layer"
+    return {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "sampling_rate": 16000,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": do_normalize,
+        "return_attention_mask": True,
+    }
+
+
+def _materialise_buffers(model: nn.Module) -> None:
+    """Fill buffers that no checkpoint holds: they are functions of the configuration."""
+    for module in model.modules():
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None and buffer.is_meta:
+                raise CheckpointError(
+                    "the model has a buffer that the checkpoint does not hold",
+                    where=f"{type(module).__name__}.{name}",
+                )

@@ -1,0 +1,55 @@
+"""One reader for every format: it looks at what is there, not at what it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from speechft.core.errors import CheckpointError
+from speechft.encoders.checkpoints.adapters import is_adapter, merge_adapter
+from speechft.encoders.checkpoints.checkpoint import Checkpoint
+from speechft.encoders.checkpoints.fairseq import read_fairseq_style
+from speechft.encoders.checkpoints.hf import CONFIG, read_hf_folder, read_safetensors
+from speechft.encoders.checkpoints.locate import locate
+from speechft.encoders.checkpoints.unpickle import read_torch_file
+
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+
+
+def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -> Checkpoint:
+    """Read an encoder's checkpoint of any supported format.
+
+    Args:
+        path_or_id: a folder, a file, a Hub id or a packaged name.
+        base: an encoder whose configuration is used where the file holds no settings (S3PRL
+            downstream and Lightning checkpoints), or that a PEFT adapter is merged into.
+
+    Raises:
+        CheckpointError: nothing is there, it is broken, or it is no encoder.
+    """
+    path = locate(path_or_id)
+    if path.is_dir():
+        if is_adapter(path):
+            return merge_adapter(path, read_checkpoint, base)
+        return read_hf_folder(path)
+    if (path.parent / CONFIG).is_file() and path.suffix in (".safetensors", ".bin", ".json"):
+        return read_hf_folder(path.parent)
+    config = None if base is None else read_checkpoint(base).config
+    return read_fairseq_style(_read_file(path), path, config)
+
+
+def _read_file(path: Path) -> Any:
+    if path.stat().st_size == 0:
+        raise CheckpointError("the file is empty", where=path, hint="copy or download it again")
+    if path.suffix == ".safetensors":
+        tensors: dict[str, Tensor] = read_safetensors(path)
+        return tensors
+    if path.suffix not in TORCH_SUFFIXES:
+        raise CheckpointError(
+            "this kind of file holds no encoder",
+            where=path,
+            expected="a folder, or a file ending in .safetensors " + " ".join(TORCH_SUFFIXES),
+        )
+    return read_torch_file(path)

@@ -1,0 +1,145 @@
+"""DeCoAR 2.0: filter banks, a positional convolution, a post-norm transformer.
+
+Ling and Liu 2020, "DeCoAR 2.0: Deep Contextualized Acoustic Representations with Vector
+Quantization". The computation follows S3PRL 0.4.18, `upstream/decoar2`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Encoder
+
+from speechft.core.lengths import conv_lengths, padding_mask
+from speechft.encoders.base import EncoderOutput
+from speechft.encoders.convolutional import TransformerEncoder
+from speechft.encoders.fbank import BINS, FRAME, SHIFT, log_mel_filter_bank
+
+DECIMATION = 2
+_CMVN_EPS = 1e-10
+
+
+class Decoar2Config(PretrainedConfig):  # type: ignore[misc]
+    """Configuration of DeCoAR 2.0; the defaults are the published model's."""
+
+    model_type = "decoar2"
+
+    def __init__(
+        self,
+        hidden_size: int = 768,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+        intermediate_size: int = 3072,
+        hidden_act: str = "gelu",
+        feat_extract_activation: str = "gelu",
+        hidden_dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        activation_dropout: float = 0.0,
+        feat_proj_dropout: float = 0.1,
+        layerdrop: float = 0.0,
+        num_conv_pos_embeddings: int = 128,
+        num_conv_pos_embedding_groups: int = 16,
+        num_mel_bins: int = BINS,
+        layer_norm_eps: float = 1e-5,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.feat_extract_activation = feat_extract_activation
+        self.hidden_dropout = hidden_dropout
+        self.attention_dropout = attention_dropout
+        self.activation_dropout = activation_dropout
+        self.feat_proj_dropout = feat_proj_dropout
+        self.layerdrop = layerdrop
+        self.num_conv_pos_embeddings = num_conv_pos_embeddings
+        self.num_conv_pos_embedding_groups = num_conv_pos_embedding_groups
+        self.num_mel_bins = num_mel_bins
+        self.layer_norm_eps = layer_norm_eps
+        self.initializer_range = initializer_range
+        super().__init__(**kwargs)
+
+
+class Decoar2Model(PreTrainedModel):  # type: ignore[misc]
+    """DeCoAR 2.0 as a transformers model: waveforms in, the last hidden state out."""
+
+    config_class = Decoar2Config
+    base_model_prefix = "decoar2"
+    main_input_name = "input_values"
+    _supports_sdpa = True
+
+    def __init__(self, config: Decoar2Config) -> None:
+        super().__init__(config)
+        self.post_extract_proj = nn.Linear(config.num_mel_bins, config.hidden_size)
+        self.dropout = nn.Dropout(config.feat_proj_dropout)
+        self.encoder = Wav2Vec2Encoder(config)
+        self.post_init()
+
+    def forward(
+        self, input_values: Tensor, attention_mask: Tensor | None = None, **_: Any
+    ) -> BaseModelOutput:
+        """Encode waveforms (B, S) in [-1, 1]; `attention_mask` (B, S) is 0 where padded."""
+        size = input_values.shape[1]
+        lengths = torch.full((len(input_values),), size, device=input_values.device)
+        if attention_mask is not None:
+            lengths = attention_mask.sum(dim=1)
+        output = Decoar2Encoder(self, {})(input_values, lengths)
+        return BaseModelOutput(
+            last_hidden_state=output.hidden_states[-1], hidden_states=output.hidden_states
+        )
+
+
+class Decoar2Encoder(TransformerEncoder):
+    """DeCoAR 2.0. Its front end has no parameters: filter banks, normalised, every second frame.
+
+    State 0 is the transformer's input: projection plus positional convolution, normalised.
+    """
+
+    @staticmethod
+    def fits(model: nn.Module) -> bool:
+        """Tell whether a model is DeCoAR 2.0."""
+        return isinstance(model, Decoar2Model)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return SHIFT * DECIMATION
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Give the exact number of frames (B,) of utterances of `lengths` samples (B,)."""
+        return (conv_lengths(lengths, [FRAME], [SHIFT]) + 1) // DECIMATION
+
+    def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Give filter banks (B, T, 80), normalised per utterance and bin, and frames (B,)."""
+        frames = conv_lengths(lengths, [FRAME], [SHIFT])
+        with torch.autocast(waveforms.device.type, enabled=False):
+            energies = log_mel_filter_bank(waveforms.float())
+            keep = ~padding_mask(frames, energies.shape[1])[..., None]
+            count = frames[:, None, None]
+            mean = (energies * keep).sum(dim=1, keepdim=True) / count
+            centred = (energies - mean) * keep
+            variance = centred.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)
+            features = centred / (_CMVN_EPS + variance.sqrt())
+        return features[:, ::DECIMATION], self.frame_lengths(lengths)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Bring features (B, T, 80) to the transformer's width."""
+        hidden: Tensor = self.model.dropout(self.model.post_extract_proj(features))
+        return hidden
+
+    def from_front_end(
+        self, features: Tensor, frame_lengths: Tensor, *, mask_time: Tensor | None = None
+    ) -> EncoderOutput:
+        """Apply projection, positional convolution and transformer."""
+        return self.transform(self.project(features), frame_lengths, mask_time)
+
+
+AutoConfig.register("decoar2", Decoar2Config, exist_ok=True)
+AutoModel.register(Decoar2Config, Decoar2Model, exist_ok=True)
