@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +27,7 @@ from speechft.merging.weightnorm import fuse, pairs, split
 
 #: Elements per step of weight-by-weight methods: 1 MB of float32 stays in the processor's cache.
 STEP = 1 << 18
+_LOCAL = threading.local()
 #: Largest magnitude that still rounds to a finite number.
 _LIMIT = {"F16": 65519.99, "BF16": 3.3961775e38, "F32": 3.4028235e38, "F64": math.inf}
 
@@ -158,13 +161,7 @@ def compute(plan: Plan, index: int, start: int = 0, stop: int | None = None) -> 
     alpha = plan.alpha_of(entry)
     if not entry.tuned or (alpha == 0 and plan.method.base_at_zero):
         return _copied(plan.base, entry.base.name, out, start, stop)
-    alone = plan.recipe.sequential or len(entry.tuned) == 1
-    if (
-        alpha == 1
-        and alone
-        and plan.method.tuned_at_one
-        and not plan.recipe.parameters.get("weights")
-    ):
+    if alpha == 1 and _gives_last_tuned(plan):
         return _copied(plan.tuned[-1], entry.tuned[-1], out, start, stop)
     inputs = _inputs(plan, entry, start, stop)
     merged = _merge(plan, entry, alpha, inputs)
@@ -172,6 +169,11 @@ def compute(plan: Plan, index: int, start: int = 0, stop: int | None = None) -> 
         merged = _retry(plan, entry, alpha, inputs)
     _refuse_overflow(merged, out)
     return encode(_part(plan, entry, merged), out.dtype).reshape(-1)
+
+
+def _gives_last_tuned(plan: Plan) -> bool:
+    alone = plan.recipe.sequential or len(plan.tuned) == 1
+    return alone and plan.method.tuned_at_one and not plan.recipe.parameters.get("weights")
 
 
 def steps(plan: Plan) -> Iterator[tuple[int, int, int]]:
@@ -187,7 +189,21 @@ def steps(plan: Plan) -> Iterator[tuple[int, int, int]]:
 def stream(plan: Plan) -> Iterator[tuple[TensorInfo, Array]]:
     """Compute the result in memory: (name, type and shape; stored bits in that shape)."""
     for index, out in enumerate(plan.outputs):
-        yield out, compute(plan, index).reshape(out.shape)
+        with steady(plan.method):
+            stored = compute(plan, index)
+        yield out, stored.reshape(out.shape)
+
+
+@contextmanager
+def steady(method: Method) -> Iterator[None]:
+    """Hold BLAS to one thread where the last bits of a method depend on their number."""
+    if not method.single_blas:
+        yield
+        return
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def _copied(source: Source, name: str, out: TensorInfo, start: int, stop: int) -> Array:
@@ -207,11 +223,22 @@ def _inputs(plan: Plan, entry: Entry, start: int, stop: int) -> list[Array]:
     if entry.name in (fused := _fused_names(plan)):
         arrays = [_kernel(plan, fused[entry.name], place) for place in range(len(sources))]
     else:
-        arrays = [s.values(n, start, stop) for s, n in zip(sources, names, strict=True)]
+        arrays = [
+            source.values(name, start, stop, _buffer(slot) if stop - start <= STEP else None)
+            for slot, (source, name) in enumerate(zip(sources, names, strict=True))
+        ]
         if not plan.method.elementwise:
             arrays = [array.reshape(entry.base.shape) for array in arrays]
     kind = np.float64 if any(a.dtype == np.float64 for a in arrays) else np.float32
     return [array.astype(kind, copy=False) for array in arrays]
+
+
+def _buffer(slot: int) -> Array:
+    """Give this thread's buffer for one input, made once: fresh memory costs more than a read."""
+    buffers: dict[int, Array] = _LOCAL.__dict__.setdefault("buffers", {})
+    if slot not in buffers:
+        buffers[slot] = np.empty(STEP * 8, np.uint8)
+    return buffers[slot]
 
 
 def _merge(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array:
@@ -310,4 +337,4 @@ def _refuse_overflow(values: Array, out: TensorInfo) -> None:
 
 
 def _fingerprint(values: Array) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(values).view(np.uint8).reshape(-1)).digest()
+    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data).digest()

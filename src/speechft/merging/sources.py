@@ -44,17 +44,20 @@ class Source(ABC):
         self.folder = folder
 
     @abstractmethod
-    def read(self, name: str, start: int, stop: int) -> Array:
-        """Give the stored bits of elements [start, stop) of a tensor as a new 1-D array."""
+    def read(self, name: str, start: int, stop: int, into: Array | None = None) -> Array:
+        """Give the stored bits of elements [start, stop) of a tensor, 1-D; `into` may hold them."""
 
     @abstractmethod
     def sha256(self) -> str:
         """Give the SHA-256 of the weights: of the file, or of the shards' hashes in order."""
 
-    def values(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+    def values(
+        self, name: str, start: int = 0, stop: int | None = None, into: Array | None = None
+    ) -> Array:
         """Give elements [start, stop) in the type that arithmetic is done in (float32), 1-D."""
         info = self.tensors[name]
-        return decode(self.read(name, start, info.count if stop is None else stop), info.dtype)
+        stored = self.read(name, start, info.count if stop is None else stop, into)
+        return decode(stored, info.dtype)
 
     def close(self) -> None:
         """Close what is open."""
@@ -93,9 +96,9 @@ class SafetensorsSource(Source):
                 self._home[info.name] = file
         super().__init__(label, tensors, config=config, folder=folder)
 
-    def read(self, name: str, start: int, stop: int) -> Array:
-        """Give the stored bits of elements [start, stop) of a tensor as a new 1-D array."""
-        return self._home[name].read(self.tensors[name], start, stop)
+    def read(self, name: str, start: int, stop: int, into: Array | None = None) -> Array:
+        """Give the stored bits of elements [start, stop) of a tensor, 1-D; `into` may hold them."""
+        return self._home[name].read(self.tensors[name], start, stop, into)
 
     def sha256(self) -> str:
         """Give the SHA-256 of the file, or of the shards' hashes in order."""
@@ -141,8 +144,9 @@ class MappingSource(Source):
         self._digest = digest
         super().__init__(label, infos, config=config, folder=folder)
 
-    def read(self, name: str, start: int, stop: int) -> Array:
+    def read(self, name: str, start: int, stop: int, into: Array | None = None) -> Array:
         """Give a copy of elements [start, stop)."""
+        del into
         return self._arrays[name].reshape(-1)[start:stop].copy()
 
     def sha256(self) -> str:

@@ -77,10 +77,20 @@ class TensorFile:
         """Close the file."""
         os.close(self._handle)
 
-    def read(self, info: TensorInfo, start: int, stop: int) -> Array:
-        """Give the stored bits of elements [start, stop) as a new 1-D array."""
+    def read(self, info: TensorInfo, start: int, stop: int, into: Array | None = None) -> Array:
+        """Give the stored bits of elements [start, stop), 1-D.
+
+        Args:
+            info: the tensor.
+            start: first element.
+            stop: one past the last element.
+            into: bytes (uint8) to read into, if they are enough; else a new array is made.
+        """
         kind = STORAGE[info.dtype]
-        array = np.empty(stop - start, dtype=kind)
+        size = (stop - start) * kind.itemsize
+        if into is None or into.nbytes < size:
+            into = np.empty(size, np.uint8)
+        array = into[:size].view(kind)
         view = array.view(np.uint8).data
         offset = info.begin + start * kind.itemsize
         while view:

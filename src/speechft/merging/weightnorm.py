@@ -30,7 +30,8 @@ def fuse(magnitude: Array, direction: Array) -> Array:
     """
     norm = _norm(direction, magnitude.shape)
     safe = np.where(norm == 0, 1, norm)
-    return direction * (magnitude / safe).astype(direction.dtype)
+    kernel: Array = direction * (magnitude / safe).astype(direction.dtype)
+    return kernel
 
 
 def split(kernel: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:

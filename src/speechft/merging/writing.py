@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from speechft.core.files import write_json
-from speechft.merging.engine import Plan, compute, steps
+from speechft.merging.engine import Plan, compute, steady, steps
 from speechft.merging.sources import INDEX, WEIGHTS
 from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
 
@@ -52,7 +52,7 @@ def write_weights(
         weight_map = {t.name: n for n, shard in zip(names, shards, strict=True) for t in shard}
         index = {"metadata": {"total_size": plan.nbytes}, "weight_map": weight_map}
         write_json(folder / INDEX, index)
-    with ExitStack() as stack:
+    with steady(plan.method), ExitStack() as stack:
         home: dict[str, TensorFileWriter] = {}
         for name, shard in zip(names, shards, strict=True):
             writer = stack.enter_context(TensorFileWriter(folder / name, shard, METADATA))

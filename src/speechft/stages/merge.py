@@ -60,7 +60,7 @@ class MergeSettings(Settings):
     out: Path
     method: str = "linear"
     alpha: float | str | tuple[float | str, ...] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     sequential: bool = False
     weight_norm: Literal["stored", "fused"] = "stored"
     heads: Literal["drop", "keep"] = "drop"

@@ -1,6 +1,16 @@
 """Merge methods: each one a typed pure function on arrays, found by name in `METHODS`."""
 
-from speechft.merging.methods import elementwise
+from speechft.merging.methods import data, elementwise, sparse, spectral, sphere, stock
 from speechft.merging.methods.registry import METHODS, Method, TensorContext
 
-__all__ = ["METHODS", "Method", "TensorContext", "elementwise"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "TensorContext",
+    "data",
+    "elementwise",
+    "sparse",
+    "spectral",
+    "sphere",
+    "stock",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from speechft.merging.dtypes import Array
-from speechft.merging.methods.registry import average, merge_method, task_vectors
+from speechft.merging.methods.registry import TensorContext, average, merge_method, task_vectors
 
 
 @merge_method(
@@ -44,3 +44,80 @@ def linear(
     vector *= vector.dtype.type(alpha)
     vector += base
     return vector
+
+
+@merge_method(
+    "task_arithmetic",
+    title="Task arithmetic",
+    paper="Ilharco et al. 2023 (arXiv 2212.04089)",
+    formula="θ̂ = θ0 + alpha · Σ_i w_i (θ'_i − θ0)",
+    elementwise=True,
+    tuned_at_one=True,
+)
+def task_arithmetic(
+    base: Array,
+    tuned: Sequence[Array],
+    *,
+    alpha: float = 0.25,
+    weights: tuple[float, ...] | None = None,
+) -> Array:
+    """Add the sum of the task vectors; a negative alpha takes what was learnt away.
+
+    Args:
+        base: θ0, any shape.
+        tuned: θ'_i, shaped like `base`.
+        alpha: scale of the sum; negative for negation ("forgetting").
+        weights: w_i, 1 if not given; negative for single encoders to be negated.
+    """
+    return linear(base, tuned, alpha=alpha, weights=weights or (1.0,) * len(tuned))
+
+
+@merge_method(
+    "soup",
+    title="Uniform soup",
+    paper="Wortsman et al. 2022 (arXiv 2203.05482)",
+    formula="θ̂ = mean_i θ'_i",
+    elementwise=True,
+    base_at_zero=False,
+)
+def soup(base: Array, tuned: Sequence[Array], *, include_base: bool = False) -> Array:
+    """Average the tuned encoders, and BASE too if asked for.
+
+    Args:
+        base: θ0, any shape.
+        tuned: θ'_i, shaped like `base`.
+        include_base: count θ0 as one more member of the soup.
+    """
+    if include_base:
+        return linear(base, tuned, alpha=len(tuned) / (len(tuned) + 1))
+    return linear(base, tuned, alpha=1.0)
+
+
+@merge_method(
+    "lines",
+    title="LiNeS, layer-increasing scaling",
+    paper="Wang et al. 2025 (arXiv 2410.17146)",
+    formula="θ̂ = θ0 + (alpha + beta · l/(L−1)) · mean_i(θ'_i − θ0), l the layer from 0 to L−1",
+    elementwise=True,
+    base_at_zero=False,
+)
+def lines(
+    base: Array,
+    tuned: Sequence[Array],
+    *,
+    context: TensorContext,
+    alpha: float = 0.25,
+    beta: float = 0.25,
+    weights: tuple[float, ...] | None = None,
+) -> Array:
+    """Scale the task vector the more, the deeper the layer: shallow layers forget, deep ones learn.
+
+    Args:
+        base: θ0, any shape.
+        tuned: θ'_i, shaped like `base`.
+        context: gives the tensor's depth.
+        alpha: scale in the first layer and before it.
+        beta: what the last layer's scale has more.
+        weights: of the tuned encoders instead of 1/N.
+    """
+    return linear(base, tuned, alpha=alpha + beta * context.depth, weights=weights)

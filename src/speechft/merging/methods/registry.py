@@ -58,6 +58,8 @@ class Method:
         base_at_zero: whether alpha = 0 gives BASE back.
         tuned_at_one: whether alpha = 1 with one tuned encoder gives it back.
         statistics: what data it needs per tuned encoder ("gram", "fisher"), or "".
+        single_blas: whether it must run on one BLAS thread to give the same bits everywhere.
+        parameters: what a user may set, from the function's signature.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Method:
     base_at_zero: bool = True
     tuned_at_one: bool = False
     statistics: str = ""
+    single_blas: bool = False
     parameters: Mapping[str, inspect.Parameter] = field(default_factory=dict)
 
     @property
@@ -153,9 +156,21 @@ def merge_method(
     return add
 
 
+def add_all(vectors: Sequence[Array]) -> Array:
+    """Add arrays of one shape."""
+    total: Array = functools.reduce(np.add, vectors)
+    return total
+
+
+def move(base: Array, vector: Array, alpha: float) -> Array:
+    """Give base + alpha · vector, in the arrays' own precision."""
+    result: Array = base + vector * vector.dtype.type(alpha)
+    return result
+
+
 def average(vectors: Sequence[Array], weights: Sequence[float] | None = None) -> Array:
     """Give the weighted sum if weights are given, else the mean."""
-    total = functools.reduce(np.add, scaled(vectors, weights))
+    total = add_all(scaled(vectors, weights))
     return total if weights is not None else total / total.dtype.type(len(vectors))
 
 
