@@ -101,6 +101,7 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
     planned = [item for utterances in plan.values() for item in utterances]
     started = time.monotonic()
     with atomic_dir(folder) as temporary:
+        (temporary / "audio").mkdir()
         spoken = _speak_all(planned, temporary / "audio", temporary / "jobs", processes)
         (temporary / "cuts").mkdir()
         for name, utterances in plan.items():
@@ -226,9 +227,14 @@ def _read_cuts(path: Path, folder: Path) -> CutSet:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed builds of this corpus left behind."""
+    """Remove what killed builds of this corpus left behind.
+
+    A folder is moved before it is removed, so that a worker that outlived its parent for a moment
+    does not write into it meanwhile.
+    """
     for path in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+        moved = path.rename(path.with_suffix(".removed"))
+        shutil.rmtree(moved, ignore_errors=True)
 
 
 @contextmanager

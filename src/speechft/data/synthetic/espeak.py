@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,8 +123,9 @@ def speak(
     data = text.encode() + b"\0"
     with _fresh_library() as library:
         library.espeak_SetSynthCallback(collector.callback)
-        # An unknown voice is answered with an error code, and the last voice goes on speaking.
-        if library.espeak_SetVoiceByName(voice.encode()) != 0:
+        # An unknown voice is answered with an error code, and the last voice goes on speaking; an
+        # unknown variant is not even answered so.
+        if not _has_variant(voice) or library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise DataError("eSpeak NG does not know this voice", where=voice)
         ctypes.CDLL(None).srand(ctypes.c_uint(seed))
         values = {_RATE: rate, _PITCH: pitch, _RANGE: pitch_range, _WORD_GAP: word_gap}
@@ -157,6 +159,11 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
         library.espeak_Terminate()
     finally:
         _unload(library)
+
+
+def _has_variant(voice: str) -> bool:
+    _, sign, variant = voice.partition("+")
+    return not sign or Path(_locate()[1], "espeak-ng-data", "voices", "!v", variant).is_file()
 
 
 def _unload(library: ctypes.CDLL) -> None:

@@ -9,6 +9,7 @@ needs no `__main__` guard. It ends when its reader is gone.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ def speak_jobs(jobs: Iterable[dict[str, Any]], folder: Path) -> Iterator[dict[st
         job = Job(**values)
         utterance = render(job)
         path = audio_path(folder, job.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         soundfile.write(path, utterance.samples, RATE, subtype="PCM_16", format="FLAC")
         yield {"id": job.id, "samples": len(utterance.samples), "phones": utterance.phones}
 
@@ -39,10 +40,16 @@ def audio_path(folder: Path, name: str) -> Path:
 def main() -> None:
     """Speak the jobs of a file."""
     jobs, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    parent = os.getppid()
     with jobs.open(encoding="utf-8") as lines:
         for record in speak_jobs((json.loads(line) for line in lines), folder):
-            sys.stdout.write(json.dumps(record) + "\n")
-            sys.stdout.flush()
+            try:
+                sys.stdout.write(json.dumps(record) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                os._exit(1)
+            if os.getppid() != parent:  # killed: nobody wants the rest
+                os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,192 @@
+"""`speechft data check`: what is wrong with data (errors), and what one should know (warnings)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from lhotse import CutSet
+from lhotse.cut import Cut
+
+from speechft.core.errors import DataError
+from speechft.core.logging import progress_bar
+from speechft.data.audio import SAMPLE_RATE, load_waveform
+from speechft.data.sources import find_data
+
+LONGEST_SECONDS = 30.0
+_CLASSES = ("label", "emotion", "intent")
+
+
+@dataclass
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        errors: each makes the data unusable for something; none of them may be left.
+        warnings: worth knowing.
+        summary: split → utterances, hours, speakers, languages, classes per kind of label.
+    """
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    summary: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether there are no errors."""
+        return not self.errors
+
+
+def check_data(spec: str, seed: int = 0) -> CheckReport:
+    """Check all of the data: every file is decoded, labels are compared between splits.
+
+    Never raises for bad data; what cannot be loaded at all is one error. Arguments as
+    `sources.load_data`.
+    """
+    try:
+        loaded = find_data(spec, seed)
+    except DataError as error:
+        return CheckReport(errors=[error.render()])
+    report = CheckReport(errors=list(loaded.problems))
+    if not any(len(cuts) for cuts in loaded.splits.values()):
+        report.errors.append("the data holds no utterance that can be used")
+        return report
+    _check_audio(loaded.splits, report)
+    for name, cuts in loaded.splits.items():
+        _check_texts(name, cuts, report)
+        report.summary[name] = _summarise(cuts)
+    for prefix in sorted({_family(name)[0] for name in loaded.splits}):
+        parts = {_family(n)[1]: c for n, c in loaded.splits.items() if _family(n)[0] == prefix}
+        _compare_splits(prefix, parts, report)
+    return report
+
+
+def _check_audio(splits: Mapping[str, CutSet], report: CheckReport) -> None:
+    """Decode every utterance once, in parallel; compare contents."""
+    unique = {cut.id: cut for cuts in splits.values() for cut in cuts}
+    home: dict[str, dict[str, str]] = defaultdict(dict)
+    for split, cuts in splits.items():
+        family, part = _family(split)
+        for cut in cuts:
+            home[cut.id][family] = part
+    same: dict[str, list[str]] = defaultdict(list)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress_bar() as bar:
+        task = bar.add_task("checking audio", total=len(unique), note="")
+        for name, found in zip(unique, pool.map(_decode, unique.values()), strict=True):
+            bar.update(task, advance=1)
+            if isinstance(found, DataError):
+                report.errors.append(f"{name}: {found.what}: {found.where} ({found.found})")
+            else:
+                same[found].append(name)
+    for names in same.values():
+        if len(names) > 1:
+            # The same audio on both sides of a split makes its scores worthless.
+            leak = any(
+                len({home[name].get(family) for name in names} - {None}) > 1
+                for family in home[names[0]]
+            )
+            text = f"the same audio {len(names)} times: {', '.join(names[:5])}"
+            (report.errors if leak else report.warnings).append(
+                text + (", in different splits" if leak else "")
+            )
+    report.warnings += _describe_audio(unique.values())
+
+
+def _decode(cut: Cut) -> str | DataError:
+    try:
+        return hashlib.sha256(load_waveform(cut).numpy().tobytes()).hexdigest()
+    except DataError as error:
+        return error
+
+
+def _describe_audio(cuts: Iterable[Cut]) -> list[str]:
+    rates: Counter[int] = Counter()
+    channels: Counter[int] = Counter()
+    long = []
+    for cut in cuts:
+        recording: Any = getattr(cut, "recording", None)
+        if recording is not None:
+            rates[recording.sampling_rate] += 1
+            channels[len(recording.sources[0].channels)] += 1
+        if cut.duration > LONGEST_SECONDS:
+            long.append(cut.id)
+    result = [
+        f"{count} utterances have {rate} Hz and are resampled to {SAMPLE_RATE} Hz"
+        for rate, count in sorted(rates.items())
+        if rate != SAMPLE_RATE
+    ]
+    result += [
+        f"{count} utterances have {number} channels, which are mixed into one"
+        for number, count in sorted(channels.items())
+        if number != 1
+    ]
+    if long:
+        shown = ", ".join(long[:5])
+        result.append(f"{len(long)} utterances are longer than {LONGEST_SECONDS:g} s: {shown}")
+    return result
+
+
+def _check_texts(split: str, cuts: CutSet, report: CheckReport) -> None:
+    empty = [cut.id for cut in cuts if not (cut.supervisions[0].text or "").strip()]
+    if empty and len(empty) < len(cuts):
+        shown = ", ".join(empty[:5])
+        report.errors.append(f"{split}: {len(empty)} of {len(cuts)} texts are empty: {shown}")
+
+
+def _compare_splits(prefix: str, parts: Mapping[str, CutSet], report: CheckReport) -> None:
+    """Compare dev and test with train."""
+    if "train" not in parts:
+        return
+    train = _labels(parts["train"])
+    closed = prefix == "sid_"
+    for name in ("dev", "test"):
+        found = _labels(parts[name]) if name in parts else {}
+        for kind, values in found.items():
+            new = sorted(values - train.get(kind, set()))
+            known = sorted(values & train.get(kind, set()))
+            if new and (kind != "speaker" or closed) and kind in train:
+                shown = ", ".join(new[:5])
+                report.errors.append(f"{prefix}{name}: {kind} not in {prefix}train: {shown}")
+            if kind == "speaker" and known and not closed:
+                shown = ", ".join(known[:5])
+                report.warnings.append(
+                    f"{prefix}{name}: {len(known)} speakers are in {prefix}train too: {shown}"
+                )
+
+
+def _labels(cuts: CutSet) -> dict[str, set[str]]:
+    """Give kind of label → its values."""
+    result: dict[str, set[str]] = defaultdict(set)
+    for cut in cuts:
+        supervision = cut.supervisions[0]
+        if supervision.speaker:
+            result["speaker"].add(str(supervision.speaker))
+        for kind in _CLASSES:
+            value = (supervision.custom or {}).get(kind)
+            if value:
+                result[kind].add(str(value))
+    return result
+
+
+def _summarise(cuts: CutSet) -> dict[str, Any]:
+    labels = _labels(cuts)
+    languages = {cut.supervisions[0].language for cut in cuts} - {None}
+    return {
+        "utterances": len(cuts),
+        "hours": round(sum(cut.duration for cut in cuts) / 3600, 3),
+        "speakers": len(labels.get("speaker", ())),
+        "languages": sorted(str(language) for language in languages),
+        "classes": {kind: len(labels[kind]) for kind in _CLASSES if kind in labels},
+        "synthetic": all(bool((cut.custom or {}).get("synthetic")) for cut in cuts),
+    }
+
+
+def _family(split: str) -> tuple[str, str]:
+    """Split "sid_train" into ("sid_", "train"): only splits of one family are compared."""
+    head, sign, tail = split.rpartition("_")
+    return (head + sign, tail) if tail in ("train", "dev", "test") else ("", split)
