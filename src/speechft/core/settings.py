@@ -67,6 +67,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Apply `key.sub=value` overrides; a value is read as YAML, so `3`, `true` and `[a, b]` work.
 
+    A list's items are counted from 0: `finetune.1.steps=100`.
+
     Raises:
         SettingsError: an override has no `=`, or its path leads through something not a mapping.
     """
@@ -78,18 +80,12 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
                 f"cannot read the override {override!r}", where="--set", expected="key=value"
             )
         *parents, last = key.split(".")
-        node = result
+        node: Any = result
         for parent in parents:
-            child = node.setdefault(parent, {})
-            if not isinstance(child, dict):
-                raise SettingsError(
-                    f"{parent!r} holds a value, not further keys",
-                    where=f"--set {override}",
-                    found=child,
-                )
-            node = child
+            node = _child(node, parent, override)
+        place = _place(node, last, override)
         try:
-            node[last] = yaml.safe_load(text)
+            node[place] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise SettingsError(
                 "cannot read the override's value as YAML", where=f"--set {override}", found=text
@@ -100,7 +96,33 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
 def _copy(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {key: _copy(value) for key, value in node.items()}
-    return list(node) if isinstance(node, list) else node
+    return [_copy(item) for item in node] if isinstance(node, list) else node
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    """Step down to `part`; a mapping that is not there yet is made."""
+    place = _place(node, part, override)
+    if isinstance(node, dict) and node.get(part) is None:
+        node[part] = {}
+    child = node[place]
+    if not isinstance(child, dict | list):
+        raise SettingsError(
+            f"{part!r} holds a value, not further keys", where=f"--set {override}", found=child
+        )
+    return child
+
+
+def _place(node: Any, part: str, override: str) -> str | int:
+    """Give the key in a mapping, or the index in a list."""
+    if isinstance(node, dict):
+        return part
+    if part.isdigit() and int(part) < len(node):
+        return int(part)
+    raise SettingsError(
+        f"{part!r} is no place in a list",
+        where=f"--set {override}",
+        expected=f"a number from 0 to {len(node) - 1}",
+    )
 
 
 def _problem(kind: type[BaseModel], item: Any) -> str:

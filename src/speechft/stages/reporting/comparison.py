@@ -158,8 +158,9 @@ def compare(measurements: Sequence[Measurement]) -> Comparison:
 
 SUITE_TEXT = (
     "Suite score: 1000 × the mean over the tasks, each task the mean of its metrics' positions "
-    "between 0 (an accuracy or F1 of 0 %, an error rate of 100 %) and 1 (perfect). It belongs to "
-    "this suite of tasks and data; it is not SUPERB_S and cannot be compared with it."
+    "between 0 (an accuracy or F1 of 0 %, an error rate of 100 % or more) and 1 (perfect). "
+    "It belongs to this suite of tasks and data; it is not SUPERB_S and cannot be compared with "
+    "it."
 )
 SUPERB_TEXT = (
     "SUPERB_S: 1000 × the mean over the tasks, each metric rescaled so that FBANK features score "
@@ -177,7 +178,7 @@ def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
     for metrics in scores.values():
         tasks.append(
             statistics.fmean(
-                value / 100 if direction == "higher" else 1 - value / 100
+                max(0.0, value / 100 if direction == "higher" else 1 - value / 100)
                 for value, direction in metrics.values()
             )
         )

@@ -130,8 +130,8 @@ def _bar_panel(axis: Any, title: str, spreads: list[Spread | None], rows: Sequen
             fontsize=9,
         )
     axis.set_xticks([])
-    axis.margins(y=0.16)
-    axis.set_ylim(bottom=0)
+    top = max([s.mean + (s.sd or 0.0) for s in spreads if s is not None], default=0.0)
+    axis.set_ylim(0, 1.16 * top or 1)
     axis.yaxis.grid(True)
     axis.spines["left"].set_visible(False)
 

@@ -107,7 +107,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
             evidence.runs.append(run)
         name = str(run.get("name", folder.resolve().name))
         for file in files:
-            for found in _measurements(file, name):
+            for found in _measurements(file, name, _roles(file, folder)):
                 encoder = found.encoder
                 key = (encoder, found.seed, found.task, found.metric, found.split)
                 if key not in seen:
@@ -135,8 +135,19 @@ def _find(folder: Path) -> list[Path]:
     return files
 
 
-def _measurements(file: Path, run: str) -> Iterable[Measurement]:
-    roles = {str(r["encoder"]): r for r in _json_list(file.parent / ROLES)}
+def _roles(file: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the nearest `encoders.json` between the results and the run's folder."""
+    for place in file.parents:
+        if (place / ROLES).is_file():
+            return {str(r["encoder"]): r for r in _json_list(place / ROLES)}
+        if place == folder:
+            break
+    return {}
+
+
+def _measurements(
+    file: Path, run: str, roles: Mapping[str, Mapping[str, Any]]
+) -> Iterable[Measurement]:
     records = read_jsonl(file)
     if not records:
         raise DataError("the results are empty", where=file, hint="evaluate again")

@@ -1,0 +1,43 @@
+"""`speechft finetune`: fine-tune an encoder on one task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechft.cli.values import SET_HELP, settings_from
+
+
+def command(
+    encoder: Annotated[str, typer.Option(help="θ0: folder, file, Hub id or packaged name.")],
+    task: Annotated[str, typer.Option(help="Task: asr, pr, sid, er, ic, sf.")],
+    data: Annotated[str, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET].")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    steps: Annotated[int | None, typer.Option(help="Updates (default: 10000).")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="stable (default), regular, l2sp, lora or dora.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak (default: 1e-4).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run (default: 0).")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=SET_HELP)] = None,
+) -> None:
+    """Fine-tune an encoder on one task; stage 1 of Speech-FT.
+
+    speechft finetune --encoder tiny-hubert --task sid --data synthetic --steps 600 --out runs/sid
+    """
+    from speechft.stages.finetune import FinetuneSettings, finetune
+
+    given = {
+        "encoder": encoder,
+        "task": task,
+        "data": data,
+        "out": out,
+        "steps": steps,
+        "method": method,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    folder = finetune(settings_from(FinetuneSettings, "finetune", given, set_))
+    typer.echo(folder / "encoder")

@@ -1,0 +1,77 @@
+"""`speechft run`: a recipe, end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from speechft.cli.values import output
+
+if TYPE_CHECKING:
+    from speechft.stages.run import RunSettings
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="YAML file, or a packaged recipe (demo).")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run (runs/NAME).")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan with sizes; do nothing.")
+    ] = False,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Replace finished steps whose settings changed.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe: finetune.steps=100; may be repeated."),
+    ] = None,
+) -> None:
+    """Run a recipe: what is done is skipped, what was stopped goes on.
+
+    speechft run study.yaml --out runs/study
+    """
+    execute(recipe, out, dry_run, redo, set_ or [])
+
+
+def execute(recipe: str, out: Path | None, dry_run: bool, redo: bool, overrides: list[str]) -> None:
+    """Run a recipe or show its plan."""
+    from speechft.stages.run import load_recipe, run
+
+    settings = load_recipe(recipe, overrides)
+    if dry_run:
+        _show_plan(settings, out)
+        return
+    folder = run(settings, out, redo)
+
+    from speechft.cli.report import show
+
+    show((folder,), folder / "report.html")
+
+
+def _show_plan(settings: RunSettings, out: Path | None) -> None:
+    from rich.table import Table
+
+    from speechft.stages.run import plan_run
+    from speechft.stages.running.sizes import hours_of_audio, parameters_of, size_of, total_bytes
+    from speechft.stages.running.state import status
+
+    plan, console = plan_run(settings, out), output()
+    parameters = parameters_of(settings.encoder)
+    console.print(f"{settings.name} in {plan.out}, {len(plan.steps)} steps")
+    hours = hours_of_audio(settings.data)
+    known = f"{sum(hours.values()):.2f} h in {len(hours)} splits" if hours else "not on disk yet"
+    console.print(f"audio    {settings.data}: {known}")
+    count = f"{parameters / 1e6:.1f} M parameters" if parameters else "not on disk yet"
+    console.print(f"encoder  {settings.encoder or 'pre-trained first'}: {count}\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+    for name in ("step", "state", "size"):
+        table.add_column(name, overflow="fold")
+    table.add_column("disk", justify="right")
+    for step in plan.steps:
+        size = size_of(step, parameters)
+        disk = f"{size.bytes / 1e6:.0f} MB" if size.bytes else ""
+        table.add_row(step.name, status(plan, step), size.text, disk)
+    console.print(table, soft_wrap=False)
+    total = total_bytes(plan, parameters)
+    console.print(f"\nabout {total / 1e6:.0f} MB on disk" if total else "\ndisk: not known yet")
