@@ -13,9 +13,17 @@ from torch import Tensor
 class States(Protocol):
     """Hidden states of utterances 0..N-1 of one split."""
 
-    num_states: int
-    width: int
-    lengths: list[int]
+    @property
+    def num_states(self) -> int:
+        """Number of hidden states K."""
+
+    @property
+    def width(self) -> int:
+        """Width D."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Valid frames of each utterance."""
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give float32 states of some utterances, and their lengths where there are frames."""

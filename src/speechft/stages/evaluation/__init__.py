@@ -1,0 +1,1 @@
+"""The parts of `speechft evaluate`: settings, data, encoders, cells, worker processes."""

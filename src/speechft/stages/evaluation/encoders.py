@@ -1,0 +1,73 @@
+"""From an encoder's specification to the encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechft.core.errors import IncompatibleModelsError
+from speechft.core.files import hash_file
+from speechft.core.provenance import FILE_NAME
+from speechft.encoders import SpeechEncoder, load_encoder
+from speechft.merging.methods.elementwise import linear
+from speechft.stages.evaluation.settings import EncoderSpec
+
+_WEIGHTS = (".json", ".safetensors", ".bin")
+
+
+def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
+    """Load an encoder, or interpolate two in float32; frozen and in evaluation mode.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be read.
+        IncompatibleModelsError: the two encoders of an interpolation differ in their tensors.
+    """
+    if spec.path is not None:
+        encoder = load_encoder(spec.path, device=device)
+    else:
+        encoder = load_encoder(str(spec.base))
+        tuned = load_encoder(str(spec.tuned))
+        mixed = _interpolate(
+            encoder.model.state_dict(), tuned.model.state_dict(), float(spec.alpha or 0), spec.label
+        )
+        encoder.model.load_state_dict(mixed)
+        encoder = encoder.to(device)
+    return encoder.eval().requires_grad_(False)
+
+
+def source_hashes(spec: EncoderSpec) -> list[str]:
+    """Give something that changes when a stored encoder changes: hashes of a folder's files.
+
+    A Hub id or a packaged name stands for itself.
+    """
+    result = []
+    for source in spec.sources:
+        path = Path(source)
+        if path.is_dir():
+            files = sorted(p for p in path.iterdir() if p.suffix in _WEIGHTS)
+            result.append(" ".join(hash_file(p) for p in files if p.name != FILE_NAME))
+        else:
+            result.append(hash_file(path) if path.is_file() else source)
+    return result
+
+
+def _interpolate(
+    base: dict[str, Any], tuned: dict[str, Any], alpha: float, label: str
+) -> dict[str, torch.Tensor]:
+    if {n: t.shape for n, t in base.items()} != {n: t.shape for n, t in tuned.items()}:
+        differing = sorted(set(base) ^ set(tuned)) or sorted(
+            n for n in base if base[n].shape != tuned[n].shape
+        )
+        raise IncompatibleModelsError(
+            "the two encoders have different tensors",
+            where=label,
+            found=f"{len(differing)} that differ, first {differing[0]}",
+        )
+    return {
+        name: torch.from_numpy(linear(t.numpy(), [tuned[name].numpy()], alpha=alpha))
+        if t.is_floating_point()
+        else t
+        for name, t in base.items()
+    }

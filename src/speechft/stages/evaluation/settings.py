@@ -1,0 +1,155 @@
+"""Settings of `speechft evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from speechft.core.settings import Settings
+
+PerTask = int | dict[str, int] | None
+Rates = tuple[float, ...] | dict[str, tuple[float, ...]] | None
+
+
+class EncoderSpec(Settings):
+    """An encoder to evaluate: a stored one, or a point between two stored ones.
+
+    Args:
+        name: its name in the results; by default the path, or `TUNED@ALPHA`.
+        path: ENCODER.
+        base: θ0 of an interpolation, ENCODER.
+        tuned: θ' of an interpolation, ENCODER.
+        alpha: θ0 + alpha · (θ' − θ0), in float32, in memory.
+        tasks: only these of the evaluation's tasks.
+    """
+
+    name: str = ""
+    path: str | None = None
+    base: str | None = None
+    tuned: str | None = None
+    alpha: float | None = None
+    tasks: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> EncoderSpec:
+        between = [self.base, self.tuned, self.alpha]
+        stored = self.path is not None and between == [None] * 3
+        if not stored and (self.path is not None or None in between):
+            raise ValueError("give either path, or base with tuned and alpha")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The encoder's name in the results."""
+        return self.name or self.path or f"{self.tuned}@{self.alpha:g}"
+
+    @property
+    def sources(self) -> list[str]:
+        """The stored encoders that it is made of."""
+        return [s for s in (self.path, self.base, self.tuned) if s is not None]
+
+
+class EvaluateSettings(Settings):
+    """Settings of `speechft evaluate`.
+
+    Args:
+        encoders: each an ENCODER, a pair [name, ENCODER], or the fields of `EncoderSpec`.
+        data: DATA with train, dev and test splits.
+        out: folder of the results.
+        tasks: ids of tasks.
+        seeds: of heads and batches; every seed is a run of its own on the same hidden states.
+        size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
+        steps: updates per probe, one number or one per task; by default the size's plan.
+        batch_size: utterances per update, likewise.
+        learning_rates: the grid, one list or one per task; by default the size's plan.
+        checks: how often the dev split is scored in the course of a probe.
+        suite: label of the scores; scores of different suites are never compared. By default
+            "mini" on synthetic data and "own" elsewhere.
+        predictions: keep what the chosen probe predicts for each test utterance.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        workers: processes, each with an encoder at a time; 0 for one per core where it pays.
+        batch_seconds: seconds of audio per batch when encoding.
+        frame_dtype: type of the kept frames; time means are float32 always.
+        store: folder for memory-mapped hidden states, kept for later runs; memory if not given.
+        store_gb: largest size of the hidden states of one encoder, in memory or in the folder.
+        cache_gb: memory per process for the CNN front end's output, which encoders share that
+            have the same front end.
+    """
+
+    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
+    data: str
+    out: Path
+    tasks: tuple[str, ...] = Field(default=("pr", "sid", "er", "sf"), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    size: Literal["mini", "superb"] = "mini"
+    steps: PerTask = None
+    batch_size: PerTask = None
+    learning_rates: Rates = None
+    checks: int = Field(default=10, gt=0)
+    suite: str | None = None
+    predictions: bool = True
+    device: str = "auto"
+    workers: int = Field(default=0, ge=0)
+    batch_seconds: float = Field(default=60.0, gt=0)
+    frame_dtype: Literal["float16", "float32"] = "float32"
+    store: Path | None = None
+    store_gb: float = Field(default=4.0, gt=0)
+    cache_gb: float = Field(default=2.0, ge=0)
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, str | dict):
+            value = [value]
+        return [_spec(item) for item in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _split_tasks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _one_seed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("learning_rates", mode="before")
+    @classmethod
+    def _one_rate(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, float) else value
+
+    @model_validator(mode="after")
+    def _distinct(self) -> EvaluateSettings:
+        for what, names in (
+            ("encoder", [spec.label for spec in self.encoders]),
+            ("task", list(self.tasks)),
+            ("seed", list(self.seeds)),
+        ):
+            twice = [name for i, name in enumerate(names) if name in names[:i]]
+            if twice:
+                raise ValueError(f"the {what} {twice[0]!r} is given twice")
+        unknown = {t for s in self.encoders for t in s.tasks or ()} - set(self.tasks)
+        if unknown:
+            raise ValueError(f"an encoder asks for the task {min(unknown)!r} that is not in tasks")
+        return self
+
+    def tasks_of(self, spec: EncoderSpec) -> list[str]:
+        """Give the tasks that an encoder is evaluated on, in the evaluation's order."""
+        return [t for t in self.tasks if spec.tasks is None or t in spec.tasks]
+
+    def result_values(self) -> dict[str, Any]:
+        """Give the settings that the results depend on, as plain values."""
+        without = {"out", "workers", "store", "store_gb", "cache_gb", "device"}
+        return self.model_dump(mode="json", exclude=without)
+
+
+def _spec(item: Any) -> Any:
+    if isinstance(item, str | Path):
+        return {"path": str(item)}
+    if isinstance(item, list | tuple) and len(item) == 2:
+        return {"name": str(item[0]), "path": str(item[1])}
+    return item
