@@ -56,12 +56,23 @@ class Checkpoint:
         return str(self.config.model_type)
 
 
-def empty_model(config: Any) -> nn.Module:
-    """Build the base model of a configuration without memory for its weights."""
+def empty_model(config: Any, where: object) -> nn.Module:
+    """Build the base model of a configuration without memory for its weights.
+
+    Raises:
+        CheckpointError: the configuration's values do not fit together.
+    """
     from transformers import AutoModel
 
-    with torch.device("meta"):
-        model: nn.Module = AutoModel.from_config(config)
+    try:
+        with torch.device("meta"):
+            model: nn.Module = AutoModel.from_config(config)
+    except (ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise CheckpointError(
+            "no encoder can be built from the checkpoint's configuration",
+            where=where,
+            found=str(error).strip().partition("\n")[0],
+        ) from None
     return model
 
 
@@ -93,14 +104,7 @@ def check_complete(checkpoint: Checkpoint) -> nn.Module:
     Raises:
         CheckpointError: lists every missing tensor, every unknown one and every wrong shape.
     """
-    try:
-        model = empty_model(checkpoint.config)
-    except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as error:
-        raise CheckpointError(
-            "no encoder can be built from the checkpoint's configuration",
-            where=checkpoint.where,
-            found=error,
-        ) from None
+    model = empty_model(checkpoint.config, checkpoint.where)
     expected, found = model.state_dict(), checkpoint.tensors
     lines = [f"missing: {n} {tuple(t.shape)}" for n, t in expected.items() if n not in found]
     lines += [f"unknown: {n} {tuple(t.shape)}" for n, t in found.items() if n not in expected]

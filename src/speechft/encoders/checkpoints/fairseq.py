@@ -184,7 +184,7 @@ def _hf_names(
         )
     tensors = modern_names(inside)
     tame_config(config, has_mask_embedding="masked_spec_embed" in tensors)
-    base, rest = split_base(config, tensors)
+    base, rest = split_base(config, tensors, where)
     side = Side(rest)
     return Checkpoint(raw.format, config, base, default_preprocessor(config), side, where, outside)
 

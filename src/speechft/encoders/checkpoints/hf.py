@@ -48,7 +48,7 @@ def read_hf_folder(folder: Path) -> Checkpoint:
     tensors = modern_names(read_tensors(folder))
     has_mask = any(name.rpartition(".")[2] == MASK_EMBEDDING for name in tensors)
     tame_config(config, has_mask_embedding=has_mask)
-    base, rest = split_base(config, tensors)
+    base, rest = split_base(config, tensors, folder)
     side = read_side(folder)
     side = Side({**heads_as_extras(config.model_type, rest), **side.tensors}, side.source)
     return Checkpoint("hf", config, base, _read_preprocessor(folder, config), side, folder)
@@ -152,10 +152,10 @@ def modern_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def split_base(
-    config: Any, tensors: dict[str, Tensor]
+    config: Any, tensors: dict[str, Tensor], where: object
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Part the base model's tensors, without prefix, from those of the heads around it."""
-    model = empty_model(config)
+    model = empty_model(config, where)
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     if len(prefix) > 1 and any(name.startswith(prefix) for name in tensors):
         base = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
