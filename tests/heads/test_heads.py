@@ -51,6 +51,21 @@ def test_frame_head_shapes_and_published_widths():
     assert sum(p.numel() for p in head.parameters()) == 768 * 256 + 256 + 256 * 74 + 74
 
 
+def test_frame_head_equals_its_two_layers_in_turn():
+    torch.manual_seed(0)
+    head = FrameLinear(6, 5, projection=4)
+    x = torch.randn(2, 3, 6)
+    one, two = head(x), head.output(head.projection(x))
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+    weights = list(head.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(one.pow(2).sum(), weights),
+        torch.autograd.grad(two.pow(2).sum(), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_recurrent_head_does_not_see_padding():
     torch.manual_seed(0)
     head = RecurrentCTC(6, 5, projection=4, hidden=3, layers=2).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class FrameLinear(nn.Module):
@@ -21,5 +22,8 @@ class FrameLinear(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Give logits (B, T, V) for frames (B, T, D); `lengths` do not matter."""
-        logits: Tensor = self.output(self.projection(x))
-        return logits
+        # Without an activation between them the two layers are one: multiply their weights once
+        # instead of sending every frame through both.
+        weight = self.output.weight @ self.projection.weight
+        bias = self.output.weight @ self.projection.bias + self.output.bias
+        return functional.linear(x, weight, bias)

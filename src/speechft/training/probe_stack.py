@@ -66,8 +66,8 @@ class ProbeStack:
         device = next(iter(self.parameters.values())).device
         self._rates = torch.tensor(self.rates, device=device)
         self._updates = torch.zeros(len(self.rates), device=device)
-        self._first = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        self._second = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self._first = [torch.zeros_like(p) for p in self.parameters.values()]
+        self._second = [torch.zeros_like(p) for p in self.parameters.values()]
 
     def logits(self, states: Tensor, lengths: Tensor | None, *, train: bool = False) -> Tensor:
         """Give the logits of every copy: (R, B, ...)."""
@@ -84,23 +84,16 @@ class ProbeStack:
 
     def update(self, losses: Tensor) -> None:
         """Do one update of every copy from their losses (R,)."""
-        names = list(self.parameters)
-        gradients = dict(
-            zip(
-                names,
-                torch.autograd.grad(losses.sum(), list(self.parameters.values())),
-                strict=True,
-            )
-        )
+        gradients = list(torch.autograd.grad(losses.sum(), list(self.parameters.values())))
         with torch.no_grad():
-            squares = [g.flatten(1).pow(2).sum(dim=1) for g in gradients.values()]
+            squares = [g.flatten(1).square().sum(dim=1) for g in gradients]
             norm = torch.stack(squares).sum(dim=0).sqrt()
             good = torch.isfinite(norm)
-            scale = torch.where(good, (self.clip / (norm + 1e-6)).clamp(max=1.0), 0.0)
-            if not bool(good.all()):
-                self._count_skipped(good)
-                gradients = {n: torch.nan_to_num(g, 0.0, 0.0, 0.0) for n, g in gradients.items()}
-            self._adam(gradients, scale, good)
+            scale = (self.clip / (norm + 1e-6)).clamp(max=1.0)
+            if bool(good.all()):
+                self._adam(gradients, scale)
+            else:
+                self._adam_where(gradients, scale, good)
 
     def weights(self, copy: int) -> Parameters:
         """Give a copy's weights under the probe's own names."""
@@ -110,20 +103,27 @@ class ProbeStack:
         result: Tensor = functional_call(self.module, parameters, (states, lengths))
         return result
 
-    def _count_skipped(self, good: Tensor) -> None:
-        for copy, fine in enumerate(good.tolist()):
-            self.skipped[copy] += not fine
+    def _adam_where(self, gradients: list[Tensor], scale: Tensor, good: Tensor) -> None:
+        """Update the copies whose gradient is finite and leave the others as they are."""
+        bad = torch.nonzero(~good).flatten().tolist()
+        kept = [self.parameters.values(), self._first, self._second, [self._updates]]
+        tensors = [tensor for group in kept for tensor in group]
+        before = [tensor.detach()[bad].clone() for tensor in tensors]
+        self._adam(gradients, scale)
+        for tensor, old in zip(tensors, before, strict=True):
+            tensor[bad] = old
+        for copy in bad:
+            self.skipped[copy] += 1
 
-    def _adam(self, gradients: Parameters, scale: Tensor, good: Tensor) -> None:
-        self._updates += good
-        step_size = torch.where(good, self._rates / (1 - 0.9**self._updates).clamp(min=0.05), 0.0)
-        root = (1 - 0.999**self._updates).sqrt().clamp(min=1e-4)
-        for name, parameter in self.parameters.items():
+    def _adam(self, gradients: list[Tensor], scale: Tensor) -> None:
+        self._updates += 1
+        step_size = self._rates / (1 - 0.9**self._updates)
+        root = (1 - 0.999**self._updates).sqrt()
+        moments = zip(self.parameters.values(), gradients, self._first, self._second, strict=True)
+        for parameter, gradient, first, second in moments:
             shape = (-1, *[1] * (parameter.dim() - 1))
-            gradient = gradients[name] * scale.view(shape)
-            first, second, keep = self._first[name], self._second[name], good.view(shape)
-            first.copy_(torch.where(keep, torch.lerp(first, gradient, 0.1), first))
-            moved = second.mul(0.999).addcmul_(gradient, gradient, value=0.001)
-            second.copy_(torch.where(keep, moved, second))
-            denominator = (second.sqrt() / root.view(shape)).add_(1e-8)
-            parameter.sub_(step_size.view(shape) * first / denominator)
+            gradient = gradient * scale.view(shape)
+            first.lerp_(gradient, 0.1)
+            second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            denominator = second.sqrt().div_(root.view(shape)).add_(1e-8)
+            parameter.sub_(denominator.reciprocal_().mul_(first).mul_(step_size.view(shape)))
