@@ -142,9 +142,7 @@ def test_multislerp_of_mergekit_takes_no_step(shape: str):
     scale = 0.75 * np.linalg.norm(one) + 0.25 * np.linalg.norm(two)
     np.testing.assert_allclose(theirs, scale * mean / np.linalg.norm(mean), atol=1e-5)
     exact = slerp(units[0], [units[1]], alpha=0.25)
-    np.testing.assert_allclose(
-        multislerp(one, [two], alpha=0.25) / scale, exact, atol=1e-6
-    )
+    np.testing.assert_allclose(multislerp(one, [two], alpha=0.25) / scale, exact, atol=1e-6)
     assert np.abs(theirs / scale - exact).max() > 1e-4
 
 

@@ -11,6 +11,9 @@ from speechft.merging.names import OPTIONAL, Names, count_layers, sort_names
 from speechft.merging.sources import Source
 from speechft.merging.tensorfile import TensorInfo
 
+#: How names begin that only fairseq and S3PRL use.
+FAIRSEQ = ("post_extract_proj.", "encoder.pos_conv.")
+
 
 @dataclass(frozen=True)
 class Entry:

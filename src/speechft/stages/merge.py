@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
-import json
 import re
-import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -14,23 +12,23 @@ from typing import Any, Literal
 from pydantic import Field
 
 from speechft.core.errors import SettingsError, SpeechFTError
-from speechft.core.files import atomic_dir, read_json, write_json, write_text
+from speechft.core.files import atomic_dir, read_json
 from speechft.core.logging import get_logger
-from speechft.core.provenance import FILE_NAME, is_done, write_provenance
-from speechft.core.settings import Settings
+from speechft.core.provenance import FILE_NAME, is_done
+from speechft.core.settings import Settings, read_yaml
 from speechft.merging.alpha import parse_alpha
-from speechft.merging.card import formula, write_card
 from speechft.merging.engine import Plan, Recipe, plan
+from speechft.merging.mergekit import from_mergekit
 from speechft.merging.methods import METHODS
 from speechft.merging.sources import Source
+from speechft.merging.sweep import split_texts
 from speechft.merging.writing import default_threads, write_weights
 from speechft.stages.merge_inputs import find, open_encoder
+from speechft.stages.merge_output import describe
 from speechft.stages.merge_progress import Meter
+from speechft.stages.merge_sweep import write_sweep
 
 log = get_logger(__name__)
-
-CONFIG = "config.json"
-PREPROCESSOR = "preprocessor_config.json"
 
 
 class MergeSettings(Settings):
@@ -42,7 +40,7 @@ class MergeSettings(Settings):
         out: the merged encoder's folder.
         method: name of the merge method.
         alpha: a number; `0.1..0.5` from the first to the last layer; `PATTERN=VALUE` for groups of
-            tensors; several of these in a list; none for the method's default.
+            tensors; `0:1:0.05` for a sweep; several of these in a list; none for the method's own.
         parameters: further parameters of the method.
         sequential: merge the tuned encoders one after the other.
         weight_norm: `stored` interpolates g and v of weight-normalised kernels by themselves,
@@ -70,27 +68,15 @@ class MergeSettings(Settings):
     threads: int | None = Field(default=None, ge=1)
     seed: int = 0
 
-    def recipe(self) -> Recipe:
-        """Give what the merging package needs."""
-        return Recipe(
-            method=self.method,
-            alpha=parse_alpha(texts, METHODS[self.method].default_alpha)
-            if (texts := self.alpha_texts())
-            else None,
-            parameters=self.parameters,
-            sequential=self.sequential,
-            weight_norm=self.weight_norm,
-            heads=self.heads,
-            dtype=self.dtype,
-            seed=self.seed,
-        )
-
     def alpha_texts(self) -> list[str]:
         """Give alpha as a list of texts, none if it was not given."""
         given = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,)
-        return [
-            value if isinstance(value, str) else repr(value) for value in given if value is not None
-        ]
+        return [str(value) for value in given if value is not None]
+
+    def options(self) -> dict[str, Any]:
+        """Give the fields of the recipe besides alpha."""
+        names = [field.name for field in dataclasses.fields(Recipe) if field.name != "alpha"]
+        return {name: getattr(self, name) for name in names}
 
     def plain(self) -> dict[str, Any]:
         """Give the settings that shape the result, as plain values."""
@@ -102,38 +88,95 @@ def merge(settings: MergeSettings) -> Path:
 
     Returns:
         The folder: `model.safetensors`, `config.json`, `preprocessor_config.json`, `README.md`,
-        `speechft.json`.
+        `speechft.json`; or `sweep.json` for a sweep.
 
     Raises:
         SettingsError: method, parameters, alpha or the output folder are wrong.
         IncompatibleModelsError: the encoders do not have the same tensors.
         CheckpointError: an encoder cannot be read.
     """
-    check_output(settings)
-    sources = [open_encoder(name) for name in (settings.base, *settings.tuned)]
-    statistics = [open_encoder(name) for name in settings.statistics]
+    _check_output(settings)
+    method = METHODS[settings.method]
+    sweep, texts = split_texts(settings.alpha_texts())
+    first = [repr(sweep[0])] if sweep else []
+    rules = parse_alpha([*texts, *first], method.default_alpha) if texts or first else None
+    max_shard_bytes = parse_size(settings.max_shard_size)
+    sources: list[Source] = []
     try:
-        planned = plan(sources[0], sources[1:], settings.recipe(), statistics)
-        return _write(settings, planned)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise SpeechFTError(
-            "the disk is full; nothing was left under the final name",
-            where=settings.out,
-            expected=f"{planned.nbytes / 1e6:.0f} MB free",
-            hint="free some space, or choose another place with --out",
-        ) from None
+        sources.append(open_encoder(settings.base))
+        for name in settings.tuned:
+            sources.append(open_encoder(name, base=settings.base))
+        statistics = [open_encoder(name) for name in settings.statistics]
+        sources += statistics
+        planned = plan(
+            sources[0],
+            sources[1 : 1 + len(settings.tuned)],
+            Recipe(alpha=rules, **settings.options()),
+            statistics,
+        )
+        if sweep:
+            write_sweep(planned, sweep, texts, settings.options(), settings.out, settings.plain())
+            log.info("merge: a sweep of %d encoders in %s", len(sweep), settings.out)
+            return settings.out
+        return _write(settings, planned, max_shard_bytes)
     finally:
-        for source in (*sources, *statistics):
+        for source in sources:
             source.close()
 
 
-def check_output(settings: MergeSettings) -> None:
+def recipe_values(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe: fields of `MergeSettings`, or a configuration in mergekit's spelling.
+
+    Raises:
+        SettingsError: it cannot be read, or would mean something else here.
+    """
+    values = read_yaml(path)
+    if "merge_method" not in values:
+        return values
+    imported = dataclasses.asdict(from_mergekit(values, path))
+    return {key: value for key, value in imported.items() if value not in (None, ())}
+
+
+def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None) -> Path:
+    out = settings.out.expanduser()
+    with ThreadPoolExecutor(settings.threads or default_threads()) as pool:
+        parents = [planned.base, *planned.tuned, *planned.statistics]
+        hashing = [pool.submit(source.sha256) for source in parents]
+        if is_done(out, stage="merge", settings=settings.plain()):
+            hashes = [future.result() for future in hashing]
+            if list(read_json(out / FILE_NAME)["parents"].values()) == hashes:
+                log.info("merge: already done in %s", out)
+                return out
+        try:
+            with atomic_dir(out) as folder, Meter("merging", planned.nbytes) as meter:
+                write_weights(
+                    planned,
+                    folder,
+                    pool,
+                    max_shard_bytes=max_shard_bytes,
+                    on_progress=meter.add,
+                )
+                hashes = [future.result() for future in hashing]
+                describe(planned, hashes, folder, settings.plain())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise SpeechFTError(
+                "the disk is full; nothing was left under the final name",
+                where=out,
+                expected=f"{planned.nbytes / 1e6:.1f} MB free",
+                hint="free some space, or choose another place with --out",
+            ) from None
+    log.info("merge: %d tensors in %s (%s)", len(planned.outputs), out, meter.summary())
+    return out
+
+
+def _check_output(settings: MergeSettings) -> None:
     """Refuse to replace a parent or a folder that was not made by this stage."""
     out = settings.out.expanduser()
-    parents = [Path(str(p)).expanduser() for p in (settings.base, *settings.tuned)]
-    if any(p.exists() and (find(p).resolve().is_relative_to(out.resolve())) for p in parents):
+    parents = [Path(name).expanduser() for name in (settings.base, *settings.tuned)]
+    target = out.resolve()
+    if any(p.exists() and find(p).resolve().is_relative_to(target) for p in parents):
         raise SettingsError("--out would replace one of the encoders to merge", where=out)
     if not out.exists():
         return
@@ -145,101 +188,6 @@ def check_output(settings: MergeSettings) -> None:
         expected="no folder, an empty one, or an earlier merge",
         hint="choose another --out, or remove it",
     )
-
-
-def _write(settings: MergeSettings, planned: Plan) -> Path:
-    out = settings.out.expanduser()
-    threads = settings.threads or default_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        parents = [planned.base, *planned.tuned, *planned.statistics]
-        hashing = [pool.submit(source.sha256) for source in parents]
-        if is_done(out, stage="merge", settings=settings.plain()):
-            hashes = [future.result() for future in hashing]
-            if list(read_json(out / FILE_NAME)["parents"].values()) == hashes:
-                log.info("merge: already done in %s", out)
-                return out
-        with atomic_dir(out) as folder, Meter("merging", planned.nbytes) as meter:
-            write_weights(
-                planned,
-                folder,
-                pool,
-                max_shard_bytes=parse_size(settings.max_shard_size),
-                on_progress=meter.add,
-            )
-            hashes = [future.result() for future in hashing]
-            _describe(settings, planned, hashes, folder)
-    log.info("merge: %d tensors in %s (%s)", len(planned.outputs), out, meter.summary())
-    return out
-
-
-def _describe(settings: MergeSettings, planned: Plan, hashes: Sequence[str], folder: Path) -> None:
-    """Write everything but the weights."""
-    class_name = _write_config(planned, folder)
-    _copy_preprocessor(planned, folder)
-    sources = [planned.base, *planned.tuned, *planned.statistics]
-    write_text(folder / "README.md", write_card(planned, hashes, class_name))
-    write_provenance(
-        folder,
-        stage="merge",
-        settings=settings.plain(),
-        parents=_parents(sources, hashes),
-        method=planned.method.name,
-        alpha=str(planned.alpha),
-        formula=formula(planned),
-        kept=list(planned.match.kept),
-        dropped=list(planned.match.dropped),
-    )
-
-
-def _parents(sources: Sequence[Source], hashes: Sequence[str]) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for source, digest in zip(sources, hashes, strict=True):
-        name = source.label
-        while name in result:
-            name += "'"
-        result[name] = digest
-    return result
-
-
-def _write_config(planned: Plan, folder: Path) -> str:
-    """Write BASE's configuration; without its head the class is the bare encoder's."""
-    config = planned.base.config
-    if config is None:
-        others = [source.config for source in planned.tuned if source.config]
-        log.warning(
-            "BASE has no config.json; %s", "TUNED's is used" if others else "none is written"
-        )
-        if not others:
-            return "unknown class"
-        config = others[0]
-    config = dict(config)
-    classes = config.get("architectures") or []
-    if planned.recipe.heads == "drop":
-        classes = [re.sub(r"For[A-Z]\w*$", "Model", name) for name in classes]
-        if classes:
-            config["architectures"] = classes
-    if planned.recipe.dtype is not None:
-        names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-        config.pop("torch_dtype", None)
-        config["dtype"] = names.get(planned.recipe.dtype, planned.recipe.dtype)
-    write_json(folder / CONFIG, config)
-    return str(classes[0]) if classes else "the class in config.json"
-
-
-def _copy_preprocessor(planned: Plan, folder: Path) -> None:
-    """Copy how waveforms are prepared (rate, normalisation): BASE's, or TUNED's if it has none."""
-    found = [
-        source.folder / PREPROCESSOR
-        for source in (planned.base, *planned.tuned)
-        if source.folder is not None and (source.folder / PREPROCESSOR).is_file()
-    ]
-    if not found:
-        log.warning("no %s in BASE or TUNED; none is written", PREPROCESSOR)
-        return
-    shutil.copyfile(found[0], folder / PREPROCESSOR)
-    flags = {json.loads(path.read_text("utf-8")).get("do_normalize") for path in found}
-    if len(flags) > 1:
-        log.warning("BASE and TUNED normalise waveforms differently; BASE's setting is kept")
 
 
 def _stage_of(folder: Path) -> str | None:
@@ -257,7 +205,7 @@ def parse_size(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?)i?B?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?)B?\s*", text, re.IGNORECASE)
     if not found or float(found.group(1)) <= 0:
         raise SettingsError(
             "cannot read the size", where="max_shard_size", expected="5GB", found=text

@@ -1,41 +1,71 @@
-"""From what a user names to the tensors of an encoder; torch is imported for pickled files only."""
+"""From what a user names to the tensors of an encoder.
+
+Hugging Face folders and safetensors files are read without torch; all other formats (S3PRL,
+fairseq, WavLM, DeCoAR files, pickled Hugging Face weights, adapters) by the encoders' readers.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from speechft.core.errors import CheckpointError
 from speechft.core.files import hash_file
 from speechft.merging.dtypes import Array
-from speechft.merging.sources import (
-    INDEX,
-    WEIGHTS,
-    MappingSource,
-    Source,
-    open_file,
-    open_folder,
-    read_config,
-)
+from speechft.merging.matching import FAIRSEQ
+from speechft.merging.sources import INDEX, WEIGHTS, MappingSource, Source, open_file, open_folder
 
-BIN = "pytorch_model.bin"
+#: Weights in a folder that are no safetensors of the encoder itself.
+_OTHER_WEIGHTS = ("pytorch_model*.bin", "adapter_model.safetensors", "adapter_model.bin")
 
 
-def open_encoder(name: str | Path) -> Source:
+class CheckpointSource(MappingSource):
+    """Tensors of an encoder that was read by the encoders' readers.
+
+    Args:
+        checkpoint: what `speechft.encoders.checkpoints.read_checkpoint` gave.
+        label: path or id, for messages.
+    """
+
+    def __init__(self, checkpoint: Any, label: str) -> None:
+        arrays, dtypes = to_arrays(checkpoint.tensors)
+        config = checkpoint.config.to_dict()
+        super().__init__(label, arrays, dtypes, config=config, digest=self._hash)
+        self.checkpoint = checkpoint
+
+    def _hash(self) -> str:
+        where: Path = self.checkpoint.where
+        if where.is_file():
+            return hash_file(where)
+        files = sorted({f for pattern in _OTHER_WEIGHTS for f in where.glob(pattern)})
+        hashes = "".join(hash_file(file) for file in files)
+        return hashlib.sha256(hashes.encode()).hexdigest()
+
+
+def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
     """Open an encoder for merging.
 
     Args:
         name: a folder (also a fine-tuning run's), a file, a packaged name or a Hub id.
+        base: BASE, where `name` is a TUNED that may need its configuration (S3PRL downstream
+            checkpoints, adapters).
 
     Raises:
         CheckpointError: nothing is there, or it cannot be read.
     """
-    path = find(name)
-    if path.is_dir():
-        return _open_folder(path, str(name))
-    if path.suffix == ".safetensors":
-        return open_file(path, str(name))
-    return _open_pickle(path, str(name), None)
+    path, label = find(name), str(name)
+    if path.is_dir() and any((path / weights).is_file() for weights in (WEIGHTS, INDEX)):
+        return open_folder(path, label)
+    if path.suffix == ".safetensors" and path.is_file():
+        source = open_file(path, label)
+        if not any(stored.startswith(FAIRSEQ) for stored in source.tensors):
+            return source
+        source.close()
+    from speechft.encoders.checkpoints import read_checkpoint
+
+    return CheckpointSource(read_checkpoint(path, base=None if base is None else find(base)), label)
 
 
 def find(name: str | Path) -> Path:
@@ -54,40 +84,16 @@ def find(name: str | Path) -> Path:
     return path
 
 
-def _open_folder(folder: Path, label: str) -> Source:
-    names = (WEIGHTS, INDEX)
-    if (folder / BIN).is_file() and not any((folder / name).is_file() for name in names):
-        return _open_pickle(folder / BIN, label, folder)
-    return open_folder(folder, label)
-
-
-def _open_pickle(path: Path, label: str, folder: Path | None) -> Source:
-    """Read a plain state dict from a torch file, weights only (no code is run)."""
-    import pickle
-
+def to_arrays(tensors: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Give torch tensors as NumPy arrays; bfloat16 as its bits, with the type's name apart."""
     import torch
 
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            "cannot read the checkpoint", where=path, found=str(error).splitlines()[0]
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise CheckpointError(
-            "this is no plain state dict",
-            where=path,
-            expected="tensor names and tensors",
-            hint="convert it first: speechft convert SRC DST --to hf",
-        )
     arrays: dict[str, Array] = {}
     dtypes: dict[str, str] = {}
-    for key, tensor in state.items():
-        if tensor.dtype == torch.bfloat16:
-            dtypes[key] = "BF16"
-            tensor = tensor.contiguous().view(torch.uint16)
-        arrays[key] = tensor.contiguous().numpy()
-    config = read_config(folder or path.parent)
-    return MappingSource(
-        label, arrays, dtypes, config=config, folder=folder, digest=lambda: hash_file(path)
-    )
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        if plain.dtype == torch.bfloat16:
+            dtypes[name] = "BF16"
+            plain = plain.view(torch.uint16)
+        arrays[name] = plain.numpy()
+    return arrays, dtypes

@@ -1,0 +1,169 @@
+"""Sweeps over alpha: written as parents and coefficients, made into encoders when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechft.core.errors import CheckpointError
+from speechft.core.files import atomic_dir, write_json, write_text
+from speechft.core.provenance import write_provenance
+from speechft.merging.card import public_name
+from speechft.merging.engine import Plan, plan, stream
+from speechft.merging.names import canonical
+from speechft.merging.sources import Source
+from speechft.merging.sweep import FILE_NAME, Parent, Sweep, point_name, read_sweep
+from speechft.stages.merge_inputs import find, open_encoder
+from speechft.stages.merge_output import parents_record
+
+if TYPE_CHECKING:
+    import torch
+
+    from speechft.encoders import SpeechEncoder
+
+
+def write_sweep(
+    planned: Plan,
+    alphas: Sequence[float],
+    fixed: Sequence[str],
+    options: Mapping[str, Any],
+    out: Path,
+    plain: Mapping[str, Any],
+) -> None:
+    """Write a sweep: no weights, only where they come from.
+
+    Args:
+        planned: the merge at any point (all points fit if one does).
+        alphas: the points.
+        fixed: patterns of alpha that hold at all points.
+        options: the other fields of the recipe.
+        out: the folder.
+        plain: the stage's settings.
+    """
+    sources = [planned.base, *planned.tuned]
+    with ThreadPoolExecutor(len(sources)) as pool:
+        hashes = list(pool.map(lambda source: source.sha256(), sources))
+    parents = [
+        Parent(_stable_path(source.label), digest)
+        for source, digest in zip(sources, hashes, strict=True)
+    ]
+    sweep = Sweep(parents[0], tuple(parents[1:]), tuple(alphas), tuple(fixed), options)
+    names = [public_name(source.label, source.config) for source in sources]
+    points = ", ".join(f"{alpha:g}" for alpha in alphas)
+    card = (
+        "---\nlibrary_name: speechft\ntags:\n- merge\n- speechft\n---\n\n"
+        f"# Sweep of {len(alphas)} encoders between {names[0]} and {', '.join(names[1:])}\n\n"
+        f"{planned.method.title} at alpha = {points}:\n\n    {planned.method.formula}\n\n"
+        "This folder holds no weights; `speechft evaluate` makes each encoder in memory, "
+        f"`speechft merge` writes one of them. `{FILE_NAME}` says what they are made of.\n"
+    )
+    with atomic_dir(out) as folder:
+        write_json(folder / FILE_NAME, sweep.to_json())
+        write_text(folder / "README.md", card)
+        write_provenance(
+            folder,
+            stage="merge",
+            settings=plain,
+            parents=parents_record(sources, hashes),
+            method=planned.method.name,
+            alphas=list(alphas),
+        )
+
+
+class OpenSweep:
+    """A sweep whose parents are open, so that its encoders can be made in memory.
+
+    Args:
+        folder: as `speechft merge --alpha 0:1:0.05` wrote it.
+        check: compare the parents' hashes with those when the sweep was written.
+
+    Raises:
+        CheckpointError: the folder holds no sweep, or a parent is gone or has changed.
+    """
+
+    def __init__(self, folder: Path | str, *, check: bool = True) -> None:
+        self.sweep = read_sweep(Path(folder))
+        self.alphas = self.sweep.alphas
+        self._sources = [self._open(p) for p in (self.sweep.base, *self.sweep.tuned)]
+        parents = [self.sweep.base, *self.sweep.tuned]
+        for source, parent in zip(self._sources, parents, strict=True):
+            if check and source.sha256() != parent.sha256:
+                raise CheckpointError(
+                    "a parent of the sweep has changed since it was written",
+                    where=parent.path,
+                    expected=parent.sha256,
+                    hint="write the sweep again",
+                )
+
+    def names(self) -> list[str]:
+        """Give a name for each point ("alpha-0.25")."""
+        return [point_name(alpha) for alpha in self.alphas]
+
+    def plan(self, alpha: float) -> Plan:
+        """Plan the merge at one alpha."""
+        return plan(self._sources[0], self._sources[1:], self.sweep.recipe(alpha))
+
+    def state(self, alpha: float) -> Iterator[tuple[str, torch.Tensor]]:
+        """Give (canonical name without prefix, tensor) of the encoder at one alpha.
+
+        The values are those that `speechft merge` writes at this alpha.
+        """
+        import torch
+
+        planned = self.plan(alpha)
+        entries = zip(planned.match.entries, stream(planned), strict=True)
+        for entry, (info, stored) in entries:
+            tensor = torch.from_numpy(stored)
+            if info.dtype == "BF16":
+                tensor = tensor.view(torch.bfloat16)
+            yield entry.name, tensor
+
+    def encoders(self, **load: Any) -> Iterator[tuple[str, float, SpeechEncoder]]:
+        """Give (name, alpha, encoder) one after the other; always the same object, refilled.
+
+        Args:
+            load: passed to `speechft.load_encoder` (device, dtype).
+        """
+        from speechft.encoders import load_encoder
+
+        encoder = load_encoder(find(self.sweep.base.path), **load)
+        for alpha in self.alphas:
+            self.fill(encoder.model, alpha)
+            yield point_name(alpha), alpha, encoder
+
+    def fill(self, model: torch.nn.Module, alpha: float) -> None:
+        """Put the weights at one alpha into BASE's model.
+
+        Raises:
+            CheckpointError: the model has tensors that the sweep does not give.
+        """
+        import torch
+
+        places = {canonical(name): tensor for name, tensor in model.state_dict().items()}
+        filled = set()
+        with torch.no_grad():
+            for name, tensor in self.state(alpha):
+                if name in places:
+                    places[name].copy_(tensor)
+                    filled.add(name)
+        lacking = sorted(set(places) - filled)
+        if lacking:
+            raise CheckpointError(
+                "the sweep does not fill the encoder", found=f"without {', '.join(lacking[:8])}"
+            )
+
+    def close(self) -> None:
+        """Close the parents."""
+        for source in self._sources:
+            source.close()
+
+    def _open(self, parent: Parent) -> Source:
+        base = None if parent == self.sweep.base else self.sweep.base.path
+        return open_encoder(parent.path, base=base)
+
+
+def _stable_path(label: str) -> str:
+    path = Path(label).expanduser()
+    return str(path.resolve()) if path.exists() else label
