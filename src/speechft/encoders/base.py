@@ -5,7 +5,6 @@ An utterance's hidden states do not depend on what else is in the batch.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch.nn import Parameter
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
-from speechft.encoders.checkpoints.checkpoint import Side
+from speechft.encoders.checkpoints.checkpoint import Side, fingerprint
 
 SAMPLE_RATE = 16000
 
@@ -174,12 +173,7 @@ class SpeechEncoder(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """Give the SHA-256 of names, shapes, types and bytes of all tensors."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            tensor = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.model.state_dict())
 
     def _mask_embedding(self) -> Tensor:
         embedding: Tensor | None = getattr(self.model, "masked_spec_embed", None)

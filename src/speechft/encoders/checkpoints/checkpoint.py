@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,8 +89,9 @@ def fill_model(checkpoint: Checkpoint, dtype: torch.dtype | None) -> nn.Module:
         CheckpointError: lists every missing tensor, every unknown one and every wrong shape.
     """
     model = check_complete(checkpoint)
+    # Copies, so that the model does not hang on the file that the tensors are mapped from.
     filled = {
-        name: tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
         for name, tensor in checkpoint.tensors.items()
     }
     model.load_state_dict(filled, strict=True, assign=True)
@@ -157,6 +160,16 @@ def default_preprocessor(config: Any, do_normalize: bool | None = None) -> dict[
         "do_normalize": do_normalize,
         "return_attention_mask": True,
     }
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of names, shapes, types and bytes of tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _materialise_buffers(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from speechft.core.errors import CheckpointError
+from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
@@ -179,7 +179,12 @@ def write_hf_folder(
     side: Side,
     architecture: str,
 ) -> Path:
-    """Write an encoder in the Hugging Face layout, atomically."""
+    """Write an encoder in the Hugging Face layout, atomically.
+
+    Raises:
+        SettingsError: the folder is there already and holds something else than an encoder.
+    """
+    _refuse_foreign(folder)
     config.architectures = [architecture]
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
@@ -193,6 +198,18 @@ def write_hf_folder(
             metadata = {"format": "pt", "source": json.dumps(side.source)}
             save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
     return folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder is replaced as a whole, so it must not hold what is not ours."""
+    if not folder.exists() or (folder / CONFIG).is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise SettingsError(
+            "the target is there already and is no encoder folder",
+            where=folder,
+            expected="a new folder, an empty one, or one with an encoder to replace",
+        )
 
 
 def read_side(folder: Path) -> Side:

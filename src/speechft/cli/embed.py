@@ -1,0 +1,43 @@
+"""`speechft embed`: write the hidden states of audio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    encoder: Annotated[str, typer.Argument(help="A folder, a file, a Hub id, a packaged name.")],
+    audio: Annotated[list[str], typer.Argument(help="Audio files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="A .safetensors, .npz or .npy file.")],
+    layer: Annotated[
+        list[int] | None,
+        typer.Option(help="0 the transformer's input, -1 the output; repeatable; default all."),
+    ] = None,
+    pooled: Annotated[bool, typer.Option("--pooled", help="Means over time, not frames.")] = False,
+    dtype: Annotated[str, typer.Option(help="float32 or float16 numbers.")] = "float32",
+    batch_seconds: Annotated[float, typer.Option(help="Audio per batch, with padding.")] = 60.0,
+    precision: Annotated[str, typer.Option(help="Compute in float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Write the hidden states of audio files, in batches of similar duration.
+
+    speechft embed tiny-hubert recordings/ --out states.safetensors --layer 4
+    """
+    from speechft.core.settings import parse_settings
+    from speechft.stages.embed import EmbedSettings, embed
+
+    values = {
+        "encoder": encoder,
+        "audio": tuple(audio),
+        "out": out,
+        "layers": tuple(layer) if layer else None,
+        "pooled": pooled,
+        "dtype": dtype,
+        "batch_seconds": batch_seconds,
+        "precision": precision,
+        "device": device,
+    }
+    typer.echo(embed(parse_settings(EmbedSettings, values, where="speechft embed")))
