@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speechft.core.errors import DataError
-from speechft.data.synthetic import grammar, words
+from speechft.core.errors import DataError, SettingsError
+from speechft.data.synthetic import grammar, plan, words
 from speechft.data.synthetic.effects import RATE, make_noise
 from speechft.data.synthetic.espeak import speak
 from speechft.data.synthetic.phones import ENGLISH, normalise
@@ -161,3 +161,11 @@ def test_preset_sizes():
     assert sizes == {"tiny": 88, "demo": 546, "study": 2740}
     assert PRESETS["study"].sid_speakers == 50
     assert PRESETS["pretrain"].pretrain_speakers >= 300
+
+
+def test_a_grammar_that_has_no_more_sentences_ends(monkeypatch):
+    monkeypatch.setattr(plan, "draw_command", lambda _: grammar.Sentence("always the same words"))
+    monkeypatch.setattr(plan, "_BUCKETS", {"train": range(100)})
+    assert len(make_plan(SyntheticSettings(train=1))["train"]) == 1
+    with pytest.raises(SettingsError, match="no more new sentences for the split 'train'"):
+        make_plan(SyntheticSettings(train=2))

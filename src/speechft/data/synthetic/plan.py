@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from speechft.core.errors import SettingsError
 from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.data.synthetic.effects import NOISES
 from speechft.data.synthetic.emotions import EMOTIONS, draw_prosody
@@ -32,6 +33,7 @@ _BUCKETS: dict[str, range] = {
     "sid_test": range(95, 100),
 }
 _LETTERS = range(18, 76)
+_DRAWS = 20000
 
 
 @dataclass(frozen=True)
@@ -46,39 +48,52 @@ class Planned:
 
 @dataclass
 class _Split:
-    """Draws the utterances of one split."""
+    """Draws the utterances of one split.
+
+    Where `train` is given, its classes are the only ones drawn: a small training set may lack some.
+    """
 
     name: str
     language: str
     part: str
     draw: Callable[[np.random.Generator], Sentence]
     seed: int
+    train: Sequence[Planned] = ()
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.random = numpy_generator(self.seed, "plan", self.name)
+        known = {planned.emotion for planned in self.train}
+        self.emotions = [name for name in EMOTIONS if name in known or not known]
+        self.intents = {planned.sentence.intent for planned in self.train}
 
     def plan(self, speakers: Sequence[Speaker], count: int) -> list[Planned]:
         """Plan `count` utterances, the speakers taking turns."""
         return [self._one(speakers[index % len(speakers)], index) for index in range(count)]
 
     def _one(self, speaker: Speaker, index: int) -> Planned:
-        emotions = list(EMOTIONS)
-        emotion = emotions[int(self.random.integers(len(emotions)))]
+        emotion = self.emotions[int(self.random.integers(len(self.emotions)))]
         sentence = self._sentence()
         name = f"{self.name}-{index:05d}"
         return Planned(self._job(name, speaker, emotion, sentence), sentence, speaker.name, emotion)
 
     def _sentence(self) -> Sentence:
         """Draw until a sentence is new, belongs to this split's part, and has a fair length."""
-        while True:
+        for _ in range(_DRAWS):
             sentence = self.draw(self.random)
             text = sentence.text
             if text in self.used or len(text) not in _LETTERS:
                 continue
+            if self.intents and sentence.intent not in self.intents:
+                continue
             if bucket(text) in _BUCKETS[self.part]:
                 self.used.add(text)
                 return sentence
+        raise SettingsError(
+            f"the grammar has no more new sentences for the split {self.name!r}",
+            found=f"{len(self.used)} sentences",
+            hint="ask for fewer utterances",
+        )
 
     def _job(self, name: str, speaker: Speaker, emotion: str, sentence: Sentence) -> Job:
         random = self.random
@@ -121,7 +136,7 @@ def make_plan(settings: SyntheticSettings) -> dict[str, list[Planned]]:
         ("dev", s.dev, s.dev_speakers),
         ("test", s.test, s.test_speakers),
     ):
-        split = _Split(name, "en", name, draw_command, s.seed)
+        split = _Split(name, "en", name, draw_command, s.seed, plan.get("train", ()))
         plan[name] = split.plan(_speakers(s.seed, name, speakers), count)
     closed = _speakers(s.seed, "sid", s.sid_speakers)
     for name, each in (
@@ -143,7 +158,7 @@ def make_plan(settings: SyntheticSettings) -> dict[str, list[Planned]]:
 
 
 def _plan_language(s: SyntheticSettings, language: str) -> dict[str, list[Planned]]:
-    plan = {}
+    plan: dict[str, list[Planned]] = {}
     for part, count, speakers in (
         ("train", s.other_train, s.other_speakers),
         ("dev", s.other_dev, s.other_speakers),
@@ -151,7 +166,8 @@ def _plan_language(s: SyntheticSettings, language: str) -> dict[str, list[Planne
         ("pretrain", s.other_pretrain, s.other_pretrain_speakers),
     ):
         name = f"{language}_{part}"
-        split = _Split(name, language, part, lambda r: draw_other(language, r), s.seed)
+        train = () if part == "pretrain" else plan.get(f"{language}_train", ())
+        split = _Split(name, language, part, lambda r: draw_other(language, r), s.seed, train)
         plan[name] = split.plan(_speakers(s.seed, name, speakers, language), count)
     return plan
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import CutSet
+
+from speechft.core.errors import DataError
+from speechft.data.check import check_data
+from speechft.data.prepare import prepare_data
+from speechft.data.sources import load_data
+
+
+@pytest.fixture
+def clean(tmp_path, tone):
+    """A table without a fault: path and a function that adds lines."""
+    lines = ["audio,text,speaker,emotion,split"]
+    for index, split in enumerate(["train", "train", "dev", "test"]):
+        tone(f"{index}.wav", hz=200 + 20 * index)
+        lines.append(f"{index}.wav,hello,{split}{index},sad,{split}")
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(lines) + "\n")
+
+    def add(line: str) -> None:
+        with path.open("a") as file:
+            file.write(line + "\n")
+
+    return path, add
+
+
+def test_clean_data_passes(clean):
+    report = check_data(str(clean[0]))
+    assert report.passed
+    assert report.warnings == []
+    assert report.summary["train"] == {
+        "utterances": 2,
+        "hours": 0.001,
+        "speakers": 2,
+        "languages": [],
+        "classes": {"emotion": 1},
+        "synthetic": False,
+    }
+
+
+def faulty(clean, tone, tmp_path):
+    """One fault per row; expected errors and warnings."""
+    _, add = clean
+    noisy = np.random.default_rng(0).normal(0, 0.1, 16000)
+    noisy[7] = np.nan
+    soundfile.write(tmp_path / "nan.wav", noisy, 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", np.zeros(100), 16000)
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    (tmp_path / "text.wav").write_text("no audio")
+    tone("low.wav", rate=8000, hz=300)
+    tone("stereo.wav", channels=2, hz=320)
+    tone("long.wav", seconds=31, hz=340)
+    for name in ("nan", "short", "empty", "text", "gone", "low", "stereo", "long"):
+        add(f"{name}.wav,hello,t-{name},sad,train")
+    tone("quiet.wav", hz=360)
+    add("quiet.wav,,t-quiet,sad,train")
+    tone("new.wav", hz=380)
+    add("new.wav,hello,train0,joy,test")
+    add("0.wav,hello,other,sad,dev")
+    errors = (
+        "not finite", "too short", "is empty", "cannot be decoded", "no such audio file",
+        "texts are empty", "test: emotion not in train: joy", "in different splits",
+    )  # fmt: skip
+    warnings = ("8000 Hz", "2 channels", "longer than 30 s", "test: 1 speakers are in train too")
+    return errors, warnings
+
+
+def test_finds_every_fault(clean, tone, tmp_path):
+    errors, warnings = faulty(clean, tone, tmp_path)
+    report = check_data(str(clean[0]))
+    for part in errors:
+        assert sum(part in error for error in report.errors) == 1, part
+    for part in warnings:
+        assert sum(part in warning for warning in report.warnings) == 1, part
+    assert len(report.errors) == len(errors)
+    assert len(report.warnings) == len(warnings)
+
+
+def test_duplicates_within_a_split_are_warnings(clean):
+    path, add = clean
+    add("0.wav,hello,train0,sad,train")
+    report = check_data(str(path))
+    assert report.passed
+    assert "the same audio 2 times" in report.warnings[0]
+
+
+def test_data_that_cannot_be_loaded_is_one_error(tmp_path):
+    report = check_data(str(tmp_path / "nothing.csv"))
+    assert len(report.errors) == 1
+    assert "no such data" in report.errors[0]
+
+
+def test_speakers_of_a_closed_set_must_be_known(tiny, tmp_path):
+    for name in ("sid_train", "sid_test"):
+        tiny[name].to_file(tmp_path / f"{name}.jsonl.gz")
+    assert check_data(str(tmp_path)).errors == []
+    cut = next(iter(tiny["sid_test"]))
+    stranger = replace(cut, supervisions=[replace(cut.supervisions[0], speaker="stranger")])
+    CutSet.from_cuts([stranger]).to_file(tmp_path / "sid_test.jsonl.gz")
+    assert check_data(str(tmp_path)).errors == [
+        "sid_test: speaker not in sid_train: stranger",
+    ]
+
+
+def test_synthetic_speech_passes(tiny, tmp_path):
+    for name, cuts in tiny.items():
+        cuts.to_file(tmp_path / f"{name}.jsonl.gz")
+    report = check_data(str(tmp_path))
+    assert report.errors == report.warnings == []
+    assert all(part["synthetic"] for part in report.summary.values())
+
+
+def test_prepared_data_loads_alike(clean, tmp_path):
+    prepare_data(str(clean[0]), tmp_path / "out")
+    before, after = load_data(str(clean[0])), load_data(str(tmp_path / "out"))
+    assert {n: [c.to_dict() for c in cuts] for n, cuts in before.items()} == {
+        n: [c.to_dict() for c in cuts] for n, cuts in after.items()
+    }
+    prepare_data(str(clean[0]), tmp_path / "out")
+    assert (tmp_path / "out" / "speechft.json").is_file()
+
+
+def test_prepare_refuses_bad_data_and_foreign_folders(clean, tmp_path):
+    path, add = clean
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(DataError, match="something else"):
+        prepare_data(str(path), tmp_path / "mine")
+    add("gone.wav,hello,x,sad,train")
+    with pytest.raises(DataError, match="no such audio file"):
+        prepare_data(str(path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
