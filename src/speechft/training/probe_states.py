@@ -85,8 +85,9 @@ class FrameStates:
         """Give zero-padded (K, B, T, D) in float32 and lengths (B,)."""
         lengths = [self.lengths[i] for i in items]
         shape = (self.num_states, len(items), max(lengths), self.width)
-        batch = torch.zeros(shape, device=self.frames.device)
+        batch = torch.empty(shape, device=self.frames.device)
         for row, (i, length) in enumerate(zip(items, lengths, strict=True)):
             start = self.starts[i]
             batch[:, row, :length] = self.frames[:, start : start + length]
+            batch[:, row, length:] = 0
         return batch, torch.tensor(lengths, device=self.frames.device)

@@ -60,9 +60,9 @@ def check_plans(settings: EvaluateSettings) -> None:
     Raises:
         SettingsError: says which.
     """
-    for task in settings.tasks:
-        kind = TASKS[task]
-        plan = plan_for(kind.id, settings)
+    for kind in [TASKS[task] for task in settings.tasks]:
+        task = kind.id
+        plan = plan_for(task, settings)
         if plan.steps < 1 or plan.batch_size < 1 or not plan.rates or min(plan.rates) <= 0:
             raise SettingsError(
                 f"the plan of task {task!r} makes no sense",

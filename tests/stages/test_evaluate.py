@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import typer
+from typer.testing import CliRunner
+
+from speechft.core.errors import CheckpointError, DataError, IncompatibleModelsError, SettingsError
+from speechft.core.files import read_json, read_jsonl
+from speechft.core.settings import parse_settings
+from speechft.encoders import build_encoder
+from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluation.data import hash_splits, read_splits
+from speechft.stages.evaluation.plans import PLANS, plan_for
+from speechft.tasks import TASKS
+
+SIZES = {"train": 12, "dev": 4, "test": 6}
+CONFIG = {
+    "model_type": "hubert",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+def write_tones(folder: Path, seed: int = 0) -> Path:
+    random = np.random.default_rng(seed)
+    """A corpus small enough for unit tests: the pitch tells the speaker, the text is random."""
+    folder.mkdir(parents=True)
+    rows = []
+    for split, count in SIZES.items():
+        for i in range(count):
+            seconds = random.uniform(0.3, 0.7)
+            time = np.arange(int(16000 * seconds)) / 16000
+            pitch = (150, 400)[i % 2]
+            wave = 0.3 * np.sign(np.sin(2 * np.pi * pitch * time)) + 0.05 * random.normal(
+                size=len(time)
+            )
+            name = f"{split}-{i}.wav"
+            soundfile.write(folder / name, wave, 16000)
+            words = [str(random.choice(["go", "stop"])) for _ in range(2)]
+            rows.append(
+                {
+                    "audio": name,
+                    "text": " ".join(words),
+                    "speaker": ("low", "high")[i % 2],
+                    "phonemes": " ".join(w[0] for w in words),
+                    "emotion": ("calm", "angry")[i % 2],
+                    "split": split,
+                }
+            )
+    table = folder / "table.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return table
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Two encoders with one front end, and the data."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    write_tones(folder / "data")
+    encoder = build_encoder(dict(CONFIG), seed=0)
+    encoder.save(folder / "one")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in encoder.encoder_parameters().values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    encoder.save(folder / "two")
+    build_encoder({**CONFIG, "hidden_size": 8}, seed=0).save(folder / "narrow")
+    return folder
+
+
+def settings(home, out, **values):
+    base = {
+        "encoders": (("θ0", home / "one"), ("θ'", home / "two")),
+        "data": str(home / "data" / "table.jsonl"),
+        "out": out,
+        "tasks": ("pr", "sid"),
+        "steps": 6,
+        "batch_size": 4,
+        "checks": 2,
+        "learning_rates": {"sid": (0.1, 0.01)},
+        "workers": 1,
+    }
+    return parse_settings(EvaluateSettings, {**base, **values}, where="test")
+
+
+@pytest.fixture(scope="module")
+def done(home):
+    return evaluate(settings(home, home / "done"))
+
+
+def test_results_hold_one_record_per_metric_in_the_order_of_the_settings(done):
+    records = read_jsonl(done / "results.jsonl")
+    keys = [(r["encoder"], r["task"], r["metric"], r["direction"]) for r in records]
+    assert keys == [
+        (name, *rest)
+        for name in ("θ0", "θ'")
+        for rest in (("pr", "per", "lower"), ("sid", "acc", "higher"))
+    ]
+    for record in records:
+        assert record["split"] == "test"
+        assert record["items"] == SIZES["test"]
+        assert record["seed"] == 0
+        assert record["suite"] == "own"
+        assert record["step"] in (3, 6)
+        assert record["unreachable"] == {"train": 0, "dev": 0, "test": 0}
+    assert len({r["encoder_hash"] for r in records}) == 2
+    assert records[0]["data_hash"] == records[2]["data_hash"]
+
+
+def test_grid_holds_every_rate_and_check_and_marks_the_chosen_one(done):
+    grid = read_jsonl(done / "grid.jsonl")
+    sid = [g for g in grid if g["task"] == "sid" and g["encoder"] == "θ0"]
+    assert [(g["learning_rate"], g["step"]) for g in sid] == [
+        (0.1, 3), (0.01, 3), (0.1, 6), (0.01, 6)
+    ]  # fmt: skip
+    (chosen,) = [g for g in sid if g["chosen"]]
+    record = next(r for r in read_jsonl(done / "results.jsonl") if r["task"] == "sid")
+    assert (chosen["learning_rate"], chosen["step"]) == (record["learning_rate"], record["step"])
+    assert chosen["acc"] == max(g["acc"] for g in sid)
+
+
+def test_predictions_give_the_score_back(done):
+    for record in read_jsonl(done / "results.jsonl"):
+        rows = read_jsonl(done / "cells" / record["cell"] / "predictions.jsonl")
+        assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+        kind = TASKS[record["task"]]
+        task = kind([]) if record["task"] == "pr" else kind({"speaker": ["high", "low"]})
+        again = task.score([r["prediction"] for r in rows], [r["reference"] for r in rows])
+        assert again[record["metric"]] == pytest.approx(record["value"], abs=1e-5)
+
+
+def test_a_second_call_does_nothing_and_a_changed_encoder_is_noticed(home, tmp_path):
+    shutil.copytree(home / "one", tmp_path / "enc")
+    chosen = settings(home, tmp_path / "out", encoders=(str(tmp_path / "enc"),), tasks="sid")
+    evaluate(chosen)
+    results = tmp_path / "out" / "results.jsonl"
+    before = results.stat().st_mtime_ns
+    evaluate(chosen)
+    assert results.stat().st_mtime_ns == before
+    shutil.copy(home / "two" / "model.safetensors", tmp_path / "enc")
+    old = results.read_bytes()
+    evaluate(chosen)
+    assert results.read_bytes() != old
+
+
+def test_what_is_missing_is_made_and_the_bytes_are_the_same(home, done, tmp_path):
+    out = tmp_path / "again"
+    shutil.copytree(done, out)
+    for name in ("results.jsonl", "grid.jsonl", "speechft.json"):
+        (out / name).unlink()
+    removed, *kept = sorted((out / "cells").iterdir())
+    times = {cell: (cell / "cell.json").stat().st_mtime_ns for cell in kept}
+    shutil.rmtree(removed)
+    evaluate(settings(home, out))
+    for name in ("results.jsonl", "grid.jsonl"):
+        assert (out / name).read_bytes() == (done / name).read_bytes()
+    assert times == {cell: (cell / "cell.json").stat().st_mtime_ns for cell in kept}
+
+
+def test_more_seeds_keep_the_cells_that_are_there(home, done, tmp_path):
+    out = tmp_path / "more"
+    shutil.copytree(done, out)
+    evaluate(settings(home, out, seeds=(0, 1)))
+    records = read_jsonl(out / "results.jsonl")
+    assert {r["seed"] for r in records} == {0, 1}
+    old = read_jsonl(done / "results.jsonl")
+    assert [r for r in records if r["seed"] == 0] == old
+    assert len(list((out / "cells").iterdir())) == 2 * len(list((done / "cells").iterdir()))
+
+
+def test_killed_and_started_again_gives_the_same_bytes(home, done, tmp_path):
+    out = tmp_path / "killed"
+    values = settings(home, out).model_dump(mode="json")
+    code = (
+        "import sys, json, torch; torch.set_num_threads(1)\n"
+        "from speechft.stages.evaluate import EvaluateSettings, evaluate\n"
+        "evaluate(EvaluateSettings.model_validate(json.loads(sys.argv[1])))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(values)])
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if list((out / "cells").glob("[!.]*/cell.json")):
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "results.jsonl").exists()
+    evaluate(settings(home, out))
+    for name in ("results.jsonl", "grid.jsonl"):
+        assert (out / name).read_bytes() == (done / name).read_bytes()
+
+
+def test_processes_find_the_same_and_a_failure_does_not_stop_the_others(home, done, tmp_path):
+    encoders = (("θ0", home / "one"), ("gone", home / "nothing-here"), ("θ'", home / "two"))
+    with pytest.raises(CheckpointError, match="nothing-here"):
+        evaluate(settings(home, tmp_path, encoders=encoders, workers=2))
+    made = {cell.name: cell for cell in (tmp_path / "cells").iterdir()}
+    expected = read_jsonl(done / "results.jsonl")
+    assert sorted(made) == sorted(r["cell"] for r in expected)
+    for record in expected:
+        (found,) = read_json(made[record["cell"]] / "cell.json")["records"]
+        assert found["encoder_hash"] == record["encoder_hash"]
+        assert abs(found["value"] - record["value"]) <= 20  # other numbers of threads may differ
+
+
+def test_interpolations_in_memory(home, tmp_path):
+    ends = {"base": str(home / "one"), "tuned": str(home / "two")}
+    encoders = [
+        ("a", home / "one"),
+        ("b", home / "two"),
+        *({**ends, "alpha": alpha, "tasks": ("sid",)} for alpha in (0.0, 0.5, 1.0)),
+    ]
+    out = evaluate(settings(home, tmp_path, encoders=encoders, tasks="er,sid", learning_rates=None))
+    hashes = {r["encoder"]: r["encoder_hash"] for r in read_jsonl(out / "results.jsonl")}
+    two = home / "two"
+    assert hashes[f"{two}@0"] == hashes["a"]
+    assert hashes[f"{two}@1"] == hashes["b"]
+    assert len(set(hashes.values())) == 3
+    tasks = [(r["encoder"], r["task"]) for r in read_jsonl(out / "results.jsonl")]
+    assert [t for e, t in tasks if e.endswith("@0.5")] == ["sid"]
+    assert len(list((out / "cells").iterdir())) == 5  # a and @0 share cells, b and @1 too
+    wrong = {"base": str(home / "one"), "tuned": str(home / "narrow"), "alpha": 0.5}
+    with pytest.raises(IncompatibleModelsError, match="different tensors"):
+        evaluate(settings(home, tmp_path / "x", encoders=(wrong,), tasks="sid"))
+
+
+def test_disk_store_gives_the_same_results(home, done, tmp_path):
+    evaluate(settings(home, tmp_path / "out", store=tmp_path / "store"))
+    assert list((tmp_path / "store").iterdir())
+    expected = (done / "results.jsonl").read_bytes()
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == expected
+
+
+def test_data_hash_sees_labels_and_samples_but_not_paths(home, tmp_path):
+    def hashes(folder):
+        splits, _ = read_splits(str(folder / "table.jsonl"), ["sid"])
+        return hash_splits(splits)
+
+    original = hashes(home / "data")
+    moved = tmp_path / "moved"
+    shutil.copytree(home / "data", moved)
+    table = moved / "table.jsonl"
+    text = table.read_text()
+    table.write_text(text.replace('"speaker": "low"', '"speaker": "deep"', 1))
+    changed = hashes(moved)
+    assert [name for name in original if original[name] != changed[name]] == ["train"]
+    table.write_text(text)
+    audio = moved / "test-0.wav"
+    data = bytearray(audio.read_bytes())
+    data[-1] ^= 1
+    audio.write_bytes(bytes(data))
+    changed = hashes(moved)
+    assert [name for name in original if original[name] != changed[name]] == ["test"]
+
+
+def test_unreachable_targets_are_counted(home, tmp_path):
+    table = home / "data" / "table.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    rows[0]["phonemes"] = "g s " * 40
+    long = table.with_name("long.jsonl")
+    long.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen = settings(
+        home, tmp_path, encoders=(home / "one",), tasks="pr", data=str(long), learning_rates=None
+    )
+    (record,) = read_jsonl(evaluate(chosen) / "results.jsonl")
+    assert record["unreachable"] == {"train": 1, "dev": 0, "test": 0}
+
+
+def test_provenance_names_the_encoders(done):
+    made = read_json(done / "speechft.json")
+    assert made["stage"] == "evaluate"
+    assert set(made["parents"]) == {"θ0", "θ'"}
+    assert set(made["data"]) == {"train", "dev", "test"}
+    assert "out" not in made["settings"]
+
+
+def test_encoder_is_frozen_and_left_alone(home, done):
+    files = {p.name: p.read_bytes() for p in (home / "one").iterdir()}
+    assert "model.safetensors" in files
+    assert read_json(done / "speechft.json")["parents"]["θ0"] == (
+        build_encoder(dict(CONFIG), seed=0).fingerprint()
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"tasks": "pr,sidd,sid"}, "did you mean 'sid'"),
+        ({"tasks": ()}, "tasks"),
+        ({"encoders": ()}, "encoders"),
+        ({"encoders": (("a", "x"), ("a", "y"))}, "'a' is given twice"),
+        ({"encoders": ({"path": "x", "alpha": 0.5},)}, "either path"),
+        ({"encoders": ({"base": "x", "alpha": 0.5},)}, "either path"),
+        ({"encoders": ({"path": "x", "tasks": ("ic",)},)}, "'ic'"),
+        ({"steps": {"ic": 3}}, "not evaluated"),
+        ({"steps": 0}, "makes no sense"),
+        ({"learning_rates": (0.0,)}, "makes no sense"),
+        ({"stepz": 3}, "did you mean 'steps'"),
+        ({"data": "nothing.csv"}, "nothing.csv"),
+    ],
+)
+def test_mistakes_are_named(home, tmp_path, values, words):
+    with pytest.raises((SettingsError, DataError), match=words):
+        evaluate(settings(home, tmp_path, **values))
+
+
+def test_every_task_has_a_plan_in_every_size(home, tmp_path):
+    for plans in PLANS.values():
+        assert set(plans) == set(TASKS)
+    own = settings(home, tmp_path, steps={"pr": 7}, learning_rates=0.5, batch_size=None)
+    assert (plan_for("pr", own).steps, plan_for("sid", own).steps) == (7, PLANS["mini"]["sid"][0])
+    assert plan_for("pr", own).rates == (0.5,)
+
+
+def test_command_line(home, tmp_path):
+    from speechft.cli.evaluate import command
+
+    app = typer.Typer()
+    app.command()(command)
+    arguments = [str(home / "one"), "--data", str(home / "data" / "table.jsonl"), "--tasks", "sid"]
+    arguments += ["--seed", "1", "--steps", "2", "--workers", "1", "--out", str(tmp_path / "out")]
+    found = CliRunner().invoke(app, [*arguments, "--set", "learning_rates=[0.01]"])
+    assert found.exit_code == 0, found.output
+    (record,) = read_jsonl(tmp_path / "out" / "results.jsonl")
+    assert (record["encoder"], record["seed"], record["learning_rate"]) == (
+        str(home / "one"), 1, 0.01
+    )  # fmt: skip
