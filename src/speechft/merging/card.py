@@ -45,7 +45,7 @@ def write_card(
 
     Args:
         plan: the merge.
-        hashes: SHA-256 of BASE's and each TUNED's weights.
+        hashes: SHA-256 of BASE's and each TUNED's weights (and of what follows, not shown).
         class_name: the transformers class that loads it.
         scores: task → metric → value, where the encoder was evaluated.
     """
@@ -60,7 +60,7 @@ def write_card(
     roles = ["θ0 (BASE)", *(f"θ'{i + 1} (TUNED)" for i in range(len(plan.tuned)))]
     rows = [
         f"| {role} | {name} | `{digest}` |"
-        for role, name, digest in zip(roles, names, hashes, strict=True)
+        for role, name, digest in zip(roles, names, hashes[: len(names)], strict=True)
     ]
     merged = sum(bool(entry.tuned) for entry in plan.match.entries)
     lines = [

@@ -29,7 +29,12 @@ from speechft.merging.weightnorm import fuse, pairs, split
 STEP = 1 << 18
 _LOCAL = threading.local()
 #: Largest magnitude that still rounds to a finite number.
-_LIMIT = {"F16": 65519.99, "BF16": 3.3961775e38, "F32": 3.4028235e38, "F64": math.inf}
+_LIMIT = {
+    "F16": 65519.99,
+    "BF16": 3.3961775e38,
+    "F32": 3.4028235e38,
+    "F64": float(np.finfo(np.float64).max),
+}
 
 
 @dataclass(frozen=True)
@@ -309,7 +314,7 @@ def _all_finite(values: Array) -> bool:
 
 
 def _retry(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array:
-    """Compute again in float64, where differences of huge float32 numbers do not overflow."""
+    """Compute again in the next wider type, where differences of huge numbers do not overflow."""
     for source, values in zip((plan.base, *plan.tuned), inputs, strict=True):
         if not np.isfinite(values).all():
             raise CheckpointError(
@@ -317,7 +322,10 @@ def _retry(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> A
                 where=f"{source.label}: {entry.name}",
                 hint="its training diverged; use an earlier checkpoint",
             )
-    return _merge(plan, entry, alpha, [values.astype(np.float64) for values in inputs])
+    wider = np.float64 if inputs[0].dtype == np.float32 else np.longdouble
+    if wider is np.longdouble and not plan.method.elementwise:
+        return _merge(plan, entry, alpha, inputs)
+    return _merge(plan, entry, alpha, [values.astype(wider) for values in inputs])
 
 
 def _refuse_overflow(values: Array, out: TensorInfo) -> None:

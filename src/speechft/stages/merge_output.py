@@ -88,7 +88,8 @@ def _write_config(planned: Plan, folder: Path) -> str:
 
 def _write_preprocessor(planned: Plan, folder: Path) -> None:
     """Write how waveforms are prepared (rate, normalisation): BASE's, else TUNED's."""
-    found = [p for source in (planned.base, *planned.tuned) if (p := preprocessor_of(source))]
+    every = [preprocessor_of(source) for source in (planned.base, *planned.tuned)]
+    found = [settings for settings in every if settings is not None]
     if not found:
         log.warning("no %s in BASE or TUNED; none is written", PREPROCESSOR)
         return
