@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,17 @@ def tone(tmp_path):
 def speech(tiny) -> list[Path]:
     """Files of synthetic speech."""
     return [Path(cut.recording.sources[0].source) for cuts in tiny.values() for cut in cuts]
+
+
+@pytest.fixture
+def lay(speech):
+    """Writes synthetic speech as a WAV file of a corpus' tree; `seconds` cuts it."""
+    files = itertools.cycle(speech)
+
+    def write(path: Path, seconds: float | None = None) -> Path:
+        wave, rate = soundfile.read(next(files))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, wave[: None if seconds is None else int(seconds * rate)], rate)
+        return path
+
+    return write

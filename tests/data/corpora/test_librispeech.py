@@ -53,3 +53,32 @@ def test_names_what_is_missing(tmp_path, speech):
         path.write_text("")
     with pytest.raises(DataError, match="holds no transcript"):
         load_data(f"librispeech:{root}")
+
+
+def test_lexicons_give_phonemes(tmp_path, speech):
+    root = lay_out(tmp_path, speech)
+    first, second = "librispeech-lexicon-200k-g2p.txt", "librispeech-lexicon-allothers-g2p.txt"
+    (root / first).write_text("SENTENCE\tS EH1 N T AH0 N S\nNUMBER\tN AH1 M B ER0\n0\tZ IH1\n")
+    with pytest.raises(DataError, match="the word '1' is in no lexicon"):
+        load_data(f"librispeech:{root}")
+    # The first pronunciation of a word counts, in the order of the files.
+    (root / second).write_text("1\tW AH1 N\nNUMBER\tWRONG\n")
+    data = load_data(f"librispeech:{root}")
+    phonemes = data["dev"]["84-227-0001"].supervisions[0].custom["phonemes"]
+    assert phonemes == [
+        "S",
+        "EH1",
+        "N",
+        "T",
+        "AH0",
+        "N",
+        "S",
+        "N",
+        "AH1",
+        "M",
+        "B",
+        "ER0",
+        "W",
+        "AH1",
+        "N",
+    ]

@@ -1,0 +1,95 @@
+"""Audio SNIPS: synthesised requests with slots, for slot filling.
+
+Lai et al., "Semi-supervised spoken language understanding via self-supervised speech and language
+model pretraining", 2021; the speakers of each split are SUPERB's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lhotse import CutSet
+
+from speechft.core.errors import DataError
+from speechft.data.corpora import CORPORA
+from speechft.data.layout import find_root
+from speechft.data.utterances import Utterance, problems_error, strict_cuts, tags_to_slots
+
+SPEAKERS = {
+    "train": ["Ivy", "Joanna", "Joey", "Justin", "Kendra", "Kimberly", "Matthew", "Salli"],
+    "valid": ["Aditi", "Amy", "Geraint", "Nicole"],
+    "test": ["Brian", "Emma", "Raveena", "Russell"],
+}
+_NAMES = {"train": "train", "valid": "dev", "test": "test"}
+_TEXT = "all.iob.snips.txt"
+_HINT = (
+    "make or get Audio SNIPS as https://github.com/aws-samples/aws-lex-noisy-spoken-language-"
+    "understanding describes: train/, valid/, test/ with SPEAKER-snips-SPLIT-N.wav, and "
+    f"{_TEXT} beside them"
+)
+
+
+@CORPORA.register("snips")
+def snips(root: Path) -> dict[str, CutSet]:
+    """Read `ROOT/{train,valid,test}/SPEAKER-snips-SPLIT-N.wav` and `ROOT/all.iob.snips.txt`.
+
+    `custom["words_tags"]` holds [WORD, slot or "O"], the tags without `B-` and `I-`.
+
+    Raises:
+        DataError: a folder or the text is missing, a line cannot be read, or audio has no line.
+    """
+    base = find_root(root, ("SNIPS", "audio_snips"), (*SPEAKERS, _TEXT), _HINT)
+    texts, problems = _read_text(base / _TEXT)
+    parts: dict[str, list[Utterance]] = {}
+    for folder, speakers in SPEAKERS.items():
+        part = parts[_NAMES[folder]] = []
+        for path in sorted((base / folder).glob("*.wav")):
+            if path.stem.partition("-")[0] not in speakers:
+                continue
+            if path.stem in texts:
+                part.append(_utterance(path, *texts[path.stem]))
+            else:
+                problems.append(f"{folder}/{path.name}: no line in {_TEXT}")
+        if not part and not problems:
+            raise DataError(
+                f"no audio of the speakers of {folder!r}",
+                where=base / folder,
+                expected=", ".join(speakers),
+                hint=_HINT,
+            )
+    if problems:
+        raise problems_error(problems, base)
+    return {name: CutSet.from_cuts(strict_cuts(u, base).values()) for name, u in parts.items()}
+
+
+def _read_text(path: Path) -> tuple[dict[str, tuple[list[list[str]], str]], list[str]]:
+    """Give utterance → (words with tags, intent), and the lines that cannot be read.
+
+    A line is `UID BOS WORD … EOS<tab>O TAG … INTENT`: as many words as tags, BOS and EOS included.
+    """
+    texts: dict[str, tuple[list[list[str]], str]] = {}
+    problems = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        left, _, right = line.partition("\t")
+        (name, *words), tags = left.split() or [""], right.split()
+        if len(words) != len(tags) or len(words) < 3 or words[0] != "BOS" or words[-1] != "EOS":
+            problems.append(f"{path.name}, line {number}: {len(words)} words, {len(tags)} tags")
+            continue
+        pairs = zip(words[1:-1], tags[1:-1], strict=True)
+        tagged = [[word.upper(), tag.removeprefix("B-").removeprefix("I-")] for word, tag in pairs]
+        texts[name] = (tagged, tags[-1])
+    return texts, problems
+
+
+def _utterance(path: Path, tagged: list[list[str]], intent: str) -> Utterance:
+    return Utterance(
+        id=path.stem,
+        audio=path,
+        where=str(path),
+        text=" ".join(word for word, _ in tagged),
+        speaker=path.stem.partition("-")[0],
+        language="en",
+        custom={"words_tags": tagged, "slots": tags_to_slots(tagged), "intent": intent},
+    )
