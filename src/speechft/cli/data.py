@@ -50,8 +50,8 @@ def _show(report: CheckReport) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
         for name in ("", *names):
             table.add_column(name, justify="right" if name else "left", overflow="fold")
-        for split, line in report.summary.items():
-            table.add_row(split, *(_text(line.get(name)) for name in names))
+        for split, about in report.summary.items():
+            table.add_row(split, *(_text(about.get(name)) for name in names))
         console.print(table, soft_wrap=False)
     for kind, lines in (("error", report.errors), ("warning", report.warnings)):
         for line in lines:

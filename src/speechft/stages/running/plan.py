@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
+from speechft.merging.alpha import parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.finetune import FinetuneSettings, finetune
@@ -119,10 +120,10 @@ class _Builder:
                 *self._sweep(name, base, tuned),
             ]
             parents += [f"seed-{seed}/finetune-{name}", f"seed-{seed}/merge-{name}"]
-        section = self.recipe.evaluate
-        values = _given(section, "sweep", "sweep_tasks") | {
+        evaluation = self.recipe.evaluate
+        values = _given(evaluation, "sweep", "sweep_tasks") | {
             "encoders": encoders,
-            "data": self._data(section),
+            "data": self._data(evaluation),
             "seeds": (seed,),
             "out": home / "evaluate",
         }
@@ -244,7 +245,7 @@ def portable(value: Any, out: Path) -> Any:
 
 def _inputs(plain: Mapping[str, Any]) -> dict[str, str]:
     """Hash the local files among the inputs, so that a changed input is noticed."""
-    found = {}
+    found: dict[str, str] = {}
     for value in (plain.get(key) for key in ("encoder", "init", "data")):
         if not isinstance(value, str):
             continue
@@ -281,13 +282,13 @@ def _checked(kind: type[S], values: Mapping[str, Any], where: str) -> S:
 
 def _alpha(settings: MergeSettings) -> float | None:
     """Give the one alpha of a merge; none where it differs between tensors."""
-    settings.recipe()  # a method or an alpha that does not exist shows up here
-    texts = settings.alpha_texts()
-    if not texts:
-        return METHODS[settings.method].default_alpha
+    default = METHODS[settings.method].default_alpha
+    given = settings.alpha if isinstance(settings.alpha, tuple) else (settings.alpha,)
+    texts = [str(value) for value in given if value is not None]
     try:
-        return float(texts[0]) if len(texts) == 1 else None
+        return float(texts[0]) if len(texts) == 1 else None if texts else default
     except ValueError:
+        parse_alpha(texts, default)  # an alpha that cannot be read shows up here
         return None
 
 

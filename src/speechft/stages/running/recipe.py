@@ -112,7 +112,7 @@ class RunSettings(Settings):
     encoder: str | None = None
     data: str
     pretrain: PretrainSection | None = None
-    finetune: tuple[FinetuneSection, ...] = Field(min_length=1)
+    finetune: tuple[FinetuneSection, ...]
     merge: MergeSection = Field(default_factory=MergeSection)
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
     report: ReportSection = Field(default_factory=ReportSection)
@@ -128,6 +128,8 @@ class RunSettings(Settings):
             raise ValueError("give either encoder or pretrain, which makes one")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds holds a seed twice")
+        if not self.finetune:
+            raise ValueError("finetune is empty")
         names = [self.name_of(one) for one in self.finetune]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from speechft.cli import failures
+from speechft.cli.app import load_command, main
+from speechft.cli.commands import COMMANDS
+from speechft.core.errors import CheckpointError, DataError, SettingsError
+
+HEAVY = ("torch", "transformers", "lhotse", "pydantic", "numpy", "matplotlib", "yaml")
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom speechft.cli.app import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('IMPORTED', *sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)"
+    )
+    imported = python(code).stderr.split()
+    assert "IMPORTED" in imported
+    assert not set(HEAVY) & set(imported)
+
+
+def test_api_imports_nothing_heavy() -> None:
+    code = "import sys, speechft\nprint(*sorted({m.split('.')[0] for m in sys.modules}))"
+    assert not set(HEAVY) & set(python(code).stdout.split())
+
+
+def test_help_is_quick() -> None:
+    """In processor time, so that a busy machine does not matter."""
+
+    def seconds() -> float:
+        before = os.times()
+        command = [sys.executable, "-m", "speechft", "--help"]
+        subprocess.run(command, capture_output=True, check=True)
+        after = os.times()
+        used = after.children_user - before.children_user
+        return used + after.children_system - before.children_system
+
+    assert min(seconds() for _ in range(5)) <= 0.3
+
+
+def test_help_lists_every_command_in_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert call("--help") == 0
+    text = capsys.readouterr().out
+    assert max(map(cell_len, text.splitlines())) <= 80
+    for entry in COMMANDS:
+        assert re.search(rf"│ {entry.name} +{re.escape(entry.help)} ", text), entry.name
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_every_command_loads_without_torch(entry: object) -> None:
+    """Each module is one file that imports nothing heavy at its top."""
+    path = Path(sys.modules[load_command.__module__].__file__ or "").parent / f"{entry.name}.py"  # type: ignore[attr-defined]
+    tree = ast.parse(path.read_text())
+    named = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    modules = {a.name for n in named if isinstance(n, ast.Import) for a in n.names}
+    modules |= {n.module or "" for n in named if isinstance(n, ast.ImportFrom)}
+    assert not {m for m in modules if m.startswith("speechft.") and "stages" in m}
+    assert not {m.split(".")[0] for m in modules} & set(HEAVY)
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_every_command_has_help(entry: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(entry.name, "--help") == 0  # type: ignore[attr-defined]
+    assert f"speechft {entry.name}" in capsys.readouterr().out  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["finetun"], ["merge"], ["merge", "--nope"], [], ["data"], ["--sed", "3"]],
+)
+def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+
+
+def test_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    call("finetun")
+    assert "Did you mean 'finetune'?" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert re.fullmatch(r"speechft \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    import speechft.cli.report as module
+
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr(module, "command", command)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SettingsError("bad"), 2), (DataError("bad"), 3), (CheckpointError("bad"), 4)],
+)
+def test_errors_become_messages_and_codes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+) -> None:
+    raising(monkeypatch, error)
+    assert call("report") == code
+    captured = capsys.readouterr()
+    assert captured.err == "Error: bad\n"
+    assert captured.out == ""
+
+
+def test_interrupt_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, KeyboardInterrupt())
+    assert call("report") == 130
+    message = capsys.readouterr().err
+    assert "kept" in message
+    assert "speechft report" in message
+    assert "Traceback" not in message
+
+
+def test_full_disk_is_said_plainly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "/some/file"))
+    assert call("report") == 1
+    message = capsys.readouterr().err
+    assert "no space left on the disk" in message
+    assert "/some/file" in message
+    assert "Traceback" not in message
+
+
+def test_unexpected_error_leaves_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path))
+    raising(monkeypatch, RuntimeError("surprise"))
+    assert call("report") == 1
+    message = capsys.readouterr().err
+    assert "RuntimeError: surprise" in message
+    assert "Traceback" not in message
+    (log,) = tmp_path.iterdir()
+    assert str(log) in message
+    assert "Traceback" in log.read_text()
+
+
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, DataError("bad"))
+    assert call("--debug", "report") == 3
+    assert "Traceback" in capsys.readouterr().err
