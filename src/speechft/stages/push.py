@@ -1,0 +1,133 @@
+"""`speechft push`: upload an encoder with its card and provenance to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
+from speechft.core.files import read_json
+from speechft.core.logging import get_logger
+from speechft.core.provenance import FILE_NAME
+from speechft.core.settings import Settings
+from speechft.merging.card import public_name
+from speechft.merging.sources import open_folder
+
+log = get_logger(__name__)
+
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+FILES = (
+    "README.md",
+    "config.json",
+    "preprocessor_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "extras.safetensors",
+)
+
+
+class PushSettings(Settings):
+    """Settings of `speechft push`.
+
+    Args:
+        folder: an encoder in the Hugging Face layout, or a fine-tuning run's folder.
+        repo: where it goes, OWNER/NAME.
+        private: whether a new repository is private.
+        message: of the commit.
+    """
+
+    folder: Path
+    repo: str
+    private: bool = False
+    message: str = "Upload an encoder with speechft"
+
+
+def push(settings: PushSettings) -> str:
+    """Upload an encoder in one commit; local paths are taken out of its provenance.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        SettingsError: the repository's name is wrong, or there is no access to it.
+        CheckpointError: the folder is no whole encoder with a card.
+        SpeechFTError: the Hub cannot be reached.
+    """
+    if not REPO_ID.fullmatch(settings.repo):
+        raise SettingsError(
+            "this is no repository name", where="repo", expected="OWNER/NAME", found=settings.repo
+        )
+    folder = settings.folder.expanduser()
+    if not (folder / "config.json").exists() and (folder / "encoder").is_dir():
+        folder = folder / "encoder"
+    files = _files(folder)
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="speechft")
+    operations = [CommitOperationAdd(path.name, str(path)) for path in files]
+    if (folder / FILE_NAME).is_file():
+        text = json.dumps(public_record(read_json(folder / FILE_NAME)), indent=2) + "\n"
+        operations.append(CommitOperationAdd(FILE_NAME, text.encode()))
+    try:
+        api.create_repo(settings.repo, private=settings.private, exist_ok=True)
+        commit = api.create_commit(settings.repo, operations, commit_message=settings.message)
+    except HfHubHTTPError as error:
+        raise _refused(error, settings.repo) from None
+    except Exception as error:
+        # The HTTP client's own errors differ between versions of huggingface_hub.
+        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "requests"):
+            raise
+        raise SpeechFTError(
+            "the Hub cannot be reached",
+            where=api.endpoint,
+            found=type(error).__name__,
+            hint="check the network, then give the same command again",
+        ) from None
+    log.info("push: %d files in %s", len(operations), commit.commit_url)
+    return str(commit.commit_url)
+
+
+def public_record(record: Any) -> Any:
+    """Give a provenance record without local paths: of a path only its last part is left."""
+    if isinstance(record, Mapping):
+        return {_public(str(key)): public_record(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [public_record(value) for value in record]
+    return _public(record) if isinstance(record, str) else record
+
+
+def _public(text: str) -> str:
+    local = text.startswith(("/", "~", ".")) or "\\" in text
+    return public_name(text) if local and "\n" not in text else text
+
+
+def _files(folder: Path) -> list[Path]:
+    """Check that the folder holds a whole encoder, and list what is uploaded."""
+    for name in ("config.json", "README.md"):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                "this is no encoder with a card",
+                where=folder,
+                expected=f"a file {name}",
+                hint="give a folder that `speechft merge` wrote",
+            )
+    open_folder(folder).close()
+    return [path for pattern in FILES for path in sorted(folder.glob(pattern))]
+
+
+def _refused(error: Any, repo: str) -> SpeechFTError:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    reason = getattr(error, "server_message", None) or str(error).partition("\n")[0]
+    if status in (401, 403):
+        return SettingsError(
+            "the Hub refused access",
+            where=repo,
+            found=f"{status}: {reason}",
+            hint="log in with `hf auth login`, or set HF_TOKEN to a token that may write",
+        )
+    return SpeechFTError("the Hub refused the upload", where=repo, found=f"{status}: {reason}")
