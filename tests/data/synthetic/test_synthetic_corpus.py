@@ -173,3 +173,9 @@ def test_unknown_preset_names_the_nearest(tmp_path):
 def test_cache_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SPEECHFT_CACHE", str(tmp_path))
     assert corpus_folder(SMALL).parent == tmp_path / "synthetic"
+
+
+def test_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="SPEECHFT_CACHE"):
+        make_corpus(SMALL, tmp_path / "file" / "cache")

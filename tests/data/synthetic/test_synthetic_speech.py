@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -169,3 +170,9 @@ def test_a_grammar_that_has_no_more_sentences_ends(monkeypatch):
     assert len(make_plan(SyntheticSettings(train=1))["train"]) == 1
     with pytest.raises(SettingsError, match="no more new sentences for the split 'train'"):
         make_plan(SyntheticSettings(train=2))
+
+
+def test_missing_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(DataError, match=r"pip install 'speechft\[synthetic\]'"):
+        speak("hello", "en", rate=150, pitch=50, pitch_range=50)

@@ -240,7 +240,15 @@ def _remove_leftovers(folder: Path) -> None:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Let one process at a time build a corpus; the others wait and then find it made."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            "the cache of synthetic speech cannot be written",
+            where=folder.parent,
+            found=error,
+            hint="set SPEECHFT_CACHE to a folder with room",
+        ) from None
     with (folder.parent / f".{folder.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
