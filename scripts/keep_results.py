@@ -1,0 +1,36 @@
+"""Copy what is worth keeping of a finished run: results, roles, recipe, provenance, figures.
+
+python scripts/keep_results.py runs/NAME results/NAME
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+KEEP = {"results.jsonl", "grid.jsonl", "encoders.json", "run.json", "recipe.yaml", "timing.json"}
+KEEP |= {"speechft.json", "report.md", "metrics.jsonl"}
+
+
+def keep(run: Path, place: Path) -> list[Path]:
+    """Copy the small files of `run` to the same paths under `place`; give them."""
+    if not (run / "report.html").is_file():
+        raise SystemExit(f"{run} is not a finished run: there is no report.html in it")
+    copied = []
+    for file in sorted(run.rglob("*")):
+        path = file.relative_to(run)
+        hidden = any(part.startswith(".") or part == "cells" for part in path.parts)
+        if hidden or not (file.name in KEEP or path.parts[0] == "figures") or not file.is_file():
+            continue
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place / path)
+        copied.append(place / path)
+    return copied
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    kept = keep(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.write(f"{len(kept)} files in {sys.argv[2]}\n")

@@ -1,0 +1,193 @@
+"""What must not drift apart: registries, files, docs, recipes, versions."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import speechft
+from speechft.cli.commands import COMMANDS
+from speechft.core.settings import parse_settings
+from speechft.merging.methods import METHODS
+from speechft.metrics.directions import DIRECTIONS, TITLES
+from speechft.stages.evaluation.plans import PLANS
+from speechft.stages.run import RunSettings, load_recipe, plan_run
+from speechft.tasks import TASKS
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "speechft"
+FILES = sorted(SOURCE.rglob("*.py"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHARED_CLI = {"__init__", "app", "commands", "failures", "values"}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_every_command_has_one_file_and_every_file_one_command() -> None:
+    files = {p.stem for p in (SOURCE / "cli").glob("*.py")} - SHARED_CLI
+    assert files == {entry.name for entry in COMMANDS}
+
+
+def test_public_names_are_there() -> None:
+    for name in speechft.__all__:
+        assert getattr(speechft, name) is not None
+    assert set(speechft.__all__) <= set(dir(speechft))
+
+
+def test_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="finetun"):
+        speechft.finetun  # noqa: B018
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_every_task_is_whole(task: str) -> None:
+    kind = TASKS[task]
+    assert kind.id == task
+    assert (SOURCE / "tasks" / f"{task}.py").is_file()
+    assert set(kind.metrics) <= set(DIRECTIONS)
+    for size, plan in PLANS.items():
+        assert task in plan, f"no plan of size {size}"
+    line = re.search(rf"^\| `{task}` \|.*$", (ROOT / "docs/tasks.md").read_text(), re.MULTILINE)
+    assert line, "no line in docs/tasks.md"
+    assert kind.title in line[0]
+    for metric in kind.metrics:
+        arrow = {"higher": "↑", "lower": "↓"}[DIRECTIONS[metric]]
+        assert f"{TITLES[metric]} {arrow}" in line[0]
+
+
+def test_every_task_in_the_docs_exists() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/tasks.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(TASKS)
+
+
+def test_every_merge_method_is_documented() -> None:
+    text = (ROOT / "docs" / "merging.md").read_text()
+    assert not [method for method in METHODS if f"`{method}`" not in text]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [*sorted((ROOT / "studies").glob("*.yaml")), *sorted((SOURCE / "recipes").glob("*.yaml"))],
+    ids=lambda path: path.stem,
+)
+def test_every_recipe_makes_a_plan(recipe: Path, tmp_path: Path) -> None:
+    if "finetune" not in yaml.safe_load(recipe.read_text()):
+        pytest.skip("settings of one stage, not a chain")
+    assert plan_run(load_recipe(recipe), tmp_path).steps
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_recipes_in_the_docs_are_valid(number: int, tmp_path: Path) -> None:
+    found = blocks(ROOT / "docs" / "recipes.md", "yaml")
+    assert len(found) == 2
+    settings = parse_settings(RunSettings, yaml.safe_load(found[number]), "docs/recipes.md")
+    assert plan_run(settings, tmp_path).steps
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "make_docs.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stderr}run: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)[^)]*\)", page.read_text())
+    local = [link for link in links if "://" not in link]
+    missing = [link for link in local if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_commands_in_the_docs_exist() -> None:
+    known = {entry.name for entry in COMMANDS}
+    for page in PAGES:
+        for language in ("sh", "bash"):
+            for block in blocks(page, language):
+                for name in re.findall(r"^speechft (?!-)(\S+)", block, re.MULTILINE):
+                    assert name in known | {"COMMAND"}, f"{page.name}: speechft {name}"
+
+
+def test_one_version_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == speechft.__version__
+    assert f"## {speechft.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_dependency_has_an_exact_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = list(project["dependencies"])
+    for extra in project["optional-dependencies"].values():
+        wanted += extra
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {normal(line.partition("==")[0]) for line in lines if "==" in line}
+    names = {normal(re.split(r"[<>=\[; ]", item)[0]) for item in wanted}
+    assert names <= pinned
+    assert not [line for line in lines if line and not line.startswith("#") and "==" not in line]
+
+
+def normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def test_ci_runs_the_tests_and_nothing_more() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    commands = [x for x in script.read_text().splitlines() if x and x[0] != "#"]
+    assert commands == ["set -eu", 'cd "$(dirname "$0")/.."', "exec make test"]
+
+
+@pytest.mark.parametrize(
+    "target", ["setup", "demo", "test", "lint", "check", "bench", "docs", "study"]
+)
+def test_make_knows(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_package_has_tests() -> None:
+    packages = {p.name for p in SOURCE.iterdir() if (p / "__init__.py").is_file()}
+    tested = {p.parent.name for p in (ROOT / "tests").glob("*/test_*.py")}
+    assert packages <= tested
+
+
+def test_files_stay_readable() -> None:
+    long = {relative(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_only_the_command_line_prints() -> None:
+    pattern = re.compile(r"^\s*print\(", re.MULTILINE)
+    assert not [
+        relative(p) for p in FILES if p.parent.name != "cli" and pattern.search(p.read_text())
+    ]
+
+
+def test_no_pickle_is_trusted() -> None:
+    """`torch.load` runs code unless it is told not to."""
+    for path in FILES:
+        for call in re.findall(r"torch\.load\([^)]*\)", path.read_text()):
+            assert "weights_only=True" in call, f"{relative(path)}: {call}"
+
+
+def test_nothing_is_left_to_do() -> None:
+    pattern = re.compile(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError")
+    assert not [relative(p) for p in FILES if pattern.search(p.read_text())]
+
+
+def test_floors_are_kept() -> None:
+    """The import contracts of pyproject.toml."""
+    tool = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([tool], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
