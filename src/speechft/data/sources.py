@@ -8,7 +8,7 @@ from pathlib import Path
 from lhotse import CutSet
 
 from speechft.core.errors import DataError
-from speechft.core.nearest import did_you_mean
+from speechft.core.nearest import nearest
 from speechft.data import manifests, table
 from speechft.data.table import Loaded
 from speechft.data.utterances import problems_error
@@ -82,8 +82,9 @@ def _file(path: Path, seed: int) -> Loaded:
 
 
 def _hint(path: Path) -> str:
-    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    return did_you_mean(path.name, beside) if len(beside) in range(1, 200) else "check the path"
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, beside)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else "check the path"
 
 
 def _synthetic(preset: str) -> Loaded:

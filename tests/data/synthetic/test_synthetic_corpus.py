@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.synthetic import corpus
+from speechft.data.synthetic import speaking
 from speechft.data.synthetic.corpus import corpus_folder, make_corpus, synthetic_cuts
 from speechft.data.synthetic.phones import ENGLISH
 from speechft.data.synthetic.settings import SyntheticSettings
@@ -108,7 +108,7 @@ def test_splits_are_apart(tiny):
 
 def test_second_call_reads_the_cache(tmp_path, monkeypatch):
     first = synthetic_cuts(SMALL, tmp_path)
-    monkeypatch.setattr(corpus, "speak_jobs", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(speaking, "speak_jobs", lambda *_: pytest.fail("built again"))
     second = synthetic_cuts(SMALL, tmp_path)
     assert [c.to_dict() for c in first["train"]] == [c.to_dict() for c in second["train"]]
 
@@ -122,11 +122,11 @@ def test_cache_can_be_moved(tmp_path):
 
 def test_failed_build_leaves_nothing(tmp_path, monkeypatch):
     def fail(jobs, folder):
-        yield from corpus_speak(list(jobs)[:2], folder)
+        yield from speak_jobs(list(jobs)[:2], folder)
         raise KeyboardInterrupt
 
-    corpus_speak = corpus.speak_jobs
-    monkeypatch.setattr(corpus, "speak_jobs", fail)
+    speak_jobs = speaking.speak_jobs
+    monkeypatch.setattr(speaking, "speak_jobs", fail)
     with pytest.raises(KeyboardInterrupt):
         make_corpus(SMALL, tmp_path)
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
@@ -157,7 +157,7 @@ def test_killed_build_is_made_again(tmp_path):
 
 
 def test_failing_process_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus.sys, "executable", "/bin/false")
+    monkeypatch.setattr(speaking.sys, "executable", "/bin/false")
     with pytest.raises(DataError, match="process that makes synthetic speech failed"):
         make_corpus(SMALL, tmp_path, processes=2)
     assert not corpus_folder(SMALL, tmp_path).exists()

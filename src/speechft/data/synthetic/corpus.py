@@ -11,15 +11,10 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
@@ -27,17 +22,17 @@ from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, hash_json, write_json, write_jsonl
-from speechft.core.logging import get_logger, progress_bar
+from speechft.core.files import atomic_dir, hash_json, write_json
+from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
 from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.plan import Planned, make_plan
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
-from speechft.data.synthetic.worker import audio_path, speak_jobs
+from speechft.data.synthetic.speaking import speak_all
+from speechft.data.synthetic.worker import audio_path
 
 # Part of the cache's name: raise it with every change that changes a single sample or label.
 GENERATOR_VERSION = 1
-_FEW = 300
 _log = get_logger(__name__)
 
 
@@ -102,7 +97,7 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
     started = time.monotonic()
     with atomic_dir(folder) as temporary:
         (temporary / "audio").mkdir()
-        spoken = _speak_all(planned, temporary / "audio", temporary / "jobs", processes)
+        spoken = speak_all(planned, temporary / "audio", temporary / "jobs", processes)
         (temporary / "cuts").mkdir()
         for name, utterances in plan.items():
             cuts = CutSet.from_cuts(_make_cut(item, spoken[item.job.id]) for item in utterances)
@@ -118,70 +113,6 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
     seconds = sum(record["samples"] for record in spoken.values()) / RATE
     speed = seconds / (time.monotonic() - started)
     _log.info("made %.2f hours of synthetic speech at %.0f × real time", seconds / 3600, speed)
-
-
-def _speak_all(
-    planned: Sequence[Planned], audio: Path, scratch: Path, processes: int | None
-) -> dict[str, dict[str, Any]]:
-    """Speak every job, in this process if there are few, and give the records by id."""
-    jobs = [asdict(item.job) for item in planned]
-    if processes is None:
-        processes = 1 if len(jobs) <= _FEW else min(8, os.cpu_count() or 1)
-    records = (
-        speak_jobs(jobs, audio) if processes == 1 else _shared(jobs, audio, scratch, processes)
-    )
-    spoken: dict[str, dict[str, Any]] = {}
-    started, seconds = time.monotonic(), 0.0
-    with progress_bar() as bar:
-        task = bar.add_task("synthetic speech", total=len(jobs), note="")
-        for record in records:
-            spoken[record["id"]] = record
-            seconds += record["samples"] / RATE
-            speed = seconds / max(time.monotonic() - started, 1e-3)
-            bar.update(task, advance=1, note=f"{speed:.0f} × real time")
-    return spoken
-
-
-def _shared(
-    jobs: Sequence[Mapping[str, Any]], audio: Path, scratch: Path, processes: int
-) -> Iterator[dict[str, Any]]:
-    """Share jobs among processes and give their records as they come."""
-    lines: Queue[str | None] = Queue()
-    workers = []
-    for index in range(processes):
-        path = scratch / f"{index}.jsonl"
-        write_jsonl(path, jobs[index::processes])
-        command = [sys.executable, "-m", "speechft.data.synthetic.worker", str(path), str(audio)]
-        workers.append(subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8"))
-    for worker in workers:
-        threading.Thread(target=_forward, args=(worker, lines), daemon=True).start()
-    try:
-        running = len(workers)
-        while running:
-            line = lines.get()
-            if line is None:
-                running -= 1
-            else:
-                yield json.loads(line)
-        failed = [worker.wait() for worker in workers if worker.wait() != 0]
-        if failed:
-            raise DataError(
-                "a process that makes synthetic speech failed",
-                expected="exit code 0",
-                found=failed[0],
-                hint="its message is above; free memory and disk space, then run again",
-            )
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _forward(worker: subprocess.Popen[str], lines: Queue[str | None]) -> None:
-    for line in worker.stdout or ():
-        lines.put(line)
-    lines.put(None)
 
 
 def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
