@@ -1,22 +1,18 @@
-"""Logging and progress, on standard error, so that standard output stays for results."""
+"""Logging and progress, on standard error, so that standard output stays for results.
+
+rich is imported when something is shown on a terminal: it would take a tenth of a quick merge.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-console = Console(stderr=True)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -34,8 +30,7 @@ def set_up_logging(verbosity: int = 0) -> None:
     logger = logging.getLogger("speechft")
     logger.setLevel(level)
     if not logger.handlers:
-        handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
-        logger.addHandler(handler)
+        logger.addHandler(_handler())
         logger.propagate = False
 
 
@@ -44,6 +39,15 @@ def progress_bar(transient: bool = True) -> Progress:
 
     It is silent where standard error is not a terminal.
     """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -51,7 +55,24 @@ def progress_bar(transient: bool = True) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=console,
+        console=_console(),
         transient=transient,
         disable=not sys.stderr.isatty(),
     )
+
+
+@functools.cache
+def _console() -> Console:
+    """Give the one console that messages and progress share, so that they do not overlap."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _handler() -> logging.Handler:
+    """Give rich's handler on a terminal; elsewhere whole lines, for files and other programs."""
+    if not sys.stderr.isatty():
+        return logging.StreamHandler()
+    from rich.logging import RichHandler
+
+    return RichHandler(console=_console(), show_path=False, show_time=False, show_level=False)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from speechft.core.errors import SettingsError, SpeechFTError
-from speechft.core.files import atomic_dir, read_json
+from speechft.core.files import atomic_dir, flush, read_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import FILE_NAME, is_done
 from speechft.core.settings import Settings, read_yaml
@@ -141,21 +141,23 @@ def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None) 
     out = settings.out.expanduser()
     with ThreadPoolExecutor(settings.threads or default_threads()) as pool:
         parents = [planned.base, *planned.tuned, *planned.statistics]
-        hashing = [pool.submit(source.sha256) for source in parents]
         if is_done(out, stage="merge", settings=settings.plain()):
-            hashes = [future.result() for future in hashing]
+            hashes = list(pool.map(lambda source: source.sha256(), parents))
             if list(read_json(out / FILE_NAME)["parents"].values()) == hashes:
                 log.info("merge: already done in %s", out)
                 return out
         try:
             with atomic_dir(out) as folder, Meter("merging", planned.nbytes) as meter:
-                write_weights(
+                files = write_weights(
                     planned,
                     folder,
                     pool,
                     max_shard_bytes=max_shard_bytes,
                     on_progress=meter.add,
                 )
+                hashing = [pool.submit(source.sha256) for source in parents]
+                for file in files:
+                    flush(file)  # the disk writes while the processors hash
                 hashes = [future.result() for future in hashing]
                 describe(planned, hashes, folder, settings.plain())
         except OSError as error:
