@@ -45,7 +45,11 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
 def test_permissions_follow_the_umask(tmp_path):
     write_json(tmp_path / "a.json", 1)
     (tmp_path / "b").write_text("")
-    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "b").stat().st_mode
+    with atomic_dir(tmp_path / "folder") as temporary:
+        (temporary / "private").touch(mode=0o600)
+    wanted = (tmp_path / "b").stat().st_mode
+    assert (tmp_path / "a.json").stat().st_mode == wanted
+    assert (tmp_path / "folder" / "private").stat().st_mode == wanted
 
 
 def test_jsonl_and_hashes(tmp_path):
