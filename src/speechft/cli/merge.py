@@ -63,6 +63,10 @@ def command(
         list[str] | None,
         typer.Option(help="Per TUNED, the file with data for regmean or fisher."),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Speech to gather what regmean needs: one for all, or one per TUNED."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="The result does not depend on it.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of random masks.")] = None,
     methods: Annotated[
@@ -91,6 +95,7 @@ def command(
         "dtype": dtype,
         "max_shard_size": max_shard_size,
         "statistics": statistics,
+        "data": data,
         "threads": threads,
         "seed": seed,
     }

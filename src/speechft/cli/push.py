@@ -14,6 +14,10 @@ def command(
     private: Annotated[
         bool, typer.Option("--private", help="Make a new repository private.")
     ] = False,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(help="Results of `speechft evaluate` for the card; may be repeated."),
+    ] = None,
     message: Annotated[str, typer.Option(help="Commit message.")] = (
         "Upload an encoder with speechft"
     ),
@@ -25,5 +29,11 @@ def command(
     from speechft.core.settings import parse_settings
     from speechft.stages.push import PushSettings, push
 
-    values = {"folder": folder, "repo": repo, "private": private, "message": message}
+    values = {
+        "folder": folder,
+        "repo": repo,
+        "private": private,
+        "scores": scores or (),
+        "message": message,
+    }
     typer.echo(push(parse_settings(PushSettings, values, where="speechft push")))

@@ -11,6 +11,7 @@ import yaml
 
 from speechft.merging.engine import Plan
 
+SCORES = "## Scores"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -39,7 +40,6 @@ def write_card(
     plan: Plan,
     hashes: Sequence[str],
     class_name: str,
-    scores: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """Give README.md of a merged encoder, with the metadata that the Hub reads.
 
@@ -47,7 +47,6 @@ def write_card(
         plan: the merge.
         hashes: SHA-256 of BASE's and each TUNED's weights (and of what follows, not shown).
         class_name: the transformers class that loads it.
-        scores: task → metric → value, where the encoder was evaluated.
     """
     names = [public_name(source.label, source.config) for source in (plan.base, *plan.tuned)]
     meta = {
@@ -77,9 +76,18 @@ def write_card(
         'encoder = speechft.load_encoder("PATH")\n'
         "hidden_states, lengths = encoder([waveform])  # 1-D, 16 kHz, float32\n```",
     ]
-    if scores:
-        lines += ["## Scores", _score_table(scores)]
     return "\n\n".join(lines) + "\n"
+
+
+def with_scores(card: str, scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Put a table of scores at the end of a card, in the place of an earlier one.
+
+    Args:
+        card: README.md.
+        scores: task → metric → value.
+    """
+    before = card.partition(f"\n{SCORES}\n")[0].rstrip("\n")
+    return f"{before}\n\n{SCORES}\n\n{_score_table(scores)}\n" if scores else card
 
 
 def _rest(plan: Plan) -> str:

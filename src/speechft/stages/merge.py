@@ -49,6 +49,9 @@ class MergeSettings(Settings):
         dtype: type of the result; BASE's if none.
         max_shard_size: split larger weights into files of at most this size ("5GB").
         statistics: safetensors files with the data that RegMean and Fisher need, one per TUNED.
+        data: DATA to gather Gram matrices on, for RegMean without `statistics`; one for all or one
+            per TUNED.
+        data_seconds: how much speech of each.
         threads: the result does not depend on it.
         seed: of random masks.
     """
@@ -65,6 +68,8 @@ class MergeSettings(Settings):
     dtype: str | None = None
     max_shard_size: str | None = None
     statistics: tuple[str | Path, ...] = ()
+    data: tuple[str, ...] = ()
+    data_seconds: float = Field(default=600.0, gt=0)
     threads: int | None = Field(default=None, ge=1)
     seed: int = 0
 
@@ -106,7 +111,7 @@ def merge(settings: MergeSettings) -> Path:
         sources.append(open_encoder(settings.base))
         for name in settings.tuned:
             sources.append(open_encoder(name, base=settings.base))
-        statistics = [open_encoder(name) for name in settings.statistics]
+        statistics = _statistics(settings)
         sources += statistics
         planned = plan(
             sources[0],
@@ -171,6 +176,26 @@ def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None) 
             ) from None
     log.info("merge: %d tensors in %s (%s)", len(planned.outputs), out, meter.summary())
     return out
+
+
+def _statistics(settings: MergeSettings) -> list[Source]:
+    """Open the statistics that were given, or gather them on data."""
+    if settings.statistics or not settings.data:
+        return [open_encoder(name) for name in settings.statistics]
+    count = len(settings.tuned)
+    if METHODS[settings.method].statistics != "gram" or len(settings.data) not in (1, count):
+        raise SettingsError(
+            "data is for regmean, one for all tuned encoders or one for each",
+            where="data",
+            found=f"{settings.method} with {len(settings.data)} for {count}",
+        )
+    from speechft.stages.merge_statistics import gram_source
+
+    data = settings.data * count if len(settings.data) == 1 else settings.data
+    return [
+        gram_source(name, spec, settings.data_seconds)
+        for name, spec in zip(settings.tuned, data, strict=True)
+    ]
 
 
 def _check_output(settings: MergeSettings) -> None:

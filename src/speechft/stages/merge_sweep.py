@@ -72,6 +72,25 @@ def write_sweep(
         )
 
 
+def load_point(folder: Path | str, alpha: float, **load: Any) -> SpeechEncoder:
+    """Load one encoder of a sweep, in memory.
+
+    Args:
+        folder: the sweep.
+        alpha: any value, also one between the sweep's points.
+        load: passed to `speechft.load_encoder` (device, dtype).
+    """
+    from speechft.encoders import load_encoder
+
+    sweep = OpenSweep(folder)
+    try:
+        encoder = load_encoder(find(sweep.sweep.base.path), **load)
+        sweep.fill(encoder.model, alpha)
+    finally:
+        sweep.close()
+    return encoder
+
+
 class OpenSweep:
     """A sweep whose parents are open, so that its encoders can be made in memory.
 

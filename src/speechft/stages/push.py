@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
-from speechft.core.files import read_json
+from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
+from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
 from speechft.core.provenance import FILE_NAME
 from speechft.core.settings import Settings
-from speechft.merging.card import public_name
+from speechft.merging.card import public_name, with_scores
 from speechft.merging.sources import open_folder
 
 log = get_logger(__name__)
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+CARD = "README.md"
+RESULTS = "results.jsonl"
 FILES = (
-    "README.md",
+    CARD,
     "config.json",
     "preprocessor_config.json",
     "model*.safetensors",
@@ -37,12 +39,15 @@ class PushSettings(Settings):
         folder: an encoder in the Hugging Face layout, or a fine-tuning run's folder.
         repo: where it goes, OWNER/NAME.
         private: whether a new repository is private.
+        scores: folders or files with results of `speechft evaluate`; those of this encoder (by the
+            hash of its weights) go into the card, means over seeds.
         message: of the commit.
     """
 
     folder: Path
     repo: str
     private: bool = False
+    scores: tuple[Path, ...] = ()
     message: str = "Upload an encoder with speechft"
 
 
@@ -55,6 +60,7 @@ def push(settings: PushSettings) -> str:
     Raises:
         SettingsError: the repository's name is wrong, or there is no access to it.
         CheckpointError: the folder is no whole encoder with a card.
+        DataError: the results are not about this encoder.
         SpeechFTError: the Hub cannot be reached.
     """
     if not REPO_ID.fullmatch(settings.repo):
@@ -69,7 +75,9 @@ def push(settings: PushSettings) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="speechft")
-    operations = [CommitOperationAdd(path.name, str(path)) for path in files]
+    operations = [CommitOperationAdd(path.name, str(path)) for path in files if path.name != CARD]
+    card = with_scores((folder / CARD).read_text("utf-8"), _scores(folder, settings.scores))
+    operations.append(CommitOperationAdd(CARD, card.encode()))
     if (folder / FILE_NAME).is_file():
         text = json.dumps(public_record(read_json(folder / FILE_NAME)), indent=2) + "\n"
         operations.append(CommitOperationAdd(FILE_NAME, text.encode()))
@@ -104,6 +112,32 @@ def public_record(record: Any) -> Any:
 def _public(text: str) -> str:
     local = text.startswith(("/", "~", ".")) or "\\" in text
     return public_name(text) if local and "\n" not in text else text
+
+
+def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Give task → metric → mean over seeds, of records about this encoder."""
+    if not results:
+        return {}
+    from speechft.encoders import load_encoder
+
+    fingerprint = load_encoder(folder).fingerprint()
+    values: dict[tuple[str, str], list[float]] = {}
+    for path in results:
+        for record in read_jsonl(path / RESULTS if path.is_dir() else path):
+            if record.get("encoder_hash") == fingerprint:
+                key = str(record["task"]), str(record["metric"])
+                values.setdefault(key, []).append(float(record["value"]))
+    if not values:
+        raise DataError(
+            "these results are not about this encoder",
+            where=", ".join(map(str, results)),
+            expected=f"records with encoder_hash {fingerprint[:16]}…",
+            hint="evaluate the folder that you push",
+        )
+    scores: dict[str, dict[str, float]] = {}
+    for (task, metric), found in values.items():
+        scores.setdefault(task, {})[metric] = sum(found) / len(found)
+    return scores
 
 
 def _files(folder: Path) -> list[Path]:
