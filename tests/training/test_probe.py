@@ -111,8 +111,9 @@ def reference_training(states, split, build, task, rate, plan, seed):
     torch.manual_seed(derive_seed(seed, "head"))
     module = Probe(K, build())
     optimiser = torch.optim.Adam(module.parameters(), lr=rate)
-    for items in batches(states.lengths, plan, seed):
+    for step, items in enumerate(batches(states.lengths, plan, seed)):
         x, lengths = states.batch(items)
+        optimiser.param_groups[0]["lr"] = rate * (1 - step / plan.steps if plan.decay else 1)
         optimiser.zero_grad()
         task.loss(module(x, lengths), lengths, [split.targets[i] for i in items]).backward()
         nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
@@ -120,8 +121,8 @@ def reference_training(states, split, build, task, rate, plan, seed):
     return module.state_dict()
 
 
-@pytest.mark.parametrize("pooled", [True, False])
-def test_side_by_side_equals_one_by_one_in_plain_torch(pooled, monkeypatch):
+@pytest.mark.parametrize(("pooled", "decay"), [(True, False), (True, True), (False, True)])
+def test_side_by_side_equals_one_by_one_in_plain_torch(pooled, decay, monkeypatch):
     states, labels = frame_states()
     if pooled:
         states = pooled_of(states)
@@ -132,7 +133,8 @@ def test_side_by_side_equals_one_by_one_in_plain_torch(pooled, monkeypatch):
         def build():
             return FrameLinear(D, CLASSES + 1, projection=5)
 
-    plan = ProbePlan(rates=(0.05, 0.01), steps=15, batch_size=8, checks=1, clip=0.05)
+    rates = (0.05, 0.01)
+    plan = ProbePlan(rates, steps=15, batch_size=8, checks=1, clip=0.05, decay=decay)
     stacks = []
     make = probe_module.ProbeStack
     monkeypatch.setattr(

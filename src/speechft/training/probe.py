@@ -51,6 +51,7 @@ class ProbePlan:
         batch_size: utterances per update.
         checks: how often the dev split is scored, at equal intervals, the last time at the end.
         clip: largest gradient norm.
+        decay: lower the rate linearly to 0 over the steps; SUPERB keeps it constant.
         eval_batch_size: utterances per batch where nothing is trained.
     """
 
@@ -59,7 +60,12 @@ class ProbePlan:
     batch_size: int
     checks: int = 10
     clip: float = 1.0
+    decay: bool = False
     eval_batch_size: int = 64
+
+    def factor(self, step: int) -> float:
+        """Give what the rates are multiplied with at an update, counted from 1."""
+        return (self.steps - step + 1) / self.steps if self.decay else 1.0
 
     def check_steps(self) -> list[int]:
         """Give the updates after which the dev split is scored."""
@@ -128,7 +134,8 @@ def probe(
         for stack in stacks:
             with _global_seed(derive_seed(seed, "dropout", step) if drops else None):
                 logits = stack.logits(states, lengths, train=True)
-            stack.update(torch.stack([task.loss(row, lengths, targets) for row in logits]))
+            losses = torch.stack([task.loss(row, lengths, targets) for row in logits])
+            stack.update(losses, plan.factor(step))
         if step in checks:
             best = _check(task, stacks, dev, plan, step, grid, best)
         if on_step is not None:

@@ -82,8 +82,8 @@ class ProbeStack:
         stacked: Tensor = torch.vmap(one)(self.parameters)
         return stacked
 
-    def update(self, losses: Tensor) -> None:
-        """Do one update of every copy from their losses (R,)."""
+    def update(self, losses: Tensor, factor: float = 1.0) -> None:
+        """Do one update of every copy from their losses (R,), at `factor` times their rates."""
         gradients = list(torch.autograd.grad(losses.sum(), list(self.parameters.values())))
         with torch.no_grad():
             squares = [g.flatten(1).square().sum(dim=1) for g in gradients]
@@ -91,9 +91,9 @@ class ProbeStack:
             good = torch.isfinite(norm)
             scale = (self.clip / (norm + 1e-6)).clamp(max=1.0)
             if bool(good.all()):
-                self._adam(gradients, scale)
+                self._adam(gradients, scale, factor)
             else:
-                self._adam_where(gradients, scale, good)
+                self._adam_where(gradients, scale, factor, good)
 
     def weights(self, copy: int) -> Parameters:
         """Give a copy's weights under the probe's own names."""
@@ -103,21 +103,23 @@ class ProbeStack:
         result: Tensor = functional_call(self.module, parameters, (states, lengths))
         return result
 
-    def _adam_where(self, gradients: list[Tensor], scale: Tensor, good: Tensor) -> None:
+    def _adam_where(
+        self, gradients: list[Tensor], scale: Tensor, factor: float, good: Tensor
+    ) -> None:
         """Update the copies whose gradient is finite and leave the others as they are."""
         bad = torch.nonzero(~good).flatten().tolist()
         kept = [self.parameters.values(), self._first, self._second, [self._updates]]
         tensors = [tensor for group in kept for tensor in group]
         before = [tensor.detach()[bad].clone() for tensor in tensors]
-        self._adam(gradients, scale)
+        self._adam(gradients, scale, factor)
         for tensor, old in zip(tensors, before, strict=True):
             tensor[bad] = old
         for copy in bad:
             self.skipped[copy] += 1
 
-    def _adam(self, gradients: list[Tensor], scale: Tensor) -> None:
+    def _adam(self, gradients: list[Tensor], scale: Tensor, factor: float) -> None:
         self._updates += 1
-        step_size = self._rates / (1 - 0.9**self._updates)
+        step_size = factor * self._rates / (1 - 0.9**self._updates)
         root = (1 - 0.999**self._updates).sqrt()
         moments = zip(self.parameters.values(), gradients, self._first, self._second, strict=True)
         for parameter, gradient, first, second in moments:
