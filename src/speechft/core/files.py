@@ -48,6 +48,7 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             if file.is_file():
+                file.chmod(0o666 & ~_umask())  # some writers make files for their owner alone
                 flush(file)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
