@@ -182,3 +182,29 @@ def test_building_depends_on_the_seed_alone(tiny_config):
 def test_a_configuration_without_a_known_type_is_refused():
     with pytest.raises(SettingsError, match="model_type"):
         build_encoder({"model_type": "no-such-type"}, seed=0)
+
+
+def test_the_front_end_in_pieces_is_the_front_end_at_once(config, offset):
+    """Without gradients the front end runs piece by piece, with them over the whole batch."""
+    encoder = with_statistics(build_encoder(config, seed=6))
+    generator = torch.Generator().manual_seed(0)
+    waveforms = [torch.randn(n, generator=generator) for n in (64 * 320 + 80, 47000, 400, 41555)]
+    batch, lengths = pad_waveforms(waveforms)
+    whole, frames = encoder.front_end(batch, lengths)
+    assert whole.requires_grad
+    with torch.no_grad():
+        pieces, _ = encoder.front_end(batch, lengths)
+    assert frames.tolist() == [64, 146, 1, 129]
+    for i, count in enumerate(frames.tolist()):
+        assert offset(pieces[i, :count], whole[i, :count].detach()) < TOLERANCE
+        assert not pieces[i, count:].any()
+
+
+def test_a_frozen_front_end_runs_in_pieces_while_the_rest_learns(tiny_config, waveforms):
+    encoder = build_encoder(tiny_config("hubert"), seed=6)
+    for parameter in encoder.front_end_parameters().values():
+        parameter.requires_grad_(False)
+    features, _ = encoder.front_end(*pad_waveforms(waveforms))
+    assert not features.requires_grad
+    encoder(waveforms).hidden_states[-1].sum().backward()
+    assert encoder.model.encoder.layers[0].attention.q_proj.weight.grad is not None

@@ -17,6 +17,7 @@ from torch.nn import Parameter
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
 from speechft.encoders.checkpoints.checkpoint import Side, fingerprint
+from speechft.encoders.linear import use_fast_linear
 
 SAMPLE_RATE = 16000
 
@@ -54,6 +55,7 @@ class SpeechEncoder(nn.Module, ABC):
         self, model: nn.Module, preprocessor: dict[str, Any], side: Side | None = None
     ) -> None:
         super().__init__()
+        use_fast_linear(model)
         self.model: Any = model
         self.preprocessor = preprocessor
         self.side = side or Side()

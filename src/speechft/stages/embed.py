@@ -170,7 +170,7 @@ def _write(out: Path, states: dict[str, Tensor], about: dict[str, object]) -> No
         arrays = {name: tensor.numpy() for name, tensor in states.items()}
         with temporary.open("wb") as file:
             if out.suffix == ".npz":
-                np.savez(file, **arrays)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
             else:
                 parts = list(arrays.values())
                 np.save(file, np.stack(parts) if len(parts) > 1 else parts[0])

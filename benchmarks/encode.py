@@ -1,0 +1,145 @@
+"""Hidden states of many utterances: ours, in exact float32 and in bfloat16, against S3PRL's.
+
+    python benchmarks/encode.py --s3prl-python s3prl-venv/bin/python --threads 2
+
+How to build that environment is said in `benchmarks/s3prl_side.py`. All sides get the same random
+weights at Base size and the same utterances of 1 to 15 s in the same order. S3PRL takes them in
+padded batches of 8, as its runner does; ours batches by duration. Every side runs in a process of
+its own, which reports its time (loading apart) and its peak memory; rounds alternate between
+sides, so that other work on the machine hits all of them. Ours keeps a mean of every state, so that
+what is computed is used. Without `--s3prl-python` only ours is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+
+def make_waveforms(count: int, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    seconds = 1.0 + 14.0 * torch.rand(count, generator=generator)
+    return [0.1 * torch.randn(int(s * 16000), generator=generator) for s in seconds]
+
+
+def run_ours(options: argparse.Namespace) -> None:
+    """One side, in a process of its own: prints seconds and peak memory as JSON."""
+    from speechft.data.batching import DurationBatches
+    from speechft.encoders import load_encoder
+
+    torch.set_num_threads(options.threads)
+    encoder = load_encoder(options.checkpoint, device=options.device)
+    waves = torch.load(options.waves, weights_only=True)
+    durations = [len(wave) / 16000 for wave in waves]
+    batches = DurationBatches(durations, options.batch_seconds, seed=0, shuffle=False).epoch(0)
+    cuda = options.device.startswith("cuda")
+    half = options.side == "bfloat16"
+    with torch.inference_mode(), torch.autocast(options.device, torch.bfloat16, enabled=half):
+        encoder([waves[0]])
+        start = time.perf_counter()
+        total = 0.0
+        for batch in batches:
+            output = encoder([waves[i] for i in batch])
+            total += sum(float(state.mean()) for state in output.hidden_states[-1:])
+        if cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if cuda:
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    sys.stdout.write(json.dumps({"seconds": seconds, "peak_mib": peak, "sum": total}) + "\n")
+
+
+def measure(command: list[object]) -> dict[str, float]:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def compare(options: argparse.Namespace, work: Path) -> dict[str, object]:
+    from speechft.encoders import build_encoder
+    from speechft.stages.convert import ConvertSettings, convert
+
+    build_encoder({"model_type": options.family}, seed=0).save(work / "hf")
+    checkpoint = work / "s3prl.pt"
+    convert(ConvertSettings(source=str(work / "hf"), target=checkpoint, to="s3prl"))
+    waves = make_waveforms(options.utterances)
+    torch.save(waves, work / "waves.pt")
+    shared: list[object] = ["--family", options.family, "--checkpoint", checkpoint]
+    shared += ["--waves", work / "waves.pt", "--threads", options.threads]
+    shared += ["--device", options.device]
+    here = Path(__file__)
+    sides: dict[str, list[object]] = {}
+    for side in ("float32", "bfloat16"):
+        ours: list[object] = [sys.executable, here, "--side", side]
+        sides[f"speechft {side}"] = [*ours, "--batch-seconds", options.batch_seconds, *shared]
+    if options.s3prl_python:
+        python = options.s3prl_python.absolute()
+        sides["S3PRL, batches of 8"] = [python, here.parent / "s3prl_side.py", *shared]
+    audio = sum(map(len, waves)) / 16000
+    rounds = [{n: measure(c) for n, c in sides.items()} for _ in range(options.rounds)]
+    best = {
+        name: {
+            "times_real_time": round(audio / min(r[name]["seconds"] for r in rounds), 2),
+            "seconds": [round(r[name]["seconds"], 2) for r in rounds],
+            "peak_mib": round(min(r[name]["peak_mib"] for r in rounds)),
+        }
+        for name in sides
+    }
+    return {
+        "family": options.family,
+        "device": options.device,
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "utterances": len(waves),
+        "audio_seconds": round(audio, 1),
+        "sides": best,
+    }
+
+
+def show(result: dict[str, object]) -> None:
+    sides: dict[str, dict[str, float]] = result["sides"]  # type: ignore[assignment]
+    baseline = sides.get("S3PRL, batches of 8", {}).get("times_real_time")
+    sys.stdout.write(f"{'':24}{'x real time':>12}{'against S3PRL':>15}{'peak MiB':>10}\n")
+    for name, side in sides.items():
+        speed = side["times_real_time"]
+        share = f"{speed / baseline:.2f} x" if baseline else ""
+        sys.stdout.write(f"{name:24}{speed:12.1f}{share:>15}{side['peak_mib']:10.0f}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--s3prl-python", type=Path)
+    parser.add_argument("--family", default="hubert")
+    parser.add_argument("--utterances", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-seconds", type=float, default=40.0)
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
+    parser.add_argument("--waves", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        run_ours(options)
+        return
+    with tempfile.TemporaryDirectory() as work:
+        result = compare(options, Path(work))
+    show(result)
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

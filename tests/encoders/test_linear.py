@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from speechft.encoders import build_encoder
+from speechft.encoders.linear import FastLinear, use_fast_linear
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 12), (2, 5, 12), (1, 1, 12), (12,), (0, 12)])
+def test_results_and_gradients_of_a_linear_layer(shape, bias):
+    torch.manual_seed(0)
+    plain = nn.Linear(12, 20, bias=bias)
+    fast = copy.deepcopy(plain)
+    use_fast_linear(fast)
+    assert type(fast) is FastLinear
+    inputs = [torch.randn(shape).requires_grad_()]
+    inputs.append(inputs[0].detach().clone().requires_grad_())
+    weights = torch.randn(*shape[:-1], 20)
+    for layer, given in zip((plain, fast), inputs, strict=True):
+        (layer(given) * weights).sum().backward()
+    torch.testing.assert_close(fast(inputs[1]), plain(inputs[0]))
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+    for wanted, found in zip(plain.parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad)
+
+
+def test_frozen_weights_get_no_gradient():
+    fast = nn.Linear(4, 4)
+    use_fast_linear(fast)
+    fast.weight.requires_grad_(False)
+    given = torch.randn(3, 4, requires_grad=True)
+    fast(given).sum().backward()
+    assert fast.weight.grad is None
+    assert fast.bias.grad is not None
+    assert given.grad is not None
+
+
+def test_other_types_and_transforms_go_the_usual_way():
+    fast = nn.Linear(4, 4)
+    use_fast_linear(fast)
+    given = torch.randn(3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fast(given).dtype == torch.bfloat16
+    assert torch.func.vmap(fast)(given).shape == (3, 4)
+    assert copy.deepcopy(fast).double()(given.double()).dtype == torch.float64
+
+
+def test_encoders_use_it_and_keep_their_names(tiny_config):
+    encoder = build_encoder(tiny_config("hubert"), 0)
+    kinds = {type(m) for m in encoder.model.modules() if isinstance(m, nn.Linear)}
+    assert kinds == {FastLinear}
+    assert "encoder.layers.0.attention.q_proj.weight" in encoder.model.state_dict()
