@@ -46,7 +46,7 @@ def use_fast_linear(model: nn.Module) -> None:
             module.__class__ = FastLinear
 
 
-_AVAILABLE = bool(torch._C.has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_AVAILABLE = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _worth_it(rows: Tensor, weight: Tensor) -> bool:
