@@ -23,6 +23,7 @@ from speechft.encoders import build_encoder
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.evaluation.data import hash_splits, read_splits
 from speechft.stages.evaluation.plans import PLANS, plan_for
+from speechft.stages.merge import MergeSettings, merge
 from speechft.tasks import TASKS
 
 SIZES = {"train": 12, "dev": 4, "test": 6}
@@ -241,6 +242,25 @@ def test_interpolations_in_memory(home, tmp_path):
         evaluate(settings(home, tmp_path / "x", encoders=(wrong,), tasks="sid"))
 
 
+def test_a_sweep_stands_for_its_points(home, tmp_path):
+    chosen = MergeSettings(
+        base=str(home / "one"), tuned=(str(home / "two"),), alpha=("0:1:0.5",), out=tmp_path / "s"
+    )
+    merge(chosen)
+    encoders = (tmp_path / "s", {"path": str(tmp_path / "s"), "alpha": 0.25, "name": "quarter"})
+    values = {"tasks": "sid", "learning_rates": None}
+    out = evaluate(settings(home, tmp_path / "out", encoders=encoders, **values))
+    records = read_jsonl(out / "results.jsonl")
+    names = [f"{tmp_path / 's'}@{alpha}" for alpha in ("0", "0.5", "1")]
+    assert [r["encoder"] for r in records] == [*names, "quarter"]
+    ends = evaluate(settings(home, tmp_path / "ends", **values))
+    expected = [r["encoder_hash"] for r in read_jsonl(ends / "results.jsonl")]
+    assert [records[0]["encoder_hash"], records[2]["encoder_hash"]] == expected
+    with pytest.raises(SettingsError, match="only a sweep"):
+        wrong = {"path": str(home / "one"), "alpha": 0.5}
+        evaluate(settings(home, tmp_path / "x", encoders=(wrong,), **values))
+
+
 def test_disk_store_gives_the_same_results(home, done, tmp_path):
     evaluate(settings(home, tmp_path / "out", store=tmp_path / "store"))
     assert list((tmp_path / "store").iterdir())
@@ -306,7 +326,7 @@ def test_encoder_is_frozen_and_left_alone(home, done):
         ({"tasks": ()}, "tasks"),
         ({"encoders": ()}, "encoders"),
         ({"encoders": (("a", "x"), ("a", "y"))}, "'a' is given twice"),
-        ({"encoders": ({"path": "x", "alpha": 0.5},)}, "either path"),
+        ({"encoders": ({"path": "x", "base": "y"},)}, "either path"),
         ({"encoders": ({"base": "x", "alpha": 0.5},)}, "either path"),
         ({"encoders": ({"path": "x", "tasks": ("ic",)},)}, "'ic'"),
         ({"steps": {"ic": 3}}, "not evaluated"),

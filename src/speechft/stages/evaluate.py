@@ -16,7 +16,7 @@ from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.provenance import is_done, write_provenance
 from speechft.stages.evaluation.data import hash_splits, read_splits
-from speechft.stages.evaluation.encoders import source_hashes
+from speechft.stages.evaluation.encoders import open_sweeps, source_hashes
 from speechft.stages.evaluation.job import Workplace
 from speechft.stages.evaluation.plans import check_plans
 from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
@@ -50,6 +50,7 @@ def evaluate(settings: EvaluateSettings) -> Path:
     """
     begin = time.perf_counter()
     check_plans(settings)
+    settings = open_sweeps(settings)
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
     if is_done(settings.out, stage="evaluate", settings=plain) and _complete(settings.out):

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
-from speechft.core.errors import IncompatibleModelsError
+from speechft.core.errors import IncompatibleModelsError, SettingsError
 from speechft.core.files import hash_file
 from speechft.core.provenance import FILE_NAME
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.merging.methods.elementwise import linear
-from speechft.stages.evaluation.settings import EncoderSpec
+from speechft.merging.sweep import is_sweep_folder, read_sweep
+from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
+from speechft.stages.merge_sweep import load_point
 
 _WEIGHTS = (".json", ".safetensors", ".bin")
 
@@ -24,7 +26,9 @@ def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
         CheckpointError: a checkpoint cannot be read.
         IncompatibleModelsError: the two encoders of an interpolation differ in their tensors.
     """
-    if spec.path is not None:
+    if spec.path is not None and spec.alpha is not None:
+        encoder = load_point(spec.path, spec.alpha, device=device)
+    elif spec.path is not None:
         encoder = load_encoder(spec.path, device=device)
     else:
         encoder = load_encoder(str(spec.base))
@@ -35,6 +39,32 @@ def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
         encoder.model.load_state_dict(mixed)
         encoder = encoder.to(device)
     return encoder.eval().requires_grad_(False)
+
+
+def open_sweeps(settings: EvaluateSettings) -> EvaluateSettings:
+    """Put the points of a sweep in the place of the sweep.
+
+    Raises:
+        SettingsError: an encoder has an alpha but is no sweep.
+        CheckpointError: a sweep's description cannot be read.
+    """
+    specs: list[EncoderSpec] = []
+    for spec in settings.encoders:
+        sweep = spec.path is not None and is_sweep_folder(spec.path)
+        if spec.path is not None and spec.alpha is not None and not sweep:
+            raise SettingsError(
+                "only a sweep takes an alpha of its own",
+                where=spec.path,
+                expected="a folder written by speechft merge --alpha START:STOP:STEP",
+                hint="or give base, tuned and alpha",
+            )
+        if not sweep or spec.alpha is not None:
+            specs.append(spec)
+            continue
+        for alpha in read_sweep(Path(str(spec.path))).alphas:
+            name = f"{spec.name}@{alpha:g}" if spec.name else ""
+            specs.append(spec.model_copy(update={"alpha": alpha, "name": name}))
+    return settings.model_copy(update={"encoders": tuple(specs)})
 
 
 def source_hashes(spec: EncoderSpec) -> list[str]:

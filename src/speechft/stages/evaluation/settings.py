@@ -14,11 +14,12 @@ Rates = tuple[float, ...] | dict[str, tuple[float, ...]] | None
 
 
 class EncoderSpec(Settings):
-    """An encoder to evaluate: a stored one, or a point between two stored ones.
+    """An encoder to evaluate: a stored one, or a point between stored ones.
 
     Args:
         name: its name in the results; by default the path, or `TUNED@ALPHA`.
-        path: ENCODER.
+        path: ENCODER; or a sweep as `speechft merge --alpha 0:1:0.05` writes it, which stands for
+            all its points, or with `alpha` for one.
         base: θ0 of an interpolation, ENCODER.
         tuned: θ' of an interpolation, ENCODER.
         alpha: θ0 + alpha · (θ' − θ0), in float32, in memory.
@@ -34,16 +35,17 @@ class EncoderSpec(Settings):
 
     @model_validator(mode="after")
     def _one_kind(self) -> EncoderSpec:
-        between = [self.base, self.tuned, self.alpha]
-        stored = self.path is not None and between == [None] * 3
-        if not stored and (self.path is not None or None in between):
+        stored = self.path is not None and self.base is None and self.tuned is None
+        between = self.path is None and None not in (self.base, self.tuned, self.alpha)
+        if not stored and not between:
             raise ValueError("give either path, or base with tuned and alpha")
         return self
 
     @property
     def label(self) -> str:
         """The encoder's name in the results."""
-        return self.name or self.path or f"{self.tuned}@{self.alpha:g}"
+        source = self.path or self.tuned or ""
+        return self.name or (source if self.alpha is None else f"{source}@{self.alpha:g}")
 
     @property
     def sources(self) -> list[str]:
