@@ -217,8 +217,9 @@ def test_roles_are_learnt_from_provenance(tmp_path: Path) -> None:
         tuned.parent / "speechft.json",
         {"stage": "finetune", "settings": made, "parents": {"encoder": "h0"}},
     )
-    settings = {"method": "linear", "alpha": 0.25}
-    write_json(merged / "speechft.json", {"stage": "merge", "settings": settings})
+    settings = {"method": "linear", "alpha": ["0.25"]}
+    about = {"stage": "merge", "settings": settings, "alpha": "0.25"}
+    write_json(merged / "speechft.json", about)
     paths = {"a0": ("anything", "h0"), "a1": (str(tuned), "h1"), "a0.25": (str(merged), "h2")}
     records = [r for r in read_jsonl(home / "results.jsonl") if r["encoder"] in paths]
     for record in records:

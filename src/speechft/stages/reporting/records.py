@@ -217,7 +217,7 @@ def _infer_roles(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, An
         elif made.get("stage") == "merge":
             result[label] = {
                 "role": "merged",
-                "alpha": settings.get("alpha"),
+                "alpha": made.get("alpha", settings.get("alpha")),
                 "merge_method": settings.get("method", ""),
                 "name": path.name,
             }
