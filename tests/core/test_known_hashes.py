@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from speechft.core import known_hashes
+from speechft.core.files import hash_file, write_json
+from speechft.core.known_hashes import known_hash
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPEECHFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(known_hashes, "SETTLED_NS", -(10**10))
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    return path
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    reads: list[Path] = []
+
+    def counting(path: Path) -> str:
+        reads.append(path)
+        return hash_file(path)
+
+    monkeypatch.setattr(known_hashes, "hash_file", counting)
+    return reads
+
+
+def test_a_file_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch):
+    reads = count_reads(monkeypatch)
+    assert known_hash(file) == known_hash(file) == hash_file(file)
+    assert len(reads) == 1
+    link = file.with_name("link")
+    link.symlink_to(file)
+    assert known_hash(link) == hash_file(file)
+    assert len(reads) == 1
+
+
+def test_any_change_is_noticed_even_with_the_old_times(file: Path):
+    known_hash(file)
+    old = file.stat()
+    time.sleep(0.02)
+    file.write_bytes(b"two")
+    os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert file.stat().st_size == old.st_size
+    assert known_hash(file) == hash_file(file)
+
+
+def test_fresh_files_are_not_remembered(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(known_hashes, "SETTLED_NS", 2_000_000_000)
+    reads = count_reads(monkeypatch)
+    assert known_hash(file) == known_hash(file)
+    assert len(reads) == 2
+
+
+def test_a_broken_store_does_no_harm(file: Path, tmp_path: Path):
+    store = tmp_path / "cache" / "hashes.json"
+    for content in ("{", "[]", '{"x": 1}'):
+        store.parent.mkdir(exist_ok=True)
+        store.write_text(content)
+        assert known_hash(file) == hash_file(file)
+    write_json(store, {str(file): ["?"]})
+    assert known_hash(file) == hash_file(file)
+
+
+def test_a_read_only_home_does_no_harm(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPEECHFT_CACHE", str(file / "not-a-folder"))
+    assert known_hash(file) == hash_file(file)
