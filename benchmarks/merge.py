@@ -3,7 +3,8 @@
     python benchmarks/merge.py --work /tmp/merge-benchmark --out results/merge.json
 
 Whole processes are measured, interpreter start included, in rounds that take turns, so that what
-else the machine does hits all alike; minimum and median are given with the load. mergekit (LGPL) is
+else the machine does hits all alike; minimum and median are given with the load. `speechft_first`
+is a merge whose parents were never hashed before, `speechft` every later one. mergekit (LGPL) is
 installed into its own environment below --work, or taken from --mergekit VENV.
 """
 
@@ -135,12 +136,15 @@ def compare(work: Path, prefix: str, peer: Path | None, repeats: int) -> dict[st
             for path, weight in zip(weights, (0.75, 0.25), strict=True)
         )
     )
-    outputs = {name: work / f"out-{name}" for name in ("cp", "speechft", "mergekit")}
-    module = [sys.executable, "-m", "speechft", "-q", "merge"]
+    outputs = {
+        name: work / f"out-{name}" for name in ("cp", "speechft_first", "speechft", "mergekit")
+    }
+    module = [sys.executable, "-m", "speechft", "-q", "merge", str(base), str(tuned)]
+    module += ["--alpha", "0.25", "--out"]
     commands = {
         "cp": ["cp", str(weights[0]), str(outputs["cp"])],
-        "speechft": [*module, str(base), str(tuned), "--alpha", "0.25", "--out",
-                     str(outputs["speechft"])],
+        "speechft_first": [*module, str(outputs["speechft_first"])],
+        "speechft": [*module, str(outputs["speechft"])],
     }  # fmt: skip
     if peer is not None:
         command = [str(peer / "mergekit-pytorch"), str(recipe), str(outputs["mergekit"])]
@@ -149,7 +153,9 @@ def compare(work: Path, prefix: str, peer: Path | None, repeats: int) -> dict[st
     difference = None
     for round_ in range(repeats + 1):
         for name, command in commands.items():
-            run = measure(command)
+            # A folder that cannot be made keeps no hashes.
+            cache = weights[0] / "none" if name == "speechft_first" else work / "cache"
+            run = measure(command, {"SPEECHFT_CACHE": str(cache)})
             if round_:  # the first round fills the page cache
                 runs[name].append(run)
         if difference is None and peer is not None:
@@ -179,10 +185,15 @@ def compare(work: Path, prefix: str, peer: Path | None, repeats: int) -> dict[st
     }
 
 
-def measure(command: list[str]) -> dict[str, float]:
+def measure(command: list[str], environment: dict[str, str]) -> dict[str, float]:
     """Run a process; give its wall time, processor time and peak resident memory."""
     begin = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
     _, error = child.stderr, child.stderr.read() if child.stderr else b""
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - begin
@@ -202,7 +213,8 @@ def targets(result: dict[str, Any]) -> dict[str, Any]:
         ours, copy, peer = (result["base"][name] for name in ("speechft", "cp", "mergekit"))
         limit = max(3 * copy["seconds_min"], 0.8)
         ratio = peer["seconds_min"] / ours["seconds_min"]
-        found["seconds"] = {"limit": limit, "found": ours["seconds_min"]}
+        first = result["base"]["speechft_first"]["seconds_min"]
+        found["seconds"] = {"limit": limit, "found": ours["seconds_min"], "first": first}
         found["times_faster_than_mergekit"] = {"limit": 8, "found": ratio}
         found["peak_mb"] = {"limit": 120, "found": ours["peak_mb"]}
     if "large" in result:

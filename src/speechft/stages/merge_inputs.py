@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from speechft.core.files import hash_file
+from speechft.core.known_hashes import known_hash
 from speechft.merging.dtypes import Array
 from speechft.merging.matching import FAIRSEQ
 from speechft.merging.sources import INDEX, WEIGHTS, MappingSource, Source, open_file, open_folder
@@ -38,9 +38,9 @@ class CheckpointSource(MappingSource):
     def _hash(self) -> str:
         where: Path = self.checkpoint.where
         if where.is_file():
-            return hash_file(where)
+            return known_hash(where)
         files = sorted({f for pattern in _OTHER_WEIGHTS for f in where.glob(pattern)})
-        hashes = "".join(hash_file(file) for file in files)
+        hashes = "".join(known_hash(file) for file in files)
         return hashlib.sha256(hashes.encode()).hexdigest()
 
 
