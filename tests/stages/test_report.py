@@ -18,6 +18,7 @@ from speechft.stages.reporting.comparison import compare, suite_score
 from speechft.stages.reporting.findings import findings
 from speechft.stages.reporting.page import cells, terminal_table
 from speechft.stages.reporting.records import Encoder, Measurement, read_evidence
+from speechft.stages.reporting.roles import infer_roles
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import VALUES, write_run
@@ -228,6 +229,31 @@ def test_roles_are_learnt_from_provenance(tmp_path: Path) -> None:
     trio = comparison_of((tmp_path,)).trios[0]
     assert trio.merged.encoder.alpha == 0.25
     assert trio.finetuned.encoder.tuned_on == "sid"
+
+
+def test_points_of_a_sweep_are_learnt_from_their_names(tmp_path: Path) -> None:
+    tuned = tmp_path / "sid"
+    made = {"stage": "finetune", "settings": {"task": "sid", "method": "stable"}}
+    write_json(tuned / "speechft.json", made | {"parents": {"encoder": "h0"}})
+    names = [f"{tuned}/encoder@{alpha}" for alpha in (0.1, 0.25)]
+    records = [{"encoder": n, "encoder_hash": n} for n in names]
+    records += [{"encoder": "base", "encoder_hash": "h0"}, {"encoder": "x", "encoder_hash": "?"}]
+    roles = infer_roles(records)
+    assert [roles[n]["alpha"] for n in names] == [0.1, 0.25]
+    assert {roles[n]["tuned_on"] for n in names} == {"sid"}
+    assert [roles[n]["role"] for n in ("base", "x")] == ["pretrained", "other"]
+
+
+def test_encoders_that_nothing_tells_apart_get_their_paths_as_names(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made = {
+            "stage": "merge",
+            "settings": {"method": "ties", "tuned": ["p", "q"]},
+            "alpha": "0.3",
+        }
+        write_json(tmp_path / name / "speechft.json", made)
+    roles = infer_roles([{"encoder": str(tmp_path / name)} for name in ("a", "b")])
+    assert len({about["name"] for about in roles.values()}) == 2
 
 
 def test_unknown_encoders_are_still_compared(tmp_path: Path) -> None:

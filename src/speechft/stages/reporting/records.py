@@ -10,6 +10,7 @@ from typing import Any, Literal
 from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.provenance import FILE_NAME
+from speechft.stages.reporting.roles import infer_roles, number, read_object
 
 RESULTS = "results.jsonl"
 ROLES = "encoders.json"
@@ -102,7 +103,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
     seen: set[tuple[Any, ...]] = set()
     for folder in folders:
         files = _find(folder)
-        run = _json(folder / RUN)
+        run = read_object(folder / RUN)
         if run:
             evidence.runs.append(run)
         name = str(run.get("name", folder.resolve().name))
@@ -151,8 +152,8 @@ def _measurements(
     records = read_jsonl(file)
     if not records:
         raise DataError("the results are empty", where=file, hint="evaluate again")
-    inferred = _infer_roles(records) if not roles else {}
-    for number, record in enumerate(records, start=1):
+    inferred = infer_roles(records) if not roles else {}
+    for line, record in enumerate(records, start=1):
         try:
             label = str(record["encoder"])
             about = roles.get(label) or inferred.get(label) or {"role": "other", "name": label}
@@ -171,14 +172,14 @@ def _measurements(
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "a record of the results cannot be used",
-                where=f"{file}, line {number}",
+                where=f"{file}, line {line}",
                 expected="encoder, task, metric, value, direction, seed",
                 found=f"{type(error).__name__} {error}",
             ) from None
 
 
 def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
-    alpha = _number(about.get("alpha"))
+    alpha = number(about.get("alpha"))
     return Encoder(
         role=about["role"],
         tuned_on=str(about.get("tuned_on") or ""),
@@ -190,64 +191,12 @@ def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
     )
 
 
-def _number(value: Any) -> float | None:
-    """Give a number, or none for an alpha that differs between layers or is not known."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _infer_roles(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Learn roles from the provenance that lies in the encoders' own folders."""
-    result: dict[str, dict[str, Any]] = {}
-    parents: set[str] = set()
-    hashes = {str(r["encoder"]): str(r.get("encoder_hash", "")) for r in records if "encoder" in r}
-    for label in hashes:
-        path = Path(label)
-        made = _json(path / FILE_NAME)
-        if made.get("stage") != "merge" and path.name.startswith("encoder"):
-            made = _json(path.parent / FILE_NAME) or made
-        settings = made.get("settings", {})
-        if made.get("stage") == "finetune":
-            method = settings.get("method", "")
-            task = settings.get("task", "")
-            result[label] = {"role": "finetuned", "tuned_on": task, "method": method, "alpha": 1}
-            parents.add(str(made.get("parents", {}).get("encoder", "")))
-        elif made.get("stage") == "merge":
-            result[label] = {
-                "role": "merged",
-                "alpha": made.get("alpha", settings.get("alpha")),
-                "merge_method": settings.get("method", ""),
-                "name": path.name,
-            }
-    for label, value in hashes.items():
-        if label not in result:
-            known = bool(value) and value in parents
-            name = Path(label).name
-            result[label] = {
-                "role": "pretrained" if known else "other",
-                "alpha": 0 if known else None,
-                "name": "" if known else name,
-            }
-    tuned = [r for r in result.values() if r["role"] == "finetuned"]
-    if len(tuned) == 1:
-        for about in result.values():
-            if about["role"] == "merged":
-                about |= {
-                    "tuned_on": tuned[0]["tuned_on"],
-                    "method": tuned[0]["method"],
-                    "name": "",
-                }
-    return result
-
-
 def _curves(folder: Path) -> list[Curve]:
     curves = []
     for file in sorted(folder.rglob("metrics.jsonl")):
         if _hidden(file.relative_to(folder)):
             continue
-        made = _json(file.parent / FILE_NAME)
+        made = read_object(file.parent / FILE_NAME)
         settings = made.get("settings", {})
         task, method = settings.get("task"), settings.get("method", "")
         title = f"{method} fine-tuning on {task.upper()}" if task else file.parent.name
@@ -259,7 +208,7 @@ def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
     files = sorted(folder.rglob(FILE_NAME))
     shown = [f.parent.relative_to(folder) for f in files]
     return {
-        path.as_posix(): _json(file)
+        path.as_posix(): read_object(file)
         for path, file in zip(shown, files, strict=True)
         if not _hidden(path)
     }
@@ -276,20 +225,12 @@ def _without_idle_run(measurements: list[Measurement]) -> list[Measurement]:
 
 
 def _synthetic(results: Path) -> bool:
-    made = _json(results.parent / FILE_NAME)
+    made = read_object(results.parent / FILE_NAME)
     return str(made.get("settings", {}).get("data", "")).startswith("synthetic")
 
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _json_list(path: Path) -> list[dict[str, Any]]:
