@@ -14,6 +14,7 @@ from speechft.encoders.checkpoints import Side, fill_model, read_checkpoint
 from speechft.encoders.checkpoints.checkpoint import default_preprocessor, tame_config
 from speechft.encoders.convolutional import ConvolutionalEncoder
 from speechft.encoders.decoar2 import Decoar2Encoder
+from speechft.encoders.spectral import ConformerEncoder, WhisperEncoder
 
 
 def load_encoder(
@@ -82,7 +83,7 @@ def wrap_model(
     Raises:
         CheckpointError: no known family has the model's modules.
     """
-    for kind in (ConvolutionalEncoder, Decoar2Encoder):
+    for kind in (ConvolutionalEncoder, Decoar2Encoder, ConformerEncoder, WhisperEncoder):
         if kind.fits(model):
             return kind(model, preprocessor, side)
     raise CheckpointError(

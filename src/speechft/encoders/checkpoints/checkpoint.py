@@ -94,8 +94,9 @@ def fill_model(checkpoint: Checkpoint, dtype: torch.dtype | None) -> nn.Module:
         name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
         for name, tensor in checkpoint.tensors.items()
     }
+    if any(buffer.is_meta for buffer in _unsaved_buffers(model)):
+        model = _full_model(checkpoint.config)
     model.load_state_dict(filled, strict=True, assign=True)
-    _materialise_buffers(model)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model
@@ -135,9 +136,11 @@ def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:
         has_mask_embedding: whether the checkpoint holds a mask embedding; transformers builds one
             only where a masking probability is set, so the configuration has to agree.
     """
-    for name, value in (("layerdrop", 0.0), ("apply_spec_augment", False)):
+    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
         if hasattr(config, name):
-            setattr(config, name, value)
+            setattr(config, name, 0.0)
+    if hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = False
     if has_mask_embedding is None or not hasattr(config, "mask_time_prob"):
         return
     if not has_mask_embedding:
@@ -149,6 +152,13 @@ def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:
 
 def default_preprocessor(config: Any, do_normalize: bool | None = None) -> dict[str, Any]:
     """Give preprocessor settings for an encoder that has none of its own."""
+    if config.model_type == "whisper":
+        kind = {"feature_extractor_type": "WhisperFeatureExtractor"}
+        return {**kind, "feature_size": config.num_mel_bins}
+    if config.model_type == "wav2vec2-bert":
+        bins = config.feature_projection_input_dim // 2
+        kind = {"feature_extractor_type": "SeamlessM4TFeatureExtractor"}
+        return {**kind, "feature_size": bins, "num_mel_bins": bins, "stride": 2}
     if do_normalize is None:
         do_normalize = getattr(config, "feat_extract_norm", "layer") == "layer"
     return {
@@ -172,12 +182,15 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _materialise_buffers(model: nn.Module) -> None:
-    """Fill buffers that no checkpoint holds: they are functions of the configuration."""
-    for module in model.modules():
-        for name, buffer in list(module._buffers.items()):
-            if buffer is not None and buffer.is_meta:
-                raise CheckpointError(
-                    "the model has a buffer that the checkpoint does not hold",
-                    where=f"{type(module).__name__}.{name}",
-                )
+def _unsaved_buffers(model: nn.Module) -> list[Tensor]:
+    """Give the buffers that no checkpoint holds: functions of the configuration."""
+    saved = model.state_dict().keys()
+    return [buffer for name, buffer in model.named_buffers() if name not in saved]
+
+
+def _full_model(config: Any) -> nn.Module:
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]):
+        model: nn.Module = AutoModel.from_config(config)
+    return model

@@ -244,10 +244,12 @@ def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
         return read_json_object(path)
     settings = default_preprocessor(config)
     logger.warning(
-        "%s has no %s: waveforms are %s, as usual for this style of encoder",
+        "%s has no %s: the usual settings of this kind of encoder are used%s",
         folder,
         PREPROCESSOR,
-        "normalised" if settings["do_normalize"] else "not normalised",
+        {True: ", waveforms normalised", False: ", waveforms as they are", None: ""}[
+            settings.get("do_normalize")
+        ],
     )
     return settings
 
