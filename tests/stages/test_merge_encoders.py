@@ -91,7 +91,7 @@ def test_regmean_on_data_stays_closer_to_the_tuned_outputs(folders: list[Path], 
     base, *tuned = folders
     common = {"base": base, "tuned": tuned}
     out = merge(
-        MergeSettings(**common, method="regmean", data=(str(table),), out=tmp_path / "regmean",
+        MergeSettings(**common, method="regmean", gram_data=(str(table),), out=tmp_path / "regmean",
                       parameters={"off_diagonal": 1.0})
     )  # fmt: skip
     mean = merge(MergeSettings(**common, method="soup", out=tmp_path / "soup"))
@@ -112,8 +112,8 @@ def test_regmean_on_data_stays_closer_to_the_tuned_outputs(folders: list[Path], 
         return total
 
     assert distance(out) < 0.99 * distance(mean)
-    with pytest.raises(SettingsError, match="data is for regmean"):
-        merge(MergeSettings(**common, method="linear", data=("x",), out=tmp_path / "no"))
+    with pytest.raises(SettingsError, match="gram_data is for regmean"):
+        merge(MergeSettings(**common, method="linear", gram_data=("x",), out=tmp_path / "no"))
 
 
 def test_scores_of_this_encoder_go_into_the_card(folders: list[Path], tmp_path: Path):

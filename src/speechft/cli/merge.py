@@ -63,7 +63,7 @@ def command(
         list[str] | None,
         typer.Option(help="Per TUNED, the file with data for regmean or fisher."),
     ] = None,
-    data: Annotated[
+    gram_data: Annotated[
         list[str] | None,
         typer.Option(help="Speech to gather what regmean needs: one for all, or one per TUNED."),
     ] = None,
@@ -95,7 +95,7 @@ def command(
         "dtype": dtype,
         "max_shard_size": max_shard_size,
         "statistics": statistics,
-        "data": data,
+        "gram_data": gram_data,
         "threads": threads,
         "seed": seed,
     }

@@ -142,9 +142,7 @@ def _cause(base: Source, of_base: Names, tuned: Source, names: Names) -> str:
     theirs, ours = names.encoder, of_base.encoder
     if any("lora_" in name for name in theirs):
         return "TUNED holds LoRA adapters: merge them into the encoder first"
-    if any(
-        n.startswith(("post_extract_proj", "encoder.pos_conv.")) for n in set(theirs) ^ set(ours)
-    ):
+    if any(name.startswith(FAIRSEQ) for name in set(theirs) ^ set(ours)):
         return "one has fairseq's names, the other not: convert it (`speechft convert`)"
     families = [(source.config or {}).get("model_type") for source in (base, tuned)]
     if None not in families and families[0] != families[1]:

@@ -49,9 +49,9 @@ class MergeSettings(Settings):
         dtype: type of the result; BASE's if none.
         max_shard_size: split larger weights into files of at most this size ("5GB").
         statistics: safetensors files with the data that RegMean and Fisher need, one per TUNED.
-        data: DATA to gather Gram matrices on, for RegMean without `statistics`; one for all or one
+        gram_data: DATA to gather Gram matrices on, for RegMean without `statistics`; one for all or one
             per TUNED.
-        data_seconds: how much speech of each.
+        gram_seconds: how much speech of each.
         threads: the result does not depend on it.
         seed: of random masks.
     """
@@ -68,8 +68,8 @@ class MergeSettings(Settings):
     dtype: str | None = None
     max_shard_size: str | None = None
     statistics: tuple[str | Path, ...] = ()
-    data: tuple[str, ...] = ()
-    data_seconds: float = Field(default=600.0, gt=0)
+    gram_data: tuple[str, ...] = ()
+    gram_seconds: float = Field(default=600.0, gt=0)
     threads: int | None = Field(default=None, ge=1)
     seed: int = 0
 
@@ -180,20 +180,21 @@ def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None) 
 
 def _statistics(settings: MergeSettings) -> list[Source]:
     """Open the statistics that were given, or gather them on data."""
-    if settings.statistics or not settings.data:
+    if settings.statistics or not settings.gram_data:
         return [open_encoder(name) for name in settings.statistics]
     count = len(settings.tuned)
-    if METHODS[settings.method].statistics != "gram" or len(settings.data) not in (1, count):
+    if METHODS[settings.method].statistics != "gram" or len(settings.gram_data) not in (1, count):
         raise SettingsError(
-            "data is for regmean, one for all tuned encoders or one for each",
-            where="data",
-            found=f"{settings.method} with {len(settings.data)} for {count}",
+            "gram_data is for regmean, one for all tuned encoders or one for each",
+            where="gram_data",
+            found=f"{settings.method} with {len(settings.gram_data)} for {count}",
         )
     from speechft.stages.merge_statistics import gram_source
 
-    data = settings.data * count if len(settings.data) == 1 else settings.data
+    given = settings.gram_data
+    data = given * count if len(given) == 1 else given
     return [
-        gram_source(name, spec, settings.data_seconds)
+        gram_source(name, spec, settings.gram_seconds)
         for name, spec in zip(settings.tuned, data, strict=True)
     ]
 

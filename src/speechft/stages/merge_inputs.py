@@ -7,16 +7,19 @@ fairseq, WavLM, DeCoAR files, pickled Hugging Face weights, adapters) by the enc
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from speechft.core.errors import CheckpointError
 from speechft.core.known_hashes import known_hash
 from speechft.merging.dtypes import Array
 from speechft.merging.matching import FAIRSEQ
 from speechft.merging.sources import INDEX, WEIGHTS, MappingSource, Source, open_file, open_folder
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: Weights in a folder that are no safetensors of the encoder itself.
 _OTHER_WEIGHTS = ("pytorch_model*.bin", "adapter_model.safetensors", "adapter_model.bin")
 
@@ -69,12 +72,23 @@ def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
 
 
 def find(name: str | Path) -> Path:
-    """Give the path of an encoder; a Hub id is downloaded, or taken from the cache."""
+    """Give the path of an encoder; a Hub id is downloaded, or taken from the cache.
+
+    Raises:
+        CheckpointError: nothing is there, or the Hub cannot be reached.
+    """
     path = Path(name).expanduser()
     packaged = Path(str(resources.files("speechft"))) / "assets" / str(name)
     if not path.exists() and (packaged / "config.json").is_file():
         path = packaged
     if not path.exists():
+        if not _HUB_ID.fullmatch(str(name)):
+            raise CheckpointError(
+                "there is no such encoder",
+                where=name,
+                expected="a folder, a checkpoint file, a Hub id (OWNER/NAME) or a packaged name",
+                hint="check the path",
+            )
         from speechft.encoders.checkpoints.locate import locate
 
         path = locate(str(name))

@@ -56,8 +56,8 @@ def write_sweep(
         "---\nlibrary_name: speechft\ntags:\n- merge\n- speechft\n---\n\n"
         f"# Sweep of {len(alphas)} encoders between {names[0]} and {', '.join(names[1:])}\n\n"
         f"{planned.method.title} at alpha = {points}:\n\n    {planned.method.formula}\n\n"
-        "This folder holds no weights; `speechft evaluate` makes each encoder in memory, "
-        f"`speechft merge` writes one of them. `{FILE_NAME}` says what they are made of.\n"
+        f"This folder holds no weights: `{FILE_NAME}` says what each encoder is made of. They are "
+        "made in memory when they are evaluated; `speechft merge` with one alpha writes one.\n"
     )
     with atomic_dir(out) as folder:
         write_json(folder / FILE_NAME, sweep.to_json())
