@@ -318,3 +318,14 @@ def test_convolutions_are_read_as_data():
     for bad in ("__import__('os')", "[(1,2)]", "[(1,2,3)] * 10**9", "(", "[x]"):
         with pytest.raises(CheckpointError):
             parse_conv_spec(bad)
+
+
+def test_a_fairseq_file_with_real_omegaconf_objects():
+    """Written with omegaconf 2.4: nested nodes, metadata with types, an enumeration, a dictionary."""
+    path = PARITY.parent / "checkpoints" / "fairseq-hubert-tiny.pt"
+    found, wanted = load_encoder(path), load_encoder(PARITY / "hubert-tiny.pt")
+    assert found.fingerprint() == wanted.fingerprint()
+    assert found.preprocessor == wanted.preprocessor
+    assert found.side.source["dictionaries_symbols"] == [[str(unit) for unit in range(10)]]
+    settings, known = found.side.source["model_cfg"], wanted.side.source["model_cfg"]
+    assert {name: settings[name] for name in known} == known

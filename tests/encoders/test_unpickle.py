@@ -243,3 +243,10 @@ def test_a_whole_pickled_module_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"torch\.nn"):
         read_torch_file(tmp_path / "module.pt")
     assert os.path.getsize(tmp_path / "module.pt") > 0
+
+
+@pytest.mark.parametrize("name", ["eval", "execfile", "apply", "reduce", "raw_input"])
+def test_names_of_python_2_are_no_way_around(tmp_path, name):
+    zipped(tmp_path / "old.pt", gadget("__builtin__", name, "1"))
+    with pytest.raises(CheckpointError, match="refused"):
+        read_torch_file(tmp_path / "old.pt")

@@ -8,6 +8,7 @@ which is refused by name. No module is ever imported because a file asks for it.
 
 from __future__ import annotations
 
+import _compat_pickle
 import io
 import pickle
 import re
@@ -196,6 +197,7 @@ class _Reader(pickle.Unpickler):
         self._records: dict[str, type[Record]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        module, name = _modern_name(module, name)
         known = _BUILDERS.get(f"{module}.{name}")
         if known is not None:
             return known
@@ -214,6 +216,12 @@ class _Reader(pickle.Unpickler):
         if self._load_storage is None:
             raise pickle.UnpicklingError("a storage where none can be")
         return self._load_storage(identity)
+
+
+def _modern_name(module: str, name: str) -> tuple[str, str]:
+    """Undo the names of Python 2 that pickle's old protocols use (`__builtin__.long`)."""
+    module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
 def _stands_for_data(module: str, name: str) -> bool:
@@ -252,6 +260,12 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _reconstructed(kind: Any, _base: Any, _state: Any) -> Record:
+    if not (isinstance(kind, type) and issubclass(kind, Record)):
+        raise pickle.UnpicklingError("an object that is no record")
+    return kind()
+
+
 _BUILDERS: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
     "collections.defaultdict": _Builder(lambda *_: {}),
@@ -263,6 +277,8 @@ _BUILDERS: dict[str, Any] = {
     "torch.Size": _Builder(tuple),
     "torch.device": _Builder(lambda *args: ":".join(map(str, args))),
     "_codecs.encode": _Builder(_latin1),
+    "copyreg._reconstructor": _Builder(_reconstructed),
+    "builtins.type": _Builder(lambda *_: None),
     "numpy.dtype": _Builder(lambda *args: Record(*args)),
     "numpy.ndarray": _Builder(lambda *args: Record(*args)),
 }
@@ -270,8 +286,7 @@ for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     for _name in ("scalar", "_reconstruct"):
         _BUILDERS[f"{_module}.{_name}"] = _Builder(lambda *args: Record(*args))
 for _kind in (set, frozenset, list, tuple, dict, int, float, bool, complex, str):
-    for _module in ("builtins", "__builtin__"):
-        _BUILDERS[f"{_module}.{_kind.__name__}"] = _Builder(_kind)
+    _BUILDERS[f"builtins.{_kind.__name__}"] = _Builder(_kind)
 
 
 def _read_zip(file: IO[bytes]) -> Any:
