@@ -43,6 +43,8 @@ def run_in_processes(place: Workplace, count: int, folder: Path) -> list[list[st
     for index in sorted(range(len(specs)), key=lambda i: -len(place.settings.tasks_of(specs[i]))):
         queue.put(index)
     answers: dict[int, dict[str, Any]] = {}
+    for left_by_a_killed_run in folder.glob(".setup-*.pkl"):
+        left_by_a_killed_run.unlink(missing_ok=True)
     setup = folder / f".setup-{os.getpid()}.pkl"
     with atomic_path(setup) as temporary:
         temporary.write_bytes(pickle.dumps(place))
