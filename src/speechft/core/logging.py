@@ -69,10 +69,22 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
+class _Lines(logging.Handler):
+    """Writes messages to whatever standard error is at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self.handleError(record)
+
+
 def _handler() -> logging.Handler:
     """Give rich's handler on a terminal; elsewhere whole lines, for files and other programs."""
     if not sys.stderr.isatty():
-        return logging.StreamHandler()
+        return _Lines()
     from rich.logging import RichHandler
 
     return RichHandler(console=_console(), show_path=False, show_time=False, show_level=False)
