@@ -278,6 +278,35 @@ def test_provenance_and_card(pair: tuple[Path, Path]):
     assert str(pair[0].parent) not in text
 
 
+def test_the_card_names_the_hub_id_that_the_configuration_knows(tmp_path: Path):
+    pair = (
+        folder(tmp_path / "base", 1, _name_or_path="facebook/hubert-base-ls960"),
+        folder(tmp_path / "tuned", 2, _name_or_path="/home/me/runs/sid"),
+    )
+    text = (run(pair, alpha=0.25) / "README.md").read_text()
+    assert yaml.safe_load(text.split("---\n")[1])["base_model"] == ["facebook/hubert-base-ls960"]
+    assert "merged with tuned" in text
+    assert "/home/me" not in text
+
+
+def test_a_half_precision_base_is_kept_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+    monkeypatch.setattr(
+        "speechft.stages.merge.log.info", lambda text, *values: said.append(text % values)
+    )
+    pair = folder(tmp_path / "base", 1), folder(tmp_path / "tuned", 2)
+    half = {name: value.astype(np.float16) for name, value in load(pair[0]).items()}
+    save_file(half, pair[0] / "model.safetensors")
+    out = load(run(pair, alpha=0.25))
+    assert "rounded to float16" in said[0]
+    tuned = load(pair[1])
+    for name, value in out.items():
+        wide = half[name].astype(np.float32)
+        expected = wide + np.float32(0.25) * (tuned[name] - wide)
+        assert value.dtype == np.float16
+        np.testing.assert_array_equal(value, expected.astype(np.float16))
+
+
 def test_a_finetuning_run_can_be_named_by_its_folder(pair: tuple[Path, Path]):
     run_folder = pair[0].parent / "runs" / "sid"
     run_folder.mkdir(parents=True)

@@ -17,6 +17,7 @@ from speechft.core.logging import get_logger
 from speechft.core.provenance import FILE_NAME, is_done
 from speechft.core.settings import Settings, read_yaml
 from speechft.merging.alpha import parse_alpha
+from speechft.merging.dtypes import USER_NAMES
 from speechft.merging.engine import Plan, Recipe, plan
 from speechft.merging.mergekit import from_mergekit
 from speechft.merging.methods import METHODS
@@ -49,8 +50,8 @@ class MergeSettings(Settings):
         dtype: type of the result; BASE's if none.
         max_shard_size: split larger weights into files of at most this size ("5GB").
         statistics: safetensors files with the data that RegMean and Fisher need, one per TUNED.
-        gram_data: DATA to gather Gram matrices on, for RegMean without `statistics`; one for all or one
-            per TUNED.
+        gram_data: DATA to gather Gram matrices on, for RegMean without `statistics`; one for all,
+            or one per TUNED.
         gram_seconds: how much speech of each.
         threads: the result does not depend on it.
         seed: of random masks.
@@ -119,6 +120,7 @@ def merge(settings: MergeSettings) -> Path:
             Recipe(alpha=rules, **settings.options()),
             statistics,
         )
+        _say_if_rounded(planned)
         if sweep:
             write_sweep(planned, sweep, texts, settings.options(), settings.out, settings.plain())
             log.info("merge: a sweep of %d encoders in %s", len(sweep), settings.out)
@@ -197,6 +199,15 @@ def _statistics(settings: MergeSettings) -> list[Source]:
         gram_source(name, spec, settings.gram_seconds)
         for name, spec in zip(settings.tuned, data, strict=True)
     ]
+
+
+def _say_if_rounded(planned: Plan) -> None:
+    """Tell that a half-precision BASE makes a half-precision result of wider TUNEDs."""
+    narrow = {out.dtype for out in planned.outputs} & {"F16", "BF16"}
+    wide = any(info.dtype == "F32" for one in planned.tuned for info in one.tensors.values())
+    if narrow and wide and planned.recipe.dtype is None:
+        name = USER_NAMES[min(narrow)]
+        log.info("merge: rounded to %s, BASE's type; dtype float32 keeps all of TUNED", name)
 
 
 def _check_output(settings: MergeSettings) -> None:
