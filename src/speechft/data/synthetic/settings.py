@@ -64,8 +64,8 @@ PRESETS.register("tiny")(
 )  # fmt: skip
 PRESETS.register("demo")(
     SyntheticSettings(
-        train=190, dev=50, test=70, train_speakers=24, dev_speakers=8, test_speakers=8,
-        sid_speakers=16, sid_train=6, sid_dev=2, sid_test=3,
+        train=190, dev=50, test=110, train_speakers=24, dev_speakers=8, test_speakers=10,
+        sid_speakers=16, sid_train=8, sid_dev=3, sid_test=8,
         other_train=16, other_dev=6, other_test=8, other_speakers=4,
     )
 )  # fmt: skip
