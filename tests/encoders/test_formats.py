@@ -321,7 +321,7 @@ def test_convolutions_are_read_as_data():
 
 
 def test_a_fairseq_file_with_real_omegaconf_objects():
-    """Written with omegaconf 2.4: nested nodes, metadata with types, an enumeration, a dictionary."""
+    """Written with omegaconf 2.4: nodes, metadata with types, an enumeration, a dictionary."""
     path = PARITY.parent / "checkpoints" / "fairseq-hubert-tiny.pt"
     found, wanted = load_encoder(path), load_encoder(PARITY / "hubert-tiny.pt")
     assert found.fingerprint() == wanted.fingerprint()
@@ -329,3 +329,35 @@ def test_a_fairseq_file_with_real_omegaconf_objects():
     assert found.side.source["dictionaries_symbols"] == [[str(unit) for unit in range(10)]]
     settings, known = found.side.source["model_cfg"], wanted.side.source["model_cfg"]
     assert {name: settings[name] for name in known} == known
+
+
+def test_a_file_that_is_named_is_the_one_that_is_read(hub_folder, tiny_config):
+    folder, encoder = hub_folder("hubert")
+    other = build_encoder(tiny_config("hubert"), seed=9)
+    save_file(other.model.state_dict(), folder / "other.safetensors")
+    torch.save(other.model.state_dict(), folder / "other.bin")
+    assert load_encoder(folder / "model.safetensors").fingerprint() == encoder.fingerprint()
+    assert load_encoder(folder / "config.json").fingerprint() == encoder.fingerprint()
+    for name in ("other.safetensors", "other.bin"):
+        assert load_encoder(folder / name).fingerprint() == other.fingerprint()
+
+
+def test_hub_ids(hub_folder, monkeypatch):
+    """The Hub's folder is read; old weights are fetched only where there are no safetensors."""
+    import huggingface_hub
+
+    folder, encoder = hub_folder("hubert")
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        if "pytorch_model*.bin" in allow_patterns:
+            replace_weights(folder, encoder.model.state_dict())
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert load_encoder("owner/name").fingerprint() == encoder.fingerprint()
+    assert len(asked) == 1
+    (folder / "model.safetensors").unlink()
+    assert load_encoder("owner/name").fingerprint() == encoder.fingerprint()
+    assert len(asked) == 3

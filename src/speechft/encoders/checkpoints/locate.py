@@ -10,7 +10,9 @@ from speechft.core.errors import CheckpointError
 from speechft.core.nearest import did_you_mean
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_FILES = ["*.json", "*.safetensors", "*.bin"]
+HUB_SETTINGS = ["config.json", "preprocessor_config.json", "adapter_config.json", "*.index.json"]
+HUB_WEIGHTS = ["model*.safetensors", "adapter_model.safetensors", "extras.safetensors"]
+HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
 
 
 def packaged_names() -> list[str]:
@@ -49,7 +51,10 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(name, allow_patterns=HUB_SETTINGS + HUB_WEIGHTS))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=HUB_SETTINGS + HUB_OLD_WEIGHTS))
+        return folder
     except RepositoryNotFoundError:
         raise CheckpointError(
             "the Hub has no such model, and there is no such folder",

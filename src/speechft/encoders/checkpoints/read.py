@@ -11,7 +11,14 @@ from speechft.core.errors import CheckpointError
 from speechft.encoders.checkpoints.adapters import is_adapter, merge_adapter
 from speechft.encoders.checkpoints.checkpoint import Checkpoint
 from speechft.encoders.checkpoints.fairseq import read_fairseq_style
-from speechft.encoders.checkpoints.hf import CONFIG, read_hf_folder, read_safetensors
+from speechft.encoders.checkpoints.hf import (
+    CONFIG,
+    TORCH_WEIGHTS,
+    WEIGHTS,
+    read_config,
+    read_hf_folder,
+    read_safetensors,
+)
 from speechft.encoders.checkpoints.locate import locate
 from speechft.encoders.checkpoints.unpickle import read_torch_file
 
@@ -34,9 +41,12 @@ def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -
         if is_adapter(path):
             return merge_adapter(path, read_checkpoint, base)
         return read_hf_folder(path)
-    if (path.parent / CONFIG).is_file() and path.suffix in (".safetensors", ".bin", ".json"):
+    beside = (path.parent / CONFIG).is_file()
+    if beside and path.name in (CONFIG, WEIGHTS, TORCH_WEIGHTS):
         return read_hf_folder(path.parent)
     config = None if base is None else read_checkpoint(base).config
+    if config is None and beside and path.suffix in (".safetensors", ".bin"):
+        config = read_config(path.parent)
     return read_fairseq_style(_read_file(path), path, config)
 
 
