@@ -145,7 +145,8 @@ def scenario(
         ((60, 70, 65), "mixed", "alone was better still"),
         ((60, 40, 55), "mixed", "undid part of what"),
         ((60, 50, 45), "worse", "did not help"),
-        ((60, 60, 60), "worse", "did not help"),
+        ((60, 60, 55), "worse", "did not help"),
+        ((60, 60, 60), "none", "changed nothing"),
     ],
 )
 def test_headline_is_honest(values: tuple[float, float, float], verdict: str, words: str) -> None:
@@ -229,6 +230,23 @@ def test_roles_are_learnt_from_provenance(tmp_path: Path) -> None:
     trio = comparison_of((tmp_path,)).trios[0]
     assert trio.merged.encoder.alpha == 0.25
     assert trio.finetuned.encoder.tuned_on == "sid"
+
+
+def test_nothing_is_best_where_all_are_the_same(tmp_path: Path) -> None:
+    same = {alpha: VALUES[0.0] for alpha in (0.0, 0.25, 1.0)}
+    table = comparison_of((write_run(tmp_path, seeds=(0,), values=same, noise=0),))
+    assert not any(row.best for row in table.rows)
+
+
+def test_without_a_recipe_the_evaluation_is_what_can_be_repeated(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", seeds=(0,))
+    (tmp_path / "run" / "run.json").unlink()
+    about = {"encoders": [{"path": "base"}], "data": "my.csv", "tasks": ["pr", "er"], "seeds": [0]}
+    made = {"stage": "evaluate", "settings": about}
+    write_json(tmp_path / "run" / "seed-0" / "evaluate-sid" / "speechft.json", made)
+    report(ReportSettings(runs=(tmp_path / "run",), out=tmp_path / "out"))
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "speechft evaluate base --data my.csv --tasks pr,er --seed 0 --out DIR" in text
 
 
 def test_points_of_a_sweep_are_learnt_from_their_names(tmp_path: Path) -> None:

@@ -226,21 +226,19 @@ def _order(row: Row) -> tuple[str, str, str, int, float, str]:
 
 
 def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> None:
-    """Mark the best mean of each column, if it is the best of at least two."""
+    """Mark the best mean of each column, unless all are the same."""
     for column in columns:
         having = [r for r in rows if column.key in r.cells]
         sign = 1 if column.direction == "higher" else -1
-        if len(having) > 1:
-            top = max(sign * r.cells[column.key].mean for r in having)
-            for row in having:
-                if sign * row.cells[column.key].mean == top:
-                    row.best.add(column.key)
+        means = [sign * r.cells[column.key].mean for r in having]
+        for row, mean in zip(having, means, strict=True):
+            if mean == max(means) > min(means):
+                row.best.add(column.key)
     scored = [(r, r.score.mean) for r in rows if r.score is not None]
-    if len(scored) > 1:
-        top = max(value for _, value in scored)
-        for row, value in scored:
-            if value == top:
-                row.best.add("score")
+    scores = [value for _, value in scored]
+    for row, value in scored:
+        if value == max(scores) > min(scores):
+            row.best.add("score")
 
 
 def _sweep(rows: Sequence[Row]) -> dict[Group, dict[float, Row]]:

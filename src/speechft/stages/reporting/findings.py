@@ -91,6 +91,8 @@ def _headline(trio: Trio, score_name: str) -> tuple[Verdict, str]:
         f"{score_name} {merged.text(0)}, against {before.text(0)} pretrained "
         f"and {tuned.text(0)} after {method}"
     )
+    if before.mean == tuned.mean == merged.mean:
+        return "none", f"{name} on {task} changed nothing: {figures}."
     up, over = merged.mean > before.mean, merged.mean > tuned.mean
     if up and over:
         clear = _clear(merged, before) and _clear(merged, tuned)

@@ -164,7 +164,7 @@ def _context(page: Page) -> dict[str, Any]:
         "items": comparison.items,
         "tasks": _task_titles(comparison),
         "drawings": page.drawings,
-        "runs": [_run(run) for run in evidence.runs],
+        "runs": [_run(run) for run in evidence.runs or _evaluations(evidence)],
         "provenance": _artefacts(evidence),
         "versions": versions(),
     }
@@ -197,6 +197,22 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
         run.get("recipe", {}), sort_keys=False, allow_unicode=True, default_flow_style=False
     )
     return {**run, "recipe_text": recipe}
+
+
+def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
+    """Give what stands for a recipe where there is none: the evaluations' settings."""
+    runs = []
+    for folder, made in evidence.provenance.items():
+        settings = made.get("settings", {})
+        if made.get("stage") != "evaluate":
+            continue
+        encoders = [str(spec.get("path") or spec.get("name")) for spec in settings["encoders"]]
+        seeds = [f"--seed {seed}" for seed in settings.get("seeds", [])]
+        words = ["speechft evaluate", *encoders, f"--data {settings.get('data')}"]
+        words += [f"--tasks {','.join(settings.get('tasks', []))}", *seeds, "--out DIR"]
+        name = f"evaluation in {folder}"
+        runs.append({"name": name, "command": " ".join(words), "recipe": settings})
+    return runs
 
 
 def _artefacts(evidence: Evidence) -> list[dict[str, str]]:
