@@ -1,6 +1,6 @@
 """Turn a pre-training run into a packaged encoder: half precision, card, recipe, loss curve.
 
-    python scripts/package_encoder.py RUN RECIPE src/speechft/assets/NAME
+python scripts/package_encoder.py RUN RECIPE src/speechft/assets/NAME
 """
 
 from __future__ import annotations
