@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from speechft._version import __version__
+from speechft.core.errors import SettingsError
 from speechft.core.files import hash_json, read_json, write_json
 
 FILE_NAME = "speechft.json"
+CLAIM_NAME = "begun.json"
 
 
 def versions() -> dict[str, str]:
@@ -60,3 +63,34 @@ def is_done(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> bool:
         return False
     same_settings = hash_json(record.get("settings")) == hash_json(dict(settings))
     return record.get("stage") == stage and same_settings
+
+
+def claim(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> None:
+    """Note what a resumable stage begins with; refuse to go on with what other settings began.
+
+    Args:
+        folder: the run's folder.
+        stage: the verb.
+        settings: plain values that decide the result, such as the settings and parents' hashes.
+
+    Raises:
+        SettingsError: the folder holds a run, finished or not, that began with other settings.
+    """
+    path = folder / CLAIM_NAME
+    wanted = json.loads(json.dumps({"stage": stage, "settings": dict(settings)}, default=str))
+    try:
+        found = read_json(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        write_json(path, wanted)
+        return
+    if found == wanted:
+        return
+    before, now = found.get("settings", {}), wanted["settings"]
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    raise SettingsError(
+        f"the folder holds a {found.get('stage')} that began with other settings",
+        where=folder,
+        expected="; ".join(f"{key} {before.get(key)}" for key in keys[:4]) or found.get("stage"),
+        found="; ".join(f"{key} {now.get(key)}" for key in keys[:4]) or stage,
+        hint="choose another --out, or remove the folder to start anew",
+    )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from speechft.core.errors import DataError
 from speechft.core.files import atomic_path, write_json
 from speechft.core.logging import get_logger
-from speechft.core.provenance import is_done, write_provenance
+from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.settings import Settings
 from speechft.data.batching import DurationBatches
@@ -138,6 +138,7 @@ def finetune(settings: FinetuneSettings) -> Path:
     seed_everything(settings.seed)
     encoder = load_encoder(settings.encoder)
     start = encoder.fingerprint()
+    claim(settings.out, stage="finetune", settings={**plain, "encoder": start})
     cuts, dev = _splits(task_kind, settings.data)
     task = task_kind.from_cuts(cuts)
     run = Run(settings, encoder, task, cuts, dev)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
-from speechft.core.provenance import is_done, write_provenance
+from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.settings import Settings, read_yaml
 from speechft.data.batching import DurationBatches
@@ -113,6 +113,7 @@ def pretrain(settings: PretrainSettings) -> Path:
     source = Waveforms([*cuts, *dev])
     encoder = _initial_encoder(settings)
     start = encoder.fingerprint()
+    claim(settings.out, stage="pretrain", settings={**plain, "init": start})
     for number, iteration in enumerate(settings.iterations, start=1):
         folder = settings.out / f"iteration-{number}"
         made_from = {"settings": plain, "iteration": number}

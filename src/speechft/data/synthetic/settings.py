@@ -64,7 +64,7 @@ PRESETS.register("tiny")(
 )  # fmt: skip
 PRESETS.register("demo")(
     SyntheticSettings(
-        train=190, dev=50, test=110, train_speakers=24, dev_speakers=8, test_speakers=10,
+        train=340, dev=50, test=110, train_speakers=34, dev_speakers=8, test_speakers=10,
         sid_speakers=16, sid_train=8, sid_dev=3, sid_test=8,
         other_train=16, other_dev=6, other_test=8, other_speakers=4,
     )
