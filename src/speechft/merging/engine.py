@@ -18,10 +18,11 @@ import numpy as np
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.merging.alpha import AlphaRules, constant, depth_of
-from speechft.merging.dtypes import BY_USER_NAME, Array, decode, encode, is_float
+from speechft.merging.dtypes import BY_USER_NAME, STORAGE, Array, decode, encode, is_float
 from speechft.merging.matching import Entry, Match, match
 from speechft.merging.methods import METHODS, Method, TensorContext
 from speechft.merging.sources import Source
+from speechft.merging.statistics import line_up, values_of
 from speechft.merging.tensorfile import TensorInfo
 from speechft.merging.weightnorm import fuse, pairs, split
 
@@ -73,7 +74,8 @@ class Plan:
         method: the method.
         match: the tensors of the result.
         outputs: name, type and shape of the result's tensors, in stored order.
-        statistics: per tuned encoder, tensors of statistics by canonical name.
+        statistics: per tuned encoder, tensors of statistics.
+        statistics_names: for each of them, canonical name → stored name.
     """
 
     base: Source
@@ -83,6 +85,7 @@ class Plan:
     match: Match
     outputs: tuple[TensorInfo, ...]
     statistics: tuple[Source, ...] = ()
+    statistics_names: tuple[Mapping[str, str], ...] = ()
 
     @property
     def alpha(self) -> AlphaRules:
@@ -96,10 +99,12 @@ class Plan:
 
     def alpha_of(self, entry: Entry) -> float:
         """Give alpha of one tensor; both parts of a fused kernel have that of `v`."""
-        name = entry.name
-        if self.recipe.weight_norm == "fused" and name.endswith("_g"):
-            name = name[:-2] + "_v"
-        return self.alpha.at(name, self.depth_of(entry))
+        return self.alpha.at(self.unit_of(entry), self.depth_of(entry))
+
+    def unit_of(self, entry: Entry) -> str:
+        """Give the name of what is merged: both parts of a fused kernel are merged as one, `v`."""
+        pair = _fused_names(self).get(entry.name)
+        return pair[1] if pair else entry.name
 
     def depth_of(self, entry: Entry) -> float:
         """Give the depth of one tensor in [0, 1]."""
@@ -121,18 +126,12 @@ def plan(
     parameters = method.check({k: v for k, v in recipe.parameters.items()}, per_round)
     if recipe.alpha is not None and "alpha" not in method.parameters:
         raise SettingsError(f"{method.name} has no alpha", where="alpha", found=recipe.alpha)
-    if method.statistics and len(statistics) != len(tuned):
-        raise SettingsError(
-            f"{method.name} needs {method.statistics} statistics of every tuned encoder",
-            where="statistics",
-            expected=f"{len(tuned)} files",
-            found=len(statistics),
-        )
     if recipe.dtype is not None and recipe.dtype not in BY_USER_NAME:
         raise SettingsError(
             "unknown type", where="dtype", expected=", ".join(BY_USER_NAME), found=recipe.dtype
         )
     matched = match(base, tuned, heads=recipe.heads)
+    statistics_names = line_up(method, matched, statistics, len(tuned))
     if recipe.alpha is not None:
         recipe.alpha.check([entry.name for entry in matched.entries if entry.tuned])
     wanted = BY_USER_NAME[recipe.dtype] if recipe.dtype else None
@@ -152,6 +151,7 @@ def plan(
         match=matched,
         outputs=outputs,
         statistics=tuple(statistics),
+        statistics_names=statistics_names,
     )
 
 
@@ -169,8 +169,10 @@ def compute(plan: Plan, index: int, start: int = 0, stop: int | None = None) -> 
     if alpha == 1 and _gives_last_tuned(plan):
         return _copied(plan.tuned[-1], entry.tuned[-1], out, start, stop)
     inputs = _inputs(plan, entry, start, stop)
-    merged = _merge(plan, entry, alpha, inputs)
-    if not _all_finite(merged):
+    if not plan.method.elementwise:  # these may drop or decompose what they are given
+        _refuse_not_finite(plan, entry, inputs)
+    merged = _attempt(plan, entry, alpha, inputs)
+    if merged is None or not _all_finite(merged):
         merged = _retry(plan, entry, alpha, inputs)
     _refuse_overflow(merged, out)
     return encode(_part(plan, entry, merged), out.dtype).reshape(-1)
@@ -183,20 +185,34 @@ def _gives_last_tuned(plan: Plan) -> bool:
 
 def steps(plan: Plan) -> Iterator[tuple[int, int, int]]:
     """Give (index of the tensor, start, stop) of all parts that can be computed by themselves."""
-    fused = _fused_names(plan)
-    for index, (entry, out) in enumerate(zip(plan.match.entries, plan.outputs, strict=True)):
-        whole = entry.tuned and (not plan.method.elementwise or entry.name in fused)
-        size = out.count if whole else STEP
-        for start in range(0, out.count, max(size, 1)):
-            yield index, start, min(start + size, out.count)
+    for index in range(len(plan.outputs)):
+        for start, stop in _spans(plan, index):
+            yield index, start, stop
+
+
+def _spans(plan: Plan, index: int) -> Iterator[tuple[int, int]]:
+    """Give (start, stop) of the parts of one tensor."""
+    entry, count = plan.match.entries[index], plan.outputs[index].count
+    whole = entry.tuned and (not plan.method.elementwise or entry.name in _fused_names(plan))
+    size = count if whole else STEP
+    for start in range(0, count, max(size, 1)):
+        yield start, min(start + size, count)
 
 
 def stream(plan: Plan) -> Iterator[tuple[TensorInfo, Array]]:
-    """Compute the result in memory: (name, type and shape; stored bits in that shape)."""
+    """Compute the result in memory: (name, type and shape; stored bits in that shape).
+
+    The parts are those of files, since the order of sums may follow from a part's content.
+    """
     for index, out in enumerate(plan.outputs):
         with steady(plan.method):
-            stored = compute(plan, index)
+            parts = [compute(plan, index, *span) for span in _spans(plan, index)]
+        stored = parts[0] if len(parts) == 1 else np.concatenate([*parts, _empty(out)])
         yield out, stored.reshape(out.shape)
+
+
+def _empty(out: TensorInfo) -> Array:
+    return np.empty(0, STORAGE[out.dtype])
 
 
 @contextmanager
@@ -253,13 +269,16 @@ def _merge(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> A
     if "alpha" in method.parameters:
         extra["alpha"] = alpha
     if method.wants_context:
-        extra["context"] = TensorContext(entry.name, plan.depth_of(entry), plan.recipe.seed)
+        depth = plan.depth_of(entry)
+        extra["context"] = TensorContext(plan.unit_of(entry), depth, plan.recipe.seed)
     statistics = _statistics(plan, entry)
     with np.errstate(over="ignore", invalid="ignore"):
         if plan.recipe.sequential:
             for place, one in enumerate(tuned):
                 if method.statistics:
                     extra["statistics"] = [statistics[place]]
+                if method.wants_context:
+                    extra["context"] = replace(extra["context"], first=place)
                 base = method.function(base, [one], **extra)
             return base
         if len(tuned) > 1 and method.symmetric and (len(tuned) > 2 or not method.elementwise):
@@ -274,11 +293,10 @@ def _merge(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> A
 
 
 def _statistics(plan: Plan, entry: Entry) -> list[Array | None]:
-    result: list[Array | None] = []
-    for source in plan.statistics:
-        info = source.tensors.get(entry.name)
-        result.append(source.values(entry.name).reshape(info.shape) if info else None)
-    return result
+    """Read what there is about one tensor; of a fused kernel's effective weights there is none."""
+    name = "" if entry.name in _fused_names(plan) else entry.name
+    pairs = zip(plan.statistics, plan.statistics_names, strict=True)
+    return [values_of(source, names.get(name)) for source, names in pairs]
 
 
 def _fused_names(plan: Plan) -> dict[str, tuple[str, str]]:
@@ -313,15 +331,27 @@ def _all_finite(values: Array) -> bool:
     return math.isfinite(total) or bool(np.isfinite(values).all())
 
 
-def _retry(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array:
-    """Compute again in the next wider type, where differences of huge numbers do not overflow."""
+def _attempt(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array | None:
+    """Merge; give nothing if a decomposition fails, as it does on numbers that overflow."""
+    try:
+        return _merge(plan, entry, alpha, inputs)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _refuse_not_finite(plan: Plan, entry: Entry, inputs: Sequence[Array]) -> None:
     for source, values in zip((plan.base, *plan.tuned), inputs, strict=True):
-        if not np.isfinite(values).all():
+        if not _all_finite(values):
             raise CheckpointError(
                 "the encoder holds NaN or infinite weights",
                 where=f"{source.label}: {entry.name}",
                 hint="its training diverged; use an earlier checkpoint",
             )
+
+
+def _retry(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array:
+    """Compute again in the next wider type, where differences of huge numbers do not overflow."""
+    _refuse_not_finite(plan, entry, inputs)
     wider = np.float64 if inputs[0].dtype == np.float32 else np.longdouble
     if wider is np.longdouble and not plan.method.elementwise:
         return _merge(plan, entry, alpha, inputs)

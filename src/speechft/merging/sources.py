@@ -205,12 +205,12 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     path = folder / "config.json"
     if not path.is_file():
         return None
-    return _read_mapping(path)
+    return read_mapping(path)
 
 
 def _shards(folder: Path) -> list[Path]:
-    index = _read_mapping(folder / INDEX)
-    names = sorted(set(index.get("weight_map", {}).values()))
+    shards = read_mapping(folder / INDEX).get("weight_map")
+    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
         raise CheckpointError(
@@ -223,7 +223,12 @@ def _shards(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping.
+
+    Raises:
+        CheckpointError: it does not.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

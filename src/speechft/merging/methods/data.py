@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
 from speechft.merging.dtypes import Array
-from speechft.merging.methods.registry import add_all, average, merge_method, move, task_vectors
+from speechft.merging.methods.registry import (
+    Share,
+    Within,
+    add_all,
+    average,
+    merge_method,
+    move,
+    task_vectors,
+)
 
 
 @merge_method(
@@ -25,7 +34,7 @@ def regmean(
     *,
     statistics: Sequence[Array | None],
     alpha: float = 1.0,
-    off_diagonal: float = 0.9,
+    off_diagonal: Share = 0.9,
 ) -> Array:
     """Merge linear layers so that their outputs stay closest to each tuned encoder's.
 
@@ -66,7 +75,7 @@ def fisher(
     *,
     statistics: Sequence[Array | None],
     alpha: float = 1.0,
-    floor: float = 1e-12,
+    floor: Annotated[float, Within(0, above=True)] = 1e-12,
 ) -> Array:
     """Average the tuned encoders, each weight by how much its encoder's task depends on it.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import math
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -29,16 +30,46 @@ class TensorContext:
         name: canonical name.
         depth: 0 before and in the first layer, 1 in the last one.
         seed: of the merge, for methods that draw random masks.
+        first: place of the first tuned encoder among all of the merge (rounds of a sequential
+            merge see one encoder at a time).
     """
 
     name: str = ""
     depth: float = 0.0
     seed: int = 0
+    first: int = 0
 
     def generator(self, *names: object) -> np.random.Generator:
         """Give a random stream that depends on the seed, the tensor's name and `names` only."""
         text = "/".join([str(self.seed), self.name, *(str(name) for name in names)])
         return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, written in a parameter's type: `Annotated[float, Within(0, 1)]`.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        above: whether `low` itself is excluded.
+    """
+
+    low: float = 0.0
+    high: float = math.inf
+    above: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Say whether a value lies within."""
+        return (value > self.low if self.above else value >= self.low) and value <= self.high
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.above else 'at least'} {self.low:g}"
+        return low if math.isinf(self.high) else f"{self.low:g} to {self.high:g}"
+
+
+#: A part of a whole.
+Share = Annotated[float, Within(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -118,6 +149,10 @@ class Method:
                 result[key] = _convert(value, hints[key])
             except (TypeError, ValueError):
                 problems.append(f"{key}: expected {_type_name(hints[key])}, found {value!r}")
+                continue
+            bounds = _bounds(self.function, key)
+            if bounds is not None and not bounds.holds(result[key]):
+                problems.append(f"{key}: expected {bounds}, found {value!r}")
         weights = result.get("weights")
         if weights is not None and len(weights) != tuned:
             problems.append(f"weights: {len(weights)} numbers for {tuned} tuned encoders")
@@ -197,7 +232,8 @@ def _convert(value: Any, kind: Any) -> Any:
         return None if value is None or value == "none" else _convert(value, inner)
     if typing.get_origin(kind) in (tuple, Sequence) or kind is tuple:
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(float(part) for part in parts)
+        parts = parts if isinstance(parts, Iterable) else (parts,)
+        return tuple(_convert(part, float) for part in parts)
     if kind is bool:
         if value in (True, False, "true", "false"):
             return value in (True, "true")
@@ -212,7 +248,15 @@ def _convert(value: Any, kind: Any) -> Any:
     raise TypeError(value)
 
 
+def _bounds(function: Function, key: str) -> Within | None:
+    hint = typing.get_type_hints(function, include_extras=True)[key]
+    return next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Within)), None)
+
+
 def _type_name(kind: Any) -> str:
+    inner = [option for option in typing.get_args(kind) if option is not type(None)]
+    if any(typing.get_origin(option) is tuple for option in inner):
+        return "numbers, as 1,0.5"
     if typing.get_origin(kind) is typing.Literal:
         return "one of " + ", ".join(str(option) for option in typing.get_args(kind))
     return getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)

@@ -1,7 +1,7 @@
 """Methods that keep only a part of each task vector: TIES, DARE, Model Breadcrumbs.
 
-The papers of TIES and Breadcrumbs rank the weights of one task vector; here they are ranked within
-each tensor, as all streaming mergers do.
+Entries are ranked within each tensor: so does the paper of Breadcrumbs; that of TIES ranks all
+weights of one task vector, which no streaming merger does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from speechft.merging.dtypes import Array
 from speechft.merging.methods.registry import (
+    Share,
     TensorContext,
     add_all,
     average,
@@ -37,7 +38,7 @@ def ties(
     tuned: Sequence[Array],
     *,
     alpha: float = 1.0,
-    density: float = 0.2,
+    density: Share = 0.2,
     normalize: bool = True,
     weights: tuple[float, ...] | None = None,
 ) -> Array:
@@ -69,7 +70,7 @@ def dare_linear(
     *,
     context: TensorContext,
     alpha: float = 0.25,
-    density: float = 0.1,
+    density: Share = 0.1,
     rescale: Rescale = "expected",
     weights: tuple[float, ...] | None = None,
 ) -> Array:
@@ -107,7 +108,7 @@ def dare_ties(
     *,
     context: TensorContext,
     alpha: float = 0.25,
-    density: float = 0.1,
+    density: Share = 0.1,
     rescale: Rescale = "expected",
     normalize: bool = True,
     weights: tuple[float, ...] | None = None,
@@ -144,8 +145,8 @@ def breadcrumbs(
     tuned: Sequence[Array],
     *,
     alpha: float = 0.25,
-    density: float = 0.14,
-    gamma: float = 0.01,
+    density: Share = 0.14,
+    gamma: Share = 0.01,
     weights: tuple[float, ...] | None = None,
 ) -> Array:
     """Drop the largest changes as outliers and the smallest as noise, add the rest.
@@ -202,7 +203,9 @@ def drop(vector: Array, mask: Array, density: float, rescale: Rescale) -> Array:
 
 def draw_mask(context: TensorContext, place: int, shape: tuple[int, ...], density: float) -> Array:
     """Draw which entries of the task vector of encoder number `place` are kept."""
-    mask: Array = context.generator("dare", place).random(shape, dtype=np.float32) < density
+    mask: Array = (
+        context.generator("dare", context.first + place).random(shape, dtype=np.float32) < density
+    )
     return mask
 
 

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from speechft.merging.dtypes import Array
-from speechft.merging.methods.registry import add_all, average, merge_method, move, task_vectors
+from speechft.merging.methods.registry import (
+    Share,
+    add_all,
+    average,
+    merge_method,
+    move,
+    task_vectors,
+)
 
 
 @merge_method(
@@ -44,7 +51,7 @@ def iso_c(base: Array, tuned: Sequence[Array], *, alpha: float = 1.0) -> Array:
     single_blas=True,
 )
 def iso_cts(
-    base: Array, tuned: Sequence[Array], *, alpha: float = 1.0, common_fraction: float = 0.8
+    base: Array, tuned: Sequence[Array], *, alpha: float = 1.0, common_fraction: Share = 0.8
 ) -> Array:
     """Share the singular directions between what the tasks have in common and what each adds.
 

@@ -1,18 +1,21 @@
 """Methods that move along great circles: SLERP, multi-SLERP, Karcher mean.
 
-A tensor is one vector; directions are interpolated on the unit sphere, norms linearly.
+A tensor is one vector. SLERP weighs the two vectors as they are; multi-SLERP and the Karcher mean
+interpolate directions on the unit sphere and norms linearly. For equal norms they agree.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
+from speechft.core.errors import SettingsError
 from speechft.merging.dtypes import Array
 from speechft.merging.methods.elementwise import linear
-from speechft.merging.methods.registry import add_all, merge_method
+from speechft.merging.methods.registry import Share, Within, add_all, merge_method
 
 EPS = 1e-8
 
@@ -26,7 +29,7 @@ EPS = 1e-8
     tuned_at_one=True,
 )
 def slerp(
-    base: Array, tuned: Sequence[Array], *, alpha: float = 0.25, dot_threshold: float = 0.9995
+    base: Array, tuned: Sequence[Array], *, alpha: float = 0.25, dot_threshold: Share = 0.9995
 ) -> Array:
     """Turn each tensor from BASE towards TUNED along the great circle.
 
@@ -65,7 +68,7 @@ def multislerp(
     alpha: float = 0.25,
     weights: tuple[float, ...] | None = None,
 ) -> Array:
-    """Interpolate several tensors on the sphere; with one TUNED it is SLERP.
+    """Interpolate several tensors on the sphere; of two with equal norms it is SLERP.
 
     Args:
         base: θ0, any shape.
@@ -89,8 +92,8 @@ def karcher(
     tuned: Sequence[Array],
     *,
     alpha: float = 1.0,
-    max_steps: int = 50,
-    tolerance: float = 1e-9,
+    max_steps: Annotated[int, Within(1)] = 50,
+    tolerance: Annotated[float, Within(0)] = 1e-9,
     weights: tuple[float, ...] | None = None,
 ) -> Array:
     """Find the point of the sphere whose weighted squared angles to all encoders are least.
@@ -117,7 +120,9 @@ def _barycentre(
 ) -> Array:
     """Weighted mean on the sphere by tangent steps from the normalised mean; norms linearly."""
     given = weights or (1.0,) * len(tuned)
-    total = sum(given) or 1.0
+    total = sum(given)
+    if abs(total) < EPS:
+        raise SettingsError("weights that sum to 0 have no mean", where="weights", found=weights)
     shares = (1 - alpha, *(alpha * w / total for w in given))
     pairs = zip(shares, (base, *tuned), strict=True)
     points = [(share, point) for share, point in pairs if share != 0]
@@ -128,9 +133,9 @@ def _barycentre(
         for (share, point), length in zip(points, lengths, strict=True)
         if length > EPS
     ]
-    if not known:
-        return linear(base, tuned, alpha=alpha, weights=tuple(w / total for w in given))
     weight = sum(share for share, _ in known)
+    if abs(weight) < EPS:
+        return linear(base, tuned, alpha=alpha, weights=tuple(w / total for w in given))
     known = [(share / weight, unit) for share, unit in known]
     mean = add_all([share * unit for share, unit in known])
     length = _norm(mean)
