@@ -30,7 +30,9 @@ def public_name(label: str, config: Mapping[str, Any] | None = None) -> str:
 def formula(plan: Plan) -> str:
     """Give the method's formula with its numbers."""
     values = {"alpha": str(plan.alpha)} if "alpha" in plan.method.parameters else {}
-    values |= {key: str(value) for key, value in plan.recipe.parameters.items()}
+    own = {key: one.default for key, one in plan.method.parameters.items() if key != "alpha"}
+    own |= plan.recipe.parameters
+    values |= {key: str(value) for key, value in own.items() if value is not None}
     numbers = ", ".join(f"{key} = {value}" for key, value in values.items())
     rounds = "; one round per tuned encoder, in this order" if plan.recipe.sequential else ""
     return plan.method.formula + (f"   with {numbers}" if numbers else "") + rounds

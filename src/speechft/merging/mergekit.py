@@ -5,6 +5,7 @@ mergekit (LGPL) is not used; this reads its configuration files only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,16 +96,20 @@ class _Reader:
         self.recipe = recipe
         self.method = method
         self.problems: list[str] = []
-        self.shared: dict[str, Any] = dict(recipe.get("parameters") or {})
+        self.shared = self._mapping(recipe.get("parameters"), "parameters")
         self.models: list[tuple[str, dict[str, Any]]] = []
-        for entry in recipe.get("models") or ():
+        listed: Any = recipe.get("models") or []
+        for entry in listed if isinstance(listed, list) else [listed]:
             known = isinstance(entry, Mapping) and isinstance(entry.get("model"), str)
             if known and not set(entry) - {"model", "parameters"}:
-                self.models.append((entry["model"], dict(entry.get("parameters") or {})))
+                own = self._mapping(entry.get("parameters"), entry["model"])
+                self.models.append((entry["model"], own))
             else:
                 self.problems.append(f"models: cannot read {entry!r}")
         base = recipe.get("base_model")
-        self.base: str | None = None if base is None else str(base)
+        self.base: str | None = base if isinstance(base, str) else None
+        if base is not None and self.base is None:
+            self.problems.append(f"base_model: cannot read {base!r}")
 
     def check(self) -> None:
         """Note unknown keys and parameters."""
@@ -138,7 +143,7 @@ class _Reader:
         """Σ w_i θ_i / Σ w_i is θ0 + Σ (w_i / Σ w) (θ_i − θ0), whichever is taken as θ0."""
         weights = {name: self._number(values, "weight", name) for name, values in self.models}
         total = sum(weights.values())
-        if not self.shared.get("normalize", True):
+        if not self._flag("normalize", True):
             if abs(total - 1) > 1e-6:
                 self.problems.append(f"normalize: false with weights that sum to {total:g}, not 1")
             total = 1.0
@@ -161,7 +166,7 @@ class _Reader:
 
     def read_model_stock(self) -> dict[str, Any]:
         """The encoders besides the base."""
-        parameters = {"filter_wise": bool(self.shared.get("filter_wise", False))}
+        parameters = {"filter_wise": self._flag("filter_wise", False)}
         return self._result(self._needed_base(), self._tuned(), (), parameters)
 
     def read_karcher(self) -> dict[str, Any]:
@@ -171,8 +176,8 @@ class _Reader:
         names = [name for name, _ in self.models]
         share = (len(names) - 1) / max(len(names), 1)
         parameters = {
-            "max_steps": int(self.shared.get("max_iter", 10)),
-            "tolerance": float(self.shared.get("tol", 1e-5)),
+            "max_steps": self._constant(self.shared.get("max_iter", 10), "max_iter"),
+            "tolerance": self._constant(self.shared.get("tol", 1e-5), "tol"),
         }
         return self._result(names[0] if names else "", names[1:], (repr(share),), parameters)
 
@@ -189,13 +194,13 @@ class _Reader:
             if key in per_model:
                 parameters[key] = self._same(own, key, default)
         elects = self.method in ("ties", "dare_ties")
-        normalize = bool(self.shared.get("normalize", self.method == "ties"))
+        normalize = self._flag("normalize", self.method == "ties")
         if elects:
             parameters["normalize"] = normalize
         elif normalize and total != 0:
             parameters["weights"] = tuple(weight / total for weight in weights)
         if "rescale" in for_all:
-            rescale = bool(self.shared.get("rescale", self.method.startswith("dare")))
+            rescale = self._flag("rescale", self.method.startswith("dare"))
             if self.method.startswith("dare"):
                 parameters["rescale"] = "norm" if rescale else "none"
             elif rescale:
@@ -243,8 +248,21 @@ class _Reader:
             self.problems.append(f"{key}: one value for all encoders, found {numbers}")
         return numbers[0] if numbers else default
 
+    def _mapping(self, value: Any, where: str) -> dict[str, Any]:
+        if value is None or isinstance(value, Mapping):
+            return dict(value or {})
+        self.problems.append(f"{where}: wants parameters and values, found {value!r}")
+        return {}
+
+    def _flag(self, key: str, default: bool) -> bool:
+        value = self.shared.get(key, default)
+        if value not in (True, False):
+            self.problems.append(f"{key}: true or false, found {value!r}")
+        return bool(value)
+
     def _constant(self, value: Any, where: str) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and math.isfinite(value):
             return float(value)
         self.problems.append(f"{where}: one number, found {value!r}; ramps and filters only for t")
         return 1.0
@@ -257,8 +275,14 @@ class _Reader:
         if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             texts = []
             for item in value:
+                known = isinstance(item, Mapping) and not set(item) - {"filter", "value"}
+                if not known:
+                    self.problems.append(f"t: cannot read {item!r}")
+                    continue
                 pattern = f"*{item['filter']}*=" if item.get("filter") else ""
                 texts.append(pattern + self._ramp(item.get("value")))
+                if not pattern:
+                    break  # it fits everything, so that later filters never count
             return tuple(reversed(texts))
         return (self._ramp(value),)
 

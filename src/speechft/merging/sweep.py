@@ -39,6 +39,7 @@ class Sweep:
         alphas: the points, in order.
         fixed: further texts of `--alpha` (patterns) that hold at every point.
         options: fields of `Recipe` besides alpha.
+        statistics: files with the data that the method needs, one per tuned encoder.
     """
 
     base: Parent
@@ -46,6 +47,7 @@ class Sweep:
     alphas: tuple[float, ...]
     fixed: tuple[str, ...]
     options: Mapping[str, Any]
+    statistics: tuple[Parent, ...] = ()
 
     def recipe(self, alpha: float) -> Recipe:
         """Give how the encoder at one point is merged."""
@@ -58,6 +60,7 @@ class Sweep:
             "kind": KIND,
             "base": vars(self.base),
             "tuned": [vars(parent) for parent in self.tuned],
+            "statistics": [vars(parent) for parent in self.statistics],
             "alphas": list(self.alphas),
             "fixed": list(self.fixed),
             "options": dict(self.options),
@@ -107,6 +110,7 @@ def read_sweep(folder: Path) -> Sweep:
             alphas=tuple(float(alpha) for alpha in values["alphas"]),
             fixed=tuple(values["fixed"]),
             options=values["options"],
+            statistics=tuple(Parent(**parent) for parent in values.get("statistics", ())),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from speechft.core.errors import SettingsError, SpeechFTError
+from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, flush, read_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import FILE_NAME, is_done
@@ -25,7 +24,7 @@ from speechft.merging.sources import Source
 from speechft.merging.sweep import split_texts
 from speechft.merging.writing import default_threads, write_weights
 from speechft.stages.merge_inputs import find, open_encoder
-from speechft.stages.merge_output import describe
+from speechft.stages.merge_output import describe, said_where
 from speechft.stages.merge_progress import Meter
 from speechft.stages.merge_sweep import write_sweep
 
@@ -102,6 +101,7 @@ def merge(settings: MergeSettings) -> Path:
         CheckpointError: an encoder cannot be read.
     """
     _check_output(settings)
+    out = settings.out.expanduser()
     method = METHODS[settings.method]
     sweep, texts = split_texts(settings.alpha_texts())
     first = [repr(sweep[0])] if sweep else []
@@ -121,11 +121,21 @@ def merge(settings: MergeSettings) -> Path:
             statistics,
         )
         _say_if_rounded(planned)
+        _say_if_families_differ(planned)
         if sweep:
-            write_sweep(planned, sweep, texts, settings.options(), settings.out, settings.plain())
-            log.info("merge: a sweep of %d encoders in %s", len(sweep), settings.out)
-            return settings.out
-        return _write(settings, planned, max_shard_bytes)
+            if settings.gram_data:
+                raise SettingsError(
+                    "a sweep keeps no statistics that were gathered for it",
+                    where="gram_data",
+                    hint="give files with --statistics, or merge with one alpha",
+                )
+            with said_where(out, 0):
+                options, plain = settings.options(), settings.plain()
+                write_sweep(planned, sweep, texts, options, out, plain)
+            log.info("merge: a sweep of %d encoders in %s", len(sweep), out)
+            return out
+        with said_where(out, planned.nbytes):
+            return _write(settings, planned, max_shard_bytes, out)
     finally:
         for source in sources:
             source.close()
@@ -144,8 +154,7 @@ def recipe_values(path: Path) -> dict[str, Any]:
     return {key: value for key, value in imported.items() if value not in (None, ())}
 
 
-def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None) -> Path:
-    out = settings.out.expanduser()
+def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None, out: Path) -> Path:
     with ThreadPoolExecutor(settings.threads or default_threads()) as pool:
         parents = [planned.base, *planned.tuned, *planned.statistics]
         if is_done(out, stage="merge", settings=settings.plain()):
@@ -153,38 +162,30 @@ def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None) 
             if list(read_json(out / FILE_NAME)["parents"].values()) == hashes:
                 log.info("merge: already done in %s", out)
                 return out
-        try:
-            with atomic_dir(out) as folder, Meter("merging", planned.nbytes) as meter:
-                files = write_weights(
-                    planned,
-                    folder,
-                    pool,
-                    max_shard_bytes=max_shard_bytes,
-                    on_progress=meter.add,
-                )
-                hashing = [pool.submit(source.sha256) for source in parents]
-                for file in files:
-                    flush(file)  # the disk writes while the processors hash
-                hashes = [future.result() for future in hashing]
-                describe(planned, hashes, folder, settings.plain())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise SpeechFTError(
-                "the disk is full; nothing was left under the final name",
-                where=out,
-                expected=f"{planned.nbytes / 1e6:.1f} MB free",
-                hint="free some space, or choose another place with --out",
-            ) from None
+        with atomic_dir(out) as folder, Meter("merging", planned.nbytes) as meter:
+            files = write_weights(
+                planned,
+                folder,
+                pool,
+                max_shard_bytes=max_shard_bytes,
+                on_progress=meter.add,
+            )
+            hashing = [pool.submit(source.sha256) for source in parents]
+            for file in files:
+                flush(file)  # the disk writes while the processors hash
+            hashes = [future.result() for future in hashing]
+            describe(planned, hashes, folder, settings.plain())
     log.info("merge: %d tensors in %s (%s)", len(planned.outputs), out, meter.summary())
     return out
 
 
 def _statistics(settings: MergeSettings) -> list[Source]:
     """Open the statistics that were given, or gather them on data."""
-    if settings.statistics or not settings.gram_data:
+    if not settings.gram_data:
         return [open_encoder(name) for name in settings.statistics]
     count = len(settings.tuned)
+    if settings.statistics:
+        raise SettingsError("give statistics or gram_data, not both", where="gram_data")
     if METHODS[settings.method].statistics != "gram" or len(settings.gram_data) not in (1, count):
         raise SettingsError(
             "gram_data is for regmean, one for all tuned encoders or one for each",
@@ -208,6 +209,20 @@ def _say_if_rounded(planned: Plan) -> None:
     if narrow and wide and planned.recipe.dtype is None:
         name = USER_NAMES[min(narrow)]
         log.info("merge: rounded to %s, BASE's type; dtype float32 keeps all of TUNED", name)
+
+
+def _say_if_families_differ(planned: Plan) -> None:
+    """Warn of a TUNED that fits by its shapes but was pre-trained otherwise than BASE."""
+    base = (planned.base.config or {}).get("model_type")
+    for one in planned.tuned:
+        family = (one.config or {}).get("model_type")
+        if None not in (base, family) and family != base:
+            log.warning(
+                "BASE is a %s, %s a %s: their difference is no task vector of fine-tuning",
+                base,
+                one.label,
+                family,
+            )
 
 
 def _check_output(settings: MergeSettings) -> None:

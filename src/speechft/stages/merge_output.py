@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import errno
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
 from speechft.merging.card import formula, write_card
 from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES
 from speechft.merging.engine import Plan
-from speechft.merging.sources import Source
+from speechft.merging.sources import Source, read_mapping
 from speechft.stages.merge_inputs import CheckpointSource
 
 log = get_logger(__name__)
@@ -24,8 +26,42 @@ log = get_logger(__name__)
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 EXTRAS = "extras.safetensors"
+#: Errors of the file system that another output folder mends.
+_NO_PLACE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+)
 #: Formats of files that a merged encoder is written in too, and the writer's name for them.
 _OWN_FORMAT = {"s3prl": "s3prl", "fairseq": "fairseq", "wavlm": "s3prl", "decoar2": "s3prl"}
+
+
+@contextmanager
+def said_where(out: Path, nbytes: int) -> Iterator[None]:
+    """Turn a full disk, and a place where nothing can be written, into messages.
+
+    Args:
+        out: the folder that is written.
+        nbytes: size of the result.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpeechFTError(
+                "the disk is full; nothing was left under the final name",
+                where=out,
+                expected=f"{nbytes / 1e6:.1f} MB free",
+                hint="free some space, or choose another place with --out",
+            ) from None
+        if error.errno not in _NO_PLACE:
+            raise
+        raise SettingsError(
+            "cannot write there", where=out, found=error.strerror, hint="choose another --out"
+        ) from None
 
 
 def describe(planned: Plan, hashes: Sequence[str], folder: Path, plain: Mapping[str, Any]) -> None:
@@ -105,8 +141,7 @@ def preprocessor_of(source: Source) -> dict[str, Any] | None:
     path = None if source.folder is None else source.folder / PREPROCESSOR
     if path is None or not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return read_mapping(path)
 
 
 def _write_extras(planned: Plan, folder: Path) -> None:

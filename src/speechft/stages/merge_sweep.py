@@ -42,15 +42,17 @@ def write_sweep(
         out: the folder.
         plain: the stage's settings.
     """
-    sources = [planned.base, *planned.tuned]
+    sources = [planned.base, *planned.tuned, *planned.statistics]
     with ThreadPoolExecutor(len(sources)) as pool:
         hashes = list(pool.map(lambda source: source.sha256(), sources))
     parents = [
         Parent(_stable_path(source.label), digest)
         for source, digest in zip(sources, hashes, strict=True)
     ]
-    sweep = Sweep(parents[0], tuple(parents[1:]), tuple(alphas), tuple(fixed), options)
-    names = [public_name(source.label, source.config) for source in sources]
+    count = 1 + len(planned.tuned)
+    tuned, statistics = tuple(parents[1:count]), tuple(parents[count:])
+    sweep = Sweep(parents[0], tuned, tuple(alphas), tuple(fixed), options, statistics)
+    names = [public_name(source.label, source.config) for source in sources[:count]]
     points = ", ".join(f"{alpha:g}" for alpha in alphas)
     card = (
         "---\nlibrary_name: speechft\ntags:\n- merge\n- speechft\n---\n\n"
@@ -105,8 +107,8 @@ class OpenSweep:
     def __init__(self, folder: Path | str, *, check: bool = True) -> None:
         self.sweep = read_sweep(Path(folder))
         self.alphas = self.sweep.alphas
-        self._sources = [self._open(p) for p in (self.sweep.base, *self.sweep.tuned)]
-        parents = [self.sweep.base, *self.sweep.tuned]
+        parents = [self.sweep.base, *self.sweep.tuned, *self.sweep.statistics]
+        self._sources = [self._open(parent) for parent in parents]
         for source, parent in zip(self._sources, parents, strict=True):
             if check and source.sha256() != parent.sha256:
                 raise CheckpointError(
@@ -122,7 +124,9 @@ class OpenSweep:
 
     def plan(self, alpha: float) -> Plan:
         """Plan the merge at one alpha."""
-        return plan(self._sources[0], self._sources[1:], self.sweep.recipe(alpha))
+        count = 1 + len(self.sweep.tuned)
+        tuned, statistics = self._sources[1:count], self._sources[count:]
+        return plan(self._sources[0], tuned, self.sweep.recipe(alpha), statistics)
 
     def state(self, alpha: float) -> Iterator[tuple[str, torch.Tensor]]:
         """Give (canonical name without prefix, tensor) of the encoder at one alpha.
