@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -42,6 +43,18 @@ def test_a_place_where_nothing_can_be_written_is_said(pair: tuple[Path, Path], a
     for out in (pair[0].parent / "file" / "deep" / "out", Path("/proc/none/out")):
         with pytest.raises(SettingsError, match="cannot write there"):
             run(pair, out, alpha=alpha)
+
+
+def test_a_file_larger_than_the_place_allows_is_said(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(SettingsError, match="File too large"):
+        run(pair)
+    assert sorted(p.name for p in pair[0].parent.iterdir()) == ["base", "tuned"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

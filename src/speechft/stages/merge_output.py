@@ -34,6 +34,7 @@ _NO_PLACE = (
     errno.ENOENT,
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
+    errno.EFBIG,
 )
 #: Formats of files that a merged encoder is written in too, and the writer's name for them.
 _OWN_FORMAT = {"s3prl": "s3prl", "fairseq": "fairseq", "wavlm": "s3prl", "decoar2": "s3prl"}
