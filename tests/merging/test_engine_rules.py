@@ -43,6 +43,13 @@ def test_nan_in_a_tuned_encoder_is_named_by_every_method(name: str, bad: float):
     assert error.value.where == f"diverged: {NAME}"
 
 
+@pytest.mark.parametrize("name", ["iso_c", "iso_cts", "tsv_m"])
+def test_differences_that_overflow_are_decomposed_in_float64(name: str):
+    huge = np.where(draw(0, 3, 3) > 0, 3e38, -3e38).astype(np.float32)
+    out = result([source("base", huge), source("opposite", -huge)], Recipe(name, constant(0.1)))
+    assert np.isfinite(out[NAME]).all()
+
+
 def test_sequential_rounds_of_dare_draw_their_own_masks():
     base = source("base", np.zeros(4000, np.float32))
     ones, twos = (source(str(v), np.full(4000, v, np.float32)) for v in (1.0, 2.0))

@@ -116,6 +116,8 @@ def _plain(base: Array, vectors: Sequence[Array], alpha: float) -> Array:
 
 
 def _svd(matrix: Array) -> tuple[Array, Array, Array]:
+    if not np.isfinite(matrix).all():  # LAPACK may never return
+        raise np.linalg.LinAlgError("the task vectors overflow")
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     return left, values, right
 
