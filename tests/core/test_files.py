@@ -8,6 +8,7 @@ from speechft.core.files import (
     atomic_path,
     hash_json,
     read_jsonl,
+    remove_leftovers,
     write_json,
     write_jsonl,
 )
@@ -40,6 +41,15 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         (temporary / "new").write_text("2")
     assert os.listdir(path) == ["new"]
     assert os.listdir(tmp_path) == ["run"]
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / "step" / ".encoder.x1.tmp").mkdir(parents=True)
+    (tmp_path / "step" / ".encoder.x1.tmp" / "model").touch()
+    for name in (".last.pt.x2.tmp", "kept.tmp", ".lock"):
+        (tmp_path / "step" / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path / "step")) == [".lock", "kept.tmp"]
 
 
 def test_permissions_follow_the_umask(tmp_path):

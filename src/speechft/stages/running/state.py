@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechft.core.errors import SettingsError
-from speechft.core.files import read_json, write_json
+from speechft.core.files import read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
 from speechft.stages.running.plan import Plan, Step, portable, result_values
 
@@ -89,6 +89,7 @@ def lock(out: Path) -> Iterator[None]:
                 where=out,
                 hint="wait for it, or choose another --out",
             ) from None
+        remove_leftovers(out)  # the lock is ours, so nobody writes here
         yield
 
 
