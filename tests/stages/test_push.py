@@ -193,8 +193,12 @@ def test_public_records_keep_ids_and_lose_paths():
     record = {
         "parents": {"/home/me/runs/sid/encoder": "ab", "facebook/hubert-base-ls960": "cd"},
         "settings": {"tuned": ["../x/y"], "alpha": 0.25, "formula": "θ0 + 0.25 · x"},
+        "inside": "table.csv through /home/me/runs/sid/encoder",
+        "relative": ["runs/sid/encoder", "https://example.org/a/b"],
     }
     assert public_record(record) == {
         "parents": {"sid": "ab", "facebook/hubert-base-ls960": "cd"},
         "settings": {"tuned": ["y"], "alpha": 0.25, "formula": "θ0 + 0.25 · x"},
+        "inside": "table.csv through sid",
+        "relative": ["sid", "https://example.org/a/b"],
     }

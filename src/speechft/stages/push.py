@@ -100,6 +100,9 @@ def push(settings: PushSettings) -> str:
     return str(commit.commit_url)
 
 
+LOCAL = ("/", "~", ".")
+
+
 def public_record(record: Any) -> Any:
     """Give a provenance record without local paths: of a path only its last part is left."""
     if isinstance(record, Mapping):
@@ -110,8 +113,20 @@ def public_record(record: Any) -> Any:
 
 
 def _public(text: str) -> str:
-    local = text.startswith(("/", "~", ".")) or "\\" in text
-    return public_name(text) if local and "\n" not in text else text
+    if "\n" in text:
+        return text
+    words = re.split(r"(\s+)", text)
+    if text.startswith(LOCAL) or len(words) == 1:
+        return public_name(text) if _is_local(text) else text
+    # A path may stand inside a sentence.
+    return "".join(public_name(word) if _is_local(word) else word for word in words)
+
+
+def _is_local(text: str) -> bool:
+    """Tell a local path from a Hub id, which has one slash and no such file beside it."""
+    if "://" in text or "/" not in text.replace("\\", "/"):
+        return False
+    return text.startswith(LOCAL) or "\\" in text or text.count("/") > 1 or Path(text).exists()
 
 
 def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]]:
