@@ -126,6 +126,13 @@ def test_other_settings_do_not_go_on_with_what_is_there(encoder_folder, tmp_path
     assert (out / "encoder" / "model.safetensors").read_bytes() == before
 
 
+def test_after_a_mistake_the_same_folder_can_be_used(encoder_folder, tmp_path):
+    with pytest.raises(DataError):
+        finetune(settings(encoder_folder, tmp_path / "run", data=str(tmp_path / "no.csv")))
+    out = finetune(settings(encoder_folder, tmp_path / "run", steps=4))
+    assert (out / "encoder").is_dir()
+
+
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)

@@ -56,7 +56,9 @@ def _show(report: CheckReport) -> None:
     for kind, lines in (("error", report.errors), ("warning", report.warnings)):
         for line in lines:
             console.print(f"{kind}: {line}", markup=False)
-    console.print("no errors" if report.passed else f"{len(report.errors)} errors", markup=False)
+    count = len(report.errors)
+    verdict = "no errors" if report.passed else f"{count} error{'s' if count > 1 else ''}"
+    console.print(verdict, markup=False)
 
 
 def _text(value: object) -> str:

@@ -81,6 +81,8 @@ def claim(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> None:
     try:
         found = read_json(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
+        found = None
+    if found is None or {p.name for p in folder.iterdir()} == {CLAIM_NAME}:
         write_json(path, wanted)
         return
     if found == wanted:
