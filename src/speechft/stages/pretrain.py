@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
@@ -86,12 +86,6 @@ class PretrainSettings(Settings):
     save_every: int = Field(default=1000, gt=0)
     seed: int = 0
     precision: Precision = "auto"
-
-    @model_validator(mode="after")
-    def _fits(self) -> PretrainSettings:
-        if self.unmasked_weight == 0 and self.mask_share == 0:
-            raise ValueError("nothing would be predicted")
-        return self
 
 
 def pretrain(settings: PretrainSettings) -> Path:
