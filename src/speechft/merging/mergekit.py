@@ -82,7 +82,7 @@ def from_mergekit(recipe: Mapping[str, Any], where: object = "recipe") -> Import
         )
     reader = _Reader(recipe, method)
     reader.check()
-    imported = getattr(reader, f"read_{method}", reader.read_task_vectors)()
+    imported = _READERS.get(method, _Reader.read_task_vectors)(reader)
     if reader.problems:
         lines = "\n".join(f"    {problem}" for problem in reader.problems)
         raise SettingsError(f"this recipe means something else here:\n{lines}", where=where)
@@ -289,3 +289,12 @@ class _Reader:
     def _ramp(self, value: Any) -> str:
         points = value if isinstance(value, list) else [value]
         return "..".join(repr(self._constant(point, "t")) for point in points)
+
+
+# What is read in a way of its own; everything else is read as task vectors.
+_READERS = {
+    "linear": _Reader.read_linear,
+    "slerp": _Reader.read_slerp,
+    "model_stock": _Reader.read_model_stock,
+    "karcher": _Reader.read_karcher,
+}
