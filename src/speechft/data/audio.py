@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechft.core.errors import DataError
+from speechft.data.effects import apply_effects, effects_of
 
 SAMPLE_RATE = 16000
 # One output frame of the usual CNN front end needs 400 samples.
@@ -25,11 +26,15 @@ SHORTEST_SAMPLES = 400
 def load_waveform(cut: Cut) -> Tensor:
     """Read the audio of a cut: (S,) float32, 16 kHz, mean of the channels, within [-1, 1].
 
+    Effects that the cut carries (`data.effects`) are applied.
+
     Raises:
         DataError: the file is missing, cannot be decoded, is empty, is too short, or holds values
             that are not finite; or the cut has no audio file.
     """
-    return read_audio(cut_path(cut), cut.start, cut.duration)
+    wave = read_audio(cut_path(cut), cut.start, cut.duration)
+    effects = effects_of(cut)
+    return apply_effects(wave, effects) if effects else wave
 
 
 def cut_path(cut: Cut) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from speechft.data.audio import load_waveform
+from speechft.data.effects import heard_seconds
 
 
 class Waveforms:
@@ -19,7 +20,7 @@ class Waveforms:
 
     def __init__(self, cuts: Sequence[Any]) -> None:
         self.cuts = list(cuts)
-        self.durations = [float(cut.duration) for cut in self.cuts]
+        self.durations = [heard_seconds(cut) for cut in self.cuts]
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
         """Give 1-D 16 kHz float32 waveforms."""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from lhotse import MonoCut, SupervisionSegment
+
+from speechft.core.errors import DataError
+from speechft.data.effects import (
+    GAIN,
+    TRIM,
+    apply_effects,
+    crop,
+    effects_of,
+    heard_samples,
+    trim_silence,
+    with_effects,
+)
+
+
+def plain_sox_silence(samples):
+    """`silence 1 0.1 0.1% -1 0.1 0.1%` sample by sample, with its two holding buffers."""
+    window, total, out, held, speaking = [0.0] * 320, 0.0, [], [], False
+    for sample in samples:
+        square = sample * sample
+        loud = np.sqrt(max(total - window[0] + square, 0) / 320) > 0.001
+        total += square - window.pop(0)
+        window.append(square)
+        if not speaking:
+            held = [*held, sample] if loud else []
+            if len(held) == 1600:
+                out, held, speaking = out + held, [], True
+        elif loud:
+            out, held = [*out, *held, sample], []
+        else:
+            held.append(sample)
+            if len(held) == 1600:
+                held, speaking, window, total = [], False, [0.0] * 320, 0.0
+    return np.array(out + held if speaking else out)
+
+
+def test_trim_silence_equals_the_rule_sample_by_sample():
+    random = np.random.default_rng(0)
+    loud = [0.2 * random.normal(size=n) for n in (3000, 900, 2500, 4000)]
+    quiet = [1e-4 * random.normal(size=n) for n in (2000, 1000, 5000, 1500)]
+    wave = np.concatenate([x for pair in zip(quiet, loud, strict=True) for x in pair])
+    for samples in (wave, np.concatenate([wave, quiet[2]]), np.concatenate([wave, quiet[1]])):
+        expected = plain_sox_silence(samples)
+        found = trim_silence(torch.from_numpy(samples), shortest=0).numpy()
+        assert 0 < len(expected) < len(samples)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_nothing_but_silence_stays_as_it_is():
+    wave = torch.zeros(20000)
+    assert trim_silence(wave) is wave
+
+
+def test_effects_are_applied_in_order_and_travel_with_the_cut():
+    wave = torch.linspace(-1, 1, 100)
+    found = apply_effects(wave, [GAIN, crop(10, 20)])
+    torch.testing.assert_close(found, wave[10:30] * 0.70794578)
+    supervision = SupervisionSegment("a", "a", 0.0, 1.0, custom={"label": "x"})
+    cut = MonoCut("a", 0.0, 1.0, 0, supervisions=[supervision])
+    changed = with_effects(with_effects(cut, [GAIN]), [TRIM, crop(0, 50)], samples=50)
+    assert effects_of(changed) == [GAIN, TRIM, "crop:0:50"]
+    assert (heard_samples(cut), heard_samples(changed)) == (16000, 50)
+    assert changed.supervisions[0].custom["label"] == "x"
+    assert effects_of(cut) == []
+    with pytest.raises(DataError, match="unknown effect"):
+        apply_effects(wave, ["echo"])
