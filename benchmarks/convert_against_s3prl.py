@@ -25,11 +25,13 @@ CONFIGS = {
     "hubert": {"model_type": "hubert"},
     "wav2vec2": {"model_type": "wav2vec2"},
     "wavlm": {"model_type": "wavlm"},
+    "data2vec": {"model_type": "data2vec-audio"},
     "decoar2": {"model_type": "decoar2"},
     "hubert, large style": {"model_type": "hubert", **LARGE},
     "wav2vec2, large style": {"model_type": "wav2vec2", **LARGE},
     "wavlm, large style": {"model_type": "wavlm", **LARGE},
 }
+S3PRL_NAMES = {"data2vec-audio": "data2vec"}
 SECONDS = (2.31, 1.0, 0.52)
 
 
@@ -54,7 +56,8 @@ def compare(name: str, python: Path, work: Path) -> float:
     encoder.save(work / "hf")
     torch.save(waveforms(), work / "waves.pt")
     convert(ConvertSettings(source=str(work / "hf"), target=work / "s3prl.pt", to="s3prl"))
-    command = [python, Path(__file__).parent / "s3prl_side.py", "--family", encoder.family]
+    family = S3PRL_NAMES.get(encoder.family, encoder.family)
+    command = [python, Path(__file__).parent / "s3prl_side.py", "--family", family]
     command += ["--checkpoint", work / "s3prl.pt", "--waves", work / "waves.pt"]
     command += ["--out", work / "states.pt", "--batch", "1"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)

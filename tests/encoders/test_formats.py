@@ -291,8 +291,8 @@ def test_adapters_are_merged(tmp_path, hub_folder, waveforms, offset):
 
 
 def test_unknown_formats_and_families_are_refused(tmp_path, hub_folder):
-    folder, _ = hub_folder("data2vec-audio")
-    with pytest.raises(CheckpointError, match="data2vec-audio"):
+    folder, _ = hub_folder("unispeech")
+    with pytest.raises(CheckpointError, match="unispeech"):
         write_checkpoint(read_checkpoint(folder), tmp_path / "x.pt", "s3prl")
     with pytest.raises(SettingsError, match="s3prl"):
         write_checkpoint(read_checkpoint(folder), tmp_path / "x.pt", "s3prI")

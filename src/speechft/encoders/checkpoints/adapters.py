@@ -48,7 +48,7 @@ def merge_adapter(
             "the adapter does not say which encoder it belongs to",
             where=folder / SETTINGS,
             expected="base_model_name_or_path",
-            hint="name the encoder with --base",
+            hint="first convert it with `speechft convert ADAPTER FOLDER --to hf --base ENCODER`",
         )
     checkpoint = read(name)
     tensors = _merged(checkpoint, settings, _read_weights(folder), folder)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from speechft.core.errors import CheckpointError
 
 MASK_EMBEDDING = "masked_spec_embed"
+MAX_LAYERS = 1000
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ def empty_model(config: Any, where: object) -> nn.Module:
     """
     from transformers import AutoModel
 
+    _check_sizes(config, where)
     try:
         with torch.device("meta"):
             model: nn.Module = AutoModel.from_config(config)
-    except (ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         raise CheckpointError(
             "no encoder can be built from the checkpoint's configuration",
             where=where,
@@ -78,17 +81,23 @@ def empty_model(config: Any, where: object) -> nn.Module:
     return model
 
 
-def fill_model(checkpoint: Checkpoint, dtype: torch.dtype | None) -> nn.Module:
+def fill_model(
+    checkpoint: Checkpoint, dtype: torch.dtype | None, *, allow_nan: bool = False
+) -> nn.Module:
     """Build the model of a checkpoint and fill every weight.
 
     Args:
         checkpoint: what was read.
         dtype: type of floating-point weights; the file's if None.
+        allow_nan: fill it even where values are not finite, to look at it.
 
     Raises:
-        CheckpointError: lists every missing tensor, every unknown one and every wrong shape.
+        CheckpointError: lists every missing tensor, every unknown one, every wrong shape and type,
+            or every tensor with values that are not finite.
     """
     model = check_complete(checkpoint)
+    if not allow_nan:
+        check_finite(checkpoint)
     # Copies, so that the model does not hang on the file that the tensors are mapped from.
     filled = {
         name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
@@ -106,7 +115,8 @@ def check_complete(checkpoint: Checkpoint) -> nn.Module:
     """Check that a checkpoint fills its encoder exactly, and give the empty model.
 
     Raises:
-        CheckpointError: lists every missing tensor, every unknown one and every wrong shape.
+        CheckpointError: lists every missing tensor, every unknown one, every wrong shape and every
+            type that holds no weights (integers of a quantised file).
     """
     model = empty_model(checkpoint.config, checkpoint.where)
     expected, found = model.state_dict(), checkpoint.tensors
@@ -117,6 +127,11 @@ def check_complete(checkpoint: Checkpoint) -> nn.Module:
         for n, t in expected.items()
         if n in found and found[n].shape != t.shape
     ]
+    lines += [
+        f"type: {n} is {_dtype(found[n])}, expected {_dtype(t)}"
+        for n, t in expected.items()
+        if n in found and (found[n].dtype in FLOATS) != (t.dtype in FLOATS)
+    ]
     if lines:
         raise CheckpointError(
             "the checkpoint does not fill this encoder:\n" + "\n".join(f"    {i}" for i in lines),
@@ -126,6 +141,50 @@ def check_complete(checkpoint: Checkpoint) -> nn.Module:
             hint="check that configuration and weights belong together",
         )
     return model
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Give the names of the tensors that hold NaN or infinite values."""
+    floats = {n: t for n, t in tensors.items() if t.is_floating_point()}
+    return [n for n, t in floats.items() if not bool(torch.isfinite(t).all())]
+
+
+def check_finite(checkpoint: Checkpoint) -> None:
+    """Refuse an encoder whose weights are not numbers, as a diverged training leaves them.
+
+    Raises:
+        CheckpointError: lists every tensor with NaN or infinite values.
+    """
+    bad = not_finite(checkpoint.tensors)
+    if bad:
+        raise CheckpointError(
+            "the checkpoint holds values that are not finite:\n"
+            + "\n".join(f"    {name}" for name in bad),
+            where=checkpoint.where,
+            found=f"NaN or infinity in {len(bad)} of {len(checkpoint.tensors)} tensors",
+            hint="its training diverged, or the file is damaged: use an earlier checkpoint",
+        )
+
+
+def _check_sizes(config: Any, where: object) -> None:
+    """Refuse sizes that no encoder has, before anything is built of them."""
+    bounds = {"num_hidden_layers": MAX_LAYERS, "num_attention_heads": 4096, "hidden_size": 1 << 20}
+    values = {name: (getattr(config, name, 1), most) for name, most in bounds.items()}
+    for name in ("conv_stride", "conv_kernel", "conv_dim"):
+        for number, value in enumerate(getattr(config, name, None) or ()):
+            values[f"{name}.{number}"] = (value, 1 << 20)
+    for name, (value, most) in values.items():
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise CheckpointError(
+                "the checkpoint's configuration holds a size that no encoder has",
+                where=where,
+                expected=f"{name} from 1 to {most}",
+                found=repr(value),
+            )
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:

@@ -27,11 +27,12 @@ _TRANSFORMER: tuple[Field, ...] = (
     ("attention_dropout", "attention_dropout", 0.1),
     ("activation_dropout", "activation_dropout", 0.0),
     ("dropout_input", "feat_proj_dropout", 0.0),
-    ("conv_pos", "num_conv_pos_embeddings", 128),
     ("conv_pos_groups", "num_conv_pos_embedding_groups", 16),
 )
+_POSITIONS: tuple[Field, ...] = (("conv_pos", "num_conv_pos_embeddings", 128),)
+_STACKED_POSITIONS: tuple[Field, ...] = (("pos_conv_depth", "num_conv_pos_embeddings", 5),)
+_ORDER: tuple[Field, ...] = (("layer_norm_first", "do_stable_layer_norm", False),)
 _WAVEFORM: tuple[Field, ...] = (
-    ("layer_norm_first", "do_stable_layer_norm", False),
     ("conv_bias", "conv_bias", False),
     ("mask_prob", "mask_time_prob", 0.65),
     ("mask_length", "mask_time_length", 10),
@@ -49,12 +50,19 @@ _FAMILY: dict[str, tuple[Field, ...]] = {
     "wavlm": (("num_buckets", "num_buckets", 320), ("max_distance", "max_bucket_distance", 1280)),
 }
 # Settings that change the computation to one that no transformers model here does.
-_UNSUPPORTED = {"layer_type": "transformer", "pos_conv_depth": 1, "attn_type": ""}
+_UNSUPPORTED = {"layer_type": "transformer", "attn_type": "", "conv_pos_batch_norm": False}
+_UNSUPPORTED_OF = {
+    "data2vec-audio": {"layer_norm_first": False, "extractor_mode": "layer_norm"},
+}
 
 
 def fields(family: str) -> tuple[Field, ...]:
     """Give the rows of a family."""
-    return _TRANSFORMER if family == "decoar2" else _TRANSFORMER + _WAVEFORM + _FAMILY[family]
+    if family == "decoar2":
+        return _TRANSFORMER + _POSITIONS
+    if family == "data2vec-audio":
+        return _TRANSFORMER + _STACKED_POSITIONS + _WAVEFORM
+    return _TRANSFORMER + _POSITIONS + _ORDER + _WAVEFORM + _FAMILY[family]
 
 
 def config_from_fairseq(family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,8 +71,9 @@ def config_from_fairseq(family: str, settings: Mapping[str, Any]) -> dict[str, A
     Raises:
         CheckpointError: a setting asks for a computation that is not supported.
     """
-    for name, value in _UNSUPPORTED.items():
-        if settings.get(name, value) not in (value, None):
+    unsupported = _UNSUPPORTED | _UNSUPPORTED_OF.get(family, {"pos_conv_depth": 1})
+    for name, value in unsupported.items():
+        if _plain(settings.get(name, value)) not in (value, None):
             raise CheckpointError(
                 "the checkpoint uses a variant that is not supported",
                 where=name,
@@ -78,6 +87,9 @@ def config_from_fairseq(family: str, settings: Mapping[str, Any]) -> dict[str, A
     layers = parse_conv_spec(str(settings.get("conv_feature_layers", DEFAULT_CONVOLUTIONS)))
     for name, column in (("conv_dim", 0), ("conv_kernel", 1), ("conv_stride", 2)):
         values[name] = tuple(layer[column] for layer in layers)
+    if family == "data2vec-audio":
+        depth = max(1, int(values["num_conv_pos_embeddings"]))
+        return values | {"conv_pos_kernel_size": max(3, int(settings.get("conv_pos", 95)) // depth)}
     mode = settings.get("extractor_mode", "default")
     values["feat_extract_norm"] = "layer" if _plain(mode) == "layer_norm" else "group"
     if family == "wav2vec2":
@@ -95,7 +107,11 @@ def config_to_fairseq(family: str, config: Any) -> dict[str, Any]:
         return settings
     layers = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
     settings["conv_feature_layers"] = format_conv_spec(list(layers))
-    settings["extractor_mode"] = "layer_norm" if config.feat_extract_norm == "layer" else "default"
+    norm = getattr(config, "feat_extract_norm", "layer")
+    settings["extractor_mode"] = "layer_norm" if norm == "layer" else "default"
+    if family == "data2vec-audio":
+        settings["conv_pos"] = config.conv_pos_kernel_size * config.num_conv_pos_embeddings
+        settings |= {"layer_norm_first": False, "required_seq_len_multiple": 2}
     if family == "hubert":
         settings |= {"label_rate": 50, "final_dim": 256, "required_seq_len_multiple": 2}
     if family == "wav2vec2":
@@ -113,7 +129,8 @@ def settings_from_shapes(family: str, weights: Mapping[str, Tensor]) -> dict[str
     """
     hidden = int(weights["post_extract_proj.weight"].shape[0])
     layers = 1 + max(int(n.split(".")[2]) for n in weights if n.startswith("encoder.layers."))
-    kernel = weights["encoder.pos_conv.0.weight_v"]
+    stacked = family == "data2vec-audio"
+    kernel = weights["encoder.pos_conv.0.0.weight" if stacked else "encoder.pos_conv.0.weight_v"]
     settings: dict[str, Any] = {
         "encoder_layers": layers,
         "encoder_embed_dim": hidden,
@@ -124,14 +141,20 @@ def settings_from_shapes(family: str, weights: Mapping[str, Tensor]) -> dict[str
     }
     if family != "decoar2":
         settings |= _waveform_settings(weights)
+    if stacked:
+        depth = sum(n.startswith("encoder.pos_conv.") and n.endswith(".weight") for n in weights)
+        settings |= {"pos_conv_depth": depth, "conv_pos": depth * int(kernel.shape[2])}
+        settings["layer_norm_first"] = False
     if family == "wavlm":
         bias = weights["encoder.layers.0.self_attn.relative_attention_bias.weight"]
         gate = weights["encoder.layers.0.self_attn.grep_a"]
         settings |= {"num_buckets": int(bias.shape[0]), "max_distance": 800}
         settings["encoder_attention_heads"] = int(gate.shape[1])
-    logger.info(
-        "the file holds no settings: sizes are inferred from shapes, %d attention heads assumed",
+    logger.warning(
+        "the file holds no settings: sizes are inferred from shapes; %d attention heads and %s are "
+        "assumed, as in the published models",
         settings["encoder_attention_heads"],
+        "pre-norm layers" if settings.get("layer_norm_first") else "post-norm layers",
     )
     return settings
 

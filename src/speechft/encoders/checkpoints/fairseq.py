@@ -23,6 +23,13 @@ from speechft.encoders.checkpoints.records import plain
 
 FAIRSEQ_EPS = 1e-5
 _ANCHOR = "post_extract_proj.weight"
+TEACHER = "_ema"
+_STRANGERS = {
+    "data2vec 2.0": "modality_encoders.",
+    "DistilHuBERT": "output_layer.0.",
+    "a text encoder": "embed_tokens.",
+    "a Whisper file of OpenAI's (its Hugging Face version can be read)": "encoder.blocks.0.",
+}
 _HF_ANCHOR = "feature_projection.projection.weight"
 
 
@@ -50,16 +57,19 @@ def read_fairseq_style(content: Any, where: Path, config: Any | None = None) -> 
     Raises:
         CheckpointError: the format is not known, or its tensors are not those of an encoder.
     """
-    raw = _open(content, where)
+    try:
+        raw = _open(content, where)
+    except ValueError as error:
+        raise _unknown_format(where, str(error)) from None
     prefix, hf_names = _find_encoder(raw.weights, where)
     inside = {n.removeprefix(prefix): t for n, t in raw.weights.items() if n.startswith(prefix)}
     outside = tuple(n for n in raw.weights if not n.startswith(prefix))
     if hf_names:
         return _hf_names(raw, inside, outside, where, config)
     family = _family(inside, raw.hint)
-    if raw.settings is None and config is None:
-        _require_shapes(family, inside, where)
-    settings = raw.settings or settings_from_shapes(family, inside)
+    if config is not None and config.model_type in EXTRAS:
+        family = config.model_type
+    settings = raw.settings or ({} if config is not None else _from_shapes(family, inside, where))
     if config is None:
         config = _make_config(config_from_fairseq(family, settings), where)
     style = getattr(config, "feat_extract_norm", "group")
@@ -90,7 +100,7 @@ def _open(content: Any, where: Path) -> Raw:
             _weights(content["model_weight"], where),
             _settings(plain(content["model_cfg"])),
             _settings(plain(content["task_cfg"])) or {},
-            plain(content.get("dictionaries_symbols")),
+            _dictionaries(plain(content.get("dictionaries_symbols"))),
             hint="hubert" if "dictionaries_symbols" in keys else "",
         )
     if "Upstream" in keys:
@@ -102,7 +112,8 @@ def _open(content: Any, where: Path) -> Raw:
         return _open_model(content, where)
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return Raw("tensors", content)
-    raise _unknown_format(where, ", ".join(sorted(map(str, keys))[:12]))
+    names = sorted(key for key in keys if isinstance(key, str))
+    raise _unknown_format(where, f"a file with {', '.join(names[:12]) or 'nothing'}")
 
 
 def _open_model(content: dict[Any, Any], where: Path) -> Raw:
@@ -121,7 +132,7 @@ def _open_model(content: dict[Any, Any], where: Path) -> Raw:
     if model is None:
         return Raw("decoar2" if _looks_like_decoar(weights) else "fairseq", weights)
     state = _settings(plain(content.get("task_state"))) or {}
-    symbols = [s for s in state.get("dictionaries") or [] if isinstance(s, list)] or None
+    symbols = _dictionaries(state.get("dictionaries"))
     hint = str(model.get("_name") or model.get("arch") or "")
     return Raw(
         "fairseq",
@@ -143,10 +154,22 @@ def _settings(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def _dictionaries(value: Any) -> list[list[str]] | None:
+    """Give lists of symbols; None where a file holds anything else in their place."""
+    lists = value if isinstance(value, list) else []
+    return [[str(s) for s in one] for one in lists if isinstance(one, list)] or None
+
+
 def _weights(value: Any, where: Path) -> dict[str, Tensor]:
+    """Give the tensors; those of data2vec's teacher stand in a mapping of their own."""
     if not isinstance(value, dict):
         raise _unknown_format(where, f"weights of type {type(value).__name__}")
-    return {str(n): t for n, t in value.items() if isinstance(t, Tensor)}
+    found = {n: t for n, t in value.items() if isinstance(n, str) and isinstance(t, Tensor)}
+    for outer, inner in value.items():
+        if isinstance(outer, str) and outer.endswith(TEACHER) and isinstance(inner, dict):
+            inside = {f"{outer}.{n}": t for n, t in inner.items() if isinstance(t, Tensor)}
+            found |= inside
+    return found
 
 
 def _find_encoder(weights: dict[str, Tensor], where: Path) -> tuple[str, bool]:
@@ -154,6 +177,7 @@ def _find_encoder(weights: dict[str, Tensor], where: Path) -> tuple[str, bool]:
     for anchor, hf_names in ((_ANCHOR, False), (_HF_ANCHOR, True)):
         prefixes = [n.removesuffix(anchor) for n in weights if n.endswith(anchor)]
         prefixes = [p for p in prefixes if not p or p.endswith(".")]
+        prefixes = [p for p in prefixes if not p.endswith(f"{TEACHER}.")]
         if len(prefixes) == 1:
             return prefixes[0], hf_names
         if prefixes:
@@ -164,11 +188,14 @@ def _find_encoder(weights: dict[str, Tensor], where: Path) -> tuple[str, bool]:
                 expected="one",
                 hint="save the one that you want under a name of its own",
             )
+    kind = next((k for k, part in _STRANGERS.items() if any(part in n for n in weights)), None)
+    names = ", ".join(list(weights)[:4])
     raise CheckpointError(
         "the file holds no speech encoder that is known here",
         where=where,
         expected=f"a tensor {_ANCHOR} (fairseq) or {_HF_ANCHOR} (transformers)",
-        found=f"{len(weights)} tensors: {', '.join(list(weights)[:4])} …",
+        found=f"{len(weights)} tensors: {names} …" if weights else "no tensors",
+        hint=f"it looks like {kind}, which is not supported" if kind else None,
     )
 
 
@@ -179,8 +206,8 @@ def _hf_names(
         raise CheckpointError(
             "the file has transformers' tensor names but no configuration",
             where=where,
-            hint="put config.json beside it and give the folder, or name the encoder it came from "
-            "with --base",
+            hint="put config.json beside it and give the folder, or first convert it with "
+            "`speechft convert FILE FOLDER --to hf --base ENCODER`, the encoder that it came from",
         )
     tensors = modern_names(inside)
     tame_config(config, has_mask_embedding="masked_spec_embed" in tensors)
@@ -192,6 +219,8 @@ def _hf_names(
 def _family(weights: dict[str, Tensor], hint: str) -> str:
     if _looks_like_decoar(weights):
         return "decoar2"
+    if "encoder.pos_conv.0.0.weight" in weights:
+        return "data2vec-audio"
     if any(".grep_" in n or "relative_attention_bias" in n for n in weights):
         return "wavlm"
     if "quantizer.vars" in weights or "project_q.weight" in weights:
@@ -205,15 +234,16 @@ def _looks_like_decoar(weights: dict[str, Tensor]) -> bool:
     return not any("feature_extractor.conv_layers" in name for name in weights)
 
 
-def _require_shapes(family: str, weights: dict[str, Tensor], where: Path) -> None:
-    needed = ["encoder.pos_conv.0.weight_v", "encoder.layers.0.fc1.weight"]
-    if family != "decoar2":
-        needed.append("feature_extractor.conv_layers.0.0.weight")
-    missing = [name for name in needed if name not in weights]
-    if missing:
+def _from_shapes(family: str, weights: dict[str, Tensor], where: Path) -> dict[str, Any]:
+    try:
+        return settings_from_shapes(family, weights)
+    except (LookupError, ValueError, ArithmeticError) as error:
         raise CheckpointError(
-            "the checkpoint lacks tensors of its encoder: " + ", ".join(missing), where=where
-        )
+            "the checkpoint holds no settings, and lacks tensors that would tell its sizes",
+            where=where,
+            found=f"no {error.args[0]}" if isinstance(error, KeyError) else error,
+            hint="if it was cut down on purpose, name the encoder that it came from with `base`",
+        ) from None
 
 
 def _make_config(values: dict[str, Any], where: Path) -> Any:

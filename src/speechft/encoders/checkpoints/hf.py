@@ -66,16 +66,18 @@ def read_config(folder: Path) -> Any:
             where=folder,
             expected=f"a file {CONFIG}",
             found="no such file",
-            hint="give the folder that save() or save_pretrained() wrote",
+            hint=_other_files(folder) or "give the folder that save() or save_pretrained() wrote",
         )
     values = read_json_object(folder / CONFIG)
     model_type = values.pop("model_type", None)
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise CheckpointError(
             "the configuration names an unknown model type",
             where=folder / CONFIG,
             found=model_type,
-            hint=did_you_mean(str(model_type), list(CONFIG_MAPPING.keys())),
+            hint=did_you_mean(str(model_type), list(CONFIG_MAPPING.keys()))
+            if isinstance(model_type, str)
+            else "is this the configuration of an encoder?",
         )
     try:
         return AutoConfig.for_model(model_type, **values)
@@ -84,6 +86,14 @@ def read_config(folder: Path) -> Any:
         raise CheckpointError(
             "the configuration cannot be read", where=folder / CONFIG, found=error
         ) from None
+
+
+def _other_files(folder: Path) -> str | None:
+    kinds = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+    files = sorted(p.name for p in folder.iterdir() if p.suffix in kinds)[:3]
+    folders = sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))[:3]
+    names = " or ".join(str(folder / name) for name in files + folders)
+    return f"give {names} itself" if names else None
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -104,11 +114,13 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
     mapping = read_json_object(index).get("weight_map")
-    if not isinstance(mapping, dict):
-        raise CheckpointError("the index of shards has no weight_map", where=index)
+    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+        raise CheckpointError(
+            "the index of shards has no weight_map", where=index, expected="tensor → file"
+        )
     tensors: dict[str, Tensor] = {}
     for name in sorted(set(mapping.values())):
-        path = index.parent / Path(str(name)).name
+        path = index.parent / Path(name).name
         if not path.is_file():
             raise CheckpointError("a shard of the weights is missing", where=path)
         tensors |= read(path)
@@ -224,6 +236,8 @@ def read_side(folder: Path) -> Side:
         source = json.loads(text)
     except ValueError as error:
         raise CheckpointError("the side file's settings are broken", where=path) from error
+    if not isinstance(source, dict):
+        raise CheckpointError("the side file's settings are broken", where=path, found=text[:80])
     return Side(tensors, source)
 
 
@@ -241,7 +255,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
     path = folder / PREPROCESSOR
     if path.is_file():
-        return read_json_object(path)
+        return _checked(read_json_object(path), path)
     settings = default_preprocessor(config)
     logger.warning(
         "%s has no %s: the usual settings of this kind of encoder are used%s",
@@ -251,6 +265,32 @@ def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
             settings.get("do_normalize")
         ],
     )
+    return settings
+
+
+def _checked(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Refuse preprocessor settings that would be followed wrongly."""
+    rules: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "do_normalize": ((bool, type(None)), "true or false"),
+        "normalize_eps": ((int, float), "a number"),
+        "sampling_rate": ((int, float), "16000"),
+    }
+    for name, (kinds, expected) in rules.items():
+        value = settings.get(name)
+        if name in settings and not isinstance(value, kinds):
+            raise CheckpointError(
+                f"the preprocessor's {name} cannot be used",
+                where=path,
+                expected=expected,
+                found=repr(value),
+            )
+    if settings.get("sampling_rate", 16000) != 16000:
+        raise CheckpointError(
+            "the encoder takes audio of another sampling rate than 16 kHz",
+            where=path,
+            expected="sampling_rate 16000",
+            found=settings["sampling_rate"],
+        )
     return settings
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 Row = tuple[str, str]
 
-_TRANSFORMER: tuple[Row, ...] = (
+_POSITIONS: tuple[Row, ...] = (
     (
         "encoder.pos_conv.0.weight_g",
         "encoder.pos_conv_embed.conv.parametrizations.weight.original0",
@@ -22,6 +22,11 @@ _TRANSFORMER: tuple[Row, ...] = (
         "encoder.pos_conv_embed.conv.parametrizations.weight.original1",
     ),
     ("encoder.pos_conv.0.bias", "encoder.pos_conv_embed.conv.bias"),
+)
+_STACKED_POSITIONS: tuple[Row, ...] = (
+    ("encoder.pos_conv.{i}.0.{p}", "encoder.pos_conv_embed.layers.{i}.conv.{p}"),
+)
+_TRANSFORMER: tuple[Row, ...] = (
     ("encoder.layer_norm.{p}", "encoder.layer_norm.{p}"),
     ("encoder.layers.{l}.self_attn.{x}_proj.{p}", "encoder.layers.{l}.attention.{x}_proj.{p}"),
     ("encoder.layers.{l}.self_attn_layer_norm.{p}", "encoder.layers.{l}.layer_norm.{p}"),
@@ -63,6 +68,8 @@ EXTRAS: dict[str, re.Pattern[str]] = {
     "hubert": re.compile(r"final_proj\.|label_embs_concat$|target_glu\."),
     "wav2vec2": re.compile(r"(input_)?quantizer\.|project_q\.|final_proj\.|target_glu\."),
     "wavlm": re.compile(r"final_proj\.|label_embs_concat$|target_glu\."),
+    # `_ema` is the teacher of data2vec's pre-training.
+    "data2vec-audio": re.compile(r"final_proj\.|_ema\."),
     "decoar2": re.compile(r"(?!encoder\.|post_extract_proj\.)"),
 }
 # The same parts where transformers has a place for them (`Wav2Vec2ForPreTraining`).
@@ -81,10 +88,15 @@ _HOLES = {
 
 
 def key_map(family: str, style: str) -> tuple[Row, ...]:
-    """Give the rows of a family (hubert, wav2vec2, wavlm, decoar2) and style (group, layer)."""
+    """Give the rows of a family and style (group, layer).
+
+    Families: hubert, wav2vec2, wavlm, data2vec-audio, decoar2.
+    """
     if family == "decoar2":
-        return _DECOAR + _TRANSFORMER
-    rows = (*_WAVEFORM, _NORMS[style], *_TRANSFORMER)
+        return _DECOAR + _POSITIONS + _TRANSFORMER
+    if family == "data2vec-audio":
+        return (*_WAVEFORM, _NORMS["layer"], *_STACKED_POSITIONS, *_TRANSFORMER)
+    rows = (*_WAVEFORM, _NORMS[style], *_POSITIONS, *_TRANSFORMER)
     return rows + _WAVLM if family == "wavlm" else rows
 
 

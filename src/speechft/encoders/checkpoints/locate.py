@@ -27,13 +27,14 @@ def locate(path_or_id: str | Path) -> Path:
     Raises:
         CheckpointError: nothing is there, or the Hub cannot be reached.
     """
-    path = Path(path_or_id).expanduser()
-    if path.exists():
-        return path
     name = str(path_or_id)
+    path = _local(path_or_id)
+    if path is not None:
+        return _inside(path)
     if name in packaged_names():
         return Path(str(resources.files("speechft"))) / "assets" / name
-    if isinstance(path_or_id, str) and HUB_ID.fullmatch(name) and path.suffix not in _FILE_TYPES:
+    hub = isinstance(path_or_id, str) and HUB_ID.fullmatch(name)
+    if hub and Path(name).suffix not in _FILE_TYPES:
         return _from_hub(name)
     raise CheckpointError(
         "there is no such encoder",
@@ -41,6 +42,22 @@ def locate(path_or_id: str | Path) -> Path:
         expected="a folder, a checkpoint file, a Hub id (owner/name) or a packaged name",
         hint=f"check the path; {did_you_mean(name, packaged_names())}",
     )
+
+
+def _local(path_or_id: str | Path) -> Path | None:
+    """Give the path if something is there; a name that no file can have is no path."""
+    try:
+        path = Path(path_or_id).expanduser()
+        return path if str(path_or_id) and path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _inside(path: Path) -> Path:
+    """Give the encoder in the folder of a fine-tuning or pre-training run; else the path itself."""
+    inner = path / "encoder"
+    own = any((path / name).exists() for name in ("config.json", "adapter_config.json"))
+    return inner if path.is_dir() and not own and (inner / "config.json").is_file() else path
 
 
 _FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import _compat_pickle
 import io
+import math
 import pickle
+import pickletools
 import re
 import struct
 import sys
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
+from speechft.encoders.checkpoints.inert import Builder, PlainDict, Record, StorageType
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -50,82 +52,6 @@ _BROKEN = (
     ValueError,
     OSError,
 )
-
-
-class Record:
-    """An inert stand-in for an object of a class that is not known here.
-
-    Attributes:
-        class_name: the full name that the file gives.
-        args: what its constructor would have been called with.
-        state: its attributes; items of a mapping or list stand under their keys or numbers.
-    """
-
-    class_name = "?"
-
-    def __init__(self, *args: Any, **state: Any) -> None:
-        self.args = args
-        self.state: dict[Any, Any] = dict(state)
-
-    def __new__(cls, *_args: Any, **_state: Any) -> Record:
-        """Make a record even where a file skips the constructor."""
-        record = super().__new__(cls)
-        record.args = ()
-        record.state = {}
-        return record
-
-    def __setstate__(self, state: Any) -> None:
-        parts = state if isinstance(state, tuple) else (state,)
-        for part in parts:
-            if isinstance(part, dict):
-                self.state.update(part)
-            elif part is not None:
-                self.state["state"] = part
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.state[key] = value
-
-    def append(self, value: Any) -> None:
-        """Take an item of a list."""
-        self.state[len(self.state)] = value
-
-    def extend(self, values: Any) -> None:
-        """Take items of a list."""
-        for value in values:
-            self.append(value)
-
-    def add(self, value: Any) -> None:
-        """Take an item of a set."""
-        self.append(value)
-
-    def __repr__(self) -> str:
-        return f"Record({self.class_name})"
-
-
-class _Builder:
-    """A callable that a file may use, closed to changes."""
-
-    __slots__ = ("_function",)
-    _function: Callable[..., Any]
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise pickle.UnpicklingError(f"a builder has no attribute {name}")
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
-
-
-class _StorageType:
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: torch.dtype | None) -> None:
-        object.__setattr__(self, "dtype", dtype)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise pickle.UnpicklingError(f"a storage type has no attribute {name}")
 
 
 _STORAGES = {
@@ -156,10 +82,12 @@ def read_torch_file(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.read(512)
             file.seek(0)
             if not head:
                 raise _broken(path, "the file is empty")
+            if head[257:262] == b"ustar":
+                raise _broken(path, "a tar archive, as torch wrote before version 0.2")
             return _read_zip(file) if head.startswith(b"PK") else _read_legacy(file)
     except CheckpointError:
         raise
@@ -192,6 +120,7 @@ class _Reader(pickle.Unpickler):
     """The unpickler: names resolve to builders and records only."""
 
     def __init__(self, file: IO[bytes], load_storage: Callable[[Any], Any] | None = None) -> None:
+        _check_memo(file)
         super().__init__(file, encoding="utf-8", errors="surrogateescape")
         self._load_storage = load_storage
         self._records: dict[str, type[Record]] = {}
@@ -202,7 +131,7 @@ class _Reader(pickle.Unpickler):
         if known is not None:
             return known
         if module in ("torch", "torch.storage") and name in _STORAGES:
-            return _StorageType(_STORAGES[name])
+            return StorageType(_STORAGES[name])
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         if not _stands_for_data(module, name):
@@ -216,6 +145,15 @@ class _Reader(pickle.Unpickler):
         if self._load_storage is None:
             raise pickle.UnpicklingError("a storage where none can be")
         return self._load_storage(identity)
+
+
+def _check_memo(file: IO[bytes]) -> None:
+    """Refuse numbers in the memo that no writer gives: the table would be as long as the number."""
+    start = file.tell()
+    for opcode, number, place in pickletools.genops(file):
+        if opcode.name.endswith("PUT") and int(number or 0) > (place or 0) - start:
+            raise pickle.UnpicklingError("the memo is larger than the file")
+    file.seek(start)
 
 
 def _modern_name(module: str, name: str) -> tuple[str, str]:
@@ -243,6 +181,8 @@ def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_rest: Any) -> T
     empty = any(n == 0 for n in size)
     if min((offset, *size, *stride)) < 0 or (not empty and last >= storage.numel()):
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")
+    if math.prod(size) > storage.numel():
+        raise pickle.UnpicklingError("a tensor is larger than its storage")
     return storage.as_strided(size, stride, offset)
 
 
@@ -251,7 +191,7 @@ def _parameter(data: Any, *_rest: Any) -> Any:
 
 
 def _typed(function: Any, _kind: Any, args: Any, _state: Any) -> Any:
-    return function(*args) if isinstance(function, _Builder) else Record(*args)
+    return function(*args) if isinstance(function, Builder) else Record(*args)
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
@@ -267,30 +207,34 @@ def _reconstructed(kind: Any, _base: Any, _state: Any) -> Record:
 
 
 _BUILDERS: dict[str, Any] = {
-    "collections.OrderedDict": OrderedDict,
-    "collections.defaultdict": _Builder(lambda *_: {}),
-    "torch._utils._rebuild_tensor_v2": _Builder(_tensor),
-    "torch._utils._rebuild_tensor": _Builder(_tensor),
-    "torch._utils._rebuild_parameter": _Builder(_parameter),
-    "torch._utils._rebuild_parameter_with_state": _Builder(_parameter),
-    "torch._tensor._rebuild_from_type_v2": _Builder(_typed),
-    "torch.Size": _Builder(tuple),
-    "torch.device": _Builder(lambda *args: ":".join(map(str, args))),
-    "_codecs.encode": _Builder(_latin1),
-    "copyreg._reconstructor": _Builder(_reconstructed),
-    "builtins.type": _Builder(lambda *_: None),
-    "numpy.dtype": _Builder(lambda *args: Record(*args)),
-    "numpy.ndarray": _Builder(lambda *args: Record(*args)),
+    "collections.OrderedDict": Builder(lambda *args: PlainDict(*args)),
+    "collections.defaultdict": Builder(lambda *_: {}),
+    "torch._utils._rebuild_tensor_v2": Builder(_tensor),
+    "torch._utils._rebuild_tensor": Builder(_tensor),
+    "torch._utils._rebuild_parameter": Builder(_parameter),
+    "torch._utils._rebuild_parameter_with_state": Builder(_parameter),
+    "torch._tensor._rebuild_from_type_v2": Builder(_typed),
+    "torch.Size": Builder(tuple),
+    "torch.device": Builder(lambda *args: ":".join(map(str, args))),
+    "_codecs.encode": Builder(_latin1),
+    "copyreg._reconstructor": Builder(_reconstructed),
+    "builtins.type": Builder(lambda *_: None),
+    "numpy.dtype": Builder(lambda *args: Record(*args)),
+    "numpy.ndarray": Builder(lambda *args: Record(*args)),
 }
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     for _name in ("scalar", "_reconstruct"):
-        _BUILDERS[f"{_module}.{_name}"] = _Builder(lambda *args: Record(*args))
-for _kind in (set, frozenset, list, tuple, dict, int, float, bool, complex, str):
-    _BUILDERS[f"builtins.{_kind.__name__}"] = _Builder(_kind)
+        _BUILDERS[f"{_module}.{_name}"] = Builder(lambda *args: Record(*args))
+for _kind in (set, frozenset, list, tuple, dict, int, float, bool, complex):
+    _BUILDERS[f"builtins.{_kind.__name__}"] = Builder(_kind)
+# With more arguments, str() would look for a codec by the name that the file gives.
+_BUILDERS["builtins.str"] = Builder(lambda value="": str(value))
 
 
 def _read_zip(file: IO[bytes]) -> Any:
+    size = _remaining(file)
     with zipfile.ZipFile(file) as archive:
+        _check_sizes(archive, size)
         names = archive.namelist()
         [pickled] = [n for n in names if n.endswith("/data.pkl") and n.count("/") == 1]
         root = pickled.removesuffix("data.pkl")
@@ -307,6 +251,15 @@ def _read_zip(file: IO[bytes]) -> Any:
             return storages[key]
 
         return _Reader(io.BytesIO(archive.read(pickled)), load_storage).load()
+
+
+def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive that unpacks to more than it is: `torch.save` compresses nothing."""
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise pickle.UnpicklingError("compressed entries, which torch.save does not write")
+    if sum(entry.file_size for entry in entries) > size:
+        raise pickle.UnpicklingError("entries that are larger than the file")
 
 
 def _from_bytes(data: bytes, kind: Any, count: int) -> Tensor:
@@ -349,7 +302,7 @@ def _read_legacy(file: IO[bytes]) -> Any:
         if count != storage.numel():
             raise pickle.UnpicklingError("a storage is not as long as the file says")
         data = file.read(count * storage.element_size())
-        storage.copy_(_from_bytes(data, _StorageType(storage.dtype), count))
+        storage.copy_(_from_bytes(data, StorageType(storage.dtype), count))
     return content
 
 

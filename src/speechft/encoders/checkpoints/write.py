@@ -11,13 +11,17 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path
+from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
 from speechft.encoders.checkpoints.checkpoint import Checkpoint, check_complete
 from speechft.encoders.checkpoints.configs import config_to_fairseq
+from speechft.encoders.checkpoints.fairseq import TEACHER
 from speechft.encoders.checkpoints.hf import write_hf_folder
 from speechft.encoders.checkpoints.keymaps import EXTRAS, key_map, translate
 
-FAIRSEQ_FAMILIES = ("hubert", "wav2vec2", "wavlm", "decoar2")
+logger = get_logger(__name__)
+
+FAIRSEQ_FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "decoar2")
 HUBERT_UNITS = 504
 FINAL_DIM = 256
 
@@ -63,7 +67,7 @@ def _write_s3prl(checkpoint: Checkpoint, target: Path, _architecture: str) -> Pa
         content = {"task_cfg": task_cfg, "model_cfg": model_cfg, "model_weight": weights}
     if family == "hubert":
         content["dictionaries_symbols"] = _symbols(checkpoint, weights)
-    return _save(content, target)
+    return _save(content, target, teacher=family == "data2vec-audio")
 
 
 def _write_fairseq(checkpoint: Checkpoint, target: Path, architecture: str) -> Path:
@@ -73,14 +77,15 @@ def _write_fairseq(checkpoint: Checkpoint, target: Path, architecture: str) -> P
     weights, model_cfg, task_cfg = _fairseq_parts(checkpoint)
     hubert = checkpoint.family == "hubert"
     task = {"_name": "hubert_pretraining" if hubert else "audio_pretraining", **task_cfg}
+    kind = checkpoint.family.replace("-", "_")
     content: dict[str, Any] = {
         "args": None,
-        "cfg": {"model": {"_name": checkpoint.family, **model_cfg}, "task": task},
+        "cfg": {"model": {"_name": kind, **model_cfg}, "task": task},
         "model": weights,
     }
     if hubert:
         content["task_state"] = {"dictionaries": _symbols(checkpoint, weights)}
-    return _save(content, target)
+    return _save(content, target, teacher=checkpoint.family == "data2vec-audio")
 
 
 FORMATS: dict[str, Callable[[Checkpoint, Path, str], Path]] = {
@@ -114,6 +119,9 @@ def _fairseq_parts(
     weights = {new: checkpoint.tensors[old] for old, new in names.items()}
     extras = checkpoint.side.tensors
     weights |= {n: t for n, t in extras.items() if EXTRAS[family].match(n)}
+    lost = sorted(set(extras) - set(weights))
+    if lost:
+        logger.warning("left out, the format has no place for them: %s", ", ".join(lost))
     weights |= _placeholders(family, config, weights)
     model_cfg = {**config_to_fairseq(family, config), **source.get("model_cfg", {})}
     for name, value in config_to_fairseq(family, config).items():
@@ -165,6 +173,8 @@ def _placeholders(family: str, config: Any, weights: dict[str, Tensor]) -> dict[
         shapes["quantizer.weight_proj.bias"] = (groups * entries,)
         shapes["project_q.weight"], shapes["project_q.bias"] = (dim, code), (dim,)
         shapes["final_proj.weight"], shapes["final_proj.bias"] = (dim, hidden), (dim,)
+    if family == "data2vec-audio":
+        shapes["final_proj.weight"], shapes["final_proj.bias"] = (hidden, hidden), (hidden,)
     if family != "decoar2":
         shapes["mask_emb"] = (hidden,)
     return {n: like.new_zeros(shape) for n, shape in shapes.items() if n not in weights}
@@ -183,14 +193,23 @@ def _symbols(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> list[list[st
     return [[str(unit) for unit in range(total)]]
 
 
-def _save(content: dict[str, Any], target: Path) -> Path:
+def _save(content: dict[str, Any], target: Path, *, teacher: bool = False) -> Path:
     if target.is_dir():
         raise SettingsError(
             "the target is a folder", where=target, expected="a file name, such as encoder.pt"
         )
     for name in ("model", "model_weight"):
         if name in content:
-            content[name] = {n: t.detach().cpu().contiguous() for n, t in content[name].items()}
-    with atomic_path(target) as temporary:
-        torch.save(content, temporary)
+            weights = {n: t.detach().cpu().contiguous() for n, t in content[name].items()}
+            content[name] = _with_teacher(weights) if teacher else weights
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
+        # A file object, so that a full disk is an OSError, not torch's RuntimeError.
+        torch.save(content, file)
     return target
+
+
+def _with_teacher(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """Put data2vec's teacher into a mapping of its own, which its readers ask for."""
+    stem = f"{TEACHER}."
+    teacher = {n.removeprefix(stem): t for n, t in weights.items() if n.startswith(stem)}
+    return {n: t for n, t in weights.items() if not n.startswith(stem)} | {TEACHER: teacher}
