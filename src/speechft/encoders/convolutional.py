@@ -77,10 +77,12 @@ class ConvolutionalEncoder(TransformerEncoder):
     def fits(model: nn.Module) -> bool:
         """Tell whether a model has this family's modules."""
         encoder = getattr(model, "encoder", None)
+        layers = getattr(encoder, "layers", None) or [None]
         return (
             hasattr(getattr(model, "feature_extractor", None), "conv_layers")
-            and hasattr(model, "feature_projection")
+            and hasattr(getattr(model, "feature_projection", None), "projection")
             and all(hasattr(encoder, name) for name in ("pos_conv_embed", "layers", "layer_norm"))
+            and hasattr(getattr(layers[0], "attention", None), "k_proj")
         )
 
     @property

@@ -20,6 +20,7 @@ from speechft.encoders.spectral import ConformerEncoder, WhisperEncoder
 def load_encoder(
     path_or_id: str | Path,
     *,
+    base: str | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> SpeechEncoder:
@@ -28,6 +29,8 @@ def load_encoder(
     Args:
         path_or_id: a folder, a checkpoint file of any supported format, a Hub id, or a packaged
             name (`tiny-hubert`).
+        base: an encoder whose configuration is used where the file holds no settings, or that a
+            PEFT adapter is merged into.
         device: where the weights go.
         dtype: their type; half-precision files are widened to float32 by default.
 
@@ -35,9 +38,10 @@ def load_encoder(
         CheckpointError: there is no such encoder, or its checkpoint is broken or incomplete. No
             weight is ever initialised anew.
     """
-    checkpoint = read_checkpoint(path_or_id)
+    checkpoint = read_checkpoint(path_or_id, base=base)
     model = fill_model(checkpoint, dtype)
-    return wrap_model(model, checkpoint.preprocessor, checkpoint.side).to(device).eval()
+    encoder = wrap_model(model, checkpoint.preprocessor, checkpoint.side, checkpoint.where)
+    return encoder.to(device).eval()
 
 
 def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
@@ -76,7 +80,10 @@ def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
 
 
 def wrap_model(
-    model: torch.nn.Module, preprocessor: dict[str, Any], side: Side | None = None
+    model: torch.nn.Module,
+    preprocessor: dict[str, Any],
+    side: Side | None = None,
+    where: object | None = None,
 ) -> SpeechEncoder:
     """Put the encoder class that fits around a transformers model.
 
@@ -88,6 +95,7 @@ def wrap_model(
             return kind(model, preprocessor, side)
     raise CheckpointError(
         "this is no speech encoder of a known family",
+        where=where,
         found=type(model).__name__,
         expected="a CNN front end, a feature projection and a transformer",
     )
