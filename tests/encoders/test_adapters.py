@@ -112,6 +112,8 @@ def test_settings_that_are_none_of_an_adapter(adapted, values):
 @pytest.mark.parametrize("kind", ["sew", "wav2vec2-conformer", "bert"])
 def test_relatives_that_are_not_supported_are_refused_when_loaded(tmp_path, tiny_config, kind):
     sizes = {k: v for k, v in tiny_config("hubert").items() if k != "model_type"}
+    if kind == "sew":
+        sizes |= {"conv_kernel": (10, 3, 3, 3, 3, 2, 2), "conv_stride": (5, 2, 2, 2, 2, 2, 2)}
     AutoModel.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(tmp_path / "x")
     with pytest.raises(CheckpointError, match=r"no speech encoder of a known family[\s\S]*where"):
         load_encoder(tmp_path / "x")
