@@ -71,3 +71,34 @@ def test_a_broken_store_does_no_harm(file: Path, tmp_path: Path):
 def test_a_read_only_home_does_no_harm(file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPEECHFT_CACHE", str(file / "not-a-folder"))
     assert known_hash(file) == hash_file(file)
+
+
+def test_many_files_are_read_once_and_changed_ones_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = [file.with_name(f"{n}.wav") for n in range(5)]
+    for path in files:
+        path.write_bytes(path.name.encode())
+    names = [str(path) for path in files]
+    reads = count_reads(monkeypatch)
+    seen: list[int] = []
+    found = known_hashes.known_hashes(names, lambda: seen.append(1))
+    assert found == {name: hash_file(name) for name in names}
+    assert (len(reads), len(seen)) == (5, 5)
+    assert known_hashes.known_hashes(names[1:]) == {name: found[name] for name in names[1:]}
+    assert len(reads) == 5
+    files[3].write_bytes(b"other")
+    other = known_hashes.known_hashes(names)
+    assert len(reads) == 6
+    assert [n for n in names if other[n] != found[n]] == [names[3]]
+    files[2].unlink()
+    with pytest.raises(FileNotFoundError):
+        known_hashes.known_hashes(names)
+
+
+def test_hashes_of_fresh_files_are_not_remembered(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(known_hashes, "SETTLED_NS", 10**12)
+    reads = count_reads(monkeypatch)
+    for _ in range(2):
+        known_hashes.known_hashes([str(file)])
+    assert len(reads) == 2

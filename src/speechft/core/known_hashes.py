@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 from speechft.core.files import hash_file, read_json, write_json
 
 FILE_NAME = "hashes.json"
+MANY_FOLDER = "file-hashes"
 SETTLED_NS = 2_000_000_000
 MOST = 500
+MOST_OF_MANY = 500_000
 
 
 def cache_folder() -> Path:
@@ -42,6 +47,66 @@ def known_hash(path: Path | str) -> str:
         except OSError:
             return digest
     return digest
+
+
+def known_hashes(
+    paths: Iterable[str], on_file: Callable[[], None] | None = None, threads: int = 4
+) -> dict[str, str]:
+    """Give the SHA-256 of many files, such as a corpus' audio; only unknown ones are read.
+
+    They are remembered in a few files by the names of their folders, so that a corpus of a hundred
+    thousand files costs one look at each file's entry.
+
+    Args:
+        paths: as given they are the keys of the answer.
+        on_file: called after each file that had to be read.
+        threads: that read files.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    given = sorted(set(paths))
+    full = {path: os.path.abspath(path) for path in given}
+    stores = {path: _store_of(full[path]) for path in given}
+    known = {store: _read(store) for store in set(stores.values())}
+    result: dict[str, str] = {}
+    stamps: dict[str, list[int]] = {}
+    for path in given:
+        stamps[path] = _stamp(Path(full[path]))
+        entry = known[stores[path]].get(full[path])
+        if entry is not None and entry[:-1] == stamps[path]:
+            result[path] = str(entry[-1])
+    unknown = [path for path in given if path not in result]
+    begin = time.time_ns()
+    with ThreadPoolExecutor(threads) as pool:
+        for path, digest in zip(unknown, pool.map(hash_file, unknown), strict=True):
+            result[path] = digest
+            if on_file is not None:
+                on_file()
+    settled = [path for path in unknown if _is_settled(Path(full[path]), stamps[path], begin)]
+    fresh: dict[Path, dict[str, list[int | str]]] = {}
+    for path in settled:
+        fresh.setdefault(stores[path], {})[full[path]] = [*stamps[path], result[path]]
+    for store, entries in fresh.items():
+        _remember(store, entries)
+    return result
+
+
+def _store_of(path: str) -> Path:
+    part = sha256(os.path.dirname(path).encode()).hexdigest()[0]
+    return cache_folder() / MANY_FOLDER / f"{part}.json"
+
+
+def _is_settled(path: Path, stamp: list[int], begin: int) -> bool:
+    return _stamp(path) == stamp and max(stamp[-2:]) < begin - SETTLED_NS
+
+
+def _remember(store: Path, new: dict[str, list[int | str]]) -> None:
+    entries = {**_read(store), **new}
+    try:
+        write_json(store, dict(list(entries.items())[-MOST_OF_MANY:]))
+    except OSError:
+        return
 
 
 def _stamp(path: Path) -> list[int]:

@@ -12,14 +12,19 @@ from typing import Any, Final
 
 import torch
 
+from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.provenance import is_done, write_provenance
-from speechft.stages.evaluation.data import hash_splits, read_splits
+from speechft.stages.evaluation.data import read_all
 from speechft.stages.evaluation.encoders import open_sweeps, source_hashes
-from speechft.stages.evaluation.job import Workplace
+from speechft.stages.evaluation.failures import raise_failures
+from speechft.stages.evaluation.job import Outcome, Workplace
 from speechft.stages.evaluation.plans import check_plans
 from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
+from speechft.stages.evaluation.shares import Share, choose_device, this_share
+from speechft.stages.evaluation.slurm import run_with_submitit, slurm_executor
+from speechft.stages.evaluation.suites import is_official
 from speechft.stages.evaluation.workers import run_in_processes
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
@@ -37,7 +42,8 @@ def evaluate(settings: EvaluateSettings) -> Path:
 
     Every encoder is frozen and reads every utterance once. For each task and seed a head on the
     softmax-weighted sum of its hidden states is trained with every learning rate of the grid; the
-    dev split chooses rate and update, and the test split is scored once.
+    dev split chooses rate and update, and the test split is scored once. Every encoder, task and
+    seed is a job of its own: one that fails stops no other, and the next call does what is missing.
 
     Returns:
         The folder: `results.jsonl` (one record per metric), `grid.jsonl` (every learning rate on
@@ -47,25 +53,38 @@ def evaluate(settings: EvaluateSettings) -> Path:
         SettingsError: unknown task, a split or memory is missing.
         DataError: the data lacks labels, or audio cannot be read.
         CheckpointError: an encoder cannot be loaded.
+        RuntimeError: a job ended otherwise.
     """
     begin = time.perf_counter()
     check_plans(settings)
     settings = open_sweeps(settings)
+    share = _share_of(settings)
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
     if is_done(settings.out, stage="evaluate", settings=plain) and _complete(settings.out):
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out
-    splits, names = read_splits(settings.data, settings.tasks)
-    place = Workplace(settings, splits, names, hash_splits(splits), _device(settings.device))
+    device = choose_device(settings.device, share)
+    place = Workplace(settings, read_all(settings), device, share)
     (settings.out / "cells").mkdir(parents=True, exist_ok=True)
-    keys = _run_all(place)
-    _write(settings, keys)
+    outcomes = _run_all(place)
+    if share.rank:
+        return settings.out  # the first process writes the results
+    failures = [f for outcome in outcomes for f in outcome.failures]
+    keys = [outcome.keys for outcome in outcomes]
+    if any(keys):
+        _write(settings, keys)
+    encodings = {
+        spec.label: outcome.encoding
+        for spec, outcome in zip(settings.encoders, outcomes, strict=True)
+    }
     seconds = {
         "seconds": round(time.perf_counter() - begin, 2),
+        "encoding": encodings,
         "cells": _cell_times(settings, keys),
     }
     write_json(settings.out / TIMING, seconds)
+    raise_failures(failures, _jobs(settings))
     hashes = {
         spec.label: _cell(settings, own[0])["records"][0]["encoder_hash"]
         for spec, own in zip(settings.encoders, keys, strict=True)
@@ -77,33 +96,62 @@ def evaluate(settings: EvaluateSettings) -> Path:
     return settings.out
 
 
-def _run_all(place: Workplace) -> list[list[str]]:
+def _share_of(settings: EvaluateSettings) -> Share:
+    share = this_share()
+    if not share.alone and (settings.store is None or settings.keep == "none"):
+        raise SettingsError(
+            "several processes share their work through a store",
+            where=f"{share.processes} processes",
+            expected="store: FOLDER",
+            found="no store",
+        )
+    return share
+
+
+def _jobs(settings: EvaluateSettings) -> int:
+    return sum(len(settings.tasks_of(s)) for s in settings.encoders) * len(settings.seeds)
+
+
+def _run_all(place: Workplace) -> list[Outcome]:
     settings = place.settings
-    total = sum(len(settings.tasks_of(s)) for s in settings.encoders) * len(settings.seeds)
-    workers = _workers(place)
+    devices = _devices(place)
     with progress_bar() as bar:
-        task = bar.add_task("evaluate", total=total, note="")
-        if workers > 1:
+        task = bar.add_task("evaluate", total=_jobs(settings), note="")
+        if settings.launcher == "slurm":
+            executor = slurm_executor(settings)
+            return run_with_submitit(place, executor, lambda: bar.advance(task))
+        if len(devices) > 1:
             with _watch(settings.out / "cells", lambda new: bar.update(task, completed=new)):
-                return run_in_processes(place, workers, settings.out)
-        result: list[list[str]] = []
+                return run_in_processes(place, devices, settings.out)
+        place.note = lambda text: bar.update(task, note=text)
+        result: list[Outcome] = []
         for spec in settings.encoders:
             bar.update(task, note=spec.label)
             result.append(place.run(spec, lambda: bar.advance(task)))
-            bar.update(task, completed=sum(len(own) for own in result))
+            count = sum(len(own.keys) + len(own.failures) for own in result)
+            bar.update(task, completed=count)
+            _logger.info("evaluate: %d of %d jobs done", count, _jobs(settings))
         return result
 
 
-def _workers(place: Workplace) -> int:
-    """Give the number of processes, whatever part of the work is done already."""
+def _devices(place: Workplace) -> list[str]:
+    """Give one device per process, whatever part of the work is done already."""
     settings = place.settings
     encoders = len(settings.encoders)
+    gpus = torch.cuda.device_count() if place.device == "cuda" else 0
+    if not place.share.alone:
+        return [place.device]
     if settings.workers:
-        return min(settings.workers, encoders)
-    seconds = sum(cut.duration for cuts in place.splits.values() for cut in cuts)
-    if place.device != "cpu" or seconds * encoders < _SECONDS_WORTH_PROCESSES:
-        return 1
-    return min(os.cpu_count() or 1, encoders)
+        count = min(settings.workers, encoders)
+    elif gpus:
+        count = min(gpus, encoders)
+    elif place.device != "cpu" or place.seconds * encoders < _SECONDS_WORTH_PROCESSES:
+        count = 1
+    else:
+        count = min(os.cpu_count() or 1, encoders)
+    if gpus > 1 and count > 1:
+        return [f"cuda:{n % gpus}" for n in range(count)]
+    return [place.device] * count
 
 
 @contextmanager
@@ -127,15 +175,20 @@ def _watch(folder: Path, show: Callable[[int], None]) -> Iterator[None]:
 
 def _write(settings: EvaluateSettings, keys: Sequence[Sequence[str]]) -> None:
     """Put the cells together, in the order of the settings."""
-    suite = settings.suite or ("mini" if settings.data.startswith("synthetic") else "own")
+    suite, names = settings.label, settings.data_names()
     results: list[dict[str, Any]] = []
     grid: list[dict[str, Any]] = []
     for spec, own in zip(settings.encoders, keys, strict=True):
         for key in own:
             cell = _cell(settings, key)
             first = cell["records"][0]
+            labels: dict[str, Any]
             about = {"encoder": spec.label, "task": first["task"], "seed": first["seed"]}
-            results += [{"encoder": spec.label, **r, "suite": suite} for r in cell["records"]]
+            labels = {"data": names[first["task"]], "suite": suite}
+            official = is_official(suite, first["task"], first["items"])
+            if official is not None:
+                labels["official_test"] = official
+            results += [{"encoder": spec.label, **r, **labels} for r in cell["records"]]
             grid += [{**about, **row} for row in cell["grid"]]
     write_jsonl(settings.out / RESULTS, results)
     write_jsonl(settings.out / GRID, grid)
@@ -155,9 +208,3 @@ def _cell_times(settings: EvaluateSettings, keys: Sequence[Sequence[str]]) -> di
 
 def _complete(out: Path) -> bool:
     return (out / RESULTS).is_file() and (out / GRID).is_file()
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"

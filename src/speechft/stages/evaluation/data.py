@@ -1,46 +1,104 @@
-"""The splits of an evaluation, and hashes of what is in them."""
+"""The data of an evaluation: every task's splits, and hashes of what is in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.core.files import hash_file, hash_json
+from speechft.core.files import hash_json
+from speechft.core.known_hashes import known_hashes
+from speechft.core.logging import progress_bar
+from speechft.data.effects import effects_of
 from speechft.data.sources import load_data
+from speechft.stages.evaluation.settings import EvaluateSettings
 from speechft.tasks import TASKS, choose_splits
 
 Splits = dict[str, list[Cut]]
 
 
-def read_splits(spec: str, tasks: Sequence[str]) -> tuple[Splits, dict[str, tuple[str, str, str]]]:
-    """Read the data once for all tasks.
+@dataclass(frozen=True)
+class DataSet:
+    """One DATA and the tasks that read it.
 
-    Returns:
-        The cuts of every split that a task needs, sorted by id, and each task's names of its
-        train, dev and test splits.
+    Attributes:
+        spec: DATA.
+        splits: the cuts of every split that a task needs.
+        names: task → its train, dev and test splits (several threes where it has folds).
+        hashes: split → hash of ids, times, labels and audio.
+        audio: split → one key per utterance, equal where what the encoder hears is the same.
+    """
+
+    spec: str
+    splits: Splits
+    names: dict[str, list[str]]
+    hashes: dict[str, str]
+    audio: dict[str, list[str]]
+
+
+def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSet]:
+    """Read every DATA of an evaluation, each once.
+
+    Args:
+        settings: of the evaluation.
+        only: a task; then only its DATA is read, for all the tasks that share it.
+
+    Raises:
+        DataError, SettingsError: as `read_data`.
+    """
+    tasks: dict[str, list[str]] = {}
+    for task in settings.tasks:
+        tasks.setdefault(settings.data_of(task), []).append(task)
+    wanted = list(tasks) if only is None else [settings.data_of(only)]
+    return [read_data(spec, tasks[spec]) for spec in wanted]
+
+
+def read_data(spec: str, tasks: Sequence[str]) -> DataSet:
+    """Read a DATA once for all its tasks.
+
+    Raises:
+        DataError: a split is empty or holds an id twice, or audio cannot be read.
+        SettingsError: a split is missing.
+    """
+    splits, names = read_splits(spec, tasks)
+    content = _audio_hashes(splits)
+    return DataSet(
+        spec=spec,
+        splits=splits,
+        names=names,
+        hashes=_hash(splits, content),
+        audio={name: [_audio_key(cut, content) for cut in cuts] for name, cuts in splits.items()},
+    )
+
+
+def read_splits(spec: str, tasks: Sequence[str]) -> tuple[Splits, dict[str, list[str]]]:
+    """Read the cuts of every split that a task needs, and each task's names of its splits.
 
     Raises:
         DataError: a split is empty or holds an id twice.
         SettingsError: a split is missing.
     """
-    data = load_data(spec)
-    names = {task: choose_splits(TASKS[task], data) for task in tasks}
+    loaded = {
+        name: sorted(cuts, key=lambda cut: str(cut.id)) for name, cuts in load_data(spec).items()
+    }
     splits: Splits = {}
-    for split in sorted({name for three in names.values() for name in three}):
-        cuts = sorted(data[split], key=lambda cut: str(cut.id))
-        if not cuts:
-            raise DataError(f"the split {split!r} is empty", where=spec, expected="utterances")
-        for one, other in pairwise(cuts):
+    names: dict[str, list[str]] = {}
+    for task in tasks:
+        arranged = [(name, loaded[name]) for name in choose_splits(TASKS[task], loaded)]
+        names[task] = [name for name, _ in arranged]
+        splits |= dict(arranged)
+    for name in sorted({name for own in names.values() for name in own}):
+        if not splits[name]:
+            raise DataError(f"the split {name!r} is empty", where=spec, expected="utterances")
+    for name in set(splits) & set(loaded):
+        for one, other in pairwise(loaded[name]):
             if one.id == other.id:
                 raise DataError("two utterances have one id", where=spec, found=one.id)
-        splits[split] = cuts
-    return splits, names
+    return {name: splits[name] for name in sorted(splits)}, names
 
 
 def hash_splits(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
@@ -48,30 +106,48 @@ def hash_splits(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
 
     Paths do not matter, so that the same data has the same hash on every machine.
     """
-    files = {source for cuts in splits.values() for cut in cuts for source in _files(cut)}
-    with ThreadPoolExecutor(4) as pool:
-        content = dict(zip(sorted(files), pool.map(_hash, sorted(files)), strict=True))
+    return _hash(splits, _audio_hashes(splits))
+
+
+def _hash(splits: Mapping[str, Sequence[Cut]], content: Mapping[str, str]) -> dict[str, str]:
     return {
         name: hash_json([_describe(cut, content) for cut in cuts]) for name, cuts in splits.items()
     }
 
 
+def _audio_hashes(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
+    """Give a hash per audio file; files that nothing has touched since are not read again."""
+    files = {source for cuts in splits.values() for cut in cuts for source in _files(cut)}
+    with progress_bar() as bar:
+        task = bar.add_task("hashing audio", total=len(files), note="")
+        try:
+            return known_hashes(files, lambda: bar.advance(task))
+        except OSError as error:
+            raise DataError(
+                "cannot read an audio file",
+                where=error.filename,
+                found=error.strerror,
+                hint="check the data's paths",
+            ) from None
+
+
+def _audio_key(cut: Cut, content: Mapping[str, str]) -> str:
+    """Give what the encoder hears: the files, the part of them, and what is done to it."""
+    audio = [content[source] for source in _files(cut)]
+    return hash_json([audio, cut.start, cut.duration, _channel(cut), effects_of(cut)])[:32]
+
+
 def _describe(cut: Cut, content: Mapping[str, str]) -> list[Any]:
     supervisions = [s.to_dict() for s in cut.supervisions]
     audio = [content[source] for source in _files(cut)]
-    return [cut.id, cut.start, cut.duration, getattr(cut, "channel", 0), supervisions, audio]
+    return [cut.id, cut.start, cut.duration, _channel(cut), supervisions, audio]
+
+
+def _channel(cut: Cut) -> Any:
+    return getattr(cut, "channel", 0)
 
 
 def _files(cut: Cut) -> Iterable[str]:
     recording = getattr(cut, "recording", None)
     sources = recording.sources if recording is not None else []
     return [str(source.source) for source in sources if source.type == "file"]
-
-
-def _hash(path: str) -> str:
-    try:
-        return hash_file(Path(path))
-    except OSError as error:
-        raise DataError(
-            "cannot read an audio file", where=path, found=error, hint="check the data's paths"
-        ) from None

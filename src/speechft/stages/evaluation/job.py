@@ -1,26 +1,78 @@
-"""One encoder on all its tasks and seeds: hidden states once, then every cell that is missing."""
+"""One encoder on its tasks and seeds: hidden states once, then every cell that is missing."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from lhotse.cut import Cut
 
+from speechft.core.claims import lock_if_free
 from speechft.core.files import hash_json
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
+from speechft.stages.evaluation.audio import AudioSource
 from speechft.stages.evaluation.cells import Cell, make_cell, run_cell
-from speechft.stages.evaluation.data import Splits
+from speechft.stages.evaluation.data import DataSet
 from speechft.stages.evaluation.encoders import open_encoder
+from speechft.stages.evaluation.failures import Failure, failure
 from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
+from speechft.stages.evaluation.shares import Share
+from speechft.stages.hidden_library import Library, Passes, Request
 from speechft.stages.hidden_store import HiddenStore, SplitStates
 from speechft.tasks import TASKS
-from speechft.training.front_end_cache import FrontEndCache
 
+_POLL_SECONDS = 0.5
 _logger = get_logger(__name__)
+Place = tuple[str, int]
+
+
+@dataclass
+class Outcome:
+    """What came of an encoder's jobs.
+
+    Attributes:
+        keys: of its finished cells, in the order of tasks and seeds.
+        failures: of the others.
+        passes: how many utterances the encoder read, and how long their audio is.
+        seconds: that encoding took.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    passes: Passes = field(default_factory=Passes)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values."""
+        return {
+            "keys": self.keys,
+            "failures": [f.to_dict() for f in self.failures],
+            "utterances": self.passes.utterances,
+            "audio_seconds": self.passes.audio_seconds,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Outcome:
+        """Take what `to_dict` gave."""
+        failures = [Failure(**f) for f in values["failures"]]
+        passes = Passes(values["utterances"], values["audio_seconds"])
+        return cls(list(values["keys"]), failures, passes, values["seconds"])
+
+    @property
+    def encoding(self) -> dict[str, Any]:
+        """What the encoder read, for `timing.json`."""
+        return {
+            "encoder_passes": self.passes.utterances,
+            "audio_seconds": round(self.passes.audio_seconds, 2),
+            "seconds": round(self.seconds, 2),
+        }
 
 
 @dataclass
@@ -29,94 +81,238 @@ class Workplace:
 
     Attributes:
         settings: of the evaluation.
-        splits: the cuts of every split.
-        names: task → its train, dev and test splits.
-        hashes: of every split.
-        device: "cpu" or "cuda".
+        data: every DATA with the tasks that read it.
+        device: "cpu", "cuda" or "cuda:N".
+        share: this process among those that `accelerate launch` started.
+        note: shows a few words on what is going on.
     """
 
     settings: EvaluateSettings
-    splits: Splits
-    names: dict[str, tuple[str, str, str]]
-    hashes: dict[str, str]
+    data: list[DataSet]
     device: str = "cpu"
+    share: Share = field(default_factory=Share)
+    note: Callable[[str], None] | None = None
     _front_end: str = field(default="", init=False)
-    _cache: FrontEndCache | None = field(default=None, init=False)
+    _sources: dict[str, AudioSource] = field(default_factory=dict, init=False)
 
     @property
     def cells_folder(self) -> Path:
         """Where finished cells lie."""
         return self.settings.out / "cells"
 
-    def run(self, spec: EncoderSpec, on_cell: Callable[[], None] | None = None) -> list[str]:
-        """Finish all cells of an encoder.
+    @property
+    def seconds(self) -> float:
+        """Length of all audio."""
+        splits = [cuts for data in self.data for cuts in data.splits.values()]
+        return sum(float(cut.duration) for cuts in splits for cut in cuts)
 
-        Returns:
-            The keys of its cells, in the order of tasks and seeds.
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of every split."""
+        if len(self.data) == 1:
+            return self.data[0].hashes
+        names = self.settings.data_names()
+        return {
+            f"{names[next(iter(data.names))]}/{split}": value
+            for data in self.data
+            for split, value in data.hashes.items()
+        }
+
+    def run(
+        self,
+        spec: EncoderSpec,
+        on_cell: Callable[[], None] | None = None,
+        tasks: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Outcome:
+        """Finish the cells of an encoder; one that fails does not stop the others.
+
+        Args:
+            spec: the encoder.
+            on_cell: called after each cell that was run.
+            tasks: only these.
+            seeds: only these.
         """
-        encoder = open_encoder(spec, self.device)
-        fingerprint = encoder.fingerprint()
-        cells = [
-            make_cell(fingerprint, task, seed, self._hashes_of(task), self.settings)
-            for task in self.settings.tasks_of(spec)
-            for seed in self.settings.seeds
-        ]
-        missing = [c for c in cells if not (self.cells_folder / c.key / "cell.json").is_file()]
-        if missing:
-            states = self._states(encoder, fingerprint, missing)
-            for cell in missing:
-                names = self.names[cell.task]
-                cuts = [self.splits[name] for name in names]
-                views = [states[name] for name in names]
-                run_cell(cell, cuts, views, self.cells_folder, self.device)
-                if on_cell is not None:
-                    on_cell()
-        return [cell.key for cell in cells]
+        places = self.places(spec, tasks, seeds)
+        outcome = Outcome(passes=Passes(on_batch=lambda: self._show(spec, outcome)))
+        try:
+            encoder = open_encoder(spec, self.device)
+            fingerprint = encoder.fingerprint()
+        except Exception as error:
+            outcome.failures.append(_reported(error, spec.label))
+            return outcome
+        cells = self.cells(fingerprint, places)
+        for data in self.data:
+            own = {place: cell for place, cell in cells.items() if cell.task in data.names}
+            self._finish(spec, encoder, data, own, outcome, on_cell)
+        failed = {(f.task, f.seed) for f in outcome.failures}
+        outcome.keys = [cells[place].key for place in places if place not in failed]
+        return outcome
 
-    def _hashes_of(self, task: str) -> dict[str, str]:
-        parts = zip(("train", "dev", "test"), self.names[task], strict=True)
-        return {part: self.hashes[name] for part, name in parts}
+    def places(
+        self, spec: EncoderSpec, tasks: Sequence[str] | None = None, seeds: Any = None
+    ) -> list[Place]:
+        """Give tasks and seeds of an encoder, all or only some."""
+        wanted = [t for t in self.settings.tasks_of(spec) if tasks is None or t in tasks]
+        chosen = [s for s in self.settings.seeds if seeds is None or s in seeds]
+        return list(product(wanted, chosen))
+
+    def cells(self, fingerprint: str, places: Sequence[Place]) -> dict[Place, Cell]:
+        """Give the cells of an encoder."""
+        of = {task: data for data in self.data for task in data.names}
+        return {
+            (task, seed): make_cell(
+                fingerprint, task, seed, hashes_of(of[task], task), self.settings
+            )
+            for task, seed in places
+        }
+
+    def is_done(self, cell: Cell) -> bool:
+        """Tell whether a cell's result is there."""
+        return (self.cells_folder / cell.key / "cell.json").is_file()
+
+    def _finish(
+        self,
+        spec: EncoderSpec,
+        encoder: SpeechEncoder,
+        data: DataSet,
+        cells: dict[Place, Cell],
+        outcome: Outcome,
+        on_cell: Callable[[], None] | None,
+    ) -> None:
+        """Run the cells of one data set that are missing, with whoever else runs some of them."""
+        missing = {place: cell for place, cell in cells.items() if not self.is_done(cell)}
+        if not missing:
+            return
+        begin = time.perf_counter()
+        try:
+            states = self._states(encoder, data, list(missing.values()), outcome.passes)
+        except Exception as error:
+            found = [_reported(error, spec.label, *place) for place in missing]
+            outcome.failures += found
+            return
+        finally:
+            outcome.seconds += time.perf_counter() - begin
+        _logger.info(
+            "evaluate: %s read %d utterances, %.2f h of audio, in %.1f s",
+            spec.label,
+            outcome.passes.utterances,
+            outcome.passes.audio_seconds / 3600,
+            outcome.seconds,
+        )
+        if self.note is not None:
+            self.note(f"{spec.label}: probing")
+        order = self._own_first(list(missing))
+        while order:
+            left: list[Place] = []
+            for place in order:
+                cell = missing[place]
+                with lock_if_free(self.cells_folder / f".{cell.key}.lock") as mine:
+                    if not mine:
+                        left.append(place)
+                    elif not self.is_done(cell):
+                        try:
+                            self._run_cell(cell, data, states)
+                        except Exception as error:
+                            outcome.failures.append(_reported(error, spec.label, *place))
+                        if on_cell is not None:
+                            on_cell()
+            if len(left) == len(order):
+                time.sleep(_POLL_SECONDS)
+            order = left
+
+    def _run_cell(self, cell: Cell, data: DataSet, states: dict[str, SplitStates]) -> None:
+        names = data.names[cell.task]
+        cuts: list[list[Cut]] = [data.splits[name] for name in names]
+        run_cell(cell, cuts, [states[name] for name in names], self.cells_folder, self.device)
+
+    def _own_first(self, places: list[Place]) -> list[Place]:
+        shares = range(self.share.processes)
+        return [
+            place
+            for turn in shares
+            for place in places[(self.share.rank + turn) % len(shares) :: len(shares)]
+        ]
+
+    def _show(self, spec: EncoderSpec, outcome: Outcome) -> None:
+        if self.note is not None:
+            self.note(f"{spec.label}: {outcome.passes.audio_seconds / 60:.1f} min of audio read")
 
     def _states(
-        self, encoder: SpeechEncoder, fingerprint: str, cells: list[Cell]
+        self, encoder: SpeechEncoder, data: DataSet, cells: list[Cell], passes: Passes
     ) -> dict[str, SplitStates]:
         settings = self.settings
         framed: dict[str, bool] = {}
         for cell in cells:
-            for name in self.names[cell.task]:
+            for name in data.names[cell.task]:
                 framed[name] = framed.get(name, False) or not TASKS[cell.task].pooled
+        library, items = self._library(encoder, data)
         store = HiddenStore(
-            settings.frame_dtype, settings.store_gb, settings.batch_seconds, settings.store
+            dtype=settings.frame_dtype,
+            limit_gb=settings.store_gb,
+            batch_seconds=settings.batch_seconds,
+            folder=settings.store,
+            keep=settings.keep,
+            rank=self.share.rank,
+            processes=self.share.processes,
         )
-        seconds = {name: sum(cut.duration for cut in self.splits[name]) for name in framed}
-        store.check_size(encoder, sum(seconds[name] for name, frames in framed.items() if frames))
-        source, first = self._source(encoder)
-        return {
-            name: store.split(
-                encoder,
-                source,
-                range(first[name], first[name] + len(self.splits[name])),
-                frames=frames,
-                data_hash=self.hashes[name],
-                encoder_hash=fingerprint,
-            )
-            for name, frames in framed.items()
-        }
+        requests = {name: Request(items[name], frames) for name, frames in framed.items()}
+        needed = {i for request in requests.values() for i in request.items}
+        with_frames = {i for request in requests.values() if request.frames for i in request.items}
+        durations = library.source.durations
+        store.check_size(encoder, len(needed), sum(durations[i] for i in with_frames))
+        fingerprint = cells[0].encoder_hash
+        return store.open(encoder, library, requests, fingerprint, passes)
 
-    def _source(self, encoder: SpeechEncoder) -> tuple[FrontEndCache, dict[str, int]]:
-        """Give front-end features by index; they are kept while the front end stays the same."""
-        first: dict[str, int] = {}
+    def _library(
+        self, encoder: SpeechEncoder, data: DataSet
+    ) -> tuple[Library, dict[str, list[int]]]:
+        """Give all utterances of a data set, each audio once, and every split as indices."""
+        index: dict[str, int] = {}
         cuts: list[Cut] = []
-        for name, members in self.splits.items():
-            first[name] = len(cuts)
-            cuts += members
+        groups: list[list[int]] = []
+        for name, members in data.splits.items():
+            group: list[int] = []
+            for cut, key in zip(members, data.audio[name], strict=True):
+                if key not in index:
+                    index[key] = len(cuts)
+                    group.append(len(cuts))
+                    cuts.append(cut)
+            groups.append(group)
+        items = {name: [index[key] for key in keys] for name, keys in data.audio.items()}
+        return Library(self._source(encoder, data, cuts), list(index), groups), items
+
+    def _source(self, encoder: SpeechEncoder, data: DataSet, cuts: list[Cut]) -> AudioSource:
+        """Give front-end features by index; they are kept while the front end stays the same."""
         front_end = _front_end_hash(encoder)
-        if self._cache is None or front_end != self._front_end:
+        if front_end != self._front_end:
+            self._sources, self._front_end = {}, front_end
+        if data.spec not in self._sources:
             shared = len(self.settings.encoders) > 1
-            limit = int(self.settings.cache_gb * 2**30) if shared else 0
-            self._cache, self._front_end = FrontEndCache(encoder, cuts, limit), front_end
-        self._cache.encoder = encoder
-        return self._cache, first
+            limit = int(self.settings.cache_gb * 2**30 / len(self.data)) if shared else 0
+            self._sources[data.spec] = AudioSource(encoder, cuts, limit)
+        source = self._sources[data.spec]
+        source.encoder = encoder
+        return source
+
+
+def hashes_of(data: DataSet, task: str) -> dict[str, str]:
+    """Give the hashes of a task's splits by their parts; folds are counted from the second on."""
+    names = data.names[task]
+    parts = [p if n < 3 else f"{p}-{n // 3 + 1}" for n, p in enumerate(_parts(len(names)))]
+    return {part: data.hashes[name] for part, name in zip(parts, names, strict=True)}
+
+
+def _parts(count: int) -> list[str]:
+    return [("train", "dev", "test")[n % 3] for n in range(count)]
+
+
+def _reported(
+    error: BaseException, encoder: str, task: str = "", seed: int | None = None
+) -> Failure:
+    found = failure(error, encoder, task, seed)
+    _logger.error("evaluate: %s failed, the rest goes on: %s", found.name, found.reason)
+    return found
 
 
 def _front_end_hash(encoder: SpeechEncoder) -> str:

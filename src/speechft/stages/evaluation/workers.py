@@ -13,30 +13,25 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-from speechft.core import errors
-from speechft.core.errors import SpeechFTError
 from speechft.core.files import atomic_path
-from speechft.stages.evaluation.job import Workplace
+from speechft.stages.evaluation.failures import Failure
+from speechft.stages.evaluation.job import Outcome, Workplace
 
 MODULE = "speechft.stages.evaluation.worker"
 
 
-def run_in_processes(place: Workplace, count: int, folder: Path) -> list[list[str]]:
+def run_in_processes(place: Workplace, devices: Sequence[str], folder: Path) -> list[Outcome]:
     """Run all encoders of an evaluation in several processes.
 
-    Encoders with more tasks go first. A failure does not stop the others; it is raised at the end.
+    Encoders with more tasks go first. A failure does not stop the others.
 
     Args:
         place: what every process works with.
-        count: number of processes.
+        devices: one for each process.
         folder: for a temporary file.
 
     Returns:
-        The keys of each encoder's cells, in the order of the settings.
-
-    Raises:
-        SpeechFTError: the first mistake of a user that a process met.
-        RuntimeError: a process failed otherwise.
+        What came of each encoder, in the order of the settings.
     """
     specs = place.settings.encoders
     queue: Queue[int] = Queue()
@@ -48,11 +43,13 @@ def run_in_processes(place: Workplace, count: int, folder: Path) -> list[list[st
     setup = folder / f".setup-{os.getpid()}.pkl"
     with atomic_path(setup) as temporary:
         temporary.write_bytes(pickle.dumps(place))
-    threads = max(1, (os.cpu_count() or 1) // count)
+    threads = max(1, (os.cpu_count() or 1) // len(devices))
     try:
         keepers = [
-            threading.Thread(target=_keep, args=(setup, threads, queue, answers), daemon=True)
-            for _ in range(count)
+            threading.Thread(
+                target=_keep, args=(setup, threads, device, queue, answers), daemon=True
+            )
+            for device in devices
         ]
         for keeper in keepers:
             keeper.start()
@@ -60,16 +57,16 @@ def run_in_processes(place: Workplace, count: int, folder: Path) -> list[list[st
             keeper.join()
     finally:
         setup.unlink(missing_ok=True)
-    return [_keys(answers.get(index)) for index in range(len(specs))]
+    return [_outcome(answers.get(i), spec.label) for i, spec in enumerate(specs)]
 
 
-def error_values(error: SpeechFTError) -> dict[str, Any]:
-    """Give an error as plain values."""
-    names = ("what", "where", "expected", "found", "hint")
-    return {"error": type(error).__name__, **{name: getattr(error, name) for name in names}}
-
-
-def _keep(setup: Path, threads: int, queue: Queue[int], answers: dict[int, dict[str, Any]]) -> None:
+def _keep(
+    setup: Path,
+    threads: int,
+    device: str,
+    queue: Queue[int],
+    answers: dict[int, dict[str, Any]],
+) -> None:
     """Keep one process busy until the queue is empty; start another if it dies."""
     worker: subprocess.Popen[str] | None = None
     while True:
@@ -78,7 +75,7 @@ def _keep(setup: Path, threads: int, queue: Queue[int], answers: dict[int, dict[
         except Empty:
             break
         if worker is None:
-            worker = _start(setup, threads)
+            worker = _start(setup, threads, device)
         answer = _ask(worker, index)
         if answer is None:
             answer = {"crash": f"a worker process ended with exit code {worker.wait()}"}
@@ -89,9 +86,9 @@ def _keep(setup: Path, threads: int, queue: Queue[int], answers: dict[int, dict[
         worker.wait()
 
 
-def _start(setup: Path, threads: int) -> subprocess.Popen[str]:
+def _start(setup: Path, threads: int, device: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", MODULE, str(setup), str(threads)]
+    command = [sys.executable, "-m", MODULE, str(setup), str(threads), device]
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -113,12 +110,8 @@ def _ask(worker: subprocess.Popen[str], index: int) -> dict[str, Any] | None:
     return json.loads(line) if line else None
 
 
-def _keys(answer: dict[str, Any] | None) -> list[str]:
+def _outcome(answer: dict[str, Any] | None, encoder: str) -> Outcome:
     if answer is None or "crash" in answer:
-        raise RuntimeError((answer or {}).get("crash", "a worker process gave no answer"))
-    if "error" in answer:
-        name = answer.pop("error")
-        kind: type[SpeechFTError] = getattr(errors, name, SpeechFTError)
-        raise kind(answer.pop("what"), **answer)
-    keys: Sequence[str] = answer["keys"]
-    return list(keys)
+        error = answer or {"crash": "a worker process gave no answer"}
+        return Outcome(failures=[Failure(encoder, "", None, error)])
+    return Outcome.from_dict(answer)

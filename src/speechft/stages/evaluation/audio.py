@@ -1,0 +1,84 @@
+"""From cuts to what an encoder's layers read, with the decoding of audio ahead of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+
+from speechft.data.audio import load_waveform
+from speechft.data.effects import heard_seconds
+from speechft.encoders import SpeechEncoder
+
+_AHEAD = 64
+
+
+class AudioSource:
+    """Gives front-end features by index.
+
+    Every utterance goes through the front end alone, so that its features do not depend, not even
+    in the last bit, on which batch asked for them first. What fits the limit is kept for further
+    encoders with the same front end.
+
+    Args:
+        encoder: its front end must stay frozen.
+        cuts: the cuts, in the order that indices refer to.
+        limit_bytes: memory for features that are kept.
+        threads: that decode audio ahead, once `expect` has said what comes.
+    """
+
+    def __init__(
+        self, encoder: SpeechEncoder, cuts: Sequence[Cut], limit_bytes: int, threads: int = 0
+    ) -> None:
+        self.encoder = encoder
+        self.cuts = list(cuts)
+        self.durations = [heard_seconds(cut) for cut in cuts]
+        self._kept: dict[int, Tensor] = {}
+        self._room = limit_bytes
+        self._threads = threads or min(8, os.cpu_count() or 1)
+        self._coming: list[int] = []
+        self._loading: dict[int, Future[Tensor]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_pool": None, "_loading": {}, "_coming": []}
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Say what will be asked for, in its order."""
+        self._coming = [i for i in reversed(indices) if i not in self._kept]
+        self._loading.clear()
+        self._fill()
+
+    def load(self, indices: Sequence[int]) -> list[Tensor]:
+        """Give features (T, C) of each utterance, on the encoder's device or the CPU."""
+        return [self._kept[i] if i in self._kept else self._compute(i) for i in indices]
+
+    def _fill(self) -> None:
+        if self._coming and self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="audio")
+        while self._pool is not None and self._coming and len(self._loading) < _AHEAD:
+            i = self._coming.pop()
+            if i not in self._loading:
+                self._loading[i] = self._pool.submit(load_waveform, self.cuts[i])
+
+    def _waveform(self, index: int) -> Tensor:
+        ahead = self._loading.pop(index, None)
+        wave = load_waveform(self.cuts[index]) if ahead is None else ahead.result()
+        self._fill()
+        return wave
+
+    @torch.no_grad()
+    def _compute(self, index: int) -> Tensor:
+        waveform = self._waveform(index)[None].to(self.encoder.device)
+        lengths = torch.tensor([waveform.shape[1]], device=waveform.device)
+        features = self.encoder.front_end(waveform, lengths)[0][0].float()
+        size = features.numel() * features.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._kept[index] = features.cpu()
+        return features

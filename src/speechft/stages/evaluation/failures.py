@@ -1,0 +1,99 @@
+"""Jobs that failed, and the one error that tells of them when all the others are done."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from speechft.core import errors
+from speechft.core.errors import SpeechFTError
+
+_PARTS = ("what", "where", "expected", "found", "hint")
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed.
+
+    Attributes:
+        encoder: label.
+        task: id; empty where the encoder as a whole failed.
+        seed: of the probe.
+        error: a `SpeechFTError` as plain values, or `{"crash": traceback}`.
+    """
+
+    encoder: str
+    task: str
+    seed: int | None
+    error: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Encoder, task and seed."""
+        return " ".join(
+            [self.encoder, self.task, "" if self.seed is None else f"seed {self.seed}"]
+        ).strip()
+
+    @property
+    def reason(self) -> str:
+        """One line."""
+        if "crash" in self.error:
+            return str(self.error["crash"]).strip().rpartition("\n")[2]
+        where = f" ({self.error['where']})" if self.error.get("where") else ""
+        return f"{self.error['what']}{where}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self)
+
+
+def failure(error: BaseException, encoder: str, task: str = "", seed: int | None = None) -> Failure:
+    """Describe what went wrong in a job."""
+    if isinstance(error, SpeechFTError):
+        values = {"error": type(error).__name__, **{n: getattr(error, n) for n in _PARTS}}
+        return Failure(encoder, task, seed, values)
+    text = "".join(traceback.format_exception(error))
+    return Failure(encoder, task, seed, {"crash": text})
+
+
+def raise_failures(failures: Sequence[Failure], jobs: int) -> None:
+    """Raise one error for all failed jobs; nothing where there are none.
+
+    Args:
+        failures: of the jobs.
+        jobs: how many there were.
+
+    Raises:
+        SpeechFTError: the user's mistake, or the first of several with a list of all.
+        RuntimeError: the first job that ended otherwise, if no job shows a user's mistake.
+    """
+    if not failures:
+        return
+    known = [f for f in failures if "crash" not in f.error]
+    if not known:
+        crash = str(failures[0].error["crash"])
+        if len(failures) == 1:
+            raise RuntimeError(crash)
+        raise RuntimeError(f"{_listed(failures, jobs)}\n\nThe first one:\n{crash}")
+    first = known[0].error
+    kind: type[SpeechFTError] = getattr(errors, str(first["error"]), SpeechFTError)
+    if len(failures) == 1:
+        raise kind(**{name: first[name] for name in _PARTS})
+    raise kind(
+        _listed(failures, jobs),
+        where=first["where"],
+        expected=first["expected"],
+        found=first["found"],
+        hint=first["hint"] or "mend this; the same command then does only what is missing",
+    )
+
+
+def _listed(failures: Sequence[Failure], jobs: int) -> str:
+    lines = [f"    {f.name}: {f.reason}" for f in failures[:_SHOWN]]
+    if len(failures) > _SHOWN:
+        lines.append(f"    and {len(failures) - _SHOWN} more")
+    done = "what the others found is kept"
+    return f"{len(failures)} of {jobs} jobs failed; {done}:\n" + "\n".join(lines)
