@@ -39,3 +39,22 @@ def tiny_encoder():
     from speechft.encoders import build_encoder
 
     return build_encoder(dict(TINY_CONFIG), seed=0)
+
+
+@pytest.fixture(scope="session")
+def synthetic_splits(tmp_path_factory):
+    """The tiny synthetic corpus, made once: split → cuts."""
+    from speechft.data.synthetic.corpus import synthetic_cuts
+
+    return synthetic_cuts("tiny", tmp_path_factory.mktemp("synthetic"))
+
+
+@pytest.fixture
+def corpus_tree(tmp_path, synthetic_splits):
+    """Lays synthetic speech out in the tree of a known corpus: `corpus_tree("timit")` → ROOT."""
+    from corpus_trees import MAKERS, Speech
+
+    def make(name, **options):
+        return MAKERS[name](tmp_path / name, Speech(synthetic_splits), **options)
+
+    return make

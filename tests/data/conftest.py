@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
-
 import numpy as np
 import pytest
 import soundfile
 
-from speechft.data.synthetic.corpus import synthetic_cuts
-
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
+def tiny(synthetic_splits):
     """The tiny synthetic corpus, made once: split → cuts."""
-    return synthetic_cuts("tiny", tmp_path_factory.mktemp("synthetic"))
+    return synthetic_splits
 
 
 @pytest.fixture
@@ -28,26 +23,6 @@ def tone(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, wave, rate)
-        return path
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def speech(tiny) -> list[Path]:
-    """Files of synthetic speech."""
-    return [Path(cut.recording.sources[0].source) for cuts in tiny.values() for cut in cuts]
-
-
-@pytest.fixture
-def lay(speech):
-    """Writes synthetic speech as a WAV file of a corpus' tree; `seconds` cuts it."""
-    files = itertools.cycle(speech)
-
-    def write(path: Path, seconds: float | None = None) -> Path:
-        wave, rate = soundfile.read(next(files))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, wave[: None if seconds is None else int(seconds * rate)], rate)
         return path
 
     return write

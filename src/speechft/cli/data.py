@@ -14,17 +14,27 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Check data, or make it ready.")
 Spec = Annotated[
-    str, typer.Argument(metavar="DATA", help="A table, cuts, NAME:ROOT, or synthetic[:PRESET].")
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A table, cuts, NAME:ROOT, synthetic[:PRESET], or a known corpus' NAME before ROOT.",
+    ),
+]
+Root = Annotated[
+    str | None, typer.Argument(metavar="[ROOT]", help="Folder of the known corpus DATA.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the split of data that comes without one.")]
 
 
 @app.command()
-def check(data: Spec, seed: Seed = 0) -> None:
-    """Look at every utterance: errors make data unusable, warnings are worth knowing."""
+def check(data: Spec, root: Root = None, seed: Seed = 0) -> None:
+    """Look at every utterance: errors make data unusable, warnings are worth knowing.
+
+    speechft data check timit /corpora/TIMIT
+    """
     from speechft.data.check import check_data
 
-    report = check_data(data, seed)
+    report = check_data(_spec(data, root), seed)
     _show(report)
     if not report.passed:
         raise typer.Exit(3)
@@ -32,13 +42,45 @@ def check(data: Spec, seed: Seed = 0) -> None:
 
 @app.command()
 def prepare(
-    data: Spec, out: Annotated[Path, typer.Option(help="Folder for the cuts.")], seed: Seed = 0
+    data: Spec,
+    root: Root = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the cuts; by default data/NAME.")
+    ] = None,
+    seed: Seed = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read the audio files' headers only.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out utterances without usable audio.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do it again even if it is done.")] = False,
 ) -> None:
-    """Check data and write its splits as lhotse cuts, which read faster."""
-    from speechft.data.prepare import prepare_data
+    """Check data and write its splits as lhotse cuts, which read faster.
 
-    _show(prepare_data(data, out, seed))
-    typer.echo(out)
+    speechft data prepare librispeech /corpora/LibriSpeech
+    """
+    from speechft.data.prepare import default_folder, prepare_data
+
+    spec = _spec(data, root)
+    folder = out or default_folder(spec)
+    report = prepare_data(spec, folder, seed, decode=not quick, skip_bad=skip_bad, force=force)
+    _show(report)
+    typer.echo(folder)
+
+
+def _spec(data: str, root: str | None) -> str:
+    from speechft.core.errors import SettingsError
+
+    if root is None:
+        return data
+    if ":" in data:
+        raise SettingsError(
+            "the root is given twice",
+            expected="NAME:ROOT, or NAME and ROOT",
+            found=f"{data} {root}",
+        )
+    return f"{data}:{root}"
 
 
 def _show(report: CheckReport) -> None:

@@ -8,19 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from lhotse.cut import Cut
-from numpy.typing import NDArray
 from torch import Tensor
 
 from speechft.core.errors import DataError
+from speechft.data.decoding import decode
 from speechft.data.effects import apply_effects, effects_of
 
 SAMPLE_RATE = 16000
 # One output frame of the usual CNN front end needs 400 samples.
 SHORTEST_SAMPLES = 400
+# Recordings in floating point may pass 1 a little; sixteen times is another scale.
+_LOUDEST = 16.0
 
 
 def load_waveform(cut: Cut) -> Tensor:
@@ -60,6 +61,9 @@ def read_audio(
 ) -> Tensor:
     """Read a file, or a part of it: (S,) float32, 16 kHz, mean of the channels, within [-1, 1].
 
+    Channels are averaged first; another rate is then resampled by soxr at its high quality (linear
+    phase, a part at a time gives other edges than the whole); values beyond 1 are clipped last.
+
     Args:
         path: the audio file.
         start: seconds at which the part begins.
@@ -68,7 +72,7 @@ def read_audio(
     Raises:
         DataError: see `load_waveform`.
     """
-    samples, rate = _decode(Path(path), start or 0.0, duration)
+    samples, rate = decode(Path(path), start or 0.0, duration)
     if not np.isfinite(samples).all():
         bad = int(np.count_nonzero(~np.isfinite(samples).all(axis=1)))
         raise DataError(
@@ -87,33 +91,12 @@ def read_audio(
             expected=f"at least {SHORTEST_SAMPLES} samples at 16 kHz (25 ms)",
             found=f"{len(wave)} samples",
         )
-    return torch.from_numpy(np.clip(wave, -1.0, 1.0))
-
-
-def _decode(path: Path, start: float, duration: float | None) -> tuple[NDArray[np.float32], int]:
-    """Give samples (S, channels) and their rate."""
-    if not path.is_file():
-        raise DataError("no such audio file", where=path, hint="check the path")
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate: int = file.samplerate
-            first = round(start * rate)
-            if first and first >= file.frames:
-                raise DataError(
-                    "the part begins after the end of the audio",
-                    where=path,
-                    expected=f"a start before {file.frames / rate:.2f} s",
-                    found=f"{start:.2f} s",
-                )
-            if first:
-                file.seek(first)
-            count = -1 if duration is None else max(0, round(duration * rate))
-            samples: NDArray[np.float32] = file.read(count, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+    loudest = float(np.abs(wave).max())
+    if loudest > _LOUDEST:
         raise DataError(
-            "the audio cannot be decoded",
+            "the audio is on another scale than [-1, 1]",
             where=path,
-            expected="WAV, FLAC, MP3, Ogg, Opus or NIST Sphere",
-            found=error,
-        ) from None
-    return samples, rate
+            found=f"values up to {loudest:g}",
+            hint="16-bit numbers that were stored as floats have to be divided by 32768",
+        )
+    return torch.from_numpy(np.clip(wave, -1.0, 1.0))

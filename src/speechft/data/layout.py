@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from speechft.core.errors import DataError
+
+# Folders looked at for a suggestion: corpora have thousands of speakers' folders.
+_LOOKED_AT = 300
 
 
 def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str) -> Path:
@@ -18,7 +22,7 @@ def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str)
         hint: where to get the corpus.
 
     Raises:
-        DataError: names every part that is missing.
+        DataError: names every part that is missing, and the folder above or below that has all.
     """
     if not root.is_dir():
         raise DataError("no such folder", where=root, hint=hint)
@@ -30,7 +34,39 @@ def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str)
             "the corpus is not complete",
             where=best,
             expected=", ".join(parts),
-            found=f"no {', no '.join(missing[best])}",
-            hint=hint,
+            found=f"no {', no '.join(missing[best])}{describe(best)}",
+            hint=suggest_root(root, lambda place: all((place / p).exists() for p in parts)) or hint,
         )
     return best
+
+
+def suggest_root(root: Path, fits: Callable[[Path], bool]) -> str | None:
+    """Give a hint that names the folder above or below `root` that fits, if there is one."""
+    absolute = root.resolve()
+    for place in (*list(absolute.parents)[:3], *islice(_below(absolute, 2), _LOOKED_AT)):
+        if fits(place):
+            return f"did you mean {place}? it has everything that is expected"
+    return None
+
+
+def describe(folder: Path) -> str:
+    """Say what a folder holds, for a message: an empty one is a frequent mistake."""
+    try:
+        inside = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return ""
+    if not inside:
+        return "; the folder is empty"
+    return f"; there are {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}"
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """Give the folders below, level by level."""
+    try:
+        inside = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
+    except OSError:
+        return
+    yield from inside
+    if depth > 1:
+        for entry in inside:
+            yield from _below(entry, depth - 1)

@@ -13,10 +13,13 @@ from lhotse import CutSet, SupervisionSegment
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
+from speechft.core.files import read_json
 from speechft.data.splitting import split_cuts
-from speechft.data.table import Loaded
+from speechft.data.utterances import DIARIZATION, Loaded
 
 SUFFIXES = (".jsonl.gz", ".jsonl")
+# What `prepare` leaves beside the cuts.
+REPORT = "check.json"
 
 
 def is_manifest(path: Path) -> bool:
@@ -53,7 +56,17 @@ def read_folder(folder: Path) -> Loaded:
             expected="one lhotse manifest per split, such as train.jsonl.gz",
             hint="for a known corpus write NAME:FOLDER, for own data give a table",
         )
-    return Loaded({name: CutSet.from_cuts(_read(path)) for name, path in found.items()})
+    splits = {name: CutSet.from_cuts(_read(path)) for name, path in found.items()}
+    return Loaded(splits, official=_is_official(folder))
+
+
+def _is_official(folder: Path) -> bool:
+    """Tell whether `prepare` made the folder of a known corpus."""
+    try:
+        report = read_json(folder / REPORT)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return isinstance(report, dict) and bool(report.get("official"))
 
 
 def _split_name(path: Path) -> str:
@@ -85,10 +98,13 @@ def _read(path: Path) -> list[Cut]:
 
 
 def _one_utterance_each(cuts: Sequence[Cut]) -> list[Cut]:
-    """Cut up cuts with several supervisions; give an empty one to cuts without (audio alone)."""
+    """Cut up cuts with several supervisions; give an empty one to cuts without (audio alone).
+
+    Recordings for diarization, marked by `custom["diarization"]`, stay whole.
+    """
     result: list[Cut] = []
     for cut in cuts:
-        if len(cut.supervisions) == 1:
+        if len(cut.supervisions) == 1 or (cut.custom or {}).get(DIARIZATION):
             result.append(cut)
         elif cut.supervisions:
             result += cut.trim_to_supervisions(keep_overlapping=False)

@@ -2,47 +2,117 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+from lhotse import CutSet
+
+from speechft._version import __version__
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, write_json
+from speechft.core.files import atomic_dir, hash_json, read_json, write_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
-from speechft.data.check import CheckReport, check_data
-from speechft.data.sources import load_data
-from speechft.data.utterances import problems_error
+from speechft.data.check import CheckReport, check_loaded
+from speechft.data.manifests import REPORT
+from speechft.data.sources import find_data
+from speechft.data.utterances import Loaded, problems_error
 
 _log = get_logger(__name__)
 
 
-def prepare_data(spec: str, out: Path, seed: int = 0) -> CheckReport:
+def prepare_data(
+    spec: str,
+    out: Path,
+    seed: int = 0,
+    *,
+    decode: bool = True,
+    skip_bad: bool = False,
+    force: bool = False,
+) -> CheckReport:
     """Check data and write one `SPLIT.jsonl.gz` per split; the audio stays where it is.
 
     Reading the folder needs no look at the audio files, and the splits no longer depend on a seed.
+    A folder that was made of the same data with the same arguments is left as it is.
 
     Args:
         spec: DATA, as `sources.load_data` takes it.
         out: the folder; replaced if it is one that this function wrote.
         seed: of the split of data that comes without one.
+        decode: decode every file; otherwise its header has to do.
+        skip_bad: leave out utterances whose audio is missing or cannot be used.
+        force: do it again even if it is done.
 
     Raises:
         DataError: the check found errors (all are listed), or `out` holds something else.
     """
-    if out.exists() and not (out / "check.json").is_file():
+    if out.exists() and not (out / REPORT).is_file():
         raise DataError(
             "the output folder holds something else", where=out, hint="choose a new folder"
         )
-    report = check_data(spec, seed)
+    loaded = find_data(spec, seed)
+    settings = {"data": spec, "seed": seed, "decode": decode, "skip_bad": skip_bad}
+    key = hash_json([settings, __version__, _digest(loaded)])
+    done = None if force else _done(out, key)
+    if done is not None:
+        _log.info("%s: nothing to do, the data has not changed", out)
+        return done
+    report = check_loaded(loaded, decode)
+    if skip_bad:
+        _leave_out(loaded, report)
     if not report.passed:
-        raise problems_error(report.errors, spec)
-    for warning in report.warnings:
-        _log.warning("%s", warning)
+        raise problems_error(report.errors, spec, loaded.source)
     with atomic_dir(out) as temporary:
-        for name, cuts in load_data(spec, seed=seed).items():
-            cuts.to_file(temporary / f"{name}.jsonl.gz")
-        write_json(
-            temporary / "check.json", {"warnings": report.warnings, "summary": report.summary}
-        )
-        settings = {"data": spec, "seed": seed}
+        for name, cuts in loaded.splits.items():
+            if len(cuts):
+                cuts.to_file(temporary / f"{name}.jsonl.gz")
+        saved = {"warnings": report.warnings, "summary": report.summary}
+        write_json(temporary / REPORT, {"key": key, "official": loaded.official, **saved})
         write_provenance(temporary, stage="data prepare", settings=settings)
     return report
+
+
+def default_folder(spec: str) -> Path:
+    """Give `data/NAME` for a spec: the corpus and its variant, or the file's name."""
+    name, sign, rest = spec.partition(":")
+    if Path(spec).exists() or not sign:
+        return Path("data") / Path(spec).name.partition(".")[0]
+    if name == "synthetic":
+        return Path("data") / f"{name}-{rest}"
+    _, at, variant = rest.rpartition("@")
+    return Path("data") / (f"{name}-{variant}" if at and not Path(rest).exists() else name)
+
+
+def _digest(loaded: Loaded) -> str:
+    """Give a hash of all that is known without decoding: labels, files, their lengths."""
+    cuts = {n: [cut.to_dict() for cut in part] for n, part in loaded.splits.items()}
+    return hash_json([cuts, loaded.problems, loaded.notes])
+
+
+def _done(out: Path, key: str) -> CheckReport | None:
+    """Give the report of a finished folder with this key."""
+    try:
+        saved: dict[str, Any] = read_json(out / REPORT)
+        if saved["key"] != key:
+            return None
+        names = [name for name, line in saved["summary"].items() if line["utterances"]]
+        if not all((out / f"{name}.jsonl.gz").is_file() for name in names):
+            return None
+        return CheckReport(warnings=saved["warnings"], summary=saved["summary"])
+    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        return None
+
+
+def _leave_out(loaded: Loaded, report: CheckReport) -> None:
+    """Turn errors about single utterances into warnings, and drop these utterances."""
+    single = {*loaded.problems, *report.unusable.values()}
+    report.warnings += [f"left out: {error}" for error in report.errors if error in single]
+    report.errors = [error for error in report.errors if error not in single]
+    for name, cuts in loaded.splits.items():
+        loaded.splits[name] = _without(cuts, report.unusable)
+        report.summary[name]["utterances"] = len(loaded.splits[name])
+
+
+def _without(cuts: CutSet, bad: Collection[str]) -> CutSet:
+    return CutSet.from_cuts(cut for cut in cuts if cut.id not in bad)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lhotse import CutSet
@@ -10,8 +10,7 @@ from lhotse import CutSet
 from speechft.core.errors import DataError
 from speechft.core.nearest import nearest
 from speechft.data import manifests, table
-from speechft.data.table import Loaded
-from speechft.data.utterances import problems_error
+from speechft.data.utterances import Loaded, problems_error
 
 DEFAULT_PRESET = "demo"
 
@@ -23,7 +22,8 @@ def load_data(
 
     Args:
         spec: a table (`.csv`, `.tsv`, `.jsonl`), lhotse cuts (a file, or a folder with one file
-            per split), `NAME:ROOT` for a known corpus, `synthetic` or `synthetic:PRESET`.
+            per split), `NAME:ROOT` or `NAME:ROOT@VARIANT` for a known corpus, `synthetic` or
+            `synthetic:PRESET`.
         splits: the splits wanted; all if not given.
         seed: of the split of data that comes without one.
 
@@ -33,10 +33,10 @@ def load_data(
     """
     loaded = find_data(spec, seed)
     if loaded.problems:
-        raise problems_error(loaded.problems, spec)
+        raise problems_error(loaded.problems, spec, loaded.source)
     found = {name: cuts for name, cuts in loaded.splits.items() if len(cuts)}
     if not found:
-        raise DataError("the data holds no utterance", where=spec)
+        raise DataError("the data holds no utterance", where=spec, hint=loaded.source)
     missing = [name for name in splits or () if name not in found]
     if missing:
         raise DataError(
@@ -59,7 +59,7 @@ def find_data(spec: str, seed: int = 0) -> Loaded:
     if path.is_file():
         return _file(path, seed)
     if sign and name:
-        return Loaded(_corpus(name)(Path(rest).expanduser()))
+        return _corpus(name, rest)
     raise DataError(
         "no such data",
         where=spec,
@@ -100,7 +100,13 @@ def _synthetic(preset: str) -> Loaded:
     return Loaded(splits)
 
 
-def _corpus(name: str) -> Callable[[Path], dict[str, CutSet]]:
+def _corpus(name: str, rest: str) -> Loaded:
+    """Read `ROOT` or `ROOT@VARIANT`; a folder whose own name has an @ is taken as it is."""
     from speechft.data.corpora import corpora
 
-    return corpora()[name]
+    corpus = corpora()[name]
+    root = Path(rest).expanduser()
+    before, sign, variant = rest.rpartition("@")
+    if not sign or root.exists():
+        return corpus.load(root)
+    return corpus.load(Path(before).expanduser(), variant)

@@ -9,7 +9,6 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
 from speechft.core.nearest import nearest
 from speechft.data.splitting import split_cuts
-from speechft.data.utterances import Utterance, make_cuts, tags_to_slots
+from speechft.data.utterances import Loaded, Utterance, make_cuts, tags_to_slots
 
 COLUMNS: dict[str, str] = {
     "audio": "path of the audio file, relative to the table",
@@ -38,14 +37,6 @@ COLUMNS: dict[str, str] = {
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _SPLIT_NAMES = {"valid": "dev", "validation": "dev", "val": "dev", "training": "train"}
 _log = get_logger(__name__)
-
-
-@dataclass
-class Loaded:
-    """Data as found: split → cuts, and one line for every utterance that cannot be used."""
-
-    splits: dict[str, CutSet]
-    problems: list[str] = field(default_factory=list)
 
 
 def read_table(path: Path, seed: int = 0) -> Loaded:

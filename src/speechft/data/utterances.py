@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,14 +11,45 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
-from lhotse import MonoCut, Recording, SupervisionSegment
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
+from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
+from speechft.core.logging import progress_bar
 
+# In a cut's custom fields: a recording with one supervision per stretch of speech.
+DIARIZATION = "diarization"
 # How far, in seconds, an end may lie behind the end of the audio: times in tables are rounded.
 _TOLERANCE = 0.05
 _SHOWN = 20
+# libsndfile's remark on a WAV file that is shorter than its header says.
+_CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+# Programs that write to a pipe put about this much into the header, as they know no better.
+_UNKNOWN_SIZE = 0x7FFF0000
+
+Header = tuple[int, int, int]
+
+
+@dataclass
+class Loaded:
+    """Data as found.
+
+    Attributes:
+        splits: split → cuts.
+        problems: one line for everything that cannot be used.
+        notes: worth knowing; nothing is unusable.
+        source: where to get what is missing.
+        official: the splits are those of a known corpus, not the user's own.
+        expected: of a known corpus: split → number of utterances.
+    """
+
+    splits: dict[str, CutSet]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    source: str | None = None
+    official: bool = False
+    expected: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -25,7 +57,7 @@ class Utterance:
     """One utterance as a table or a corpus describes it.
 
     Attributes:
-        id: unique within its data.
+        id: unique within its split.
         audio: the file.
         where: what a message about it names ("row 7").
         start: seconds where it begins in the file.
@@ -34,6 +66,8 @@ class Utterance:
         speaker: any name.
         language: code such as "en".
         custom: further labels: phonemes, emotion, intent, slots, words_tags, label.
+        alignment: (phone, start, duration) in order, in seconds from the utterance's start.
+        turns: (speaker, start, duration) of a recording for diarization, one supervision each.
     """
 
     id: str
@@ -45,6 +79,8 @@ class Utterance:
     speaker: str | None = None
     language: str | None = None
     custom: Mapping[str, Any] = field(default_factory=dict)
+    alignment: Sequence[tuple[str, float, float]] = ()
+    turns: Sequence[tuple[str, float, float]] = ()
 
 
 def make_cuts(utterances: Sequence[Utterance]) -> tuple[dict[str, MonoCut], list[str]]:
@@ -53,36 +89,41 @@ def make_cuts(utterances: Sequence[Utterance]) -> tuple[dict[str, MonoCut], list
     Returns:
         id → cut, in the order given, and one line for every utterance that cannot be used.
     """
-    paths = sorted({utterance.audio for utterance in utterances})
-    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
-        headers = dict(zip(paths, pool.map(_read_header, paths), strict=True))
-    cuts: dict[str, MonoCut] = {}
-    problems = []
-    for utterance in utterances:
-        header = headers[utterance.audio]
-        problem = header if isinstance(header, str) else _find_problem(utterance, header)
-        if problem:
-            problems.append(f"{utterance.where or utterance.id}: {problem}")
-        elif not isinstance(header, str):
-            cuts[utterance.id] = _make_cut(utterance, header)
-    return cuts, problems
+    found, problems = _make(utterances)
+    return {cut.id: cut for cut in found if cut is not None}, problems
 
 
-def strict_cuts(utterances: Sequence[Utterance], where: object) -> dict[str, MonoCut]:
-    """Make cuts, or raise `DataError` with every problem."""
-    cuts, problems = make_cuts(utterances)
-    if problems:
-        raise problems_error(problems, where)
-    return cuts
+def load_splits(
+    parts: Mapping[str, Sequence[Utterance]],
+    problems: Iterable[str] = (),
+    notes: Iterable[str] = (),
+) -> Loaded:
+    """Make cuts for all splits at once; one utterance in several splits is one cut.
+
+    Args:
+        parts: split → its utterances.
+        problems: what was found wrong before.
+        notes: what was found worth knowing before.
+    """
+    unique = {id(utterance): utterance for part in parts.values() for utterance in part}
+    made, bad = _make(list(unique.values()))
+    cuts = dict(zip(unique, made, strict=True))
+    splits = {
+        name: CutSet.from_cuts(cut for u in part if (cut := cuts[id(u)]) is not None)
+        for name, part in parts.items()
+    }
+    return Loaded(splits, [*problems, *bad], list(notes))
 
 
-def problems_error(problems: Sequence[str], where: object) -> DataError:
+def problems_error(
+    problems: Sequence[str], where: object, hint: str | None = None, what: str = "the data has"
+) -> DataError:
     """Make one error of many problems; a long list is cut."""
     shown = [f"    {problem}" for problem in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         shown.append(f"    and {len(problems) - _SHOWN} more")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return DataError(f"the data has {count}:\n" + "\n".join(shown), where=where)
+    return DataError(f"{what} {count}:\n" + "\n".join(shown), where=where, hint=hint)
 
 
 def tags_to_slots(tags: Iterable[Sequence[str]]) -> list[list[str]]:
@@ -98,20 +139,60 @@ def tags_to_slots(tags: Iterable[Sequence[str]]) -> list[list[str]]:
     return slots
 
 
-def _read_header(path: Path) -> tuple[int, int, int] | str:
+def _make(utterances: Sequence[Utterance]) -> tuple[list[MonoCut | None], list[str]]:
+    headers = _read_headers(sorted({utterance.audio for utterance in utterances}))
+    cuts: list[MonoCut | None] = []
+    problems = []
+    for utterance in utterances:
+        header = headers[utterance.audio]
+        problem = header if isinstance(header, str) else _find_problem(utterance, header)
+        if problem:
+            problems.append(f"{utterance.where or utterance.id}: {problem}")
+        usable = not problem and not isinstance(header, str)
+        cuts.append(_make_cut(utterance, header) if usable else None)  # type: ignore[arg-type]
+    return cuts, problems
+
+
+def _read_headers(paths: Sequence[Path]) -> dict[Path, Header | str]:
+    result: dict[Path, Header | str] = {}
+    threads = min(16, 4 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool, progress_bar() as bar:
+        task = bar.add_task("reading audio headers", total=len(paths), note="")
+        for path, header in zip(paths, pool.map(_read_header, paths), strict=True):
+            result[path] = header
+            bar.update(task, advance=1)
+    return result
+
+
+def _read_header(path: Path) -> Header | str:
     """Give (rate, samples, channels), or what is wrong."""
     if not path.is_file():
         return f"no such audio file: {path}"
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(str(path), verbose=True)
     except (soundfile.SoundFileError, OSError) as error:
-        return f"the audio cannot be decoded: {path} ({error})"
+        return f"the audio cannot be decoded: {path} ({_explain(path, error)})"
     if info.frames == 0:
         return f"the audio is empty: {path}"
+    short = _CUT_SHORT.search(info.extra_info)
+    if short and int(short[2]) < int(short[1]) < _UNKNOWN_SIZE:
+        share = int(short[2]) / int(short[1])
+        return f"the audio is cut short: {path} ({share:.0%} of what its header says)"
     return info.samplerate, info.frames, info.channels
 
 
-def _find_problem(utterance: Utterance, header: tuple[int, int, int]) -> str:
+def _explain(path: Path, error: Exception) -> str:
+    """Say why a file is no audio, where that is known."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        return "the file is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of git-lfs; run: git lfs pull"
+    return str(error)
+
+
+def _find_problem(utterance: Utterance, header: Header) -> str:
     rate, frames, _ = header
     seconds = frames / rate
     end = seconds if utterance.end is None else utterance.end
@@ -122,13 +203,39 @@ def _find_problem(utterance: Utterance, header: tuple[int, int, int]) -> str:
     return ""
 
 
-def _make_cut(utterance: Utterance, header: tuple[int, int, int]) -> MonoCut:
+def _make_cut(utterance: Utterance, header: Header) -> MonoCut:
     rate, frames, channels = header
     seconds = frames / rate
     end = seconds if utterance.end is None else min(utterance.end, seconds)
     duration = seconds if utterance.start == 0 and end == seconds else end - utterance.start
     name = utterance.id
     source = AudioSource("file", list(range(channels)), str(utterance.audio.resolve()))
+    return MonoCut(
+        id=name,
+        start=utterance.start,
+        duration=duration,
+        channel=0,
+        supervisions=_supervisions(utterance, duration),
+        recording=Recording(name, [source], rate, frames, seconds),
+        custom={DIARIZATION: True} if utterance.turns else None,
+    )
+
+
+def _supervisions(utterance: Utterance, duration: float) -> list[SupervisionSegment]:
+    name = utterance.id
+    if utterance.turns:
+        return [
+            SupervisionSegment(
+                id=f"{name}-{number:03d}",
+                recording_id=name,
+                start=start,
+                duration=length,
+                speaker=speaker,
+                language=utterance.language,
+            )
+            for number, (speaker, start, length) in enumerate(utterance.turns)
+        ]
+    items = [AlignmentItem(*item) for item in utterance.alignment]
     supervision = SupervisionSegment(
         id=name,
         recording_id=name,
@@ -138,12 +245,6 @@ def _make_cut(utterance: Utterance, header: tuple[int, int, int]) -> MonoCut:
         language=utterance.language,
         speaker=utterance.speaker,
         custom=dict(utterance.custom),
+        alignment={"phone": items} if items else None,
     )
-    return MonoCut(
-        id=name,
-        start=utterance.start,
-        duration=duration,
-        channel=0,
-        supervisions=[supervision],
-        recording=Recording(name, [source], rate, frames, seconds),
-    )
+    return [supervision]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -9,40 +10,32 @@ from speechft.data.corpora.speech_commands import split_of
 from speechft.data.sources import load_data
 
 
-def lay_out(root, lay):
-    """Lay synthetic speech in the tree of Speech Commands v0.01 and its test set."""
-    train, test = root / "speech_commands_v0.01", root / "speech_commands_test_set_v0.01"
-    for word in ("yes", "cat"):
-        for speaker in ("0a7c2a8d", "004ae714", "00b01445", "01bb6a2a", "012c8314", "0132a06d"):
-            lay(train / word / f"{speaker}_nohash_0.wav", 1.0)
-    lay(train / "_background_noise_" / "running_tap.wav", 2.5)
-    for name in ("yes", "_unknown_", "_silence_"):
-        lay(test / name / "0a7c2a8d_nohash_0.wav", 1.0)
-    return root
-
-
-def test_reads_the_tree(tmp_path, lay):
-    data = load_data(f"speech_commands:{lay_out(tmp_path, lay)}")
+def test_reads_the_tree(corpus_tree):
+    data = load_data(f"speech_commands:{corpus_tree('speech_commands')}")
     labels = {
-        name: sorted(cut.supervisions[0].custom["label"] for cut in cuts)
+        name: Counter(cut.supervisions[0].custom["label"] for cut in cuts)
         for name, cuts in data.items()
     }
-    assert labels["test"] == ["_silence_", "_unknown_", "yes"]
-    assert set(labels["train"]) == {"_silence_", "_unknown_", "yes"}
+    assert set(labels["test"].values()) == {1}
+    assert len(labels["test"]) == len(labels["train"]) == len(labels["dev"]) == 12
+    # Ten words and two others by two speakers, one speaker; a third is discarded by its hash.
+    assert (labels["train"]["yes"], labels["train"]["_unknown_"]) == (2, 4)
+    assert (labels["dev"]["yes"], labels["dev"]["_unknown_"]) == (1, 2)
     for name in ("train", "dev"):
-        assert labels[name].count("_silence_") == 2
         for cut in data[name]:
-            label = cut.supervisions[0].custom["label"]
-            if label == "_silence_":
-                assert cut.duration == 1.0
-            else:
+            if cut.supervisions[0].speaker:
                 assert split_of(f"{cut.supervisions[0].speaker}_nohash_0.wav") == name
-    spoken = [c for n in ("train", "dev") for c in data[n] if c.supervisions[0].speaker]
-    discarded = sum(
-        split_of(p.name) == "discarded"
-        for p in (tmp_path / "speech_commands_v0.01").glob("*/*_nohash_*.wav")
-    )
-    assert len(spoken) + discarded == 12
+
+
+def test_a_background_file_is_one_item_of_train_and_dev(corpus_tree):
+    data = load_data(f"speech_commands:{corpus_tree('speech_commands')}")
+    noise = [
+        [cut for cut in data[name] if cut.supervisions[0].custom["label"] == "_silence_"]
+        for name in ("train", "dev")
+    ]
+    assert [cut.id for cut in noise[0]] == [cut.id for cut in noise[1]]
+    assert len(noise[0]) == 2
+    assert {cut.duration for cut in noise[0]} == {4.5}
 
 
 def test_split_follows_the_speaker():
@@ -56,15 +49,19 @@ def test_split_follows_the_speaker():
     assert split_of("yes/0a7c2a8d_nohash_0.wav") == split_of("no/0a7c2a8d_nohash_4.wav")
 
 
-def test_names_what_is_missing(tmp_path, lay):
+def test_names_what_is_missing(corpus_tree, tmp_path):
     with pytest.raises(DataError, match=r"not complete[\s\S]*download.tensorflow.org"):
         load_data(f"speech_commands:{tmp_path}")
-    root = lay_out(tmp_path, lay)
+    root = corpus_tree("speech_commands")
     shutil.rmtree(root / "speech_commands_test_set_v0.01")
     with pytest.raises(DataError, match=r"no speech_commands_test_set_v0\.01"):
         load_data(f"speech_commands:{root}")
     (root / "speech_commands_test_set_v0.01").mkdir()
     with pytest.raises(DataError, match="no audio for the split 'test'"):
+        load_data(f"speech_commands:{root}")
+    for path in (root / "speech_commands_v0.01").glob("*/00000000_nohash_0.wav"):
+        path.unlink()
+    with pytest.raises(DataError, match="no audio for the split 'dev'"):
         load_data(f"speech_commands:{root}")
     with pytest.raises(DataError, match="no such folder"):
         load_data(f"speech_commands:{root}/nowhere")

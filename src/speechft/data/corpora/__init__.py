@@ -7,18 +7,76 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lhotse import CutSet
-
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
 from speechft.core.registry import Registry
+from speechft.data.utterances import Loaded
 
-CORPORA: Registry[Callable[[Path], dict[str, CutSet]]] = Registry("corpus")
+Reader = Callable[[Path, str], Loaded]
 
 
-def corpora() -> Registry[Callable[[Path], dict[str, CutSet]]]:
-    """Give all corpora by name; each takes its root and gives split → cuts."""
+@dataclass(frozen=True)
+class Corpus:
+    """A known corpus.
+
+    Attributes:
+        read: takes the root and the variant ("" for the usual one).
+        source: where to get it and how to lay it out, in one sentence.
+        counts: split → official number of utterances, of the usual variant.
+        variants: what may follow the root after `@`, and what it means; None for anything.
+    """
+
+    read: Reader
+    source: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    variants: Mapping[str, str] | None = field(default_factory=dict)
+
+    def load(self, root: Path, variant: str = "") -> Loaded:
+        """Read the tree at a root.
+
+        Raises:
+            DataError: something that every use needs is missing.
+            SettingsError: the corpus has no such variant.
+        """
+        if variant and self.variants is not None and variant not in self.variants:
+            raise SettingsError(
+                f"the corpus has no variant {variant!r}",
+                where=f"{root}@{variant}",
+                expected=", ".join(f"@{name}" for name in self.variants) or "no @ after the root",
+                hint=did_you_mean(variant, self.variants) if self.variants else None,
+            )
+        loaded = self.read(root, variant)
+        expected = {} if variant else self.counts
+        return replace(loaded, source=self.source, official=True, expected=expected)
+
+
+CORPORA: Registry[Corpus] = Registry("corpus")
+
+
+def register(
+    name: str,
+    *,
+    source: str,
+    counts: Mapping[str, int] | None = None,
+    variants: Mapping[str, str] | None = None,
+    any_variant: bool = False,
+) -> Callable[[Reader], Reader]:
+    """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`."""
+
+    def add(read: Reader) -> Reader:
+        known = None if any_variant else variants or {}
+        CORPORA.register(name)(Corpus(read, source, counts or {}, known))
+        return read
+
+    return add
+
+
+def corpora() -> Registry[Corpus]:
+    """Give all corpora by name."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return CORPORA

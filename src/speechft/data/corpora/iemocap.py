@@ -10,18 +10,42 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from lhotse import CutSet
-from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import CORPORA
+from speechft.data.corpora import register
 from speechft.data.layout import find_root
-from speechft.data.utterances import Utterance, strict_cuts
+from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SESSIONS = (1, 2, 3, 4, 5)
 # Excitement counts as happiness; other emotions are left out.
 EMOTIONS = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
 TRAIN_SHARE = 0.8
+# SUPERB draws dev from a list that has the dialogues in this order, and each dialogue's utterances
+# by name: "Fs022" is SesXXF_script02_2, "Mi05b" is SesXXM_impro05b.
+ORDER = {
+    1: (
+        "Fs022 Fi07 Fs032 Mi02 Fi06 Fs013 Ms021 Mi04 Ms011 Fi01 Fs011 Fi05 Ms012 Ms022 Fs021 "
+        "Ms032 Mi05 Mi01 Fi03 Mi03 Ms013 Fs031 Mi07 Fi02 Mi06 Ms031 Fi04 Fs012"
+    ),
+    2: (
+        "Fi03 Fs032 Ms032 Mi04 Mi05 Fs021 Fs022 Ms022 Mi08 Mi07 Fs031 Ms013 Fi06 Fi01 Fi04 "
+        "Fs012 Mi02 Mi03 Fs013 Fi05 Fs011 Mi06 Ms021 Fi08 Fi02 Ms011 Mi01 Ms012 Ms031 Fi07"
+    ),
+    3: (
+        "Fs021 Mi04 Ms032 Mi05b Mi02 Fi05 Ms022 Mi08b Fi07 Ms011 Ms021 Mi05a Mi07 Ms031 Fs031 "
+        "Mi01 Fs011 Fi04 Fs022 Fs013 Ms013 Mi06 Fi01 Fi03 Ms012 Mi08a Mi03 Fs032 Fs012 Fi08 "
+        "Fi06 Fi02"
+    ),
+    4: (
+        "Fs031 Fi01 Ms021 Ms022 Fs013 Mi05 Fs021 Fi07 Fi02 Fi03 Mi02 Fs011 Ms011 Fs032 Mi06 "
+        "Fs022 Mi01 Mi04 Fi05 Fs012 Fi08 Fi06 Mi03 Ms013 Ms012 Ms031 Ms032 Mi07 Fi04 Mi08"
+    ),
+    5: (
+        "Ms013 Fi04 Ms022 Fs013 Fs012 Fi06 Mi06 Mi01 Fs031 Fi07 Fs032 Ms011b Fi05 Ms011 Fi08 "
+        "Ms031 Mi05 Fi01 Fi02 Mi03 Fs011 Mi04 Ms021 Fi03 Fs022 Fs021 Ms032 Mi08 Mi02 Mi07 Ms012"
+    ),
+}
+_DIALOGUE = re.compile(r"Ses\d\d([FM])_(script|impro)(\d\d)(?:_(\d))?([a-z]?)")
 _LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(Ses\w+)\t(\w+)\t")
 _HINT = (
     "ask for the corpus at https://sail.usc.edu/iemocap/iemocap_release.htm and give the folder "
@@ -29,23 +53,33 @@ _HINT = (
 )
 
 
-@CORPORA.register("iemocap")
-def iemocap(root: Path) -> dict[str, CutSet]:
+FOLDS = {1: (3556, 890, 1085), 2: (3606, 902, 1023), 3: (3504, 876, 1151)}
+FOLDS |= {4: (3600, 900, 1031), 5: (3432, 858, 1241)}
+NAMES = ("train", "dev", "test")
+COUNTS = dict(zip(NAMES, FOLDS[1], strict=True)) | {
+    f"fold{k}_{name}": n for k, three in FOLDS.items() for name, n in zip(NAMES, three, strict=True)
+}
+
+
+@register("iemocap", source=_HINT, counts=COUNTS)
+def iemocap(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/SessionK/sentences/wav/` and the labels in `ROOT/SessionK/dialog/EmoEvaluation/`.
 
     Fold K tests on session K: `foldK_train`, `foldK_dev`, `foldK_test`; `train`, `dev` and `test`
-    are those of fold 1. Of the other sessions, 80 % are `train` and the rest `dev`, drawn with
-    seed 0 from the utterances in the order of their names (speakers overlap, as in SUPERB).
+    are those of fold 1. Of the other sessions, 80 % are `train` and the rest `dev`, drawn as in
+    SUPERB (S3PRL 0.4.18: the same utterances; speakers overlap).
 
     Raises:
-        DataError: a session, its labels or an audio file is missing.
+        DataError: a session or its labels are missing.
     """
     parts = [f"Session{k}/{p}" for k in SESSIONS for p in ("sentences/wav", "dialog/EmoEvaluation")]
     base = find_root(root, ("IEMOCAP", "IEMOCAP_full_release"), parts, _HINT)
-    sessions: dict[int, list[Cut]] = {}
+    sessions: dict[int, list[Utterance]] = {}
     for session in SESSIONS:
         folder = base / f"Session{session}"
-        utterances = sorted(_utterances(folder), key=lambda utterance: utterance.id)
+        rank = {name: place for place, name in enumerate(ORDER[session].split())}
+        utterances = list(_utterances(folder))
+        utterances.sort(key=lambda u: (rank.get(_short(u.id), len(rank)), u.id))
         if not utterances:
             raise DataError(
                 "no label of the four emotions",
@@ -53,22 +87,31 @@ def iemocap(root: Path) -> dict[str, CutSet]:
                 expected="*.txt with lines such as '[6.29 - 8.23]<tab>Ses01F_impro01_F000<tab>neu'",
                 hint=_HINT,
             )
-        sessions[session] = list(strict_cuts(utterances, folder).values())
-    folds: dict[str, CutSet] = {}
+        sessions[session] = utterances
+    folds: dict[str, list[Utterance]] = {}
     for fold in SESSIONS:
         folds |= {f"fold{fold}_{name}": cuts for name, cuts in _fold(sessions, fold).items()}
-    return {name: folds[f"fold1_{name}"] for name in ("train", "dev", "test")} | folds
+    return load_splits({name: folds[f"fold1_{name}"] for name in NAMES} | folds)
 
 
-def _fold(sessions: dict[int, list[Cut]], fold: int) -> dict[str, CutSet]:
-    rest = [cut for session, cuts in sessions.items() if session != fold for cut in cuts]
+def _fold(sessions: dict[int, list[Utterance]], fold: int) -> dict[str, list[Utterance]]:
+    rest = [u for session, utterances in sessions.items() if session != fold for u in utterances]
     order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0)).tolist()
     count = int(TRAIN_SHARE * len(rest))
     return {
-        "train": CutSet.from_cuts(rest[index] for index in order[:count]),
-        "dev": CutSet.from_cuts(rest[index] for index in order[count:]),
-        "test": CutSet.from_cuts(sessions[fold]),
+        "train": [rest[index] for index in order[:count]],
+        "dev": [rest[index] for index in order[count:]],
+        "test": sessions[fold],
     }
+
+
+def _short(name: str) -> str:
+    """Give a dialogue's name as `ORDER` has it."""
+    found = _DIALOGUE.match(name)
+    if found is None:
+        return name
+    who, kind, number, part, letter = found.groups(default="")
+    return f"{who}{kind[0]}{number}{part}{letter}"
 
 
 def _utterances(session: Path) -> Iterator[Utterance]:

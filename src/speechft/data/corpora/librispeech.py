@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lhotse import CutSet
-
 from speechft.core.errors import DataError
-from speechft.data.corpora import CORPORA
-from speechft.data.utterances import Utterance, strict_cuts
+from speechft.data.corpora import register
+from speechft.data.layout import describe, suggest_root
+from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = {
     "train-clean-100": "train",
@@ -20,13 +19,27 @@ PARTS = {
     "test-clean": "test",
     "test-other": "test-other",
 }
+NEEDED = ("train", "dev", "test")
+COUNTS = {
+    "train": 28539,
+    "train-clean-360": 104014,
+    "train-other-500": 148688,
+    "dev": 2703,
+    "dev-other": 2864,
+    "test": 2620,
+    "test-other": 2939,
+}
 # In the order in which they are read: the first pronunciation of a word counts.
 LEXICONS = ("librispeech-lexicon-200k-g2p.txt", "librispeech-lexicon-allothers-g2p.txt")
 _HINT = "get it from https://www.openslr.org/12 and unpack all archives in one folder"
+_LEXICON_HINT = (
+    "for phoneme recognition put it beside the parts; it is in the folder 'lexicon' of "
+    "https://huggingface.co/datasets/s3prl/g2p"
+)
 
 
-@CORPORA.register("librispeech")
-def librispeech(root: Path) -> dict[str, CutSet]:
+@register("librispeech", source=_HINT, counts={name: COUNTS[name] for name in NEEDED})
+def librispeech(root: Path, _variant: str) -> Loaded:
     """Read `ROOT[/LibriSpeech]/train-clean-100/SPEAKER/CHAPTER/*.flac` and `*.trans.txt`.
 
     `train` is train-clean-100, `dev` dev-clean and `test` test-clean; further parts, where
@@ -35,62 +48,88 @@ def librispeech(root: Path) -> dict[str, CutSet]:
     dataset `s3prl/g2p`, folder `lexicon`), utterances carry phonemes with stress digits.
 
     Raises:
-        DataError: no part is there, a transcript and its audio do not match, or a word is in no
-            lexicon.
+        DataError: no part is there, or a part holds no transcript.
     """
     base = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
-    present = [part for part in PARTS if (base / part).is_dir()]
+    present = _parts(base)
     if not present:
         raise DataError(
-            "no LibriSpeech here", where=base, expected=f"folders {', '.join(PARTS)}", hint=_HINT
+            "no LibriSpeech here" if base.is_dir() else "no such folder",
+            where=base,
+            expected=f"folders {', '.join(PARTS)}",
+            found=describe(base).removeprefix("; ") or None,
+            hint=suggest_root(root, lambda place: bool(_parts(place))) or _HINT,
         )
-    lexicon = _read_lexicon([base, root, base / "lexicon", root / "lexicon"])
-    splits = {}
+    places = [base, root, base / "lexicon", root / "lexicon"]
+    lexicon = _Lexicon(places)
+    parts = {}
     for part in present:
-        utterances = list(_utterances(base / part, lexicon))
-        if not utterances:
+        parts[PARTS[part]] = list(_utterances(base / part, lexicon))
+        if not parts[PARTS[part]]:
             raise DataError(
                 "the part holds no transcript",
                 where=base / part,
                 expected="SPEAKER/CHAPTER/*.trans.txt",
                 hint=_HINT,
             )
-        splits[PARTS[part]] = CutSet.from_cuts(strict_cuts(utterances, base / part).values())
-    return splits
+    loaded = load_splits(parts, lexicon.problems(), lexicon.notes())
+    for name in set(parts) - set(NEEDED):
+        if len(loaded.splits[name]) != COUNTS[name]:
+            found = len(loaded.splits[name])
+            loaded.notes.append(f"{name}: {found} utterances, the whole part has {COUNTS[name]}")
+    return loaded
 
 
-def _read_lexicon(places: Sequence[Path]) -> dict[str, list[str]]:
-    """Give word → phonemes; nothing where there is no lexicon."""
-    lexicon: dict[str, list[str]] = {}
-    for name in LEXICONS:
-        path = next((place / name for place in places if (place / name).is_file()), None)
-        if path is None:
-            continue
-        for line in path.read_text(encoding="utf-8").splitlines():
-            word, _, phonemes = line.partition("\t")
-            if phonemes.strip():
-                lexicon.setdefault(word.strip().upper(), phonemes.split())
-    return lexicon
+def _parts(folder: Path) -> list[str]:
+    return [part for part in PARTS if (folder / part).is_dir()]
 
 
-def _pronounce(text: str, lexicon: Mapping[str, list[str]], where: str) -> list[str]:
-    unknown = [word for word in text.split() if word not in lexicon]
-    if unknown:
-        raise DataError(
-            f"the word {unknown[0]!r} is in no lexicon",
-            where=where,
-            hint=f"give both {' and '.join(LEXICONS)}, or none",
-        )
-    return [phoneme for word in text.split() for phoneme in lexicon[word]]
+class _Lexicon:
+    """Words and their first pronunciations; remembers words that it does not know."""
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self.entries: dict[str, list[str]] = {}
+        self.unknown: dict[str, str] = {}
+        self.missing = []
+        for name in LEXICONS:
+            path = next((place / name for place in places if (place / name).is_file()), None)
+            if path is None:
+                self.missing.append(name)
+                continue
+            for line in path.read_text(encoding="utf-8").splitlines():
+                word, *phonemes = line.split() or [""]
+                if phonemes:
+                    self.entries.setdefault(word.upper(), phonemes)
+
+    def pronounce(self, text: str, where: str) -> list[str]:
+        """Give the phonemes of a text; nothing where there is no lexicon."""
+        if not self.entries:
+            return []
+        for word in text.split():
+            if word not in self.entries:
+                self.unknown.setdefault(word, where)
+        return [phoneme for word in text.split() for phoneme in self.entries.get(word, ())]
+
+    def problems(self) -> list[str]:
+        """Give one line per unknown word: every word needs a pronunciation."""
+        absent = f"; {' and '.join(self.missing)} is missing" if self.missing else ""
+        return [
+            f"{where}: the word {word!r} is in no lexicon{absent}"
+            for word, where in self.unknown.items()
+        ]
+
+    def notes(self) -> list[str]:
+        """Say which lexicon is missing."""
+        return [f"there is no {name}: {_LEXICON_HINT}" for name in self.missing]
 
 
-def _utterances(part: Path, lexicon: Mapping[str, list[str]]) -> Iterator[Utterance]:
+def _utterances(part: Path, lexicon: _Lexicon) -> Iterator[Utterance]:
     for transcript in sorted(part.glob("*/*/*.trans.txt")):
         for line in transcript.read_text(encoding="utf-8").splitlines():
             name, _, text = line.strip().partition(" ")
             where = f"{transcript}, {name}"
             if name:
-                phonemes = _pronounce(text, lexicon, where) if lexicon else None
+                phonemes = lexicon.pronounce(text, where)
                 yield Utterance(
                     id=name,
                     audio=transcript.parent / f"{name}.flac",

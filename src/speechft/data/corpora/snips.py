@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lhotse import CutSet
-
 from speechft.core.errors import DataError
-from speechft.data.corpora import CORPORA
+from speechft.data.corpora import register
 from speechft.data.layout import find_root
-from speechft.data.utterances import Utterance, problems_error, strict_cuts, tags_to_slots
+from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
 
 SPEAKERS = {
     "train": ["Ivy", "Joanna", "Joey", "Justin", "Kendra", "Kimberly", "Matthew", "Salli"],
@@ -29,18 +27,20 @@ _HINT = (
 )
 
 
-@CORPORA.register("snips")
-def snips(root: Path) -> dict[str, CutSet]:
+@register("snips", source=_HINT, counts={"train": 104672, "dev": 2800, "test": 2800})
+def snips(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,valid,test}/SPEAKER-snips-SPLIT-N.wav` and `ROOT/all.iob.snips.txt`.
 
-    `custom["words_tags"]` holds [WORD, slot or "O"], the tags without `B-` and `I-`.
+    `custom["words_tags"]` holds [WORD, slot or "O"], the tags without `B-` and `I-`. Audio of other
+    speakers is left out, as is audio without a line of text.
 
     Raises:
-        DataError: a folder or the text is missing, a line cannot be read, or audio has no line.
+        DataError: a folder or the text is missing, or a split has no audio.
     """
     base = find_root(root, ("SNIPS", "audio_snips"), (*SPEAKERS, _TEXT), _HINT)
     texts, problems = _read_text(base / _TEXT)
     parts: dict[str, list[Utterance]] = {}
+    silent = []
     for folder, speakers in SPEAKERS.items():
         part = parts[_NAMES[folder]] = []
         for path in sorted((base / folder).glob("*.wav")):
@@ -49,17 +49,17 @@ def snips(root: Path) -> dict[str, CutSet]:
             if path.stem in texts:
                 part.append(_utterance(path, *texts[path.stem]))
             else:
-                problems.append(f"{folder}/{path.name}: no line in {_TEXT}")
-        if not part and not problems:
+                silent.append(f"{folder}/{path.name}")
+        if not part:
             raise DataError(
                 f"no audio of the speakers of {folder!r}",
                 where=base / folder,
-                expected=", ".join(speakers),
+                expected=f"wav files of {', '.join(speakers)} with a line in {_TEXT}",
                 hint=_HINT,
             )
-    if problems:
-        raise problems_error(problems, base)
-    return {name: CutSet.from_cuts(strict_cuts(u, base).values()) for name, u in parts.items()}
+    shown = ", ".join(silent[:5])
+    notes = [f"{len(silent)} audio files have no line in {_TEXT}: {shown}"] if silent else []
+    return load_splits(parts, problems, notes)
 
 
 def _read_text(path: Path) -> tuple[dict[str, tuple[list[list[str]], str]], list[str]]:

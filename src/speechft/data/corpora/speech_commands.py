@@ -7,16 +7,12 @@ the twelve classes are those of the corpus' paper (Warden, 2018) and of SUPERB.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import soundfile
-from lhotse import CutSet
-
 from speechft.core.errors import DataError
-from speechft.data.corpora import CORPORA
+from speechft.data.corpora import register
 from speechft.data.layout import find_root
-from speechft.data.utterances import Utterance, strict_cuts
+from speechft.data.utterances import Loaded, Utterance, load_splits
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
@@ -29,12 +25,13 @@ _HINT = (
 )
 
 
-@CORPORA.register("speech_commands")
-def speech_commands(root: Path) -> dict[str, CutSet]:
+@register("speech_commands", source=_HINT, counts={"train": 51094, "dev": 6804, "test": 3081})
+def speech_commands(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/speech_commands_v0.01/WORD/*.wav` and `ROOT/speech_commands_test_set_v0.01/…`.
 
-    Labels (`custom["label"]`) are ten commands, `_unknown_` for other words, and `_silence_`: the
-    background noise in pieces of one second, the same in `train` and `dev`.
+    Labels (`custom["label"]`) are ten commands, `_unknown_` for other words, and `_silence_`: each
+    file of background noise is one item, the same in `train` and `dev`. It lasts a minute or more;
+    the task draws a second of it.
 
     Raises:
         DataError: a folder is missing, or holds no audio.
@@ -43,19 +40,18 @@ def speech_commands(root: Path) -> dict[str, CutSet]:
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     for path in sorted((base / _TRAIN).glob("*/*.wav")):
         split = split_of(path.name)
-        if path.parent.name == _NOISE or split == "discarded":
-            continue
-        parts[split].append(_utterance(path, path.parent.name))
-    for split in ("train", "dev"):
-        for path in sorted((base / _TRAIN / _NOISE).glob("*.wav")):
-            parts[split] += _pieces(path, split)
+        if path.parent.name != _NOISE and split != "discarded":
+            parts[split].append(_utterance(path, path.parent.name))
+    noise = [_utterance(path, SILENCE) for path in sorted((base / _TRAIN / _NOISE).glob("*.wav"))]
+    parts["train"] += noise
+    parts["dev"] += noise
     parts["test"] = [
         _utterance(path, path.parent.name) for path in sorted((base / _TEST).glob("*/*.wav"))
     ]
     for name, utterances in parts.items():
-        if not utterances:
+        if len(utterances) == (0 if name == "test" else len(noise)):
             raise DataError(f"no audio for the split {name!r}", where=base, hint=_HINT)
-    return {name: CutSet.from_cuts(strict_cuts(u, base).values()) for name, u in parts.items()}
+    return load_splits(parts)
 
 
 def split_of(name: str) -> str:
@@ -78,14 +74,3 @@ def _utterance(path: Path, word: str) -> Utterance:
         language="en",
         custom={"label": word if word in known else UNKNOWN},
     )
-
-
-def _pieces(path: Path, split: str) -> Iterator[Utterance]:
-    try:
-        seconds = int(soundfile.info(str(path)).duration)
-    except soundfile.SoundFileError as error:
-        raise DataError("the audio cannot be decoded", where=path, found=error) from None
-    for second in range(seconds):
-        name = f"{split}-{path.stem}-{second:03d}"
-        label = {"label": SILENCE}
-        yield Utterance(name, path, str(path), float(second), float(second + 1), custom=label)

@@ -1,61 +1,125 @@
-"""VoxCeleb1: interviews of 1251 celebrities, for speaker identification.
+"""VoxCeleb1: interviews of 1251 celebrities, for speaker identification and verification.
 
 https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from lhotse import CutSet
-
 from speechft.core.errors import DataError
-from speechft.data.corpora import CORPORA
+from speechft.data.corpora import register
 from speechft.data.layout import find_root
-from speechft.data.utterances import Utterance, problems_error, strict_cuts
+from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
 LISTS = ("iden_split.txt", "veri_test_class.txt")
+TRIALS = "voxceleb1_test_v2.txt"
+COUNTS = {
+    "train": 138361,
+    "dev": 6904,
+    "test": 8251,
+    "asv_train": 148642,
+    "asv_test": 4715,
+}
 _SPLITS = {"1": "train", "2": "dev", "3": "test"}
+_LIST_SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/iden_split.txt"
+_TRIALS_SOURCE = "https://www.openslr.org/resources/49/voxceleb1_test_v2.txt"
 _HINT = (
-    "unpack the corpus as dev/wav/ID/VIDEO/*.wav and test/wav/ID/VIDEO/*.wav, and put "
-    "iden_split.txt (https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/iden_split.txt) beside dev"
+    "unpack the corpus (https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html) as "
+    "dev/wav/ID/VIDEO/*.wav and test/wav/ID/VIDEO/*.wav, and put iden_split.txt "
+    f"({_LIST_SOURCE}) and {TRIALS} ({_TRIALS_SOURCE}) beside dev"
 )
 
 
-@CORPORA.register("voxceleb1")
-def voxceleb1(root: Path) -> dict[str, CutSet]:
-    """Read `ROOT/{dev,test}/wav/ID/VIDEO/*.wav`, split by `ROOT/iden_split.txt`.
+@register("voxceleb1", source=_HINT, counts=COUNTS)
+def voxceleb1(root: Path, _variant: str) -> Loaded:
+    """Read `ROOT/{dev,test}/wav/ID/VIDEO/*.wav`, split by the lists beside them.
 
-    All speakers are in all splits.
+    `train`, `dev` and `test` are for identification (`iden_split.txt`): all speakers are in all of
+    them. `asv_train` is every file of dev/wav, `asv_test` every file of the trial list
+    (`voxceleb1_test_v2.txt`): `custom["trials"]` of a trial's first utterance is a list of
+    [id of the second, 1 for the same speaker or 0].
 
     Raises:
-        DataError: a folder, the list or an audio file is missing, or a line cannot be read.
+        DataError: a folder or both lists are missing, or a line cannot be read.
     """
     base = find_root(root, ("VoxCeleb1",), ("dev/wav", "test/wav"), _HINT)
+    known: dict[str, Utterance] = {}
+    parts: dict[str, list[Utterance]] = {}
+    notes = []
     listing = next((base / name for name in LISTS if (base / name).is_file()), None)
     if listing is None:
-        raise DataError("no list of splits", where=base, expected=" or ".join(LISTS), hint=_HINT)
+        notes.append(f"no identification: there is no {LISTS[0]}, get it from {_LIST_SOURCE}")
+    else:
+        parts |= _identification(base, listing, known)
+    parts["asv_train"] = [
+        _utterance(base, "/".join(path.parts[-3:]), known)
+        for path in sorted((base / "dev" / "wav").glob("*/*/*.wav"))
+    ]
+    if (base / TRIALS).is_file():
+        parts["asv_test"] = list(_verification(base, base / TRIALS))
+    else:
+        notes.append(f"no verification test: there is no {TRIALS}, get it from {_TRIALS_SOURCE}")
+    if len(notes) == 2:
+        expected = f"{' or '.join(LISTS)}; {TRIALS}"
+        raise DataError("no list of splits", where=base, expected=expected, hint=_HINT)
+    return load_splits(parts, notes=notes)
+
+
+def _identification(
+    base: Path, listing: Path, known: dict[str, Utterance]
+) -> dict[str, list[Utterance]]:
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     problems = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.split()
-        if not fields:
-            continue
+    for number, fields in _lines(listing):
         if len(fields) != 2 or fields[0] not in _SPLITS or fields[1].count("/") != 2:
-            problems.append(f"line {number}: expected '1|2|3 ID/VIDEO/FILE.wav', found {line!r}")
-            continue
-        parts[_SPLITS[fields[0]]].append(_utterance(base, fields[1]))
+            found = " ".join(fields)
+            problems.append(f"line {number}: expected '1|2|3 ID/VIDEO/FILE.wav', found {found!r}")
+        else:
+            parts[_SPLITS[fields[0]]].append(_utterance(base, fields[1], known))
     if problems:
-        raise problems_error(problems, listing)
-    return {
-        name: CutSet.from_cuts(strict_cuts(utterances, listing).values())
-        for name, utterances in parts.items()
-    }
+        raise problems_error(problems, listing, _HINT, "the list has")
+    return parts
 
 
-def _utterance(base: Path, path: str) -> Utterance:
-    audio = base / "dev" / "wav" / path
-    if not audio.exists():
-        audio = base / "test" / "wav" / path
-    name = path.removesuffix(".wav").replace("/", "-")
-    return Utterance(name, audio, path, speaker=path.partition("/")[0], language=None)
+def _verification(base: Path, listing: Path) -> Iterator[Utterance]:
+    trials: dict[str, list[list[str | int]]] = defaultdict(list)
+    problems = []
+    for number, fields in _lines(listing):
+        paths = fields[1:]
+        if len(fields) != 3 or fields[0] not in "01" or any(p.count("/") != 2 for p in paths):
+            found = " ".join(fields)
+            expected = "'0|1 ID/VIDEO/FILE.wav ID/VIDEO/FILE.wav'"
+            problems.append(f"line {number}: expected {expected}, found {found!r}")
+            continue
+        first, second = paths
+        trials[first].append([_name(second), int(fields[0])])
+        trials[second] += []
+    if problems:
+        raise problems_error(problems, listing, _HINT, "the list has")
+    for path, others in sorted(trials.items()):
+        utterance = _utterance(base, path, {})
+        yield replace(utterance, custom={"trials": others}) if others else utterance
+
+
+def _lines(listing: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            yield number, line.split()
+
+
+def _utterance(base: Path, path: str, known: dict[str, Utterance]) -> Utterance:
+    """Give the utterance of a file; the same one for each list that names it."""
+    if path not in known:
+        audio = base / "dev" / "wav" / path
+        if not audio.exists():
+            audio = base / "test" / "wav" / path
+        known[path] = Utterance(_name(path), audio, path, speaker=path.partition("/")[0])
+    return known[path]
+
+
+def _name(path: str) -> str:
+    return path.removesuffix(".wav").replace("/", "-")

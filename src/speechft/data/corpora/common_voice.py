@@ -1,0 +1,106 @@
+"""Common Voice: sentences read by volunteers in many languages (https://commonvoice.mozilla.org).
+
+Ardila et al., "Common Voice: a massively-multilingual speech corpus", LREC 2020.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from speechft.core.errors import DataError
+from speechft.core.nearest import did_you_mean
+from speechft.data.corpora import register
+from speechft.data.layout import describe, suggest_root
+from speechft.data.utterances import Loaded, Utterance, load_splits
+
+SPLITS = ("train", "dev", "test")
+COLUMNS = ("client_id", "path", "sentence")
+_HINT = (
+    "get a language from https://datacollective.mozillafoundation.org (Common Voice Scripted "
+    "Speech) and unpack it; cv-corpus-VERSION/LANGUAGE holds clips and train.tsv, dev.tsv, test.tsv"
+)
+
+
+@register("common_voice", source=_HINT, any_variant=True)
+def common_voice(root: Path, variant: str) -> Loaded:
+    """Read `ROOT[/LANGUAGE]/{train,dev,test}.tsv` and `ROOT[/LANGUAGE]/clips/*.mp3`.
+
+    The variant is the language's code; it is not needed where there is one language only. The
+    tables say which clips belong to a split, so there is no official number to compare with.
+
+    Raises:
+        DataError: the language is missing or not named, or a table or a column is missing.
+    """
+    base = _find_language(root, variant)
+    missing = [f"{split}.tsv" for split in SPLITS if not (base / f"{split}.tsv").is_file()]
+    if missing or not (base / "clips").is_dir():
+        raise DataError(
+            "the corpus is not complete",
+            where=base,
+            expected="train.tsv, dev.tsv, test.tsv, clips",
+            found=f"no {', no '.join([*missing] or ['clips'])}{describe(base)}",
+            hint=_HINT,
+        )
+    return load_splits({split: _read(base, split, base.name) for split in SPLITS})
+
+
+def _find_language(root: Path, variant: str) -> Path:
+    if not root.is_dir():
+        raise DataError("no such folder", where=root, hint=_HINT)
+    if _is_language(root) and variant in ("", root.name):
+        return root
+    found = {child.name: child for child in sorted(root.iterdir()) if _is_language(child)}
+    if variant in found:
+        return found[variant]
+    if not variant and len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise DataError(
+            f"no language {variant!r} here" if variant else "there are several languages here",
+            where=root,
+            expected="one of them after the folder, as in common_voice:ROOT@LANGUAGE",
+            found=", ".join(found),
+            hint=did_you_mean(variant, found) if variant else None,
+        )
+    raise DataError(
+        "no Common Voice here",
+        where=root,
+        expected=f"{variant or 'LANGUAGE'}/train.tsv",
+        found=describe(root).removeprefix("; ") or None,
+        hint=suggest_root(root, lambda place: _is_language(place / variant)) or _HINT,
+    )
+
+
+def _is_language(folder: Path) -> bool:
+    return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
+
+
+def _read(base: Path, split: str, language: str) -> list[Utterance]:
+    table = base / f"{split}.tsv"
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        # Sentences hold quotation marks that do not come in pairs.
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"the table has no column {missing[0]!r}",
+                where=table,
+                expected=", ".join(COLUMNS),
+                found=", ".join(reader.fieldnames or ["nothing"]),
+                hint=_HINT,
+            )
+        rows = list(reader)
+    if not rows:
+        raise DataError("the table has no rows", where=table, hint=_HINT)
+    return [
+        Utterance(
+            id=Path(row["path"]).stem,
+            audio=base / "clips" / row["path"],
+            where=f"{table.name}, row {number}",
+            text=(row["sentence"] or "").strip(),
+            speaker=row["client_id"],
+            language=row.get("locale") or language,
+        )
+        for number, row in enumerate(rows, start=2)
+    ]

@@ -1,0 +1,86 @@
+"""CREMA-D: 91 actors say twelve sentences in six emotions, for emotion recognition.
+
+Cao et al., "CREMA-D: crowd-sourced emotional multimodal actors dataset", IEEE Transactions on
+Affective Computing, 2014; https://github.com/CheyneyComputerScience/CREMA-D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from speechft.core.errors import DataError
+from speechft.data.corpora import register
+from speechft.data.layout import find_root
+from speechft.data.splitting import NAMES, split_cuts
+from speechft.data.utterances import Loaded, Utterance, load_splits
+
+CLIPS = 7442
+EMOTIONS = {
+    "ANG": "anger",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+SENTENCES = {
+    "DFA": "don't forget a jacket",
+    "IEO": "it's eleven o'clock",
+    "IOM": "i'm on my way to the meeting",
+    "ITH": "i think i have a doctor's appointment",
+    "ITS": "i think i've seen this before",
+    "IWL": "i would like a new alarm clock",
+    "IWW": "i wonder what this is about",
+    "MTI": "maybe tomorrow it will be cold",
+    "TAI": "the airplane is almost full",
+    "TIE": "that is exactly what happened",
+    "TSI": "the surface is slick",
+    "WSI": "we'll stop in a couple of minutes",
+}
+# Without speech, or with another recording than their name says.
+BROKEN = {"1064_IEO_DIS_MD", "1064_TIE_SAD_XX", "1076_MTI_NEU_XX", "1076_MTI_SAD_XX"}
+_HINT = (
+    "clone https://github.com/CheyneyComputerScience/CREMA-D with git-lfs installed (git lfs pull "
+    "fetches the audio); it holds AudioWAV"
+)
+
+
+@register("crema_d", source=_HINT)
+def crema_d(root: Path, _variant: str) -> Loaded:
+    """Read `ROOT/AudioWAV/ACTOR_SENTENCE_EMOTION_LEVEL.wav`; the emotion is the acted one.
+
+    The corpus has no splits of its own: actors are divided into about 80 % `train`, 10 % `dev` and
+    10 % `test` by a hash of their number. Four clips that are known to be broken are left out.
+
+    Raises:
+        DataError: the folder is missing, or holds no clip.
+    """
+    base = find_root(root, ("CREMA-D", "crema-d"), ("AudioWAV",), _HINT)
+    clips = sorted((base / "AudioWAV").glob("*.wav"))
+    problems: list[str] = []
+    utterances = []
+    for path in clips:
+        if path.stem in BROKEN:
+            continue
+        actor, sentence, emotion, *_ = [*path.stem.split("_"), "", ""]
+        if not actor.isdigit() or sentence not in SENTENCES or emotion not in EMOTIONS:
+            problems.append(f"{path.name}: expected ACTOR_SENTENCE_EMOTION_LEVEL.wav")
+            continue
+        utterances.append(
+            Utterance(
+                id=path.stem,
+                audio=path,
+                where=path.name,
+                text=SENTENCES[sentence],
+                speaker=actor,
+                language="en",
+                custom={"emotion": EMOTIONS[emotion]},
+            )
+        )
+    if not utterances and not problems:
+        raise DataError("no clips", where=base / "AudioWAV", expected="*.wav", hint=_HINT)
+    notes = [f"{len(clips)} clips, the whole corpus has {CLIPS}"] if len(clips) != CLIPS else []
+    loaded = load_splits({"all": utterances}, problems, notes)
+    splits = split_cuts(list(loaded.splits["all"]))
+    return replace(loaded, splits={name: splits[name] for name in NAMES if name in splits})

@@ -1,0 +1,100 @@
+"""QUESST 2014: spoken queries and documents, for query by example.
+
+Anguera et al., "QUESST2014: evaluating query-by-example speech search in a zero-resource setting
+with real-life queries", ICASSP 2015; https://speech.fit.vutbr.cz/software/quesst-2014-multilingual-
+database-query-by-example-keyword-spotting. SUPERB uses the part in non-native English.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
+from speechft.data.corpora import register
+from speechft.data.layout import find_root
+from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
+
+LISTS = {
+    "docs": "scoring/language_key_utterances.lst",
+    "dev_queries": "scoring/language_key_dev.lst",
+    "eval_queries": "scoring/language_key_eval.lst",
+}
+TRUTH = {
+    "dev_queries": "scoring/groundtruth_quesst14_dev/quesst14_dev.rttm",
+    "eval_queries": "scoring/groundtruth_quesst14_eval/quesst14_eval.rttm",
+}
+LANGUAGE, ALL = "nnenglish", "all"
+_HINT = (
+    "get https://speech.fit.vutbr.cz/files/quesst14Database.tgz and unpack it; quesst14Database "
+    "holds Audio, dev_queries, eval_queries and scoring"
+)
+
+
+@register(
+    "quesst2014",
+    source=_HINT,
+    counts={"docs": 2438, "dev_queries": 138, "eval_queries": 138},
+    any_variant=True,
+)
+def quesst2014(root: Path, variant: str) -> Loaded:
+    """Read the lists and the ground truth in `ROOT/scoring/` and the audio that they name.
+
+    `docs` are the documents, `dev_queries` and `eval_queries` the queries: `custom["matches"]` of a
+    query is the sorted list of the ids of the documents that contain it. The variant is the
+    language as the corpus writes it, or "all"; by default "nnenglish", as in SUPERB.
+
+    Raises:
+        DataError: a list is missing or cannot be read.
+        SettingsError: no document has this language.
+    """
+    needed = (*LISTS.values(), *TRUTH.values())
+    base = find_root(root, ("quesst14Database",), needed, _HINT)
+    language = variant or LANGUAGE
+    parts = {split: _read_list(base, base / name) for split, name in LISTS.items()}
+    found = {str(u.language) for part in parts.values() for u in part}
+    if language not in found | {ALL}:
+        raise SettingsError(
+            f"QUESST 2014 has no language {language!r}",
+            where=base / LISTS["docs"],
+            expected=", ".join([*sorted(found), ALL]),
+            hint=did_you_mean(language, found),
+        )
+    if language != ALL:
+        parts = {s: [u for u in part if u.language == language] for s, part in parts.items()}
+    documents = {u.id for u in parts["docs"]}
+    for split, name in TRUTH.items():
+        matches = _read_truth(base / name)
+        parts[split] = [
+            replace(query, custom={"matches": sorted(matches[query.id] & documents)})
+            for query in parts[split]
+        ]
+    return load_splits(parts)
+
+
+def _read_list(base: Path, listing: Path) -> list[Utterance]:
+    """Read lines "quesst14Database/FOLDER/NAME.wav LANGUAGE"; the first folder is the corpus'."""
+    utterances, problems = [], []
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        fields = line.split()
+        if len(fields) == 2 and "/" in fields[0]:
+            path = fields[0].split("/", 1)[1]
+            where = f"{listing.name}, line {number}"
+            utterances.append(Utterance(Path(path).stem, base / path, where, language=fields[1]))
+        elif fields:
+            problems.append(f"line {number}: expected 'FOLDER/PATH LANGUAGE', found {line!r}")
+    if problems:
+        raise problems_error(problems, listing, _HINT, "the list has")
+    return utterances
+
+
+def _read_truth(path: Path) -> dict[str, set[str]]:
+    """Read lines "LEXEME DOCUMENT 1 START DURATION QUERY …": query → documents that hold it."""
+    matches: dict[str, set[str]] = defaultdict(set)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[0] == "LEXEME" and fields[5] != "NO_KEYWORD":
+            matches[fields[5]].add(fields[1])
+    return matches
