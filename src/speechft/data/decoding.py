@@ -1,0 +1,150 @@
+"""From an audio file to samples as they are stored: libsndfile, block by block.
+
+Nothing that a header says is trusted with memory: a stream of unknown length, a format that cannot
+be searched and a wrong count of samples are all read to their real end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from speechft.core.errors import DataError
+
+LOWEST_RATE, HIGHEST_RATE = 4000, 768_000
+_BLOCK = 1 << 20
+# Headers of compressed files may be off by a few frames.
+_COMPLETE = 0.95
+# What libsndfile gives where a stream does not say its length.
+_UNKNOWN = 1 << 62
+_HINTS = {
+    b"ajkg": "Sphere files compressed with shorten need `sph2pipe -f wav IN OUT` first",
+    b"ftyp": "AAC and ALAC in MP4 need `ffmpeg -i IN OUT.wav` first",
+}
+
+Samples = NDArray[np.float32]
+
+
+def decode(path: Path, start: float = 0.0, duration: float | None = None) -> tuple[Samples, int]:
+    """Give samples (S, channels) and their rate.
+
+    Args:
+        path: the file.
+        start: seconds at which the part begins.
+        duration: seconds that it lasts; to the end if not given.
+
+    Raises:
+        DataError: there is no such file, it cannot be decoded, it is cut short, it has a sampling
+            rate that no speech has, or the part begins after its end.
+    """
+    with _opened(path) as file:
+        rate: int = file.samplerate
+        first = _frames(start, rate)
+        count = None if duration is None else _frames(duration, rate)
+        known = file.frames if file.seekable() and file.frames < _UNKNOWN else None
+        if first and known is not None and first >= known:
+            _refuse_start(path, start, known / rate)
+        if first and file.seekable():
+            file.seek(first)
+        elif first:
+            first -= sum(len(block) for block in _blocks(file, first))
+            if first:
+                _refuse_start(path, start, start - first / rate)
+        blocks = list(_blocks(file, count))
+        samples = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+    if known is not None:
+        wanted = known - first if count is None else min(count, known - first)
+        _check_complete(path, len(samples), wanted, rate)
+    return samples, rate
+
+
+def audio_seconds(path: Path) -> float:
+    """Give the duration of a file, from its header where that says it.
+
+    Raises:
+        DataError: see `decode`.
+    """
+    with _opened(path) as file:
+        if file.seekable() and file.frames < _UNKNOWN:
+            return float(file.frames / file.samplerate)
+        return float(sum(len(block) for block in _blocks(file, None)) / file.samplerate)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        raise DataError("no such audio file", where=path, hint="check the path")
+    try:
+        with soundfile.SoundFile(path) as file:
+            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+                raise DataError(
+                    "the audio has a sampling rate that no speech has",
+                    where=path,
+                    expected=f"{LOWEST_RATE} to {HIGHEST_RATE} Hz",
+                    found=f"{file.samplerate} Hz",
+                )
+            yield file
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
+        raise DataError(
+            "the audio cannot be decoded",
+            where=path,
+            expected="WAV, FLAC, MP3, Ogg, Opus or NIST Sphere",
+            found=error,
+            hint=_hint(path),
+        ) from None
+
+
+def _blocks(file: soundfile.SoundFile, count: int | None) -> Iterator[Samples]:
+    """Give `count` frames, or all that are left, in blocks; one empty block if there are none."""
+    left = _UNKNOWN if count is None else count
+    read = 0
+    while True:
+        size = min(left, _BLOCK)
+        block: Samples = file.read(size, dtype="float32", always_2d=True)
+        left -= len(block)
+        if len(block) or not read:
+            yield block
+        read += len(block)
+        if not left or len(block) < size:
+            return
+
+
+def _frames(seconds: float, rate: int) -> int:
+    return max(0, round(min(seconds, 1e9) * rate)) if seconds == seconds else 0
+
+
+def _hint(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(2048)
+    if not head:
+        return "the file is empty"
+    return next((hint for mark, hint in _HINTS.items() if mark in head), None)
+
+
+def _refuse_start(path: Path, start: float, seconds: float) -> None:
+    raise DataError(
+        "the part begins after the end of the audio",
+        where=path,
+        expected=f"a start before {seconds:.2f} s",
+        found=f"{start:.2f} s",
+    )
+
+
+def _check_complete(path: Path, found: int, wanted: int, rate: int) -> None:
+    if found < _COMPLETE * wanted:
+        raise DataError(
+            "the audio is cut short",
+            where=path,
+            expected=f"{wanted / rate:.2f} s, as its header says",
+            found=f"{found / rate:.2f} s",
+            hint="get the file again",
+        )
