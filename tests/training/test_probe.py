@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, islice
 
 import pytest
 import torch
@@ -14,7 +14,8 @@ from speechft.heads.pooled import PooledLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.metrics.errors import accuracy, error_rate
 from speechft.training import probe as probe_module
-from speechft.training.probe import ProbePlan, Split, batches, predict, probe
+from speechft.training.probe import ProbePlan, Split, predict, probe
+from speechft.training.probe_batches import updates
 from speechft.training.probe_stack import Probe, ProbeStack, can_stack
 from speechft.training.probe_states import FrameStates, PooledStates
 
@@ -52,6 +53,12 @@ class Symbols:
 
     def score(self, predictions, references):
         return {"per": error_rate(references, predictions)}
+
+
+def batches(lengths, plan, seed):
+    """The one batch of every update of a plan."""
+    given = updates(plan.scheme, plan.batch_size, 1, seed, lengths=lengths)
+    return [batch for (batch,) in islice(given, plan.steps)]
 
 
 def frame_states(count=40, seed=0, dtype=torch.float32):

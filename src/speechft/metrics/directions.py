@@ -19,6 +19,7 @@ DIRECTIONS: Final[dict[str, Direction]] = {
     "eer": "lower",
     "der": "lower",
     "mtwv": "higher",
+    "frame_acc": "higher",
 }
 
 TITLES: Final[dict[str, str]] = {
@@ -31,6 +32,7 @@ TITLES: Final[dict[str, str]] = {
     "eer": "EER",
     "der": "DER",
     "mtwv": "MTWV",
+    "frame_acc": "frame accuracy",
 }
 
 

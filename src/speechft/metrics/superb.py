@@ -8,6 +8,7 @@ from typing import Final
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
+from speechft.metrics.published import FBANK, best_published
 
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -50,7 +51,31 @@ REFERENCES: Final[dict[str, Reference]] = {
             "sf": {"slot_type_f1": 92.37, "slot_value_cer": 17.67},
         },
     ),
+    "superb-published": Reference(
+        name="superb-published",
+        source=(
+            "FBANK: Yang et al., SUPERB, Interspeech 2021, arXiv 2105.01051. State of the art: "
+            "the best value of each metric among the published rows of this package "
+            "(`metrics.published`), all of them WavLM Base+, Chen et al., arXiv 2110.13900. These "
+            "are not the constants of the SUPERB challenge, which SUPERB's own site uses."
+        ),
+        floor=FBANK.scores,
+        ceiling=best_published(),
+    ),
 }
+
+
+def of_reference(scores: Scores, reference: str) -> dict[str, dict[str, float]]:
+    """Give the scores without the metrics that a reference set does not count, such as ASR's CER.
+
+    Raises:
+        SettingsError: an unknown reference set.
+    """
+    floor = _named(reference).floor
+    return {
+        task: {m: value for m, value in metrics.items() if m in floor.get(task, metrics)}
+        for task, metrics in scores.items()
+    }
 
 
 def superb_score(scores: Scores, reference: str | Reference = "speech-ft") -> float:

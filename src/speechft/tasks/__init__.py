@@ -6,10 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechft.core.errors import CheckpointError
-from speechft.tasks import asr, er, ic, pr, sf, sid  # noqa: F401  (they register themselves)
-from speechft.tasks.base import TASKS, Purpose, Size, Task, choose_splits
+from speechft.tasks import (  # noqa: F401  (they register themselves)
+    asr,
+    asv,
+    er,
+    ic,
+    ks,
+    pr,
+    qbe,
+    sd,
+    sf,
+    sid,
+)
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits
 
-__all__ = ["TASKS", "Purpose", "Size", "Task", "choose_splits", "task_from_dict"]
+__all__ = ["TASKS", "ProtocolName", "Purpose", "Size", "Task", "choose_splits", "task_from_dict"]
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:

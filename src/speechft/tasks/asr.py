@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from string import ascii_uppercase
 from typing import Any, ClassVar
 
 from lhotse.cut import Cut
@@ -28,10 +29,15 @@ class SpeechRecognition(CTCTask):
     id: ClassVar[str] = "asr"
     title: ClassVar[str] = "speech recognition"
     metrics: ClassVar[tuple[str, ...]] = ("wer", "cer")
+    ending: ClassVar[tuple[str, ...]] = (SPACE, "</s>")
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give the characters of a cut."""
         return list(self.reference(cut).replace(" ", SPACE))
+
+    def published_symbols(self, found: Set[str]) -> list[str]:  # noqa: ARG002
+        """Give fairseq's letters: 32 with blank and unknown."""
+        return ["<pad>", "</s>", SPACE, *ascii_uppercase, "'"]
 
     def reference(self, cut: Cut) -> str:
         """Give the normalised text of a cut."""

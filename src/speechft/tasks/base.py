@@ -14,6 +14,8 @@ from speechft.core.nearest import did_you_mean
 from speechft.core.registry import Registry
 
 Purpose = Literal["probe", "finetune"]
+# "clean": exact lengths, every choice on dev. "s3prl": the published benchmark with its quirks.
+ProtocolName = Literal["clean", "s3prl"]
 Size = Literal["superb", "mini"]
 
 
@@ -29,6 +31,10 @@ class Task(ABC):
         splits: names of the train, dev and test splits that the task prefers; plain `train`, `dev`
             and `test` are used where a corpus lacks them.
         target_is_sequence: `target` gives a sequence of labels (CTC), not classes.
+        trains: the task trains a head; otherwise it compares hidden states as they are.
+
+    Attributes:
+        protocol: whose rules hold; "clean" where nothing else is said.
     """
 
     id: ClassVar[str]
@@ -37,10 +43,28 @@ class Task(ABC):
     metrics: ClassVar[tuple[str, ...]]
     splits: ClassVar[tuple[str, str, str]] = ("train", "dev", "test")
     target_is_sequence: ClassVar[bool]
+    trains: ClassVar[bool] = True
+    protocol: ProtocolName = "clean"
+
+    @classmethod
+    def arrange(
+        cls,
+        data: Mapping[str, Iterable[Cut]],
+        protocol: ProtocolName = "clean",  # noqa: ARG003
+    ) -> list[tuple[str, list[Cut]]]:
+        """Give the splits that the task works on: train, dev, test, each a name and its cuts.
+
+        A task may crop utterances, change their audio or draw its own splits; such a split has a
+        name of its own. Several folds give several threes.
+
+        Raises:
+            SettingsError: a split is not there.
+        """
+        return [(name, list(data[name])) for name in choose_splits(cls, data)]
 
     @classmethod
     @abstractmethod
-    def from_cuts(cls, train: Iterable[Cut]) -> Self:
+    def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
         """Fix the vocabulary or the classes from the training split.
 
         Raises:
@@ -55,6 +79,11 @@ class Task(ABC):
     @abstractmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Make the task of what `to_dict` gave."""
+
+    @property
+    def balanced_dev(self) -> bool:
+        """Whether dev is scored on a draw in which all classes are equally frequent."""
+        return False
 
     @property
     @abstractmethod
@@ -105,6 +134,26 @@ class Task(ABC):
     @abstractmethod
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give every metric of the task, in percent."""
+
+    def choose(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give the metrics of a dev split; the first one chooses learning rate and update."""
+        return self.score(predictions, references)
+
+    def tune(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Fix on the dev split what decoding still leaves open; gives plain values for the record.
+
+        Called with what the chosen head predicts, before the test split is scored.
+        """
+        return {}
+
+    def rows(
+        self, cuts: Sequence[Cut], references: Sequence[Any], predictions: Sequence[Any]
+    ) -> list[dict[str, Any]]:
+        """Give the predictions as plain records, to be kept."""
+        return [
+            {"id": cut.id, "reference": reference, "prediction": prediction}
+            for cut, reference, prediction in zip(cuts, references, predictions, strict=True)
+        ]
 
     def unreachable(self, lengths: Sequence[int], targets: Sequence[Tensor]) -> int:  # noqa: ARG002
         """Count items whose target cannot be aligned with so few frames (0 but for CTC)."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 from speechft.core.errors import CheckpointError, DataError
 from speechft.heads.pooled import PooledLinear
 from speechft.metrics.errors import accuracy
-from speechft.tasks.base import Purpose, Size, Task, non_empty
+from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
 
 Labels = dict[str, str]
 
@@ -26,8 +26,12 @@ class ClassTask(Task):
 
     Args:
         groups: group → its classes; one group but for intents with several slots.
+
+    Class attributes:
+        balanced: training draws utterances so that all classes are equally frequent.
     """
 
+    balanced: ClassVar[bool] = False
     pooled: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("acc",)
     target_is_sequence: ClassVar[bool] = False
@@ -43,7 +47,7 @@ class ClassTask(Task):
         """Give the cut's class in every group."""
 
     @classmethod
-    def from_cuts(cls, train: Iterable[Cut]) -> Self:
+    def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
         """Collect the classes of the training split."""
         found: dict[str, set[str]] = {}
         for cut in non_empty(train, cls.id):
@@ -55,7 +59,9 @@ class ClassTask(Task):
                 f"the task {cls.id!r} needs at least two classes in the training split",
                 found=", ".join(label for labels in groups.values() for label in labels),
             )
-        return cls(groups)
+        task = cls(groups)
+        task.protocol = protocol
+        return task
 
     def to_dict(self) -> dict[str, Any]:
         """Give the task's id and classes."""
@@ -68,6 +74,11 @@ class ClassTask(Task):
         if not isinstance(groups, dict):
             raise CheckpointError(f"no classes for the task {cls.id!r}", found=sorted(values))
         return cls(groups)
+
+    @property
+    def balanced_dev(self) -> bool:
+        """S3PRL draws KS's dev split as it draws the training split."""
+        return self.balanced and self.protocol == "s3prl"
 
     @property
     def output_size(self) -> int:

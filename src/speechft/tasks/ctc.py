@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar, Self
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from speechft.core.errors import CheckpointError, DataError
 from speechft.core.lengths import padding_mask
 from speechft.core.logging import get_logger
-from speechft.tasks.base import Task, non_empty
+from speechft.tasks.base import ProtocolName, Task, non_empty
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"
@@ -26,16 +26,25 @@ class CTCTask(Task):
     """A task that predicts a sequence of symbols with CTC.
 
     The vocabulary is the blank (0), the unknown symbol (1), then every symbol of the training split
-    in sorted order. There is no end-of-sentence symbol.
+    in sorted order, without an end-of-sentence symbol. Under the protocol "s3prl" it is S3PRL's
+    fixed list, and every target ends as S3PRL's do.
 
     Args:
         symbols: the vocabulary without blank and unknown.
+        protocol: "clean" or "s3prl".
+
+    Class attributes:
+        ending: what S3PRL puts behind every target.
+        silent: symbols that are never part of a prediction.
     """
 
     pooled: ClassVar[bool] = False
     target_is_sequence: ClassVar[bool] = True
+    ending: ClassVar[tuple[str, ...]] = ()
+    silent: ClassVar[frozenset[str]] = frozenset({"<pad>", "<eos>", "</s>"})
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    def __init__(self, symbols: Sequence[str], protocol: ProtocolName = "clean") -> None:
+        self.protocol = protocol
         self.vocabulary = [BLANK, UNKNOWN, *symbols]
         self._index = {symbol: i for i, symbol in enumerate(self.vocabulary)}
         self._warned = False
@@ -49,21 +58,33 @@ class CTCTask(Task):
         """Turn decoded symbols into a prediction."""
 
     @classmethod
-    def from_cuts(cls, train: Iterable[Cut]) -> Self:
+    def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
         """Collect the vocabulary from the training split."""
-        reader = cls([])
+        reader = cls([], protocol)
         cuts = non_empty(train, cls.id)
-        found = sorted({symbol for cut in cuts for symbol in reader.symbols(cut)})
+        found = {symbol for cut in cuts for symbol in reader.symbols(cut)}
         if not found:
             raise DataError(
                 f"the training split holds no label for the task {cls.id!r}",
                 found=f"{len(cuts)} utterances with empty transcripts",
             )
-        return cls(found)
+        symbols = sorted(found) if protocol == "clean" else reader.published_symbols(found)
+        return cls(symbols, protocol)
+
+    @abstractmethod
+    def published_symbols(self, found: Set[str]) -> list[str]:
+        """Give S3PRL's list of symbols, without blank and unknown.
+
+        Args:
+            found: the symbols of the training split.
+
+        Raises:
+            DataError: the labels are of another kind.
+        """
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the task's id and symbols."""
-        return {"task": self.id, "symbols": self.vocabulary[2:]}
+        """Give the task's id, symbols and protocol."""
+        return {"task": self.id, "symbols": self.vocabulary[2:], "protocol": self.protocol}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -71,7 +92,7 @@ class CTCTask(Task):
         symbols = values.get("symbols")
         if not isinstance(symbols, list):
             raise CheckpointError(f"no vocabulary for the task {cls.id!r}", found=sorted(values))
-        return cls(symbols)
+        return cls(symbols, values.get("protocol", "clean"))
 
     @property
     def output_size(self) -> int:
@@ -80,8 +101,10 @@ class CTCTask(Task):
 
     def target(self, cut: Cut) -> Tensor:
         """Give the label sequence (S,); symbols unseen in training become the unknown symbol."""
-        index = [self._index.get(symbol, 1) for symbol in self.symbols(cut)]
-        return torch.tensor(index, dtype=torch.long)
+        symbols = self.symbols(cut)
+        if self.protocol == "s3prl":
+            symbols = [*symbols, *self.ending]
+        return torch.tensor([self._index.get(symbol, 1) for symbol in symbols], dtype=torch.long)
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
         """Give the CTC loss: each item over its target's length, mean over the batch.
@@ -112,7 +135,8 @@ class CTCTask(Task):
         keep[:, 1:] &= best[:, 1:] != best[:, :-1]
         counts = keep.sum(dim=1).tolist()
         rows = torch.split(best[keep].cpu(), counts)
-        return [self.assemble([self.vocabulary[i] for i in row.tolist()]) for row in rows]
+        found = [[self.vocabulary[i] for i in row.tolist()] for row in rows]
+        return [self.assemble([s for s in symbols if s not in self.silent]) for symbols in found]
 
     def unreachable(self, lengths: Sequence[int], targets: Sequence[Tensor]) -> int:
         """Count items with fewer frames than labels plus repeats (a blank must part repeats)."""

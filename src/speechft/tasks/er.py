@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS
+from speechft.tasks.base import TASKS, ProtocolName
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.labels import custom, missing
 
 
 @TASKS.register("er")
 class EmotionRecognition(ClassTask):
-    """The emotion in `custom["emotion"]`, or a generic `label` where there is none."""
+    """The emotion in `custom["emotion"]`, or a generic `label` where there is none.
+
+    Where the data have folds (`fold1_train`, `fold1_dev`, `fold1_test`, …), each has a head of its
+    own, and the score is the mean of the folds' test scores.
+    """
 
     id: ClassVar[str] = "er"
     title: ClassVar[str] = "emotion recognition"
@@ -25,3 +30,15 @@ class EmotionRecognition(ClassTask):
         if emotion is None:
             raise missing(cut, "an emotion", cls.id, ["emotion", "label"])
         return {"emotion": str(emotion)}
+
+    @classmethod
+    def arrange(
+        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
+    ) -> list[tuple[str, list[Cut]]]:
+        """Give the splits of every fold, or the plain ones where there are no folds."""
+        folds = sorted(name.removesuffix("_train") for name in data if name.endswith("_train"))
+        folds = [fold for fold in folds if fold.startswith("fold")]
+        names = [f"{fold}_{part}" for fold in folds for part in ("train", "dev", "test")]
+        if not names or not set(names) <= set(data):
+            return super().arrange(data, protocol)
+        return [(name, list(data[name])) for name in names]

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence, Set
+from typing import Any, ClassVar, Final
 
 from lhotse.cut import Cut
 from torch import nn
 
+from speechft.core.errors import DataError
 from speechft.heads.frame import FrameLinear
 from speechft.metrics.errors import error_rate
 from speechft.tasks.base import TASKS, Purpose, Size
 from speechft.tasks.ctc import CTCTask
 from speechft.tasks.labels import custom, missing
+
+_VOWELS: Final = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
+_CONSONANTS: Final = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
+# The 71 units of SUPERB's PR: silence, spoken noise, and ARPAbet with stress digits.
+ARPABET: Final = (
+    "SIL",
+    "SPN",
+    *sorted([*(v + s for v in _VOWELS.split() for s in "012"), *_CONSONANTS.split()]),
+)
 
 
 @TASKS.register("pr")
@@ -22,6 +32,7 @@ class PhonemeRecognition(CTCTask):
     id: ClassVar[str] = "pr"
     title: ClassVar[str] = "phoneme recognition"
     metrics: ClassVar[tuple[str, ...]] = ("per",)
+    ending: ClassVar[tuple[str, ...]] = ("<eos>",)
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give the phonemes of a cut."""
@@ -29,6 +40,18 @@ class PhonemeRecognition(CTCTask):
         if phonemes is None:
             raise missing(cut, "phonemes", self.id, ["phonemes"])
         return [str(p) for p in (phonemes.split() if isinstance(phonemes, str) else phonemes)]
+
+    def published_symbols(self, found: Set[str]) -> list[str]:
+        """Give the end of sentence and ARPAbet with stress digits: 74 units with blank, unknown."""
+        strange = sorted(found - set(ARPABET))
+        if strange:
+            raise DataError(
+                "the phonemes are not those of SUPERB's lexicon",
+                expected="ARPAbet with stress digits, such as AH0",
+                found=", ".join(strange[:5]),
+                hint="choose protocol: clean",
+            )
+        return ["<eos>", *ARPABET]
 
     def reference(self, cut: Cut) -> list[str]:
         """Give the phonemes of a cut."""

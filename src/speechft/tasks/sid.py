@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Final
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS
+from speechft.tasks.base import TASKS, ProtocolName
 from speechft.tasks.classes import ClassTask, Labels
+from speechft.tasks.crops import fixed_crop, renamed
 from speechft.tasks.labels import custom, missing, supervision
+
+CROP: Final = 128_000  # samples
 
 
 @TASKS.register("sid")
@@ -16,7 +20,8 @@ class SpeakerIdentification(ClassTask):
     """The supervision's speaker, or a generic `label` where there is none.
 
     The speakers of all splits are the same, so a corpus may offer splits of its own for it:
-    `sid_train`, `sid_dev`, `sid_test`.
+    `sid_train`, `sid_dev`, `sid_test`. Of a training utterance that is longer than 8 s one fixed
+    crop of 8 s is heard (S3PRL draws a new one each time); dev and test are whole.
     """
 
     id: ClassVar[str] = "sid"
@@ -30,3 +35,11 @@ class SpeakerIdentification(ClassTask):
         if speaker is None:
             raise missing(cut, "a speaker", cls.id, ["speaker", "label"])
         return {"speaker": str(speaker)}
+
+    @classmethod
+    def arrange(
+        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
+    ) -> list[tuple[str, list[Cut]]]:
+        """Give the splits, long training utterances cropped."""
+        (name, cuts), dev, test = super().arrange(data, protocol)
+        return [renamed(name, cls.id, cuts, [fixed_crop(cut, CROP) for cut in cuts]), dev, test]

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import SettingsError
-from speechft.core.seeding import derive_seed, torch_generator
+from speechft.core.seeding import derive_seed
+from speechft.heads.spec_augment import SpecAugment
 from speechft.metrics.directions import better
+from speechft.training.probe_batches import Scheme, updates
 from speechft.training.probe_stack import Parameters, Probe, ProbeStack, can_stack
 from speechft.training.probe_states import States
 
@@ -34,11 +37,21 @@ class ProbeTask(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """One split for a probe: states, and a target and a reference per utterance."""
+    """One split for a probe.
+
+    Attributes:
+        states: of every utterance.
+        targets: one per utterance; may be empty where nothing is trained.
+        references: one per utterance.
+        samples: of audio in each utterance; only some schemes of batches ask for them.
+        draws: the utterances that are scored, some of them more than once; all if not given.
+    """
 
     states: States
     targets: list[Tensor]
     references: list[Any]
+    samples: list[int] = field(default_factory=list)
+    draws: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,11 @@ class ProbePlan:
         clip: largest gradient norm.
         decay: lower the rate linearly to 0 over the steps; SUPERB keeps it constant.
         eval_batch_size: utterances per batch where nothing is trained.
+        eval_sorted: put utterances of similar lengths together there; else in their order.
+        scheme: how batches are made, see `probe_batches.updates`.
+        accumulate: batches per update; an update's loss is the mean of theirs.
+        weight_decay: decoupled from the gradient, as in AdamW.
+        spec_augment: apply SpecAugment to the weighted sum in training.
     """
 
     rates: tuple[float, ...]
@@ -62,6 +80,11 @@ class ProbePlan:
     clip: float = 1.0
     decay: bool = False
     eval_batch_size: int = 64
+    eval_sorted: bool = True
+    scheme: Scheme = "bucketed"
+    accumulate: int = 1
+    weight_decay: float = 0.0
+    spec_augment: bool = False
 
     def factor(self, step: int) -> float:
         """Give what the rates are multiplied with at an update, counted from 1."""
@@ -104,11 +127,13 @@ def probe(
     seed: int,
     device: torch.device | str = "cpu",
     on_step: Callable[[], None] | None = None,
+    choose: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]] | None = None,
 ) -> ProbeResult:
     """Train one probe per learning rate on the same batches and choose by the dev split.
 
-    All rates start from the same weights. The best value of the task's first metric over all rates
-    and checks wins; on a tie the earlier check, then the rate that stands first in the plan.
+    All rates start from the same weights. The best value of the first metric that `choose` gives,
+    over all rates and checks, wins; on a tie the earlier check, then the rate that stands first in
+    the plan.
 
     Args:
         task: loss, decoding and metrics.
@@ -119,25 +144,32 @@ def probe(
         seed: of initial weights, batches and dropout.
         device: where heads are trained.
         on_step: called after every update, for progress.
+        choose: gives the metrics of the dev split; the task's `score` if not given.
 
     Raises:
         SettingsError: there is nothing to do (no update, no learning rate).
     """
     stacks = _start(build_head, train.states, plan, seed, torch.device(device))
     checks = set(plan.check_steps())
-    drops = any(isinstance(part, nn.Dropout) for part in stacks[0].module.modules())
+    random = (nn.Dropout, SpecAugment)
+    drops = any(isinstance(part, random) for part in stacks[0].module.modules())
+    score = task.score if choose is None else choose
     best: ProbeResult | None = None
     grid: list[dict[str, Any]] = []
-    for step, items in enumerate(batches(train.states.lengths, plan, seed), start=1):
-        states, lengths = _to(train.states.batch(items), device)
-        targets = [train.targets[i] for i in items]
+    for step, batches_ in enumerate(_updates(train, plan, seed), start=1):
+        for part, items in enumerate(batches_):
+            states, lengths = _to(train.states.batch(items), device)
+            targets = [train.targets[i] for i in items]
+            for stack in stacks:
+                names = ("dropout", step, *([part] if part else []))
+                with _global_seed(derive_seed(seed, *names) if drops else None):
+                    logits = stack.logits(states, lengths, train=True)
+                losses = torch.stack([task.loss(row, lengths, targets) for row in logits])
+                stack.add_gradients(losses / len(batches_))
         for stack in stacks:
-            with _global_seed(derive_seed(seed, "dropout", step) if drops else None):
-                logits = stack.logits(states, lengths, train=True)
-            losses = torch.stack([task.loss(row, lengths, targets) for row in logits])
-            stack.update(losses, plan.factor(step))
+            stack.step(plan.factor(step))
         if step in checks:
-            best = _check(task, stacks, dev, plan, step, grid, best)
+            best = _check(task, stacks, dev, plan, step, grid, best, score)
         if on_step is not None:
             on_step()
     if best is None:
@@ -165,30 +197,18 @@ def predict(
     return _predictions(task, stack, states, plan)[0]
 
 
-def batches(lengths: Sequence[int], plan: ProbePlan, seed: int) -> Iterator[list[int]]:
-    """Give the items of every update: epochs of shuffled batches of similar lengths.
-
-    A pure function of its arguments. In each epoch the utterances are shuffled, sorted by length
-    inside pools of 16 batches, cut into batches, and the batches are shuffled.
-    """
-    done = epoch = 0
-    while True:
-        for batch in _epoch(lengths, plan.batch_size, seed, epoch):
-            if done == plan.steps:
-                return
-            done += 1
-            yield batch
-        epoch += 1
-
-
-def _epoch(lengths: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
-    generator = torch_generator(seed, "batches", epoch)
-    order = torch.randperm(len(lengths), generator=generator).tolist()
-    pool = 16 * size
-    pools = [order[i : i + pool] for i in range(0, len(order), pool)]
-    ordered = [sorted(part, key=lambda i: lengths[i]) for part in pools]
-    cut = [part[i : i + size] for part in ordered for i in range(0, len(part), size)]
-    return [cut[i] for i in torch.randperm(len(cut), generator=generator).tolist()]
+def _updates(train: Split, plan: ProbePlan, seed: int) -> Iterator[list[list[int]]]:
+    """Give the batches of every update of the plan."""
+    endless = updates(
+        plan.scheme,
+        plan.batch_size,
+        plan.accumulate,
+        seed,
+        lengths=train.states.lengths,
+        samples=train.samples,
+        targets=train.targets,
+    )
+    return islice(endless, plan.steps)
 
 
 def _start(
@@ -200,11 +220,12 @@ def _start(
 ) -> list[ProbeStack]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "head"))
-        module = Probe(states.num_states, build_head()).to(device)
+        augment = SpecAugment() if plan.spec_augment else None
+        module = Probe(states.num_states, build_head(), augment).to(device)
     if not plan.rates:
         raise SettingsError("a probe needs at least one learning rate", found="none")
     groups = [plan.rates] if can_stack(module) else [(rate,) for rate in plan.rates]
-    return [ProbeStack(module, rates, plan.clip) for rates in groups]
+    return [ProbeStack(module, rates, plan.clip, plan.weight_decay) for rates in groups]
 
 
 def _check(
@@ -215,12 +236,14 @@ def _check(
     step: int,
     grid: list[dict[str, Any]],
     best: ProbeResult | None,
+    score: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]],
 ) -> ProbeResult | None:
-    metric = task.metrics[0]
+    draws = dev.draws if dev.draws is not None else range(len(dev.references))
+    references = [dev.references[i] for i in draws]
     for stack in stacks:
         for copy, predictions in enumerate(_predictions(task, stack, dev.states, plan)):
-            scores = task.score(predictions, dev.references)
-            rate = stack.rates[copy]
+            scores = score([predictions[i] for i in draws], references)
+            metric, rate = next(iter(scores)), stack.rates[copy]
             grid.append({"learning_rate": rate, "step": step, **scores})
             if best is None or better(metric, scores[metric], best.dev[metric]):
                 best = ProbeResult(rate, step, scores, stack.weights(copy))
@@ -231,7 +254,9 @@ def _check(
 def _predictions(
     task: ProbeTask, stack: ProbeStack, states: States, plan: ProbePlan
 ) -> list[list[Any]]:
-    order = sorted(range(len(states.lengths)), key=lambda i: states.lengths[i])
+    order = list(range(len(states.lengths)))
+    if plan.eval_sorted:
+        order.sort(key=lambda i: states.lengths[i])
     size = plan.eval_batch_size
     result: list[list[Any]] = [[None] * len(order) for _ in stack.rates]
     device = next(iter(stack.parameters.values())).device

@@ -19,26 +19,33 @@ class Probe(nn.Module):
     Args:
         num_states: K.
         head: called with (x, lengths).
+        augment: called with (x, lengths) between the two, in training.
     """
 
-    def __init__(self, num_states: int, head: nn.Module) -> None:
+    def __init__(self, num_states: int, head: nn.Module, augment: nn.Module | None = None) -> None:
         super().__init__()
         self.weighted_sum = WeightedSum(num_states)
+        self.augment = augment
         self.head = head
 
     def forward(self, states: Tensor, lengths: Tensor | None) -> Tensor:
         """Give the head's logits for states (K, B, T, D) with lengths, or (K, B, D) and None."""
-        logits: Tensor = self.head(self.weighted_sum(states), lengths)
+        x = self.weighted_sum(states)
+        if self.augment is not None and self.training:
+            x = self.augment(x, lengths)
+        logits: Tensor = self.head(x, lengths)
         return logits
 
 
 def can_stack(module: nn.Module) -> bool:
     """Tell whether R copies of a module can run as one batched computation.
 
-    Recurrent layers have no batched form over their weights, and dropout would draw one mask for
-    all copies or another one for each, depending on the grid.
+    Recurrent layers have no batched form over their weights, dropout would draw one mask for all
+    copies or another one for each, depending on the grid, and convolutions over time are as quick
+    one by one.
     """
-    return not any(isinstance(part, nn.RNNBase | nn.Dropout) for part in module.modules())
+    alone = nn.RNNBase | nn.Dropout | nn.Conv1d
+    return not any(isinstance(part, alone) for part in module.modules())
 
 
 class ProbeStack:
@@ -52,12 +59,21 @@ class ProbeStack:
         probe: the weights to start from.
         rates: the learning rates; several only if `can_stack(probe)`.
         clip: largest gradient norm.
+        weight_decay: share of the rate by which weights shrink at each update, as in AdamW.
     """
 
-    def __init__(self, probe: Probe, rates: Sequence[float], clip: float = 1.0) -> None:
+    def __init__(
+        self,
+        probe: Probe,
+        rates: Sequence[float],
+        clip: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
         self.module = probe
         self.rates = list(rates)
         self.clip = clip
+        self.weight_decay = weight_decay
+        self._gradients: list[Tensor] | None = None
         self.parameters: Parameters = {
             name: p.detach().expand(len(self.rates), *p.shape).clone().requires_grad_()
             for name, p in probe.named_parameters()
@@ -84,7 +100,20 @@ class ProbeStack:
 
     def update(self, losses: Tensor, factor: float = 1.0) -> None:
         """Do one update of every copy from their losses (R,), at `factor` times their rates."""
-        gradients = list(torch.autograd.grad(losses.sum(), list(self.parameters.values())))
+        self.add_gradients(losses)
+        self.step(factor)
+
+    def add_gradients(self, losses: Tensor) -> None:
+        """Add the gradients of the copies' losses (R,) to those of the coming update."""
+        found = list(torch.autograd.grad(losses.sum(), list(self.parameters.values())))
+        if self._gradients is None:
+            self._gradients = found
+        else:
+            self._gradients = [a + b for a, b in zip(self._gradients, found, strict=True)]
+
+    def step(self, factor: float = 1.0) -> None:
+        """Do one update of every copy with the gradients so far, at `factor` times their rates."""
+        gradients, self._gradients = self._gradients or [], None
         with torch.no_grad():
             squares = [g.flatten(1).square().sum(dim=1) for g in gradients]
             norm = torch.stack(squares).sum(dim=0).sqrt()
@@ -125,6 +154,8 @@ class ProbeStack:
         for parameter, gradient, first, second in moments:
             shape = (-1, *[1] * (parameter.dim() - 1))
             gradient = gradient * scale.view(shape)
+            if self.weight_decay:
+                parameter.mul_(1 - self.weight_decay * factor * self._rates.view(shape))
             first.lerp_(gradient, 0.1)
             second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
             denominator = second.sqrt().div_(root.view(shape)).add_(1e-8)

@@ -81,6 +81,11 @@ class FrameStates:
         """Width D."""
         return self.frames.shape[2]
 
+    def frames_of(self, item: int) -> Tensor:
+        """Give the frames (K, T, D) of one utterance, in the type they are kept in."""
+        start = self.starts[item]
+        return self.frames[:, start : start + self.lengths[item]]
+
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give zero-padded (K, B, T, D) in float32 and lengths (B,)."""
         lengths = [self.lengths[i] for i in items]

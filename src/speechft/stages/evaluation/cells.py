@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from lhotse.cut import Cut
-from torch import Tensor
 
 from speechft.core.files import atomic_dir, hash_json, write_json, write_jsonl
-from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.metrics.directions import direction
 from speechft.stages.evaluation.plans import plan_for
+from speechft.stages.evaluation.probing import Outcome, run_probe
+from speechft.stages.evaluation.searching import run_search
 from speechft.stages.evaluation.settings import EvaluateSettings
 from speechft.stages.hidden_store import SplitStates
-from speechft.tasks import TASKS, Task
-from speechft.training.probe import ProbePlan, ProbeResult, Split, predict, probe
+from speechft.tasks import TASKS, ProtocolName, Size
+from speechft.training.probe import ProbePlan
 
-VERSION: Final = 1  # raise it when the same settings would give other results
-_logger = get_logger(__name__)
+VERSION: Final = 2  # raise it when the same settings would give other results
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,12 @@ class Cell:
         encoder_hash: the encoder's fingerprint.
         task: id.
         seed: of head and batches.
-        data_hash: over the task's three splits.
+        data_hash: over the task's splits.
         plan: steps, rates, batch size.
         size: width of the head.
         frame_dtype: of kept frames.
         predictions: whether the test predictions are kept.
+        protocol: "clean" or "s3prl".
     """
 
     encoder_hash: str
@@ -45,9 +45,10 @@ class Cell:
     seed: int
     data_hash: str
     plan: ProbePlan
-    size: str
+    size: Size
     frame_dtype: str
     predictions: bool
+    protocol: ProtocolName = "clean"
 
     @property
     def key(self) -> str:
@@ -72,6 +73,7 @@ def make_cell(
         size=settings.size,
         frame_dtype="float32" if pooled else settings.frame_dtype,
         predictions=settings.predictions,
+        protocol=settings.protocol,
     )
 
 
@@ -86,90 +88,97 @@ def run_cell(
 
     Args:
         cell: what to run.
-        cuts: of train, dev and test.
-        states: of train, dev and test.
+        cuts: of train, dev and test; of every fold where there are folds.
+        states: of the same splits.
         folder: where cells lie.
         device: where heads are trained.
     """
     begin = time.perf_counter()
-    task = TASKS[cell.task].from_cuts(cuts[0])
-    train, dev, test = (_split(task, c, s) for c, s in zip(cuts, states, strict=True))
-    unreachable = [task.unreachable(s.states.lengths, s.targets) for s in (train, dev, test)]
-    _report_unreachable(cell, unreachable, train)
-
-    def build_head() -> Any:
-        return task.build_head(
-            train.states.width, purpose="probe", size="superb" if cell.size == "superb" else "mini"
-        )
-
-    seed = derive_seed(cell.seed, "probe", cell.task)
-    found = probe(task, build_head, train, dev, cell.plan, seed=seed, device=device)
-    predictions = predict(task, build_head, found.weights, test.states, cell.plan, device=device)
-    scores = task.score(predictions, test.references)
+    folds = [
+        _run(cell, cuts[n : n + 3], states[n : n + 3], device, n // 3)
+        for n in range(0, len(cuts), 3)
+    ]
+    found = folds[0] if len(folds) == 1 else join_folds(folds)
     with atomic_dir(folder / cell.key) as place:
-        write_json(place / "cell.json", _content(cell, found, scores, test, unreachable))
+        write_json(place / "cell.json", _content(cell, found))
         write_json(place / "timing.json", {"seconds": round(time.perf_counter() - begin, 3)})
         if cell.predictions:
-            write_jsonl(place / "predictions.jsonl", _rows(cuts[2], test.references, predictions))
+            write_jsonl(place / "predictions.jsonl", found.rows)
 
 
-def _split(task: Task, cuts: Sequence[Cut], states: SplitStates) -> Split:
-    view = states.pooled if task.pooled or states.frames is None else states.frames
-    targets: list[Tensor] = [task.target(cut) for cut in cuts]
-    return Split(view, targets, [task.reference(cut) for cut in cuts])
+def join_folds(folds: Sequence[Outcome]) -> Outcome:
+    """Give the mean over folds; each keeps its own choices in the record."""
+
+    def mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {m: sum(s[m] for s in scores) / len(scores) for m in scores[0]}
+
+    numbered = list(enumerate(folds, start=1))
+    unreachable = [fold.about["unreachable"] for fold in folds]
+    return Outcome(
+        scores=mean([fold.scores for fold in folds]),
+        items=sum(fold.items for fold in folds),
+        grid=[{"fold": n, **row} for n, fold in numbered for row in fold.grid],
+        dev=mean([fold.dev for fold in folds]),
+        about={
+            **folds[0].about,
+            "learning_rate": None,
+            "step": None,
+            "unreachable": {part: sum(u[part] for u in unreachable) for part in unreachable[0]},
+            "folds": [
+                {
+                    "fold": n,
+                    **{m: round(v, 6) for m, v in fold.scores.items()},
+                    "learning_rate": fold.about["learning_rate"],
+                    "step": fold.about["step"],
+                    "items": fold.items,
+                }
+                for n, fold in numbered
+            ],
+        },
+        layer_weights=[
+            round(sum(shares) / len(folds), 6)
+            for shares in zip(*(fold.layer_weights for fold in folds), strict=True)
+        ],
+        rows=[{"fold": n, **row} for n, fold in numbered for row in fold.rows],
+        skipped={f"fold {n}, {r}": k for n, fold in numbered for r, k in fold.skipped.items()},
+    )
 
 
-def _report_unreachable(cell: Cell, counts: Sequence[int], train: Split) -> None:
-    if counts[0]:
-        _logger.warning(
-            "%s: %d of %d training utterances have fewer frames than their target needs; "
-            "they do not train the head",
-            cell.task,
-            counts[0],
-            len(train.targets),
-        )
-
-
-def _content(
+def _run(
     cell: Cell,
-    found: ProbeResult,
-    scores: Mapping[str, float],
-    test: Split,
-    unreachable: Sequence[int],
-) -> dict[str, Any]:
-    shares = found.weights["weighted_sum.weights"].softmax(dim=0).tolist()
+    cuts: Sequence[Sequence[Cut]],
+    states: Sequence[SplitStates],
+    device: str,
+    fold: int,
+) -> Outcome:
+    task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol)
+    if not task.trains:
+        return run_search(task, cuts, states, device=device)
+    names = ("probe", cell.task, *([fold] if fold else []))
+    seed = derive_seed(cell.seed, *names)
+    return run_probe(task, cuts, states, cell.plan, size=cell.size, seed=seed, device=device)
+
+
+def _content(cell: Cell, found: Outcome) -> dict[str, Any]:
     common = {
         "encoder_hash": cell.encoder_hash,
         "task": cell.task,
         "split": "test",
-        "items": len(test.references),
+        "items": found.items,
         "seed": cell.seed,
         "data_hash": cell.data_hash,
-        "learning_rate": found.rate,
-        "step": found.step,
+        **found.about,
         "head": cell.size,
-        "unreachable": dict(zip(("train", "dev", "test"), unreachable, strict=True)),
+        "protocol": cell.protocol,
         "cell": cell.key,
     }
     return {
         "records": [
             {"metric": m, "value": round(v, 6), "direction": direction(m), **common}
-            for m, v in scores.items()
+            for m, v in found.scores.items()
         ],
-        "grid": [
-            {**row, "chosen": (row["learning_rate"], row["step"]) == (found.rate, found.step)}
-            for row in found.grid
-        ],
+        "grid": found.grid,
         "dev": found.dev,
-        "layer_weights": [round(share, 6) for share in shares],
-        "skipped_updates": {f"{rate:g}": n for rate, n in found.skipped.items() if n},
+        "layer_weights": found.layer_weights,
+        "skipped_updates": found.skipped,
     }
-
-
-def _rows(
-    cuts: Sequence[Cut], references: Sequence[Any], predictions: Sequence[Any]
-) -> list[dict[str, Any]]:
-    return [
-        {"id": cut.id, "reference": reference, "prediction": prediction}
-        for cut, reference, prediction in zip(cuts, references, predictions, strict=True)
-    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from lhotse.cut import Cut
 
@@ -16,9 +16,10 @@ from speechft.core.logging import progress_bar
 from speechft.data.effects import effects_of
 from speechft.data.sources import load_data
 from speechft.stages.evaluation.settings import EvaluateSettings
-from speechft.tasks import TASKS, choose_splits
+from speechft.tasks import TASKS
 
 Splits = dict[str, list[Cut]]
+Rules = Literal["clean", "s3prl"]
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,17 @@ def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSe
     for task in settings.tasks:
         tasks.setdefault(settings.data_of(task), []).append(task)
     wanted = list(tasks) if only is None else [settings.data_of(only)]
-    return [read_data(spec, tasks[spec]) for spec in wanted]
+    return [read_data(spec, tasks[spec], settings.protocol) for spec in wanted]
 
 
-def read_data(spec: str, tasks: Sequence[str]) -> DataSet:
+def read_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -> DataSet:
     """Read a DATA once for all its tasks.
 
     Raises:
         DataError: a split is empty or holds an id twice, or audio cannot be read.
         SettingsError: a split is missing.
     """
-    splits, names = read_splits(spec, tasks)
+    splits, names = read_splits(spec, tasks, protocol)
     content = _audio_hashes(splits)
     return DataSet(
         spec=spec,
@@ -75,7 +76,9 @@ def read_data(spec: str, tasks: Sequence[str]) -> DataSet:
     )
 
 
-def read_splits(spec: str, tasks: Sequence[str]) -> tuple[Splits, dict[str, list[str]]]:
+def read_splits(
+    spec: str, tasks: Sequence[str], protocol: Rules = "clean"
+) -> tuple[Splits, dict[str, list[str]]]:
     """Read the cuts of every split that a task needs, and each task's names of its splits.
 
     Raises:
@@ -88,7 +91,7 @@ def read_splits(spec: str, tasks: Sequence[str]) -> tuple[Splits, dict[str, list
     splits: Splits = {}
     names: dict[str, list[str]] = {}
     for task in tasks:
-        arranged = [(name, loaded[name]) for name in choose_splits(TASKS[task], loaded)]
+        arranged = TASKS[task].arrange(loaded, protocol)
         names[task] = [name for name, _ in arranged]
         splits |= dict(arranged)
     for name in sorted({name for own in names.values() for name in own}):

@@ -74,6 +74,7 @@ class EvaluateSettings(Settings):
         suite: label of the scores; scores of different suites are never compared. "mini", "paper4"
             and "superb10" fix tasks, sizes and corpora. By default "mini" where the settings are
             that suite's, and "own" elsewhere.
+        protocol: "clean" with exact lengths, or "s3prl" with the quirks of published numbers.
         predictions: keep what the chosen probe predicts for each test utterance.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         launcher: "local" runs in processes here; "slurm" submits every encoder, task and seed as a
@@ -101,6 +102,7 @@ class EvaluateSettings(Settings):
     learning_rates: Rates = None
     checks: int = Field(default=10, gt=0)
     suite: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    protocol: Literal["clean", "s3prl"] = "clean"
     predictions: bool = True
     device: str = "auto"
     launcher: Literal["local", "slurm"] = "local"

@@ -1,0 +1,195 @@
+"""ASV: speaker verification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Final, Self
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechft.core.errors import CheckpointError, DataError
+from speechft.core.seeding import numpy_generator
+from speechft.data.audio import load_waveform
+from speechft.data.effects import GAIN, TRIM, crop, with_effects
+from speechft.heads.xvector import XVector
+from speechft.metrics.detection import equal_error_rate
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits, non_empty
+from speechft.tasks.crops import crop_start
+from speechft.tasks.labels import custom, missing, supervision
+from speechft.tasks.losses import am_softmax
+from speechft.tasks.trials import has_trials, trials_of, with_drawn_trials
+
+CROP: Final = 128_000  # samples of a training utterance
+SHORTEST: Final = 32_000  # samples that a training utterance of VoxCeleb1 must exceed
+HELD_OUT: Final = 40  # speakers of the dev trials
+
+
+@TASKS.register("asv")
+class SpeakerVerification(Task):
+    """Whether two utterances have one speaker: cosine between embeddings, by an x-vector head.
+
+    All audio is turned down by 3 dB and its silence removed; of a longer training utterance one
+    fixed crop of 8 s is heard (S3PRL draws a new one each time). Trials are in `custom["trials"]`
+    of their first utterance, [other id, 1 or 0]; where there are none they are drawn from the
+    speakers.
+
+    With VoxCeleb1 (`asv_train`, `asv_test`) the dev trials are drawn from 40 training speakers, who
+    are left out of training. S3PRL trains on all and keeps the best result on the test trials.
+    """
+
+    id: ClassVar[str] = "asv"
+    title: ClassVar[str] = "speaker verification"
+    pooled: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("eer",)
+    target_is_sequence: ClassVar[bool] = False
+
+    def __init__(self, speakers: Sequence[str], protocol: ProtocolName = "clean") -> None:
+        self.speakers = list(speakers)
+        self.protocol = protocol
+        self._index = {speaker: i for i, speaker in enumerate(self.speakers)}
+
+    @classmethod
+    def arrange(
+        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
+    ) -> list[tuple[str, list[Cut]]]:
+        """Give the utterances to train on, and those of the dev and test trials."""
+        if not {"asv_train", "asv_test"} <= set(data):
+            names = choose_splits(cls, data)
+            train, dev, test = (_without_silence(data[name]) for name in names)
+            own = [(names[0], [_cropped(*item) for item in train]), (names[1], _pairs(dev))]
+            own.append((names[2], _pairs(test)))
+            return [(f"{name}@{cls.id}", cuts) for name, cuts in own]
+        train = [item for item in _without_silence(data["asv_train"]) if item[1] > SHORTEST]
+        testing = ("asv_test@asv", _pairs(_without_silence(data["asv_test"])))
+        if protocol == "s3prl":
+            return [("asv_train@asv", [_cropped(*item) for item in train]), testing, testing]
+        held = _held_out([cut for cut, _ in train])
+        kept = [_cropped(cut, n) for cut, n in train if supervision(cut).speaker not in held]
+        others = [item for item in train if supervision(item[0]).speaker in held]
+        return [("asv_train@clean", kept), ("asv_dev@clean", _pairs(others)), testing]
+
+    @classmethod
+    def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
+        """Collect the speakers of the training split."""
+        speakers = {cls._speaker(cut) for cut in non_empty(train, cls.id)}
+        if len(speakers) < 2:
+            raise DataError(
+                f"the task {cls.id!r} needs at least two speakers in the training split",
+                found=", ".join(speakers),
+            )
+        return cls(sorted(speakers), protocol)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the task's id, speakers and protocol."""
+        return {"task": self.id, "speakers": self.speakers, "protocol": self.protocol}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+        speakers = values.get("speakers")
+        if not isinstance(speakers, list):
+            raise CheckpointError(f"no speakers for the task {cls.id!r}", found=sorted(values))
+        return cls(speakers, values.get("protocol", "clean"))
+
+    @property
+    def output_size(self) -> int:
+        """Speakers of the training split."""
+        return len(self.speakers)
+
+    def target(self, cut: Cut) -> Tensor:
+        """Give the speaker's class (1,); −1 for a speaker that is not in training."""
+        return torch.tensor([self._index.get(self._speaker(cut), -1)])
+
+    def reference(self, cut: Cut) -> dict[str, Any]:
+        """Give the utterance's id and the trials that it opens."""
+        return {"id": str(cut.id), "trials": custom(cut, "trials") or []}
+
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
+        """Build the x-vector head, for both purposes."""
+        width, last = (512, 1500) if size == "superb" else (128, 384)
+        quirk = self.protocol == "s3prl"
+        return XVector(input_dim, self.output_size, width, last, padded_frame=quirk)
+
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
+        """Give the additive-margin softmax loss (scale 30, margin 0.4)."""
+        return am_softmax(logits, torch.cat(list(targets)).to(logits.device))
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:  # noqa: ARG002
+        """Give each utterance's embedding (E,) of length 1."""
+        return list(functional.normalize(logits.float()).cpu())
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give EER over all trials that the references open."""
+        rows = self._scored(predictions, references)
+        return {"eer": equal_error_rate([r["label"] for r in rows], [r["score"] for r in rows])}
+
+    def rows(
+        self,
+        cuts: Sequence[Cut],  # noqa: ARG002
+        references: Sequence[Any],
+        predictions: Sequence[Any],
+    ) -> list[dict[str, Any]]:
+        """Give every trial with its score."""
+        return self._scored(predictions, references)
+
+    @classmethod
+    def _speaker(cls, cut: Cut) -> str:
+        speaker = supervision(cut).speaker
+        if speaker is None:
+            raise missing(cut, "a speaker", cls.id, ["speaker"])
+        return str(speaker)
+
+    @staticmethod
+    def _scored(predictions: Sequence[Any], references: Sequence[Any]) -> list[dict[str, Any]]:
+        place = {str(reference["id"]): i for i, reference in enumerate(references)}
+        trials = list(trials_of(references))
+        absent = [other for _, other, _ in trials if other not in place]
+        if absent:
+            raise DataError(
+                "a trial names an utterance that is not in the split",
+                found=f"{absent[0]} and {len(absent) - 1} more" if absent[1:] else absent[0],
+            )
+        vectors = torch.stack(list(predictions))
+        one, other = [place[a] for a, _, _ in trials], [place[b] for _, b, _ in trials]
+        scores = (vectors[one] * vectors[other]).sum(dim=1).tolist()
+        return [
+            {"id": a, "other": b, "label": label, "score": round(score, 6)}
+            for (a, b, label), score in zip(trials, scores, strict=True)
+        ]
+
+
+def _without_silence(cuts: Iterable[Cut]) -> list[tuple[Cut, int]]:
+    """Give each cut with its effects, and how many samples they leave."""
+    changed = [with_effects(cut, [GAIN, TRIM]) for cut in cuts]
+    with ThreadPoolExecutor(8) as pool:
+        left = list(pool.map(lambda cut: len(load_waveform(cut)), changed))
+    return list(zip(changed, left, strict=True))
+
+
+def _cropped(cut: Cut, samples: int) -> Cut:
+    if samples <= CROP:
+        return with_effects(cut, [], samples)
+    return with_effects(cut, [crop(crop_start(cut, samples, CROP), CROP)], CROP)
+
+
+def _pairs(items: Sequence[tuple[Cut, int]]) -> list[Cut]:
+    cuts = [with_effects(cut, [], samples) for cut, samples in items]
+    return cuts if has_trials(cuts) else with_drawn_trials(cuts)
+
+
+def _held_out(cuts: Sequence[Cut]) -> set[str | None]:
+    """Choose the speakers of the dev trials: 40, or a fifth of them where there are few."""
+    speakers = sorted({str(supervision(cut).speaker) for cut in cuts})
+    count = min(HELD_OUT, max(2, len(speakers) // 5))
+    if len(speakers) < count + 2:
+        raise DataError(
+            "there are too few speakers to hold some out for dev",
+            expected=f"{count + 2} with utterances above 2 s",
+            found=len(speakers),
+        )
+    order = numpy_generator(0, "held-out speakers").permutation(len(speakers))
+    return {speakers[i] for i in order[:count]}

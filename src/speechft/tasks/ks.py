@@ -1,0 +1,59 @@
+"""KS: keyword spotting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Final
+
+from lhotse.cut import Cut
+
+from speechft.data.effects import GAIN, with_effects
+from speechft.tasks.base import TASKS, ProtocolName, choose_splits
+from speechft.tasks.classes import ClassTask, Labels
+from speechft.tasks.crops import RATE, fixed_crops
+from speechft.tasks.labels import custom, missing
+
+SILENCE: Final = "_silence_"
+# Crops of one second from each background recording; S3PRL draws a new one each time.
+CROPS: Final = {"train": 100, "dev": 10, "test": 1}
+
+
+@TASKS.register("ks")
+class KeywordSpotting(ClassTask):
+    """The keyword in `custom["label"]`; the volume of all audio is turned down by 3 dB.
+
+    Recordings of background noise (`_silence_`, longer than a second) are heard in fixed crops of
+    one second. Training draws its utterances so that all classes are equally frequent; under the
+    protocol "s3prl" the dev split is such a draw too.
+    """
+
+    id: ClassVar[str] = "ks"
+    title: ClassVar[str] = "keyword spotting"
+    balanced: ClassVar[bool] = True
+
+    @classmethod
+    def labels(cls, cut: Cut) -> Labels:
+        """Give the keyword of a cut."""
+        label = custom(cut, "label")
+        if label is None:
+            raise missing(cut, "a keyword", cls.id, ["label"])
+        return {"keyword": str(label)}
+
+    @classmethod
+    def arrange(
+        cls,
+        data: Mapping[str, Iterable[Cut]],
+        protocol: ProtocolName = "clean",  # noqa: ARG003
+    ) -> list[tuple[str, list[Cut]]]:
+        """Give the splits with background noise in pieces and less volume."""
+        names = zip(("train", "dev", "test"), choose_splits(cls, data), strict=True)
+        return [
+            (f"{name}@{cls.id}", [heard for cut in data[name] for heard in _heard(cut, role)])
+            for role, name in names
+        ]
+
+
+def _heard(cut: Cut, role: str) -> list[Cut]:
+    noise = custom(cut, "label") == SILENCE
+    pieces = fixed_crops(cut, RATE, CROPS[role], role) if noise and role != "test" else [cut]
+    return [with_effects(part, [GAIN]) for part in pieces]

@@ -1,0 +1,136 @@
+"""QbE: query by example, finding spoken queries in spoken documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, NoReturn, Self
+
+import numpy as np
+from lhotse.cut import Cut
+from torch import Tensor, nn
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.data.effects import GAIN, with_effects
+from speechft.metrics.detection import mtwv
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits
+from speechft.tasks.labels import custom, missing
+
+DECISION: Final = 2.0  # a normalised score above it counts as found
+
+
+@TASKS.register("qbe")
+class QueryByExample(Task):
+    """Which documents contain a query, by DTW on one hidden state; nothing is trained.
+
+    The splits are documents, dev queries and eval queries; `custom["matches"]` of a query lists the
+    ids of the documents that contain it. The volume of all audio is turned down by 3 dB. The state
+    is chosen on the dev queries.
+    """
+
+    id: ClassVar[str] = "qbe"
+    title: ClassVar[str] = "query by example"
+    pooled: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("mtwv",)
+    splits: ClassVar[tuple[str, str, str]] = ("docs", "dev_queries", "eval_queries")
+    target_is_sequence: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        self.documents = list(documents)
+        self._known = set(self.documents)
+
+    @classmethod
+    def arrange(
+        cls,
+        data: Mapping[str, Iterable[Cut]],
+        protocol: ProtocolName = "clean",  # noqa: ARG003
+    ) -> list[tuple[str, list[Cut]]]:
+        """Give documents, dev queries and eval queries, with less volume."""
+        return [
+            (f"{name}@{cls.id}", [with_effects(cut, [GAIN]) for cut in data[name]])
+            for name in choose_splits(cls, data)
+        ]
+
+    @classmethod
+    def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
+        """Collect the documents."""
+        documents = [str(cut.id) for cut in train]
+        if len(documents) < 2:
+            raise DataError("there are too few documents to search", found=len(documents))
+        task = cls(documents)
+        task.protocol = protocol
+        return task
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the task's id and its documents."""
+        return {"task": self.id, "documents": self.documents}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+        return cls(values.get("documents", ()))
+
+    @property
+    def output_size(self) -> int:
+        """Documents: a prediction holds a score for each."""
+        return len(self.documents)
+
+    def reference(self, cut: Cut) -> list[str]:
+        """Give the ids of the documents that contain a query."""
+        found = custom(cut, "matches")
+        if found is None:
+            raise missing(cut, "the documents that contain a query", self.id, ["matches"])
+        unknown = sorted({str(name) for name in found} - self._known)
+        if unknown:
+            raise DataError(
+                "a query names a document that is not there",
+                where=f"cut {cut.id}",
+                found=", ".join(unknown[:5]),
+            )
+        return [str(name) for name in found]
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give MTWV, in percent, of predictions that are normalised scores of all documents."""
+        wanted = [[name in set(own) for name in self.documents] for own in references]
+        return {"mtwv": mtwv(np.stack([np.asarray(p) for p in predictions]), wanted)}
+
+    def rows(
+        self, cuts: Sequence[Cut], references: Sequence[Any], predictions: Sequence[Any]
+    ) -> list[dict[str, Any]]:
+        """Give for every query the documents in which it counts as found."""
+        return [
+            {
+                "id": cut.id,
+                "reference": reference,
+                "prediction": [
+                    [name, round(float(score), 4)]
+                    for name, score in zip(self.documents, own, strict=True)
+                    if score > DECISION
+                ],
+            }
+            for cut, reference, own in zip(cuts, references, predictions, strict=True)
+        ]
+
+    def target(self, cut: Cut) -> Tensor:  # noqa: ARG002
+        """Refuse: there is nothing to train."""
+        self._refuse()
+
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
+        """Refuse: there is nothing to train."""
+        self._refuse()
+
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
+        """Refuse: there is nothing to train."""
+        self._refuse()
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:  # noqa: ARG002
+        """Refuse: there is no head."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise SettingsError(
+            "query by example compares hidden states as they are; it trains no head",
+            where="task qbe",
+            expected="a task with a head",
+            hint="use it with speechft evaluate",
+        )

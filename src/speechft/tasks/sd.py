@@ -1,0 +1,175 @@
+"""SD: speaker diarization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any, ClassVar, Final, Self
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor, nn
+
+from speechft.core.errors import CheckpointError, DataError
+from speechft.heads.diarizer import Diarizer
+from speechft.metrics.diarization import diarization_error_rate
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits, non_empty
+from speechft.tasks.crops import renamed
+from speechft.tasks.losses import best_order, permutation_free
+from speechft.tasks.turns import chunks, decide, frame_labels, frames_of, most_speakers, turns_of
+
+CHUNK: Final = 2000  # frames
+# Thresholds and widths of the median filter that S3PRL tries.
+POINTS: Final = tuple(product((0.3, 0.4, 0.5, 0.6, 0.7), (1, 11)))
+
+
+@TASKS.register("sd")
+class SpeakerDiarization(Task):
+    """Who speaks when: per frame and speaker a probability, the order of speakers left open.
+
+    A cut is a recording with one supervision per segment (speaker, start, duration). Training and
+    dev recordings are cut into pieces of 40 s. Threshold and median filter are chosen on dev;
+    S3PRL gives the least DER of all ten pairs on the test split, and chooses the head by frame
+    accuracy.
+
+    Args:
+        speakers: at most in one recording.
+        protocol: "clean" or "s3prl".
+    """
+
+    id: ClassVar[str] = "sd"
+    title: ClassVar[str] = "speaker diarization"
+    pooled: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("der",)
+    target_is_sequence: ClassVar[bool] = False
+
+    def __init__(self, speakers: int = 2, protocol: ProtocolName = "clean") -> None:
+        self.speakers = speakers
+        self.protocol = protocol
+        self._point: tuple[float, int] | None = None
+
+    @classmethod
+    def arrange(
+        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
+    ) -> list[tuple[str, list[Cut]]]:
+        """Give the splits, training and dev recordings in pieces of 40 s."""
+        train, dev, test = choose_splits(cls, data)
+        drop = protocol == "s3prl"
+        label = f"{cls.id}-{protocol}"
+        cut_up = [
+            renamed(
+                name,
+                label,
+                data[name],
+                [part for cut in data[name] for part in chunks(cut, CHUNK, drop_spanning=drop)],
+            )
+            for name in (train, dev)
+        ]
+        return [*cut_up, (test, list(data[test]))]
+
+    @classmethod
+    def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
+        """Find how many speakers a recording has at most."""
+        cuts = non_empty(train, cls.id)
+        nameless = [cut for cut in cuts if any(s.speaker is None for s in cut.supervisions)]
+        speakers = most_speakers(cuts)
+        if nameless or speakers < 2:
+            raise DataError(
+                f"the task {cls.id!r} needs recordings of several speakers",
+                where=f"cut {(nameless or cuts)[0].id}",
+                expected="one supervision per segment, with speaker, start and duration",
+                found="segments without speaker" if nameless else f"at most {speakers} in one",
+                hint="leave the task out, or make mixtures such as Libri2Mix",
+            )
+        return cls(speakers, protocol)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the task's id, number of speakers and protocol."""
+        return {"task": self.id, "speakers": self.speakers, "protocol": self.protocol}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+        speakers = values.get("speakers")
+        if not isinstance(speakers, int):
+            raise CheckpointError(f"no speakers for the task {cls.id!r}", found=sorted(values))
+        return cls(speakers, values.get("protocol", "clean"))
+
+    @property
+    def output_size(self) -> int:
+        """Speakers."""
+        return self.speakers
+
+    def target(self, cut: Cut) -> Tensor:
+        """Give who speaks in each frame (T, S)."""
+        return frame_labels(turns_of(cut), frames_of(cut), self.speakers)
+
+    def reference(self, cut: Cut) -> dict[str, Any]:
+        """Give the recording's segments and its number of label frames."""
+        return {"turns": turns_of(cut), "frames": frames_of(cut)}
+
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
+        """Build SUPERB's recurrent head, for both purposes."""
+        return Diarizer(input_dim, self.speakers, 512 if size == "superb" else 128)
+
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
+        """Give the permutation-free cross entropy over the frames that have a label."""
+        total = [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
+        frames = [min(n, len(target)) for n, target in zip(total, targets, strict=True)]
+        return permutation_free(logits, frames, targets)
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
+        """Give each recording's probabilities (T, S)."""
+        total = [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
+        found = logits.float().sigmoid().cpu().numpy()
+        return [row[:n] for row, n in zip(found, total, strict=True)]
+
+    def choose(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give DER at the best pair of threshold and filter; frame accuracy first under "s3prl"."""
+        der, _ = self._best(predictions, references)
+        accuracy = self.frame_accuracy(predictions, references)
+        found = {"der": der, "frame_acc": accuracy}
+        return dict(reversed(found.items())) if self.protocol == "s3prl" else found
+
+    def tune(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
+        """Fix threshold and median filter on dev; leave them open under "s3prl"."""
+        if self.protocol == "s3prl":
+            return {"operating_point": "least of ten on the test split"}
+        _, self._point = self._best(predictions, references)
+        return {"operating_point": {"threshold": self._point[0], "median": self._point[1]}}
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give DER at the pair that `tune` has fixed, or at the best one."""
+        return {"der": self._best(predictions, references)[0]}
+
+    def frame_accuracy(self, predictions: Sequence[Any], references: Sequence[Any]) -> float:
+        """Give the share of right decisions in the best order of speakers, mean over recordings."""
+        shares = []
+        for found, reference in zip(predictions, references, strict=True):
+            labels = frame_labels(reference["turns"], reference["frames"], self.speakers)
+            frames = min(len(found), len(labels))
+            logits = torch.logit(torch.from_numpy(found[:frames]), eps=1e-6)
+            best, _ = best_order(logits, labels[:frames].float())
+            shares.append(float((logits.gt(0) == best.bool()).float().mean()))
+        return 100.0 * sum(shares) / len(shares)
+
+    def rows(
+        self, cuts: Sequence[Cut], references: Sequence[Any], predictions: Sequence[Any]
+    ) -> list[dict[str, Any]]:
+        """Give every recording's segments."""
+        _, point = self._best(predictions, references)
+        return [
+            {"id": cut.id, "reference": reference["turns"], "prediction": decide(found, *point)}
+            for cut, reference, found in zip(cuts, references, predictions, strict=True)
+        ]
+
+    def _best(
+        self, predictions: Sequence[Any], references: Sequence[Any]
+    ) -> tuple[float, tuple[float, int]]:
+        """Give the least DER and its pair of threshold and median filter."""
+        wanted = [reference["turns"] for reference in references]
+        points = POINTS if self._point is None else (self._point,)
+        return min(
+            (diarization_error_rate(wanted, [decide(p, *point) for p in predictions]), point)
+            for point in points
+        )

@@ -1,0 +1,89 @@
+"""Pairs of utterances for speaker verification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from lhotse.cut import Cut
+
+from speechft.core.errors import DataError
+from speechft.core.seeding import numpy_generator
+from speechft.tasks.labels import custom, supervision
+
+PAIRS = 20_000
+
+
+def has_trials(cuts: Iterable[Cut]) -> bool:
+    """Tell whether the cuts name their trials."""
+    return any(custom(cut, "trials") for cut in cuts)
+
+
+def with_drawn_trials(cuts: Sequence[Cut], count: int = PAIRS) -> list[Cut]:
+    """Draw trials, half of one speaker and half of two, always the same for the same utterances.
+
+    Args:
+        cuts: utterances with speakers.
+        count: of trials; fewer where the utterances give fewer pairs.
+
+    Raises:
+        DataError: there is no pair of one speaker, or none of two.
+    """
+    ordered = sorted(cuts, key=lambda cut: str(cut.id))
+    speakers = [str(supervision(cut).speaker) for cut in ordered]
+    random = numpy_generator(0, "trials", len(ordered))
+    groups: dict[str, list[int]] = {}
+    for i, speaker in enumerate(speakers):
+        groups.setdefault(speaker, []).append(i)
+    same = [pair for members in groups.values() for pair in combinations(members, 2)]
+    if not same or len(groups) < 2:
+        raise DataError(
+            "there are no pairs to verify speakers with",
+            expected="at least two speakers, one with two utterances",
+            found=f"{len(ordered)} utterances of {len(groups)} speakers",
+        )
+    half = min(count // 2, len(same))
+    chosen = [same[i] for i in random.choice(len(same), half, replace=False)]
+    pairs = [(*pair, 1) for pair in chosen]
+    pairs += [(*pair, 0) for pair in _different(speakers, half, random)]
+    own: dict[int, list[list[Any]]] = {}
+    for one, other, label in sorted(pairs):
+        own.setdefault(one, []).append([ordered[other].id, label])
+    return [_with_trials(cut, own.get(i, [])) for i, cut in enumerate(ordered)]
+
+
+def trials_of(references: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, int]]:
+    """Give (one id, other id, label) of every trial."""
+    for reference in references:
+        for other, label in reference["trials"]:
+            yield str(reference["id"]), str(other), int(label)
+
+
+def _different(
+    speakers: Sequence[str], count: int, random: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Draw distinct pairs of two speakers, all of them where there are no more than asked for."""
+    total = len(speakers)
+    if total * total <= 8 * count:
+        every = [p for p in combinations(range(total), 2) if speakers[p[0]] != speakers[p[1]]]
+        kept = random.permutation(len(every))[:count]
+        return [every[i] for i in kept]
+    found: dict[tuple[int, int], None] = {}
+    tries = 0
+    while len(found) < count and tries < 100 * count:
+        tries += 1
+        one, other = sorted(int(i) for i in random.integers(total, size=2))
+        if speakers[one] != speakers[other]:
+            found[one, other] = None
+    return list(found)
+
+
+def _with_trials(cut: Cut, trials: list[list[Any]]) -> Cut:
+    if not trials:
+        return cut
+    old: Any = cut.supervisions[0]
+    changed = replace(old, custom={**(old.custom or {}), "trials": trials})
+    return replace(cut, supervisions=[changed])

@@ -1,0 +1,99 @@
+"""Who speaks when: from segments to frame labels, and from probabilities back to segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from lhotse.cut import Cut
+from numpy.typing import NDArray
+from scipy.signal import medfilt
+from torch import Tensor
+
+from speechft.metrics.diarization import Turn
+from speechft.tasks.crops import RATE
+
+FRAME: Final = 320  # samples: labels have the frame rate of the encoders, 50 per second
+_SHORTEST: Final = 1600  # samples of a last chunk that is worth keeping
+
+
+def chunks(cut: Cut, frames: int, *, drop_spanning: bool) -> list[Cut]:
+    """Cut a recording into pieces of so many frames, the last one as long as what is left.
+
+    Args:
+        cut: a recording with one supervision per segment.
+        frames: of a piece.
+        drop_spanning: leave out a segment in a piece that it fills from before its start to behind
+            its end, as S3PRL does.
+    """
+    total, size = round(cut.duration * RATE), frames * FRAME
+    if total <= size:
+        return [cut]
+    starts = [s for s in range(0, total, size) if total - s >= _SHORTEST]
+    return [_chunk(cut, s, min(size, total - s), drop_spanning) for s in starts]
+
+
+def frame_labels(turns: Iterable[Turn], frames: int, speakers: int) -> Tensor:
+    """Give who speaks in each frame (T, S), int64: columns in the order of the speakers' names.
+
+    Where fewer than S speak, the last columns stay 0.
+    """
+    known = list(turns)
+    names = sorted({name for name, _, _ in known})[:speakers]
+    labels = torch.zeros(frames, speakers, dtype=torch.long)
+    for name, begin, end in known:
+        if name in names:
+            first, last = (int(np.rint(time * RATE / FRAME)) for time in (begin, end))
+            labels[first:last, names.index(name)] = 1
+    return labels
+
+
+def turns_of(cut: Cut) -> list[Turn]:
+    """Give the segments of a recording, cut to its length."""
+    found = [
+        (str(s.speaker), max(0.0, s.start), min(s.end, cut.duration)) for s in cut.supervisions
+    ]
+    return [(name, begin, end) for name, begin, end in found if end > begin]
+
+
+def frames_of(cut: Cut) -> int:
+    """Give the number of label frames of a recording."""
+    return round(float(cut.duration) * RATE) // FRAME
+
+
+def decide(probabilities: NDArray[np.float32], threshold: float, median: int) -> list[Turn]:
+    """Turn probabilities (T, S) into segments.
+
+    Args:
+        probabilities: that a speaker speaks.
+        threshold: above which it is so.
+        median: odd width in frames of a median filter over the decisions; 1 for none.
+    """
+    turns: list[Turn] = []
+    for speaker, column in enumerate((probabilities > threshold).astype(np.float64).T):
+        active = medfilt(column, median) if median > 1 else column
+        edges = np.flatnonzero(np.diff(np.concatenate([[0.0], active, [0.0]])))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            turns.append((str(speaker), begin * FRAME / RATE, end * FRAME / RATE))
+    return turns
+
+
+def most_speakers(cuts: Sequence[Cut]) -> int:
+    """Give the largest number of speakers in a recording."""
+    return max((len({s.speaker for s in cut.supervisions}) for cut in cuts), default=0)
+
+
+def _chunk(cut: Cut, start: int, length: int, drop_spanning: bool) -> Cut:
+    begin, end = start / RATE, (start + length) / RATE
+    kept = []
+    for s in cut.supervisions:
+        spans = s.start < begin and s.end > end
+        if s.start >= end or s.end <= begin or (drop_spanning and spans):
+            continue
+        first, last = max(s.start, begin), min(s.end, end)
+        kept.append(replace(s, start=first - begin, duration=last - first))
+    changed: dict[str, Any] = {"start": cut.start + begin, "duration": end - begin}
+    return replace(cut, id=f"{cut.id}-{start // FRAME:06d}", supervisions=kept, **changed)
