@@ -6,6 +6,7 @@ be searched and a wrong count of samples are all read to their real end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +23,29 @@ _BLOCK = 1 << 20
 _COMPLETE = 0.95
 # What libsndfile gives where a stream does not say its length.
 _UNKNOWN = 1 << 62
+# Writers that cannot go back to the header leave the largest numbers of bytes in it.
+_PLACEHOLDER = 0x7F000000
+_SHORTER = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SPHERE_COUNT = re.compile(rb"sample_count -i (\d+)")
 _HINTS = {
     b"ajkg": "Sphere files compressed with shorten need `sph2pipe -f wav IN OUT` first",
     b"ftyp": "AAC and ALAC in MP4 need `ffmpeg -i IN OUT.wav` first",
 }
 
 Samples = NDArray[np.float32]
+
+
+class _File(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is searched only where that is exact.
+
+    MP3 frames borrow bits from earlier ones, so the first frames after a jump come out damaged; a
+    stream of unknown length cannot be searched at all.
+    """
+
+    def seekable(self) -> bool:
+        """Tell whether a place in the file can be found without reading all before it."""
+        exact = self.format != "MP3" and "MPEG" not in self.subtype
+        return exact and self.frames < _UNKNOWN and bool(super().seekable())
 
 
 def decode(path: Path, start: float = 0.0, duration: float | None = None) -> tuple[Samples, int]:
@@ -46,7 +64,7 @@ def decode(path: Path, start: float = 0.0, duration: float | None = None) -> tup
         rate: int = file.samplerate
         first = _frames(start, rate)
         count = None if duration is None else _frames(duration, rate)
-        known = file.frames if file.seekable() and file.frames < _UNKNOWN else None
+        known = _length(file, path)
         if first and known is not None and first >= known:
             _refuse_start(path, start, known / rate)
         if first and file.seekable():
@@ -70,13 +88,14 @@ def audio_seconds(path: Path) -> float:
         DataError: see `decode`.
     """
     with _opened(path) as file:
-        if file.seekable() and file.frames < _UNKNOWN:
-            return float(file.frames / file.samplerate)
+        known = _length(file, path)
+        if known is not None:
+            return float(known / file.samplerate)
         return float(sum(len(block) for block in _blocks(file, None)) / file.samplerate)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path) -> Iterator[_File]:
     try:
         there = path.is_file()
     except (OSError, ValueError):
@@ -84,7 +103,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     if not there:
         raise DataError("no such audio file", where=path, hint="check the path")
     try:
-        with soundfile.SoundFile(path) as file:
+        with _File(path) as file:
             if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
                 raise DataError(
                     "the audio has a sampling rate that no speech has",
@@ -98,12 +117,27 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             "the audio cannot be decoded",
             where=path,
             expected="WAV, FLAC, MP3, Ogg, Opus or NIST Sphere",
-            found=error,
+            found=str(error).rpartition("': ")[2],
             hint=_hint(path),
         ) from None
 
 
-def _blocks(file: soundfile.SoundFile, count: int | None) -> Iterator[Samples]:
+def _length(file: _File, path: Path) -> int | None:
+    """Give the frames that the header promises, also where the file holds less; None if unknown."""
+    if file.frames >= _UNKNOWN or not soundfile.SoundFile.seekable(file):
+        return None
+    frames = int(file.frames)
+    shorter = _SHORTER.search(file.extra_info)
+    if shorter and int(shorter[1]) < _PLACEHOLDER and int(shorter[2]):
+        frames = max(frames, frames * int(shorter[1]) // int(shorter[2]))
+    if file.format == "NIST":
+        with path.open("rb") as raw:
+            count = _SPHERE_COUNT.search(raw.read(1024))
+        frames = max(frames, int(count[1])) if count else frames
+    return frames
+
+
+def _blocks(file: _File, count: int | None) -> Iterator[Samples]:
     """Give `count` frames, or all that are left, in blocks; one empty block if there are none."""
     left = _UNKNOWN if count is None else count
     read = 0
