@@ -21,6 +21,7 @@ from speechft.stages.evaluation.cells import Cell, make_cell, run_cell
 from speechft.stages.evaluation.data import DataSet
 from speechft.stages.evaluation.encoders import open_encoder
 from speechft.stages.evaluation.failures import Failure, failure
+from speechft.stages.evaluation.rounding import open_padded
 from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
 from speechft.stages.evaluation.shares import Share
 from speechft.stages.hidden_library import Library, Passes, Request
@@ -262,6 +263,9 @@ class Workplace:
         durations = library.source.durations
         store.check_size(encoder, len(needed), sum(durations[i] for i in with_frames))
         fingerprint = cells[0].encoder_hash
+        if settings.protocol == "s3prl":
+            pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
+            return open_padded(store, encoder, library, requests, pooled, fingerprint, passes)
         return store.open(encoder, library, requests, fingerprint, passes)
 
     def _library(

@@ -1,0 +1,123 @@
+"""Every SUPERB task from its corpus' own tree to a score."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from corpus_trees import voxceleb1
+
+from speechft.core.files import read_json, read_jsonl
+from speechft.core.settings import parse_settings
+from speechft.encoders import build_encoder
+from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.tasks import asv
+
+CONFIG = {
+    "model_type": "hubert",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+CORPORA = {
+    "pr": "librispeech",
+    "asr": "librispeech",
+    "ks": "speech_commands",
+    "qbe": "quesst2014",
+    "sid": "voxceleb1",
+    "asv": "voxceleb1",
+    "sd": "libri2mix",
+    "ic": "fluent_speech_commands",
+    "sf": "snips",
+    "er": "iemocap",
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder")
+    build_encoder(dict(CONFIG), seed=0).save(folder)
+    return folder
+
+
+@pytest.fixture
+def run(encoder, corpus_tree, tmp_path, monkeypatch):
+    """Evaluates one task on its corpus' tree; gives records, grid, predictions."""
+    monkeypatch.setitem(voxceleb1.SPEAKERS, "dev", tuple(f"id1000{i}" for i in range(1, 7)))
+    monkeypatch.setattr(asv, "SHORTEST", 8000)
+    trees = {}
+
+    def one(task, **values):
+        name = CORPORA[task]
+        if name not in trees:
+            trees[name] = corpus_tree(name)
+        out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        base = {
+            "encoders": (str(encoder),),
+            "data": f"{name}:{trees[name]}",
+            "out": out,
+            "tasks": (task,),
+            "steps": 4,
+            "batch_size": 3,
+            "checks": 2,
+            "learning_rates": (0.01, 0.001),
+            "workers": 1,
+        }
+        values = {key: value for key, value in {**base, **values}.items() if value != "default"}
+        evaluate(parse_settings(EvaluateSettings, values, where="test"))
+        records = read_jsonl(out / "results.jsonl")
+        rows = read_jsonl(out / "cells" / records[0]["cell"] / "predictions.jsonl")
+        cell = read_json(out / "cells" / records[0]["cell"] / "cell.json")
+        return SimpleNamespace(
+            records=records, grid=read_jsonl(out / "grid.jsonl"), rows=rows, cell=cell
+        )
+
+    return one
+
+
+@pytest.mark.parametrize("protocol", ["clean", "s3prl"])
+@pytest.mark.parametrize("task", sorted(CORPORA))
+def test_every_task_from_its_corpus_to_a_score(run, task, protocol):
+    found = run(task, protocol=protocol)
+    record = found.records[0]
+    assert (record["task"], record["protocol"], record["split"]) == (task, protocol, "test")
+    assert record["items"] > 0
+    assert len(found.rows) > 0
+    chosen = [row for row in found.grid if row["chosen"]]
+    assert len(chosen) == (5 if task == "er" else 1)
+    if task == "asv":
+        assert record["selection"] == ("dev eer" if protocol == "clean" else "test eer")
+    if task == "sd":
+        assert record["selection"] == ("dev der" if protocol == "clean" else "dev frame_acc")
+        point = record["operating_point"]
+        assert (point["median"] in (1, 11)) if protocol == "clean" else "ten" in point
+    if task == "qbe":
+        assert record["state"] in (0, 1)
+        assert len(found.grid) == 2
+        assert found.cell["layer_weights"][record["state"]] == 1.0
+        assert record["documents"] == 3  # the one in Basque is not searched
+    if task == "er":
+        values = [fold["acc"] for fold in record["folds"]]
+        assert len(values) == 5
+        assert record["value"] == pytest.approx(sum(values) / 5, abs=1e-5)
+        assert {row["fold"] for row in found.rows} == {1, 2, 3, 4, 5}
+
+
+def test_asv_trains_on_other_speakers_than_dev_has(run):
+    from speechft.stages.evaluation import cells
+
+    seen = []
+    original = cells.run_probe
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "run_probe", lambda *a, **k: seen.append(a[1]) or original(*a, **k))
+        run("asv", steps=1, checks=1)
+    ((train, dev, test),) = seen
+    speakers = [{c.supervisions[0].speaker for c in split} for split in (train, dev, test)]
+    assert len(speakers[0]) == 4
+    assert len(speakers[1]) == 2
+    assert not speakers[0] & speakers[1]
+    assert speakers[2] == {"id10270", "id10271"}
