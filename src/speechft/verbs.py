@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from speechft.stages.evaluate import EvaluateSettings
     from speechft.stages.finetune import FinetuneSettings
     from speechft.stages.merge import MergeSettings
-    from speechft.stages.pretrain import PretrainSettings
+    from speechft.stages.pretraining.settings import PretrainSettings
     from speechft.stages.report import ReportSettings
 
 S = TypeVar("S", bound=Settings)
@@ -31,8 +31,9 @@ def pretrain(settings: PretrainSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.stages import pretrain as stage
+    from speechft.stages.pretraining.settings import PretrainSettings
 
-    return stage.pretrain(_chosen(stage.PretrainSettings, settings, values, "pretrain"))
+    return stage.pretrain(_chosen(PretrainSettings, settings, values, "pretrain"))
 
 
 def finetune(settings: FinetuneSettings | None = None, **values: Any) -> Path:

@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import load_encoder
-from speechft.stages import pretrain as module
-from speechft.stages.pretrain import PretrainSettings, pretrain
+from speechft.stages.pretrain import pretrain
+from speechft.stages.pretraining import rounds as module
+from speechft.stages.pretraining.settings import PretrainSettings
 
 ITERATIONS = [{"steps": 6, "clusters": 8}, {"steps": 6, "clusters": 12, "layer": 1}]
 
@@ -102,3 +103,51 @@ def test_a_layer_that_is_not_there(tiny_config, tmp_path):
     wrong = [{"steps": 2, "clusters": 4, "layer": 9}]
     with pytest.raises(SettingsError, match="no layer 9"):
         pretrain(settings(tiny_config, tmp_path / "run", iterations=wrong))
+
+
+GUIDE = {"steps": 4, "seconds": 15}
+
+
+def test_guided_units(tiny_config, tmp_path):
+    """A guided round differs from an unguided one, resumes, and leaves the encoder's copy out."""
+    rounds = [
+        ITERATIONS[0],
+        {"steps": 4, "clusters": 10, "layer": 2, "smooth": 3, "guide": GUIDE},
+    ]
+    out = pretrain(settings(tiny_config, tmp_path / "guided", iterations=rounds))
+    assert (out / "iteration-2" / "guide" / "metrics.jsonl").is_file()
+    plain = [rounds[0], {k: v for k, v in rounds[1].items() if k != "guide"}]
+    other = pretrain(settings(tiny_config, tmp_path / "plain", iterations=plain))
+    first, second = weights(out / "iteration-1"), weights(other / "iteration-1")
+    assert all(torch.equal(first[n], second[n]) for n in first)
+    assert any(not torch.equal(weights(out)[n], weights(other)[n]) for n in first)
+
+
+def test_a_later_round_does_not_redo_the_earlier_ones(tiny_config, tmp_path, monkeypatch):
+    out = pretrain(settings(tiny_config, tmp_path / "run", iterations=ITERATIONS[:1]))
+    before = weights(out / "iteration-1")
+    calls = []
+    real = module.train
+    monkeypatch.setattr(module, "train", lambda *a: (calls.append(a[-1]), real(*a)))
+    longer = pretrain(settings(tiny_config, out, iterations=ITERATIONS))
+    assert [folder.name for folder in calls] == ["iteration-2"]
+    whole = pretrain(settings(tiny_config, tmp_path / "whole", iterations=ITERATIONS))
+    assert all(torch.equal(before[n], weights(whole / "iteration-1")[n]) for n in before)
+    assert all(torch.equal(weights(longer)[n], weights(whole)[n]) for n in before)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"smooth": 2}, "odd"), ({"guide": GUIDE}, "layer"), ({"guide": {"steps": 3}}, "seconds")],
+)
+def test_iterations_that_make_no_sense(tiny_config, tmp_path, change, said):
+    with pytest.raises(ValueError, match=said):
+        settings(tiny_config, tmp_path, iterations=[{"steps": 4, **change}])
+
+
+def test_a_round_that_began_otherwise_is_not_gone_on_with(tiny_config, tmp_path):
+    out = pretrain(settings(tiny_config, tmp_path / "run"))
+    (out / "speechft.json").unlink()
+    other = [ITERATIONS[0], {**ITERATIONS[1], "steps": 7}]
+    with pytest.raises(SettingsError, match="other settings"):
+        pretrain(settings(tiny_config, out, iterations=other))

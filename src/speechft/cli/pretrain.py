@@ -34,7 +34,8 @@ def command(
     speechft pretrain --init tiny-hubert --data my.csv --layer 3 --steps 5000 --out runs/pretrain
     """
     from speechft.core.settings import read_yaml
-    from speechft.stages.pretrain import PretrainSettings, pretrain
+    from speechft.stages.pretrain import pretrain
+    from speechft.stages.pretraining.settings import PretrainSettings
 
     base: dict[str, Any] = read_yaml(config) if config else {}
     iteration = {"steps": steps, "layer": layer, "clusters": clusters}

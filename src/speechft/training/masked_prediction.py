@@ -5,7 +5,7 @@ Source: HuBERT (Hsu et al. 2021), equations 1 to 3; unmasked frames may take par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ class MaskedPrediction:
     Args:
         encoder: the encoder that is pre-trained, CNN front end included.
         predictor: the head.
-        units: unit sequence of each utterance.
+        units: unit sequence of each utterance, by index.
         unmasked_weight: weight of the loss on unmasked frames (0 in HuBERT Base).
         share: expected share of masked frames before overlap.
         span: frames in one masked span.
@@ -83,7 +83,7 @@ class MaskedPrediction:
         self,
         encoder: SpeechEncoder,
         predictor: UnitPredictor,
-        units: Sequence[NDArray[np.int16]],
+        units: Sequence[NDArray[np.int16]] | Mapping[int, NDArray[np.int16]],
         unmasked_weight: float = 0.5,
         share: float = 0.8,
         span: int = 10,

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
@@ -74,6 +75,23 @@ def hidden_features(encoder: SpeechEncoder, layer: int) -> Featurise:
         return [chosen[i, :n] for i, n in enumerate(output.lengths.tolist())]
 
     return featurise
+
+
+def smoothed(featurise: Featurise, frames: int) -> Featurise:
+    """Give a function whose features are normalised per utterance and averaged over time.
+
+    Normalising takes part of the speaker and the room out of the units, averaging part of the
+    noise.
+
+    Args:
+        featurise: waveforms → features (T, F) each.
+        frames: length of the average, odd; the first and last frame are repeated at the edges.
+    """
+
+    def result(waveforms: Sequence[Tensor]) -> list[Tensor]:
+        return [_smooth(features, frames) for features in featurise(waveforms)]
+
+    return result
 
 
 def learn_units(
@@ -159,6 +177,12 @@ def _walk(
             indices = ordered[start : start + batch]
             yield from zip(indices, featurise(load(indices)), strict=True)
             bar.update(line, advance=len(indices))
+
+
+def _smooth(features: Tensor, frames: int) -> Tensor:
+    normal = (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-5)
+    padded = functional.pad(normal.T[None], (frames // 2, frames // 2), mode="replicate")
+    return functional.avg_pool1d(padded, frames, stride=1)[0].T.contiguous()
 
 
 def _differences(features: Tensor) -> Tensor:
