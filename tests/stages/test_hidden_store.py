@@ -14,7 +14,7 @@ import torch
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
-from speechft.stages import hidden_store
+from speechft.stages import hidden_work
 from speechft.stages.hidden_library import (
     Library,
     Passes,
@@ -92,8 +92,8 @@ class Case:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     """Shards of one batch each."""
-    monkeypatch.setattr(hidden_store, "SHARD_BYTES", 1)
-    monkeypatch.setattr(hidden_store, "SHARD_SECONDS", 0.1)
+    monkeypatch.setattr(hidden_work, "SHARD_BYTES", 1)
+    monkeypatch.setattr(hidden_work, "SHARD_SECONDS", 0.1)
 
 
 def same(one, other):
@@ -258,7 +258,7 @@ def run_elsewhere(folder: Path, slow: float) -> subprocess.Popen:
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import test_hidden_store as t\n"
-        "t.hidden_store.SHARD_BYTES, t.hidden_store.SHARD_SECONDS = 1, 0.1\n"
+        "t.hidden_work.SHARD_BYTES, t.hidden_work.SHARD_SECONDS = 1, 0.1\n"
         "case = t.Case(Path(sys.argv[2]))\n"
         "case.source.slow = float(sys.argv[3])\n"
         "case.open(); print(case.passes)"
@@ -376,7 +376,7 @@ def test_audio_longer_than_its_cut_is_refused():
 
 
 def test_many_time_means_lie_in_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(hidden_store, "LARGE_BYTES", 1)
+    monkeypatch.setattr(hidden_work, "LARGE_BYTES", 1)
     same(Case(tmp_path).open(), Case().open())
     assert not [p for p in tmp_path.iterdir() if p.is_file()]
 

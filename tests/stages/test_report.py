@@ -99,7 +99,7 @@ def test_score_of_the_suite_is_what_its_text_says(tmp_path: Path) -> None:
 
 
 def test_superb_suite_gets_superb_s(tmp_path: Path) -> None:
-    table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0, suite="superb"),))
+    table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0, suite="paper4"),))
     scores = {
         "pr": {"per": 31.2},
         "sid": {"acc": 58.4},
@@ -109,6 +109,16 @@ def test_superb_suite_gets_superb_s(tmp_path: Path) -> None:
     assert table.score_name == "SUPERB_S"
     assert table.rows[0].score is not None
     assert table.rows[0].score.mean == pytest.approx(superb_score(scores))
+
+
+def test_scores_of_two_suites_are_never_in_one_table(tmp_path: Path) -> None:
+    runs = (
+        write_run(tmp_path / "one", seeds=(0,), suite="paper4"),
+        write_run(tmp_path / "two", seeds=(0,), suite="mini"),
+    )
+    with pytest.raises(DataError, match="different suites"):
+        comparison_of(runs)
+    assert comparison_of(runs[:1]).rows  # control
 
 
 def test_encoder_without_all_tasks_gets_no_score(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("merge", STAGES, "Merge a base with tuned encoders.", "speechft.cli.merge"),
     CommandEntry("evaluate", STAGES, "Probe frozen encoders on tasks.", "speechft.cli.evaluate"),
     CommandEntry("report", STAGES, "Compare runs: HTML, Markdown, PNG.", "speechft.cli.report"),
+    CommandEntry("leaderboard", STAGES, "Published rows beside yours.", "speechft.cli.leaderboard"),
     CommandEntry("data", TOOLS, "Check data, or make it ready.", "speechft.cli.data"),
     CommandEntry("inspect", TOOLS, "Show what a checkpoint holds.", "speechft.cli.inspect"),
     CommandEntry("convert", TOOLS, "Write an encoder in another format.", "speechft.cli.convert"),

@@ -12,16 +12,35 @@ def command(
     encoders: Annotated[
         list[str], typer.Argument(help="ENCODER…: folders, files, Hub ids, packaged names.")
     ],
-    data: Annotated[str, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET].")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="A table, cuts, NAME:ROOT, or synthetic[:PRESET]; TASK=DATA for one task; may be "
+            "repeated."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
-    tasks: Annotated[str, typer.Option(help="Ids of tasks with commas between.")] = "pr,sid,er,sf",
+    tasks: Annotated[
+        str | None, typer.Option(help="Ids with commas between (default: pr,sid,er,sf).")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="mini, paper4, superb10, or a label of your own.")
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="May be repeated (default: 0).")] = None,
     size: Annotated[
-        str, typer.Option(help="Heads: 'mini' for small encoders, 'superb' for SUPERB's.")
-    ] = "mini",
+        str | None,
+        typer.Option(help="Heads: 'mini' for small encoders (default), 'superb' for SUPERB's."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates per probe (default: by task).")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes; 0: one per core.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes; 0: one per core or GPU.")] = 0,
+    launcher: Annotated[str, typer.Option(help="local, or slurm: a job per probe.")] = "local",
+    store: Annotated[
+        Path | None, typer.Option(help="Folder that keeps hidden states for later runs.")
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="Of hidden states: frames, pooled (time means) or none.")
+    ] = "frames",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: key=value; may be repeated.")
     ] = None,
@@ -29,21 +48,26 @@ def command(
     """Probe frozen encoders on tasks: a small head on all hidden states, as SUPERB does.
 
     speechft evaluate tiny-hubert runs/sid/encoder --data synthetic:demo --out scores
+
+    speechft evaluate hubert --tasks pr,er --data pr=librispeech:LS --data er=iemocap:IEM --out s
     """
-    from speechft.core.settings import apply_overrides, parse_settings
+    from speechft.cli.values import settings_from
     from speechft.stages.evaluate import RESULTS, EvaluateSettings, evaluate
 
-    values: dict[str, Any] = {
+    given: dict[str, Any] = {
         "encoders": tuple(encoders),
-        "data": data,
+        "data": tuple(data),
         "out": out,
         "tasks": tasks,
+        "suite": suite,
         "seeds": tuple(seed or [0]),
         "size": size,
         "steps": steps,
         "device": device,
         "workers": workers,
+        "launcher": launcher,
+        "store": store,
+        "keep": keep,
     }
-    values = apply_overrides(values, set_ or [])
-    folder = evaluate(parse_settings(EvaluateSettings, values, where="speechft evaluate"))
+    folder = evaluate(settings_from(EvaluateSettings, "evaluate", given, set_))
     typer.echo(folder / RESULTS)

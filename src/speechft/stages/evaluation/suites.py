@@ -70,13 +70,17 @@ _CORPORA: Final[dict[str, tuple[str, ...]]] = {
     "sf": ("snips",),
     "er": ("iemocap",),
 }
-# LibriSpeech test-clean, the Speech Commands test set, VoxCeleb1's lists, Fluent Speech Commands.
+# LibriSpeech test-clean, the Speech Commands test set, QUESST's English queries, VoxCeleb1's list,
+# Fluent Speech Commands, Audio SNIPS, IEMOCAP's five folds with four emotions.
 _ITEMS: Final = {
     "pr": 2620,
     "asr": 2620,
     "ks": 3081,
+    "qbe": 138,
     "sid": 8251,
     "ic": 3793,
+    "sf": 2800,
+    "er": 5531,
 }
 _PAPER4: Final = ("pr", "sid", "er", "sf")
 _MINI: Final = ("pr", "asr", "sid", "ic", "sf", "er")

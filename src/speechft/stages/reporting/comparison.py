@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from speechft.core.errors import DataError
 from speechft.metrics.directions import TITLES
-from speechft.metrics.superb import REFERENCES, superb_score
+from speechft.metrics.superb import of_reference, superb_score
+from speechft.stages.evaluation.suites import SUITES
 from speechft.stages.reporting.records import Encoder, Group, Measurement
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -127,17 +128,16 @@ def compare(measurements: Sequence[Measurement]) -> Comparison:
         measurements: metrics in percent; dev records are left out where test records exist.
 
     Raises:
-        DataError: there is nothing to compare.
+        DataError: there is nothing to compare, or there are scores of several suites.
     """
     splits = {m.split for m in measurements}
     chosen = [m for m in measurements if m.split == "test" or "test" not in splits]
     if not chosen:
         raise DataError("there is no result to report")
+    refuse_several_suites({m.suite: m.encoder.run or m.task for m in chosen})
     columns = _columns(chosen)
-    superb = {m.suite for m in chosen} == {"superb"} and {c.task for c in columns} <= set(
-        REFERENCES["speech-ft"].floor
-    )
-    rows = [_row(encoder, group, superb) for encoder, group in _by_encoder(chosen).items()]
+    reference = _reference(chosen)
+    rows = [_row(encoder, group, reference) for encoder, group in _by_encoder(chosen).items()]
     main = {m.encoder for m in chosen if m.main}
     table = sorted((r for r in rows if r.encoder in main), key=_order)
     full = {c.key for c in columns}
@@ -149,8 +149,8 @@ def compare(measurements: Sequence[Measurement]) -> Comparison:
         columns=columns,
         rows=table,
         sweep=_sweep(rows),
-        score_name="SUPERB_S" if superb else "Suite score",
-        score_text=SUPERB_TEXT if superb else SUITE_TEXT,
+        score_name="SUPERB_S" if reference else "Suite score",
+        score_text=superb_text(reference) if reference else SUITE_TEXT,
         seeds=sorted({m.seed for m in chosen}),
         items={m.task: m.items for m in chosen if m.items},
     )
@@ -162,10 +162,39 @@ SUITE_TEXT = (
     "It belongs to this suite of tasks and data; it is not SUPERB_S and cannot be compared with "
     "it."
 )
-SUPERB_TEXT = (
-    "SUPERB_S: 1000 × the mean over the tasks, each metric rescaled so that FBANK features score "
-    "0 and the state of the art 1 (reference set “speech-ft”)."
-)
+
+
+def superb_text(reference: str) -> str:
+    """Say how SUPERB_S is computed with a set of reference values."""
+    return (
+        "SUPERB_S: 1000 × the mean over the tasks, each metric rescaled so that FBANK features "
+        f"score 0 and the state of the art 1 (reference set “{reference}”)."
+    )
+
+
+def refuse_several_suites(where: Mapping[str, str]) -> None:
+    """Refuse to put scores of different suites into one table.
+
+    Args:
+        where: suite → a place where its scores are.
+
+    Raises:
+        DataError: there are several suites.
+    """
+    if len(where) > 1:
+        raise DataError(
+            "scores of different suites cannot be compared",
+            expected="one suite",
+            found="; ".join(f"{suite or 'no suite'} ({place})" for suite, place in where.items()),
+            hint="give the runs of one suite at a time",
+        )
+
+
+def _reference(measurements: Sequence[Measurement]) -> str | None:
+    """Give the reference set of the suite, where all of its tasks were measured."""
+    suite = SUITES.get(measurements[0].suite)
+    whole = suite is not None and {m.task for m in measurements} == set(suite.tasks)
+    return suite.reference if suite is not None and whole else None
 
 
 def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
@@ -202,7 +231,7 @@ def _by_encoder(measurements: Iterable[Measurement]) -> dict[Encoder, list[Measu
     return groups
 
 
-def _row(encoder: Encoder, group: Sequence[Measurement], superb: bool) -> Row:
+def _row(encoder: Encoder, group: Sequence[Measurement], reference: str | None) -> Row:
     cells: dict[Metric, dict[int, float]] = {}
     seeds: dict[int, dict[str, dict[str, tuple[float, str]]]] = {}
     for found in sorted(group, key=lambda m: m.seed):
@@ -210,7 +239,10 @@ def _row(encoder: Encoder, group: Sequence[Measurement], superb: bool) -> Row:
         by_task = seeds.setdefault(found.seed, {}).setdefault(found.task, {})
         by_task[found.metric] = (found.value, found.direction)
     whole = [s for s in seeds.values() if sum(map(len, s.values())) == len(cells)]
-    scores = [superb_score(_plain(s)) if superb else suite_score(s) for s in whole]
+    scores = [
+        superb_score(of_reference(_plain(s), reference), reference) if reference else suite_score(s)
+        for s in whole
+    ]
     spreads = {key: Spread(tuple(values.values())) for key, values in cells.items()}
     return Row(encoder, spreads, Spread(tuple(scores)) if scores else None)
 

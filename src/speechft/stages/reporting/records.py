@@ -102,7 +102,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
     evidence = Evidence()
     seen: set[tuple[Any, ...]] = set()
     for folder in folders:
-        files = _find(folder)
+        files = find_results(folder)
         run = read_object(folder / RUN)
         if run:
             evidence.runs.append(run)
@@ -110,7 +110,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         for file in files:
             for found in _measurements(file, name, _roles(file, folder)):
                 encoder = found.encoder
-                key = (encoder, found.seed, found.task, found.metric, found.split)
+                key = (encoder, found.seed, found.task, found.metric, found.split, found.suite)
                 if key not in seen:
                     seen.add(key)
                     evidence.measurements.append(found)
@@ -122,7 +122,12 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
     return evidence
 
 
-def _find(folder: Path) -> list[Path]:
+def find_results(folder: Path) -> list[Path]:
+    """Give every `results.jsonl` in a folder and below.
+
+    Raises:
+        DataError: there is none, or no folder.
+    """
     if not folder.is_dir():
         raise DataError("no such run folder", where=folder, hint="check the path")
     files = sorted(p for p in folder.rglob(RESULTS) if not _hidden(p.relative_to(folder)))
@@ -226,7 +231,9 @@ def _without_idle_run(measurements: list[Measurement]) -> list[Measurement]:
 
 def _synthetic(results: Path) -> bool:
     made = read_object(results.parent / FILE_NAME)
-    return str(made.get("settings", {}).get("data", "")).startswith("synthetic")
+    data = made.get("settings", {}).get("data", "")
+    given = data.values() if isinstance(data, dict) else [data]
+    return any(str(one).startswith("synthetic") for one in given)
 
 
 def _hidden(path: Path) -> bool:

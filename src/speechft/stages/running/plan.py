@@ -16,7 +16,8 @@ from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.finetune import FinetuneSettings, finetune
 from speechft.stages.merge import MergeSettings, merge
-from speechft.stages.pretrain import PretrainSettings, pretrain
+from speechft.stages.pretrain import pretrain
+from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.report import ReportSettings, report
 from speechft.stages.reporting.records import RESULTS
 from speechft.stages.running.recipe import FinetuneSection, RunSettings
@@ -25,6 +26,7 @@ from speechft.tasks import TASKS
 S = TypeVar("S", bound=Settings)
 ENCODER = "encoder"
 NEUTRAL = {"workers", "store", "store_gb", "cache_gb", "device", "threads", "save_every"}
+NEUTRAL |= {"keep", "launcher", "slurm"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class _Builder:
         evaluation = self.recipe.evaluate
         values = _given(evaluation, "sweep", "sweep_tasks") | {
             "encoders": encoders,
-            "data": self._data(evaluation),
+            "data": evaluation.data or self.recipe.data,
             "seeds": (seed,),
             "out": home / "evaluate",
         }
@@ -246,7 +248,8 @@ def portable(value: Any, out: Path) -> Any:
 def _inputs(plain: Mapping[str, Any]) -> dict[str, str]:
     """Hash the local files among the inputs, so that a changed input is noticed."""
     found: dict[str, str] = {}
-    for value in (plain.get(key) for key in ("encoder", "init", "data")):
+    given = [plain.get(key) for key in ("encoder", "init", "data")]
+    for value in [v for g in given for v in (g.values() if isinstance(g, dict) else [g])]:
         if not isinstance(value, str):
             continue
         path = Path(value).expanduser()

@@ -16,7 +16,7 @@ from speechft.core.settings import Settings, apply_overrides, parse_settings, re
 from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.finetune import FinetuneSettings
 from speechft.stages.merge import MergeSettings
-from speechft.stages.pretrain import PretrainSettings
+from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.report import ReportSettings
 
 
@@ -41,6 +41,7 @@ def section(kind: type[Settings], title: str, chained: Sequence[str], **further:
 
 
 OWN_DATA = (str | None, None)
+DATA_PER_TASK = (str | dict[str, str] | None, None)
 
 if TYPE_CHECKING:
 
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
         """Stands for the made class where types are checked."""
 
         tasks: tuple[str, ...] = ()
-        data: str | None = None
+        data: str | dict[str, str] | None = None
         sweep: tuple[float, ...] = ()
         sweep_tasks: tuple[str, ...] = ()
 
@@ -84,7 +85,7 @@ else:
         EvaluateSettings,
         "EvaluateSection",
         ["encoders", "data", "seeds", "out"],
-        data=OWN_DATA,
+        data=DATA_PER_TASK,
         sweep=(tuple[float, ...], ()),
         sweep_tasks=(tuple[str, ...], ()),
     )

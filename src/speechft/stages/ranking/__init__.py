@@ -1,0 +1,1 @@
+"""The local leaderboard: its rows, and how they are shown."""
