@@ -19,8 +19,13 @@ def command(
     pooled: Annotated[bool, typer.Option("--pooled", help="Means over time, not frames.")] = False,
     dtype: Annotated[str, typer.Option(help="float32 or float16 numbers.")] = "float32",
     batch_seconds: Annotated[float, typer.Option(help="Audio per batch, with padding.")] = 60.0,
+    max_seconds: Annotated[float, typer.Option(help="Longest file that is taken.")] = 120.0,
     precision: Annotated[str, typer.Option(help="Compute in float32 or bfloat16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    base: Annotated[
+        str | None,
+        typer.Option(help="The encoder that ENCODER came from, if it does not say its sizes."),
+    ] = None,
 ) -> None:
     """Write the hidden states of audio files, in batches of similar duration.
 
@@ -37,7 +42,9 @@ def command(
         "pooled": pooled,
         "dtype": dtype,
         "batch_seconds": batch_seconds,
+        "max_seconds": max_seconds,
         "precision": precision,
         "device": device,
+        "base": base,
     }
     typer.echo(embed(parse_settings(EmbedSettings, values, where="speechft embed")))

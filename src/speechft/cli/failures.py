@@ -53,6 +53,11 @@ _SYSTEM = {
     errno.EDQUOT: "your disk quota is used up; free some space, then give the same command again",
     errno.EACCES: "no permission to read or write here",
     errno.EROFS: "this place is read-only",
+    errno.EFBIG: "no file may grow this large here; see ulimit -f, or write to another place",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EEXIST: "a part of this path is there already and is no folder",
+    errno.EISDIR: "this is a folder, not a file",
+    errno.ENAMETOOLONG: "a name in this path is too long",
     errno.EMFILE: "too many open files; raise the limit with ulimit -n",
 }
 

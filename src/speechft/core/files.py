@@ -33,6 +33,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         flush(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        # A full disk shows in a write, which does not know the file's name.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
-import soundfile
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
 from torch import Tensor
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.core.files import atomic_path
 from speechft.core.lengths import masked_mean
 from speechft.core.logging import progress_bar
 from speechft.core.settings import Settings
-from speechft.data.audio import read_audio
+from speechft.data.audio import SAMPLE_RATE, SHORTEST_SAMPLES, read_audio
 from speechft.data.batching import DurationBatches
+from speechft.data.decoding import audio_seconds
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
+from speechft.stages import state_files
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph")
+SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".nist", ".wv1", ".wv2"),
+    *(".aif", ".aiff", ".au", ".caf", ".w64"),
+)
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -33,25 +33,29 @@ class EmbedSettings(Settings):
     Attributes:
         encoder: a folder, a checkpoint file, a Hub id or a packaged name.
         audio: files, or folders that are searched for audio files.
-        out: a file ending in .safetensors, .npz or .npy.
+        out: a file ending in .safetensors, .npz or .npy; one that is there is replaced.
         layers: numbers of hidden states to keep, 0 the transformer's input, -1 the encoder's
             output; all of them if not given.
         pooled: keep the mean over time instead of all frames.
         dtype: type of the numbers written.
         batch_seconds: bound on a batch, padding included.
+        max_seconds: bound on one file: attention over T frames needs memory as T times T.
         precision: bfloat16 computes faster and less exactly.
-        device: cpu or cuda.
+        device: cpu, cuda or cuda:N.
+        base: an encoder whose configuration is used where the checkpoint holds none.
     """
 
     encoder: str
     audio: tuple[str, ...] = Field(min_length=1)
     out: Path
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | None = Field(default=None, min_length=1)
     pooled: bool = False
     dtype: Literal["float32", "float16"] = "float32"
     batch_seconds: float = Field(default=60.0, gt=0)
+    max_seconds: float = Field(default=120.0, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
+    base: str | None = None
 
 
 def embed(settings: EmbedSettings) -> Path:
@@ -59,26 +63,46 @@ def embed(settings: EmbedSettings) -> Path:
 
     Each file's hidden states stand under its path: (layers, T, D), or (layers, D) where pooled.
     A `.npy` file holds one array: (files, layers, D) of pooled states in the order of the files,
-    or the (layers, T, D) of a single file.
+    or the (layers, T, D) of a single file. One batch is in memory at a time.
 
     Returns:
         The file that was written.
 
     Raises:
         DataError: an audio file cannot be used, or none was found.
-        SettingsError: the kind of file is not known, or a layer does not exist.
+        SettingsError: the kind of file is not known, a layer or the device does not exist, or the
+            numbers do not fit the type.
     """
     files = find_audio(settings.audio)
-    _check_out(settings, len(files))
-    encoder = load_encoder(settings.encoder, device=settings.device)
+    _check_out(settings, files)
+    device = _device(settings.device)
+    durations = _durations(files, settings.max_seconds)
+    encoder = load_encoder(settings.encoder, base=settings.base, device=device)
     layers = _layers(settings.layers, encoder)
-    states = dict(_encode(settings, encoder, files, layers))
-    ordered = {str(file): states[str(file)] for file in files}
-    _write(settings.out, ordered, {"layers": layers, "hop": encoder.hop, "sample_rate": 16000})
+    about = {
+        "encoder": settings.encoder,
+        "fingerprint": encoder.fingerprint(),
+        "layers": layers,
+        "pooled": settings.pooled,
+        "hop": encoder.hop,
+        "sample_rate": SAMPLE_RATE,
+    }
+    names = [str(file) for file in files]
+    batches = DurationBatches(durations, settings.batch_seconds, seed=0, shuffle=False).epoch(0)
+    with (
+        state_files.open_states(settings.out, names, about, pooled=settings.pooled) as target,
+        progress_bar() as bar,
+    ):
+        task = bar.add_task("embed", total=len(files), note="")
+        for batch in batches:
+            paths = [files[i] for i in batch]
+            for path, states in zip(paths, _encode(settings, encoder, paths, layers), strict=True):
+                target.add(str(path), _converted(states, settings.dtype, path))
+            bar.advance(task, len(batch))
     return settings.out
 
 
-def find_audio(names: tuple[str, ...]) -> list[Path]:
+def find_audio(names: Sequence[str]) -> list[Path]:
     """Give the audio files that are named or lie in a named folder, each once, in order.
 
     Raises:
@@ -86,9 +110,9 @@ def find_audio(names: tuple[str, ...]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for name in names:
-        path = Path(name).expanduser()
+        path = _path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in path.rglob("*") if _is_audio(p))
             if not inside:
                 raise DataError(
                     "the folder holds no audio file", where=path, expected=" ".join(SUFFIXES)
@@ -101,26 +125,74 @@ def find_audio(names: tuple[str, ...]) -> list[Path]:
     return list(found)
 
 
+def _path(name: str) -> Path:
+    try:
+        path = Path(name).expanduser()
+        path.stat()
+    except (OSError, RuntimeError, ValueError):
+        raise DataError("no such audio file or folder", where=name, hint="check the path") from None
+    return path
+
+
+def _is_audio(path: Path) -> bool:
+    """Tell whether a file in a folder is taken; macOS leaves `._NAME` beside NAME."""
+    kind = path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    return kind and not path.is_dir()
+
+
+def _durations(files: Sequence[Path], longest: float) -> list[float]:
+    """Give the files' durations, and refuse the ones that cannot be encoded before any work."""
+    durations = [audio_seconds(file) for file in files]
+    for file, seconds in zip(files, durations, strict=True):
+        if seconds * SAMPLE_RATE < SHORTEST_SAMPLES - 1:
+            raise DataError(
+                "the audio is too short" if seconds else "the audio is empty",
+                where=file,
+                expected="at least 25 ms",
+                found=f"{1000 * seconds:.1f} ms",
+            )
+        if seconds > longest:
+            raise DataError(
+                "the audio is longer than one pass should be",
+                where=file,
+                expected=f"at most {longest:g} s",
+                found=f"{seconds:.1f} s",
+                hint="cut it into utterances, or raise max_seconds (--max-seconds): memory grows "
+                "with the square of the duration",
+            )
+    return durations
+
+
 def _encode(
-    settings: EmbedSettings, encoder: SpeechEncoder, files: list[Path], layers: list[int]
-) -> Iterator[tuple[str, Tensor]]:
-    durations = [_seconds(file) for file in files]
-    batches = DurationBatches(durations, settings.batch_seconds, seed=0, shuffle=False).epoch(0)
+    settings: EmbedSettings, encoder: SpeechEncoder, paths: Sequence[Path], layers: list[int]
+) -> Iterator[Tensor]:
+    """Give one tensor per file: (layers, T, D) or (layers, D)."""
+    waveforms = [read_audio(path) for path in paths]
     half = settings.precision == "bfloat16"
-    device = torch.device(settings.device).type
-    with progress_bar() as bar, torch.inference_mode():
-        task = bar.add_task("embed", total=len(files), note="")
-        for batch in batches:
-            waveforms = [read_audio(files[i]) for i in batch]
-            with torch.autocast(device, torch.bfloat16, enabled=half):
-                output = encoder(waveforms)
-            for i, states in zip(batch, _chosen(output, layers, settings.pooled), strict=True):
-                yield str(files[i]), states.to("cpu", DTYPES[settings.dtype])
-            bar.advance(task, len(batch))
+    try:
+        with torch.inference_mode(), torch.autocast(encoder.device.type, torch.bfloat16, half):
+            output = encoder(waveforms)
+    except DataError as error:
+        if len(paths) == 1:
+            raise DataError(
+                error.what, where=paths[0], expected=error.expected, found=error.found
+            ) from None
+        for path in paths:
+            yield from _encode(settings, encoder, [path], layers)
+        return
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if "memory" not in str(error):
+            raise
+        raise SettingsError(
+            "there is not enough memory for a batch",
+            where=", ".join(map(str, paths[:3])),
+            found=f"{len(paths)} files of up to {max(map(len, waveforms)) / SAMPLE_RATE:.1f} s",
+            hint="lower batch_seconds (--batch-seconds), or cut long files",
+        ) from None
+    yield from _chosen(output, layers, settings.pooled)
 
 
 def _chosen(output: EncoderOutput, layers: list[int], pooled: bool) -> Iterator[Tensor]:
-    """Give one tensor per utterance: (layers, T, D) or (layers, D)."""
     states = [output.hidden_states[layer] for layer in layers]
     if pooled:
         means = torch.stack([masked_mean(state.float(), output.lengths) for state in states], 1)
@@ -128,6 +200,22 @@ def _chosen(output: EncoderOutput, layers: list[int], pooled: bool) -> Iterator[
         return
     for i, length in enumerate(output.lengths.tolist()):
         yield torch.stack([state[i, :length] for state in states])
+
+
+def _converted(states: Tensor, dtype: str, path: Path) -> Any:
+    """Give states as NumPy numbers of the type that was asked for."""
+    result = states.to("cpu", DTYPES[dtype])
+    if not bool(torch.isfinite(result).all()):
+        if bool(torch.isfinite(states).all()):
+            raise SettingsError(
+                "a hidden state is too large for float16",
+                where=path,
+                found=f"{float(states.abs().max()):g}",
+                expected="at most 65504",
+                hint="write float32",
+            )
+        raise DataError("the hidden states of this file are not finite", where=path)
+    return result.numpy()
 
 
 def _layers(wanted: tuple[int, ...] | None, encoder: SpeechEncoder) -> list[int]:
@@ -145,39 +233,48 @@ def _layers(wanted: tuple[int, ...] | None, encoder: SpeechEncoder) -> list[int]
     return [layer % count for layer in wanted]
 
 
-def _check_out(settings: EmbedSettings, files: int) -> None:
-    suffix = settings.out.suffix
-    if suffix not in (".safetensors", ".npz", ".npy"):
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SettingsError(
-            "unknown kind of output file",
-            where=settings.out,
-            expected=".safetensors, .npz or .npy",
+            "this device cannot be used",
+            where="device",
+            found=f"{name} ({str(error).strip().partition(chr(10))[0][:100]})",
+            expected="cpu, cuda or cuda:N",
+        ) from None
+    return device
+
+
+def _check_out(settings: EmbedSettings, files: Sequence[Path]) -> None:
+    out = settings.out
+    if out.suffix not in state_files.SUFFIXES:
+        raise SettingsError(
+            "unknown kind of output file", where=out, expected=" or ".join(state_files.SUFFIXES)
         )
-    if suffix == ".npy" and files > 1 and not settings.pooled:
+    if out.is_dir():
+        raise SettingsError("the output is a folder", where=out, expected="the name of a file")
+    if out.suffix == ".npy" and len(files) > 1 and not settings.pooled:
         raise SettingsError(
             "frames of several files do not fit into one array",
-            where=settings.out,
+            where=out,
             hint="write .safetensors or .npz, or pool them",
         )
+    for file in files:
+        name = str(file)
+        if name == "__metadata__" or not _is_utf8(name):
+            raise DataError(
+                "the file's name cannot stand in the output",
+                where=name.encode("utf-8", "backslashreplace").decode(),
+                expected="UTF-8, and not __metadata__",
+                hint="rename it",
+            )
 
 
-def _write(out: Path, states: dict[str, Tensor], about: dict[str, object]) -> None:
-    with atomic_path(out) as temporary:
-        if out.suffix == ".safetensors":
-            contiguous = {name: tensor.contiguous() for name, tensor in states.items()}
-            save_file(contiguous, temporary, metadata={"about": json.dumps(about)})
-            return
-        arrays = {name: tensor.numpy() for name, tensor in states.items()}
-        with temporary.open("wb") as file:
-            if out.suffix == ".npz":
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-            else:
-                parts = list(arrays.values())
-                np.save(file, np.stack(parts) if len(parts) > 1 else parts[0])
-
-
-def _seconds(file: Path) -> float:
+def _is_utf8(name: str) -> bool:
     try:
-        return float(soundfile.info(str(file)).duration)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DataError("the audio cannot be decoded", where=file, found=error) from None
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

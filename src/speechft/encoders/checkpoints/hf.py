@@ -22,6 +22,7 @@ from speechft.encoders.checkpoints.checkpoint import (
     empty_model,
     tame_config,
 )
+from speechft.encoders.checkpoints.disk import disk_errors
 from speechft.encoders.checkpoints.keymaps import EXTRA_ROWS, translate
 from speechft.encoders.checkpoints.unpickle import read_torch_file
 
@@ -200,7 +201,7 @@ def write_hf_folder(
     config.architectures = [architecture]
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
-    with atomic_dir(folder) as temporary:
+    with disk_errors(folder), atomic_dir(folder) as temporary:
         config.to_json_file(temporary / CONFIG)
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         text = json.dumps(preprocessor, indent=2) + "\n"

@@ -15,6 +15,7 @@ from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
 from speechft.encoders.checkpoints.checkpoint import Checkpoint, check_complete
 from speechft.encoders.checkpoints.configs import config_to_fairseq
+from speechft.encoders.checkpoints.disk import disk_errors
 from speechft.encoders.checkpoints.fairseq import TEACHER
 from speechft.encoders.checkpoints.hf import write_hf_folder
 from speechft.encoders.checkpoints.keymaps import EXTRAS, key_map, translate
@@ -202,8 +203,7 @@ def _save(content: dict[str, Any], target: Path, *, teacher: bool = False) -> Pa
         if name in content:
             weights = {n: t.detach().cpu().contiguous() for n, t in content[name].items()}
             content[name] = _with_teacher(weights) if teacher else weights
-    with atomic_path(target) as temporary, temporary.open("wb") as file:
-        # A file object, so that a full disk is an OSError, not torch's RuntimeError.
+    with disk_errors(target), atomic_path(target) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
     return target
 

@@ -1,0 +1,268 @@
+"""`embed` as users meet it: many files, long ones, broken ones, a full disk, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from speechft.core.errors import CheckpointError, DataError, SettingsError
+from speechft.core.settings import parse_settings
+from speechft.encoders import load_encoder
+from speechft.stages import embed as stage
+from speechft.stages import state_files
+from speechft.stages.embed import EmbedSettings, embed, find_audio
+
+HUBERT = str(Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt")
+RATE = 16000
+
+
+def make(**values):
+    return parse_settings(EmbedSettings, {"encoder": HUBERT, **values}, where="test")
+
+
+def noise(seconds, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * RATE)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "audio").mkdir()
+    for number in range(6):
+        path = tmp_path / "audio" / f"{number}.wav"
+        soundfile.write(path, noise(0.3 + 0.1 * number, number), RATE)
+    return tmp_path / "audio"
+
+
+FORMATS = {
+    "a.mp3": {},
+    "b.opus": {"format": "OGG", "subtype": "OPUS"},
+    "c.ogg": {"format": "OGG", "subtype": "VORBIS"},
+    "d.SPH": {"format": "NIST", "subtype": "ULAW"},
+    "e.flac": {"subtype": "PCM_24"},
+    "f.wav": {"subtype": "FLOAT"},
+    "g.WAV": {"format": "NIST", "subtype": "PCM_16"},
+}
+
+
+def test_all_kinds_of_audio_in_a_tree_of_folders(tmp_path):
+    for number, (name, given) in enumerate(FORMATS.items()):
+        path = tmp_path / "audio" / f"speaker{number % 2}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stereo = np.stack([noise(0.5, number), noise(0.5, number + 9)], axis=1)
+        rate = 8000 if number % 2 else 48000
+        soundfile.write(path, stereo, rate, **given)
+    (tmp_path / "audio" / "._a.mp3").write_bytes(b"what macOS leaves")
+    (tmp_path / "audio" / "folder.wav").mkdir()
+    (tmp_path / "audio" / "notes.txt").write_text("no audio")
+    out = embed(make(audio=(str(tmp_path / "audio"),), out=tmp_path / "x.npz", layers=(2,)))
+    found = np.load(out)
+    assert sorted(Path(name).name for name in found.files) == sorted(FORMATS)
+    assert all(np.isfinite(found[name]).all() for name in found.files)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".npy"])
+def test_states_are_written_batch_by_batch(tmp_path, folder, monkeypatch, suffix):
+    events = []
+    encode = stage._encode
+
+    def noted(settings, encoder, paths, layers):
+        events.append("encode")
+        yield from encode(settings, encoder, paths, layers)
+
+    class Noted:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def add(self, name, states):
+            events.append("write")
+            self.inner.add(name, states)
+
+    opened = state_files.open_states
+
+    @stage_context
+    def open_noted(*args, **options):
+        with opened(*args, **options) as target:
+            yield Noted(target)
+
+    monkeypatch.setattr(stage, "_encode", noted)
+    monkeypatch.setattr(state_files, "open_states", open_noted)
+    embed(make(audio=(str(folder),), out=tmp_path / f"x{suffix}", batch_seconds=1.0, pooled=True))
+    assert events.count("write") == 6
+    runs = "".join("e" if event == "encode" else "w" for event in events)
+    assert runs.count("e") >= 3
+    assert "ee" not in runs, "a batch is written before the next is encoded"
+
+
+def stage_context(function):
+    from contextlib import contextmanager
+
+    return contextmanager(function)
+
+
+def test_all_outputs_hold_the_same(tmp_path, folder):
+    encoder = load_encoder(HUBERT)
+    outs = {
+        suffix: embed(
+            make(audio=(str(folder),), out=tmp_path / f"x{suffix}", pooled=True, batch_seconds=1.2)
+        )
+        for suffix in state_files.SUFFIXES
+    }
+    table, archive = load_file(outs[".safetensors"]), np.load(outs[".npz"])
+    rows = np.load(outs[".npy"])
+    names = [str(p) for p in sorted(folder.iterdir())]
+    assert rows.shape == (6, 4, 48)
+    assert sorted(table) == sorted(archive.files) == names
+    for row, name in zip(rows, names, strict=True):
+        np.testing.assert_array_equal(row, archive[name])
+        np.testing.assert_array_equal(row, table[name].numpy())
+    with safe_open(outs[".safetensors"], framework="pt") as file:
+        about = json.loads(file.metadata()["about"])
+    assert about["fingerprint"] == encoder.fingerprint()
+    assert about["layers"] == [0, 1, 2, 3]
+    assert about["hop"] == 320
+
+
+def test_one_array_of_one_file(tmp_path, folder):
+    name = str(folder / "2.wav")
+    frames = np.load(embed(make(audio=(name,), out=tmp_path / "x.npy")))
+    pooled = np.load(embed(make(audio=(name,), out=tmp_path / "y.npy", pooled=True)))
+    assert frames.shape == (4, 24, 48)
+    assert pooled.shape == (1, 4, 48)
+    np.testing.assert_allclose(pooled[0], frames.mean(1), atol=1e-5)
+
+
+def test_names_of_every_kind(tmp_path):
+    names = ["file.wav", "ünï cödé 音.wav", 'quo"te\\d.wav', "new\nline.wav", "a\u202fb.wav"]
+    for name in names:
+        soundfile.write(tmp_path / "x.wav", noise(0.1), RATE)
+        (tmp_path / "x.wav").rename(tmp_path / name)
+    audio = tuple(str(tmp_path / name) for name in names)
+    found = load_file(embed(make(audio=audio, out=tmp_path / "x.safetensors", layers=(0,))))
+    assert set(found) == set(audio)
+    assert set(np.load(embed(make(audio=audio, out=tmp_path / "x.npz", layers=(0,))))) == set(audio)
+    bad = os.fsencode(tmp_path) + b"/\xff.wav"
+    os.rename(os.fsencode(tmp_path / "file.wav"), bad)
+    with pytest.raises(DataError, match="name cannot stand"):
+        embed(make(audio=(os.fsdecode(bad),), out=tmp_path / "y.safetensors"))
+
+
+def test_a_file_called_file_is_no_argument(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("file", noise(0.1), RATE, format="WAV")
+    embed(make(audio=("file",), out=Path("x.npz")))
+    assert np.load("x.npz").files == ["file"]
+
+
+def test_files_that_cannot_be_are_refused_before_any_work(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(stage, "load_encoder", lambda *_, **__: pytest.fail("too late"))
+    out = tmp_path / "x.npz"
+    audio = (str(folder),)
+    soundfile.write(folder / "short.wav", noise(0.01), RATE)
+    with pytest.raises(DataError, match=r"too short[\s\S]*short\.wav"):
+        embed(make(audio=audio, out=out))
+    soundfile.write(folder / "short.wav", np.zeros(0), RATE)
+    with pytest.raises(DataError, match=r"is empty[\s\S]*short\.wav"):
+        embed(make(audio=audio, out=out))
+    soundfile.write(folder / "short.wav", np.zeros(130 * RATE), RATE)
+    with pytest.raises(DataError, match=r"longer than[\s\S]*short\.wav[\s\S]*--max-seconds"):
+        embed(make(audio=audio, out=out))
+    (folder / "short.wav").unlink()
+    (folder / "gone.wav").symlink_to("nowhere.wav")
+    with pytest.raises(DataError, match=r"no such audio file[\s\S]*gone\.wav"):
+        embed(make(audio=audio, out=out))
+    (folder / "gone.wav").unlink()
+    (tmp_path / "y.npz").mkdir()
+    with pytest.raises(SettingsError, match="output is a folder"):
+        embed(make(audio=audio, out=tmp_path / "y.npz"))
+    for device in ("cuda:99", "toaster"):
+        with pytest.raises(SettingsError, match="device cannot be used"):
+            embed(make(audio=audio, out=out, device=device))
+    for name in ("a" * 5000, "a\0b", "~nobody-here/x", str(tmp_path / "nothing")):
+        with pytest.raises(DataError, match="no such audio"):
+            find_audio((name,))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_nothing_is_left_of_what_was_stopped(tmp_path, folder, monkeypatch, suffix):
+    bad = noise(0.5)
+    bad[7] = np.nan
+    soundfile.write(folder / "nan.wav", bad, RATE, subtype="FLOAT")
+    out = tmp_path / f"x{suffix}"
+    out.write_text("an older result")
+    settings = make(audio=(str(folder),), out=out, batch_seconds=0.5)
+    with pytest.raises(DataError, match=r"not finite[\s\S]*nan\.wav"):
+        embed(settings)
+    (folder / "nan.wav").unlink()
+    read = stage.read_audio
+
+    def stopped(path):
+        if path.name == "4.wav":
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(stage, "read_audio", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        embed(settings)
+    assert out.read_text() == "an older result"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["audio", out.name]
+
+
+def test_numbers_that_do_not_fit_half_precision(tmp_path, folder):
+    states = torch.tensor([[1.0, 70000.0]])
+    with pytest.raises(SettingsError, match=r"too large for float16[\s\S]*70000"):
+        stage._converted(states, "float16", folder)
+    assert stage._converted(states, "float32", folder).tolist() == [[1.0, 70000.0]]
+    with pytest.raises(DataError, match="not finite"):
+        stage._converted(states / 0, "float32", folder)
+
+
+def test_an_encoder_of_its_own_base(tmp_path, folder):
+    content = torch.load(HUBERT, weights_only=True)
+    tensors = {f"model.{name}": tensor for name, tensor in content["model_weight"].items()}
+    torch.save({"Upstream": tensors, "Downstream": {}}, tmp_path / "states.ckpt")
+    audio = (str(folder / "0.wav"),)
+    values = {"encoder": str(tmp_path / "states.ckpt"), "audio": audio}
+    embed(make(**values, base=HUBERT, out=tmp_path / "a.npy"))
+    embed(make(audio=audio, out=tmp_path / "b.npy"))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+    with pytest.raises(CheckpointError, match="no such encoder"):
+        embed(make(**values, base="nothing.pt", out=tmp_path / "a.npy"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["embed", HUBERT, "{audio}", "--out", "{out}.safetensors"],
+        ["embed", HUBERT, "{audio}", "--out", "{out}.npz"],
+        ["convert", HUBERT, "{out}", "--to", "hf"],
+        ["convert", HUBERT, "{out}.pt", "--to", "s3prl"],
+    ],
+)
+def test_a_file_that_may_not_grow_is_one_clear_error(tmp_path, folder, command, capfd):
+    """The limit stands for a full disk: the system refuses to write on."""
+    from speechft.cli.app import main
+
+    (tmp_path / "made").mkdir()
+    names = {"audio": folder, "out": tmp_path / "made" / "x"}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main([part.format(**names) for part in command])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capfd.readouterr().err
+    assert stopped.value.code == 1
+    assert "no file may grow this large here" in said
+    assert str(tmp_path / "made" / "x") in said
+    assert not list((tmp_path / "made").iterdir())
