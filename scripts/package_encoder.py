@@ -28,7 +28,7 @@ speechft itself on **{hours:.1f} hours of synthetic speech** (eSpeak NG voices, 
 utterances, English, no recording of any person). It exists so that examples, tests and studies
 run without a download. It is of no use on real recordings.
 
-- Objective: masked prediction of k-means units, {iterations}.
+- Objective: masked prediction of k-means units, {iterations}.{guides}
 - Weights: float16 on disk, float32 when loaded.
 - Loss curve: `loss.png`; every figure of it: `metrics.jsonl`.
 - Made by: `speechft pretrain --config recipe.yaml --out RUN`, then
@@ -38,6 +38,13 @@ run without a download. It is of no use on real recordings.
 | --- | --- | --- | --- | --- |
 {rows}
 """
+
+GUIDE = """
+  **Not wholly self-supervised:** before round {number} a copy of the encoder learned to name the
+  phoneme of every frame on {hours:.1f} labelled hours of the same speech ({steps} updates); the
+  units of that round are clusters of the copy's hidden layer, and the copy was thrown away
+  (supervision-guided codebooks, Wang et al. 2022). Without it, upper layers of so small and
+  briefly trained an encoder say less about phonemes than its CNN front end."""
 
 
 def main(run: Path, recipe_file: Path, target: Path) -> None:
@@ -66,10 +73,13 @@ def main(run: Path, recipe_file: Path, target: Path) -> None:
 
 def card(name: str, encoder: object, recipe: dict, record: dict, curves: list) -> str:
     """Give the model card, with figures from the run."""
-    rows, kinds = [], []
+    rows, kinds, guides = [], [], ""
     for number, (round_, lines) in enumerate(zip(recipe["iterations"], curves, strict=True), 1):
         layer = round_.get("layer")
         units = f"{round_['clusters']} of {'MFCCs' if layer is None else f'layer {layer}'}"
+        if guide := round_.get("guide"):
+            units += " of a guided copy"
+            guides += GUIDE.format(number=number, hours=guide["seconds"] / 3600, **guide)
         kinds.append(units)
         dev = [line for line in lines if "dev_masked_loss" in line][-1]
         rows.append(
@@ -84,6 +94,7 @@ def card(name: str, encoder: object, recipe: dict, record: dict, curves: list) -
         width=encoder.hidden_size,
         hours=record["hours"],
         utterances=record["utterances"],
+        guides=guides,
         iterations=f"{len(rows)} iterations ({', then '.join(kinds)})",
         seed=recipe["seed"],
         rows="\n".join(rows),
