@@ -20,6 +20,7 @@ from speechft.data.sources import find_data
 from speechft.data.utterances import Loaded
 
 LONGEST_SECONDS = 30.0
+_SHOWN = 5
 _CLASSES = ("label", "emotion", "intent")
 
 
@@ -107,18 +108,32 @@ def _check_audio(loaded: Loaded, unique: Mapping[str, Cut], report: CheckReport)
             else:
                 same[found].append(name)
     report.errors += report.unusable.values()
-    for names in same.values():
-        if len(names) > 1:
-            # The same audio on both sides of a split makes its scores worthless; a known corpus is
-            # compared with what others report on it, as it is.
-            leak = not loaded.official and any(
-                len({home[name].get(family) for name in names} - {None}) > 1
-                for family in home[names[0]]
-            )
-            text = f"the same audio {len(names)} times: {', '.join(names[:5])}"
-            (report.errors if leak else report.warnings).append(
-                text + (", in different splits" if leak else "")
-            )
+    _check_duplicates([names for names in same.values() if len(names) > 1], home, loaded, report)
+
+
+def _check_duplicates(
+    groups: Iterable[list[str]],
+    home: Mapping[str, Mapping[str, str]],
+    loaded: Loaded,
+    report: CheckReport,
+) -> None:
+    """Name the same audio on both sides of a split, which makes its scores worthless.
+
+    A known corpus is compared with what others report on it, as it is: there it is a warning.
+    """
+    within = []
+    for names in groups:
+        text = f"the same audio {len(names)} times: {', '.join(names[:5])}"
+        if not loaded.official and any(
+            len({home[name].get(family) for name in names} - {None}) > 1
+            for family in home[names[0]]
+        ):
+            report.errors.append(f"{text}, in different splits")
+        else:
+            within.append(text)
+    report.warnings += within[:_SHOWN]
+    if len(within) > _SHOWN:
+        report.warnings.append(f"and {len(within) - _SHOWN} more sets of equal audio")
 
 
 def _decode(cut: Cut) -> str | DataError:

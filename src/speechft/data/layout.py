@@ -7,9 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 from speechft.core.errors import DataError
+from speechft.core.nearest import nearest
 
 # Folders looked at for a suggestion: corpora have thousands of speakers' folders.
 _LOOKED_AT = 300
+_SHOWN = 6
 
 
 def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str) -> Path:
@@ -25,7 +27,7 @@ def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str)
         DataError: names every part that is missing, and the folder above or below that has all.
     """
     if not root.is_dir():
-        raise DataError("no such folder", where=root, hint=hint)
+        raise no_folder(root, hint)
     places = [root, *(root / name for name in names)]
     missing = {place: [part for part in parts if not (place / part).exists()] for place in places}
     best = min(places, key=lambda place: len(missing[place]))
@@ -33,8 +35,8 @@ def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str)
         raise DataError(
             "the corpus is not complete",
             where=best,
-            expected=", ".join(parts),
-            found=f"no {', no '.join(missing[best])}{describe(best)}",
+            expected=_some(parts, ", "),
+            found=f"no {_some(missing[best], ', no ')}{describe(best)}",
             hint=suggest_root(root, lambda place: all((place / p).exists() for p in parts)) or hint,
         )
     return best
@@ -49,6 +51,18 @@ def suggest_root(root: Path, fits: Callable[[Path], bool]) -> str | None:
     return None
 
 
+def no_folder(root: Path, hint: str) -> DataError:
+    """Make the error of a root that is not there, with the nearest name beside it."""
+    try:
+        beside = [entry.name for entry in root.parent.iterdir() if entry.is_dir()]
+    except OSError:
+        beside = []
+    close = [str(root.parent / name) for name in nearest(root.name, beside)]
+    text = f"did you mean {' or '.join(close)}? otherwise {hint}" if close else hint
+    what = "this is a file, not a folder" if root.is_file() else "no such folder"
+    return DataError(what, where=root, hint=text)
+
+
 def describe(folder: Path) -> str:
     """Say what a folder holds, for a message: an empty one is a frequent mistake."""
     try:
@@ -57,7 +71,13 @@ def describe(folder: Path) -> str:
         return ""
     if not inside:
         return "; the folder is empty"
-    return f"; there are {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}"
+    return f"; there are {_some(inside, ', ')}"
+
+
+def _some(names: Sequence[str], sign: str) -> str:
+    """Join names; of many, the first ones."""
+    rest = len(names) - _SHOWN
+    return sign.join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

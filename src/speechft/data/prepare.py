@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
@@ -86,8 +87,24 @@ def default_folder(spec: str) -> Path:
 
 def _digest(loaded: Loaded) -> str:
     """Give a hash of all that is known without decoding: labels, files, their lengths."""
-    cuts = {n: [cut.to_dict() for cut in part] for n, part in loaded.splits.items()}
-    return hash_json([cuts, loaded.problems, loaded.notes])
+    whole = hashlib.sha256(repr((loaded.problems, loaded.notes)).encode())
+    for name, cuts in loaded.splits.items():
+        whole.update(repr(name).encode())
+        for cut in cuts:
+            whole.update(_line(cut).encode())
+    return whole.hexdigest()
+
+
+def _line(cut: Any) -> str:
+    recording = getattr(cut, "recording", None)
+    if recording is None:
+        return repr(cut.to_dict())
+    audio = [recording.sampling_rate, recording.num_samples, *(s.source for s in recording.sources)]
+    labels = [
+        (s.start, s.duration, s.text, s.speaker, s.language, s.custom, s.alignment)
+        for s in cut.supervisions
+    ]
+    return repr((cut.id, cut.start, cut.duration, audio, labels))
 
 
 def _done(out: Path, key: str) -> CheckReport | None:

@@ -38,7 +38,8 @@ def test_names_what_is_missing(corpus_tree, tmp_path):
     text.write_text(good.replace("Ivy-snips-train-0 ", "Ivy-snips-train-7 "))
     loaded = find_data(f"snips:{root}")
     assert loaded.notes == [
-        "1 audio files have no line in all.iob.snips.txt: train/Ivy-snips-train-0.wav"
+        "1 audio files have no line in all.iob.snips.txt: train/Ivy-snips-train-0.wav",
+        "1 lines of all.iob.snips.txt have no audio: Ivy-snips-train-7",
     ]
     assert len(loaded.splits["train"]) == 3
     text.write_text(good)

@@ -11,7 +11,7 @@ from pathlib import Path
 from speechft.core.errors import DataError
 from speechft.core.nearest import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.layout import describe, suggest_root
+from speechft.data.layout import describe, no_folder, suggest_root
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -47,7 +47,7 @@ def common_voice(root: Path, variant: str) -> Loaded:
 
 def _find_language(root: Path, variant: str) -> Path:
     if not root.is_dir():
-        raise DataError("no such folder", where=root, hint=_HINT)
+        raise no_folder(root, _HINT)
     if _is_language(root) and variant in ("", root.name):
         return root
     found = {child.name: child for child in sorted(root.iterdir()) if _is_language(child)}

@@ -51,12 +51,11 @@ _HINT = (
     "ask for the corpus at https://sail.usc.edu/iemocap/iemocap_release.htm and give the folder "
     "that holds Session1 to Session5"
 )
-
-
+# Fold → utterances of train, dev, test.
 FOLDS = {1: (3556, 890, 1085), 2: (3606, 902, 1023), 3: (3504, 876, 1151)}
 FOLDS |= {4: (3600, 900, 1031), 5: (3432, 858, 1241)}
 NAMES = ("train", "dev", "test")
-COUNTS = dict(zip(NAMES, FOLDS[1], strict=True)) | {
+COUNTS = {
     f"fold{k}_{name}": n for k, three in FOLDS.items() for name, n in zip(NAMES, three, strict=True)
 }
 

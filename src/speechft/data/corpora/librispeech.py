@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import describe, suggest_root
+from speechft.data.layout import describe, no_folder, suggest_root
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = {
@@ -50,11 +50,13 @@ def librispeech(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: no part is there, or a part holds no transcript.
     """
+    if not root.is_dir():
+        raise no_folder(root, _HINT)
     base = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
     present = _parts(base)
     if not present:
         raise DataError(
-            "no LibriSpeech here" if base.is_dir() else "no such folder",
+            "no LibriSpeech here",
             where=base,
             expected=f"folders {', '.join(PARTS)}",
             found=describe(base).removeprefix("; ") or None,
@@ -111,11 +113,16 @@ class _Lexicon:
         return [phoneme for word in text.split() for phoneme in self.entries.get(word, ())]
 
     def problems(self) -> list[str]:
-        """Give one line per unknown word: every word needs a pronunciation."""
-        absent = f"; {' and '.join(self.missing)} is missing" if self.missing else ""
+        """Say which words have no pronunciation: every word needs one."""
+        found = list(self.unknown.items())
+        if found and self.missing:
+            word, where = found[0]
+            return [
+                f"{len(found)} words are in no lexicon, the first is {word!r} ({where}); "
+                f"there is no {' and no '.join(self.missing)}: {_LEXICON_HINT}"
+            ]
         return [
-            f"{where}: the word {word!r} is in no lexicon{absent}"
-            for word, where in self.unknown.items()
+            f"{where}: the word {word!r} is in no lexicon" for word, where in self.unknown.items()
         ]
 
     def notes(self) -> list[str]:

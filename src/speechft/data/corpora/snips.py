@@ -57,9 +57,23 @@ def snips(root: Path, _variant: str) -> Loaded:
                 expected=f"wav files of {', '.join(speakers)} with a line in {_TEXT}",
                 hint=_HINT,
             )
-    shown = ", ".join(silent[:5])
-    notes = [f"{len(silent)} audio files have no line in {_TEXT}: {shown}"] if silent else []
+    read = {utterance.id for part in parts.values() for utterance in part}
+    unheard = [name for name in texts if name not in read and _belongs(name)]
+    notes = [
+        f"{len(names)} {what}: {', '.join(names[:5])}"
+        for what, names in (
+            (f"audio files have no line in {_TEXT}", silent),
+            (f"lines of {_TEXT} have no audio", unheard),
+        )
+        if names
+    ]
     return load_splits(parts, problems, notes)
+
+
+def _belongs(name: str) -> bool:
+    """Tell whether SPEAKER-snips-SPLIT-N is of a split's own speakers."""
+    speaker, _, split, *_ = [*name.split("-"), "", ""]
+    return speaker in SPEAKERS.get(split, ())
 
 
 def _read_text(path: Path) -> tuple[dict[str, tuple[list[list[str]], str]], list[str]]:
@@ -87,7 +101,7 @@ def _utterance(path: Path, tagged: list[list[str]], intent: str) -> Utterance:
     return Utterance(
         id=path.stem,
         audio=path,
-        where=str(path),
+        where=f"{path.parent.name}/{path.name}",
         text=" ".join(word for word, _ in tagged),
         speaker=path.stem.partition("-")[0],
         language="en",

@@ -68,7 +68,7 @@ def _utterance(path: Path, word: str) -> Utterance:
     return Utterance(
         id=f"{path.parent.name}-{path.stem}",
         audio=path,
-        where=str(path),
+        where=f"{path.parent.name}/{path.name}",
         text=None if word.startswith("_") else word,
         speaker=speaker if sign else None,
         language="en",

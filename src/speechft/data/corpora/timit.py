@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import describe, suggest_root
+from speechft.data.layout import describe, no_folder, suggest_root
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 RATE = 16000
@@ -38,10 +38,12 @@ def timit(root: Path, variant: str) -> Loaded:
     """
     from lhotse.recipes.timit import get_phonemes, get_speakers
 
+    if not root.is_dir():
+        raise no_folder(root, _HINT)
     base = next((place for place in (root, *_children(root)) if _has_parts(place)), None)
     if base is None:
         raise DataError(
-            "no TIMIT here" if root.is_dir() else "no such folder",
+            "no TIMIT here",
             where=root,
             expected="folders TRAIN and TEST",
             found=describe(root).removeprefix("; ") or None,
@@ -89,7 +91,6 @@ def _utterances(part: Path, fold: Mapping[str, str], problems: list[str]) -> Ite
         yield Utterance(
             id=name,
             audio=path,
-            where=str(path),
             text=" ".join(words),
             speaker=path.parent.name.lower(),
             language="en",

@@ -114,10 +114,11 @@ def _lines(listing: Path) -> Iterator[tuple[int, list[str]]]:
 def _utterance(base: Path, path: str, known: dict[str, Utterance]) -> Utterance:
     """Give the utterance of a file; the same one for each list that names it."""
     if path not in known:
+        speaker = path.partition("/")[0]
         audio = base / "dev" / "wav" / path
-        if not audio.exists():
+        if not audio.exists() and (base / "test" / "wav" / speaker).is_dir():
             audio = base / "test" / "wav" / path
-        known[path] = Utterance(_name(path), audio, path, speaker=path.partition("/")[0])
+        known[path] = Utterance(_name(path), audio, path, speaker=speaker)
     return known[path]
 
 
