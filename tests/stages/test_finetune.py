@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from corpus_trees import voxceleb1
 from safetensors.torch import load_file
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError
@@ -193,3 +194,26 @@ def test_labels_that_are_not_there(encoder_folder, tmp_path):
 def test_an_encoder_that_is_not_there(tmp_path):
     with pytest.raises(CheckpointError):
         finetune(settings(tmp_path / "nowhere", tmp_path / "run"))
+
+
+@pytest.mark.parametrize("task", ["ks", "sd", "asv"])
+def test_tasks_that_change_their_audio_are_finetuned_on_what_they_hear(
+    encoder_folder, tmp_path, corpus_tree, monkeypatch, task
+):
+    monkeypatch.setitem(voxceleb1.SPEAKERS, "dev", tuple(f"id1000{i}" for i in range(1, 7)))
+    name = {"ks": "speech_commands", "sd": "libri2mix", "asv": "voxceleb1"}[task]
+    data = f"{name}:{corpus_tree(name)}"
+    out = finetune(settings(encoder_folder, tmp_path / "run", task=task, data=data, steps=3))
+    assert moved(out / "encoder", encoder_folder)
+    saved = task_from_dict(json.loads((out / "task.json").read_text()))
+    if task == "ks":
+        assert len(saved.groups["keyword"]) == 12
+    hours = json.loads((out / "speechft.json").read_text())["hours"]
+    # 24 words and 200 pieces of noise of a second each, not two recordings of 4.5 s
+    assert task != "ks" or hours == pytest.approx(224 / 3600, abs=1e-3)
+
+
+def test_a_task_without_a_head_is_refused(encoder_folder, tmp_path, corpus_tree):
+    data = f"quesst2014:{corpus_tree('quesst2014')}"
+    with pytest.raises(SettingsError, match="trains no head"):
+        finetune(settings(encoder_folder, tmp_path / "run", task="qbe", data=data))

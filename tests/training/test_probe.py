@@ -256,3 +256,27 @@ def test_an_empty_plan_is_refused():
     for plan in (ProbePlan((), 1, 1), ProbePlan((0.1,), 0, 1)):
         with pytest.raises(SettingsError, match="at least one"):
             probe(Classes(), head, split, split, plan, seed=0)
+
+
+def test_spec_augment_acts_in_training_only_and_is_seeded():
+    states, labels = frame_states(dtype=torch.float32)
+    split = symbol_split(states, labels)
+
+    def build():
+        return FrameLinear(D, CLASSES + 1, projection=5)
+
+    def trained(seed, **more):
+        plan = ProbePlan(rates=(0.01,), steps=4, batch_size=8, checks=1, **more)
+        return probe(Symbols(), build, split, split, plan, seed=seed)
+
+    plain, one, again = trained(1), trained(1, spec_augment=True), trained(1, spec_augment=True)
+    for name, weight in one.weights.items():
+        assert torch.equal(weight, again.weights[name])
+    name = "head.output.weight"
+    assert not torch.allclose(plain.weights[name], one.weights[name])
+    plan = ProbePlan(rates=(0.01,), steps=4, batch_size=8, spec_augment=True)
+    found = predict(Symbols(), build, one.weights, states, plan)
+    module = Probe(K, build())
+    module.load_state_dict(one.weights)
+    batch, lengths = states.batch([0])
+    assert found[0] == Symbols().decode(module.eval()(batch, lengths), lengths)[0]

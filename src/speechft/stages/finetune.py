@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from speechft.core.errors import DataError
+from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import atomic_path, write_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import claim, is_done, write_provenance
@@ -157,8 +158,14 @@ def finetune(settings: FinetuneSettings) -> Path:
 
 
 def _splits(kind: type[Task], spec: str) -> tuple[list[Any], list[Any]]:
-    """Give the cuts to train on and those to evaluate on meanwhile (possibly none)."""
+    """Give the cuts to train on and those to evaluate on meanwhile (possibly none).
+
+    Where all splits are there the task arranges them as it does for probing.
+    """
     data = load_data(spec)
+    with suppress(SettingsError):
+        (_, cuts), (_, dev), *_ = kind.arrange(data)
+        return cuts, dev
     train_name, dev_name, _ = kind.splits if kind.splits[0] in data else Task.splits
     if train_name not in data:
         found = ", ".join(sorted(data)) or "no split"
