@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 SHORTEST: Final = 5  # frames; a shorter query scores 0 everywhere
 _FLOOR: Final = 1e-9
-_BATCH_FRAMES: Final = 200_000  # padded document frames that are searched at once
+_BATCH_FRAMES: Final = 100_000  # padded document frames that are searched at once
 
 
 def normalise(groups: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
@@ -67,15 +67,16 @@ def z_norm(scores: Tensor) -> Tensor:
 def _cost(query: Tensor, documents: Tensor, outside: Tensor) -> Tensor:
     """Give the mean distance along the best path of a query (T, D) in documents (N, F, D): (N,)."""
     infinity = float("inf")
-    path = torch.zeros(outside.shape, device=documents.device)
-    for frame in query:
-        distance = torch.exp(1.0 - documents @ frame) - 1.0
-        low = distance.masked_fill(outside, infinity).amin(dim=1, keepdim=True)
-        high = distance.masked_fill(outside, -infinity).amax(dim=1, keepdim=True)
-        distance = (distance - low) / (high - low).clamp(min=_FLOOR)
+    cosine = (query @ documents.flatten(0, 1).T).view(len(query), *outside.shape)
+    distance = torch.exp(1.0 - cosine).sub_(1.0)
+    low = distance.masked_fill(outside, infinity).amin(dim=2, keepdim=True)
+    high = distance.masked_fill(outside, -infinity).amax(dim=2, keepdim=True)
+    distance = distance.sub_(low).div_((high - low).clamp_(min=_FLOOR))
+    path = distance[0]
+    for step in distance[1:]:
         before = functional.pad(path, (2, 0), value=infinity)
         best = torch.minimum(torch.minimum(before[:, 2:], before[:, 1:-1]), before[:, :-2])
-        path = best + distance
+        path = best + step
     return path.masked_fill(outside, infinity).amin(dim=1) / len(query)
 
 

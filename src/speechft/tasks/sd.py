@@ -125,11 +125,11 @@ class SpeakerDiarization(Task):
         return [row[:n] for row, n in zip(found, total, strict=True)]
 
     def choose(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """Give DER at the best pair of threshold and filter; frame accuracy first under "s3prl"."""
-        der, _ = self._best(predictions, references)
-        accuracy = self.frame_accuracy(predictions, references)
-        found = {"der": der, "frame_acc": accuracy}
-        return dict(reversed(found.items())) if self.protocol == "s3prl" else found
+        """Give DER at the best pair of threshold and filter; frame accuracy under "s3prl"."""
+        accuracy = {"frame_acc": self.frame_accuracy(predictions, references)}
+        if self.protocol == "s3prl":
+            return accuracy
+        return {"der": self._best(predictions, references)[0], **accuracy}
 
     def tune(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
         """Fix threshold and median filter on dev; leave them open under "s3prl"."""
