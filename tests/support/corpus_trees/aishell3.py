@@ -15,5 +15,7 @@ def lay_out(root, speech, each=2):
                 speech.lay(base / part / "wav" / speaker / file, voice, rate=48000)
                 lines.append(f"{file}\t广 guang3 州 zhou1 女 nv3 大 da4 学 xue2 生 sheng1\n")
         (base / part / "content.txt").write_text("".join(lines))
-    (base / "spk-info.txt").write_text("# speaker\tage\tgender\taccent\n")
+    lines = [f"{speaker}\tA\tfemale\tnorth\n" for part in SPEAKERS.values() for speaker in part]
+    (base / "spk-info.txt").write_text("".join(["# speaker\tage\tgender\taccent\n", *lines]))
+    (base / "train" / "label_train-set.txt").write_text("# file|pinyin|characters\n")
     return base

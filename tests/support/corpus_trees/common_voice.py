@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-HEADER = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccents\tlocale\tsegment\n"
+COLUMNS = ("client_id", "path", "sentence", "up_votes", "down_votes", "age", "gender", "accents")
+HEADER = "\t".join([*COLUMNS, "variant", "locale", "segment"]) + "\n"
 LANGUAGES = ("cy", "eo")
 
 
@@ -13,6 +14,6 @@ def lay_out(root, speech, each=2):
             for index in range(each):
                 name = f"common_voice_{language}_{split}{index}.mp3"
                 said = speech.lay(base / language / "clips" / name, index)
-                rows.append(f'c{index}\t{name}\t"{said.text}\t2\t0\t\t\t\t{language}\t\n')
+                rows.append(f'c{index}\t{name}\t"{said.text}\t2\t0\t\t\t\t\t{language}\t\n')
             (base / language / f"{split}.tsv").write_text(HEADER + "".join(rows))
     return base
