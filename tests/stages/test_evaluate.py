@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 import typer
+from evaluate_fixture import CONFIG, SIZES, write_tones
 from typer.testing import CliRunner
 
 from speechft.core.errors import CheckpointError, DataError, IncompatibleModelsError, SettingsError
@@ -25,49 +23,6 @@ from speechft.stages.evaluation.data import hash_splits, read_splits
 from speechft.stages.evaluation.plans import PLANS, plan_for
 from speechft.stages.merge import MergeSettings, merge
 from speechft.tasks import TASKS
-
-SIZES = {"train": 12, "dev": 4, "test": 6}
-CONFIG = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
-
-
-def write_tones(folder: Path, seed: int = 0) -> Path:
-    random = np.random.default_rng(seed)
-    """A corpus small enough for unit tests: the pitch tells the speaker, the text is random."""
-    folder.mkdir(parents=True)
-    rows = []
-    for split, count in SIZES.items():
-        for i in range(count):
-            seconds = random.uniform(0.3, 0.7)
-            time = np.arange(int(16000 * seconds)) / 16000
-            pitch = (150, 400)[i % 2]
-            wave = 0.3 * np.sign(np.sin(2 * np.pi * pitch * time)) + 0.05 * random.normal(
-                size=len(time)
-            )
-            name = f"{split}-{i}.wav"
-            soundfile.write(folder / name, wave, 16000)
-            words = [str(random.choice(["go", "stop"])) for _ in range(2)]
-            rows.append(
-                {
-                    "audio": name,
-                    "text": " ".join(words),
-                    "speaker": ("low", "high")[i % 2],
-                    "phonemes": " ".join(w[0] for w in words),
-                    "emotion": ("calm", "angry")[i % 2],
-                    "split": split,
-                }
-            )
-    table = folder / "table.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return table
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 RESULTS: Final = "results.jsonl"
 GRID: Final = "grid.jsonl"
 TIMING: Final = "timing.json"
+FAILURES: Final = "failures.json"
 # Below this much audio times encoders, starting processes takes longer than it saves.
 _SECONDS_WORTH_PROCESSES = 600.0
 _logger = get_logger(__name__)
@@ -47,7 +48,8 @@ def evaluate(settings: EvaluateSettings) -> Path:
 
     Returns:
         The folder: `results.jsonl` (one record per metric), `grid.jsonl` (every learning rate on
-        dev), `cells/` (each encoder, task and seed, with predictions), `timing.json`.
+        dev), `cells/` (each encoder, task and seed, with predictions), `timing.json`, and
+        `failures.json` where jobs failed.
 
     Raises:
         SettingsError: unknown task, a split or memory is missing.
@@ -84,6 +86,9 @@ def evaluate(settings: EvaluateSettings) -> Path:
         "cells": _cell_times(settings, keys),
     }
     write_json(settings.out / TIMING, seconds)
+    (settings.out / FAILURES).unlink(missing_ok=True)
+    if failures:
+        write_json(settings.out / FAILURES, [f.to_dict() for f in failures])
     raise_failures(failures, _jobs(settings))
     hashes = {
         spec.label: _cell(settings, own[0])["records"][0]["encoder_hash"]

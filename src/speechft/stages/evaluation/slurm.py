@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
+from speechft.stages.evaluation.cells import Cell
 from speechft.stages.evaluation.data import read_all
 from speechft.stages.evaluation.encoders import open_encoder
 from speechft.stages.evaluation.failures import Failure, failure
@@ -16,6 +17,10 @@ from speechft.stages.evaluation.settings import EvaluateSettings
 from speechft.stages.evaluation.shares import choose_device
 
 LOGS: Final = "jobs"
+# What submitit calls the same on every kind of cluster.
+_COMMON: Final = frozenset(
+    {"name", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb", "timeout_min"}
+)
 _POLL_SECONDS: Final = 2.0
 _logger = get_logger(__name__)
 
@@ -35,7 +40,8 @@ def slurm_executor(settings: EvaluateSettings) -> Any:
         ) from None
     try:
         executor = submitit.AutoExecutor(folder=settings.out / LOGS, cluster="slurm")
-        executor.update_parameters(name="speechft-evaluate", **settings.slurm)
+        options = {_option(key): value for key, value in settings.slurm.items()}
+        executor.update_parameters(**{"name": "speechft-evaluate", **options})
     except (RuntimeError, NameError, TypeError, ValueError) as error:
         raise SettingsError(
             "the jobs cannot be submitted to SLURM",
@@ -44,6 +50,12 @@ def slurm_executor(settings: EvaluateSettings) -> Any:
             found=error,
         ) from None
     return executor
+
+
+def _option(key: str) -> str:
+    """Give submitit's name of an option: SLURM's own ones begin with slurm_."""
+    known = key in _COMMON or key.startswith("slurm_")
+    return key if known else f"slurm_{key}"
 
 
 def run_with_submitit(
@@ -66,12 +78,14 @@ def run_with_submitit(
     values = settings.model_dump(mode="json")
     outcomes = [Outcome() for _ in settings.encoders]
     wanted: list[tuple[int, Place]] = []
+    cells_of: list[dict[Place, Cell]] = [{} for _ in settings.encoders]
     for index, spec in enumerate(settings.encoders):
         try:
             cells = place.cells(open_encoder(spec, "cpu").fingerprint(), place.places(spec))
         except Exception as error:
             outcomes[index].failures.append(failure(error, spec.label))
             continue
+        cells_of[index] = cells
         outcomes[index].keys = [cell.key for cell in cells.values()]
         wanted += [(index, own) for own, cell in cells.items() if not place.is_done(cell)]
     if not wanted:
@@ -82,6 +96,9 @@ def run_with_submitit(
     _wait(jobs, on_cell)
     for (index, own), job in zip(wanted, jobs, strict=True):
         _collect(outcomes[index], settings.encoders[index].label, own, job)
+    for outcome, of in zip(outcomes, cells_of, strict=True):
+        failed = {(f.task, f.seed) for f in outcome.failures}
+        outcome.keys = [cell.key for own, cell in of.items() if own not in failed]
     return outcomes
 
 
