@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from speechft.core.errors import DataError
 from speechft.core.nearest import nearest
@@ -61,6 +63,74 @@ def no_folder(root: Path, hint: str) -> DataError:
     text = f"did you mean {' or '.join(close)}? otherwise {hint}" if close else hint
     what = "this is a file, not a folder" if root.is_file() else "no such folder"
     return DataError(what, where=root, hint=text)
+
+
+def read_lines(path: Path, encoding_errors: str = "strict") -> list[tuple[int, str]]:
+    """Give the lines of a text that are not blank, each with its number.
+
+    Raises:
+        DataError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors=encoding_errors)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from None
+    # Only these end a line; `splitlines` knows others, which occur within texts.
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def read_rows(
+    table: Path,
+    columns: Sequence[str],
+    hint: str,
+    problems: list[str],
+    *,
+    delimiter: str = ",",
+    quoted: bool = True,
+) -> list[tuple[int, dict[str, str]]]:
+    """Give the rows of a corpus' table, each with its number; rows cut short are problems.
+
+    Args:
+        table: UTF-8 with a header.
+        columns: that must be there.
+        hint: where to get the corpus.
+        problems: is added to.
+        delimiter: between fields.
+        quoted: whether quotation marks enclose fields.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column or has no rows.
+    """
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, quoting=quoting)
+            header = list(reader.fieldnames or ())
+            rows = list(enumerate(reader, start=2))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(table, error) from None
+    missing = [name for name in columns if name not in header]
+    if missing or not rows:
+        raise DataError(
+            f"the table has no column {missing[0]!r}" if missing else "the table has no rows",
+            where=table,
+            expected=", ".join(columns),
+            found=", ".join(header) or "nothing",
+            hint=hint,
+        )
+    whole = []
+    for number, row in rows:
+        if any(row[name] is None for name in columns):
+            problems.append(f"{table.name}, row {number}: it has fewer fields than the header")
+        else:
+            whole.append((number, row))
+    return whole
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    what = "a text of the corpus cannot be read"
+    return DataError(what, where=path, expected="UTF-8 text", found=error, hint="get it again")
 
 
 def describe(folder: Path) -> str:

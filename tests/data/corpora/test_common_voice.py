@@ -39,6 +39,10 @@ def test_names_what_is_missing(corpus_tree, tmp_path):
     with pytest.raises(DataError, match=r"dev.tsv, row 3: no such audio file"):
         load_data(f"common_voice:{root}@cy")
     table = root / "cy" / "dev.tsv"
+    good = table.read_text()
+    table.write_text(good + "c7\n")
+    with pytest.raises(DataError, match=r"dev.tsv, row 4: it has fewer fields"):
+        load_data(f"common_voice:{root}@cy")
     table.write_text(table.read_text().replace("client_id", "client"))
     with pytest.raises(DataError, match="no column 'client_id'"):
         load_data(f"common_voice:{root}@cy")

@@ -87,6 +87,39 @@ def test_audio_that_is_cut_short_is_named(name, corpus_tree, tmp_path):
     assert check_data(str(tmp_path / "out")).errors == []
 
 
+TEXTS = {
+    "librispeech": "dev-clean/84/198/84-198.trans.txt",
+    "quesst2014": "scoring/language_key_dev.lst",
+    "voxceleb1": "iden_split.txt",
+    "libri2mix": "dev/segments",
+    "fluent_speech_commands": "data/test_data.csv",
+    "snips": "all.iob.snips.txt",
+    "tedlium3": "legacy/dev/stm/AlGore_2009.stm",
+    "timit": "TRAIN/DR1/FCJF0/SX37.TXT",
+    "aishell3": "train/content.txt",
+    "common_voice": "cy/dev.tsv",
+}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_texts_that_cannot_be_read_are_named(name, corpus_tree):
+    root = corpus_tree(name)
+    path = root / TEXTS[name]
+    good = path.read_bytes()
+    path.write_bytes(b"\xff\xfe" + good)
+    with pytest.raises(DataError, match=f"cannot be read[\\s\\S]*{re.escape(str(path))}"):
+        load_data(spec(name, root))
+    # A mark of the byte order, other ends of lines and empty lines at the end make no difference.
+    path.write_bytes(good)
+    before = load_data(spec(name, root))
+    mark = b"" if name == "timit" else b"\xef\xbb\xbf"
+    path.write_bytes(mark + good.replace(b"\n", b"\r\n") + b"\r\n")
+    after = load_data(spec(name, root))
+    assert {n: [c.to_dict() for c in cuts] for n, cuts in before.items()} == {
+        n: [c.to_dict() for c in cuts] for n, cuts in after.items()
+    }
+
+
 def test_official_numbers_are_named_by_split(corpus_tree):
     root = corpus_tree("fluent_speech_commands")
     assert check_data(f"fluent_speech_commands:{root}").warnings[:3] == [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = ("train", "test")
@@ -61,9 +61,7 @@ def _in_dev(speaker: str) -> bool:
 def _utterances(part: Path, problems: list[str]) -> Iterator[Utterance]:
     """Read lines "SSB00050001.wav<tab>广 guang3 州 zhou1 …": characters and syllables in turn."""
     content = part / "content.txt"
-    for number, line in enumerate(content.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(content):
         file, _, rest = line.partition("\t")
         where = f"{part.name}/content.txt, line {number}"
         syllables = [token for token in rest.split() if _SYLLABLE.fullmatch(token)]

@@ -5,13 +5,12 @@ Ardila et al., "Common Voice: a massively-multilingual speech corpus", LREC 2020
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.core.nearest import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.layout import describe, no_folder, suggest_root
+from speechft.data.layout import describe, no_folder, read_rows, suggest_root
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -42,7 +41,9 @@ def common_voice(root: Path, variant: str) -> Loaded:
             found=f"no {', no '.join([*missing] or ['clips'])}{describe(base)}",
             hint=_HINT,
         )
-    return load_splits({split: _read(base, split, base.name) for split in SPLITS})
+    problems: list[str] = []
+    parts = {split: _read(base, base / f"{split}.tsv", problems) for split in SPLITS}
+    return load_splits(parts, problems)
 
 
 def _find_language(root: Path, variant: str) -> Path:
@@ -76,31 +77,17 @@ def _is_language(folder: Path) -> bool:
     return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
 
 
-def _read(base: Path, split: str, language: str) -> list[Utterance]:
-    table = base / f"{split}.tsv"
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        # Sentences hold quotation marks that do not come in pairs.
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"the table has no column {missing[0]!r}",
-                where=table,
-                expected=", ".join(COLUMNS),
-                found=", ".join(reader.fieldnames or ["nothing"]),
-                hint=_HINT,
-            )
-        rows = list(reader)
-    if not rows:
-        raise DataError("the table has no rows", where=table, hint=_HINT)
+def _read(base: Path, table: Path, problems: list[str]) -> list[Utterance]:
+    # Sentences hold quotation marks that do not come in pairs.
+    rows = read_rows(table, COLUMNS, _HINT, problems, delimiter="\t", quoted=False)
     return [
         Utterance(
             id=Path(row["path"]).stem,
             audio=base / "clips" / row["path"],
             where=f"{table.name}, row {number}",
-            text=(row["sentence"] or "").strip(),
+            text=row["sentence"].strip(),
             speaker=row["client_id"],
-            language=row.get("locale") or language,
+            language=row.get("locale") or base.name,
         )
-        for number, row in enumerate(rows, start=2)
+        for number, row in rows
     ]

@@ -5,12 +5,10 @@ https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understan
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_rows
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = {"train": "train_data.csv", "dev": "valid_data.csv", "test": "test_data.csv"}
@@ -36,24 +34,12 @@ def fluent_speech_commands(root: Path, _variant: str) -> Loaded:
     """
     tables = [f"data/{name}" for name in PARTS.values()]
     base = find_root(root, ("fluent_speech_commands_dataset",), (*tables, "wavs"), _HINT)
-    return load_splits({n: _read(base, base / "data" / table) for n, table in PARTS.items()})
+    problems: list[str] = []
+    parts = {name: _read(base, base / "data" / table, problems) for name, table in PARTS.items()}
+    return load_splits(parts, problems)
 
 
-def _read(base: Path, table: Path) -> list[Utterance]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"the table has no column {missing[0]!r}",
-                where=table,
-                expected=", ".join(COLUMNS),
-                found=", ".join(reader.fieldnames or ["nothing"]),
-                hint=_HINT,
-            )
-        rows = list(reader)
-    if not rows:
-        raise DataError("the table has no rows", where=table, hint=_HINT)
+def _read(base: Path, table: Path, problems: list[str]) -> list[Utterance]:
     return [
         Utterance(
             id=row["path"].removeprefix("wavs/speakers/").removesuffix(".wav").replace("/", "-"),
@@ -64,5 +50,5 @@ def _read(base: Path, table: Path) -> list[Utterance]:
             language="en",
             custom={"intent": {name: row[name] for name in SLOTS}},
         )
-        for number, row in enumerate(rows, start=2)
+        for number, row in read_rows(table, COLUMNS, _HINT, problems)
     ]

@@ -13,7 +13,7 @@ import torch
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SESSIONS = (1, 2, 3, 4, 5)
@@ -115,7 +115,8 @@ def _short(name: str) -> str:
 
 def _utterances(session: Path) -> Iterator[Utterance]:
     for path in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt")):
-        for name, emotion in _LINE.findall(path.read_text(encoding="utf-8", errors="replace")):
+        text = "\n".join(line for _, line in read_lines(path, "replace"))
+        for name, emotion in _LINE.findall(text):
             if emotion not in EMOTIONS:
                 continue
             dialogue, _, turn = name.rpartition("_")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -108,5 +108,4 @@ def _locate(path: Path, base: Path) -> Path:
 
 
 def _fields(path: Path, splits: int = -1) -> list[list[str]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.split(None, splits) for line in lines if line.strip()]
+    return [line.split(None, splits) for _, line in read_lines(path)]

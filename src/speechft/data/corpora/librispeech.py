@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import describe, no_folder, suggest_root
+from speechft.data.layout import describe, no_folder, read_lines, suggest_root
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = {
@@ -98,8 +98,8 @@ class _Lexicon:
             if path is None:
                 self.missing.append(name)
                 continue
-            for line in path.read_text(encoding="utf-8").splitlines():
-                word, *phonemes = line.split() or [""]
+            for _, line in read_lines(path):
+                word, *phonemes = line.split()
                 if phonemes:
                     self.entries.setdefault(word.upper(), phonemes)
 
@@ -132,17 +132,16 @@ class _Lexicon:
 
 def _utterances(part: Path, lexicon: _Lexicon) -> Iterator[Utterance]:
     for transcript in sorted(part.glob("*/*/*.trans.txt")):
-        for line in transcript.read_text(encoding="utf-8").splitlines():
+        for _, line in read_lines(transcript):
             name, _, text = line.strip().partition(" ")
             where = f"{transcript}, {name}"
-            if name:
-                phonemes = lexicon.pronounce(text, where)
-                yield Utterance(
-                    id=name,
-                    audio=transcript.parent / f"{name}.flac",
-                    where=where,
-                    text=text,
-                    speaker=name.partition("-")[0],
-                    language="en",
-                    custom={"phonemes": phonemes} if phonemes else {},
-                )
+            phonemes = lexicon.pronounce(text, where)
+            yield Utterance(
+                id=name,
+                audio=transcript.parent / f"{name}.flac",
+                where=where,
+                text=text,
+                speaker=name.partition("-")[0],
+                language="en",
+                custom={"phonemes": phonemes} if phonemes else {},
+            )

@@ -14,7 +14,7 @@ from pathlib import Path
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
 LISTS = {
@@ -77,13 +77,13 @@ def quesst2014(root: Path, variant: str) -> Loaded:
 def _read_list(base: Path, listing: Path) -> list[Utterance]:
     """Read lines "quesst14Database/FOLDER/NAME.wav LANGUAGE"; the first folder is the corpus'."""
     utterances, problems = [], []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(listing):
         fields = line.split()
         if len(fields) == 2 and "/" in fields[0]:
             path = fields[0].split("/", 1)[1]
             where = f"{listing.name}, line {number}"
             utterances.append(Utterance(Path(path).stem, base / path, where, language=fields[1]))
-        elif fields:
+        else:
             problems.append(f"line {number}: expected 'FOLDER/PATH LANGUAGE', found {line!r}")
     if problems:
         raise problems_error(problems, listing, _HINT, "the list has")
@@ -93,7 +93,7 @@ def _read_list(base: Path, listing: Path) -> list[Utterance]:
 def _read_truth(path: Path) -> dict[str, set[str]]:
     """Read lines "LEXEME DOCUMENT 1 START DURATION QUERY …": query → documents that hold it."""
     matches: dict[str, set[str]] = defaultdict(set)
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for _, line in read_lines(path, "replace"):
         fields = line.split()
         if len(fields) > 5 and fields[0] == "LEXEME" and fields[5] != "NO_KEYWORD":
             matches[fields[5]].add(fields[1])

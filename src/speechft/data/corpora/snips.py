@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
 
 SPEAKERS = {
@@ -83,9 +83,7 @@ def _read_text(path: Path) -> tuple[dict[str, tuple[list[list[str]], str]], list
     """
     texts: dict[str, tuple[list[list[str]], str]] = {}
     problems = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         left, _, right = line.partition("\t")
         (name, *words), tags = left.split() or [""], right.split()
         if len(words) != len(tags) or len(words) < 3 or words[0] != "BOS" or words[-1] != "EOS":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -91,10 +91,10 @@ def _seconds(utterance: Utterance) -> float:
 
 def _utterances(path: Path, sph: Path, problems: list[str]) -> Iterator[Utterance]:
     """Read lines "TALK CHANNEL SPEAKER START END LABEL TEXT" and leave out what the filters say."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path):
         fields = line.split(None, 6)
         where = f"{path.name}, line {number}"
-        if not fields or line.startswith(";;"):
+        if line.startswith(";;"):
             continue
         try:
             talk, speaker, start, end = fields[0], fields[2], float(fields[3]), float(fields[4])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import describe, no_folder, suggest_root
+from speechft.data.layout import describe, no_folder, read_lines, suggest_root
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 RATE = 16000
@@ -84,14 +84,14 @@ def _utterances(part: Path, fold: Mapping[str, str], problems: list[str]) -> Ite
         name = f"{path.parent.name}-{sentence}".lower()
         try:
             phones = _phones(_sibling(path, sentence, ".phn"), fold)
-            words = _sibling(path, sentence, ".txt").read_text(encoding="utf-8").split()[2:]
+            text = " ".join(x for _, x in read_lines(_sibling(path, sentence, ".txt")))
         except (OSError, ValueError) as error:
             problems.append(f"{name}: {error}")
             continue
         yield Utterance(
             id=name,
             audio=path,
-            text=" ".join(words),
+            text=" ".join(text.split()[2:]),
             speaker=path.parent.name.lower(),
             language="en",
             custom={"phonemes": [phone for phone, _, _ in phones]},
@@ -102,7 +102,7 @@ def _utterances(part: Path, fold: Mapping[str, str], problems: list[str]) -> Ite
 def _phones(path: Path, fold: Mapping[str, str]) -> list[tuple[str, float, float]]:
     """Read lines "FIRST END PHONE" in samples; phones that the folding drops leave a gap."""
     result = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path):
         fields = line.split()
         if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()):
             raise ValueError(f"{path}, line {number}: expected 'FIRST END PHONE', found {line!r}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
 LISTS = ("iden_split.txt", "veri_test_class.txt")
@@ -74,10 +74,10 @@ def _identification(
 ) -> dict[str, list[Utterance]]:
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     problems = []
-    for number, fields in _lines(listing):
+    for number, line in read_lines(listing):
+        fields = line.split()
         if len(fields) != 2 or fields[0] not in _SPLITS or fields[1].count("/") != 2:
-            found = " ".join(fields)
-            problems.append(f"line {number}: expected '1|2|3 ID/VIDEO/FILE.wav', found {found!r}")
+            problems.append(f"line {number}: expected '1|2|3 ID/VIDEO/FILE.wav', found {line!r}")
         else:
             parts[_SPLITS[fields[0]]].append(_utterance(base, fields[1], known))
     if problems:
@@ -88,12 +88,12 @@ def _identification(
 def _verification(base: Path, listing: Path) -> Iterator[Utterance]:
     trials: dict[str, list[list[str | int]]] = defaultdict(list)
     problems = []
-    for number, fields in _lines(listing):
+    for number, line in read_lines(listing):
+        fields = line.split()
         paths = fields[1:]
         if len(fields) != 3 or fields[0] not in "01" or any(p.count("/") != 2 for p in paths):
-            found = " ".join(fields)
             expected = "'0|1 ID/VIDEO/FILE.wav ID/VIDEO/FILE.wav'"
-            problems.append(f"line {number}: expected {expected}, found {found!r}")
+            problems.append(f"line {number}: expected {expected}, found {line!r}")
             continue
         first, second = paths
         trials[first].append([_name(second), int(fields[0])])
@@ -103,12 +103,6 @@ def _verification(base: Path, listing: Path) -> Iterator[Utterance]:
     for path, others in sorted(trials.items()):
         utterance = _utterance(base, path, {})
         yield replace(utterance, custom={"trials": others}) if others else utterance
-
-
-def _lines(listing: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            yield number, line.split()
 
 
 def _utterance(base: Path, path: str, known: dict[str, Utterance]) -> Utterance:
