@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from corpus_trees import voxceleb1
 
+from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
@@ -121,3 +122,33 @@ def test_asv_trains_on_other_speakers_than_dev_has(run):
     assert len(speakers[1]) == 2
     assert not speakers[0] & speakers[1]
     assert speakers[2] == {"id10270", "id10271"}
+
+
+def test_asr_is_decoded_with_a_language_model_too(run, tmp_path):
+    pytest.importorskip("flashlight.lib.text.decoder")
+    lexicon, model = tmp_path / "lexicon.txt", tmp_path / "lm.arpa"
+    lexicon.write_text("GO\nSTOP\n")
+    words = "\n".join(f"-1.0\t{word}" for word in ("<s>", "</s>", "<unk>", "GO", "STOP"))
+    pairs = "-0.5\tGO STOP"
+    model.write_text(
+        f"\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n{words}\n\n\\2-grams:\n{pairs}\n\n\\end\\\n"
+    )
+    found = run("asr", asr_lm=model, asr_lexicon=lexicon)
+    assert [r["metric"] for r in found.records] == ["wer", "cer", "wer_lm"]
+    assert all(set(row["with_lm"].split()) <= {"GO", "STOP"} for row in found.rows)
+    lexicon.write_text("GO\n")
+    again = run("asr", asr_lm=model, asr_lexicon=lexicon)
+    assert again.records[0]["cell"] != found.records[0]["cell"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"asr_lm": "a"}, "belong together"),
+        ({"asr_lm": "a", "asr_lexicon": "b"}, "no such file"),
+        ({"tasks": ("pr",), "asr_lm": "a", "asr_lexicon": "b"}, "not in tasks"),
+    ],
+)
+def test_mistakes_about_the_language_model_are_named(run, values, words):
+    with pytest.raises(SettingsError, match=words):
+        run("asr", **values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,8 @@ class Cell:
         frame_dtype: of kept frames.
         predictions: whether the test predictions are kept.
         protocol: "clean" or "s3prl".
+        language_model: hashes of ASR's language model and lexicon.
+        files: where these lie.
     """
 
     encoder_hash: str
@@ -49,11 +51,14 @@ class Cell:
     frame_dtype: str
     predictions: bool
     protocol: ProtocolName = "clean"
+    language_model: dict[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
         """Name of the cell's folder."""
-        values = [VERSION, *(v if k != "plan" else vars(v) for k, v in vars(self).items())]
+        own = {name: value for name, value in vars(self).items() if name != "files"}
+        values = [VERSION, *(v if k != "plan" else vars(v) for k, v in own.items())]
         return f"{self.task}-{self.seed}-{hash_json(values)[:20]}"
 
 
@@ -74,6 +79,8 @@ def make_cell(
         frame_dtype="float32" if pooled else settings.frame_dtype,
         predictions=settings.predictions,
         protocol=settings.protocol,
+        language_model=settings.language_model() if task == "asr" else {},
+        files=tuple(f for f in (settings.asr_lexicon, settings.asr_lm) if f and task == "asr"),
     )
 
 
@@ -156,7 +163,9 @@ def _run(
         return run_search(task, cuts, states, device=device)
     names = ("probe", cell.task, *([fold] if fold else []))
     seed = derive_seed(cell.seed, *names)
-    return run_probe(task, cuts, states, cell.plan, size=cell.size, seed=seed, device=device)
+    return run_probe(
+        task, cuts, states, cell.plan, size=cell.size, seed=seed, device=device, files=cell.files
+    )
 
 
 def _content(cell: Cell, found: Outcome) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, cast
 
 from lhotse.cut import Cut
@@ -14,6 +15,8 @@ from speechft.core.seeding import torch_generator
 from speechft.data.effects import heard_samples
 from speechft.stages.hidden_store import SplitStates
 from speechft.tasks import Size, Task
+from speechft.tasks.ctc import CTCTask
+from speechft.tasks.lexicon import LexiconDecoder
 from speechft.tasks.turns import FRAME
 from speechft.training.probe import ProbePlan, ProbeResult, Split, predict, probe
 from speechft.training.probe_batches import balanced_draws
@@ -59,6 +62,7 @@ def run_probe(
     size: Size,
     seed: int,
     device: str,
+    files: Sequence[Path] = (),
 ) -> Outcome:
     """Train, choose on dev, and score the test split once.
 
@@ -70,7 +74,9 @@ def run_probe(
         size: width of the head.
         seed: of head and batches.
         device: where heads are trained.
+        files: ASR's lexicon and language model, where the test split is to be decoded with them.
     """
+    decoder = _Worded(task, *files) if files else None
     train, dev, test = (
         _split(task, own, view, plan, role)
         for role, own, view in zip(("train", "dev", "test"), cuts, states, strict=True)
@@ -84,15 +90,22 @@ def run_probe(
 
     found = probe(task, build_head, train, dev, plan, seed=seed, device=device, choose=task.choose)
 
-    def predictions(split: Split) -> list[Any]:
-        return predict(task, build_head, found.weights, split.states, plan, device=device)
+    def predictions(split: Split, decoder: _Worded | None = None) -> list[Any]:
+        judge: Any = decoder or task
+        return predict(judge, build_head, found.weights, split.states, plan, device=device)
 
     tuned = task.tune(predictions(dev), dev.references) if tunes(task) else {}
     answers = predictions(test)
+    scores = task.score(answers, test.references)
+    rows = task.rows(cuts[2], test.references, answers)
+    if decoder is not None:
+        worded = predictions(test, decoder)
+        scores["wer_lm"] = task.score(worded, test.references)["wer"]
+        rows = [{**row, "with_lm": words} for row, words in zip(rows, worded, strict=True)]
     shares = found.weights["weighted_sum.weights"].softmax(dim=0).tolist()
     judge = "test" if cuts[1] is cuts[2] else "dev"
     return Outcome(
-        scores=task.score(answers, test.references),
+        scores=scores,
         items=len(test.references),
         grid=[{**row, "chosen": _is_chosen(row, found)} for row in found.grid],
         dev=found.dev,
@@ -104,9 +117,18 @@ def run_probe(
             "unreachable": unreachable,
         },
         layer_weights=[round(share, 6) for share in shares],
-        rows=task.rows(cuts[2], test.references, answers),
+        rows=rows,
         skipped={f"{rate:g}": n for rate, n in found.skipped.items() if n},
     )
+
+
+class _Worded:
+    """A task with another decoder."""
+
+    def __init__(self, task: Task, lexicon: Path, language_model: Path) -> None:
+        self.metrics: Any = task.metrics
+        self.loss, self.score = task.loss, task.score
+        self.decode = LexiconDecoder(cast(CTCTask, task).vocabulary, lexicon, language_model)
 
 
 def tunes(task: Task) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from speechft.core.errors import SettingsError
+from speechft.core.known_hashes import known_hash
 from speechft.core.settings import Settings
 from speechft.stages.evaluation.suites import SUITES, suite_of
 
@@ -75,6 +77,8 @@ class EvaluateSettings(Settings):
             and "superb10" fix tasks, sizes and corpora. By default "mini" where the settings are
             that suite's, and "own" elsewhere.
         protocol: "clean" with exact lengths, or "s3prl" with the quirks of published numbers.
+        asr_lm: KenLM file; ASR's test split is then also decoded with it and with `asr_lexicon`.
+        asr_lexicon: text file, an upper-case word a line, behind it its letters and `|` or nothing.
         predictions: keep what the chosen probe predicts for each test utterance.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         launcher: "local" runs in processes here; "slurm" submits every encoder, task and seed as a
@@ -103,6 +107,8 @@ class EvaluateSettings(Settings):
     checks: int = Field(default=10, gt=0)
     suite: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     protocol: Literal["clean", "s3prl"] = "clean"
+    asr_lm: Path | None = None
+    asr_lexicon: Path | None = None
     predictions: bool = True
     device: str = "auto"
     launcher: Literal["local", "slurm"] = "local"
@@ -181,6 +187,10 @@ class EvaluateSettings(Settings):
             problems = SUITES[self.suite].problems(self.model_dump(), self.data_names())
             if problems:
                 raise ValueError(f"this is not the suite {self.suite}: " + "; ".join(problems))
+        if (self.asr_lm is None) != (self.asr_lexicon is None):
+            raise ValueError("asr_lm and asr_lexicon belong together: give both or none")
+        if self.asr_lm is not None and "asr" not in self.tasks:
+            raise ValueError("asr_lm is given, but the task 'asr' is not in tasks")
         if self.launcher == "slurm" and (self.store is None or self.keep == "none"):
             raise ValueError("launcher slurm needs store: FOLDER, which all its jobs share")
         return self
@@ -207,8 +217,21 @@ class EvaluateSettings(Settings):
     def result_values(self) -> dict[str, Any]:
         """Give the settings that the results depend on, as plain values."""
         without = {"out", "workers", "store", "store_gb", "cache_gb", "device", "keep"}
-        without |= {"launcher", "slurm"}
-        return self.model_dump(mode="json", exclude=without)
+        without |= {"launcher", "slurm", "asr_lm", "asr_lexicon"}
+        return {**self.model_dump(mode="json", exclude=without), **self.language_model()}
+
+    def language_model(self) -> dict[str, str]:
+        """Give the hashes of language model and lexicon; nothing where there are none.
+
+        Raises:
+            SettingsError: a file is missing.
+        """
+        files = {"asr_lm": self.asr_lm, "asr_lexicon": self.asr_lexicon}
+        given = {key: path for key, path in files.items() if path is not None}
+        for key, path in given.items():
+            if not path.is_file():
+                raise SettingsError("no such file", where=key, found=path, hint="check the path")
+        return {key: known_hash(path) for key, path in given.items()}
 
 
 def parse_data(values: Sequence[str]) -> str | dict[str, str]:
