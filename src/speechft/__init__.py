@@ -18,12 +18,25 @@ from speechft._version import __version__
 if TYPE_CHECKING:
     from speechft.encoders import load_encoder
     from speechft.metrics.superb import superb_score
-    from speechft.verbs import evaluate, finetune, merge, pretrain, report, run
+    from speechft.verbs import (
+        convert,
+        embed,
+        evaluate,
+        finetune,
+        inspect,
+        merge,
+        pretrain,
+        report,
+        run,
+    )
 
 __all__ = [
     "__version__",
+    "convert",
+    "embed",
     "evaluate",
     "finetune",
+    "inspect",
     "load_encoder",
     "merge",
     "pretrain",
@@ -36,7 +49,11 @@ _HOMES = {
     "load_encoder": "speechft.encoders",
     "superb_score": "speechft.metrics.superb",
     **dict.fromkeys(
-        ("evaluate", "finetune", "merge", "pretrain", "report", "run"), "speechft.verbs"
+        (
+            *("convert", "embed", "evaluate", "finetune", "inspect"),
+            *("merge", "pretrain", "report", "run"),
+        ),
+        "speechft.verbs",
     ),
 }
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from speechft.core.settings import Settings, parse_settings
 
 if TYPE_CHECKING:
+    from speechft.stages.convert import ConvertSettings
+    from speechft.stages.embed import EmbedSettings
     from speechft.stages.evaluate import EvaluateSettings
     from speechft.stages.finetune import FinetuneSettings
+    from speechft.stages.inspect import Inspection, InspectSettings
     from speechft.stages.merge import MergeSettings
     from speechft.stages.pretraining.settings import PretrainSettings
     from speechft.stages.report import ReportSettings
@@ -106,6 +109,69 @@ def report(settings: ReportSettings | None = None, **values: Any) -> Path:
     from speechft.stages import report as stage
 
     return stage.report(_chosen(stage.ReportSettings, settings, values, "report"))
+
+
+def convert(settings: ConvertSettings | None = None, **values: Any) -> Path:
+    """Write an encoder in another format; every tensor stays bit for bit the same.
+
+        speechft.convert(source="hubert_base_ls960.pt", target="hubert-base", to="hf")
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `ConvertSettings`, if no settings are given.
+
+    Returns:
+        The file or folder that was written.
+
+    Raises:
+        CheckpointError: the source is no complete encoder, or the format has no place for it.
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import convert as stage
+
+    return stage.convert(_chosen(stage.ConvertSettings, settings, values, "convert"))
+
+
+def inspect(path: InspectSettings | Path | str | None = None, **values: Any) -> Inspection:
+    """Say what a checkpoint holds, and what a merge would do with it.
+
+        speechft.inspect("hubert_base_ls960.pt").family
+
+    Args:
+        path: a folder, a checkpoint file, a Hub id or a packaged name; or all settings.
+        values: the other fields of `InspectSettings`.
+
+    Raises:
+        CheckpointError: it cannot be read, or it is no complete encoder.
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import inspect as stage
+
+    settings = path if isinstance(path, stage.InspectSettings) else None
+    if settings is None and path is not None:
+        values = {"path": path, **values}
+    return stage.inspect(_chosen(stage.InspectSettings, settings, values, "inspect"))
+
+
+def embed(settings: EmbedSettings | None = None, **values: Any) -> Path:
+    """Write the hidden states of audio files.
+
+        speechft.embed(encoder="tiny-hubert", audio=["a.wav", "more/"], out="states.npz")
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `EmbedSettings`, if no settings are given.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        DataError: an audio file cannot be used.
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import embed as stage
+
+    return stage.embed(_chosen(stage.EmbedSettings, settings, values, "embed"))
 
 
 def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Path:

@@ -10,6 +10,19 @@ if TYPE_CHECKING:
     from speechft.stages.inspect import Inspection
 
 
+FORMATS = {
+    "hf": "hf (Hugging Face folder)",
+    "peft": "peft (adapter, shown as merged into its encoder)",
+    "s3prl": "s3prl (converted file)",
+    "s3prl-downstream": "s3prl-downstream (Upstream of a downstream checkpoint)",
+    "fairseq": "fairseq (original file)",
+    "wavlm": "wavlm (original file, which S3PRL reads too)",
+    "decoar2": "decoar2 (original file, which S3PRL reads too)",
+    "spin": "spin (Lightning file)",
+    "tensors": "tensors alone, without settings",
+}
+
+
 def command(
     path: Annotated[str, typer.Argument(help="A folder, a file, a Hub id, a packaged name.")],
     base: Annotated[
@@ -34,28 +47,37 @@ def command(
 
 def _show(found: Inspection) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from speechft.cli.values import output
 
     console = output()
     facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
     rows = {
         "where": found.where,
-        "format": found.format,
+        "format": FORMATS.get(found.format, found.format),
         "family": found.family,
         "style": found.style,
         "size": f"{found.parameters / 1e6:.2f} M parameters, {found.bytes / 1e6:.1f} MB on disk",
-        "layers": f"{found.layers} of width {found.hidden_size}, {found.attention_heads} heads",
+        "layers": f"{found.layers} of width {found.hidden_size}, {found.attention_heads} heads, "
+        f"feed-forward {found.feed_forward}",
         "frames": f"every {found.hop} samples ({found.hop / 16:.0f} ms)",
         "types": ", ".join(f"{count} × {dtype}" for dtype, count in found.dtypes.items()),
-        "input": "normalised per utterance" if found.normalize_input else "as it is",
+        "input": found.input,
         "hash": found.fingerprint,
     }
+    if found.not_finite:
+        names = ", ".join(found.not_finite[:3]) + (" …" if len(found.not_finite) > 3 else "")
+        bad = f"NaN or infinity in {len(found.not_finite)} tensors"
+        rows["damage"] = f"{bad}, so it will not load: {names}"
     for name, text in rows.items():
-        facts.add_row(name, text)
+        facts.add_row(name, Text(text, overflow="fold"))
     console.print(facts)
     table = Table("tensors", "count", "numbers", "in a merge", box=None, pad_edge=False)
     for group in found.groups:
-        table.add_row(group.name, str(group.tensors), f"{group.parameters:,}", group.merge)
+        count, numbers = str(group.tensors), f"{group.parameters:,}"
+        table.add_row(Text(group.name, overflow="fold"), count, numbers, group.merge)
     console.print()
     console.print(table)

@@ -6,10 +6,10 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
@@ -20,6 +20,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+PathText = Annotated[str, BeforeValidator(_as_text)]
+"""The name of an encoder or of data: text, or a path that is taken as text."""
 
 S = TypeVar("S", bound=Settings)
 

@@ -90,9 +90,18 @@ def wrap_model(
     Raises:
         CheckpointError: no known family has the model's modules.
     """
+    return encoder_class(model, where)(model, preprocessor, side)
+
+
+def encoder_class(model: torch.nn.Module, where: object | None = None) -> type[SpeechEncoder]:
+    """Give the class that fits around a transformers model, which may be without weights.
+
+    Raises:
+        CheckpointError: no known family has the model's modules.
+    """
     for kind in (ConvolutionalEncoder, Decoar2Encoder, ConformerEncoder, WhisperEncoder):
         if kind.fits(model):
-            return kind(model, preprocessor, side)
+            return kind
     raise CheckpointError(
         "this is no speech encoder of a known family",
         where=where,

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
-from speechft.core.settings import Settings
-from speechft.encoders.checkpoints import fingerprint, read_checkpoint, write_checkpoint
+from speechft.core.settings import PathText, Settings
+from speechft.encoders.checkpoints import (
+    check_complete,
+    fingerprint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from speechft.encoders.checkpoints.checkpoint import not_finite
+from speechft.encoders.load import encoder_class
 
 log = get_logger(__name__)
 
@@ -17,16 +25,17 @@ class ConvertSettings(Settings):
 
     Attributes:
         source: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
-        target: a folder for `hf`, a file for `s3prl` and `fairseq`.
+        target: a folder for `hf`, a file for `s3prl` and `fairseq`; an encoder that is there is
+            replaced.
         to: hf, s3prl or fairseq.
         base: an encoder whose configuration is used where the file holds none, or that an
             adapter is merged into.
     """
 
-    source: str
+    source: PathText
     target: Path
     to: str
-    base: str | None = None
+    base: PathText | None = None
 
 
 def convert(settings: ConvertSettings) -> Path:
@@ -40,14 +49,40 @@ def convert(settings: ConvertSettings) -> Path:
 
     Raises:
         CheckpointError: the source is no complete encoder, or the format has no place for it.
-        SettingsError: the format is not known, or the target holds something else.
+        SettingsError: the format is not known, the target holds something else, or it is the
+            source itself.
     """
+    _refuse_source(settings)
     checkpoint = read_checkpoint(settings.source, base=settings.base)
+    encoder_class(check_complete(checkpoint), checkpoint.where)
+    damaged = not_finite(checkpoint.tensors)
+    if damaged:
+        log.warning("copied with NaN or infinite values in: %s", ", ".join(damaged))
     target = write_checkpoint(checkpoint, settings.target, settings.to)
     if checkpoint.dropped:
-        log.info("left out, not part of the encoder: %s", ", ".join(checkpoint.dropped))
+        names = ", ".join(checkpoint.dropped[:8])
+        rest = f" and {len(checkpoint.dropped) - 8} more" if len(checkpoint.dropped) > 8 else ""
+        log.info("left out, not part of the encoder: %s%s", names, rest)
     if target.is_dir():
         parents = {settings.source: fingerprint(checkpoint.tensors)}
         values = settings.model_dump(mode="json")
         write_provenance(target, stage="convert", settings=values, parents=parents)
     return target
+
+
+def _refuse_source(settings: ConvertSettings) -> None:
+    """Refuse to write over what is read, or over a folder that it lies in."""
+    try:
+        source = Path(settings.source).expanduser().resolve()
+        target = settings.target.resolve()
+        if not source.exists():
+            return
+    except (OSError, RuntimeError, ValueError):
+        return
+    if target == source or (settings.to == "hf" and source.is_relative_to(target)):
+        raise SettingsError(
+            "the target is the source itself, or a folder that it lies in",
+            where=settings.target,
+            expected="another place",
+            hint="convert to a new name, look at it, and remove the old one then",
+        )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import masked_mean
 from speechft.core.logging import progress_bar
-from speechft.core.settings import Settings
+from speechft.core.settings import PathText, Settings
 from speechft.data.audio import SAMPLE_RATE, SHORTEST_SAMPLES, read_audio
 from speechft.data.batching import DurationBatches
 from speechft.data.decoding import audio_seconds
@@ -25,6 +25,10 @@ SUFFIXES = (
     *(".aif", ".aiff", ".au", ".caf", ".w64"),
 )
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
 
 
 class EmbedSettings(Settings):
@@ -45,8 +49,8 @@ class EmbedSettings(Settings):
         base: an encoder whose configuration is used where the checkpoint holds none.
     """
 
-    encoder: str
-    audio: tuple[str, ...] = Field(min_length=1)
+    encoder: PathText
+    audio: Annotated[tuple[PathText, ...], BeforeValidator(_several)] = Field(min_length=1)
     out: Path
     layers: tuple[int, ...] | None = Field(default=None, min_length=1)
     pooled: bool = False
@@ -55,7 +59,7 @@ class EmbedSettings(Settings):
     max_seconds: float = Field(default=120.0, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
-    base: str | None = None
+    base: PathText | None = None
 
 
 def embed(settings: EmbedSettings) -> Path:

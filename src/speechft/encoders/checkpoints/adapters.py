@@ -54,7 +54,7 @@ def merge_adapter(
     checkpoint = _read_base(name, read, folder)
     tensors, heads = _merged(checkpoint, settings, _read_weights(folder), folder)
     side = replace(checkpoint.side, tensors={**checkpoint.side.tensors, **heads})
-    return replace(checkpoint, tensors=tensors, side=side, where=folder)
+    return replace(checkpoint, format="peft", tensors=tensors, side=side, where=folder)
 
 
 def _read_base(name: str | Path, read: Callable[[Any], Checkpoint], folder: Path) -> Checkpoint:

@@ -37,7 +37,7 @@ class Checkpoint:
     """One encoder as it was read.
 
     Attributes:
-        format: hf, s3prl, s3prl-downstream, fairseq, wavlm, decoar2 or spin.
+        format: hf, peft, s3prl, s3prl-downstream, fairseq, wavlm, decoar2, spin or tensors.
         config: transformers configuration of the base model.
         tensors: the base model's tensors under transformers' names, in the file's type.
         preprocessor: content of `preprocessor_config.json`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ WEIGHTS = "model.safetensors"
 TORCH_WEIGHTS = "pytorch_model.bin"
 PREPROCESSOR = "preprocessor_config.json"
 EXTRAS_FILE = "extras.safetensors"
+# What this package writes into an encoder's folder.
+_OWN = re.compile(
+    r"config\.json|preprocessor_config\.json|speechft\.json|README\.md|extras\.safetensors"
+    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|\..*\.(tmp|old)"
+)
 LEGACY = {
     ".weight_g": ".parametrizations.weight.original0",
     ".weight_v": ".parametrizations.weight.original1",
@@ -214,14 +220,19 @@ def write_hf_folder(
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """A folder is replaced as a whole, so it must not hold what is not ours."""
-    if not folder.exists() or (folder / CONFIG).is_file():
+    """A folder is replaced as a whole, so it must not hold what is not an encoder's."""
+    if not folder.exists():
         return
-    if not folder.is_dir() or any(folder.iterdir()):
+    foreign = [folder.name]
+    if folder.is_dir():
+        names = sorted(path.name for path in folder.iterdir())
+        foreign = [name for name in names if not _OWN.fullmatch(name)]
+    if foreign:
         raise SettingsError(
             "the target is there already and is no encoder folder",
             where=folder,
-            expected="a new folder, an empty one, or one with an encoder to replace",
+            expected="a new folder, an empty one, or one with nothing but an encoder to replace",
+            found=", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else ""),
         )
 
 

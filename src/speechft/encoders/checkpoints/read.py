@@ -21,8 +21,7 @@ from speechft.encoders.checkpoints.hf import (
 )
 from speechft.encoders.checkpoints.locate import locate
 from speechft.encoders.checkpoints.unpickle import read_torch_file
-
-TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+from speechft.encoders.checkpoints.write import TORCH_SUFFIXES
 
 
 def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -> Checkpoint:

@@ -25,6 +25,7 @@ logger = get_logger(__name__)
 FAIRSEQ_FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "decoar2")
 HUBERT_UNITS = 504
 FINAL_DIM = 256
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
 
 def write_checkpoint(checkpoint: Checkpoint, target: Path, to: str) -> Path:
@@ -198,6 +199,12 @@ def _save(content: dict[str, Any], target: Path, *, teacher: bool = False) -> Pa
     if target.is_dir():
         raise SettingsError(
             "the target is a folder", where=target, expected="a file name, such as encoder.pt"
+        )
+    if target.suffix not in TORCH_SUFFIXES:
+        raise SettingsError(
+            "the target has a name that no reader takes",
+            where=target,
+            expected=f"a file name ending in {' or '.join(TORCH_SUFFIXES)}",
         )
     for name in ("model", "model_weight"):
         if name in content:
