@@ -87,6 +87,20 @@ def test_audio_that_is_cut_short_is_named(name, corpus_tree, tmp_path):
     assert check_data(str(tmp_path / "out")).errors == []
 
 
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_what_a_mac_leaves_behind_makes_no_difference(name, corpus_tree):
+    root = corpus_tree(name)
+    before = load_data(spec(name, root))
+    # libsndfile itself takes ._X.mp3 for a part of X.mp3.
+    for path in [p for p in root.rglob("*") if p.is_file() and p.suffix != ".mp3"]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07\xff")
+        (path.parent / ".DS_Store").touch()
+    loaded = find_data(spec(name, root))
+    assert loaded.problems == []
+    for split, cuts in before.items():
+        assert list(loaded.splits[split].ids) == list(cuts.ids)
+
+
 TEXTS = {
     "librispeech": "dev-clean/84/198/84-198.trans.txt",
     "quesst2014": "scoring/language_key_dev.lst",

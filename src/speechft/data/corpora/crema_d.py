@@ -57,7 +57,7 @@ def crema_d(root: Path, _variant: str) -> Loaded:
         DataError: the folder is missing, or holds no clip.
     """
     base = find_root(root, ("CREMA-D", "crema-d"), ("AudioWAV",), _HINT)
-    clips = sorted((base / "AudioWAV").glob("*.wav"))
+    clips = sorted((base / "AudioWAV").glob("[!.]*.wav"))
     problems: list[str] = []
     utterances = []
     for path in clips:

@@ -114,7 +114,7 @@ def _short(name: str) -> str:
 
 
 def _utterances(session: Path) -> Iterator[Utterance]:
-    for path in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt")):
+    for path in sorted((session / "dialog" / "EmoEvaluation").glob("[!.]*.txt")):
         text = "\n".join(line for _, line in read_lines(path, "replace"))
         for name, emotion in _LINE.findall(text):
             if emotion not in EMOTIONS:

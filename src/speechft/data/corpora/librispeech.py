@@ -131,7 +131,7 @@ class _Lexicon:
 
 
 def _utterances(part: Path, lexicon: _Lexicon) -> Iterator[Utterance]:
-    for transcript in sorted(part.glob("*/*/*.trans.txt")):
+    for transcript in sorted(part.glob("*/*/[!.]*.trans.txt")):
         for _, line in read_lines(transcript):
             name, _, text = line.strip().partition(" ")
             where = f"{transcript}, {name}"

@@ -43,7 +43,7 @@ def snips(root: Path, _variant: str) -> Loaded:
     silent = []
     for folder, speakers in SPEAKERS.items():
         part = parts[_NAMES[folder]] = []
-        for path in sorted((base / folder).glob("*.wav")):
+        for path in sorted((base / folder).glob("[!.]*.wav")):
             if path.stem.partition("-")[0] not in speakers:
                 continue
             if path.stem in texts:

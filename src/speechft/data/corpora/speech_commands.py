@@ -38,15 +38,17 @@ def speech_commands(root: Path, _variant: str) -> Loaded:
     """
     base = find_root(root, (), (f"{_TRAIN}/{_NOISE}", _TEST), _HINT)
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
-    for path in sorted((base / _TRAIN).glob("*/*.wav")):
+    for path in sorted((base / _TRAIN).glob("*/[!.]*.wav")):
         split = split_of(path.name)
         if path.parent.name != _NOISE and split != "discarded":
             parts[split].append(_utterance(path, path.parent.name))
-    noise = [_utterance(path, SILENCE) for path in sorted((base / _TRAIN / _NOISE).glob("*.wav"))]
+    noise = [
+        _utterance(path, SILENCE) for path in sorted((base / _TRAIN / _NOISE).glob("[!.]*.wav"))
+    ]
     parts["train"] += noise
     parts["dev"] += noise
     parts["test"] = [
-        _utterance(path, path.parent.name) for path in sorted((base / _TEST).glob("*/*.wav"))
+        _utterance(path, path.parent.name) for path in sorted((base / _TEST).glob("*/[!.]*.wav"))
     ]
     for name, utterances in parts.items():
         if len(utterances) == (0 if name == "test" else len(noise)):

@@ -50,7 +50,7 @@ def tedlium3(root: Path, variant: str) -> Loaded:
     parts = {}
     for split in SPLITS:
         folder = base / "legacy" / split
-        talks = sorted((folder / "stm").glob("*.stm"))
+        talks = sorted((folder / "stm").glob("[!.]*.stm"))
         if len(talks) != TALKS[split]:
             notes.append(f"{split}: {len(talks)} talks, the whole corpus has {TALKS[split]}")
         utterances = (u for path in talks for u in _utterances(path, folder / "sph", problems))

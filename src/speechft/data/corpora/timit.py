@@ -73,13 +73,10 @@ def timit(root: Path, variant: str) -> Loaded:
 
 def _utterances(part: Path, fold: Mapping[str, str], problems: list[str]) -> Iterator[Utterance]:
     files = sorted(part.glob("*/*/[!.]*"))
-    audio = [path for path in files if path.suffix.lower() == ".wav"]
-    # Some copies hold SA1.WAV in NIST's format and SA1.WAV.wav beside it.
-    names = {p.name.lower() for p in audio}
-    for path in audio:
+    for path in [path for path in files if path.suffix.lower() == ".wav"]:
         sentence = path.name.partition(".")[0]
-        double = path.name.lower().count(".wav") > 1
-        if sentence.lower().startswith("sa") or (double and f"{sentence.lower()}.wav" in names):
+        # Some copies hold SX37.WAV in NIST's format and SX37.WAV.wav beside it.
+        if sentence.lower().startswith("sa") or path.with_suffix("").is_file():
             continue
         name = f"{path.parent.name}-{sentence}".lower()
         try:

@@ -57,7 +57,7 @@ def voxceleb1(root: Path, _variant: str) -> Loaded:
         parts |= _identification(base, listing, known)
     parts["asv_train"] = [
         _utterance(base, "/".join(path.parts[-3:]), known)
-        for path in sorted((base / "dev" / "wav").glob("*/*/*.wav"))
+        for path in sorted((base / "dev" / "wav").glob("*/*/[!.]*.wav"))
     ]
     if (base / TRIALS).is_file():
         parts["asv_test"] = list(_verification(base, base / TRIALS))
