@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,7 @@ from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
 from speechft.data.audio import SAMPLE_RATE, load_waveform
 from speechft.data.sources import find_data
+from speechft.data.threads import threads
 from speechft.data.utterances import Loaded
 
 LONGEST_SECONDS = 30.0
@@ -99,7 +99,7 @@ def _check_audio(loaded: Loaded, unique: Mapping[str, Cut], report: CheckReport)
         for cut in cuts:
             home[cut.id][family] = part
     same: dict[str, list[str]] = defaultdict(list)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress_bar() as bar:
+    with threads(os.cpu_count() or 1) as pool, progress_bar() as bar:
         task = bar.add_task("checking audio", total=len(unique), note="")
         for name, found in zip(unique, pool.map(_decode, unique.values()), strict=True):
             bar.update(task, advance=1)

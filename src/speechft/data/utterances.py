@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
+from speechft.data.threads import threads
 
 # In a cut's custom fields: a recording with one supervision per stretch of speech.
 DIARIZATION = "diarization"
@@ -157,9 +157,9 @@ def _make(utterances: Sequence[Utterance]) -> tuple[list[MonoCut | None], list[s
 
 def _read_headers(paths: Sequence[Path]) -> dict[Path, Header | str]:
     result: dict[Path, Header | str] = {}
-    threads = min(16, 4 * (os.cpu_count() or 1))
+    count = min(16, 4 * (os.cpu_count() or 1))
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    with ThreadPoolExecutor(threads) as pool, progress_bar() as bar:
+    with threads(count) as pool, progress_bar() as bar:
         task = bar.add_task("reading audio headers", total=len(paths), note="")
         for chunk, headers in zip(chunks, pool.map(_read_some, chunks), strict=True):
             result |= zip(chunk, headers, strict=True)

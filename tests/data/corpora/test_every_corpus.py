@@ -134,6 +134,25 @@ def test_texts_that_cannot_be_read_are_named(name, corpus_tree):
     }
 
 
+@pytest.mark.parametrize(
+    ("total", "name", "splits"),
+    [
+        # All of English QUESST 2014 and all of Audio SNIPS as S3PRL's own tests count them.
+        (2714, "quesst2014", ("docs", "dev_queries", "eval_queries")),
+        (13084 * 8 + 700 * 4 + 700 * 4, "snips", ("train", "dev", "test")),
+        (153_516, "voxceleb1", ("train", "dev", "test")),
+        (30_043, "fluent_speech_commands", ("train", "dev", "test")),
+        # Two copies of six files of noise.
+        (51_088 + 6_798 + 3_081 + 12, "speech_commands", ("train", "dev", "test")),
+        (5531, "iemocap", [f"fold{k}_test" for k in range(1, 6)]),
+        (462 * 8 + 50 * 8 + 24 * 8, "timit", ("train", "dev", "test")),
+    ],
+)
+def test_official_numbers_add_up(total, name, splits):
+    counts = corpora()[name].counts
+    assert sum(counts[split] for split in splits) == total
+
+
 def test_official_numbers_are_named_by_split(corpus_tree):
     root = corpus_tree("fluent_speech_commands")
     assert check_data(f"fluent_speech_commands:{root}").warnings[:3] == [
