@@ -321,3 +321,17 @@ def test_a_header_of_safetensors_that_lies(folder):
         path.write_bytes(struct.pack("<Q", lie) + data[8:])
         with pytest.raises(CheckpointError, match="safetensors"):
             load_encoder(folder)
+
+
+@pytest.mark.parametrize("name", ["naked.pt", "naked.safetensors"])
+def test_weights_alone_name_a_way_that_every_command_has(tmp_path, folder, name):
+    """`merge` and `finetune` have no --base, so the way out is `convert`, which has it."""
+    tensors = load_file(folder / "model.safetensors")
+    save = save_file if name.endswith(".safetensors") else torch.save
+    save(tensors, tmp_path / name)
+    with pytest.raises(CheckpointError, match="convert FILE FOLDER --to hf --base ENCODER"):
+        load_encoder(tmp_path / name)
+    wanted = load_encoder(folder).fingerprint()
+    assert load_encoder(tmp_path / name, base=folder).fingerprint() == wanted
+    write_checkpoint(read_checkpoint(tmp_path / name, base=folder), tmp_path / "whole", "hf")
+    assert load_encoder(tmp_path / "whole").fingerprint() == wanted

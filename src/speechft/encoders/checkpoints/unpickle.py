@@ -32,6 +32,7 @@ LEGACY_PROTOCOL = 1001
 _STDLIB_DATA = frozenset(
     ["argparse", "collections", "datetime", "decimal", "enum", "pathlib", "types", "typing", "uuid"]
 )
+_TIMES = frozenset(["date", "datetime", "time", "timedelta", "timezone"])
 _NEVER_DATA = frozenset(
     ["torch", "numpy", "dill", "cloudpickle", "joblib", "pandas", "scipy", "sklearn"]
 )
@@ -169,6 +170,8 @@ def _stands_for_data(module: str, name: str) -> bool:
         return False
     if (root in sys.stdlib_module_names or root.startswith("_")) and root not in _STDLIB_DATA:
         return root == "__main__" and name[:1].isupper()
+    if module == "datetime":
+        return name in _TIMES
     dotted = all(part.isidentifier() for part in f"{module}.{name}".split("."))
     return dotted and bool(re.match(r"[A-Z]", name.rpartition(".")[2]))
 
