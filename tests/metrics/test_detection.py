@@ -76,6 +76,22 @@ def test_der_by_hand():
         diarization_error_rate([[]], [])
 
 
+def test_der_equals_pyannotes():
+    """pyannote.metrics 4.2.0, collar 0, overlap scored, a speaker's overlapping turns joined."""
+    random = np.random.default_rng(5)
+    sides = ([], [])
+    for _ in range(4):
+        for side, speakers in zip(sides, (2, 3), strict=True):
+            turns = []
+            for speaker in range(speakers):
+                for _ in range(3):
+                    begin = round(float(random.uniform(0, 9)), 2)
+                    end = round(begin + float(random.uniform(0.2, 2)), 2)
+                    turns.append((f"s{speaker}", begin, end))
+            side.append(turns)
+    assert diarization_error_rate(*sides) == pytest.approx(154.65994962216624)
+
+
 def test_der_equals_a_count_of_frames():
     """md-eval's definition on a grid of 10 ms, all mappings of speakers tried."""
     from itertools import permutations

@@ -69,6 +69,9 @@ def plain_cost(query, document):
     return cost[-1].min() / len(query)
 
 
+DTW_PYTHON = [[0.0, 0.068417, 0.084517], [0.140814, 0.052703, 0.052689]]
+
+
 def test_search_equals_plain_dtw_whatever_else_is_searched():
     random = np.random.default_rng(0)
     queries = [random.normal(size=(n, 4)).astype(np.float32) for n in (6, 9)]
@@ -76,6 +79,8 @@ def test_search_equals_plain_dtw_whatever_else_is_searched():
     found = search([torch.from_numpy(q) for q in queries], [torch.from_numpy(d) for d in documents])
     expected = [[-plain_cost(q, d) for d in documents] for q in queries]
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
+    # dtw-python 1.9.0, dtw(x=…, step_pattern="asymmetric", open_begin=True, open_end=True)
+    np.testing.assert_allclose(-found.numpy(), DTW_PYTHON, rtol=1e-4, atol=1e-5)
 
 
 def test_a_query_is_found_where_it_is_said_at_another_speed():

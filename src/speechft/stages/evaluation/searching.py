@@ -32,17 +32,14 @@ def run_search(
     readers = [_Reader(view, device) for view in views]
     metric = task.metrics[0]
     grid: list[dict[str, Any]] = []
-    best: tuple[int, float, list[Any]] | None = None
+    chosen = 0
     for state in range(views[0].num_states):
-        documents, dev, test = normalise([reader.state(state) for reader in readers])
-        found = list(z_norm(search([*dev, *test], documents)).numpy())
-        value = task.score(found[: len(dev)], references[0])[metric]
-        grid.append({"state": state, metric: value})
-        if best is None or better(metric, value, best[1]):
-            best = (state, value, found[len(dev) :])
-    if best is None:
-        raise ValueError("an encoder without hidden states")
-    chosen, value, answers = best
+        found = _search(readers[0].state(state), readers[1].state(state))
+        grid.append({"state": state, metric: task.score(found, references[0])[metric]})
+        if better(metric, grid[state][metric], grid[chosen][metric]):
+            chosen = state
+    value = grid[chosen][metric]
+    answers = _search(readers[0].state(chosen), readers[2].state(chosen))
     return Outcome(
         scores=task.score(answers, references[1]),
         items=len(cuts[2]),
@@ -58,6 +55,12 @@ def run_search(
         layer_weights=[float(row["state"] == chosen) for row in grid],
         rows=task.rows(cuts[2], references[1], answers),
     )
+
+
+def _search(documents: list[Tensor], queries: list[Tensor]) -> list[Any]:
+    """Give every query's normalised scores of all documents."""
+    asked, searched = normalise([queries, documents])
+    return list(z_norm(search(asked, searched)).numpy())
 
 
 class _Reader:
