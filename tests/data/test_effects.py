@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import DataError
+from speechft.data import heard
 from speechft.data.effects import (
     GAIN,
     TRIM,
@@ -16,6 +18,7 @@ from speechft.data.effects import (
     trim_silence,
     with_effects,
 )
+from speechft.data.utterances import Utterance, make_cuts
 
 
 def plain_sox_silence(samples):
@@ -49,6 +52,29 @@ def test_trim_silence_equals_the_rule_sample_by_sample():
         found = trim_silence(torch.from_numpy(samples), shortest=0).numpy()
         assert 0 < len(expected) < len(samples)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_lengths_behind_effects_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPEECHFT_CACHE", str(tmp_path / "cache"))
+    random = np.random.default_rng(0)
+    utterances = []
+    for i in range(3):
+        wave = np.concatenate([np.zeros(8000), 0.1 * random.normal(size=16000 + i)])
+        soundfile.write(tmp_path / f"{i}.wav", wave, 16000)
+        utterances.append(Utterance(str(i), tmp_path / f"{i}.wav"))
+    cuts = [with_effects(cut, [TRIM]) for cut in make_cuts(utterances)[0].values()]
+    few = heard.heard_lengths(cuts)
+    assert [16000 + i <= n < 16400 + i for i, n in enumerate(few)] == [True] * 3
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(heard, "MANY", 3)
+    measured = []
+    original = heard.load_waveform
+    monkeypatch.setattr(heard, "load_waveform", lambda c: measured.append(c) or original(c))
+    assert heard.heard_lengths(cuts) == heard.heard_lengths(cuts) == few
+    assert len(measured) == 3
+    soundfile.write(tmp_path / "0.wav", 0.1 * random.normal(size=20000), 16000)
+    assert heard.heard_lengths(cuts)[0] == 20000
+    assert len(measured) == 6
 
 
 def test_nothing_but_silence_stays_as_it_is():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Final, Self
 
 import torch
@@ -13,8 +12,8 @@ from torch.nn import functional
 
 from speechft.core.errors import CheckpointError, DataError
 from speechft.core.seeding import numpy_generator
-from speechft.data.audio import load_waveform
 from speechft.data.effects import GAIN, TRIM, crop, with_effects
+from speechft.data.heard import heard_lengths
 from speechft.heads.xvector import XVector
 from speechft.metrics.detection import equal_error_rate
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits, non_empty
@@ -165,9 +164,7 @@ class SpeakerVerification(Task):
 def _without_silence(cuts: Iterable[Cut]) -> list[tuple[Cut, int]]:
     """Give each cut with its effects, and how many samples they leave."""
     changed = [with_effects(cut, [GAIN, TRIM]) for cut in cuts]
-    with ThreadPoolExecutor(8) as pool:
-        left = list(pool.map(lambda cut: len(load_waveform(cut)), changed))
-    return list(zip(changed, left, strict=True))
+    return list(zip(changed, heard_lengths(changed), strict=True))
 
 
 def _cropped(cut: Cut, samples: int) -> Cut:
