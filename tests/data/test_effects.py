@@ -64,7 +64,7 @@ def test_lengths_behind_effects_are_remembered_until_a_file_changes(tmp_path, mo
         utterances.append(Utterance(str(i), tmp_path / f"{i}.wav"))
     cuts = [with_effects(cut, [TRIM]) for cut in make_cuts(utterances)[0].values()]
     few = heard.heard_lengths(cuts)
-    assert [16000 + i <= n < 16400 + i for i, n in enumerate(few)] == [True] * 3
+    assert all(abs(n - 16000) < 50 for n in few)
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(heard, "MANY", 3)
     measured = []
