@@ -197,6 +197,12 @@ def test_trials_are_balanced_distinct_and_the_same_each_time():
         with_drawn_trials(cuts[:4])
 
 
+def test_asv_does_not_fall_back_on_the_splits_of_identification():
+    splits = {name: [cut("a", speaker="x")] for name in ("train", "dev", "test", "asv_train")}
+    with pytest.raises(SettingsError, match="asv_test"):
+        TASKS["asv"].arrange(splits)
+
+
 def test_asv_scores_trials_by_cosine():
     task = TASKS["asv"].from_cuts([cut("a", speaker="x"), cut("b", speaker="y")])
     references = [{"id": "1", "trials": [["2", 1], ["3", 0]]}, {"id": "2", "trials": [["3", 0]]},

@@ -10,7 +10,7 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechft.core.errors import CheckpointError, DataError
+from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.seeding import numpy_generator
 from speechft.data.effects import GAIN, TRIM, crop, with_effects
 from speechft.data.heard import heard_lengths
@@ -56,7 +56,15 @@ class SpeakerVerification(Task):
         cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
     ) -> list[tuple[str, list[Cut]]]:
         """Give the utterances to train on, and those of the dev and test trials."""
-        if not {"asv_train", "asv_test"} <= set(data):
+        missing_half = [name for name in ("asv_train", "asv_test") if name not in data]
+        if len(missing_half) == 1:
+            raise SettingsError(
+                f"the data lacks the split {missing_half[0]!r}, which the task 'asv' needs",
+                expected="asv_train, asv_test",
+                found=", ".join(data),
+                hint="for VoxCeleb1, put the list of trials beside dev and test",
+            )
+        if missing_half:
             names = choose_splits(cls, data)
             train, dev, test = (_without_silence(data[name]) for name in names)
             own = [(names[0], [_cropped(*item) for item in train]), (names[1], _pairs(dev))]
@@ -187,6 +195,7 @@ def _held_out(cuts: Sequence[Cut]) -> set[str | None]:
             "there are too few speakers to hold some out for dev",
             expected=f"{count + 2} with utterances above 2 s",
             found=len(speakers),
+            hint="give more speakers, or choose protocol: s3prl, which holds none out",
         )
     order = numpy_generator(0, "held-out speakers").permutation(len(speakers))
     return {speakers[i] for i in order[:count]}
