@@ -31,6 +31,9 @@ def command(
         str | None,
         typer.Option(help="Heads: 'mini' for small encoders (default), 'superb' for SUPERB's."),
     ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="clean, or s3prl: with the quirks of published numbers.")
+    ] = "clean",
     steps: Annotated[int | None, typer.Option(help="Updates per probe (default: by task).")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core or GPU.")] = 0,
@@ -62,6 +65,7 @@ def command(
         "suite": suite,
         "seeds": tuple(seed or [0]),
         "size": size,
+        "protocol": protocol,
         "steps": steps,
         "device": device,
         "workers": workers,

@@ -15,6 +15,8 @@ from speechft.training.probe_batches import Scheme
 _GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 _RECURRENT_GRID = (1e-3, 1e-4, 1e-5)
 
+CHECKS: Final = 10
+
 T = TypeVar("T")
 
 # steps, utterances per update (SUPERB's effective batch), learning rates, do they fall to 0
@@ -99,7 +101,6 @@ def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:
     """
     steps, batch_size, rates, decay = PLANS[settings.size][task]
     own: dict[str, Any] = dict(_OPTIMISERS.get(task, {}))
-    checks = settings.checks
     published = PUBLISHED.get(task) if settings.protocol == "s3prl" else None
     if published is None:
         own["scheme"] = _SCHEMES.get(task, "bucketed")
@@ -108,13 +109,11 @@ def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:
         batch_size = published.batch
         if published.eval_batch > 1:
             own |= {"eval_batch_size": published.eval_batch, "eval_sorted": False}
-        if "checks" not in settings.model_fields_set:
-            checks = published.checks
     return ProbePlan(
         rates=_chosen("learning_rates", settings.learning_rates, task, rates, settings),
         steps=_chosen("steps", settings.steps, task, steps, settings),
         batch_size=_chosen("batch_size", settings.batch_size, task, batch_size, settings),
-        checks=checks,
+        checks=settings.checks or (published.checks if published else CHECKS),
         decay=decay and published is None,
         spec_augment=task in _AUGMENTED and settings.size == "superb",
         **own,

@@ -72,7 +72,8 @@ class EvaluateSettings(Settings):
         steps: updates per probe, one number or one per task; by default the size's plan.
         batch_size: utterances per update, likewise.
         learning_rates: the grid, one list or one per task; by default the size's plan.
-        checks: how often the dev split is scored in the course of a probe.
+        checks: how often the dev split is scored in the course of a probe; by default 10 times, or
+            as often as S3PRL does.
         suite: label of the scores; scores of different suites are never compared. "mini", "paper4"
             and "superb10" fix tasks, sizes and corpora. By default "mini" where the settings are
             that suite's, and "own" elsewhere.
@@ -104,7 +105,7 @@ class EvaluateSettings(Settings):
     steps: PerTask = None
     batch_size: PerTask = None
     learning_rates: Rates = None
-    checks: int = Field(default=10, gt=0)
+    checks: int | None = Field(default=None, gt=0)
     suite: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     protocol: Literal["clean", "s3prl"] = "clean"
     asr_lm: Path | None = None
