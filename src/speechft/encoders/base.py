@@ -126,20 +126,26 @@ class SpeechEncoder(nn.Module, ABC):
         """Encode waveforms.
 
         Args:
-            waveforms: 1-D waveforms of any lengths, or a zero-padded batch (B, S).
+            waveforms: 1-D waveforms of any lengths (tensors or NumPy arrays), or a zero-padded
+                batch (B, S).
             lengths: valid samples (B,) of a padded batch; all S if not given.
 
         Raises:
-            DataError: an utterance is too short for one frame.
+            DataError: an utterance is too short for one frame, or what is given is no waveform.
         """
         if isinstance(waveforms, Tensor):
-            batch = waveforms if waveforms.dim() == 2 else waveforms[None]
+            batch = waveforms[None] if waveforms.dim() == 1 else waveforms
+            _check_waveform(batch, "a batch (B, S)", 2)
             if lengths is None:
                 lengths = torch.full((batch.shape[0],), batch.shape[1])
+            _check_lengths(lengths, batch)
         else:
-            if not waveforms:
+            if not len(waveforms):
                 raise DataError("there is no utterance to encode", expected="a waveform")
-            batch, lengths = pad_waveforms(waveforms)
+            tensors = [w if isinstance(w, Tensor) else torch.as_tensor(w) for w in waveforms]
+            for number, wave in enumerate(tensors):
+                _check_waveform(wave, f"utterance {number} of the batch", 1)
+            batch, lengths = pad_waveforms(tensors)
         frames = self.frame_lengths(lengths)
         if int(frames.min()) < 1:
             _refuse_short(lengths, frames)
@@ -187,6 +193,27 @@ class SpeechEncoder(nn.Module, ABC):
                 hint="start from a pre-trained checkpoint, or set mask_time_prob above 0",
             )
         return embedding
+
+
+def _check_waveform(wave: Tensor, where: str, dimensions: int) -> None:
+    if wave.dim() != dimensions or not wave.is_floating_point():
+        shape = "(B, S)" if dimensions == 2 else "(S,)"
+        raise DataError(
+            "this is no waveform",
+            where=where,
+            expected=f"floats in [-1, 1] of shape {shape}",
+            found=f"{str(wave.dtype).removeprefix('torch.')} of shape {tuple(wave.shape)}",
+            hint="average channels, and divide 16-bit numbers by 32768",
+        )
+
+
+def _check_lengths(lengths: Tensor, batch: Tensor) -> None:
+    if lengths.shape != batch.shape[:1] or int(lengths.max()) > batch.shape[1]:
+        raise DataError(
+            "the lengths do not fit the batch",
+            expected=f"{batch.shape[0]} numbers of at most {batch.shape[1]} samples",
+            found=f"shape {tuple(lengths.shape)}, up to {int(lengths.max())}",
+        )
 
 
 def _refuse_short(lengths: Tensor, frames: Tensor) -> None:

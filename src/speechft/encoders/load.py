@@ -32,12 +32,22 @@ def load_encoder(
         base: an encoder whose configuration is used where the file holds no settings, or that a
             PEFT adapter is merged into.
         device: where the weights go.
-        dtype: their type; half-precision files are widened to float32 by default.
+        dtype: float32, to which half-precision files are widened, or float64. To compute in half
+            precision, call the encoder under `torch.autocast`: norms stay exact there.
 
     Raises:
+        SettingsError: the type is another one.
         CheckpointError: there is no such encoder, or its checkpoint is broken or incomplete. No
             weight is ever initialised anew.
     """
+    if dtype not in (torch.float32, torch.float64):
+        raise SettingsError(
+            "an encoder's weights are not kept in this type",
+            where="dtype",
+            expected="torch.float32 or torch.float64",
+            found=dtype,
+            hint="for half precision call the encoder under torch.autocast",
+        )
     checkpoint = read_checkpoint(path_or_id, base=base)
     model = fill_model(checkpoint, dtype)
     encoder = wrap_model(model, checkpoint.preprocessor, checkpoint.side, checkpoint.where)

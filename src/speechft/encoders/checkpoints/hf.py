@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def write_hf_folder(
     """
     _refuse_foreign(folder)
     config.architectures = [architecture]
-    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    tensors = _apart(tensors)
     config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
     with disk_errors(folder), atomic_dir(folder) as temporary:
         config.to_json_file(temporary / CONFIG)
@@ -213,10 +214,22 @@ def write_hf_folder(
         text = json.dumps(preprocessor, indent=2) + "\n"
         (temporary / PREPROCESSOR).write_text(text, encoding="utf-8")
         if side.tensors or side.source:
-            extras = {name: t.detach().cpu().contiguous() for name, t in side.tensors.items()}
+            extras = _apart(side.tensors)
             metadata = {"format": "pt", "source": json.dumps(side.source)}
             save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
     return folder
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give tensors that share no memory, which safetensors would refuse to write."""
+    result: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        result[name] = plain.clone() if place in seen and plain.numel() else plain
+        seen.add(place)
+    return result
 
 
 def _refuse_foreign(folder: Path) -> None:
