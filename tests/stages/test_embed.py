@@ -266,3 +266,26 @@ def test_a_file_that_may_not_grow_is_one_clear_error(tmp_path, folder, command, 
     assert "no file may grow this large here" in said
     assert str(tmp_path / "made" / "x") in said
     assert not list((tmp_path / "made").iterdir())
+
+
+@pytest.mark.parametrize("command", ["embed", "convert"])
+def test_ctrl_c_does_not_promise_what_was_not_kept(tmp_path, folder, monkeypatch, capfd, command):
+    from speechft.cli.app import main
+
+    def stopped(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "read_audio", stopped)
+    monkeypatch.setattr("speechft.encoders.checkpoints.write.torch.save", stopped)
+    (tmp_path / "made").mkdir()
+    given = {
+        "embed": [HUBERT, str(folder), "--out", str(tmp_path / "made" / "x.npz")],
+        "convert": [HUBERT, str(tmp_path / "made" / "x.pt"), "--to", "s3prl"],
+    }
+    with pytest.raises(SystemExit) as code:
+        main([command, *given[command]])
+    assert code.value.code == 130
+    said = capfd.readouterr().err
+    assert "Nothing was written" in said
+    assert "kept" not in said
+    assert not list((tmp_path / "made").iterdir())

@@ -29,7 +29,9 @@ def explain(error: BaseException, arguments: list[str]) -> int:
         return error.code if isinstance(error.code, int) else 1
     if name == "Interrupted" or isinstance(error, KeyboardInterrupt):
         again = shlex.join(["speechft", *arguments])
-        _say(f"Stopped. What was done so far is kept; the same command goes on:\n  {again}")
+        whole = next((a for a in arguments if not a.startswith("-")), "") in _AT_ONCE
+        kept = "Nothing was written; the same command begins anew" if whole else _KEPT
+        _say(f"Stopped. {kept}:\n  {again}")
         return 130
     if isinstance(error, SpeechFTError):
         _say(f"Error: {error.render()}")
@@ -48,6 +50,9 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     return _unexpected(error, arguments)
 
 
+_KEPT = "What was done so far is kept; the same command goes on"
+#: Commands whose result stands there whole or not at all.
+_AT_ONCE = frozenset({"convert", "embed", "inspect"})
 _SYSTEM = {
     errno.ENOSPC: "no space left on the disk; free some, then give the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space, then give the same command again",
