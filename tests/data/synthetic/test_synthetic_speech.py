@@ -159,7 +159,7 @@ def test_preset_sizes():
         name: sum(len(part) for part in make_plan(PRESETS[name]).values())
         for name in ("tiny", "demo", "study")
     }
-    assert sizes == {"tiny": 88, "demo": 864, "study": 2740}
+    assert sizes == {"tiny": 88, "demo": 864, "study": 3240}
     assert PRESETS["study"].sid_speakers == 50
     assert PRESETS["pretrain"].pretrain_speakers >= 300
 

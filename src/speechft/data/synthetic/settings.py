@@ -71,8 +71,8 @@ PRESETS.register("demo")(
 )  # fmt: skip
 PRESETS.register("study")(
     SyntheticSettings(
-        train=900, dev=150, test=250, train_speakers=80, dev_speakers=16, test_speakers=24,
-        sid_speakers=50, sid_train=12, sid_dev=3, sid_test=5,
+        train=900, dev=200, test=500, train_speakers=80, dev_speakers=20, test_speakers=40,
+        sid_speakers=50, sid_train=12, sid_dev=4, sid_test=8,
         other_train=120, other_dev=40, other_test=60, other_speakers=10,
     )
 )  # fmt: skip
