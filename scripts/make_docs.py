@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import re
 import sys
@@ -102,12 +103,35 @@ def results_page() -> str:
         spread = f"mean ± standard deviation over {len(table.seeds)} seeds"
         about = spread if len(table.seeds) > 1 else "one seed"
         parts.append(f"\nPercent on the test split, {about}. {table.score_text}\n")
+        notes = run / "notes.md"
+        parts += [notes.read_text(encoding="utf-8")] if notes.is_file() else []
         parts.append(
             f"Recipe: [results/{run.name}/recipe.yaml](../results/{run.name}/recipe.yaml)\n"
         )
     if not runs:
         parts.append("No study has been kept yet.\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, *_layers()])
+
+
+def _layers() -> list[str]:
+    """Give the table of `scripts/probe_layers.py`, where it was kept."""
+    path = ROOT / "results" / "layers.json"
+    if not path.is_file():
+        return []
+    record = json.loads(path.read_text(encoding="utf-8"))
+    count = max(len(row) for row in record["layers"].values())
+    lines = [
+        "## What each layer says about phonemes\n",
+        f"{record['what'].capitalize()}; {record['phonemes']} classes with silence, "
+        f"`{record['data']}`, {record['train_utterances']} utterances to train on and "
+        f"{record['test_utterances']} to test on, seed {record['seed']}. Layer 0 is what the "
+        "transformer takes in. Measured by `scripts/probe_layers.py`.\n",
+        "| encoder | " + " | ".join(str(n) for n in range(count)) + " |",
+        "| --- |" + " ---: |" * count,
+    ]
+    for name, row in record["layers"].items():
+        lines.append(f"| {name} | " + " | ".join(f"{value:.1f}" for value in row) + " |")
+    return [*lines, ""]
 
 
 def main() -> int:
