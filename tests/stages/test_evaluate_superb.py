@@ -152,3 +152,16 @@ def test_asr_is_decoded_with_a_language_model_too(run, tmp_path):
 def test_mistakes_about_the_language_model_are_named(run, values, words):
     with pytest.raises(SettingsError, match=words):
         run("asr", **values)
+
+
+@pytest.mark.parametrize("task", ["qbe", "pr", "er"])
+def test_the_published_protocol_finds_the_same_wherever_states_are_kept(run, tmp_path, task):
+    values = {"protocol": "s3prl", "learning_rates": (0.01,), "steps": 2, "checks": 1}
+    kept = [
+        run(task, **values, **more)
+        for more in ({}, {"store": tmp_path / "store"}, {"keep": "none", "store_gb": 3e-5})
+    ]
+    expected = [(r["metric"], r["value"]) for r in kept[0].records]
+    for found in kept[1:]:
+        assert [(r["metric"], r["value"]) for r in found.records] == expected
+        assert found.rows == kept[0].rows

@@ -102,9 +102,13 @@ class CTCTask(Task):
     def target(self, cut: Cut) -> Tensor:
         """Give the label sequence (S,); symbols unseen in training become the unknown symbol."""
         symbols = self.symbols(cut)
-        if self.protocol == "s3prl":
+        if self.protocol == "s3prl" and self.ends(cut):
             symbols = [*symbols, *self.ending]
         return torch.tensor([self._index.get(symbol, 1) for symbol in symbols], dtype=torch.long)
+
+    def ends(self, cut: Cut) -> bool:  # noqa: ARG002
+        """Tell whether S3PRL puts its ending behind a cut's target."""
+        return True
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
         """Give the CTC loss: each item over its target's length, mean over the batch.

@@ -81,13 +81,21 @@ class SlotFilling(CTCTask):
             "slot_value_cer": slot_value_cer(wanted, got),
         }
 
+    def ends(self, cut: Cut) -> bool:
+        """S3PRL forgets the end of a sentence whose last word is punctuation."""
+        words = self._cleaned(cut)
+        return bool(words) and bool(words[-1][0])
+
     def _words(self, cut: Cut) -> list[tuple[str, str]]:
+        return [(word, tag) for word, tag in self._cleaned(cut) if word]
+
+    def _cleaned(self, cut: Cut) -> list[tuple[str, str]]:
         tagged = custom(cut, "word_tags", "words_tags")
         if tagged is None:
             raise missing(cut, "words with slot tags", self.id, ["word_tags"])
         try:
             clean = _as_published if self.protocol == "s3prl" else normalise_text
-            pairs = [(clean(str(word)), str(tag)) for word, tag in tagged]
+            return [(clean(str(word)), str(tag)) for word, tag in tagged]
         except (TypeError, ValueError):
             raise DataError(
                 "cannot read the words and slot tags",
@@ -95,7 +103,6 @@ class SlotFilling(CTCTask):
                 expected='a list of [word, slot or "O"]',
                 found=repr(tagged)[:80],
             ) from None
-        return [(word, tag) for word, tag in pairs if word]
 
 
 def _as_published(word: str) -> str:
