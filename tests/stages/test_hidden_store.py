@@ -183,6 +183,20 @@ def test_frames_of_one_split_and_means_of_another_take_one_pass(tmp_path):
         assert torch.equal(found["sid"].pooled.means, Case().open().pooled.means)
 
 
+def test_what_others_need_is_written_on_the_way(tmp_path):
+    case = Case(tmp_path)
+    library = Library(case.source, case.source.keys(), [list(range(6))])
+    pr, sid = Request([0, 2, 4], True), Request([0, 1, 2, 3], False)
+    counts = []
+    for mine, further in ((sid, [pr]), (pr, [sid]), (Request([5], False), [])):
+        passes = Passes()
+        store = HiddenStore(folder=tmp_path, batch_seconds=1.2)
+        store.open(case.encoder, library, {"own": mine}, "hash", passes, further)
+        counts.append(passes.utterances)
+    assert counts[:2] == [6, 0]
+    assert counts[2] <= 3  # nobody had asked for it
+
+
 def test_other_encoder_type_of_frames_or_audio_is_computed(tmp_path):
     case = Case(tmp_path)
     case.open()
@@ -297,6 +311,15 @@ def test_processes_share_the_work(tmp_path):
     assert not [p for p in tmp_path.glob("*/.*") if p.name.endswith(".lock")]
 
 
+def test_every_process_of_a_launch_has_shards_to_make(tmp_path, monkeypatch):
+    monkeypatch.setattr(hidden_work, "SHARD_BYTES", 1 << 30)
+    monkeypatch.setattr(hidden_work, "SHARD_SECONDS", 1800.0)
+    alone, shared = Case(tmp_path / "a"), Case(tmp_path / "b", processes=2)
+    same(alone.open(), shared.open())
+    assert len(alone.shards()) == 1
+    assert len(shared.shards()) > 2
+
+
 def test_half_a_shard_of_a_killed_process_goes_when_it_is_old(tmp_path):
     case = Case(tmp_path)
     case.open()
@@ -360,7 +383,7 @@ def test_need_is_said_and_what_does_not_fit_is_refused(tmp_path, caplog):
     assert mean_bytes(encoder, 3) == 3 * 2 * 16 * 4
     with caplog.at_level(logging.INFO):
         store.check_size(encoder, 3, 10)
-    assert "GiB of time means of 3 utterances" in caplog.text
+    assert "0.0 MiB of time means of 3 utterances" in caplog.text
     with pytest.raises(SettingsError, match="half precision"):
         store.check_size(encoder, 3, 3600)
     with pytest.raises(SettingsError, match="GiB, which is free"):

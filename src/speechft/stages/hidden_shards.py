@@ -90,6 +90,7 @@ class ShardFolder:
     place: Path
     dtype: str | None
     _sound: set[str] = field(default_factory=set, init=False)
+    _read_before: dict[str, Shard] = field(default_factory=dict, init=False)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class ShardFolder:
     def find(self, keys: Collection[str]) -> dict[str, tuple[Shard, int]]:
         """Find utterances: key → shard and row. Damaged shards are removed with a warning."""
         wanted = set(keys)
-        shards = [s for s in self._shards() if s is not None and wanted.intersection(s.keys)]
+        shards = [shard for shard in self._shards() if wanted.intersection(shard.keys)]
         unchecked = [s for s in shards if s.place.name not in self._sound]
         with ThreadPoolExecutor(4) as pool:
             good = list(pool.map(lambda s: s.sound(self.files), unchecked))
@@ -115,6 +116,10 @@ class ShardFolder:
             for row, key in enumerate(shard.keys)
             if key in wanted
         }
+
+    def known(self) -> dict[str, Shard]:
+        """Give the shard of every utterance, without a look at its content."""
+        return {key: shard for shard in self._shards() for key in shard.keys}
 
     def name_of(self, keys: Sequence[str]) -> str:
         """Give the name of a shard that holds these utterances."""
@@ -166,12 +171,15 @@ class ShardFolder:
         """Claim a piece of work among processes; gives False where another one has it."""
         return lock_if_free(self.place / f".{name}.lock")
 
-    def _shards(self) -> Iterator[Shard | None]:
+    def _shards(self) -> Iterator[Shard]:
         for place in sorted(self.place.iterdir() if self.place.is_dir() else []):
             if place.name.startswith("."):
                 _remove_if_left_behind(place)
                 continue
-            yield self._read(place)
+            shard = self._read_before.get(place.name) or self._read(place)
+            if shard is not None:
+                self._read_before[place.name] = shard
+                yield shard
 
     def _read(self, place: Path) -> Shard | None:
         """Read a shard's description; None where it is gone, damaged or of another type."""
@@ -193,6 +201,7 @@ class ShardFolder:
         return Shard(place=place, shape=(states, width), **meta)
 
     def _remove_damaged(self, place: Path, why: str) -> None:
+        self._read_before.pop(place.name, None)
         _logger.warning(
             "hidden states: the shard %s is damaged (%s); it is computed again", place, why
         )

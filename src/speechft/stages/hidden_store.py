@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -72,9 +72,9 @@ class HiddenStore:
         means = mean_bytes(encoder, utterances) / _GIB
         frames = frame_bytes(encoder, seconds, self.dtype) / _GIB
         where = self.folder if self.folder is not None and self.keep != "none" else "memory"
-        text = f"{means:.2f} GiB of time means of {utterances} utterances"
+        text = f"{_size(means)} of time means of {utterances} utterances"
         if frames:
-            text += f", {frames:.2f} GiB of frames ({self.dtype}) of {seconds / 3600:.1f} h"
+            text += f", {_size(frames)} of frames ({self.dtype}) of {seconds / 3600:.2f} h"
         _logger.info("hidden states: at most %s in %s", text, where)
         need = means + frames
         if self.keep == "frames" and need > self.limit_gb:
@@ -99,7 +99,7 @@ class HiddenStore:
             "the hidden states do not fit the limit",
             where=where,
             expected=expected,
-            found=f"{need:.1f} GiB: {text}",
+            found=f"{_size(need)}: {text}",
             hint="; ".join(helps),
         )
 
@@ -110,6 +110,7 @@ class HiddenStore:
         requests: Mapping[str, Request],
         encoder_hash: str,
         passes: Passes | None = None,
+        further: Sequence[Request] = (),
     ) -> dict[str, SplitStates]:
         """Give the hidden states of splits, computed now or found in the folder.
 
@@ -119,6 +120,8 @@ class HiddenStore:
             requests: split → what it needs.
             encoder_hash: the encoder's fingerprint.
             passes: counts what the encoder reads.
+            further: what other processes need; it is written on the way, so that they need no pass
+                of their own.
 
         Raises:
             DataError: an utterance is longer than its cut says.
@@ -132,7 +135,7 @@ class HiddenStore:
             self.processes,
             self._used,
         )
-        work = Work(rules, encoder, library, dict(requests), passes or Passes())
+        work = Work(rules, encoder, library, dict(requests), passes or Passes(), tuple(further))
         framed = work.items(frames=True)
         if self.folder is None or self.keep == "none":
             return work.in_memory(framed) if self._fits(work, framed) else work.streamed(None)
@@ -153,6 +156,10 @@ class HiddenStore:
                 seconds / 3600,
             )
         return fits
+
+
+def _size(gib: float) -> str:
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.1f} MiB"
 
 
 def _about(encoder: SpeechEncoder) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from speechft.training.probe_states import FrameStates
 SHARD_BYTES: Final = 256 << 20
 SHARD_SECONDS: Final = 1800.0  # what a killed process loses at most
 LARGE_BYTES: Final = 1 << 30  # time means beyond this lie in a file, not in memory
+_SHARDS_EACH: Final = 8
+_ATTEMPTS: Final = 10
 _POLL_SECONDS: Final = 0.2
 
 
@@ -69,6 +71,8 @@ class Work:
         library: the utterances.
         requests: split → what it needs.
         passes: counts what the encoder reads.
+        further: what other processes need of the same utterances, now or later; where an utterance
+            is read, that is written too.
     """
 
     rules: Rules
@@ -76,11 +80,17 @@ class Work:
     library: Library
     requests: dict[str, Request]
     passes: Passes
+    further: tuple[Request, ...] = ()
 
     def items(self, *, frames: bool | None = None) -> set[int]:
         """Give the utterances of the requests with frames, without, or of all."""
         wanted = [r for r in self.requests.values() if frames is None or r.frames is frames]
         return {i for request in wanted for i in request.items}
+
+    def wanted(self, *, frames: bool) -> set[int]:
+        """Give the utterances that anybody needs, with frames or at all."""
+        asked = [*self.requests.values(), *self.further]
+        return {i for request in asked if request.frames or not frames for i in request.items}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -114,7 +124,7 @@ class Work:
             starts[i], total = total, total + room(self.encoder, durations[i])
         frames = torch.empty((states, total, width), dtype=DTYPES[self.rules.dtype])
         rows = Means(self.requests, self.shape)
-        plan = self._plan(written, self.items())
+        plan = self._plan(written, self.batches(self.items()))
         self.coming([batch for shard in plan for batch in shard])
         for shard in plan:
             parts = []
@@ -169,19 +179,21 @@ class Work:
         framed = self.items(frames=True)
         frame_shards = ShardFolder(place, self.rules.dtype)
         # Frames first: their shards hold time means as well, which the second look then finds.
-        for _ in range(10):
+        for _ in range(_ATTEMPTS):
             found = self._complete(frame_shards, framed)
+            means = ShardFolder(place, None)
+            # What has to be read anyway, and is needed with frames elsewhere, is read for both.
+            there = means.find({self.library.keys[i] for i in self.items()})
+            unread = {i for i in self.items() if self.library.keys[i] not in there}
+            together = {i for batch in self.batches(unread) for i in batch}
+            self._complete(frame_shards, together & self.wanted(frames=True))
             try:
-                rows = self._read_means(ShardFolder(place, None))
+                rows = self._read_means(means)
                 frames = {name: self._map(r, found) for name, r in self.requests.items()}
             except FileNotFoundError:
                 continue  # another process has just removed or replaced a shard
             return {n: SplitStates(rows.pooled(n), frames[n]) for n in self.requests}
-        raise DataError(
-            "hidden states disappear while they are read",
-            where=place,
-            hint="raise store_gb, or give each run a store of its own",
-        )
+        raise _disappearing(place)
 
     def _map(self, request: Request, found: Mapping[str, Any]) -> ShardedFrames | None:
         if not request.frames:
@@ -216,19 +228,21 @@ class Work:
         keys = {self.library.keys[i] for i in needed}
         if not keys:
             return {}
-        planned = self._plan(folder, needed)
-        while True:
+        planned = self._plan(folder, self.library.batches(self.rules.batch_seconds))
+        made = 0
+        while made < _ATTEMPTS:
             found = folder.find(keys)
             self._use({shard.place for shard, _ in found.values()})
             todo = [p for p in planned if self._missing(p, needed, found)]
             if not todo:
-                break
+                return found
             progress = False
             for shard in _own_first(todo, self.rules.rank, self.rules.processes):
                 progress |= self._make(folder, shard, needed, found)
+            made += progress
             if not progress:
                 time.sleep(_POLL_SECONDS)
-        return found
+        raise _disappearing(folder.place)
 
     def _use(self, places: Collection[Path]) -> None:
         """Note that shards are in use: they are not removed now, and others are before them."""
@@ -237,21 +251,32 @@ class Work:
             with suppress(FileNotFoundError):
                 os.utime(place)
 
-    def _plan(self, folder: ShardFolder | None, needed: Collection[int]) -> list[list[list[int]]]:
-        """Group the batches into shards, the same in every process whatever is there already."""
+    def _plan(
+        self, folder: ShardFolder | None, batches: Sequence[list[int]]
+    ) -> list[list[list[int]]]:
+        """Group batches into shards, the same in every process whatever is there already."""
         dtype = None if folder is None else folder.dtype
         result: list[list[list[int]]] = []
         size = seconds = 0.0
-        for batch in self.batches(needed):
+        most = self._most_seconds(batches)
+        for batch in batches:
             length = sum(self.library.source.durations[i] for i in batch)
             bytes_ = frame_bytes(self.encoder, length, dtype) if dtype else 0.0
-            full = size + bytes_ > SHARD_BYTES or seconds + length > SHARD_SECONDS
+            full = size + bytes_ > SHARD_BYTES or seconds + length > most
             if not result or full:
                 result.append([])
                 size = seconds = 0.0
             result[-1].append(batch)
             size, seconds = size + bytes_, seconds + length
         return result
+
+    def _most_seconds(self, batches: Sequence[Sequence[int]]) -> float:
+        """Give the audio of one shard: less where several processes should all have some."""
+        if self.rules.processes == 1:
+            return SHARD_SECONDS
+        durations = self.library.source.durations
+        total = sum(durations[i] for batch in batches for i in batch)
+        return min(SHARD_SECONDS, total / (_SHARDS_EACH * self.rules.processes))
 
     def _missing(
         self, shard: list[list[int]], needed: Collection[int], found: Mapping[str, Any]
@@ -268,23 +293,33 @@ class Work:
     ) -> bool:
         """Make one shard; give False where another process is at it."""
         keys = self.library.keys
-        missing = set(self._missing(shard, needed, found))
+        framed = folder.dtype is not None
         name = folder.name_of([keys[i] for batch in shard for i in batch])
         with folder.claim(name) as mine:
             if not mine:
                 return False
-            ordered = [i for batch in shard for i in batch if i in missing]
-            if not folder.has(folder.name_of([keys[i] for i in ordered])):
-                parts = [
-                    self.encode(batch, frames=folder.dtype is not None)
-                    for batch in self.coming([b for b in shard if missing.intersection(b)])
-                ]
-                self._write(folder, parts, missing)
-                # Others of these batches may be wanted as time means; they need no further pass.
-                others = self.items() - set(needed)
-                if others.intersection(i for part in parts for i in part.items):
-                    self._write(ShardFolder(folder.place, None), parts, others)
+            missing = self._missing(shard, needed, {**found, **folder.known()})
+            if missing:
+                batches = [batch for batch in shard if set(batch).intersection(missing)]
+                parts = [self.encode(b, frames=framed) for b in self.coming(batches)]
+                # Whatever else is wanted of these batches needs no further pass.
+                framed_ = self.wanted(frames=True) | set(needed)
+                own = framed_ if framed else self.wanted(frames=False)
+                self._write_new(folder, parts, own)
+                if framed:
+                    others = self.wanted(frames=False) - framed_
+                    self._write_new(ShardFolder(folder.place, None), parts, others)
         return True
+
+    def _write_new(
+        self, folder: ShardFolder, parts: Sequence[Encoded], items: Collection[int]
+    ) -> None:
+        """Write those of some utterances that are not there yet."""
+        read = {i for part in parts for i in part.items}.intersection(items)
+        known = folder.known() if read else {}
+        new = {i for i in read if self.library.keys[i] not in known}
+        if new:
+            self._write(folder, parts, new)
 
     def _write(
         self, folder: ShardFolder, parts: Sequence[Encoded], only: Collection[int] | None = None
@@ -315,3 +350,11 @@ def _own_first(
     """Give this process' share, then everybody else's, in case that they are slower or gone."""
     for turn in range(processes):
         yield from shards[(rank + turn) % processes :: processes]
+
+
+def _disappearing(place: Path) -> DataError:
+    return DataError(
+        "hidden states disappear, or are damaged, as soon as they are written",
+        where=place,
+        hint="check the disk, raise store_gb, or give each run a store of its own",
+    )

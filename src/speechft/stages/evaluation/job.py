@@ -187,7 +187,7 @@ class Workplace:
             return
         begin = time.perf_counter()
         try:
-            states = self._states(encoder, data, list(missing.values()), outcome.passes)
+            states = self._states(spec, encoder, data, list(missing.values()), outcome.passes)
         except Exception as error:
             found = [_reported(error, spec.label, *place) for place in missing]
             outcome.failures += found
@@ -239,14 +239,33 @@ class Workplace:
         if self.note is not None:
             self.note(f"{spec.label}: {outcome.passes.audio_seconds / 60:.1f} min of audio read")
 
-    def _states(
-        self, encoder: SpeechEncoder, data: DataSet, cells: list[Cell], passes: Passes
-    ) -> dict[str, SplitStates]:
-        settings = self.settings
+    def _needs(self, data: DataSet, cells: Sequence[Cell]) -> dict[str, bool]:
+        """Give the splits that cells read, and whether they need frames."""
         framed: dict[str, bool] = {}
         for cell in cells:
             for name in data.names[cell.task]:
                 framed[name] = framed.get(name, False) or not TASKS[cell.task].pooled
+        return framed
+
+    def _others(self, spec: EncoderSpec, data: DataSet, cells: Sequence[Cell]) -> dict[str, bool]:
+        """Give what cells of the same encoder and data need that other processes may run."""
+        places = [place for place in self.places(spec) if place[0] in data.names]
+        own = {cell.key for cell in cells}
+        every = self.cells(cells[0].encoder_hash, places).values()
+        return self._needs(
+            data, [cell for cell in every if cell.key not in own and not self.is_done(cell)]
+        )
+
+    def _states(
+        self,
+        spec: EncoderSpec,
+        encoder: SpeechEncoder,
+        data: DataSet,
+        cells: list[Cell],
+        passes: Passes,
+    ) -> dict[str, SplitStates]:
+        settings = self.settings
+        framed = self._needs(data, cells)
         library, items = self._library(encoder, data)
         store = HiddenStore(
             dtype=settings.frame_dtype,
@@ -266,7 +285,9 @@ class Workplace:
         if settings.protocol == "s3prl":
             pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
             return open_padded(store, encoder, library, requests, pooled, fingerprint, passes)
-        return store.open(encoder, library, requests, fingerprint, passes)
+        others = self._others(spec, data, cells).items()
+        further = [Request(items[name], frames) for name, frames in others]
+        return store.open(encoder, library, requests, fingerprint, passes, further)
 
     def _library(
         self, encoder: SpeechEncoder, data: DataSet

@@ -75,7 +75,9 @@ def run_with_submitit(
         What came of each encoder, in the order of the settings.
     """
     settings = place.settings
-    values = settings.model_dump(mode="json")
+    store = settings.store and settings.store.absolute()
+    places = {"out": settings.out.absolute(), "store": store}
+    values = settings.model_copy(update=places).model_dump(mode="json")
     outcomes = [Outcome() for _ in settings.encoders]
     wanted: list[tuple[int, Place]] = []
     cells_of: list[dict[Place, Cell]] = [{} for _ in settings.encoders]
