@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         evaluate,
         finetune,
         inspect,
+        leaderboard,
         merge,
         pretrain,
         report,
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "inspect",
+    "leaderboard",
     "load_encoder",
     "merge",
     "pretrain",
@@ -51,7 +53,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             *("convert", "embed", "evaluate", "finetune", "inspect"),
-            *("merge", "pretrain", "report", "run"),
+            *("leaderboard", "merge", "pretrain", "report", "run"),
         ),
         "speechft.verbs",
     ),

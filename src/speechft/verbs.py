@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from speechft.stages.evaluate import EvaluateSettings
     from speechft.stages.finetune import FinetuneSettings
     from speechft.stages.inspect import Inspection, InspectSettings
+    from speechft.stages.leaderboard import LeaderboardSettings
     from speechft.stages.merge import MergeSettings
     from speechft.stages.pretraining.settings import PretrainSettings
+    from speechft.stages.ranking.board import Board
     from speechft.stages.report import ReportSettings
 
 S = TypeVar("S", bound=Settings)
@@ -172,6 +174,24 @@ def embed(settings: EmbedSettings | None = None, **values: Any) -> Path:
     from speechft.stages import embed as stage
 
     return stage.embed(_chosen(stage.EmbedSettings, settings, values, "embed"))
+
+
+def leaderboard(settings: LeaderboardSettings | None = None, **values: Any) -> Board:
+    """Rank encoders measured on one suite, beside published rows.
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `LeaderboardSettings`, if no settings are given.
+
+    Returns:
+        The rows, best first.
+
+    Raises:
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import leaderboard as stage
+
+    return stage.leaderboard(_chosen(stage.LeaderboardSettings, settings, values, "leaderboard"))
 
 
 def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Path:

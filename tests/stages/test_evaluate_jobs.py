@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -68,8 +69,12 @@ def passes(folder):
 
 def test_one_encoder_pass_per_utterance_for_all_tasks_seeds_and_runs(home, tmp_path):
     store = tmp_path / "store"
-    first = {"tasks": "pr,sid,er", "seeds": (0, 1), "store": store}
+    rates = (0.1, 0.01, 0.001)
+    first = {"tasks": "pr,sid,er", "seeds": (0, 1), "store": store, "learning_rates": rates}
     assert passes(evaluate(settings(home, tmp_path / "a", **first))) == {"one": UTTERANCES}
+    grid = read_jsonl(tmp_path / "a" / "grid.jsonl")
+    found = sorted((g["task"], g["seed"], g["learning_rate"], g["step"]) for g in grid)
+    assert found == sorted(product(("pr", "sid", "er"), (0, 1), rates, (2, 4)))
     assert passes(evaluate(settings(home, tmp_path / "b", tasks="asr", store=store))) == {"one": 0}
     memory = evaluate(settings(home, tmp_path / "c", tasks="asr"))
     assert passes(memory) == {"one": UTTERANCES}

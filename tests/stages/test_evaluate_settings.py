@@ -46,6 +46,7 @@ def test_every_task_has_its_data():
         ({"tasks": "pr", "data": ("pr=a", "ks=b")}, "'ks', which is not in tasks"),
         ({"suite": "paper4", "data": "synthetic"}, "must be librispeech, not 'synthetic:demo'"),
         ({"suite": "paper4", "data": PAPER4, "steps": 3}, "steps is fixed"),
+        ({"suite": "paper4", "data": PAPER4, "checks": 3}, "checks is fixed"),
         ({"suite": "paper4", "data": PAPER4, "size": "mini"}, "size must be 'superb'"),
         ({"suite": "mini", "data": "synthetic", "tasks": "asv"}, "'asv' is not one of"),
         ({"suite": "mini", "data": "synthetic:tiny"}, "must be synthetic:demo"),

@@ -163,6 +163,15 @@ def test_without_runs_the_published_rows_are_shown(tmp_path):
     assert out.read_text() == markdown(board)
 
 
+def test_the_verb_gives_the_rows(tmp_path):
+    import speechft
+
+    board = speechft.leaderboard(runs=(write(tmp_path / "run"),))
+    assert "mine" in [row.name for row in board.ranked]
+    with pytest.raises(SettingsError, match="did you mean 'runs'"):
+        speechft.leaderboard(run=())
+
+
 def test_command_line(tmp_path, capsys):
     run, out = write(tmp_path / "run"), tmp_path / "board.md"
     with pytest.raises(SystemExit) as ended:

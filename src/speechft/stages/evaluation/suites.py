@@ -38,7 +38,7 @@ class Suite:
         """Say what in an evaluation's settings is not this suite.
 
         Args:
-            values: tasks, size, steps and batch_size.
+            values: tasks, size, steps, batch_size and checks.
             names: task → name of its data.
         """
         found = []
@@ -47,7 +47,7 @@ class Suite:
             found.append(f"the task {others[0]!r} is not one of {', '.join(self.tasks)}")
         if values["size"] != self.size:
             found.append(f"size must be {self.size!r}")
-        for key in ("steps", "batch_size"):
+        for key in ("steps", "batch_size", "checks"):
             if values[key] is not None:
                 found.append(f"{key} is fixed")
         for task, name in names.items():

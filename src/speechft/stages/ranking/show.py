@@ -55,7 +55,11 @@ def markdown(board: Board) -> str:
         lines += ["", *(f"- {row.name}: {row.why_apart}" for row in board.apart)]
     lines += ["", board.score_text]
     if board.sources:
-        lines += ["", f"{PUBLISHED} Published, not measured here. Sources:", ""]
+        lines += [
+            "",
+            f"{PUBLISHED} Published, not measured here, under S3PRL's protocol. Sources:",
+            "",
+        ]
         for source in board.sources:
             names = [row.name for row in board.ranked if row.source == source]
             lines.append(f"- {', '.join(sorted(names))}: {source}.")
