@@ -10,7 +10,7 @@ from lhotse import MonoCut, SupervisionSegment
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.effects import effects_of, heard_samples
 from speechft.tasks import TASKS
-from speechft.tasks.losses import am_softmax, permutation_free
+from speechft.tasks.losses import am_softmax, best_order, permutation_free
 from speechft.tasks.matching import normalise, search, z_norm
 from speechft.tasks.pr import ARPABET
 from speechft.tasks.trials import trials_of, with_drawn_trials
@@ -315,3 +315,16 @@ def test_ends_of_sentences_are_trained_but_never_predicted():
     index = [task.vocabulary.index(s) for s in ("A", "|", "</s>")]
     logits = torch.nn.functional.one_hot(torch.tensor([index]), 32).float()
     assert task.decode(logits, torch.tensor([3])) == ["A"]
+
+
+def test_frame_accuracy_takes_the_order_of_the_least_cross_entropy():
+    task = TASKS["sd"](3)
+    random = np.random.default_rng(0)
+    turns = [(s, b / 10, b / 10 + 0.7) for s in "abc" for b in random.integers(0, 30, 3).tolist()]
+    found = random.random((200, 3), dtype=np.float32)
+    labels = frame_labels(turns, 200, 3)
+    best, _ = best_order(torch.logit(torch.from_numpy(found)), labels.float())
+    expected = 100 * float(((torch.from_numpy(found) > 0.5) == best.bool()).float().mean())
+    assert task.frame_accuracy([found], [{"turns": turns, "frames": 200}]) == pytest.approx(
+        expected
+    )
