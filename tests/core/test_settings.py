@@ -1,5 +1,5 @@
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.registry import Registry
@@ -90,3 +90,36 @@ def test_registry_refuses_a_second_entry_and_names_the_nearest():
     with pytest.raises(SettingsError, match="unknown merge method 'liner'") as caught:
         methods["liner"]
     assert "did you mean 'linear'?" in str(caught.value)
+
+
+class Whole(Settings):
+    seeds: tuple[int, ...] = (0,)
+    inner: Inner = Inner()
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds holds a seed twice")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"seeds": [1, 1]}, "    seeds holds a seed twice"),
+        ({"seeds": "a"}, "    seeds: Input should be a list (found 'a')"),
+        ({"inner": "a"}, "    inner: Input should be a mapping of keys to values"),
+        ({"seeds": {"a": 1}}, "    seeds: Input should be a list"),
+    ],
+)
+def test_messages_speak_of_lists_and_do_not_repeat_whole_sections(values, line):
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(Whole, values, "recipe.yaml")
+    assert line in str(caught.value).splitlines()[1]
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), ".inf"])
+def test_numbers_are_finite(value):
+    with pytest.raises(SettingsError, match="learning_rate"):
+        parse_settings(Inner, {"learning_rate": value}, "recipe.yaml")

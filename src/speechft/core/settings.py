@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ from speechft.core.nearest import did_you_mean
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict about keys, defaults checked too."""
+    """Base of all settings: frozen, strict about keys, defaults checked too, numbers finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 def _as_text(value: Any) -> Any:
@@ -139,8 +142,19 @@ def _problem(kind: type[BaseModel], item: Any) -> str:
         return f"{path}: unknown key; {did_you_mean(str(item['loc'][-1]), known)}"
     if item["type"] == "missing":
         return f"{path}: missing"
-    message = item["msg"].removeprefix("Value error, ")
+    message = _in_yaml_words(item["msg"].removeprefix("Value error, "))
+    if isinstance(item["input"], Mapping):  # the reader knows it: it is a whole section
+        return f"{path}: {message}" if path else message
     return f"{path or 'settings'}: {message} (found {item['input']!r})"
+
+
+def _in_yaml_words(message: str) -> str:
+    """Call things what they are called in YAML, where nobody has heard of tuples."""
+    message = re.sub(" after validation, not 0| or instance of \\w+", "", message)
+    for python, yaml_word in (("tuple", "list"), ("dictionary", "mapping of keys to values")):
+        message = message.replace(f"a valid {python}", f"a {yaml_word}")
+        message = message.replace(python.capitalize(), yaml_word.capitalize())
+    return message
 
 
 def _keys_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
