@@ -116,6 +116,19 @@ def test_a_second_call_does_nothing_and_a_changed_encoder_is_noticed(home, tmp_p
     assert results.read_bytes() != old
 
 
+def test_changed_data_is_noticed(home, tmp_path):
+    shutil.copytree(home / "data", tmp_path / "data")
+    table, out = tmp_path / "data" / "table.jsonl", tmp_path / "out"
+    chosen = settings(home, out, data=str(table), tasks="sid", encoders=(str(home / "one"),))
+    hashes = []
+    for _ in range(2):
+        evaluate(chosen)
+        hashes.append({r["data_hash"] for r in read_jsonl(out / "results.jsonl")})
+        text = table.read_text()
+        table.write_text(text.replace('"speaker": "low"', '"speaker": "high"', 1))
+    assert hashes[0] != hashes[1]
+
+
 def test_what_is_missing_is_made_and_the_bytes_are_the_same(home, done, tmp_path):
     out = tmp_path / "again"
     shutil.copytree(done, out)

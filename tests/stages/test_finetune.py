@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from corpus_trees import voxceleb1
 from safetensors.torch import load_file
@@ -127,6 +129,23 @@ def test_other_settings_do_not_go_on_with_what_is_there(encoder_folder, tmp_path
     assert (out / "encoder" / "model.safetensors").read_bytes() == before
 
 
+def test_other_data_under_the_same_name_is_noticed(encoder_folder, tmp_path):
+    table = tmp_path / "table.csv"
+    rows = ["audio,speaker,split"]
+    for i, name in enumerate(["anna", "ben"] * 3):
+        wave = np.random.default_rng(i).normal(size=8000) / 10
+        soundfile.write(tmp_path / f"{i}.wav", wave, 16000)
+        rows.append(f"{i}.wav,{name},train")
+    table.write_text("\n".join(rows))
+    chosen = settings(encoder_folder, tmp_path / "run", data=str(table), steps=2)
+    finetune(chosen)
+    finetune(chosen)
+    table.write_text("\n".join([*rows[:-1], rows[-1].replace("ben", "anna")]))
+    with pytest.raises(SettingsError, match="other settings") as caught:
+        finetune(chosen)
+    assert "utterances" in str(caught.value)
+
+
 def test_after_a_mistake_the_same_folder_can_be_used(encoder_folder, tmp_path):
     with pytest.raises(DataError):
         finetune(settings(encoder_folder, tmp_path / "run", data=str(tmp_path / "no.csv")))
@@ -180,8 +199,6 @@ def test_an_unknown_task_names_the_nearest(encoder_folder, tmp_path):
 
 
 def test_labels_that_are_not_there(encoder_folder, tmp_path):
-    import soundfile
-
     soundfile.write(tmp_path / "a.wav", torch.randn(16000).numpy() / 10, 16000)
     (tmp_path / "table.csv").write_text("audio,text\na.wav,hello\n")
     with pytest.raises(DataError) as caught:

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 import yaml
 
-from speechft.core.errors import SettingsError
+from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
@@ -167,6 +168,71 @@ def test_a_changed_input_file_is_noticed(tmp_path: Path) -> None:
     table.write_text("audio,label\na.wav,b\n")
     after = plan_run(settings("x", data=str(table)), tmp_path / "out")
     assert before.steps[0].key != after.steps[0].key
+
+
+def test_tables_of_one_name_in_two_folders_are_two_inputs(tmp_path: Path) -> None:
+    tables = [tmp_path / name / "table.csv" for name in ("a", "b")]
+    for table in tables:
+        table.parent.mkdir()
+        table.write_text("audio,label\n")
+    data = {"sid": str(tables[0]), "er": str(tables[1])}
+    chosen = settings("x", evaluate={"tasks": ["sid", "er"], "data": data})
+    keys = []
+    for table in (None, *tables):
+        if table:
+            table.write_text("audio,label\na.wav,b\n")
+        (step,) = [s for s in plan_run(chosen, tmp_path / "out").steps if s.verb == "evaluate"]
+        keys.append(step.key)
+    assert len(set(keys)) == 3
+
+
+def test_a_changed_folder_of_cuts_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "cuts").mkdir()
+    keys = []
+    for text in ("one", "two"):
+        (tmp_path / "cuts" / "train.jsonl.gz").write_text(text)
+        chosen = settings("x", data=str(tmp_path / "cuts"))
+        keys.append(plan_run(chosen, tmp_path / "out").steps[0].key)
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evaluate": {"tasks": ["sid"], "steps": {"sdi": 3}}}, "did you mean 'sid'"),
+        ({"evaluate": {"tasks": ["sid"], "learning_rates": {"sid": [-1.0]}}}, "above 0"),
+        ({"merge": {"alpha": "nan"}}, "not a finite number"),
+        ({"merge": {"alpha": float("nan")}}, "finite number"),
+        ({"merge": {"alpha": "0:1:0.1"}}, "evaluate.sweep"),
+        ({"merge": {"parameters": {"densty": 0.5}}}, "densty"),
+    ],
+)
+def test_mistakes_of_late_stages_are_found_in_the_plan(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        plan_run(settings("x", **changes), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("nowhere.csv", "no such data"),
+        ("table.csv", "needs an emotion"),
+        ("notest.csv", "lacks the split"),
+    ],
+)
+def test_data_of_late_stages_is_looked_at_before_work_begins(
+    encoder: Path, tmp_path: Path, data: str, words: str
+) -> None:
+    soundfile.write(tmp_path / "a.wav", torch.randn(16000).numpy() / 10, 16000)
+    rows = ["audio,label,split", "a.wav,x,train", "a.wav,x,dev"]
+    (tmp_path / "notest.csv").write_text("\n".join(rows))
+    (tmp_path / "table.csv").write_text("\n".join([*rows, "a.wav,x,test"]).replace("label", "text"))
+    evaluate = {"tasks": ["er"], "data": str(tmp_path / data), "workers": 1}
+    with pytest.raises((DataError, SettingsError), match=words):
+        run(settings(encoder, evaluate=evaluate), tmp_path / "out")
+    assert not (tmp_path / "out" / "seed-0").exists()
 
 
 def test_seeds_and_fine_tunings_multiply(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ import torch
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.provenance import is_done, write_provenance
+from speechft.core.provenance import FILE_NAME, is_done, write_provenance
 from speechft.stages.evaluation.data import read_all
 from speechft.stages.evaluation.encoders import open_sweeps, source_hashes
 from speechft.stages.evaluation.failures import raise_failures
@@ -63,11 +63,11 @@ def evaluate(settings: EvaluateSettings) -> Path:
     share = _share_of(settings)
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
-    if is_done(settings.out, stage="evaluate", settings=plain) and _complete(settings.out):
-        _logger.info("evaluate: already done in %s", settings.out)
-        return settings.out
     device = choose_device(settings.device, share)
     place = Workplace(settings, read_all(settings), device, share)
+    if _is_complete(place, plain):
+        _logger.info("evaluate: already done in %s", settings.out)
+        return settings.out
     (settings.out / "cells").mkdir(parents=True, exist_ok=True)
     outcomes = _run_all(place)
     if share.rank:
@@ -211,5 +211,9 @@ def _cell_times(settings: EvaluateSettings, keys: Sequence[Sequence[str]]) -> di
     return {key: read_json(cells / key / "timing.json")["seconds"] for key in names}
 
 
-def _complete(out: Path) -> bool:
-    return (out / RESULTS).is_file() and (out / GRID).is_file()
+def _is_complete(place: Workplace, plain: Mapping[str, Any]) -> bool:
+    """Tell whether the results are there, of these settings, encoders and data."""
+    out = place.settings.out
+    done = is_done(out, stage="evaluate", settings=plain)
+    done = done and read_json(out / FILE_NAME).get("data") == place.hashes
+    return done and (out / RESULTS).is_file() and (out / GRID).is_file()

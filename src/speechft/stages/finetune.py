@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.core.files import atomic_path, write_json
+from speechft.core.files import atomic_path, hash_json, write_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import derive_seed, seed_everything
@@ -132,16 +132,17 @@ def finetune(settings: FinetuneSettings) -> Path:
         CheckpointError: the encoder cannot be loaded.
     """
     plain = settings.model_dump(mode="json", exclude={"out"})
-    if is_done(settings.out, stage="finetune", settings=plain):
-        log.info("finetune: already done in %s", settings.out)
-        return settings.out
     task_kind = TASKS[settings.task]
     seed_everything(settings.seed)
     encoder = load_encoder(settings.encoder)
     start = encoder.fingerprint()
-    cuts, dev = _splits(task_kind, settings.data)
+    cuts, dev = read_cuts(task_kind, settings.data)
     task = task_kind.from_cuts(cuts)
-    claim(settings.out, stage="finetune", settings={**plain, "encoder": start})
+    inputs = {"encoder": start, "utterances": _content([*cuts, *dev])}
+    claim(settings.out, stage="finetune", settings={**plain, **inputs})
+    if is_done(settings.out, stage="finetune", settings=plain):
+        log.info("finetune: already done in %s", settings.out)
+        return settings.out
     run = Run(settings, encoder, task, cuts, dev)
     run.train()
     run.finish()
@@ -157,10 +158,19 @@ def finetune(settings: FinetuneSettings) -> Path:
     return settings.out
 
 
-def _splits(kind: type[Task], spec: str) -> tuple[list[Any], list[Any]]:
+def _content(cuts: Sequence[Any]) -> str:
+    """Hash ids, times and labels; not the audio, which may be terabytes."""
+    rows = [[c.id, c.start, c.duration, [s.to_dict() for s in c.supervisions]] for c in cuts]
+    return hash_json(rows)[:16]
+
+
+def read_cuts(kind: type[Task], spec: str) -> tuple[list[Any], list[Any]]:
     """Give the cuts to train on and those to evaluate on meanwhile (possibly none).
 
     Where all splits are there the task arranges them as it does for probing.
+
+    Raises:
+        DataError: the data cannot be read, or has nothing to train on.
     """
     data = load_data(spec)
     with suppress(SettingsError):

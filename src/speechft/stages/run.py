@@ -9,6 +9,7 @@ import yaml
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.stages.reporting.records import ROLES, RUN
+from speechft.stages.running.inputs import check_inputs
 from speechft.stages.running.plan import Plan, make_plan
 from speechft.stages.running.recipe import RunSettings, find_recipe, load_recipe
 from speechft.stages.running.state import begin, check_redo, end, lock, status
@@ -44,11 +45,13 @@ def run(settings: RunSettings, out: Path | None = None, redo: bool = False) -> P
     Raises:
         SettingsError: the settings are wrong; another process is at work in the folder; it holds
             finished work with other settings, and `redo` was not asked for.
+        DataError: data of any step is missing or lacks what a task needs.
     """
     plan = plan_run(settings, out)
     with lock(plan.out):
         if not redo:
             check_redo(plan)
+        check_inputs(plan)
         _describe(settings, plan)
         for number, step in enumerate(plan.steps, start=1):
             place = f"[{number}/{len(plan.steps)}]"

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
-from speechft.merging.alpha import parse_alpha
+from speechft.data.manifests import SUFFIXES as MANIFESTS
+from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluation.plans import check_plans
 from speechft.stages.finetune import FinetuneSettings, finetune
 from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.pretrain import pretrain
@@ -27,6 +29,7 @@ S = TypeVar("S", bound=Settings)
 ENCODER = "encoder"
 NEUTRAL = {"workers", "store", "store_gb", "cache_gb", "device", "threads", "save_every"}
 NEUTRAL |= {"keep", "launcher", "slurm"}
+_INPUTS = (".bin", ".pt", *MANIFESTS)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class _Builder:
             "out": home / "evaluate",
         }
         settings = _checked(EvaluateSettings, values, "evaluate")
+        check_plans(settings)
         step = f"seed-{seed}/evaluate"
         product = settings.out / RESULTS
         self._add(step, "evaluate", settings, product, tuple(parents), partial(evaluate, settings))
@@ -168,6 +172,7 @@ class _Builder:
             "out": home / f"merge-{name}",
         }
         settings = _checked(MergeSettings, values, "merge")
+        METHODS[settings.method].check(settings.parameters, len(settings.tuned))
         step, parents = f"seed-{seed}/merge-{name}", (f"seed-{seed}/finetune-{name}",)
         product = settings.out / "config.json"
         self._add(step, "merge", settings, product, parents, partial(merge, settings))
@@ -250,12 +255,20 @@ def _inputs(plain: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     given = [plain.get(key) for key in ("encoder", "init", "data")]
     for value in [v for g in given for v in (g.values() if isinstance(g, dict) else [g])]:
-        if not isinstance(value, str):
-            continue
-        path = Path(value).expanduser()
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-        found |= {file.name: hash_file(file) for file in files if file.is_file()}
+        if isinstance(value, str):
+            for file in _files_of(Path(value).expanduser()):
+                # Two tables of one name in two folders are two inputs.
+                name = file.name if file.name not in found else str(file)
+                found[name] = hash_file(file)
     return found
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Give an input's files: weights of an encoder, manifests of a folder of cuts, or one file."""
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    weights = sorted(path.glob("*.safetensors"))
+    return weights or sorted(f for f in path.iterdir() if f.name.endswith(_INPUTS) and f.is_file())
 
 
 def _check_names(recipe: RunSettings) -> None:
@@ -286,12 +299,20 @@ def _checked(kind: type[S], values: Mapping[str, Any], where: str) -> S:
 def _alpha(settings: MergeSettings) -> float | None:
     """Give the one alpha of a merge; none where it differs between tensors."""
     default = METHODS[settings.method].default_alpha
-    given = settings.alpha if isinstance(settings.alpha, tuple) else (settings.alpha,)
-    texts = [str(value) for value in given if value is not None]
+    texts = settings.alpha_texts()
+    if any(is_sweep(text) for text in texts):
+        raise SettingsError(
+            "a recipe merges with one alpha",
+            where="merge.alpha",
+            found=", ".join(texts),
+            hint="list further ones in evaluate.sweep: [0.1, 0.5, 0.75]",
+        )
+    parse_alpha(texts, default)  # an alpha that cannot be read shows up here
+    if not texts:
+        return default
     try:
-        return float(texts[0]) if len(texts) == 1 else None if texts else default
+        return float(texts[0]) if len(texts) == 1 else None
     except ValueError:
-        parse_alpha(texts, default)  # an alpha that cannot be read shows up here
         return None
 
 
