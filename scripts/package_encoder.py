@@ -51,7 +51,7 @@ def main(run: Path, recipe_file: Path, target: Path) -> None:
     """Write the packaged encoder."""
     recipe = read_yaml(recipe_file)
     record = read_json(run / "speechft.json")
-    encoder = load_encoder(run / "encoder", dtype=torch.float16)
+    encoder = load_encoder(run / "encoder").half()
     curves = [
         read_jsonl(run / f"iteration-{n + 1}" / "metrics.jsonl")
         for n in range(len(recipe["iterations"]))
