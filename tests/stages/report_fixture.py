@@ -41,6 +41,7 @@ def write_run(
     noise: float = 0.5,
     suite: str = "mini",
     curves: bool = True,
+    protocol: str = "clean",
 ) -> Path:
     for seed in seeds:
         home = folder / f"seed-{seed}" / "evaluate-sid"
@@ -61,6 +62,7 @@ def write_run(
                             "items": 240,
                             "seed": seed,
                             "suite": suite,
+                            "protocol": protocol,
                         }
                     )
         write_jsonl(home / "results.jsonl", records)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -121,6 +122,16 @@ def test_scores_of_two_suites_are_never_in_one_table(tmp_path: Path) -> None:
     assert comparison_of(runs[:1]).rows  # control
 
 
+def test_scores_of_two_protocols_are_never_in_one_table(tmp_path: Path) -> None:
+    runs = (
+        write_run(tmp_path / "one", seeds=(0,)),
+        write_run(tmp_path / "two", seeds=(0,), protocol="s3prl"),
+    )
+    with pytest.raises(DataError, match="protocol s3prl"):
+        comparison_of(runs)
+    assert comparison_of(runs[1:]).rows  # control
+
+
 def test_encoder_without_all_tasks_gets_no_score(tmp_path: Path) -> None:
     values = {a: dict(v) for a, v in VALUES.items()}
     del values[0.25]["sf"]
@@ -168,6 +179,7 @@ def test_headline_is_honest(values: tuple[float, float, float], verdict: str, wo
 def test_headline_says_when_the_gain_is_within_the_spread() -> None:
     assert "by less than the seeds spread" in scenario(60, 55, 60.4, spread=2)
     assert "by less than the seeds spread" not in scenario(60, 55, 60.4, spread=0.01)
+    assert "if by less than the seeds spread" in scenario(60, 65, 60.4, spread=2)
 
 
 def test_headline_says_when_there_is_one_seed() -> None:
@@ -299,6 +311,84 @@ def test_two_runs_stay_apart(tmp_path: Path) -> None:
     table = comparison_of((tmp_path / "one", tmp_path / "two"))
     assert len(table.rows) == 6
     assert len(table.trios) == 2
+
+
+def test_two_runs_of_one_name_stay_apart_and_their_seeds_come_together(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", seeds=(0, 1))
+    shutil.copytree(one, tmp_path / "copy")
+    more = write_run(tmp_path / "more", seeds=(2, 3))
+    assert len(comparison_of((one, tmp_path / "copy", more)).rows) == 3
+    assert comparison_of((one, tmp_path / "copy", more)).seeds == comparison_of((one, more)).seeds
+    other = write_run(tmp_path / "other", seeds=(0, 1), noise=2.0)
+    rows = comparison_of((one, other)).rows
+    assert {row.encoder.run for row in rows} == {"fixture", "fixture (other)"}
+    assert len(rows) == 6
+
+
+def test_rows_on_different_data_are_pointed_out(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        folder = write_run(tmp_path / name, seeds=(0,))
+        write_json(folder / "run.json", {"name": name, "data": f"{name}.csv"})
+        for file in folder.rglob("results.jsonl"):
+            write_jsonl(file, [{**r, "data_hash": name} for r in read_jsonl(file)])
+    both = (tmp_path / "one", tmp_path / "two")
+    page = report(ReportSettings(runs=both, out=tmp_path / "report")).read_text()
+    assert "Different data." in page
+    assert "Synthetic speech." not in page
+    assert (
+        "Different data."
+        not in report(ReportSettings(runs=both[:1], out=tmp_path / "report")).read_text()
+    )
+
+
+def test_synthetic_and_real_speech_in_one_report(tmp_path: Path) -> None:
+    real = write_run(tmp_path / "real", seeds=(0,))
+    write_json(real / "run.json", {"name": "real", "data": "own.csv"})
+    both = (real, write_run(tmp_path / "synthetic", seeds=(0,)))
+    page = report(ReportSettings(runs=both, out=tmp_path / "report")).read_text()
+    assert "Some of the numbers here were measured on speech made by a synthesiser" in page
+
+
+def test_half_a_line_of_a_log_is_no_obstacle(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", seeds=(0,))
+    log = folder / "seed-0" / "finetune-sid" / "metrics.jsonl"
+    whole = len(read_evidence([folder]).curves[0].records)
+    log.write_text(log.read_text() + '[1]\n{"loss": 1}\n{"update": 700, "lo')
+    assert len(read_evidence([folder]).curves[0].records) == whole
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("results.jsonl", '{"encoder": "a'),
+        ("results.jsonl", "[1, 2]"),
+        ("results.jsonl", "\udcff\udcfe"),
+        ("encoders.json", '[{"x": 1}]'),
+        ("encoders.json", '[{"encoder": "a0", "role": "weird"}]'),
+        ("encoders.json", '{"broken'),
+        ("encoders.json", "3"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, file: str, content: str) -> None:
+    folder = write_run(tmp_path, seeds=(0,)) / "seed-0" / "evaluate-sid"
+    (folder / file).write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=file):
+        read_evidence([tmp_path])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_a_value_that_is_no_number_is_refused(tmp_path: Path, value: float | None) -> None:
+    file = write_run(tmp_path, seeds=(0,)) / "seed-0" / "evaluate-sid" / "results.jsonl"
+    first, *rest = read_jsonl(file)
+    write_jsonl(file, [{**first, "value": value}, *rest])
+    with pytest.raises(DataError, match="line 1"):
+        read_evidence([tmp_path])
+
+
+def test_provenance_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", seeds=(0,))
+    write_json(folder / "seed-0" / "evaluate-sid" / "speechft.json", {"settings": None})
+    report(ReportSettings(runs=(folder,), out=tmp_path / "report"))
 
 
 def test_missing_folder(tmp_path: Path) -> None:

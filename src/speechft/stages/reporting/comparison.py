@@ -134,7 +134,7 @@ def compare(measurements: Sequence[Measurement]) -> Comparison:
     chosen = [m for m in measurements if m.split == "test" or "test" not in splits]
     if not chosen:
         raise DataError("there is no result to report")
-    refuse_several_suites({m.suite: m.encoder.run or m.task for m in chosen})
+    refuse_several_suites({_measured_by(m): m.encoder.run or m.task for m in chosen})
     columns = _columns(chosen)
     reference = _reference(chosen)
     rows = [_row(encoder, group, reference) for encoder, group in _by_encoder(chosen).items()]
@@ -170,6 +170,11 @@ def superb_text(reference: str) -> str:
         "SUPERB_S: 1000 × the mean over the tasks, each metric rescaled so that FBANK features "
         f"score 0 and the state of the art 1 (reference set “{reference}”)."
     )
+
+
+def _measured_by(one: Measurement) -> str:
+    """Give the suite, and the protocol where it is not the usual one."""
+    return one.suite if one.protocol == "clean" else f"{one.suite}, protocol {one.protocol}"
 
 
 def refuse_several_suites(where: Mapping[str, str]) -> None:

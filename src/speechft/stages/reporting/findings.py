@@ -94,17 +94,18 @@ def _headline(trio: Trio, score_name: str) -> tuple[Verdict, str]:
     if before.mean == tuned.mean == merged.mean:
         return "none", f"{name} on {task} changed nothing: {figures}."
     up, over = merged.mean > before.mean, merged.mean > tuned.mean
+    close = ", but by less than the seeds spread" if len(merged.values) > 1 else ""
     if up and over:
-        clear = _clear(merged, before) and _clear(merged, tuned)
-        aside = "" if clear or len(merged.values) == 1 else ", but by less than the seeds spread"
+        aside = "" if _clear(merged, before) and _clear(merged, tuned) else close
         text = (
             f"{name} on {task} made the encoder better on average over the tasks{aside}: {figures}."
         )
         return ("mixed" if aside else "better"), text
     if up:
+        aside = "" if _clear(merged, before) else close.replace("but ", "if ")
         return "mixed", (
-            f"{name} on {task} beat the pretrained encoder, but {method} alone was better still: "
-            f"{figures}."
+            f"{name} on {task} beat the pretrained encoder{aside}, but {method} alone was better "
+            f"still: {figures}."
         )
     if over:
         return "mixed", (
@@ -145,7 +146,10 @@ def _one_task(trio: Trio, column: Column) -> str:
             text += ", none of the loss made good"
     elif column.better(tuned, before):
         share = (merged - before) / (tuned - before)
-        text += f", {100 * share:.0f} % of the gain kept" if share > 0 else ", the gain is gone"
+        if share > 1:
+            text += ", all of the gain kept and more"
+        else:
+            text += f", {100 * share:.0f} % of the gain kept" if share > 0 else ", the gain is gone"
     return text + "."
 
 

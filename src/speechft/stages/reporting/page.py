@@ -18,9 +18,12 @@ from speechft.stages.reporting.findings import findings, label, symbol
 from speechft.stages.reporting.records import Evidence
 
 SYNTHETIC = (
-    "Synthetic speech. Every number here was measured on speech made by a synthesiser "
-    "(eSpeak NG). It shows how the method behaves; it says nothing about benchmarks on human "
-    "speech."
+    "measured on speech made by a synthesiser (eSpeak NG). It shows how the method behaves; it "
+    "says nothing about benchmarks on human speech."
+)
+DIFFERENT = (
+    "not all rows were measured on the same test data, so these columns compare only rows of one "
+    "run."
 )
 
 
@@ -145,7 +148,7 @@ def _context(page: Page) -> dict[str, Any]:
     comparison, evidence = page.comparison, page.evidence
     return {
         "title": page.title,
-        "synthetic": SYNTHETIC if evidence.synthetic else "",
+        "notes": _notes(evidence),
         "findings": findings(comparison),
         "headings": headings(comparison),
         "rows": [
@@ -168,6 +171,18 @@ def _context(page: Page) -> dict[str, Any]:
         "provenance": _artefacts(evidence),
         "versions": versions(),
     }
+
+
+def _notes(evidence: Evidence) -> list[tuple[str, str]]:
+    """Give what a reader must know first, as (heading, text)."""
+    notes = []
+    if evidence.synthetic:
+        measured = "Some of the numbers here were" if evidence.real else "Every number here was"
+        notes.append(("Synthetic speech.", f"{measured} {SYNTHETIC}"))
+    apart = [task.upper() for task in evidence.on_different_data]
+    if apart:
+        notes.append(("Different data.", f"{' and '.join(apart)}: {DIFFERENT}"))
+    return notes
 
 
 def _tiles(comparison: Comparison) -> list[dict[str, str]]:
@@ -196,7 +211,7 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
     recipe = yaml.safe_dump(
         run.get("recipe", {}), sort_keys=False, allow_unicode=True, default_flow_style=False
     )
-    return {**run, "recipe_text": recipe}
+    return {"name": "run", "command": "speechft run recipe.yaml", **run, "recipe_text": recipe}
 
 
 def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
@@ -206,9 +221,12 @@ def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
         settings = made.get("settings", {})
         if made.get("stage") != "evaluate":
             continue
-        encoders = [str(spec.get("path") or spec.get("name")) for spec in settings["encoders"]]
+        specs = settings.get("encoders", [])
+        encoders = [str(spec.get("path") or spec.get("name")) for spec in specs]
         seeds = [f"--seed {seed}" for seed in settings.get("seeds", [])]
-        words = ["speechft evaluate", *encoders, f"--data {settings.get('data')}"]
+        data = settings.get("data")
+        given = [f"{t}={d}" for t, d in data.items()] if isinstance(data, dict) else [data]
+        words = ["speechft evaluate", *encoders, *(f"--data {one}" for one in given)]
         words += [f"--tasks {','.join(settings.get('tasks', []))}", *seeds, "--out DIR"]
         name = f"evaluation in {folder}"
         runs.append({"name": name, "command": " ".join(words), "recipe": settings})

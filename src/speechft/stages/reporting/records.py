@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
@@ -60,7 +62,9 @@ class Measurement:
     split: str = "test"
     items: int = 0
     suite: str = ""
+    protocol: str = "clean"
     main: bool = True
+    data_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Evidence:
         curves: the training curves that were found.
         runs: the `run.json` of each run, where there is one.
         provenance: folder → its `speechft.json`.
+        synthetic: whether some of it was measured on synthetic speech.
+        real: whether some of it was not.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
@@ -88,6 +94,16 @@ class Evidence:
     runs: list[dict[str, Any]] = field(default_factory=list)
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
     synthetic: bool = False
+    real: bool = False
+
+    @property
+    def on_different_data(self) -> list[str]:
+        """The tasks whose rows cannot be compared, since their test data differ."""
+        found: dict[str, set[str]] = {}
+        for one in self.measurements:
+            if one.data_hash and one.split == "test":
+                found.setdefault(one.task, set()).add(one.data_hash)
+        return [task for task, hashes in found.items() if len(hashes) > 1]
 
 
 def read_evidence(folders: Sequence[Path]) -> Evidence:
@@ -100,26 +116,40 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         DataError: a folder is missing, holds no results, or a record lacks a field.
     """
     evidence = Evidence()
-    seen: set[tuple[Any, ...]] = set()
+    seen: dict[tuple[Any, ...], float] = {}
     for folder in folders:
         files = find_results(folder)
         run = read_object(folder / RUN)
         if run:
             evidence.runs.append(run)
         name = str(run.get("name", folder.resolve().name))
+        found = [m for f in files for m in _measurements(f, name, _roles(f, folder))]
+        if any(seen.get(_key(m), m.value) != m.value for m in found):
+            # Another run of this name; one of the same run, with other seeds or copied, has no
+            # other value for anything.
+            found = [_of_run(m, f"{name} ({folder.resolve().name})") for m in found]
+        for one in found:
+            if _key(one) not in seen:
+                seen[_key(one)] = one.value
+                evidence.measurements.append(one)
         for file in files:
-            for found in _measurements(file, name, _roles(file, folder)):
-                encoder = found.encoder
-                key = (encoder, found.seed, found.task, found.metric, found.split, found.suite)
-                if key not in seen:
-                    seen.add(key)
-                    evidence.measurements.append(found)
-            evidence.synthetic |= _synthetic(file)
-        evidence.synthetic |= str(run.get("data", "")).startswith("synthetic")
+            synthetic = _is_synthetic(file, run)
+            evidence.synthetic |= synthetic
+            evidence.real |= not synthetic
         evidence.curves += _curves(folder)
         evidence.provenance |= _provenance(folder)
-    evidence.measurements = _without_idle_run(evidence.measurements)
+    if len({m.encoder.run for m in evidence.measurements}) == 1:
+        # The run's name says nothing where there is only one.
+        evidence.measurements = [_of_run(m, "") for m in evidence.measurements]
     return evidence
+
+
+def _key(one: Measurement) -> tuple[Any, ...]:
+    return (one.encoder, one.seed, one.task, one.metric, one.split, one.suite)
+
+
+def _of_run(one: Measurement, run: str) -> Measurement:
+    return replace(one, encoder=replace(one.encoder, run=run))
 
 
 def find_results(folder: Path) -> list[Path]:
@@ -145,7 +175,7 @@ def _roles(file: Path, folder: Path) -> dict[str, dict[str, Any]]:
     """Read the nearest `encoders.json` between the results and the run's folder."""
     for place in file.parents:
         if (place / ROLES).is_file():
-            return {str(r["encoder"]): r for r in _json_list(place / ROLES)}
+            return _read_roles(place / ROLES)
         if place == folder:
             break
     return {}
@@ -154,10 +184,16 @@ def _roles(file: Path, folder: Path) -> dict[str, dict[str, Any]]:
 def _measurements(
     file: Path, run: str, roles: Mapping[str, Mapping[str, Any]]
 ) -> Iterable[Measurement]:
-    records = read_jsonl(file)
+    try:
+        records = read_jsonl(file)
+    except ValueError as error:
+        raise DataError(
+            "the results cannot be read", where=file, found=error, hint="evaluate again"
+        ) from None
     if not records:
         raise DataError("the results are empty", where=file, hint="evaluate again")
-    inferred = infer_roles(records) if not roles else {}
+    whole = [record for record in records if isinstance(record, dict)]
+    inferred = infer_roles(whole) if not roles else {}
     for line, record in enumerate(records, start=1):
         try:
             label = str(record["encoder"])
@@ -167,12 +203,14 @@ def _measurements(
                 seed=int(record["seed"]),
                 task=str(record["task"]),
                 metric=str(record["metric"]),
-                value=float(record["value"]),
+                value=_finite(record["value"]),
                 direction=str(record["direction"]),
                 split=str(record.get("split", "test")),
                 items=int(record.get("items", 0)),
                 suite=str(record.get("suite", "")),
+                protocol=str(record.get("protocol", "clean")),
                 main=bool(about.get("main", True)),
+                data_hash=str(record.get("data_hash", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -201,12 +239,24 @@ def _curves(folder: Path) -> list[Curve]:
     for file in sorted(folder.rglob("metrics.jsonl")):
         if _hidden(file.relative_to(folder)):
             continue
-        made = read_object(file.parent / FILE_NAME)
-        settings = made.get("settings", {})
+        settings = read_object(file.parent / FILE_NAME).get("settings", {})
         task, method = settings.get("task"), settings.get("method", "")
         title = f"{method} fine-tuning on {task.upper()}" if task else file.parent.name
-        curves.append(Curve(title.strip(), int(settings.get("seed", 0)), read_jsonl(file)))
+        curves.append(Curve(title.strip(), int(settings.get("seed", 0)), _points(file)))
     return curves
+
+
+def _points(file: Path) -> list[dict[str, Any]]:
+    """Read what was logged; the last line of a run that goes on, or was killed, may be half."""
+    points = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "update" in record:
+            points.append(record)
+    return points
 
 
 def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
@@ -219,19 +269,10 @@ def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _without_idle_run(measurements: list[Measurement]) -> list[Measurement]:
-    """Drop the run's name from the rows where there is only one run."""
-    if len({m.encoder.run for m in measurements}) != 1:
-        return measurements
-    return [
-        Measurement(**{**vars(m), "encoder": Encoder(**{**vars(m.encoder), "run": ""})})
-        for m in measurements
-    ]
-
-
-def _synthetic(results: Path) -> bool:
-    made = read_object(results.parent / FILE_NAME)
-    data = made.get("settings", {}).get("data", "")
+def _is_synthetic(results: Path, run: Mapping[str, Any]) -> bool:
+    """Tell from an evaluation's provenance, or else from its run's, what it was measured on."""
+    settings = read_object(results.parent / FILE_NAME).get("settings", {})
+    data = settings.get("data") or run.get("data", "")
     given = data.values() if isinstance(data, dict) else [data]
     return any(str(one).startswith("synthetic") for one in given)
 
@@ -240,9 +281,27 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _json_list(path: Path) -> list[dict[str, Any]]:
+def _read_roles(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        value = read_json(path)
-    except (OSError, ValueError):
-        return []
-    return value if isinstance(value, list) else []
+        roles = {str(record["encoder"]): dict(record) for record in read_json(path)}
+        unknown = {str(about["role"]) for about in roles.values()} - set(get_args(Role))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"{type(error).__name__} {error}"
+    else:
+        if not unknown:
+            return roles
+        found = f"the role {min(unknown)!r}"
+    raise DataError(
+        "the encoders' roles cannot be read",
+        where=path,
+        expected="a list of encoder, role, alpha, as `speechft run` writes it",
+        found=found,
+        hint="run the recipe again, or remove the file: then provenance tells the roles",
+    )
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"the value {number} is no finite number")
+    return number

@@ -44,12 +44,15 @@ def infer_roles(records: Sequence[Mapping[str, Any]]) -> dict[str, About]:
 
 
 def read_object(path: Path) -> About:
-    """Read a JSON object; an empty one where there is none."""
+    """Read a JSON object, such as provenance; an empty one where there is none that makes sense."""
     try:
         value = read_json(path)
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    parts = {key: value[key] for key in ("settings", "parents") if key in value}
+    return value if all(isinstance(part, dict) for part in parts.values()) else {}
 
 
 def number(value: Any) -> float | None:
@@ -72,7 +75,12 @@ def _about(label: str) -> tuple[About, set[str]]:
         source, parents = _finetuning(Path(str(tuned[0])) if len(tuned) == 1 else Path())
         known = made.get("alpha", settings.get("alpha"))
         about = {"alpha": known if alpha is None else alpha}
-        return {**source, **about, "role": "merged", "merge_method": settings["method"]}, parents
+        return {
+            **source,
+            **about,
+            "role": "merged",
+            "merge_method": settings.get("method", ""),
+        }, parents
     source, parents = _finetuning(path)
     if not source:
         return {}, set()
