@@ -42,6 +42,11 @@ def report(settings: ReportSettings) -> Path:
     """
     evidence = read_evidence(settings.runs)
     comparison = compare(evidence.measurements)
+    if evidence.on_different_data:
+        log.warning(
+            "report: not all rows have the same test data for %s; compare only rows of one run",
+            ", ".join(evidence.on_different_data),
+        )
     drawings = draw_all(comparison, evidence.curves, settings.out / "figures")
     names = [str(run["name"]) for run in evidence.runs if "name" in run]
     title = settings.title or " and ".join(names) or settings.runs[0].resolve().name
