@@ -145,7 +145,8 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
 
 
 def _key(one: Measurement) -> tuple[Any, ...]:
-    return (one.encoder, one.seed, one.task, one.metric, one.split, one.suite)
+    measured_by = (one.suite, one.protocol)
+    return (one.encoder, one.seed, one.task, one.metric, one.split, *measured_by)
 
 
 def _of_run(one: Measurement, run: str) -> Measurement:
