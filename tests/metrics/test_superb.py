@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from speechft.core.errors import SettingsError
@@ -53,3 +54,15 @@ def test_own_reference_and_subset_of_tasks():
 def test_refuses_what_it_cannot_score(given, reference, words):
     with pytest.raises(SettingsError, match=words):
         superb_score(given, reference)
+
+
+@pytest.mark.parametrize(
+    "given", [{"pr": {"per": float("nan")}}, {"pr": {"per": "5.17"}}, {"pr": 5.17}]
+)
+def test_refuses_what_is_no_number(given):
+    with pytest.raises(SettingsError, match="task 'pr'"):
+        superb_score(given)
+
+
+def test_takes_numpy_numbers():
+    assert superb_score({"pr": {"per": np.float32(5.0)}}) == superb_score({"pr": {"per": 5}})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,19 @@ def test_a_changed_input_file_is_noticed(tmp_path: Path) -> None:
     table.write_text("audio,label\na.wav,b\n")
     after = plan_run(settings("x", data=str(table)), tmp_path / "out")
     assert before.steps[0].key != after.steps[0].key
+
+
+def test_a_replaced_packaged_encoder_is_noticed(tmp_path: Path) -> None:
+    plan = plan_run(settings("tiny-hubert"), tmp_path / "out")
+    step = plan.steps[0]
+    step.product.mkdir(parents=True)
+    state.end(plan, step)
+    newer = replace(plan, packaged="0" * 64)
+    assert state.status(plan, step) == "done"
+    assert state.status(newer, step) == "redo"
+    with pytest.raises(SettingsError, match="packaged encoder"):
+        state.check_redo(newer)
+    assert plan_run(settings("x"), tmp_path / "out").packaged == ""
 
 
 def test_tables_of_one_name_in_two_folders_are_two_inputs(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final
 
 from speechft.core.errors import SettingsError
@@ -89,8 +91,8 @@ def superb_score(scores: Scores, reference: str | Reference = "speech-ft") -> fl
         reference: name of a set in `REFERENCES`, or a set of your own.
 
     Raises:
-        SettingsError: no scores, an unknown reference set, a task that it does not know, or a task
-            whose metrics are not exactly those of the reference.
+        SettingsError: no scores, an unknown reference set, a task that it does not know, a task
+            whose metrics are not exactly those of the reference, or a value that is no number.
 
     Source:
         Speech-FT, section "Evaluation"; SUPERB-SG for the formula.
@@ -106,15 +108,31 @@ def superb_score(scores: Scores, reference: str | Reference = "speech-ft") -> fl
                 hint=did_you_mean(task, chosen.floor),
             )
         floor, ceiling = chosen.floor[task], chosen.ceiling[task]
+        if not isinstance(metrics, Mapping):
+            raise SettingsError(
+                f"the scores of task {task!r} are no metrics with values",
+                expected=f"{{{next(iter(floor))!r}: a number}}",
+                found=metrics,
+            )
         if set(metrics) != set(floor):
             raise SettingsError(
                 f"the scores of task {task!r} do not fit the reference set",
                 expected=", ".join(sorted(floor)),
                 found=", ".join(sorted(metrics)) or "no metric",
             )
-        parts = [(metrics[m] - floor[m]) / (ceiling[m] - floor[m]) for m in floor]
+        found = {metric: _percent(task, metric, value) for metric, value in metrics.items()}
+        parts = [(found[m] - floor[m]) / (ceiling[m] - floor[m]) for m in floor]
         total += sum(parts) / len(parts)
     return 1000.0 * total / len(scores)
+
+
+def _percent(task: str, metric: str, value: object) -> float:
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not math.isfinite(number):
+        raise SettingsError(
+            f"{metric} of task {task!r} is not a finite number", expected="percent", found=value
+        )
+    return number
 
 
 def _named(name: str) -> Reference:

@@ -12,6 +12,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.data.manifests import SUFFIXES as MANIFESTS
+from speechft.encoders.checkpoints.locate import locate, packaged_names
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
@@ -67,11 +68,13 @@ class Plan:
         out: the run's folder.
         steps: in the order of their parents.
         roles: records of `encoders.json`: name in the results → role, task, method, alpha.
+        packaged: hash of θ0 where it comes with the package, whose next version may hold another.
     """
 
     out: Path
     steps: tuple[Step, ...]
     roles: tuple[dict[str, Any], ...]
+    packaged: str = ""
 
 
 def make_plan(recipe: RunSettings, out: Path) -> Plan:
@@ -90,7 +93,8 @@ def make_plan(recipe: RunSettings, out: Path) -> Plan:
     for seed in recipe.seeds:
         builder.seed(seed, base)
     builder.report()
-    return Plan(out, tuple(builder.steps.values()), tuple(builder.roles.values()))
+    steps, roles = tuple(builder.steps.values()), tuple(builder.roles.values())
+    return Plan(out, steps, roles, _packaged(recipe.encoder))
 
 
 class _Builder:
@@ -261,6 +265,13 @@ def _inputs(plain: Mapping[str, Any]) -> dict[str, str]:
                 name = file.name if file.name not in found else str(file)
                 found[name] = hash_file(file)
     return found
+
+
+def _packaged(encoder: str | None) -> str:
+    """Hash the weights of a packaged encoder; empty for any other."""
+    if encoder not in packaged_names() or Path(str(encoder)).exists():
+        return ""
+    return hash_file(locate(str(encoder)) / "model.safetensors")
 
 
 def _files_of(path: Path) -> list[Path]:

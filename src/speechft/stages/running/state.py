@@ -27,15 +27,18 @@ def status(plan: Plan, step: Step) -> Status:
     record = _record(plan, step)
     if record is None:
         return "to do"
-    if record.get("key") != step.key:
+    if record.get("key") != step.key or record.get("packaged", plan.packaged) != plan.packaged:
         return "redo"
     return "done" if record.get("state") == "done" and step.product.exists() else "resume"
 
 
 def changes(plan: Plan, step: Step) -> list[str]:
-    """Say which settings differ from those that the step's folder was made with."""
+    """Say what differs: settings, and a packaged encoder that another version has replaced."""
     record = _record(plan, step) or {}
     before, now = _flat(record.get("settings", {})), _flat(_plain(plan, step))
+    if "packaged" in record:
+        before["packaged encoder"] = record["packaged"][:12]
+        now["packaged encoder"] = plan.packaged[:12]
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [f"{name}: {before.get(name)!r} → {now.get(name)!r}" for name in names]
 
@@ -116,6 +119,8 @@ def _record(plan: Plan, step: Step) -> dict[str, Any] | None:
 
 def _write(plan: Plan, step: Step, state: str) -> None:
     record = {"state": state, "key": step.key, "settings": _plain(plan, step)}
+    if plan.packaged:
+        record["packaged"] = plan.packaged
     write_json(_file(plan, step), record)
 
 
