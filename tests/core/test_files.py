@@ -1,8 +1,10 @@
+import errno
 import json
 import os
 
 import pytest
 
+from speechft.core import files
 from speechft.core.files import (
     atomic_dir,
     atomic_path,
@@ -41,6 +43,18 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         (temporary / "new").write_text("2")
     assert os.listdir(path) == ["new"]
     assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("make", [files.atomic_path, files.atomic_dir])
+@pytest.mark.parametrize(("free", "kind"), [(0, OSError), (1 << 30, RuntimeError)])
+def test_a_full_disk_is_called_so_whatever_the_writer_says(tmp_path, monkeypatch, make, free, kind):
+    monkeypatch.setattr(files, "_free_bytes", lambda _: free)
+    with pytest.raises(kind) as caught, make(tmp_path / "state.pt"):
+        raise RuntimeError("unexpected pos 40870016 vs 40869908")  # as torch.save does
+    if free == 0:
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.filename == str(tmp_path / "state.pt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):

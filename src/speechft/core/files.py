@@ -6,6 +6,7 @@ under a final name.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from speechft.core.errors import SpeechFTError
 
 
 @contextmanager
@@ -36,6 +39,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         # A full disk shows in a write, which does not know the file's name.
         error.filename = error.filename or str(path)
+        raise
+    except Exception as error:
+        _say_if_full(path, error)
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -61,6 +67,9 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             temporary.replace(path)
+    except Exception as error:
+        _say_if_full(path, error)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -117,6 +126,25 @@ def flush(path: Path) -> None:
     """Wait until a file is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _say_if_full(path: Path, error: Exception) -> None:
+    """Say that the disk is full where a library's writer says something else.
+
+    `torch.save` and safetensors raise errors of their own that do not tell.
+
+    Raises:
+        OSError: there is no space left beside `path`.
+    """
+    if not isinstance(error, OSError | SpeechFTError) and _free_bytes(path.parent) < _FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+_FULL = 1 << 20
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def _umask() -> int:
