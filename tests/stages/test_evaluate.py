@@ -15,7 +15,7 @@ from evaluate_fixture import CONFIG, SIZES, write_tones
 from typer.testing import CliRunner
 
 from speechft.core.errors import CheckpointError, DataError, IncompatibleModelsError, SettingsError
-from speechft.core.files import read_json, read_jsonl
+from speechft.core.files import read_json, read_jsonl, write_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.stages.evaluate import EvaluateSettings, evaluate
@@ -307,6 +307,16 @@ def test_encoder_is_frozen_and_left_alone(home, done):
 def test_mistakes_are_named(home, tmp_path, values, words):
     with pytest.raises((SettingsError, DataError), match=words):
         evaluate(settings(home, tmp_path, **values))
+
+
+def test_a_missing_split_names_the_data(home, tmp_path):
+    table = home / "data" / "table.jsonl"
+    rows = [row for row in read_jsonl(table) if row["split"] != "test"]
+    other = home / "data" / "notest.jsonl"
+    write_jsonl(other, rows)
+    with pytest.raises(DataError, match="lacks the split 'test'") as caught:
+        evaluate(settings(home, tmp_path / "out", data=str(other), tasks="sid"))
+    assert str(other) in str(caught.value)
 
 
 def test_every_task_has_a_plan_in_every_size(home, tmp_path):

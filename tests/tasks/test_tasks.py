@@ -7,7 +7,7 @@ import pytest
 import torch
 from lhotse import MonoCut, SupervisionSegment
 
-from speechft.core.errors import CheckpointError, DataError, SettingsError
+from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
 from speechft.heads.frame import FrameLinear
 from speechft.heads.pooled import PooledLinear
 from speechft.heads.rnn import RecurrentCTC
@@ -225,5 +225,5 @@ def test_splits():
     assert choose_splits(TASKS["sid"], both) == ("sid_train", "sid_dev", "sid_test")
     assert choose_splits(TASKS["sid"], both[:3]) == ("train", "dev", "test")
     assert choose_splits(TASKS["pr"], both) == ("train", "dev", "test")
-    with pytest.raises(SettingsError, match="lacks the split 'dev'"):
+    with pytest.raises(MissingSplitError, match="lacks the split 'dev'"):
         choose_splits(TASKS["pr"], ["train", "test"])

@@ -59,6 +59,10 @@ class DataError(SpeechFTError):
     exit_code = 3
 
 
+class MissingSplitError(DataError):
+    """The data has no train, dev or test split, or none that a task can use (exit code 3)."""
+
+
 class CheckpointError(SpeechFTError):
     """An encoder or a checkpoint cannot be read, or is not what was asked for (exit code 4)."""
 

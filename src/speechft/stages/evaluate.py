@@ -52,8 +52,8 @@ def evaluate(settings: EvaluateSettings) -> Path:
         `failures.json` where jobs failed.
 
     Raises:
-        SettingsError: unknown task, a split or memory is missing.
-        DataError: the data lacks labels, or audio cannot be read.
+        SettingsError: unknown task, or memory is missing.
+        DataError: the data lacks a split or labels, or audio cannot be read.
         CheckpointError: an encoder cannot be loaded.
         RuntimeError: a job ended otherwise.
     """

@@ -14,7 +14,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from speechft.core.errors import DataError, SettingsError
+from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.files import atomic_path, hash_json, write_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import claim, is_done, write_provenance
@@ -173,7 +173,7 @@ def read_cuts(kind: type[Task], spec: str) -> tuple[list[Any], list[Any]]:
         DataError: the data cannot be read, or has nothing to train on.
     """
     data = load_data(spec)
-    with suppress(SettingsError):
+    with suppress(MissingSplitError):
         (_, cuts), (_, dev), *_ = kind.arrange(data)
         return cuts, dev
     train_name, dev_name, _ = kind.splits if kind.splits[0] in data else Task.splits

@@ -10,7 +10,7 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechft.core.errors import CheckpointError, DataError, SettingsError
+from speechft.core.errors import CheckpointError, DataError, MissingSplitError
 from speechft.core.seeding import numpy_generator
 from speechft.data.effects import GAIN, TRIM, crop, with_effects
 from speechft.data.heard import heard_lengths
@@ -58,7 +58,7 @@ class SpeakerVerification(Task):
         """Give the utterances to train on, and those of the dev and test trials."""
         missing_half = [name for name in ("asv_train", "asv_test") if name not in data]
         if len(missing_half) == 1:
-            raise SettingsError(
+            raise MissingSplitError(
                 f"the data lacks the split {missing_half[0]!r}, which the task 'asv' needs",
                 expected="asv_train, asv_test",
                 found=", ".join(data),

@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from lhotse.cut import Cut
 from torch import Tensor, nn
 
-from speechft.core.errors import DataError, SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.registry import Registry
 
 Purpose = Literal["probe", "finetune"]
@@ -58,7 +57,7 @@ class Task(ABC):
         name of its own. Several folds give several threes.
 
         Raises:
-            SettingsError: a split is not there.
+            MissingSplitError: a split is not there.
         """
         return [(name, list(data[name])) for name in choose_splits(cls, data)]
 
@@ -167,18 +166,18 @@ def choose_splits(kind: type[Task], available: Iterable[str]) -> tuple[str, str,
     """Choose the names of the train, dev and test splits of a task.
 
     Raises:
-        SettingsError: a split is not there.
+        MissingSplitError: a split is not there.
     """
     names = list(available)
     for wanted in (kind.splits, Task.splits):
         if set(wanted) <= set(names):
             return wanted
     missing = [name for name in Task.splits if name not in names]
-    raise SettingsError(
+    raise MissingSplitError(
         f"the data lacks the split {missing[0]!r}, which the task {kind.id!r} needs",
         expected=", ".join(Task.splits),
         found=", ".join(names) or "no split",
-        hint=did_you_mean(missing[0], names) if names else None,
+        hint="add it; a table without a column `split` is split without your help",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lhotse.cut import Cut
 
-from speechft.core.errors import DataError
+from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.files import hash_json
 from speechft.core.known_hashes import known_hashes
 from speechft.core.logging import progress_bar
@@ -62,8 +62,7 @@ def read_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -> Dat
     """Read a DATA once for all its tasks.
 
     Raises:
-        DataError: a split is empty or holds an id twice, or audio cannot be read.
-        SettingsError: a split is missing.
+        DataError: a split is missing, empty or holds an id twice, or audio cannot be read.
     """
     splits, names = read_splits(spec, tasks, protocol)
     content = _audio_hashes(splits)
@@ -82,8 +81,7 @@ def read_splits(
     """Read the cuts of every split that a task needs, and each task's names of its splits.
 
     Raises:
-        DataError: a split is empty or holds an id twice.
-        SettingsError: a split is missing.
+        DataError: a split is missing, empty or holds an id twice.
     """
     loaded = {
         name: sorted(cuts, key=lambda cut: str(cut.id)) for name, cuts in load_data(spec).items()
@@ -91,7 +89,16 @@ def read_splits(
     splits: Splits = {}
     names: dict[str, list[str]] = {}
     for task in tasks:
-        arranged = TASKS[task].arrange(loaded, protocol)
+        try:
+            arranged = TASKS[task].arrange(loaded, protocol)
+        except MissingSplitError as error:
+            raise MissingSplitError(
+                error.what,
+                where=spec,
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+            ) from None
         names[task] = [name for name, _ in arranged]
         splits |= dict(arranged)
     for name in sorted({name for own in names.values() for name in own}):

@@ -17,8 +17,8 @@ def check_inputs(plan: Plan) -> None:
     """Read the data of all steps but the next, which looks for itself before it works for hours.
 
     Raises:
-        DataError: data is missing or broken, or lacks what a task needs.
-        SettingsError: unknown corpus, or a split is missing.
+        DataError: data is missing or broken, or lacks a split or what a task needs.
+        SettingsError: unknown corpus.
     """
     seen: set[tuple[object, ...]] = set()
     for step in [s for s in plan.steps if status(plan, s) != "done"][1:]:
