@@ -136,3 +136,14 @@ def test_prepare_refuses_bad_data_and_foreign_folders(clean, tmp_path):
     with pytest.raises(DataError, match="no such audio file"):
         prepare_data(str(path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_silence_and_gaps_are_warnings(clean, tmp_path):
+    path, add = clean
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    add("silent.wav,hello,,,train")
+    report = check_data(str(path))
+    assert report.passed
+    assert any("1 utterances are silent" in warning for warning in report.warnings)
+    assert any("1 of 3 utterances have no speaker" in warning for warning in report.warnings)
+    assert any("1 of 3 utterances have no emotion" in warning for warning in report.warnings)

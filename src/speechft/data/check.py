@@ -21,6 +21,7 @@ from speechft.data.utterances import Loaded
 
 LONGEST_SECONDS = 30.0
 _SHOWN = 5
+_SILENT = "silent"
 _CLASSES = ("label", "emotion", "intent")
 
 
@@ -72,6 +73,8 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
     report.warnings += _describe_audio(unique.values())
     for name, cuts in loaded.splits.items():
         _check_texts(name, cuts, report)
+        if _family(name)[1] in ("train", "dev", "test"):
+            _check_gaps(name, cuts, report)
         report.summary[name] = _summarise(cuts)
     if not loaded.official:
         for prefix in sorted({_family(name)[0] for name in loaded.splits}):
@@ -99,15 +102,20 @@ def _check_audio(loaded: Loaded, unique: Mapping[str, Cut], report: CheckReport)
         for cut in cuts:
             home[cut.id][family] = part
     same: dict[str, list[str]] = defaultdict(list)
+    silent = []
     with threads(os.cpu_count() or 1) as pool, progress_bar() as bar:
         task = bar.add_task("checking audio", total=len(unique), note="")
         for name, found in zip(unique, pool.map(_decode, unique.values()), strict=True):
             bar.update(task, advance=1)
             if isinstance(found, DataError):
                 report.unusable[name] = f"{name}: {found.what}: {found.where} ({found.found})"
+            elif found == _SILENT:
+                silent.append(name)
             else:
                 same[found].append(name)
     report.errors += report.unusable.values()
+    if silent:
+        report.warnings.append(f"{len(silent)} utterances are silent: {', '.join(silent[:5])}")
     _check_duplicates([names for names in same.values() if len(names) > 1], home, loaded, report)
 
 
@@ -138,7 +146,8 @@ def _check_duplicates(
 
 def _decode(cut: Cut) -> str | DataError:
     try:
-        return hashlib.sha256(load_waveform(cut).numpy().tobytes()).hexdigest()
+        waveform = load_waveform(cut).numpy()
+        return hashlib.sha256(waveform.tobytes()).hexdigest() if waveform.any() else _SILENT
     except DataError as error:
         return error
 
@@ -183,6 +192,24 @@ def _check_texts(split: str, cuts: CutSet, report: CheckReport) -> None:
         report.errors.append(f"{split}: {len(empty)} of {len(cuts)} texts are empty: {shown}")
 
 
+def _check_gaps(split: str, cuts: CutSet, report: CheckReport) -> None:
+    """Warn of what some utterances have and others lack; a task that needs it refuses the data."""
+    without: dict[str, list[str]] = defaultdict(list)
+    for cut in cuts:
+        found = _labels([cut])
+        for kind in ("speaker", *_CLASSES):
+            if kind not in found:
+                without[kind].append(cut.id)
+        if "label" in found and not (cut.supervisions[0].text or "").strip():
+            without["text"].append(cut.id)
+    for kind, names in without.items():
+        if len(names) < len(cuts):
+            report.warnings.append(
+                f"{split}: {len(names)} of {len(cuts)} utterances have no {kind}: "
+                + ", ".join(names[:5])
+            )
+
+
 def _compare_splits(prefix: str, parts: Mapping[str, CutSet], report: CheckReport) -> None:
     """Compare dev and test with train."""
     if "train" not in parts:
@@ -204,7 +231,7 @@ def _compare_splits(prefix: str, parts: Mapping[str, CutSet], report: CheckRepor
                 )
 
 
-def _labels(cuts: CutSet) -> dict[str, set[str]]:
+def _labels(cuts: Iterable[Cut]) -> dict[str, set[str]]:
     """Give kind of label → its values."""
     result: dict[str, set[str]] = defaultdict(set)
     for supervision in (s for cut in cuts for s in cut.supervisions):
