@@ -123,3 +123,16 @@ def test_messages_speak_of_lists_and_do_not_repeat_whole_sections(values, line):
 def test_numbers_are_finite(value):
     with pytest.raises(SettingsError, match="learning_rate"):
         parse_settings(Inner, {"learning_rate": value}, "recipe.yaml")
+
+
+class Several(Settings):
+    alpha: float | str | tuple[float | str, ...] | None = None
+
+
+def test_a_setting_of_several_types_is_one_line():
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(Several, {"alpha": {"a": 1}}, "recipe.yaml")
+    text = str(caught.value)
+    assert "1 setting is wrong" in text
+    assert "    alpha: Input should be a valid number, or: Input should be" in text
+    assert "union" not in text

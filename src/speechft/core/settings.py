@@ -48,7 +48,7 @@ def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_problem(kind, item) for item in error.errors()]
+        problems = _problems(kind, error.errors())
         count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         text = f"{count} wrong:\n" + "\n".join(f"    {problem}" for problem in problems)
         raise SettingsError(text, where=where) from None
@@ -135,17 +135,37 @@ def _place(node: Any, part: str, override: str) -> str | int:
     )
 
 
+def _problems(kind: type[BaseModel], items: Sequence[Any]) -> list[str]:
+    """Give a line per setting; where several types would do, what each of them asks for."""
+    heads: dict[str, dict[str, None]] = {}
+    tails: dict[str, str] = {}
+    for item in items:
+        path = ".".join(str(part) for part in item["loc"] if not _is_type(part))
+        message = _problem(kind, item)
+        heads.setdefault(path, {})[message] = None
+        known = item["type"] in ("extra_forbidden", "missing")
+        # The reader knows a whole section, and a key that is missing holds nothing.
+        tails[path] = "" if known or isinstance(item["input"], Mapping) else f"{item['input']!r}"
+    return [
+        (f"{path}: " if path else "")
+        + ", or: ".join(messages)
+        + (f" (found {tails[path]})" if tails[path] else "")
+        for path, messages in heads.items()
+    ]
+
+
 def _problem(kind: type[BaseModel], item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         known = _keys_at(kind, item["loc"][:-1])
-        return f"{path}: unknown key; {did_you_mean(str(item['loc'][-1]), known)}"
+        return f"unknown key; {did_you_mean(str(item['loc'][-1]), known)}"
     if item["type"] == "missing":
-        return f"{path}: missing"
-    message = _in_yaml_words(item["msg"].removeprefix("Value error, "))
-    if isinstance(item["input"], Mapping):  # the reader knows it: it is a whole section
-        return f"{path}: {message}" if path else message
-    return f"{path or 'settings'}: {message} (found {item['input']!r})"
+        return "missing"
+    return _in_yaml_words(item["msg"].removeprefix("Value error, "))
+
+
+def _is_type(part: Any) -> bool:
+    """Tell a type among several that a setting may have from a key."""
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "bool"))
 
 
 def _in_yaml_words(message: str) -> str:
