@@ -199,7 +199,7 @@ def test_trials_are_balanced_distinct_and_the_same_each_time():
 
 def test_asv_does_not_fall_back_on_the_splits_of_identification():
     splits = {name: [cut("a", speaker="x")] for name in ("train", "dev", "test", "asv_train")}
-    with pytest.raises(SettingsError, match="asv_test"):
+    with pytest.raises(DataError, match="asv_test"):
         TASKS["asv"].arrange(splits)
 
 
