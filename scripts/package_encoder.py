@@ -10,7 +10,6 @@ import shutil
 import sys
 from pathlib import Path
 
-
 from speechft.core.files import atomic_dir, read_json, read_jsonl, write_json, write_text
 from speechft.core.settings import read_yaml
 from speechft.encoders import load_encoder

@@ -9,6 +9,7 @@ from speechft.stages.finetune import FinetuneSettings, read_cuts
 from speechft.stages.running.plan import Plan, Step
 from speechft.stages.running.state import status
 from speechft.tasks import TASKS
+from speechft.tasks.base import ProtocolName
 
 log = get_logger(__name__)
 
@@ -48,7 +49,7 @@ def _read(verb: str, data: str, tasks: tuple[str, ...], protocol: str) -> None:
         cuts, _ = read_cuts(kind, data)
         kind.from_cuts(cuts)
         return
-    rules = "s3prl" if protocol == "s3prl" else "clean"
+    rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
     splits, names = read_splits(data, tasks, rules)
     for task, own in names.items():
         for train in own[::3]:
