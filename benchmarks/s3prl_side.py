@@ -26,11 +26,16 @@ import time
 import torch
 
 
-def load_expert(family: str, checkpoint: str):
+def make_importable() -> None:
+    """Put back what S3PRL needs of older libraries."""
     import torchaudio
 
     torchaudio.set_audio_backend = lambda *_, **__: None
     torch.load = functools.partial(torch.load, weights_only=False)
+
+
+def load_expert(family: str, checkpoint: str):
+    make_importable()
     expert = importlib.import_module(f"s3prl.upstream.{family}.expert")
     return expert.UpstreamExpert(checkpoint).eval()
 

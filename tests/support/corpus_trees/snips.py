@@ -3,10 +3,11 @@ from __future__ import annotations
 SPEAKERS = {"train": ("Ivy", "Joey", "Brian"), "valid": ("Amy",), "test": ("Brian", "Emma")}
 
 
-def lay_out(root, speech, each=2):
+def lay_out(root, speech, each=2, plain=False):
     """Audio, the lines of text with their tags, the list of slots; one speaker belongs elsewhere.
 
-    Words and slots are those that are said.
+    Words and slots are those that are said. `plain`: words in capitals and tags without B- and I-,
+    as S3PRL wants them.
     """
     base = root / "SNIPS"
     lines = []
@@ -18,8 +19,9 @@ def lay_out(root, speech, each=2):
                 said = speech.lay(base / split / f"{uid}.wav", voice)
                 words, tags, last = [], [], "O"
                 for word, tag in said.custom["words_tags"]:
-                    words.append(word)
-                    tags.append(tag if tag == "O" else f"{'I' if tag == last else 'B'}-{tag}")
+                    words.append(word.upper() if plain else word)
+                    begun = "" if plain or tag == "O" else "I-" if tag == last else "B-"
+                    tags.append(begun + tag)
                     last = tag
                     slots[tag] = slots.get(tag, 0) + 1
                 left, right = " ".join(words), " ".join(["O", *tags, said.custom["intent"]])

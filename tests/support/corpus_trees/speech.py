@@ -31,11 +31,15 @@ class Speech:
         self.voices = [voices[name] for name in sorted(voices)]
         self.taken = defaultdict(int)
 
+    def choose(self, voice: int):
+        """Give the next cut of a voice; after the last comes the first."""
+        cuts = self.voices[voice % len(self.voices)]
+        self.taken[voice] += 1
+        return cuts[(self.taken[voice] - 1) % len(cuts)]
+
     def take(self, voice: int = 0, seconds: float | None = None):
         """Give (wave, the supervision of the utterance); `seconds` cuts or repeats the wave."""
-        cuts = self.voices[voice % len(self.voices)]
-        cut = cuts[self.taken[voice] % len(cuts)]
-        self.taken[voice] += 1
+        cut = self.choose(voice)
         wave, rate = soundfile.read(cut.recording.sources[0].source)
         assert rate == 16000
         if seconds is not None:

@@ -1,0 +1,70 @@
+"""Our side of `benchmarks/probe.py`: `speechft.evaluate`, with a clock at every update."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechft.core.files import read_json, read_jsonl, write_json
+from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluation import probing
+from speechft.stages.evaluation.data import read_data
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """One evaluation: every seed of one encoder on one task."""
+    torch.set_num_threads(job["threads"])
+    probes: list[list[tuple[float, float]]] = []
+    plain = probing.probe
+
+    @functools.wraps(plain)
+    def clocked(*args: Any, **kwargs: Any) -> Any:
+        stamps: list[tuple[float, float]] = []
+        probes.append(stamps)
+        tick = functools.partial(_tick, stamps)
+        return plain(*args, **kwargs, on_step=tick)
+
+    probing.probe = clocked
+    begin = time.perf_counter()
+    try:
+        out = evaluate(EvaluateSettings(**job["settings"]))
+    finally:
+        probing.probe = plain
+    seconds = time.perf_counter() - begin
+    timing = read_json(out / "timing.json")
+    splits = read_data(job["settings"]["data"], [job["settings"]["tasks"]], "s3prl").splits
+    pairs = [pair for stamps in probes for pair in pairwise(stamps)]
+    return {
+        "seconds": seconds,
+        "splits": {name: len(cuts) for name, cuts in splits.items()},
+        "utterances": sum(map(len, splits.values())),
+        "encoding": next(iter(timing["encoding"].values())),
+        "cells": list(timing["cells"].values()),
+        "update_seconds": [after[0] - before[0] for before, after in pairs],
+        "update_cpu_seconds": [after[1] - before[1] for before, after in pairs],
+        "results": read_jsonl(out / "results.jsonl"),
+        "grid": read_jsonl(out / "grid.jsonl"),
+    }
+
+
+def _tick(stamps: list[tuple[float, float]]) -> None:
+    stamps.append((time.perf_counter(), time.process_time()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("jobs", type=Path, help="a JSON file with a list of jobs")
+    parser.add_argument("out", type=Path, help="where their results go, as JSON")
+    options = parser.parse_args()
+    write_json(options.out, {"results": [run(job) for job in read_json(options.jobs)]})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
