@@ -59,14 +59,14 @@ class Plan:
 
 FULL = Plan(
     (
-        Trial("ic", 5, 32, 1e-3, more_steps=400),
+        Trial("ic", 4, 32, 1e-3, more_steps=400),
         Trial("pr", 4, 16, 1e-2),
         Trial("sf", 3, 32, 1e-3),
     ),
     Sizes({"train": 11, "valid": 1, "test": 1}, pr=8, sf=16),
     (
-        Trial("ic", 300, 8, 3e-3, checks=3, seeds=(0, 1, 2)),
-        Trial("pr", 300, 4, 3e-3, checks=3, seeds=(0, 1, 2)),
+        Trial("ic", 240, 8, 3e-3, checks=3, seeds=(0, 1, 2)),
+        Trial("pr", 240, 4, 3e-3, checks=3, seeds=(0, 1, 2)),
     ),
     Sizes({"train": 11, "valid": 3, "test": 5}, pr=40, sf=16),
 )
