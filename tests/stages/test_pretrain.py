@@ -151,3 +151,36 @@ def test_a_round_that_began_otherwise_is_not_gone_on_with(tiny_config, tmp_path)
     other = [ITERATIONS[0], {**ITERATIONS[1], "steps": 7}]
     with pytest.raises(SettingsError, match="other settings"):
         pretrain(settings(tiny_config, out, iterations=other))
+
+
+def test_mixing_resumes_bit_for_bit_and_changes_the_result(tiny_config, tmp_path, monkeypatch):
+    rounds = [{"steps": 6, "clusters": 8}]
+    plain = pretrain(settings(tiny_config, tmp_path / "plain", iterations=rounds))
+    whole = pretrain(settings(tiny_config, tmp_path / "whole", iterations=rounds, mixing=0.5))
+    stopped = settings(tiny_config, tmp_path / "stopped", iterations=rounds, mixing=0.5)
+    real = module.train
+
+    def stop_early(objective, *rest):
+        original = objective.before_update
+
+        def before_update(update):
+            if update == 5:
+                raise StopError
+            original(update)
+
+        objective.before_update = before_update
+        return real(objective, *rest)
+
+    monkeypatch.setattr(module, "train", stop_early)
+    with pytest.raises(StopError):
+        pretrain(stopped)
+    monkeypatch.setattr(module, "train", real)
+    again = weights(pretrain(stopped))
+    assert all(torch.equal(again[n], t) for n, t in weights(whole).items())
+    assert any(not torch.equal(again[n], t) for n, t in weights(plain).items())
+
+
+def test_folders_from_before_mixing_are_still_done(tiny_config, tmp_path):
+    values = settings(tiny_config, tmp_path).model_dump(mode="json")
+    assert "mixing" not in values
+    assert settings(tiny_config, tmp_path, mixing=0.2).model_dump(mode="json")["mixing"] == 0.2

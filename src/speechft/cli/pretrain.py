@@ -25,6 +25,10 @@ def command(
         int | None, typer.Option(help="Hidden layer to cluster (default: MFCCs).")
     ] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of units (default: 100).")] = None,
+    mixing: Annotated[
+        float | None,
+        typer.Option(help="Share of utterances mixed with others, as in WavLM (default: 0)."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run (default: 0).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with the settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help=SET_HELP)] = None,
@@ -41,6 +45,6 @@ def command(
     iteration = {"steps": steps, "layer": layer, "clusters": clusters}
     if any(value is not None for value in iteration.values()):
         base["iterations"] = [{k: v for k, v in iteration.items() if v is not None}]
-    given = {"init": init, "data": data, "seed": seed, "out": out}
+    given = {"init": init, "data": data, "mixing": mixing, "seed": seed, "out": out}
     folder = pretrain(settings_from(PretrainSettings, "pretrain", given, set_, base))
     typer.echo(folder / "encoder")

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from speechft.core.lengths import pad_waveforms, padding_mask
 from speechft.encoders import SpeechEncoder
+from speechft.training.utterance_mixing import mix_utterances
 
 
 class UnitPredictor(nn.Module):
@@ -77,6 +78,7 @@ class MaskedPrediction:
         share: expected share of masked frames before overlap.
         span: frames in one masked span.
         dev: gives batches of (indices, waveforms) to evaluate on.
+        mixing: share of the utterances that are mixed with others in training.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class MaskedPrediction:
         share: float = 0.8,
         span: int = 10,
         dev: Callable[[], Sequence[tuple[list[int], list[Tensor]]]] = list,
+        mixing: float = 0.0,
     ) -> None:
         self.module = nn.ModuleDict({"encoder": encoder, "predictor": predictor})
         self.encoder, self.predictor = encoder, predictor
         self.units, self.dev = units, dev
         self.unmasked_weight, self.share, self.span = unmasked_weight, share, span
+        self.mixing = mixing
 
     def before_update(self, update: int) -> None:
         """Set train mode (evaluation leaves it)."""
@@ -102,6 +106,8 @@ class MaskedPrediction:
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Give the cross entropy on masked frames plus the weighted one on unmasked frames."""
         device = next(self.module.parameters()).device
+        if self.mixing and self.module.training:
+            items = mix_utterances(items, self.mixing, torch.default_generator)
         waveforms, samples = pad_waveforms(items)
         features, lengths = self.encoder.front_end(waveforms.to(device), samples.to(device))
         generator = torch.default_generator

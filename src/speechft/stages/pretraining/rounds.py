@@ -89,6 +89,7 @@ def run_iteration(
     _predict(
         settings, encoder, speech, load_units(units_file), folder,
         clusters=iteration.clusters, steps=iteration.steps, learning_rate=iteration.learning_rate,
+        mixing=settings.mixing,
     )  # fmt: skip
 
 
@@ -148,6 +149,7 @@ def _predict(
     seconds: float | None = None,
     share: float | None = None,
     unmasked_weight: float | None = None,
+    mixing: float = 0.0,
 ) -> None:
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
     has_dev = speech.total > speech.train
@@ -159,6 +161,7 @@ def _predict(
         share=settings.mask_share if share is None else share,
         span=settings.mask_span,
         dev=(lambda: speech.held_out(settings.seconds)) if has_dev else list,
+        mixing=mixing,
     )
     loop = LoopSettings(
         steps=steps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -70,6 +70,8 @@ class PretrainSettings(Settings):
         seconds: speech in one batch, in seconds.
         unmasked_weight: weight of the loss on unmasked frames.
         mask_share, mask_span: share of frames that start a masked span, frames in a span.
+        mixing: share of the utterances that get a part of another utterance, or noise, on top
+            (0.2 in WavLM).
         fit_seconds: speech that the k-means is fitted on.
         dev_seconds: speech held out for the dev loss, where there is no split for it.
         evaluate_every, save_every: updates between dev losses and between resumable states.
@@ -78,6 +80,7 @@ class PretrainSettings(Settings):
         out: the run's folder.
     """
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"mixing"})
     init: str | dict[str, Any]
     data: str
     out: Path
@@ -87,6 +90,7 @@ class PretrainSettings(Settings):
     unmasked_weight: float = Field(default=0.5, ge=0)
     mask_share: float = Field(default=0.8, gt=0, lt=1)
     mask_span: int = Field(default=10, gt=0)
+    mixing: float = Field(default=0.0, ge=0, le=1)
     fit_seconds: float = Field(default=3600.0, gt=0)
     dev_seconds: float = Field(default=120.0, ge=0)
     evaluate_every: int = Field(default=1000, ge=0)
