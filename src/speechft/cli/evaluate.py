@@ -15,8 +15,8 @@ def command(
     data: Annotated[
         list[str],
         typer.Option(
-            help="A table, cuts, NAME:ROOT, or synthetic[:PRESET]; TASK=DATA for one task; may be "
-            "repeated."
+            help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]]; TASK=DATA for one "
+            "task; may be repeated."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the results.")],

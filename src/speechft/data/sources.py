@@ -22,8 +22,8 @@ def load_data(
 
     Args:
         spec: a table (`.csv`, `.tsv`, `.jsonl`), lhotse cuts (a file, or a folder with one file
-            per split), `NAME:ROOT` or `NAME:ROOT@VARIANT` for a known corpus, `synthetic` or
-            `synthetic:PRESET`.
+            per split), `NAME:ROOT` or `NAME:ROOT@VARIANT` for a known corpus, `synthetic`,
+            `synthetic:PRESET` or `synthetic:PRESET@LANGUAGE`.
         splits: the splits wanted; all if not given.
         seed: of the split of data that comes without one.
 
@@ -87,12 +87,19 @@ def _hint(path: Path) -> str:
     return f"did you mean {' or '.join(map(repr, close))}?" if close else "check the path"
 
 
-def _synthetic(preset: str) -> Loaded:
-    """Give the splits; where there are only pre-training splits, `train` joins all languages."""
-    from speechft.data.synthetic.corpus import synthetic_cuts
+def _synthetic(text: str) -> Loaded:
+    """Give the splits of PRESET or PRESET@LANGUAGE.
 
+    Where all splits are for pre-training, `train` joins them, and `dev` is what is held out.
+    """
+    from speechft.data.synthetic.corpus import synthetic_cuts
+    from speechft.data.synthetic.selection import of_language, parse_preset
+
+    preset, language = parse_preset(text)
     splits = synthetic_cuts(preset)
-    if "train" not in splits:
+    if language is not None:
+        splits = of_language(splits, language, f"synthetic:{text}")
+    if not any(name.rpartition("_")[2] == "train" for name in splits):
         parts = [c for name, cuts in splits.items() if name.endswith("pretrain") for c in cuts]
         splits["train"] = CutSet.from_cuts(parts)
         if "pretrain_dev" in splits:

@@ -82,3 +82,9 @@ PRESETS.register("pretrain")(
         other_pretrain=1600, other_pretrain_speakers=40,
     )
 )  # fmt: skip
+PRESETS.register("languages")(
+    SyntheticSettings(
+        other_train=900, other_dev=150, other_test=300, other_speakers=40,
+        other_pretrain=2400, other_pretrain_speakers=60,
+    )
+)  # fmt: skip

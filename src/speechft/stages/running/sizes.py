@@ -44,6 +44,8 @@ def size_of(step: Step, parameters: int | None) -> Size:
         text = f"{settings.steps:,} updates, {settings.method}, {settings.task.upper()}"
         return Size(text, None if one is None else STATES * one)
     if isinstance(settings, PretrainSettings):
+        if settings.steps is not None:
+            return Size(f"{settings.steps:,} updates, {settings.objective}", None)
         updates = sum(iteration.steps for iteration in settings.iterations)
         return Size(f"{updates:,} updates, {len(settings.iterations)} iterations", None)
     if isinstance(settings, EvaluateSettings):
@@ -77,10 +79,11 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
 
 
 def _is_made(data: str) -> bool:
+    from speechft.data.sources import DEFAULT_PRESET
     from speechft.data.synthetic.corpus import corpus_folder
     from speechft.data.synthetic.settings import PRESETS
 
-    preset = data.partition(":")[2]
+    preset = data.partition(":")[2].partition("@")[0] or DEFAULT_PRESET
     return preset in PRESETS and corpus_folder(PRESETS[preset]).is_dir()
 
 
