@@ -30,6 +30,7 @@ class CommandEntry:
 COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("demo", START, "Run the packaged recipe, end to end.", "speechft.cli.demo"),
     CommandEntry("run", START, "Run a recipe: all stages, resumed.", "speechft.cli.run"),
+    CommandEntry("study", START, "Tables of many encoders over seeds.", "speechft.cli.study"),
     CommandEntry("pretrain", STAGES, "Pre-train an encoder on audio.", "speechft.cli.pretrain"),
     CommandEntry("finetune", STAGES, "Fine-tune an encoder on a task.", "speechft.cli.finetune"),
     CommandEntry("merge", STAGES, "Merge a base with tuned encoders.", "speechft.cli.merge"),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +11,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from speechft.core.files import atomic_path
+from speechft.core.line_worker import LineWorker
 from speechft.stages.evaluation.failures import Failure
 from speechft.stages.evaluation.job import Outcome, Workplace
 
@@ -68,46 +66,21 @@ def _keep(
     answers: dict[int, dict[str, Any]],
 ) -> None:
     """Keep one process busy until the queue is empty; start another if it dies."""
-    worker: subprocess.Popen[str] | None = None
+    worker: LineWorker | None = None
     while True:
         try:
             index = queue.get_nowait()
         except Empty:
             break
         if worker is None:
-            worker = _start(setup, threads, device)
-        answer = _ask(worker, index)
+            worker = LineWorker(MODULE, [str(setup), str(threads), device], threads)
+        answer = worker.ask(str(index))
         if answer is None:
-            answer = {"crash": f"a worker process ended with exit code {worker.wait()}"}
+            answer = {"crash": f"a worker process ended with exit code {worker.close()}"}
             worker = None
         answers[index] = answer
-    if worker is not None and worker.stdin is not None:
-        worker.stdin.close()
-        worker.wait()
-
-
-def _start(setup: Path, threads: int, device: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", MODULE, str(setup), str(threads), device]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        env=environment,
-    )
-
-
-def _ask(worker: subprocess.Popen[str], index: int) -> dict[str, Any] | None:
-    if worker.stdin is None or worker.stdout is None:
-        return None
-    try:
-        worker.stdin.write(f"{index}\n")
-        worker.stdin.flush()
-        line = worker.stdout.readline()
-    except BrokenPipeError:
-        return None
-    return json.loads(line) if line else None
+    if worker is not None:
+        worker.close()
 
 
 def _outcome(answer: dict[str, Any] | None, encoder: str) -> Outcome:

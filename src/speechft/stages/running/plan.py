@@ -233,7 +233,7 @@ class _Builder:
         folder = self.out if verb == "report" else self.out / name
         plain = portable(result_values(settings), self.out)
         keys = [self.steps[parent].key for parent in parents]
-        key = hash_json([verb, plain, keys, _inputs(plain)])
+        key = hash_json([verb, plain, keys, inputs_of(plain)])
         costly = verb in ("pretrain", "finetune")
         self.steps[name] = Step(name, verb, settings, folder, product, key, parents, costly, run)
 
@@ -254,7 +254,7 @@ def portable(value: Any, out: Path) -> Any:
     return value
 
 
-def _inputs(plain: Mapping[str, Any]) -> dict[str, str]:
+def inputs_of(plain: Mapping[str, Any]) -> dict[str, str]:
     """Hash the local files among the inputs, so that a changed input is noticed."""
     found: dict[str, str] = {}
     given = [plain.get(key) for key in ("encoder", "init", "data")]

@@ -1,0 +1,201 @@
+"""`speechft study`: tables of many encoders over seeds; stages are shared, resumed, in parallel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from speechft.core.errors import SpeechFTError
+from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from speechft.core.logging import get_logger
+from speechft.core.provenance import write_provenance
+from speechft.stages.running.state import lock
+from speechft.stages.studying.claims import Claim, judge
+from speechft.stages.studying.execute import Outcome, execute
+from speechft.stages.studying.graph import (
+    Builder,
+    Graph,
+    Job,
+    records_of,
+    rows_to_choose,
+    seconds_of,
+)
+from speechft.stages.studying.page import page
+from speechft.stages.studying.plots import draw
+from speechft.stages.studying.settings import StudySettings, load_study
+from speechft.stages.studying.tables import Table, dev_score, make_table
+
+__all__ = ["StudySettings", "load_study", "plan_studies", "read_study", "study", "write_page"]
+
+MEASUREMENTS, ABOUT, RECIPE, READING = "measurements.jsonl", "about.json", "study.yaml", "notes.md"
+log = get_logger(__name__)
+Choices = dict[str, str]
+
+
+def plan_studies(studies: Sequence[StudySettings], root: Path) -> Graph:
+    """Give the jobs that can be named now: candidates' further seeds wait for the choice.
+
+    Raises:
+        SettingsError: a stage's settings are wrong.
+    """
+    graph = Graph()
+    for one in studies:
+        _add(one, root, graph)
+    return graph
+
+
+def study(
+    studies: Sequence[StudySettings],
+    root: Path = Path("runs/studies"),
+    *,
+    workers: int = 0,
+    threads: int = 1,
+) -> list[Path]:
+    """Do studies: every stage once, whichever study needs it; what is done is kept.
+
+    A job that fails stops only the jobs that need it; the next call does what is missing.
+
+    Args:
+        studies: the studies.
+        root: their folder: `stages/` with a folder per job, and one folder per study.
+        workers: processes; 0 for one per core.
+        threads: of each process. The last bits of the results depend on it.
+
+    Returns:
+        The studies' folders, each with `measurements.jsonl`, `report.md`, figures, `about.json`.
+
+    Raises:
+        SettingsError: settings are wrong, or another process is at work in the folder.
+        SpeechFTError: jobs failed; the message names them.
+    """
+    count = workers or max(1, (os.cpu_count() or 1) // threads)
+    with lock(root):
+        while True:
+            graph = plan_studies(studies, root)
+            if all(job.done for job in graph.jobs.values()):
+                break
+            outcome = execute(graph, count, threads, log.info)
+            if outcome.failed:
+                for one in studies:
+                    _write(one, root, partial=True)
+                raise _failure(outcome, root)
+        return [_write(one, root) for one in studies]
+
+
+def read_study(folder: Path) -> tuple[StudySettings, Table, list[Claim], dict[str, Any]]:
+    """Read a finished study's small files, wherever they were copied to."""
+    settings = StudySettings.model_validate(yaml.safe_load((folder / RECIPE).read_text("utf-8")))
+    table = make_table(settings, read_jsonl(folder / MEASUREMENTS))
+    return settings, table, judge(settings, table), read_json(folder / ABOUT)
+
+
+def write_page(folder: Path, figures: str = "") -> str:
+    """Give a finished study's page.
+
+    Args:
+        folder: its small files, with `notes.md` where somebody has written a reading.
+        figures: prefix of the figures' paths as seen from the page.
+    """
+    settings, table, claims, about = read_study(folder)
+    notes = folder / READING
+    reading = notes.read_text("utf-8") if notes.is_file() else ""
+    drawn = [(f"{figures}{name}", caption) for name, caption in about["figures"]]
+    return page(settings, table, claims, about, drawn, reading)
+
+
+def _add(one: StudySettings, root: Path, graph: Graph) -> Choices:
+    """Add a study's jobs; give what the dev splits have chosen so far."""
+    builder = Builder(one, root, graph)
+    chosen = {
+        row.name: best
+        for row in rows_to_choose(one)
+        if (best := _choose(row.choose, one, builder.evaluation)) is not None
+    }
+    for row in one.rows:
+        for seed in one.seeds:
+            encoder = chosen.get(row.name, row.encoder)
+            if encoder is not None:
+                builder.evaluation(encoder, seed)
+    return chosen
+
+
+def _choose(
+    candidates: Sequence[str],
+    one: StudySettings,
+    evaluation: Callable[[str, int, bool], list[Job]],
+) -> str | None:
+    """Choose by the suite score on the dev splits, with the first seed; none while they are out."""
+    jobs = {name: evaluation(name, one.seeds[0], False) for name in candidates}
+    if not all(job.done for own in jobs.values() for job in own):
+        return None
+    return max(jobs, key=lambda name: dev_score(records_of(jobs[name], "grid.jsonl")))
+
+
+def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
+    """Write the study's small files from its jobs' results."""
+    graph = Graph()
+    chosen = _add(one, root, graph)
+    folder, measurements = root / one.name, []
+    own = Builder(one, root, Graph())
+    for row in one.rows:
+        encoder = chosen.get(row.name, row.encoder)
+        for seed in one.seeds if encoder is not None else ():
+            jobs = own.evaluation(str(encoder), seed)
+            if all(job.done for job in jobs):
+                found = records_of(jobs, "results.jsonl")
+                measurements += [_measurement(row.name, record) for record in found]
+    if partial and not measurements:
+        return folder
+    write_jsonl(folder / MEASUREMENTS, measurements)
+    recipe = one.model_dump(mode="json", exclude_unset=True)
+    write_text(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    table = make_table(one, measurements)
+    jobs = list(graph.jobs.values())
+    about = {
+        "chosen": chosen,
+        "choices": _choices(one, root) if not partial else {},
+        "synthetic": "synthetic" in str(one.evaluate.get("data", "")),
+        "jobs": {job.name: job.folder.name for job in jobs if job.done},
+        "hours": round(sum(seconds_of(job) for job in jobs if job.done) / 3600, 2),
+        "figures": draw(one, table, folder),
+    }
+    write_json(folder / ABOUT, about)
+    write_text(folder / "report.md", write_page(folder))
+    write_provenance(folder, stage="study", settings=recipe)
+    return folder
+
+
+def _choices(one: StudySettings, root: Path) -> dict[str, dict[str, float]]:
+    """Give the dev scores that every choice was made by."""
+    builder = Builder(one, root, Graph())
+
+    def score(name: str) -> float:
+        jobs = builder.evaluation(name, one.seeds[0], False)
+        return round(dev_score(records_of(jobs, "grid.jsonl")), 2)
+
+    return {row.name: {name: score(name) for name in row.choose} for row in rows_to_choose(one)}
+
+
+_KEPT = ("seed", "task", "metric", "value", "direction", "split", "items", "learning_rate")
+_HASHES = ("encoder_hash", "data_hash", "data")
+
+
+def _measurement(row: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"row": row, **{k: record[k] for k in (*_KEPT, *_HASHES) if k in record}}
+
+
+def _failure(outcome: Outcome, root: Path) -> SpeechFTError:
+    lines = [f"{job.verb} {job.name}: {error}" for job, error in outcome.failed[:8]]
+    more = f"; {len(outcome.failed) - 8} more" if len(outcome.failed) > 8 else ""
+    waiting = f"; {len(outcome.skipped)} that need them were left" if outcome.skipped else ""
+    count = len(outcome.failed)
+    return SpeechFTError(
+        f"{count} job{'s' if count > 1 else ''} of the study failed",
+        where=root,
+        found="\n    " + "\n    ".join(lines) + more + waiting,
+        hint="mend the cause and call it again: what is done is kept",
+    )

@@ -1,0 +1,141 @@
+"""Do the jobs of a graph in several processes; one that fails stops only those that need it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from speechft.core.line_worker import LineWorker
+from speechft.core.logging import get_logger
+from speechft.stages.studying.graph import Graph, Job, finish
+
+MODULE: Final = "speechft.stages.studying.worker"
+log = get_logger(__name__)
+
+
+@dataclass
+class Outcome:
+    """What came of a graph's jobs.
+
+    Attributes:
+        done: how many were done now.
+        failed: job → why it failed.
+        skipped: jobs that need one that failed.
+    """
+
+    done: int = 0
+    failed: list[tuple[Job, str]] = field(default_factory=list)
+    skipped: list[Job] = field(default_factory=list)
+
+
+def execute(graph: Graph, workers: int, threads: int, note: Callable[[str], None]) -> Outcome:
+    """Do what is missing.
+
+    Args:
+        graph: the jobs.
+        workers: processes.
+        threads: of each process; results depend on them in the last bits.
+        note: told of every job that ends.
+    """
+    board = _Board([job for job in graph.jobs.values() if not job.done], note)
+    keepers = [
+        threading.Thread(target=_keep, args=(board, threads), daemon=True) for _ in range(workers)
+    ]
+    for keeper in keepers:
+        keeper.start()
+    try:
+        for keeper in keepers:
+            while keeper.is_alive():
+                keeper.join(0.5)
+    except BaseException:
+        board.stop()
+        raise
+    return board.outcome
+
+
+class _Board:
+    """Who does what: jobs that wait, jobs under way, and the processes that do them."""
+
+    def __init__(self, jobs: list[Job], note: Callable[[str], None]) -> None:
+        self.waiting = {job.folder: job for job in jobs}
+        self.busy: dict[Path, Job] = {}
+        self.lost: set[Path] = set()
+        self.outcome = Outcome()
+        self.note, self.total = note, len(jobs)
+        self.workers: list[LineWorker] = []
+        self.changed = threading.Condition()
+        self.stopped = False
+
+    def next(self) -> Job | None:
+        """Give a job whose parents are done; wait for one; none when nothing is left."""
+        with self.changed:
+            while not self.stopped:
+                self._skip()
+                ready = (j for j in self.waiting.values() if not self._missing(j))
+                job = next(ready, None)
+                if job is not None:
+                    self.busy[job.folder] = self.waiting.pop(job.folder)
+                    return job
+                if not self.waiting:
+                    return None
+                self.changed.wait()
+            return None
+
+    def end(self, job: Job, error: str | None) -> None:
+        """Take note of a job's end."""
+        with self.changed:
+            if self.stopped:
+                return
+            del self.busy[job.folder]
+            if error is None:
+                self.outcome.done += 1
+            else:
+                self.lost.add(job.folder)
+                self.outcome.failed.append((job, error))
+            left = self.total - len(self.waiting) - len(self.busy)
+            place = f"[{left}/{self.total}]"
+            self.note(f"{place} {job.verb} {job.name}" + (f" FAILED: {error}" if error else ""))
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """Stop everything at once."""
+        with self.changed:
+            self.stopped = True
+            for worker in self.workers:
+                worker.kill()
+            self.changed.notify_all()
+
+    def _missing(self, job: Job) -> bool:
+        return any(parent in self.waiting or parent in self.busy for parent in job.parents)
+
+    def _skip(self) -> None:
+        """Give up what needs a job that failed."""
+        for folder, job in list(self.waiting.items()):
+            if self.lost & set(job.parents):
+                self.lost.add(folder)
+                self.outcome.skipped.append(self.waiting.pop(folder))
+
+
+def _keep(board: _Board, threads: int) -> None:
+    """Keep one process busy until nothing is left; start another if it dies."""
+    worker: LineWorker | None = None
+    while (job := board.next()) is not None:
+        if worker is None:
+            worker = LineWorker(MODULE, [str(threads)], threads)
+            board.workers.append(worker)
+        about = {"name": job.name, "verb": job.verb, "settings": job.settings}
+        answer = worker.ask(json.dumps({**about, "folder": str(job.folder)}))
+        if answer is None:
+            code = worker.close()
+            board.workers.remove(worker)
+            worker = None
+            answer = {"error": f"the process ended with exit code {code}"}
+        if "error" not in answer:
+            finish(job, answer["seconds"])
+        board.end(job, answer.get("error"))
+    if worker is not None:
+        worker.close()

@@ -1,0 +1,89 @@
+"""Short studies: entries with `for` are written once and stand for many."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
+
+_NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+LISTS = ("stages", "rows", "findings")
+
+
+def expand(values: Mapping[str, Any], where: object) -> dict[str, Any]:
+    """Write out the entries of `stages`, `rows` and `findings`.
+
+    An entry with `for: NAME` is repeated for every member of the set of that name (`sets`), with
+    `for: [NAME, OTHER]` for every combination; `{key}` in its texts is replaced by the member's
+    value, which keeps its type where the text is nothing else. A finding's entry of `over` is
+    expanded inside the finding: its `pairs` become one pair per member.
+
+    Args:
+        values: a study as its YAML file says it.
+        where: the file, for messages.
+
+    Raises:
+        SettingsError: a set or a key is not there.
+    """
+    sets = values.get("sets") or {}
+    result = {key: value for key, value in values.items() if key not in ("sets", *LISTS)}
+    for name in LISTS:
+        entries = values.get(name) or []
+        if not isinstance(entries, Sequence) or isinstance(entries, str):
+            raise SettingsError(f"{name} is no list", where=where, found=type(entries).__name__)
+        result[name] = [one for entry in entries for one in _entry(entry, sets, where)]
+    return result
+
+
+def _entry(entry: Any, sets: Mapping[str, Any], where: object) -> list[Any]:
+    if not isinstance(entry, Mapping):
+        return [entry]  # the settings' own check says what is wrong
+    plain = {key: value for key, value in entry.items() if key != "for"}
+    written = []
+    for member in _members(entry.get("for"), sets, where):
+        one = dict(plain)
+        if "over" in one:
+            inner = _members(one.pop("over"), sets, where)
+            pairs = one.get("pairs") or []
+            one["pairs"] = [_fill(p, {**member, **m}, where) for m in inner for p in pairs]
+        written.append({key: _fill(value, member, where) for key, value in one.items()})
+    return written
+
+
+def _members(names: Any, sets: Mapping[str, Any], where: object) -> list[dict[str, Any]]:
+    """Give the combinations of the named sets' members; one empty member without any name."""
+    chosen = [] if names is None else [names] if isinstance(names, str) else list(names)
+    for name in chosen:
+        if not isinstance(sets.get(name), list):
+            raise SettingsError(
+                f"there is no set {name!r}", where=where, hint=did_you_mean(str(name), sets)
+            )
+    product = itertools.product(*(sets[name] for name in chosen))
+    return [{k: v for part in parts for k, v in part.items()} for parts in product]
+
+
+def _fill(value: Any, member: Mapping[str, Any], where: object) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _fill(item, member, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, member, where) for item in value]
+    if not isinstance(value, str) or not member:
+        return value
+    missing = [name for name in _NAME.findall(value) if name not in member]
+    if missing:
+        raise SettingsError(
+            f"nothing to put in the place of {{{missing[0]}}}",
+            where=where,
+            found=value,
+            hint=did_you_mean(missing[0], member),
+        )
+    whole = _NAME.fullmatch(value)
+    return member[whole[1]] if whole else _NAME.sub(lambda m: _text(member[m[1]]), value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,198 @@
+"""From a study to its jobs: each a stage with settings, a folder of its own, and parents.
+
+A job's folder is named by a hash of all that its result depends on, so studies that need the same
+stage share it, and a changed setting makes a new folder instead of an old one's ruin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from speechft.core.files import hash_file, hash_json, read_json, read_jsonl, write_json
+from speechft.core.settings import Settings, parse_settings
+from speechft.encoders.checkpoints.locate import locate, packaged_names
+from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluation.plans import check_plans
+from speechft.stages.finetune import FinetuneSettings, finetune
+from speechft.stages.merge import MergeSettings, merge
+from speechft.stages.pretrain import pretrain
+from speechft.stages.pretraining.settings import PretrainSettings
+from speechft.stages.running.plan import NEUTRAL, inputs_of
+from speechft.stages.studying.settings import RowSpec, StageSpec, StudySettings
+
+STAGES: Final = "stages"
+VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
+    "pretrain": (PretrainSettings, pretrain),
+    "finetune": (FinetuneSettings, finetune),
+    "merge": (MergeSettings, merge),
+    "evaluate": (EvaluateSettings, evaluate),
+}
+DONE: Final = ".done"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one seed.
+
+    Attributes:
+        name: for people ("sid-stable, seed 1").
+        verb: the stage.
+        settings: its settings, as plain values.
+        folder: what it writes; its name holds the hash of what the result depends on.
+        key: that hash.
+        parents: folders of the jobs that must be done before.
+    """
+
+    name: str
+    verb: str
+    settings: dict[str, Any]
+    folder: Path
+    key: str
+    parents: tuple[Path, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return (self.folder / DONE).is_file()
+
+
+@dataclass
+class Graph:
+    """The jobs of some studies, by folder, parents first."""
+
+    jobs: dict[Path, Job] = field(default_factory=dict)
+
+    def add(self, job: Job) -> Job:
+        """Add a job, unless another study has added it."""
+        return self.jobs.setdefault(job.folder, job)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoder: where it lies, what tells it from others, and which job makes it."""
+
+    path: str
+    key: str
+    job: Path | None = None
+
+
+class Builder:
+    """Adds a study's jobs to a graph.
+
+    Args:
+        study: the study.
+        root: folder of all studies.
+        graph: gets the jobs.
+    """
+
+    def __init__(self, study: StudySettings, root: Path, graph: Graph) -> None:
+        self.study, self.root, self.graph = study, root, graph
+        self._stages = {stage.name: stage for stage in study.stages}
+
+    def evaluation(self, reference: str, seed: int, further: bool = True) -> list[Job]:
+        """Add what an encoder's results need, and give the jobs that hold them.
+
+        Args:
+            reference: name of the encoder.
+            seed: of its stages and of the probes.
+            further: whether the tasks that do not count in the score are wanted too.
+
+        Raises:
+            SettingsError: a stage's settings are wrong.
+        """
+        encoder = self._source(reference, seed)
+        study = self.study
+        tasks = tuple(study.evaluate.get("tasks", ("pr", "sid", "er", "sf")))
+        jobs = []
+        for chosen in (tasks, study.further if further else ()):
+            if chosen:
+                values = {
+                    **study.evaluate,
+                    "tasks": chosen,
+                    "seeds": (seed,),
+                    "encoders": [{"name": "encoder", "path": encoder.path}],
+                }
+                known = {"encoders": [encoder.key]}
+                name = f"{reference}, seed {seed}, {' '.join(chosen)}"
+                jobs.append(self._job(name, "evaluate", "", values, known, [encoder]))
+        return jobs
+
+    def _source(self, reference: str, seed: int) -> Source:
+        name, _, part = reference.partition("/")
+        if name in self.study.encoders:
+            path = self.study.encoders[name]
+            return Source(path, _identity(path))
+        stage = self._stages[name]
+        job = self._stage(stage, seed)
+        inside = part or ("" if stage.verb == "merge" else "encoder")
+        folder = job.folder / inside if inside else job.folder
+        return Source(str(folder), f"{job.key}/{inside}", job.folder)
+
+    def _stage(self, stage: StageSpec, seed: int) -> Job:
+        sources = [self._source(parent, seed) for parent in stage.parents]
+        common = getattr(self.study, stage.verb)
+        values: dict[str, Any] = {**common, **(getattr(stage, stage.verb) or {}), "seed": seed}
+        if stage.verb == "merge":
+            values |= {"base": sources[0].path, "tuned": [s.path for s in sources[1:]]}
+            known: dict[str, Any] = {"base": sources[0].key, "tuned": [s.key for s in sources[1:]]}
+            label = str(values.get("method", "linear"))
+        else:
+            field_name = "init" if stage.verb == "pretrain" else "encoder"
+            values[field_name], known = sources[0].path, {field_name: sources[0].key}
+            label = f"{values.get('task', '')}-{values.get('method', 'stable')}".replace(",", "-")
+            label = "" if stage.verb == "pretrain" else label
+        return self._job(f"{stage.name}, seed {seed}", stage.verb, label, values, known, sources)
+
+    def _job(
+        self,
+        name: str,
+        verb: str,
+        label: str,
+        values: Mapping[str, Any],
+        known: Mapping[str, Any],
+        sources: list[Source],
+    ) -> Job:
+        kind = VERBS[verb][0]
+        where = f"study {self.study.name}, {verb} of {name}"
+        settings = parse_settings(kind, {**values, "out": "."}, where=where)
+        if isinstance(settings, EvaluateSettings):
+            check_plans(settings)
+        # Only what is said counts: a setting that a later version adds changes no key.
+        said = settings.model_dump(mode="json", exclude_defaults=True, exclude=NEUTRAL | {"out"})
+        plain = {**said, **known}
+        key = hash_json([verb, plain, inputs_of(plain)])
+        folder = self.root / STAGES / "-".join(filter(None, (verb, label, key[:12])))
+        plain_values = settings.model_dump(mode="json", exclude_unset=True) | {"out": str(folder)}
+        parents = tuple(dict.fromkeys(s.job for s in sources if s.job is not None))
+        return self.graph.add(Job(name, verb, plain_values, folder, key, parents))
+
+
+def rows_to_choose(study: StudySettings) -> list[RowSpec]:
+    """Give the rows of which the dev splits choose the encoder."""
+    return [row for row in study.rows if row.choose]
+
+
+def records_of(jobs: list[Job], name: str) -> list[dict[str, Any]]:
+    """Read a JSONL file of some evaluations, one after the other."""
+    return [record for job in jobs for record in read_jsonl(job.folder / name)]
+
+
+def finish(job: Job, seconds: float) -> None:
+    """Note that a job's result is there, and how long it took."""
+    write_json(job.folder / DONE, {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)})
+
+
+def seconds_of(job: Job) -> float:
+    """Give how long a finished job took, in seconds."""
+    return float(read_json(job.folder / DONE)["seconds"])
+
+
+def _identity(encoder: str) -> str:
+    """Give what tells an encoder from others: its weights where they are here, else its name."""
+    if encoder in packaged_names() and not Path(encoder).exists():
+        return f"{encoder} {hash_file(locate(encoder) / 'model.safetensors')}"
+    found = inputs_of({"encoder": encoder})
+    return hash_json(found) if found else encoder

@@ -1,0 +1,121 @@
+"""The study's page in Markdown: table, differences, findings, plots, how to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from speechft.metrics.directions import direction
+from speechft.stages.reporting.comparison import ARROWS, SUITE_TEXT, metric_title
+from speechft.stages.studying.claims import Claim
+from speechft.stages.studying.settings import RowSpec, StudySettings
+from speechft.stages.studying.tables import SCORE, Difference, Table
+
+SYNTHETIC = (
+    "Measured on synthetic speech with tiny encoders: the directions are what counts, not the "
+    "values."
+)
+
+
+def page(
+    study: StudySettings,
+    table: Table,
+    claims: Sequence[Claim],
+    about: Mapping[str, Any],
+    figures: Sequence[tuple[str, str]],
+    reading: str = "",
+) -> str:
+    """Give the page.
+
+    Args:
+        study: the study.
+        table: its values.
+        claims: its findings.
+        about: what was done: "chosen" (row → encoder), "hours" of processor time, "synthetic".
+        figures: (path relative to the page, caption).
+        reading: what a person says of the numbers.
+    """
+    parts = [f"# {study.title}\n"]
+    if about.get("synthetic"):
+        parts.append(f"{SYNTHETIC}\n")
+    parts += [f"{study.about.strip()}\n"] if study.about else []
+    if claims:
+        parts += ["## What was found\n", *_findings(claims)]
+    parts += [f"{reading.strip()}\n"] if reading.strip() else []
+    parts += ["## Table\n", *_table(study, table, about.get("chosen", {}))]
+    parts += ["## Differences\n", *_differences(study, table)]
+    for path, caption in figures:
+        parts.append(f"![{caption}]({path})\n\n{caption}\n")
+    parts.append(
+        f"Repeat it with `speechft study {study.name}`; it took {about.get('hours', 0):.1f} hours "
+        f"of one processor core, stages shared with other studies included.\n"
+    )
+    return "\n".join(parts)
+
+
+def cell_title(column: str) -> str:
+    """Name a column for people: `PR PER ↓`."""
+    task, metric = column.split()
+    return f"{task.upper()} {metric_title(metric)} {ARROWS[direction(metric)]}"
+
+
+def _findings(claims: Sequence[Claim]) -> list[str]:
+    lines = ["| published finding | here | figures |", "| --- | --- | --- |"]
+    for claim in claims:
+        said = claim.finding.says + (
+            f" ({claim.finding.published})" if claim.finding.published else ""
+        )
+        lines.append(f"| {_cell(said)} | **{claim.verdict}** | {_cell(claim.text)} |")
+    return [*lines, ""]
+
+
+def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> list[str]:
+    titles = [cell_title(c) for c in table.columns]
+    lines = [
+        f"| encoder | score ↑ | {' | '.join(titles)} |",
+        "| --- |" + " ---: |" * (1 + len(titles)),
+    ]
+    group = ""
+    for row in study.rows:
+        if row.name not in table.rows:
+            continue
+        if row.group != group:
+            group = row.group
+            lines.append(f"| **{group}** |" + " |" * (1 + len(titles)))
+        cells = [table.spread(row.name, c) for c in table.columns]
+        score = table.spread(row.name, SCORE)
+        texts = ["" if s is None else s.text() for s in cells]
+        name = row.title + (f" ({chosen[row.name]})" if row.name in chosen else "")
+        lines.append(f"| {name} | {'' if score is None else score.text(0)} | {' | '.join(texts)} |")
+    seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+    spread = f"Percent on the test splits, mean ± standard deviation over {seeds}."
+    further = f" {', '.join(t.upper() for t in study.further)} not counted in the score."
+    return [*lines, "", f"{spread} {SUITE_TEXT}{further if study.further else ''}\n"]
+
+
+def _differences(study: StudySettings, table: Table) -> list[str]:
+    lines = [
+        "| encoder | score against θ0 | p | score against θ′ | p |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in study.rows:
+        before = _against(table, row, row.before)
+        tuned = _against(table, row, row.tuned)
+        if before or tuned:
+            title = f"{row.group}: {row.title}" if row.group else row.title
+            lines.append(f"| {title} | {_pair(before)} | {_pair(tuned)} |")
+    return [*lines, "", "Paired by seed; p of a paired two-sided t-test over the seeds.\n"]
+
+
+def _against(table: Table, row: RowSpec, other: str) -> Difference | None:
+    return table.difference(row.name, other, SCORE) if other and other != row.name else None
+
+
+def _pair(difference: Difference | None) -> str:
+    if difference is None:
+        return " | "
+    return f"{difference.text()} | {'' if difference.p is None else f'{difference.p:.2g}'}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

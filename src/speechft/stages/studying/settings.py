@@ -1,0 +1,211 @@
+"""What a study is: encoders, stages, rows of a table, and the findings it is to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
+from speechft.core.settings import Settings, apply_overrides, parse_settings, read_yaml
+from speechft.stages.studying.expand import expand
+
+Name = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+FOLDER = "studies"
+
+
+class StageSpec(Settings):
+    """One stage; it is done once for every seed.
+
+    Args:
+        name: how rows and other stages refer to it; `NAME/PART` names another encoder that it
+            leaves than the usual one (`sid-stable/encoder-at-20`).
+        of: what it works on: the encoder that is trained, or those that are merged.
+        base: θ0 of a merge.
+        pretrain, finetune, merge: settings of that stage; exactly one of the three.
+    """
+
+    name: str = Name
+    of: tuple[str, ...] = ("theta0",)
+    base: str = "theta0"
+    pretrain: dict[str, Any] | None = None
+    finetune: dict[str, Any] | None = None
+    merge: dict[str, Any] | None = None
+
+    @field_validator("of", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_verb(self) -> StageSpec:
+        if [self.pretrain, self.finetune, self.merge].count(None) != 2:
+            raise ValueError("give exactly one of pretrain, finetune, merge")
+        if self.merge is None and len(self.of) != 1:
+            raise ValueError("only a merge takes several encoders in `of`")
+        return self
+
+    @property
+    def verb(self) -> str:
+        """Which stage it is."""
+        return next(v for v in ("pretrain", "finetune", "merge") if getattr(self, v) is not None)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """All encoders that it needs, by their names."""
+        return (self.base, *self.of) if self.verb == "merge" else self.of
+
+
+class RowSpec(Settings):
+    """One row of the study's table.
+
+    Args:
+        name: how findings refer to it.
+        title: for people.
+        group: heading above the rows of one kind.
+        encoder: the encoder, by its name; or
+        choose: candidates, of which the dev splits choose one with the first seed.
+        before: the row of θ0 that it is compared with; empty for none.
+        tuned: the row of θ' that it is compared with; empty for none.
+        x: place on the horizontal axis of a line plot.
+        line: which line of the plot it belongs to.
+    """
+
+    name: str = Name
+    title: str
+    group: str = ""
+    encoder: str | None = None
+    choose: tuple[str, ...] = ()
+    before: str = "theta0"
+    tuned: str = ""
+    x: float | None = None
+    line: str = ""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RowSpec:
+        if (self.encoder is None) == (not self.choose):
+            raise ValueError("give either encoder or choose")
+        return self
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The encoders that may stand in the row."""
+        return self.choose or (str(self.encoder),)
+
+
+class FindingSpec(Settings):
+    """One published finding, and how the study's numbers would show it.
+
+    Args:
+        says: the finding, in a sentence.
+        published: its published figures.
+        pairs: rows of which the first should be better than the second.
+        metric: "score", or a task and metric ("pr per").
+        need: whether all pairs must hold, or more than half of them.
+    """
+
+    says: str
+    published: str = ""
+    pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
+    metric: str = "score"
+    need: Literal["all", "most"] = "all"
+
+
+class StudySettings(Settings):
+    """A study.
+
+    Args:
+        name: of its folder.
+        title: for people.
+        about: a paragraph: the question and the setting.
+        seeds: every stage and every probe is done once per seed.
+        encoders: name → ENCODER; `theta0` is where rows and stages start.
+        pretrain, finetune, merge: settings for all stages of that kind.
+        evaluate: settings of all evaluations.
+        further: tasks that are shown and do not count in the score.
+        x_title: what the horizontal axis of the line plot is.
+        stages, rows, findings: see there.
+    """
+
+    name: str = Name
+    title: str
+    about: str = ""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    encoders: dict[str, str] = Field(min_length=1)
+    pretrain: dict[str, Any] = Field(default_factory=dict)
+    finetune: dict[str, Any] = Field(default_factory=dict)
+    merge: dict[str, Any] = Field(default_factory=dict)
+    evaluate: dict[str, Any]
+    further: tuple[str, ...] = ()
+    x_title: str = ""
+    stages: tuple[StageSpec, ...] = ()
+    rows: tuple[RowSpec, ...] = Field(min_length=1)
+    findings: tuple[FindingSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _refers_to_what_is_there(self) -> StudySettings:
+        known = dict.fromkeys(self.encoders)
+        for stage in self.stages:
+            for parent in stage.parents:
+                _check_known(parent, known, f"stage {stage.name}")
+            if stage.name in known:
+                raise ValueError(f"the name {stage.name!r} is taken twice")
+            known[stage.name] = None
+        rows = [row.name for row in self.rows]
+        if len(set(rows)) != len(rows):
+            raise ValueError(f"two rows are named {max(rows, key=rows.count)!r}")
+        for row in self.rows:
+            for candidate in row.candidates:
+                _check_known(candidate, known, f"row {row.name}")
+            for other in filter(None, (row.before, row.tuned)):
+                _check_known(other, dict.fromkeys(rows), f"row {row.name}")
+        for finding in self.findings:
+            for one in (name for pair in finding.pairs for name in pair):
+                _check_known(one, dict.fromkeys(rows), f"finding {finding.says[:40]!r}")
+        return self
+
+
+def _check_known(reference: str, known: dict[str, None], where: str) -> None:
+    name = reference.partition("/")[0]
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise ValueError(f"{where}: nothing before it is named {name!r}; {near}")
+
+
+def load_study(study: Path | str, overrides: Sequence[str] = ()) -> StudySettings:
+    """Read a study.
+
+    Args:
+        study: a YAML file, or the name of one in the folder `studies`.
+        overrides: `key.sub=value` changes of the file's own keys.
+
+    Raises:
+        SettingsError: no such study, or it is wrong; all mistakes are listed at once.
+    """
+    path = find_study(study)
+    values = expand(apply_overrides(read_yaml(path), overrides), path)
+    return parse_settings(StudySettings, values, where=path)
+
+
+def find_study(study: Path | str) -> Path:
+    """Give the file of a study: a path, or a name in the folder `studies`.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    path = Path(study).expanduser()
+    named = Path(FOLDER) / f"{study}.yaml"
+    if path.is_file() or (not named.is_file() and path.suffix):
+        return path
+    if named.is_file():
+        return named
+    known = sorted(p.stem for p in Path(FOLDER).glob("*.yaml"))
+    raise SettingsError(
+        "no such study",
+        where=study,
+        expected=f"a YAML file, or one of {', '.join(known)}" if known else "a YAML file",
+        hint=did_you_mean(str(study), known) if known else "there is no folder studies/ here",
+    )

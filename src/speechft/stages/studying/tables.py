@@ -1,0 +1,137 @@
+"""From the jobs' results to the study's table: values per row, seed and metric, and differences."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from speechft.metrics.directions import direction
+from speechft.stages.reporting.comparison import Spread, suite_score
+from speechft.stages.studying.settings import StudySettings
+
+SCORE: Final = "score"
+Values = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one row is than another, seed by seed; positive is better.
+
+    Attributes:
+        spread: of the seeds' differences.
+        p: of the paired two-sided t-test over seeds; none where it has no sense.
+    """
+
+    spread: Spread
+    p: float | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the mean exceeds the standard deviation of the seeds."""
+        sd = self.spread.sd
+        return sd is not None and abs(self.spread.mean) > sd
+
+    def text(self, digits: int = 1) -> str:
+        """Write it as `+1.2 ± 0.3`."""
+        sd = "" if self.spread.sd is None else f" ± {self.spread.sd:.{digits}f}"
+        return f"{self.spread.mean:+.{digits}f}{sd}"
+
+
+@dataclass
+class Table:
+    """The values of a study.
+
+    Attributes:
+        rows: row → "task metric" → seed → percent; and the score of every seed under "score".
+        columns: "task metric", those that count in the score first.
+        counted: how many of them count.
+    """
+
+    rows: dict[str, dict[str, Values]] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    counted: int = 0
+
+    def spread(self, row: str, column: str) -> Spread | None:
+        """Give a cell; none where it was not measured."""
+        values = self.rows.get(row, {}).get(column)
+        return Spread(tuple(values[s] for s in sorted(values))) if values else None
+
+    def difference(self, row: str, other: str, column: str) -> Difference | None:
+        """Give how much better `row` is than `other`, over the seeds that both have."""
+        ours, theirs = (self.rows.get(name, {}).get(column, {}) for name in (row, other))
+        seeds = sorted(set(ours) & set(theirs))
+        if not seeds:
+            return None
+        sign = 1 if column == SCORE or direction(column.split()[-1]) == "higher" else -1
+        values = [sign * (ours[s] - theirs[s]) for s in seeds]
+        return Difference(Spread(tuple(values)), paired_p(values))
+
+
+def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) -> Table:
+    """Build the table.
+
+    Args:
+        study: the study; tasks in its `further` do not count in the score.
+        measurements: records with row, seed, task, metric and value (percent).
+    """
+    table = Table()
+    counted: dict[str, None] = {}
+    further: dict[str, None] = {}
+    for one in measurements:
+        column = f"{one['task']} {one['metric']}"
+        (further if one["task"] in study.further else counted)[column] = None
+        values = table.rows.setdefault(one["row"], {}).setdefault(column, {})
+        values[int(one["seed"])] = float(one["value"])
+    table.columns, table.counted = [*counted, *further], len(counted)
+    for columns in table.rows.values():
+        seeds = set.intersection(*(set(columns.get(c, {})) for c in counted)) if counted else set()
+        if seeds:
+            columns[SCORE] = {
+                seed: score_of({c: columns[c][seed] for c in counted}) for seed in sorted(seeds)
+            }
+    return table
+
+
+def score_of(values: Mapping[str, float]) -> float:
+    """Give the suite score of one encoder and seed.
+
+    Args:
+        values: "task metric" → percent.
+    """
+    tasks: dict[str, dict[str, tuple[float, str]]] = {}
+    for column, value in values.items():
+        task, metric = column.split()
+        tasks.setdefault(task, {})[metric] = (value, direction(metric))
+    return suite_score(tasks)
+
+
+def dev_score(grid: Iterable[Mapping[str, Any]]) -> float:
+    """Give the suite score on the dev splits, from the chosen rows of an evaluation's grid."""
+    known = ("encoder", "task", "seed", "learning_rate", "step", "chosen")
+    values = {
+        f"{row['task']} {metric}": float(value)
+        for row in grid
+        if row["chosen"]
+        for metric, value in row.items()
+        if metric not in known
+    }
+    return score_of(values)
+
+
+def paired_p(differences: Sequence[float]) -> float | None:
+    """Give the p of a paired two-sided t-test; none for one seed or equal differences."""
+    from scipy.stats import ttest_1samp
+
+    if len(differences) < 2 or statistics.pstdev(differences) < 1e-12:
+        return None
+    p = float(ttest_1samp(differences, 0.0).pvalue)
+    return p if math.isfinite(p) else None
+
+
+def sign_p(held: int, total: int) -> float:
+    """Give the chance that so many of `total` coins or more show heads (one-sided sign test)."""
+    ways = sum(math.comb(total, k) for k in range(held, total + 1))
+    return float(ways / 2**total)

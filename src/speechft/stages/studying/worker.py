@@ -1,0 +1,79 @@
+"""A worker process of a study: reads jobs as JSON lines, does them, answers with what came of them.
+
+Everything a job says goes to a file beside its folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechft.core.claims import lock_if_free
+from speechft.core.errors import SpeechFTError
+from speechft.core.files import remove_leftovers
+from speechft.core.logging import set_up_logging
+from speechft.core.settings import parse_settings
+from speechft.stages.studying.graph import VERBS
+
+
+def main(threads: str) -> None:
+    """Work until standard input ends or the process that asked is gone."""
+    parent = os.getppid()
+    threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
+    set_up_logging(0)
+    torch.set_num_threads(int(threads))
+    # Whatever a library prints must not come between us and the parent.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        answers.write(json.dumps(_do(json.loads(line))) + "\n")
+        answers.flush()
+
+
+def _do(job: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(job["folder"])
+    log = folder.parent / f"{folder.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stderr(file):
+        try:
+            with _alone(folder):
+                remove_leftovers(folder)
+                kind, verb = VERBS[job["verb"]]
+                verb(parse_settings(kind, job["settings"], where=job["name"]))
+        except SpeechFTError as error:
+            file.write(f"{error}\n")
+            return {"error": str(error)}
+        except Exception as error:
+            file.write(traceback.format_exc())
+            return {"error": f"{type(error).__name__}: {error} (see {log})"}
+    return {"seconds": time.perf_counter() - begin}
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Any:
+    """Wait for a process that a killed study left behind and that still works in the folder."""
+    while True:
+        with lock_if_free(folder.parent / f".{folder.name}.lock") as free:
+            if free:
+                yield
+                return
+        time.sleep(1.0)
+
+
+def _end_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
