@@ -13,7 +13,9 @@ from speechft.cli.values import SET_HELP, settings_from
 def command(
     encoder: Annotated[str, typer.Option(help="θ0: folder, file, Hub id or packaged name.")],
     task: Annotated[str, typer.Option(help="Task: asr, pr, sid, er, ic, sf.")],
-    data: Annotated[str, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET].")],
+    data: Annotated[
+        str, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     steps: Annotated[int | None, typer.Option(help="Updates (default: 10000).")] = None,
     method: Annotated[
