@@ -1,7 +1,8 @@
-"""`speechft pretrain`: masked prediction of k-means units, from scratch or continued.
+"""`speechft pretrain`: pre-training on audio alone, from scratch or continued.
 
-Source: HuBERT (Hsu et al. 2021). Each iteration clusters MFCCs or a hidden layer of the encoder
-that the iteration before left, and trains an encoder to predict the clusters of masked frames.
+Masked prediction (HuBERT, Hsu et al. 2021) goes in iterations: each clusters MFCCs or a hidden
+layer of the encoder that the iteration before left, and trains an encoder to predict the clusters
+of masked frames. The objectives of wav2vec 2.0 and DeCoAR 2.0 need no clusters.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.settings import read_yaml
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
-from speechft.stages.pretraining.rounds import Speech, run_iteration
+from speechft.stages.pretraining.direct import run_direct
+from speechft.stages.pretraining.rounds import run_iteration
 from speechft.stages.pretraining.settings import PretrainSettings
+from speechft.stages.pretraining.speech import Speech
 from speechft.training.waveforms import Waveforms
 
 __all__ = ["PretrainSettings", "pretrain"]
@@ -29,11 +32,13 @@ def pretrain(settings: PretrainSettings) -> Path:
     """Pre-train an encoder; resumes a run that was stopped.
 
     Returns:
-        The run's folder: `encoder/`, `iteration-1/` … with units, metrics and states.
+        The run's folder: `encoder/`; metrics and states, which for masked prediction lie beside
+        the units in `iteration-1/` ….
 
     Raises:
         DataError: the data has no such split, or no utterance in it.
-        SettingsError: the configuration or a layer does not exist.
+        SettingsError: the configuration or a layer does not exist, or the objective cannot train
+            an encoder of this family.
     """
     plain = settings.model_dump(mode="json", exclude={"out"})
     if is_done(settings.out, stage="pretrain", settings=plain):
@@ -47,18 +52,10 @@ def pretrain(settings: PretrainSettings) -> Path:
     start = encoder.fingerprint()
     whole_run = {k: v for k, v in plain.items() if k != "iterations"}
     claim(settings.out, stage="pretrain", settings={**whole_run, "init": start})
-    for number, iteration in enumerate(settings.iterations, start=1):
-        folder = settings.out / f"iteration-{number}"
-        # Later rounds do not change earlier ones: a run is lengthened by adding a round.
-        rounds = {"iterations": plain["iterations"][:number]}
-        made_from = {"settings": {**plain, **rounds}, "iteration": number}
-        if is_done(folder, stage="pretrain-iteration", settings=made_from):
-            encoder = load_encoder(folder / "encoder")
-            continue
-        claim(folder, stage="pretrain-iteration", settings=made_from)
-        run_iteration(settings, iteration, encoder, speech, folder)
-        encoder.save(folder / "encoder")
-        write_provenance(folder, stage="pretrain-iteration", settings=made_from)
+    if settings.objective == "masked-prediction":
+        encoder = _iterate(settings, encoder, speech)
+    else:
+        run_direct(settings, encoder, speech, settings.out)
     encoder.save(settings.out / "encoder")
     write_provenance(
         settings.out,
@@ -70,6 +67,27 @@ def pretrain(settings: PretrainSettings) -> Path:
         hours=round(sum(source.durations[: len(cuts)]) / 3600, 3),
     )
     return settings.out
+
+
+def _iterate(settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech) -> SpeechEncoder:
+    """Do the iterations that are left; give the encoder of the last one."""
+    plain = settings.model_dump(mode="json", exclude={"out"})
+    for number, iteration in enumerate(settings.iterations, start=1):
+        folder = settings.out / f"iteration-{number}"
+        # Later rounds do not change earlier ones: a run is lengthened by adding a round.
+        rounds = {"iterations": plain["iterations"][:number]}
+        made_from: dict[str, Any] = {"settings": {**plain, **rounds}, "iteration": number}
+        teacher = load_encoder(iteration.teacher) if iteration.teacher else None
+        if teacher is not None:
+            made_from["teacher"] = teacher.fingerprint()
+        if is_done(folder, stage="pretrain-iteration", settings=made_from):
+            encoder = load_encoder(folder / "encoder")
+            continue
+        claim(folder, stage="pretrain-iteration", settings=made_from)
+        run_iteration(settings, iteration, encoder, speech, folder, teacher)
+        encoder.save(folder / "encoder")
+        write_provenance(folder, stage="pretrain-iteration", settings=made_from)
+    return encoder
 
 
 def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:

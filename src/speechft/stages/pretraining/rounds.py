@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
-from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
 from speechft.stages.pretraining.settings import Guide, Iteration, PretrainSettings
-from speechft.training.loop import LoopSettings, train
+from speechft.stages.pretraining.speech import Speech, loop_settings, reached
+from speechft.training.loop import train
 from speechft.training.masked_prediction import MaskedPrediction, UnitPredictor
 from speechft.training.phoneme_units import phoneme_units
 from speechft.training.schedule import make_schedule
@@ -29,7 +28,6 @@ from speechft.training.units import (
     save_units,
     smoothed,
 )
-from speechft.training.waveforms import Waveforms
 
 log = get_logger(__name__)
 
@@ -38,37 +36,13 @@ Units = Sequence[NDArray[np.int16]] | Mapping[int, NDArray[np.int16]]
 _GUIDE_MASK_SHARE, _GUIDE_UNMASKED_WEIGHT = 0.1, 5.0
 
 
-@dataclass(frozen=True)
-class Speech:
-    """Utterances to learn from and utterances held out, as indices into one source."""
-
-    source: Waveforms
-    train: int
-    total: int
-
-    def order(
-        self, settings: PretrainSettings, name: str, seconds: float | None
-    ) -> DurationBatches:
-        """Give the batches of the first so many seconds of the training part (None: all)."""
-        durations = self.source.durations[: self.train]
-        if seconds is not None:
-            durations = durations[: _reached(durations, seconds)]
-        seed = derive_seed(settings.seed, "order", name)
-        return DurationBatches(durations, settings.seconds, seed)
-
-    def held_out(self, seconds: float) -> list[tuple[list[int], list[torch.Tensor]]]:
-        """Give the held-out utterances as batches of indices and waveforms."""
-        order = DurationBatches(self.source.durations[self.train :], seconds, 0, shuffle=False)
-        batches = [[self.train + i for i in batch] for batch in order.epoch(0)]
-        return [(batch, self.source.load(batch)) for batch in batches]
-
-
 def run_iteration(
     settings: PretrainSettings,
     iteration: Iteration,
     encoder: SpeechEncoder,
     speech: Speech,
     folder: Path,
+    teacher: SpeechEncoder | None = None,
 ) -> None:
     """Run one iteration on `encoder`, in place; goes on from what `folder` holds.
 
@@ -78,6 +52,7 @@ def run_iteration(
         encoder: what the round before left.
         speech: what is learned from and what is held out.
         folder: where units, states and metrics of the round go; its name seeds the round.
+        teacher: the encoder whose layer is clustered; none for `encoder` itself.
 
     Raises:
         DataError: a guide's cuts have no alignment.
@@ -85,7 +60,8 @@ def run_iteration(
     """
     units_file = folder / "units.npz"
     if not units_file.exists():
-        save_units(units_file, _learn(settings, iteration, encoder, speech, folder))
+        heard = teacher or encoder
+        save_units(units_file, _learn(settings, iteration, heard, speech, folder))
     _predict(
         settings, encoder, speech, load_units(units_file), folder,
         clusters=iteration.clusters, steps=iteration.steps, learning_rate=iteration.learning_rate,
@@ -124,7 +100,7 @@ def _guided(
 ) -> SpeechEncoder:
     """Give a copy of the encoder that learned to name phonemes on a little labelled speech."""
     log.info("guide: %g s of labelled speech", guide.seconds)
-    count = _reached(speech.source.durations[: speech.train], guide.seconds)
+    count = reached(speech.source.durations[: speech.train], guide.seconds)
     chosen = [*range(count), *range(speech.train, speech.total)]
     units, symbols = phoneme_units([speech.source.cuts[i] for i in chosen], encoder.hop)
     teacher = copy.deepcopy(encoder)
@@ -152,7 +128,6 @@ def _predict(
     mixing: float = 0.0,
 ) -> None:
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
-    has_dev = speech.total > speech.train
     objective = MaskedPrediction(
         encoder,
         UnitPredictor(encoder.hidden_size, clusters),
@@ -160,25 +135,9 @@ def _predict(
         unmasked_weight=settings.unmasked_weight if unmasked_weight is None else unmasked_weight,
         share=settings.mask_share if share is None else share,
         span=settings.mask_span,
-        dev=(lambda: speech.held_out(settings.seconds)) if has_dev else list,
+        dev=lambda: speech.held_out(settings.seconds),
         mixing=mixing,
     )
-    loop = LoopSettings(
-        steps=steps,
-        learning_rate=learning_rate,
-        clip=10.0,
-        evaluate_every=settings.evaluate_every,
-        save_every=settings.save_every,
-        seed=derive_seed(settings.seed, folder.name),
-        precision=settings.precision,
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
-    )
+    loop = loop_settings(settings, steps, learning_rate, folder.name)
     batches = speech.order(settings, folder.name, seconds)
     train(objective, batches, speech.source, make_schedule("warmup-decay", steps), loop, folder)
-
-
-def _reached(durations: Sequence[float], seconds: float) -> int:
-    """Give how many utterances from the start it takes to reach so many seconds."""
-    ends = np.cumsum(durations)
-    return min(len(durations), int(np.searchsorted(ends, seconds)) + 1)

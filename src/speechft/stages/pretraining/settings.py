@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from speechft.core.settings import Settings
+from speechft.core.settings import PathText, Settings
 from speechft.training.loop import Precision
+
+ObjectiveName = Literal["masked-prediction", "contrastive", "reconstruction"]
+
+# What an objective takes where nothing else is said; masked prediction takes the fields' defaults.
+_OWN_DEFAULTS: dict[str, dict[str, Any]] = {
+    "contrastive": {"mask_share": 0.65},
+    "reconstruction": {"mask_share": 0.65, "unmasked_weight": 0.0},
+}
+# Fields that only some objectives read.
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "iterations": ("masked-prediction",),
+    "fit_seconds": ("masked-prediction",),
+    "mixing": ("masked-prediction",),
+    "unmasked_weight": ("masked-prediction", "reconstruction"),
+    "steps": ("contrastive", "reconstruction"),
+    "learning_rate": ("contrastive", "reconstruction"),
+    "quantiser": ("contrastive", "reconstruction"),
+    "contrastive": ("contrastive",),
+}
 
 
 class Guide(Settings):
@@ -40,7 +59,11 @@ class Iteration(Settings):
         smooth: frames (an odd number) over which features are averaged before clustering, after
             each utterance was normalised to mean 0 and deviation 1; 0 leaves a layer as it is.
         guide: labelled speech that shapes the units; none for units without any label.
+        teacher: ENCODER whose hidden layer is clustered, as WavLM Base took its units from HuBERT;
+            none for the encoder that is trained.
     """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"teacher"})
 
     steps: int = Field(gt=0)
     clusters: int = Field(default=100, gt=1)
@@ -48,6 +71,7 @@ class Iteration(Settings):
     learning_rate: float = Field(default=5e-4, gt=0)
     smooth: int = Field(default=0, ge=0)
     guide: Guide | None = None
+    teacher: PathText | None = None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Iteration:
@@ -55,7 +79,57 @@ class Iteration(Settings):
             raise ValueError("smooth must be 0 or an odd number of frames")
         if self.guide and self.layer is None:
             raise ValueError("a guide needs the hidden layer whose states are clustered (layer)")
+        if self.teacher and self.layer is None:
+            raise ValueError("a teacher needs the hidden layer whose states are clustered (layer)")
+        if self.teacher and self.guide:
+            raise ValueError("units come from a teacher or from a guided copy, not from both")
         return self
+
+
+class Quantiser(Settings):
+    """The codebooks of contrastive pre-training and of reconstruction.
+
+    Args:
+        groups: codebooks; one entry is chosen from each.
+        entries: of each codebook.
+        width: of the chosen entries side by side; a multiple of `groups`.
+        temperatures: first and last of the Gumbel softmax; between them it falls by a factor per
+            update, over 70 % of the updates.
+        diversity: weight of the loss that keeps all entries in use.
+        spread: standard deviation of the first weights that choose entries.
+    """
+
+    groups: int = Field(default=2, gt=0)
+    entries: int = Field(default=320, gt=1)
+    width: int = Field(default=256, gt=0)
+    temperatures: tuple[float, float] = (2.0, 0.5)
+    diversity: float = Field(default=0.1, ge=0)
+    spread: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Quantiser:
+        if self.width % self.groups:
+            raise ValueError("width must be a multiple of groups")
+        first, last = self.temperatures
+        if not first >= last > 0:
+            raise ValueError("temperatures must be above 0 and must not rise")
+        return self
+
+
+class ContrastiveSettings(Settings):
+    """What only contrastive pre-training has; the defaults are those of wav2vec 2.0 Base.
+
+    Args:
+        negatives: other masked frames of the utterance that each masked frame is compared with.
+        temperature: divides the cosines.
+        feature_penalty: weight of the mean square of the CNN front end's output.
+        front_end_gradient: factor on the gradient that reaches the CNN front end.
+    """
+
+    negatives: int = Field(default=100, gt=0)
+    temperature: float = Field(default=0.1, gt=0)
+    feature_penalty: float = Field(default=10.0, ge=0)
+    front_end_gradient: float = Field(default=0.1, ge=0)
 
 
 class PretrainSettings(Settings):
@@ -66,10 +140,16 @@ class PretrainSettings(Settings):
             YAML or JSON file of them.
         data: DATA.
         split: which split; none means `pretrain` where there is one, else `train`.
-        iterations: the rounds, in order.
+        objective: `masked-prediction` of units (HuBERT, WavLM), `contrastive` (wav2vec 2.0), or
+            `reconstruction` of filter banks (DeCoAR 2.0).
+        iterations: the rounds of masked prediction, in order; each has its own updates and rate.
+        steps, learning_rate: updates and peak rate of the other objectives.
+        quantiser: the codebooks of the other objectives.
+        contrastive: what only the contrastive objective has.
         seconds: speech in one batch, in seconds.
-        unmasked_weight: weight of the loss on unmasked frames.
-        mask_share, mask_span: share of frames that start a masked span, frames in a span.
+        unmasked_weight: weight of the loss on unmasked frames (0 for reconstruction unless said).
+        mask_share, mask_span: expected share of masked frames before spans overlap (0.65 for the
+            other objectives unless said), frames in a span.
         mixing: share of the utterances that get a part of another utterance, or noise, on top
             (0.2 in WavLM).
         fit_seconds: speech that the k-means is fitted on.
@@ -80,12 +160,20 @@ class PretrainSettings(Settings):
         out: the run's folder.
     """
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"mixing"})
+    added_later: ClassVar[frozenset[str]] = frozenset(
+        {"objective", "steps", "learning_rate", "quantiser", "contrastive", "mixing"}
+    )
+
     init: str | dict[str, Any]
     data: str
     out: Path
-    iterations: tuple[Iteration, ...] = Field(min_length=1)
+    iterations: tuple[Iteration, ...] = ()
     split: str | None = None
+    objective: ObjectiveName = "masked-prediction"
+    steps: int | None = Field(default=None, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    quantiser: Quantiser = Quantiser()
+    contrastive: ContrastiveSettings = ContrastiveSettings()
     seconds: float = Field(default=14.0, gt=0)
     unmasked_weight: float = Field(default=0.5, ge=0)
     mask_share: float = Field(default=0.8, gt=0, lt=1)
@@ -97,3 +185,21 @@ class PretrainSettings(Settings):
     save_every: int = Field(default=1000, gt=0)
     seed: int = 0
     precision: Precision = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {**_OWN_DEFAULTS.get(str(values.get("objective")), {}), **values}
+
+    @model_validator(mode="after")
+    def _fits_the_objective(self) -> PretrainSettings:
+        for name, readers in _READ_BY.items():
+            default = type(self).model_fields[name].get_default(call_default_factory=True)
+            if self.objective not in readers and getattr(self, name) != default:
+                raise ValueError(f"{name} is of no use to the objective {self.objective}")
+        needed = "iterations" if self.objective == "masked-prediction" else "steps"
+        if not getattr(self, needed):
+            raise ValueError(f"the objective {self.objective} needs {needed}")
+        return self

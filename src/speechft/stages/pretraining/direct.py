@@ -1,0 +1,88 @@
+"""Objectives that need no units: contrastive (wav2vec 2.0) and reconstruction (DeCoAR 2.0)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from speechft.core.seeding import derive_seed
+from speechft.encoders import SpeechEncoder
+from speechft.stages.pretraining.settings import PretrainSettings
+from speechft.stages.pretraining.speech import Speech, loop_settings
+from speechft.training.contrastive import Contrastive, ContrastiveHead, check_front_end
+from speechft.training.loop import train
+from speechft.training.quantised_objective import QuantisedObjective
+from speechft.training.reconstruction import (
+    Reconstruction,
+    ReconstructionHead,
+    check_filter_banks,
+)
+from speechft.training.schedule import make_schedule
+
+
+def run_direct(
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, folder: Path
+) -> None:
+    """Train `encoder` in place by an objective without units; goes on from what `folder` holds.
+
+    Args:
+        settings: of the whole run.
+        encoder: to start from.
+        speech: what is learned from and what is held out.
+        folder: where states and metrics go.
+
+    Raises:
+        SettingsError: the objective cannot train an encoder of this family.
+    """
+    steps = settings.steps or 0
+    torch.manual_seed(derive_seed(settings.seed, "head", settings.objective))
+    build = _contrastive if settings.objective == "contrastive" else _reconstruction
+    objective = build(settings, encoder, speech)
+    loop = loop_settings(settings, steps, settings.learning_rate, settings.objective)
+    batches = speech.order(settings, settings.objective)
+    train(objective, batches, speech.source, make_schedule("warmup-decay", steps), loop, folder)
+
+
+def _contrastive(
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech
+) -> QuantisedObjective:
+    check_front_end(encoder)
+    books, own = settings.quantiser, settings.contrastive
+    features = int(encoder.config.conv_dim[-1])
+    return Contrastive(
+        encoder,
+        ContrastiveHead(
+            encoder.hidden_size, features, books.groups, books.entries, books.width, books.spread
+        ),
+        negatives=own.negatives,
+        temperature=own.temperature,
+        feature_penalty=own.feature_penalty,
+        front_end_gradient=own.front_end_gradient,
+        share=settings.mask_share,
+        span=settings.mask_span,
+        steps=settings.steps or 0,
+        temperatures=books.temperatures,
+        diversity=books.diversity,
+        dev=lambda: speech.held_out(settings.seconds),
+    )
+
+
+def _reconstruction(
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech
+) -> QuantisedObjective:
+    check_filter_banks(encoder)
+    books, bins = settings.quantiser, int(encoder.config.num_mel_bins)
+    return Reconstruction(
+        encoder,
+        ReconstructionHead(
+            encoder.hidden_size, bins, books.groups, books.entries, books.width, books.spread
+        ),
+        unmasked_weight=settings.unmasked_weight,
+        share=settings.mask_share,
+        span=settings.mask_span,
+        steps=settings.steps or 0,
+        temperatures=books.temperatures,
+        diversity=books.diversity,
+        dev=lambda: speech.held_out(settings.seconds),
+    )

@@ -1,0 +1,65 @@
+"""What every objective of pre-training goes over, and how: utterances, their order, the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from speechft.core.seeding import derive_seed
+from speechft.data.batching import DurationBatches
+from speechft.stages.pretraining.settings import PretrainSettings
+from speechft.training.loop import LoopSettings
+from speechft.training.waveforms import Waveforms
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Utterances to learn from and utterances held out, as indices into one source."""
+
+    source: Waveforms
+    train: int
+    total: int
+
+    def order(
+        self, settings: PretrainSettings, name: str, seconds: float | None = None
+    ) -> DurationBatches:
+        """Give the batches of the first so many seconds of the training part (None: all)."""
+        durations = self.source.durations[: self.train]
+        if seconds is not None:
+            durations = durations[: reached(durations, seconds)]
+        seed = derive_seed(settings.seed, "order", name)
+        return DurationBatches(durations, settings.seconds, seed)
+
+    def held_out(self, seconds: float) -> list[tuple[list[int], list[torch.Tensor]]]:
+        """Give the held-out utterances, if any, as batches of indices and waveforms."""
+        if self.total == self.train:
+            return []
+        order = DurationBatches(self.source.durations[self.train :], seconds, 0, shuffle=False)
+        batches = [[self.train + i for i in batch] for batch in order.epoch(0)]
+        return [(batch, self.source.load(batch)) for batch in batches]
+
+
+def reached(durations: Sequence[float], seconds: float) -> int:
+    """Give how many utterances from the start it takes to reach so many seconds."""
+    ends = np.cumsum(durations)
+    return min(len(durations), int(np.searchsorted(ends, seconds)) + 1)
+
+
+def loop_settings(
+    settings: PretrainSettings, steps: int, learning_rate: float, name: str
+) -> LoopSettings:
+    """Give the loop's settings; `name` seeds it."""
+    return LoopSettings(
+        steps=steps,
+        learning_rate=learning_rate,
+        clip=10.0,
+        evaluate_every=settings.evaluate_every,
+        save_every=settings.save_every,
+        seed=derive_seed(settings.seed, name),
+        precision=settings.precision,
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+    )

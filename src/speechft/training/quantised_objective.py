@@ -1,0 +1,105 @@
+"""What objectives with a quantiser share: annealing, the diversity loss, figures on dev."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechft.core.lengths import pad_waveforms
+from speechft.encoders import SpeechEncoder
+from speechft.training.quantiser import GumbelQuantiser, Quantised, perplexity, temperature_at
+
+DevBatches = Callable[[], Sequence[tuple[list[int], list[Tensor]]]]
+
+
+class Measured(NamedTuple):
+    """The losses of a batch, before they are weighed.
+
+    Attributes:
+        loss: of the task proper.
+        quantised: what the quantiser made of the masked frames.
+        figures: for `metrics.jsonl`.
+    """
+
+    loss: Tensor
+    quantised: Quantised
+    figures: dict[str, float]
+
+
+class QuantisedObjective(ABC):
+    """An encoder and a head with a quantiser, trained by a task on masked frames.
+
+    Args:
+        encoder: the encoder that is pre-trained, front end included.
+        head: what stands on it and is thrown away.
+        quantiser: the part of the head that quantises.
+        steps: updates of the whole run.
+        temperatures: the Gumbel softmax's first and last temperature.
+        diversity: weight of the diversity loss (0.1 in wav2vec 2.0 and DeCoAR 2.0).
+        dev: gives batches of (indices, waveforms) to evaluate on.
+    """
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        head: nn.Module,
+        quantiser: GumbelQuantiser,
+        *,
+        steps: int,
+        temperatures: Sequence[float] = (2.0, 0.5),
+        diversity: float = 0.1,
+        dev: DevBatches = list,
+    ) -> None:
+        self.module = nn.ModuleDict({"encoder": encoder, "head": head})
+        self.encoder, self.quantiser = encoder, quantiser
+        self.steps, self.temperatures, self.diversity = steps, tuple(temperatures), diversity
+        self.dev = dev
+
+    @abstractmethod
+    def measure(self, features: Tensor, lengths: Tensor) -> Measured:
+        """Mask the front end's features (B, T, C), lengths (B,), and give the losses."""
+
+    def before_update(self, update: int) -> None:
+        """Set train mode (evaluation leaves it) and the temperature."""
+        self.module.train()
+        self.quantiser.temperature = temperature_at(update, self.steps, self.temperatures)
+
+    def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Give the task's loss plus the weighted diversity loss."""
+        del indices
+        measured = self._measure(items)
+        diversity = measured.quantised.diversity
+        used = int((measured.quantised.usage > 0).sum())
+        figures = {"diversity_loss": float(diversity.detach()), "codes": float(used)}
+        return measured.loss + self.diversity * diversity, measured.figures | figures
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Give the figures on the dev split, the same masks every time.
+
+        `codes` counts the entries that any frame of the split chose, `code_perplexity` how evenly,
+        as a mean over the codebooks.
+        """
+        self.module.eval()
+        figures: list[dict[str, float]] = []
+        usage = torch.zeros(self.quantiser.groups, self.quantiser.entries)
+        for number, (_, waveforms) in enumerate(self.dev()):
+            torch.manual_seed(number)
+            measured = self._measure(waveforms)
+            figures.append(measured.figures)
+            usage += measured.quantised.usage.cpu()
+        if not figures:
+            return {}
+        spread = perplexity(usage / usage.sum(dim=1, keepdim=True)).mean()
+        means = {k: float(np.mean([f[k] for f in figures])) for k in figures[0]}
+        return {**means, "codes": float((usage > 0).sum()), "code_perplexity": float(spread)}
+
+    def _measure(self, waveforms: list[Tensor]) -> Measured:
+        device = next(self.module.parameters()).device
+        batch, samples = pad_waveforms(waveforms)
+        return self.measure(*self.encoder.front_end(batch.to(device), samples.to(device)))
