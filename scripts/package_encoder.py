@@ -1,6 +1,9 @@
 """Turn a pre-training run into a packaged encoder: half precision, card, recipe, loss curve.
 
 python scripts/package_encoder.py RUN RECIPE src/speechft/assets/NAME
+
+What the card says about layers comes from results/layers.json, where `scripts/probe_layers.py`
+has put the encoder under its NAME.
 """
 
 from __future__ import annotations
@@ -9,10 +12,14 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from speechft.core.files import atomic_dir, read_json, read_jsonl, write_json, write_text
-from speechft.core.settings import read_yaml
+from speechft.core.settings import parse_settings, read_yaml
 from speechft.encoders import load_encoder
+from speechft.stages.pretraining.settings import Iteration, PretrainSettings
+
+LAYERS = Path(__file__).resolve().parent.parent / "results" / "layers.json"
 
 CARD = """---
 license: apache-2.0
@@ -26,16 +33,14 @@ speechft itself on **{hours:.1f} hours of synthetic speech** (eSpeak NG voices, 
 utterances, English, no recording of any person). It exists so that examples, tests and studies
 run without a download. It is of no use on real recordings.
 
-- Objective: masked prediction of k-means units, {iterations}.{guides}
+- Objective: {objective}
 - Weights: float16 on disk, float32 when loaded.
 - Loss curve: `loss.png`; every figure of it: `metrics.jsonl`.
 - Made by: `speechft pretrain --config recipe.yaml --out RUN`, then
   `python scripts/package_encoder.py RUN recipe.yaml {name}`; seed {seed}, one thread of a CPU.
 
-| iteration | units | updates | dev loss on masked frames | dev accuracy on masked frames |
-| --- | --- | --- | --- | --- |
-{rows}
-"""
+{table}
+{probe}"""
 
 GUIDE = """
   **Not wholly self-supervised:** before round {number} a copy of the encoder learned to name the
@@ -43,17 +48,80 @@ GUIDE = """
   units of that round are clusters of the copy's hidden layer, and the copy was thrown away
   (supervision-guided codebooks, Wang et al. 2022). Without it, upper layers of so small and
   briefly trained an encoder say less about phonemes than its CNN front end."""
+TEACHER = """
+  The units of round {number} are clusters of layer {layer} of `{teacher}`, as WavLM Base took its
+  units from HuBERT. **Not wholly self-supervised at second hand,** if the card of that encoder
+  says so of it."""
+MIXING = """
+  In training {mixing:.0%} of the utterances had a part of another one, or noise, on top."""
+CONTRASTIVE = """contrastive, as in wav2vec 2.0: at masked frames the transformer's output is
+  compared with the quantised features of the frame and of {negatives} other masked frames of the
+  utterance ({groups} codebooks of {entries} entries). No label and no cluster took part."""
+RECONSTRUCTION = """reconstruction, as in DeCoAR 2.0: masked filter banks are made again from the
+  transformer's output, which passes {groups} codebooks of {entries} entries on the way (mean
+  absolute error). No label and no cluster took part."""
+PROBE = """
+Accuracy in percent of a linear phoneme classifier per frame, by layer ({phonemes} classes,
+{data}, other speakers and sentences than in training):
+
+| encoder | {heads} |
+| --- |{lines}
+{rows}
+"""
+
+
+class Curve(NamedTuple):
+    """Names in `metrics.jsonl` and in the figure."""
+
+    loss: str
+    title: str
+    heads: str
+    columns: tuple[tuple[str, str], ...]
+
+
+CURVES = {
+    "masked-prediction": Curve(
+        "masked_loss",
+        "cross entropy on masked frames",
+        "| iteration | units | updates | dev loss on masked frames "
+        "| dev accuracy on masked frames |",
+        (("masked_loss", "{:.2f}"), ("masked_accuracy", "{:.1f} %")),
+    ),
+    "contrastive": Curve(
+        "contrastive_loss",
+        "contrastive loss on masked frames",
+        "| updates | dev loss | own target nearest, dev | entries in use "
+        "| perplexity of a codebook |",
+        (
+            ("contrastive_loss", "{:.2f}"),
+            ("contrastive_accuracy", "{:.1f} %"),
+            ("codes", "{:.0f}"),
+            ("code_perplexity", "{:.1f}"),
+        ),
+    ),
+    "reconstruction": Curve(
+        "masked_error",
+        "mean absolute error on masked frames",
+        "| updates | dev error on masked frames | error of the mean | entries in use "
+        "| perplexity of a codebook |",
+        (
+            ("masked_error", "{:.3f}"),
+            ("silent_error", "{:.3f}"),
+            ("codes", "{:.0f}"),
+            ("code_perplexity", "{:.1f}"),
+        ),
+    ),
+}
 
 
 def main(run: Path, recipe_file: Path, target: Path) -> None:
     """Write the packaged encoder."""
-    recipe = read_yaml(recipe_file)
-    record = read_json(run / "speechft.json")
+    settings = parse_settings(
+        PretrainSettings, {**read_yaml(recipe_file), "out": run}, str(recipe_file)
+    )
     encoder = load_encoder(run / "encoder").half()
-    curves = [
-        read_jsonl(run / f"iteration-{n + 1}" / "metrics.jsonl")
-        for n in range(len(recipe["iterations"]))
-    ]
+    folders = [run / f"iteration-{n + 1}" for n in range(len(settings.iterations))] or [run]
+    curves = [read_jsonl(folder / "metrics.jsonl") for folder in folders]
     with atomic_dir(target) as folder:
         encoder.save(folder)
         shutil.copyfile(recipe_file, folder / "recipe.yaml")
@@ -64,26 +132,16 @@ def main(run: Path, recipe_file: Path, target: Path) -> None:
             if line["update"] % 100 == 0
         ]
         write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
-        write_json(folder / "speechft.json", record)
-        plot(curves, folder / "loss.png")
-        write_text(folder / "README.md", card(target.name, encoder, recipe, record, curves))
+        write_json(folder / "speechft.json", read_json(run / "speechft.json"))
+        plot(curves, CURVES[settings.objective], folder / "loss.png")
+        write_text(folder / "README.md", card(target.name, encoder, settings, run, curves))
 
 
-def card(name: str, encoder: object, recipe: dict, record: dict, curves: list) -> str:
+def card(
+    name: str, encoder: Any, settings: PretrainSettings, run: Path, curves: list[list[dict]]
+) -> str:
     """Give the model card, with figures from the run."""
-    rows, kinds, guides = [], [], ""
-    for number, (round_, lines) in enumerate(zip(recipe["iterations"], curves, strict=True), 1):
-        layer = round_.get("layer")
-        units = f"{round_['clusters']} of {'MFCCs' if layer is None else f'layer {layer}'}"
-        if guide := round_.get("guide"):
-            units += " of a guided copy"
-            guides += GUIDE.format(number=number, hours=guide["seconds"] / 3600, **guide)
-        kinds.append(units)
-        dev = [line for line in lines if "dev_masked_loss" in line][-1]
-        rows.append(
-            f"| {number} | {units} | {round_['steps']} | {dev['dev_masked_loss']:.2f} "
-            f"| {dev['dev_masked_accuracy']:.1f} % |"
-        )
+    record = read_json(run / "speechft.json")
     return CARD.format(
         name=name,
         family=encoder.family,
@@ -92,14 +150,75 @@ def card(name: str, encoder: object, recipe: dict, record: dict, curves: list) -
         width=encoder.hidden_size,
         hours=record["hours"],
         utterances=record["utterances"],
-        guides=guides,
-        iterations=f"{len(rows)} iterations ({', then '.join(kinds)})",
-        seed=recipe["seed"],
-        rows="\n".join(rows),
+        objective=objective(settings),
+        seed=settings.seed,
+        table=table(settings, curves),
+        probe=probe(name),
     )
 
 
-def plot(curves: list, path: Path) -> None:
+def objective(settings: PretrainSettings) -> str:
+    """Say what was learned from what."""
+    books = settings.quantiser.model_dump()
+    if settings.objective == "contrastive":
+        return CONTRASTIVE.format(negatives=settings.contrastive.negatives, **books)
+    if settings.objective == "reconstruction":
+        return RECONSTRUCTION.format(**books)
+    rounds = settings.iterations
+    count = f"{len(rounds)} iteration{'s' if len(rounds) > 1 else ''}"
+    text = f"masked prediction of k-means units, {count} ({', then '.join(map(units, rounds))})."
+    for number, one in enumerate(rounds, 1):
+        if one.guide:
+            hours = one.guide.seconds / 3600
+            text += GUIDE.format(number=number, hours=hours, **one.guide.model_dump())
+        if one.teacher:
+            text += TEACHER.format(number=number, layer=one.layer, teacher=one.teacher)
+    return text + (MIXING.format(mixing=settings.mixing) if settings.mixing else "")
+
+
+def units(one: Iteration) -> str:
+    """Say what the units of a round are."""
+    source = "MFCCs" if one.layer is None else f"layer {one.layer}"
+    of = " of a guided copy" if one.guide else f" of {one.teacher}" if one.teacher else ""
+    return f"{one.clusters} of {source}{of}"
+
+
+def table(settings: PretrainSettings, curves: list[list[dict]]) -> str:
+    """Give the last dev figures of each curve."""
+    curve = CURVES[settings.objective]
+    rows = [curve.heads, "|" + " --- |" * (curve.heads.count("|") - 1)]
+    for number, lines in enumerate(curves, 1):
+        dev = [line for line in lines if f"dev_{curve.loss}" in line][-1]
+        cells = [form.format(dev[f"dev_{key}"]) for key, form in curve.columns]
+        if settings.iterations:
+            one = settings.iterations[number - 1]
+            cells = [str(number), units(one), str(one.steps), *cells]
+        else:
+            cells = [str(settings.steps), *cells]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def probe(name: str) -> str:
+    """Give the accuracy by layer beside that of tiny-hubert, where it was measured."""
+    record = read_json(LAYERS)
+    rows = {key: record["layers"][key] for key in (name, "tiny-hubert") if key in record["layers"]}
+    if name not in rows:
+        return ""
+    count = len(rows[name])
+    return PROBE.format(
+        data=f"`{record['data']}`",
+        phonemes=record["phonemes"],
+        heads=" | ".join(str(layer) for layer in range(count)),
+        lines=" ---: |" * count,
+        rows="\n".join(
+            f"| {key} | {' | '.join(f'{value:.1f}' for value in row)} |"
+            for key, row in rows.items()
+        ),
+    )
+
+
+def plot(curves: list[list[dict]], curve: Curve, path: Path) -> None:
     """Draw training and dev loss on masked frames over the updates of all iterations."""
     import matplotlib
 
@@ -109,17 +228,17 @@ def plot(curves: list, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     start = 0
     for number, lines in enumerate(curves, start=1):
-        train = [x for x in lines if "masked_loss" in x]
+        train = [x for x in lines if curve.loss in x]
         means = [
-            sum(x["masked_loss"] for x in train[i : i + 10]) / len(train[i : i + 10])
+            sum(x[curve.loss] for x in train[i : i + 10]) / len(train[i : i + 10])
             for i in range(0, len(train), 10)
         ]
         at = [start + train[i]["update"] for i in range(0, len(train), 10)]
         axes.plot(at, means, color="#8fb3d9", label="training" if number == 1 else None)
-        dev = [x for x in lines if "dev_masked_loss" in x]
+        dev = [x for x in lines if f"dev_{curve.loss}" in x]
         axes.plot(
             [start + x["update"] for x in dev],
-            [x["dev_masked_loss"] for x in dev],
+            [x[f"dev_{curve.loss}"] for x in dev],
             "o-",
             color="#1f4e8c",
             label="dev" if number == 1 else None,
@@ -127,7 +246,8 @@ def plot(curves: list, path: Path) -> None:
         start += lines[-1]["update"]
         if number < len(curves):
             axes.axvline(start, color="#999999", linestyle=":")
-    axes.set(xlabel="update (all iterations)", ylabel="cross entropy on masked frames")
+    label = "update (all iterations)" if len(curves) > 1 else "update"
+    axes.set(xlabel=label, ylabel=curve.title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
