@@ -91,7 +91,7 @@ def test_methods(encoder_folder, tmp_path, method, front_end):
         assert all("encoder.layers" in n and n.endswith(".weight") for n in names)
 
 
-@pytest.mark.parametrize("task", ["pr", "asr", "er"])
+@pytest.mark.parametrize("task", ["asr", "pr", "pc", "er", "ic", "ks", "sf"])
 def test_tasks(encoder_folder, tmp_path, task):
     out = finetune(settings(encoder_folder, tmp_path / "run", task=task, steps=4))
     assert moved(out / "encoder", encoder_folder)

@@ -36,8 +36,8 @@ def one_hot(rows, size):
     return torch.nn.functional.one_hot(torch.tensor(rows), size).float()
 
 
-def test_registry_holds_superbs_ten_tasks_with_known_metrics():
-    assert set(TASKS) == {"pr", "asr", "ks", "qbe", "sid", "asv", "sd", "ic", "sf", "er"}
+def test_registry_holds_superbs_ten_tasks_and_pc_with_known_metrics():
+    assert set(TASKS) == {"pr", "asr", "ks", "qbe", "sid", "asv", "sd", "ic", "sf", "er", "pc"}
     for name, kind in TASKS.items():
         assert kind.id == name
         assert set(kind.metrics) <= set(DIRECTIONS)

@@ -12,6 +12,7 @@ from speechft.tasks import (  # noqa: F401  (they register themselves)
     er,
     ic,
     ks,
+    pc,
     pr,
     qbe,
     sd,

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 from lhotse.cut import Cut
 
 from speechft.data.effects import GAIN, with_effects
+from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
 from speechft.tasks.base import TASKS, ProtocolName, choose_splits
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.crops import RATE, fixed_crops
@@ -22,6 +23,9 @@ CROPS: Final = {"train": 100, "dev": 10, "test": 1}
 class KeywordSpotting(ClassTask):
     """The keyword in `custom["label"]`; the volume of all audio is turned down by 3 dB.
 
+    The sentences of the package's synthetic speech carry no keyword: words are cut out of them,
+    which makes the splits `ks_train`, `ks_dev` and `ks_test`.
+
     Recordings of background noise (`_silence_`, longer than a second) are heard in fixed crops of
     one second. Training draws its utterances so that all classes are equally frequent; under the
     protocol "s3prl" the dev split is such a draw too.
@@ -29,6 +33,7 @@ class KeywordSpotting(ClassTask):
 
     id: ClassVar[str] = "ks"
     title: ClassVar[str] = "keyword spotting"
+    splits: ClassVar[tuple[str, str, str]] = ("ks_train", "ks_dev", "ks_test")
     balanced: ClassVar[bool] = True
 
     @classmethod
@@ -46,11 +51,20 @@ class KeywordSpotting(ClassTask):
         protocol: ProtocolName = "clean",  # noqa: ARG003
     ) -> list[tuple[str, list[Cut]]]:
         """Give the splits with background noise in pieces and less volume."""
+        if _is_spoken(data):
+            data = {**data, **keyword_splits(data)}
         names = zip(("train", "dev", "test"), choose_splits(cls, data), strict=True)
         return [
             (f"{name}@{cls.id}", [heard for cut in data[name] for heard in _heard(cut, role)])
             for role, name in names
         ]
+
+
+def _is_spoken(data: Mapping[str, Iterable[Cut]]) -> bool:
+    """Tell whether the training split holds synthetic sentences rather than keywords."""
+    first = next(iter(data.get("train", ())), None)
+    spoken = first is not None and is_synthetic_english(first) and custom(first, "label") is None
+    return spoken and not set(KeywordSpotting.splits) <= set(data)
 
 
 def _heard(cut: Cut, role: str) -> list[Cut]:

@@ -28,6 +28,7 @@ PLANS: Final[dict[str, dict[str, Row]]] = {
     # done after so few updates, lose by it.
     "mini": {
         "pr": (400, 16, (3e-2, 1e-2), True),
+        "pc": (400, 16, (3e-2, 1e-2), True),
         "asr": (400, 16, (3e-3,), False),
         "ks": (1000, 32, (1e-1, 3e-2, 1e-2), True),
         "qbe": _UNTRAINED,
@@ -38,9 +39,11 @@ PLANS: Final[dict[str, dict[str, Row]]] = {
         "sf": (400, 16, (3e-3,), False),
         "er": (1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), True),
     },
-    # SUPERB as its configurations say; only the learning rate is tuned.
+    # SUPERB as its configurations say; only the learning rate is tuned. PC is not one of its tasks
+    # and is trained as PR is.
     "superb": {
         "pr": (100_000, 32, _GRID, False),
+        "pc": (100_000, 32, _GRID, False),
         "asr": (200_000, 32, _RECURRENT_GRID, False),
         "ks": (200_000, 32, _GRID, False),
         "qbe": _UNTRAINED,

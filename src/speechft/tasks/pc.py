@@ -1,0 +1,144 @@
+"""PC: phoneme classification, the phoneme of every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Self
+
+import torch
+from lhotse.cut import Cut
+from lhotse.supervision import AlignmentItem
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechft.core.errors import CheckpointError, DataError
+from speechft.data.effects import heard_samples
+from speechft.heads.frame import FrameLinear
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, non_empty
+from speechft.tasks.crops import RATE
+from speechft.tasks.labels import missing, supervision
+
+HOP: Final = 320  # samples: the encoders' 50 frames per second
+CENTRE: Final = 200  # of the 400 samples that a frame of the usual CNN front end hears
+SILENCES: Final = ("sil", "SIL")  # names for silence that a corpus may use itself
+IGNORED: Final = -100
+_SLACK: Final = 3  # frames by which encoders differ at the end of an utterance
+
+
+@TASKS.register("pc")
+class PhonemeClassification(Task):
+    """The phoneme of each frame, from the alignment `phone`; cross entropy, frame accuracy.
+
+    Frame t is labelled by the phoneme at its centre, sample 320 t + 200 at 16 kHz. Where no phoneme
+    lies there it is silence, a class like the others (`sil`, or `SIL` where the corpus says so);
+    every frame counts. Frames of a phoneme that training lacks train nothing and count as wrong.
+
+    Args:
+        classes: the phonemes of the training split and silence.
+    """
+
+    id: ClassVar[str] = "pc"
+    title: ClassVar[str] = "phoneme classification"
+    pooled: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("frame_acc",)
+    target_is_sequence: ClassVar[bool] = False
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = list(classes)
+        self.silence = next((name for name in SILENCES if name in self.classes), SILENCES[0])
+        self._index = {name: i for i, name in enumerate(self.classes)}
+
+    @classmethod
+    def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
+        """Collect the phonemes of the training split."""
+        found = {item.symbol for cut in non_empty(train, cls.id) for item in _phones(cut)}
+        if not found & set(SILENCES):
+            found.add(SILENCES[0])
+        task = cls(sorted(found))
+        task.protocol = protocol
+        return task
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the task's id and classes."""
+        return {"task": self.id, "classes": self.classes}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+        classes = values.get("classes")
+        if not isinstance(classes, list):
+            raise CheckpointError(f"no classes for the task {cls.id!r}", found=sorted(values))
+        return cls(classes)
+
+    @property
+    def output_size(self) -> int:
+        """Phonemes and silence."""
+        return len(self.classes)
+
+    def target(self, cut: Cut) -> Tensor:
+        """Give the class of each frame (T,); -100 for a phoneme that training lacks."""
+        return torch.tensor([self._index.get(name, IGNORED) for name in self.reference(cut)])
+
+    def reference(self, cut: Cut) -> list[str]:
+        """Give the phoneme of each frame."""
+        frames = [self.silence] * -(-heard_samples(cut) // HOP)
+        for item in _phones(cut):
+            begin, end = (_first_frame(time) for time in (item.start, item.end))
+            for frame in range(max(begin, 0), min(end, len(frames))):
+                frames[frame] = item.symbol
+        return frames
+
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
+        """Build PR's linear head on frames, for both purposes."""
+        return FrameLinear(input_dim, self.output_size, 256 if size == "superb" else 128)
+
+    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
+        """Give the cross entropy, mean over the batch's frames.
+
+        Raises:
+            DataError: the encoder has another frame rate than 50 per second.
+        """
+        wanted = torch.full(logits.shape[:2], IGNORED, device=logits.device)
+        for row, (count, target) in enumerate(zip(_counts(logits, lengths), targets, strict=True)):
+            if abs(count - len(target)) > _SLACK:
+                raise DataError(
+                    f"the frames of the task {self.id!r} last 20 ms, those of the encoder do not",
+                    expected=f"about {len(target)} frames",
+                    found=count,
+                )
+            used = min(count, len(target))
+            wanted[row, :used] = target[:used].to(logits.device)
+        return functional.cross_entropy(
+            logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED
+        )
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
+        """Give the most likely phoneme of each frame."""
+        rows = zip(logits.argmax(dim=-1).tolist(), _counts(logits, lengths), strict=True)
+        return [[self.classes[i] for i in row[:count]] for row, count in rows]
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give the frame accuracy over all frames of all utterances."""
+        pairs = list(zip(predictions, references, strict=True))
+        total = sum(min(len(found), len(wanted)) for found, wanted in pairs)
+        if not total:
+            raise DataError("a frame accuracy needs at least one frame", found="an empty split")
+        right = sum(a == b for found, wanted in pairs for a, b in zip(found, wanted, strict=False))
+        return {"frame_acc": 100.0 * right / total}
+
+
+def _phones(cut: Cut) -> list[AlignmentItem]:
+    """Give the aligned phonemes of a cut, times from its start on."""
+    phones = (supervision(cut).alignment or {}).get("phone")
+    if not phones:
+        raise missing(cut, "the times of the phonemes", "pc", ["an alignment named `phone`"])
+    return list(phones)
+
+
+def _first_frame(time: float) -> int:
+    """Give the first frame whose centre lies at or behind a time in seconds."""
+    return -((CENTRE - round(time * RATE)) // HOP)
+
+
+def _counts(logits: Tensor, lengths: Tensor | None) -> list[int]:
+    return [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
