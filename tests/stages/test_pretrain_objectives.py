@@ -110,11 +110,31 @@ def test_stopped_and_run_again(settings, monkeypatch, objective):
 
 @OBJECTIVES
 def test_continued_from_an_encoder(settings, objective):
+    """The encoder changes, and its quantiser goes on from where it was."""
     base = pretrain(settings(objective, "base"))
-    out = pretrain(settings(objective, init=str(base / "encoder"), split="es_train", steps=2))
+    more = {"init": str(base / "encoder"), "split": "es_train", "steps": 2, "learning_rate": 1e-6}
+    out = pretrain(settings(objective, **more))
     before, after = weights(base), weights(out)
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[n], after[n]) for n in before)
+    old, new = (load_file(p / "encoder" / "extras.safetensors") for p in (base, out))
+    assert any(not torch.equal(old[n], new[n]) for n in old)
+    assert max(float((old[n] - new[n]).abs().max()) for n in old) < 1e-4
+    books = {**BOOKS, "entries": 9}
+    other = pretrain(settings(objective, "other", **more, quantiser=books))
+    assert load_file(other / "encoder" / "extras.safetensors")["quantizer.vars"].shape[1] == 18
+
+
+def test_the_carried_head_has_its_place_in_other_formats(settings, tmp_path):
+    from speechft.encoders.checkpoints import read_checkpoint
+    from speechft.stages.convert import ConvertSettings, convert
+
+    base = pretrain(settings("contrastive"))
+    convert(ConvertSettings(source=str(base), target=tmp_path / "w.pt", to="fairseq"))
+    found = read_checkpoint(tmp_path / "w.pt").side.tensors
+    old = load_file(base / "encoder" / "extras.safetensors")
+    assert {"quantizer.vars", "project_q.weight", "final_proj.bias"} < old.keys()
+    assert all(torch.equal(found[name], old[name]) for name in old)
 
 
 def test_defaults_depend_on_the_objective(settings):

@@ -78,7 +78,7 @@ class Contrastive(QuantisedObjective):
     ) -> None:
         check_front_end(encoder)
         super().__init__(encoder, head, head.quantizer, **more)
-        self.head = head
+        self.projections = head
         self.negatives, self.temperature = negatives, temperature
         self.feature_penalty, self.front_end_gradient = feature_penalty, front_end_gradient
         self.share, self.span = share, span
@@ -92,10 +92,10 @@ class Contrastive(QuantisedObjective):
         mask = sample_spans(lengths.tolist(), self.share, self.span, torch.default_generator)
         mask = mask.to(features.device)
         normed = self.encoder.model.feature_projection.layer_norm(features)
-        quantised = self.head.quantizer(normed[mask])
+        quantised = self.quantiser(normed[mask])
         output = self.encoder.from_front_end(features, lengths, mask_time=mask)
-        context = self.head.final_proj(output.hidden_states[-1][mask])
-        targets = self.head.project_q(quantised.values)
+        context = self.projections.final_proj(output.hidden_states[-1][mask])
+        targets = self.projections.project_q(quantised.values)
         logits = contrastive_logits(
             context, targets, quantised.codes, mask.sum(dim=1), self.negatives, self.temperature
         )

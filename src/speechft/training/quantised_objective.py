@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechft.core.lengths import pad_waveforms
 from speechft.encoders import SpeechEncoder
+from speechft.training.inputs import front_end_output
 from speechft.training.quantiser import GumbelQuantiser, Quantised, perplexity, temperature_at
 
 DevBatches = Callable[[], Sequence[tuple[list[int], list[Tensor]]]]
@@ -56,7 +56,7 @@ class QuantisedObjective(ABC):
         dev: DevBatches = list,
     ) -> None:
         self.module = nn.ModuleDict({"encoder": encoder, "head": head})
-        self.encoder, self.quantiser = encoder, quantiser
+        self.encoder, self.head, self.quantiser = encoder, head, quantiser
         self.steps, self.temperatures, self.diversity = steps, tuple(temperatures), diversity
         self.dev = dev
 
@@ -99,7 +99,5 @@ class QuantisedObjective(ABC):
         means = {k: float(np.mean([f[k] for f in figures])) for k in figures[0]}
         return {**means, "codes": float((usage > 0).sum()), "code_perplexity": float(spread)}
 
-    def _measure(self, waveforms: list[Tensor]) -> Measured:
-        device = next(self.module.parameters()).device
-        batch, samples = pad_waveforms(waveforms)
-        return self.measure(*self.encoder.front_end(batch.to(device), samples.to(device)))
+    def _measure(self, items: list[Tensor]) -> Measured:
+        return self.measure(*front_end_output(self.encoder, items))

@@ -73,7 +73,7 @@ class Reconstruction(QuantisedObjective):
     ) -> None:
         self.decoar2 = check_filter_banks(encoder)
         super().__init__(encoder, head, head.quantizer, **more)
-        self.head, self.unmasked_weight = head, unmasked_weight
+        self.books, self.unmasked_weight = head, unmasked_weight
         self.share, self.span = share, span
 
     def measure(self, features: Tensor, lengths: Tensor) -> Measured:
@@ -84,7 +84,7 @@ class Reconstruction(QuantisedObjective):
         mask = sample_spans(lengths.tolist(), self.share, self.span, torch.default_generator)
         mask = mask.to(features.device)
         hidden = self.decoar2.project(features)
-        embedding = self.head.mask_emb.to(hidden.dtype)
+        embedding = self.books.mask_emb.to(hidden.dtype)
         hidden = torch.where(mask[..., None], embedding, hidden)
         frames = self.decoar2.transform(hidden, lengths, None).hidden_states[-1]
         quantised, error = self._errors(frames[mask], features[mask])
@@ -97,8 +97,8 @@ class Reconstruction(QuantisedObjective):
         return Measured(loss, quantised, figures)
 
     def _errors(self, frames: Tensor, wanted: Tensor) -> tuple[Quantised, Tensor]:
-        quantised = self.head.quantizer(frames)
-        made = self.head.decoder(quantised.values)
+        quantised = self.quantiser(frames)
+        made = self.books.decoder(quantised.values)
         return quantised, (made.float() - wanted.float()).abs().mean()
 
 

@@ -10,6 +10,7 @@ from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.pretraining.speech import Speech, loop_settings
+from speechft.training.carried_head import adopt_head, carry_head
 from speechft.training.contrastive import Contrastive, ContrastiveHead, check_front_end
 from speechft.training.loop import train
 from speechft.training.quantised_objective import QuantisedObjective
@@ -39,9 +40,11 @@ def run_direct(
     torch.manual_seed(derive_seed(settings.seed, "head", settings.objective))
     build = _contrastive if settings.objective == "contrastive" else _reconstruction
     objective = build(settings, encoder, speech)
+    adopt_head(encoder, objective.head)
     loop = loop_settings(settings, steps, settings.learning_rate, settings.objective)
     batches = speech.order(settings, settings.objective)
     train(objective, batches, speech.source, make_schedule("warmup-decay", steps), loop, folder)
+    carry_head(encoder, objective.head)
 
 
 def _contrastive(
@@ -50,6 +53,10 @@ def _contrastive(
     check_front_end(encoder)
     books, own = settings.quantiser, settings.contrastive
     features = int(encoder.config.conv_dim[-1])
+    if encoder.family == "wav2vec2":  # whose configuration says what the carried head is like
+        encoder.config.num_codevector_groups = books.groups
+        encoder.config.num_codevectors_per_group = books.entries
+        encoder.config.codevector_dim = encoder.config.proj_codevector_dim = books.width
     return Contrastive(
         encoder,
         ContrastiveHead(
