@@ -50,10 +50,14 @@ docs: setup  ## write the generated pages and tables of docs/ again
 	$(BIN)/python scripts/make_docs.py
 
 study: setup  ## run the full studies of studies/*.yaml (hours) and keep their results
+	$(BIN)/speechft run speech-ft --out runs/speech-ft
+	$(BIN)/python scripts/keep_results.py runs/speech-ft results/speech-ft
+	$(BIN)/speechft study $(STUDY) --out runs/studies
 	@for name in $(STUDY); do \
-	    $(BIN)/speechft run studies/$$name.yaml --out runs/$$name && \
-	    $(BIN)/python scripts/keep_results.py runs/$$name results/$$name || exit $$?; \
+	    $(BIN)/python scripts/keep_results.py runs/studies/$$name results/studies/$$name \
+	        || exit $$?; \
 	done
+	$(BIN)/python scripts/make_docs.py
 
 clean-demo:  ## remove runs/demo, so that make demo starts anew
 	rm -rf runs/demo

@@ -1,6 +1,6 @@
 """Time and peak memory of linear merging, beside mergekit's raw merger and `cp`.
 
-    python benchmarks/merge.py --work /tmp/merge-benchmark --out results/merge.json
+    python benchmarks/merge.py --work /tmp/merge-benchmark --out results/benchmarks/merge.json
 
 Whole processes are measured, interpreter start included, in rounds that take turns, so that what
 else the machine does hits all alike; minimum and median are given with the load. `speechft_first`

@@ -1,4 +1,4 @@
-"""Copy what is worth keeping of a finished run: results, roles, recipe, provenance, figures.
+"""Copy what is worth keeping of a finished run or study: results, recipe, provenance, figures.
 
 python scripts/keep_results.py runs/NAME results/NAME
 """
@@ -10,11 +10,18 @@ import sys
 from pathlib import Path
 
 KEEP = {"results.jsonl", "grid.jsonl", "encoders.json", "run.json", "recipe.yaml", "timing.json"}
+STUDY = "measurements.jsonl"
 KEEP |= {"speechft.json", "report.md", "metrics.jsonl"}
 
 
 def keep(run: Path, place: Path) -> list[Path]:
-    """Copy the small files of `run` to the same paths under `place`; give them."""
+    """Copy the small files of `run` to the same paths under `place`; give them.
+
+    All files of a study are small: its stages lie elsewhere.
+    """
+    if (run / STUDY).is_file():
+        shutil.copytree(run, place, dirs_exist_ok=True)
+        return [path for path in place.rglob("*") if path.is_file()]
     if not (run / "report.html").is_file():
         raise SystemExit(f"{run} is not a finished run: there is no report.html in it")
     copied = []

@@ -1,0 +1,90 @@
+"""The section of docs/results.md on speed: ratios from one run beside the peer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def benchmarks(root: Path) -> list[str]:
+    """Give the section's lines, from results/benchmarks/."""
+    lines = ["## Speed\n"]
+    for name, show in (("encode", _encode), ("probe", _probe), ("merge", _merge)):
+        path = root / "results" / "benchmarks" / f"{name}.json"
+        if path.is_file():
+            lines += show(json.loads(path.read_text(encoding="utf-8")))
+            lines.append(f"Measured by `benchmarks/{name}.py`.\n")
+    return lines if len(lines) > 1 else []
+
+
+def _encode(record: dict[str, Any]) -> list[str]:
+    sides = record["sides"]
+    peer = next(name for name in sides if name.startswith("S3PRL"))
+    lines = [
+        f"### Hidden states of {record['utterances']} utterances at Base size\n",
+        f"{record['family']}, random weights, {record['audio_seconds'] / 60:.0f} minutes of speech "
+        f"in utterances of 1 to 15 s, {record['threads']} threads, {record['device']}.\n",
+        "| | × real time | against S3PRL | peak MiB |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, side in sides.items():
+        ratio = side["times_real_time"] / sides[peer]["times_real_time"]
+        figures = f"{side['times_real_time']:.1f} | {ratio:.2f} × | {side['peak_mib']}"
+        lines.append(f"| {name} | {figures} |")
+    return [*lines, ""]
+
+
+def _probe(record: dict[str, Any]) -> list[str]:
+    lines = [
+        "### Probes beside S3PRL's own runner\n",
+        f"HuBERT Base with random weights, {record['machine']['threads']} thread; medians over "
+        "updates. “Full length” counts SUPERB's updates, its looks at dev, and for speechft one "
+        "encoding of the whole corpus.\n",
+        "| task | S3PRL, s per update | speechft | less | S3PRL, hours at full length | speechft "
+        "| less | passes per utterance, S3PRL | speechft |",
+        "| --- |" + " ---: |" * 8,
+    ]
+    for task, one in record["speed"].items():
+        full = one["full_length"]
+        hours, passes = full["hours"], full["passes_per_utterance"]
+        lines.append(
+            f"| {task.upper()} | {one['s3prl']['seconds']:.1f} | {one['ours']['seconds']:.4f} | "
+            f"{one['less']:.0f} × | {hours['s3prl']:.0f} | {hours['ours']:.1f} | "
+            f"{full['less']:.1f} × | {passes['s3prl']:.0f} | {passes['ours']:.0f} |"
+        )
+    rates = record["rates"]
+    lines += [
+        "",
+        f"A grid of {rates['rates']} learning rates against one (IC): a whole evaluation at full "
+        f"length costs {rates['full_length_ratio']:.2f} ×. The probes alone cost "
+        f"{rates['probe_ratio']:.1f} ×: on one CPU thread their arithmetic is the cost, not the "
+        "calls that a GPU waits for.\n",
+        "Scores with `tiny-hubert`, same updates, batches and rates, percent on test:\n",
+        "| task | metric | seeds | S3PRL | speechft | difference ± 95 % |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for task, one in record["scores"].items():
+        mean, spread = one["mean"], one["deviation"]
+        lines.append(
+            f"| {task.upper()} | {one['metric']} | {len(one['seeds'])} | "
+            f"{mean['s3prl']:.1f} ± {spread['s3prl']:.1f} | {mean['ours']:.1f} ± "
+            f"{spread['ours']:.1f} | {one['difference']:+.1f} ± {one['margin_95']:.1f} |"
+        )
+    return [*lines, ""]
+
+
+def _merge(record: dict[str, Any]) -> list[str]:
+    base = record["base"]
+    lines = [
+        "### Merging two encoders of Base size\n",
+        f"{base['bytes'] / 1e6:.0f} MB each, least of {base['repeats']} repeats; mergekit "
+        f"{record['mergekit']} takes no hashes of the parents, speechft knows them after the first "
+        "time.\n",
+        "| | seconds | peak MB |",
+        "| --- | ---: | ---: |",
+    ]
+    names = {"cp": "cp", "speechft_first": "speechft, first time", "speechft": "speechft"}
+    for key, name in (names | {"mergekit": "mergekit"}).items():
+        lines.append(f"| {name} | {base[key]['seconds_min']:.2f} | {base[key]['peak_mb']:.0f} |")
+    return [*lines, ""]
