@@ -1,0 +1,27 @@
+"""From what a source loads to the front end's output: waveforms, or features that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from speechft.core.lengths import pad_waveforms
+from speechft.encoders import SpeechEncoder
+
+
+def front_end_output(encoder: SpeechEncoder, items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Give the front end's features (B, T, C) and lengths (B,) on the encoder's device.
+
+    Args:
+        encoder: the encoder.
+        items: 1-D waveforms, or features (T, C) that the front end made of each utterance.
+    """
+    device = encoder.device
+    if items[0].dim() == 1:
+        waveforms, samples = pad_waveforms(items)
+        return encoder.front_end(waveforms.to(device), samples.to(device))
+    lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
+    return pad_sequence(list(items), batch_first=True).to(device), lengths.to(device)
