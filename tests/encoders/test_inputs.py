@@ -37,12 +37,43 @@ def test_every_way_to_give_a_waveform_is_the_same(encoder):
         [torch.ones(1000, dtype=torch.int16)],
         [np.zeros((1000, 2), dtype=np.float32)],
         [WAVE, torch.tensor(1.0)],
+        ["speech.wav"],
+        "speech.wav",
+        [WAVE, None],
+        None,
+        {"a": WAVE},
+        [[0.1, "b"]],
     ],
-    ids=["stereo", "channels", "16-bit", "numpy stereo", "number"],
+    ids=[
+        "stereo",
+        "channels",
+        "16-bit",
+        "numpy stereo",
+        "number",
+        "paths",
+        "path",
+        "none in it",
+        "none",
+        "mapping",
+        "mixed",
+    ],
 )
 def test_what_is_no_waveform_is_said(encoder, given):
     with pytest.raises(DataError, match=r"no waveform[\s\S]*expected"):
         encoder(given)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused_with_the_utterance(encoder, value):
+    bad = WAVE.clone()
+    bad[100:103] = value
+    with pytest.raises(DataError, match=r"not finite[\s\S]*utterance 1 [\s\S]*3 of 4000") as caught:
+        encoder([WAVE, bad])
+    assert "more" not in str(caught.value)
+    with pytest.raises(DataError, match=r"utterance 0 [\s\S]*1 more utterances"):
+        encoder(torch.stack([bad, bad]))
+    with torch.inference_mode():
+        encoder(iter([WAVE]))  # whatever can be gone through will do
 
 
 @pytest.mark.parametrize("lengths", [[1001], [1000, 1000], [[1000]], [0], [399]])

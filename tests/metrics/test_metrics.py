@@ -47,7 +47,9 @@ def test_parse_slots():
     # nearest end of the same type; stray markers inside are stripped; no partner, no slot
     assert parse_slots("B-a X B-b Y E-a Z E-a") == [("a", "X Y")]
     assert parse_slots("B-a X E-b") == []
-    assert parse_slots("B-a E-a") == [("a", "")]
+    assert parse_slots("B-a E-a") == []  # nothing between the marks is no slot, as in S3PRL
+    assert parse_slots("B-a E-a B-a X E-a") == [("a", "X")]
+    assert parse_slots("B-list X E-list_owner") == []
     assert parse_slots("") == []
 
 

@@ -289,3 +289,51 @@ def test_ctrl_c_does_not_promise_what_was_not_kept(tmp_path, folder, monkeypatch
     assert "Nothing was written" in said
     assert "kept" not in said
     assert not list((tmp_path / "made").iterdir())
+
+
+@pytest.fixture
+def partly_bad(folder):
+    """Six good files, and one of every kind that cannot be used."""
+    bad = noise(0.5)
+    bad[100] = np.nan
+    soundfile.write(folder / "2-nan.wav", bad, RATE, subtype="FLOAT")
+    soundfile.write(folder / "3-short.wav", noise(0.01), RATE)
+    soundfile.write(folder / "4-long.wav", noise(2.0), RATE)
+    (folder / "5-text.wav").write_text("no audio")
+    (folder / "6-nothing.wav").touch()
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".npy"])
+def test_bad_files_are_skipped_and_named_where_that_is_asked_for(
+    tmp_path, partly_bad, caplog, suffix
+):
+    values = {"audio": (str(partly_bad),), "pooled": True, "max_seconds": 1.5}
+    with pytest.raises(DataError):
+        embed(make(out=tmp_path / f"bad{suffix}", **values))
+    assert not (tmp_path / f"bad{suffix}").exists()
+    out = embed(make(out=tmp_path / f"x{suffix}", skip_bad=True, **values))
+    assert "5 of 11 files were skipped" in caplog.text
+    names = ("2-nan", "3-short", "4-long", "5-text", "6-nothing")
+    assert all(f"skipped {partly_bad / name}.wav: " in caplog.text for name in names)
+    for path in [p for p in partly_bad.iterdir() if p.stem in names]:
+        path.unlink()
+    whole = embed(make(out=tmp_path / f"y{suffix}", **values))
+    if suffix == ".safetensors":
+        with safe_open(out, "np") as file:
+            about = json.loads(file.metadata()["about"])
+        assert [Path(name).stem for name in about["skipped"]] == list(names)
+        assert "1 of 8000 samples" in about["skipped"][str(partly_bad / "2-nan.wav")]
+        found, wanted = load_file(out), load_file(whole)
+        assert {n: t.tolist() for n, t in found.items()} == {
+            n: t.tolist() for n, t in wanted.items()
+        }
+    else:
+        assert out.read_bytes() == whole.read_bytes()
+
+
+def test_nothing_but_bad_files_is_an_error(tmp_path):
+    (tmp_path / "a.wav").write_text("no audio")
+    with pytest.raises(DataError, match="no file can be used"):
+        embed(make(audio=(str(tmp_path / "a.wav"),), out=tmp_path / "x.npz", skip_bad=True))
+    assert not (tmp_path / "x.npz").exists()

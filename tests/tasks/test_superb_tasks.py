@@ -302,12 +302,47 @@ def test_published_vocabularies():
     spoken = "".join(
         s if len(s) == 1 else f"<{s}>" for s in spelled(sf, cut("a", words_tags=words))
     )
-    assert spoken == "GO AND <B-city>ROME<E-city>"  # the last word is a comma: no end
+    assert spoken == "GO AND <B-city>ROME<E-city> "  # the last word is a comma: no end
     assert spelled(sf, cut("a", words_tags=words[:1])) == ["G", "O", "<eos>"]
     clean = TASKS["pr"].from_cuts([cut("a", phonemes=["AH0", "B"])])
     assert spelled(clean, cut("a", phonemes=["B", "AH0"])) == ["B", "AH0"]
     with pytest.raises(DataError, match="ARPAbet"):
         TASKS["pr"].from_cuts([cut("a", phonemes=["ɑ"])], "s3prl")
+
+
+S3PRL_SPELLS = [
+    # words with tags, S3PRL's tokens (marks in angle brackets, ~ for the end)
+    ([["r&b", "genre"]], "<B-genre>R?B<E-genre>~"),  # only a word of its own becomes AND
+    ([["rome", "city"], [",", "city"]], "<B-city>ROME "),  # the end of the slot is at the comma
+    ([["-", "city"], ["rome", "city"]], "ROME<E-city>~"),
+    ([["go", "O"], [".", "O"], ["on", "O"]], "GO ON~"),
+    ([["a", "x"], ["b", "x"], ["c", "y"]], "<B-x>A B<E-x> <B-y>C<E-y>~"),
+]
+
+
+@pytest.mark.parametrize(("words", "tokens"), S3PRL_SPELLS)
+def test_slot_filling_spells_as_s3prl_does(words, tokens):
+    known = [[w, t] for t in ("city", "genre", "x", "y") for w in ("a", "b")]
+    task = TASKS["sf"].from_cuts([cut("a", words_tags=known)], "s3prl")
+    example = cut("b", words_tags=words)
+    spelled = [task.vocabulary[i] for i in task.target(example).tolist()]
+    shown = {"<unk>": "?", "<eos>": "~"}
+    assert "".join(s if len(s) == 1 else shown.get(s, f"<{s}>") for s in spelled) == tokens
+
+
+def test_unknown_symbols_are_part_of_what_s3prl_compares():
+    words = [["r&b", "genre"], ["now", "O"]]
+    for protocol, expected in (
+        ("s3prl", "B-genre R<unk>B E-genre"),
+        ("clean", "B-genre RB E-genre"),
+    ):
+        task = TASKS["sf"].from_cuts([cut("a", words_tags=words)], protocol)
+        assert task.reference(cut("a", words_tags=words)) == f"{expected} NOW"
+        index = [task.vocabulary.index(s) for s in ("B-genre", "R", "<unk>", "B", "E-genre")]
+        logits = torch.nn.functional.one_hot(torch.tensor([index]), task.output_size).float()
+        assert task.decode(logits, torch.tensor([5])) == [expected]
+    pr = TASKS["pr"].from_cuts([cut("a", phonemes=["AH0"])], "s3prl")
+    assert pr.reference(cut("b", phonemes=["AH0", "?"])) == ["AH0", "<unk>"]
 
 
 def test_ends_of_sentences_are_trained_but_never_predicted():

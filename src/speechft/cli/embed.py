@@ -26,6 +26,9 @@ def command(
         str | None,
         typer.Option(help="The encoder that ENCODER came from, if it does not say its sizes."),
     ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that cannot be used; say which.")
+    ] = False,
 ) -> None:
     """Write the hidden states of audio files, in batches of similar duration.
 
@@ -46,5 +49,6 @@ def command(
         "precision": precision,
         "device": device,
         "base": base,
+        "skip_bad": skip_bad,
     }
     typer.echo(embed(parse_settings(EmbedSettings, values, where="speechft embed")))

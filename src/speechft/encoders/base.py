@@ -6,7 +6,7 @@ An utterance's hidden states do not depend on what else is in the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -131,7 +131,8 @@ class SpeechEncoder(nn.Module, ABC):
             lengths: valid samples (B,) of a padded batch; all S if not given.
 
         Raises:
-            DataError: an utterance is too short for one frame, or what is given is no waveform.
+            DataError: an utterance is too short for one frame or holds values that are not finite,
+                or what is given is no waveform.
         """
         if isinstance(waveforms, Tensor):
             batch = waveforms[None] if waveforms.dim() == 1 else waveforms
@@ -140,15 +141,15 @@ class SpeechEncoder(nn.Module, ABC):
                 lengths = torch.full((batch.shape[0],), batch.shape[1])
             _check_lengths(lengths, batch)
         else:
-            if not len(waveforms):
-                raise DataError("there is no utterance to encode", expected="a waveform")
-            tensors = [w if isinstance(w, Tensor) else torch.as_tensor(w) for w in waveforms]
+            tensors = _as_tensors(waveforms)
             for number, wave in enumerate(tensors):
                 _check_waveform(wave, f"utterance {number} of the batch", 1)
             batch, lengths = pad_waveforms(tensors)
         frames = self.frame_lengths(lengths)
         if int(frames.min()) < 1:
             _refuse_short(lengths, frames)
+        if not bool(torch.isfinite(batch).all()):
+            _refuse_not_finite(batch, lengths)
         device = self.device
         batch = batch.to(device, torch.float32)
         return self.from_front_end(*self.front_end(batch, lengths.to(device)))
@@ -195,6 +196,31 @@ class SpeechEncoder(nn.Module, ABC):
         return embedding
 
 
+def _as_tensors(waveforms: object) -> list[Tensor]:
+    if not isinstance(waveforms, Iterable) or isinstance(waveforms, str | bytes | Mapping):
+        raise _no_waveform(waveforms, "what the encoder was called with", "a list of waveforms")
+    tensors = []
+    for number, wave in enumerate(waveforms):
+        try:
+            tensors.append(wave if isinstance(wave, Tensor) else torch.as_tensor(wave))
+        except (TypeError, ValueError, RuntimeError):
+            where = f"utterance {number} of the batch"
+            raise _no_waveform(wave, where, "a 1-D tensor or array of floats") from None
+    if not tensors:
+        raise DataError("there is no utterance to encode", expected="a waveform")
+    return tensors
+
+
+def _no_waveform(given: object, where: str, expected: str) -> DataError:
+    return DataError(
+        "this is no waveform",
+        where=where,
+        expected=f"{expected} in [-1, 1]",
+        found=f"{type(given).__name__} {given!r}"[:80],
+        hint="read files with speechft.data.audio.read_audio",
+    )
+
+
 def _check_waveform(wave: Tensor, where: str, dimensions: int) -> None:
     if wave.dim() != dimensions or not wave.is_floating_point():
         shape = "(B, S)" if dimensions == 2 else "(S,)"
@@ -224,4 +250,18 @@ def _refuse_short(lengths: Tensor, frames: Tensor) -> None:
         found=f"{int(lengths[bad])} samples",
         expected="at least 25 ms of audio at 16 kHz (400 samples)",
         hint="drop such utterances from the data",
+    )
+
+
+def _refuse_not_finite(batch: Tensor, lengths: Tensor) -> None:
+    bad = (~torch.isfinite(batch)).sum(dim=1)
+    numbers = torch.nonzero(bad).flatten().tolist()
+    first, others = numbers[0], ""
+    if len(numbers) > 1:
+        others = f", and {len(numbers) - 1} more utterances"
+    raise DataError(
+        "an utterance holds values that are not finite",
+        where=f"utterance {first} of the batch",
+        found=f"{int(bad[first])} of {int(lengths[first])} samples are NaN or infinite{others}",
+        hint="leave it out, or read its file again",
     )

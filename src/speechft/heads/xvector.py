@@ -26,8 +26,8 @@ class XVector(nn.Module):
         speakers: C.
         width: of the projection, of all but the last time-delay layer, and of the embedding.
         last: width of the last time-delay layer, which is pooled.
-        padded_frame: count one padding frame of every shorter utterance of a batch as valid when
-            pooling, as S3PRL does.
+        padded_frame: count one padding frame of every shorter utterance of a training batch as
+            valid when pooling, as S3PRL does; it evaluates one utterance at a time, without any.
 
     Source:
         Snyder et al., "X-vectors", 2018; sizes of S3PRL 0.4's ASV.
@@ -65,7 +65,8 @@ class XVector(nn.Module):
         x = self.projection(x).transpose(1, 2)
         for layer in self.layers:
             x = torch.relu(layer(x))
-        valid = (lengths.to(x.device) - SHRINK + int(self.padded_frame)).clamp(2, x.shape[2])
+        more = int(self.padded_frame and self.training)
+        valid = (lengths.to(x.device) - SHRINK + more).clamp(2, x.shape[2])
         embedding = torch.relu(self.embedding(statistics(x.transpose(1, 2), valid)))
         if not self.training:
             return embedding

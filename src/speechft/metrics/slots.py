@@ -10,7 +10,7 @@ from speechft.metrics.errors import edits
 
 Slots = list[tuple[str, str]]
 
-_SPAN = re.compile(r"(?<!\S)B-(\S+) (.*?) ?E-\1(?!\S)")
+_SPAN = re.compile(r"(?<!\S)B-(\S+) (.+?) E-\1(?!\S)")
 _MARKER = re.compile(r"(?<!\S)[BE]-\S+")
 
 
@@ -18,7 +18,7 @@ def parse_slots(text: str) -> Slots:
     """Give the (type, value) pairs of a marked transcript, in order.
 
     A span runs from `B-x` to the nearest `E-x` of the same type; markers that stray inside a value
-    are removed from it. Markers without a partner count for nothing.
+    are removed from it. Markers without a partner, or with nothing between them, count for nothing.
 
     Source:
         SUPERB's SF on Audio SNIPS, as scored by S3PRL 0.4.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import masked_mean
-from speechft.core.logging import progress_bar
+from speechft.core.logging import get_logger, progress_bar
 from speechft.core.settings import PathText, Settings
 from speechft.data.audio import SAMPLE_RATE, SHORTEST_SAMPLES, read_audio
 from speechft.data.batching import DurationBatches
@@ -25,6 +25,7 @@ SUFFIXES = (
     *(".aif", ".aiff", ".au", ".caf", ".w64"),
 )
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
+log = get_logger(__name__)
 
 
 def _several(value: Any) -> Any:
@@ -47,6 +48,8 @@ class EmbedSettings(Settings):
         precision: bfloat16 computes faster and less exactly.
         device: cpu, cuda or cuda:N.
         base: an encoder whose configuration is used where the checkpoint holds none.
+        skip_bad: leave out files that cannot be used, each with a warning; otherwise the first one
+            is an error. All files are decoded once more for that, before anything is encoded.
     """
 
     encoder: PathText
@@ -60,6 +63,7 @@ class EmbedSettings(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
     base: PathText | None = None
+    skip_bad: bool = False
 
 
 def embed(settings: EmbedSettings) -> Path:
@@ -78,12 +82,17 @@ def embed(settings: EmbedSettings) -> Path:
             numbers do not fit the type.
     """
     files = find_audio(settings.audio)
-    _check_out(settings, files)
+    _check_out(settings, [] if settings.skip_bad else files)
     device = _device(settings.device)
-    durations = _durations(files, settings.max_seconds)
+    if not settings.skip_bad:
+        durations = [_duration(file, settings.max_seconds) for file in files]
     encoder = load_encoder(settings.encoder, base=settings.base, device=device)
     layers = _layers(settings.layers, encoder)
-    about = {
+    skipped: dict[str, str] = {}
+    if settings.skip_bad:
+        files, durations, skipped = _usable(files, settings.max_seconds, encoder)
+        _check_out(settings, files)
+    about: dict[str, Any] = {
         "encoder": settings.encoder,
         "fingerprint": encoder.fingerprint(),
         "layers": layers,
@@ -91,6 +100,8 @@ def embed(settings: EmbedSettings) -> Path:
         "hop": encoder.hop,
         "sample_rate": SAMPLE_RATE,
     }
+    if settings.skip_bad:
+        about["skipped"] = skipped
     names = [str(file) for file in files]
     batches = DurationBatches(durations, settings.batch_seconds, seed=0, shuffle=False).epoch(0)
     with (
@@ -144,27 +155,58 @@ def _is_audio(path: Path) -> bool:
     return kind and not path.is_dir()
 
 
-def _durations(files: Sequence[Path], longest: float) -> list[float]:
-    """Give the files' durations, and refuse the ones that cannot be encoded before any work."""
-    durations = [audio_seconds(file) for file in files]
-    for file, seconds in zip(files, durations, strict=True):
-        if seconds * SAMPLE_RATE < SHORTEST_SAMPLES - 1:
-            raise DataError(
-                "the audio is too short" if seconds else "the audio is empty",
-                where=file,
-                expected="at least 25 ms",
-                found=f"{1000 * seconds:.1f} ms",
-            )
-        if seconds > longest:
-            raise DataError(
-                "the audio is longer than one pass should be",
-                where=file,
-                expected=f"at most {longest:g} s",
-                found=f"{seconds:.1f} s",
-                hint="cut it into utterances, or raise max_seconds (--max-seconds): memory grows "
-                "with the square of the duration",
-            )
-    return durations
+def _duration(file: Path, longest: float) -> float:
+    """Give a file's duration, and refuse one that cannot be encoded before any work."""
+    seconds = audio_seconds(file)
+    if seconds * SAMPLE_RATE < SHORTEST_SAMPLES - 1:
+        raise DataError(
+            "the audio is too short" if seconds else "the audio is empty",
+            where=file,
+            expected="at least 25 ms",
+            found=f"{1000 * seconds:.1f} ms",
+        )
+    if seconds > longest:
+        raise DataError(
+            "the audio is longer than one pass should be",
+            where=file,
+            expected=f"at most {longest:g} s",
+            found=f"{seconds:.1f} s",
+            hint="cut it into utterances, or raise max_seconds (--max-seconds): memory grows "
+            "with the square of the duration",
+        )
+    return seconds
+
+
+def _usable(
+    files: Sequence[Path], longest: float, encoder: SpeechEncoder
+) -> tuple[list[Path], list[float], dict[str, str]]:
+    """Give the files that can be encoded, their durations, and why the others cannot.
+
+    Raises:
+        DataError: none of them can.
+    """
+    durations: dict[Path, float] = {}
+    skipped: dict[str, str] = {}
+    for file in files:
+        try:
+            seconds = _duration(file, longest)
+            samples = torch.tensor([len(read_audio(file))])
+            if int(encoder.frame_lengths(samples)) < 1:
+                raise DataError("the audio is too short for one frame", where=file)
+            durations[file] = seconds
+        except DataError as error:
+            found = "" if error.found is None else f" ({error.found})"
+            skipped[str(file)] = f"{error.what}{found}"
+            log.warning("embed: skipped %s: %s", file, skipped[str(file)])
+    if not durations:
+        raise DataError(
+            "no file can be used",
+            where=files[0],
+            found=f"{len(files)} files; {skipped[str(files[0])]}",
+        )
+    if skipped:
+        log.warning("embed: %d of %d files were skipped", len(skipped), len(files))
+    return list(durations), list(durations.values()), skipped
 
 
 def _encode(

@@ -33,7 +33,10 @@ class SpeechRecognition(CTCTask):
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give the characters of a cut."""
-        return list(self.reference(cut).replace(" ", SPACE))
+        text = supervision(cut).text
+        if text is None:
+            raise missing(cut, "a transcript", self.id, ["text"])
+        return list(normalise_text(text).replace(" ", SPACE))
 
     def published_symbols(self, found: Set[str]) -> list[str]:  # noqa: ARG002
         """Give fairseq's letters: 32 with blank and unknown."""
@@ -41,10 +44,7 @@ class SpeechRecognition(CTCTask):
 
     def reference(self, cut: Cut) -> str:
         """Give the normalised text of a cut."""
-        text = supervision(cut).text
-        if text is None:
-            raise missing(cut, "a transcript", self.id, ["text"])
-        return normalise_text(text)
+        return self.assemble(self.readable(self.symbols(cut)))
 
     def assemble(self, symbols: list[str]) -> str:
         """Give the text."""

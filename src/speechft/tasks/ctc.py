@@ -57,6 +57,12 @@ class CTCTask(Task):
     def assemble(self, symbols: list[str]) -> Any:
         """Turn decoded symbols into a prediction."""
 
+    def readable(self, symbols: Iterable[str]) -> list[str]:
+        """Give a reference's symbols; S3PRL compares with unknown ones as the unknown symbol."""
+        if self.protocol == "clean":
+            return list(symbols)
+        return [symbol if symbol in self._index else UNKNOWN for symbol in symbols]
+
     @classmethod
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
         """Collect the vocabulary from the training split."""
@@ -132,10 +138,13 @@ class CTCTask(Task):
         )
 
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
-        """Decode greedily: best symbol per frame, repeats collapsed, blank and unknown dropped."""
+        """Decode greedily: best symbol per frame, repeats collapsed, blank and unknown dropped.
+
+        S3PRL keeps the unknown symbol.
+        """
         best = logits.argmax(dim=-1)
         frames = _all_frames(logits) if lengths is None else lengths.to(logits.device)
-        keep = best.gt(1) & ~padding_mask(frames, best.shape[1])
+        keep = best.gt(1 if self.protocol == "clean" else 0) & ~padding_mask(frames, best.shape[1])
         keep[:, 1:] &= best[:, 1:] != best[:, :-1]
         counts = keep.sum(dim=1).tolist()
         rows = torch.split(best[keep].cpu(), counts)

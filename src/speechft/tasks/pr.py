@@ -55,7 +55,7 @@ class PhonemeRecognition(CTCTask):
 
     def reference(self, cut: Cut) -> list[str]:
         """Give the phonemes of a cut."""
-        return self.symbols(cut)
+        return self.readable(self.symbols(cut))
 
     def assemble(self, symbols: list[str]) -> list[str]:
         """Give the phonemes."""

@@ -19,6 +19,7 @@ from speechft.tasks.text import normalise_text
 
 OUTSIDE = "O"
 SPACE = " "
+_SKIPPED = "?!.,;-"  # S3PRL leaves out a word that is a part of this
 
 
 @TASKS.register("sf")
@@ -35,6 +36,8 @@ class SlotFilling(CTCTask):
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give characters and markers of a cut."""
+        if self.protocol == "s3prl":
+            return _published_symbols(self._tagged(cut))
         result: list[str] = []
         previous = OUTSIDE
         for word, tag in self._words(cut):
@@ -61,11 +64,11 @@ class SlotFilling(CTCTask):
 
     def reference(self, cut: Cut) -> str:
         """Give the marked transcript: `FLY TO B-city NEW YORK E-city`."""
-        return self.assemble(self.symbols(cut))
+        return self.assemble(self.readable(self.symbols(cut)))
 
     def assemble(self, symbols: list[str]) -> str:
         """Give the marked transcript, spaces around every marker."""
-        spaced = [f" {s} " if len(s) > 1 else s for s in symbols]
+        spaced = [f" {s} " if s[:2] in ("B-", "E-") else s for s in symbols]
         return " ".join("".join(spaced).split())
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
@@ -83,19 +86,20 @@ class SlotFilling(CTCTask):
 
     def ends(self, cut: Cut) -> bool:
         """S3PRL forgets the end of a sentence whose last word is punctuation."""
-        words = self._cleaned(cut)
-        return bool(words) and bool(words[-1][0])
+        words = self._tagged(cut)
+        return bool(words) and words[-1][0] not in _SKIPPED
 
     def _words(self, cut: Cut) -> list[tuple[str, str]]:
-        return [(word, tag) for word, tag in self._cleaned(cut) if word]
+        words = [(normalise_text(word), tag) for word, tag in self._tagged(cut)]
+        return [(word, tag) for word, tag in words if word]
 
-    def _cleaned(self, cut: Cut) -> list[tuple[str, str]]:
+    def _tagged(self, cut: Cut) -> list[tuple[str, str]]:
         tagged = custom(cut, "word_tags", "words_tags")
         if tagged is None:
-            raise missing(cut, "words with slot tags", self.id, ["word_tags"])
+            names = ["the column `tags` of a table", "`word_tags` of cuts"]
+            raise missing(cut, "words with slot tags", self.id, names)
         try:
-            clean = _as_published if self.protocol == "s3prl" else normalise_text
-            return [(clean(str(word)), str(tag)) for word, tag in tagged]
+            return [(str(word), str(tag)) for word, tag in tagged]
         except (TypeError, ValueError):
             raise DataError(
                 "cannot read the words and slot tags",
@@ -105,6 +109,22 @@ class SlotFilling(CTCTask):
             ) from None
 
 
-def _as_published(word: str) -> str:
-    """Give a word in S3PRL's spelling: nothing for lone punctuation, AND for an ampersand."""
-    return "" if word in "?!.,;-" else word.upper().replace("&", "AND")
+def _published_symbols(tagged: Sequence[tuple[str, str]]) -> list[str]:
+    """Spell as S3PRL does: punctuation goes, and with it a mark that stands at it, but not a space.
+
+    A slot begins at a word whose left neighbour has another tag and ends at one whose right
+    neighbour does; such a word that is left out takes the mark with it.
+    """
+    tags = [OUTSIDE, *(tag for _, tag in tagged), OUTSIDE]
+    result: list[str] = []
+    for place, (word, tag) in enumerate(tagged, start=1):
+        if word in _SKIPPED:
+            continue
+        if tag not in (OUTSIDE, tags[place - 1]):
+            result.append(f"B-{tag}")
+        result += "AND" if word == "&" else word.upper()
+        if tag not in (OUTSIDE, tags[place + 1]):
+            result.append(f"E-{tag}")
+        if place < len(tagged):
+            result.append(SPACE)
+    return result
