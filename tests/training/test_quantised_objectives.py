@@ -175,6 +175,16 @@ def test_diversity_is_small_where_all_entries_are_as_likely():
     assert (collapsed.usage > 0).sum() == 2
 
 
+def test_a_collapsed_codebook_has_a_finite_gradient():
+    """Probabilities that underflow to 0 made the diversity loss's gradient NaN."""
+    quantiser = GumbelQuantiser(4, 2, 10, 4)
+    with torch.no_grad():
+        quantiser.weight_proj.bias[::10] = 500.0
+    quantised = quantiser(torch.randn(20, 4))
+    (quantised.diversity + quantised.values.sum()).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in quantiser.parameters())
+
+
 def test_perplexity_counts_what_is_used():
     shares = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0]])
     assert perplexity(shares).tolist() == pytest.approx([4, 1])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+TINY = 1e-7
 ANNEALED = 0.7  # share of the updates in which the temperature falls, as in wav2vec 2.0 Base
 
 
@@ -73,7 +74,7 @@ class GumbelQuantiser(nn.Module):
         """Give one-hot choices (N, G, V), differentiable in training."""
         if not self.training:
             return functional.one_hot(logits.argmax(dim=-1), self.entries).to(logits.dtype)
-        noise = -torch.empty_like(logits).exponential_().log()
+        noise = -torch.empty_like(logits).exponential_().clamp(min=TINY).log()
         soft = ((logits + noise) / self.temperature).softmax(dim=-1)
         hard = functional.one_hot(soft.argmax(dim=-1), self.entries).to(soft.dtype)
         return hard + (soft - soft.detach())
@@ -81,7 +82,7 @@ class GumbelQuantiser(nn.Module):
 
 def perplexity(shares: Tensor) -> Tensor:
     """Give the perplexity of distributions (…, V): V where all are equal, 1 where one has all."""
-    entropy: Tensor = torch.special.entr(shares).sum(dim=-1)
+    entropy = -(shares * (shares + TINY).log()).sum(dim=-1)  # a share of 0 has a gradient too
     return entropy.exp()
 
 
