@@ -1,0 +1,132 @@
+"""The table of a study, its differences and its findings, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from speechft.stages.studying.claims import judge
+from speechft.stages.studying.page import page
+from speechft.stages.studying.settings import StudySettings
+from speechft.stages.studying.tables import SCORE, dev_score, make_table, paired_p, sign_p
+
+PER = {"theta0": [30.0, 31.0, 32.0], "tuned": [40.0, 42.0, 41.0], "ours": [28.0, 29.5, 29.5]}
+ACC = {"theta0": [50.0, 52.0, 54.0], "tuned": [60.0, 60.0, 60.0], "ours": [58.0, 58.0, 58.0]}
+
+
+def study(findings: list[dict[str, object]]) -> StudySettings:
+    values = {
+        "name": "s",
+        "title": "A study",
+        "encoders": {"theta0": "tiny-hubert"},
+        "evaluate": {"data": "synthetic:tiny", "tasks": ["pr", "sid"]},
+        "further": ["er"],
+        "rows": [
+            {"name": "theta0", "title": "θ0", "encoder": "theta0"},
+            {"name": "tuned", "title": "θ'", "encoder": "theta0"},
+            {"name": "ours", "title": "Ours", "encoder": "theta0", "tuned": "tuned"},
+        ],
+        "findings": findings,
+    }
+    return StudySettings.model_validate(values)
+
+
+def measurements() -> list[dict[str, object]]:
+    records = []
+    for row in PER:
+        for seed in range(3):
+            records += [
+                {"row": row, "seed": seed, "task": "pr", "metric": "per", "value": PER[row][seed]},
+                {"row": row, "seed": seed, "task": "sid", "metric": "acc", "value": ACC[row][seed]},
+                {"row": row, "seed": seed, "task": "er", "metric": "acc", "value": 10.0 * seed},
+            ]
+    return records
+
+
+def test_the_score_counts_only_the_tasks_that_count() -> None:
+    table = make_table(study([]), measurements())
+    # 1000 · ((1 − 0.30) + 0.50) / 2 with seed 0
+    assert table.rows["theta0"][SCORE][0] == pytest.approx(600.0)
+    assert table.columns == ["pr per", "sid acc", "er acc"]
+    assert table.counted == 2
+
+
+def test_a_difference_is_paired_and_positive_when_better() -> None:
+    table = make_table(study([]), measurements())
+    worse = table.difference("tuned", "theta0", "pr per")
+    assert worse is not None
+    assert worse.spread.values == (-10.0, -11.0, -9.0)
+    assert worse.clear
+    better = table.difference("ours", "theta0", "sid acc")
+    assert better is not None
+    assert better.spread.mean == pytest.approx(6.0)
+    assert table.difference("ours", "nobody", SCORE) is None
+
+
+def test_only_seeds_that_both_rows_have_are_paired() -> None:
+    records = [r for r in measurements() if not (r["row"] == "ours" and r["seed"] == 1)]
+    difference = make_table(study([]), records).difference("ours", "theta0", "pr per")
+    assert difference is not None
+    assert difference.spread.values == (2.0, 2.5)
+
+
+def test_p_of_the_paired_t_test() -> None:
+    # mean 2, sd 1, n 3: t = 2 / (1 / √3) = 3.4641 with 2 degrees of freedom
+    assert paired_p([1.0, 2.0, 3.0]) == pytest.approx(0.07417990, abs=1e-7)
+    assert paired_p([1.0]) is None
+    assert paired_p([2.0, 2.0, 2.0]) is None
+
+
+def test_p_of_the_sign_test() -> None:
+    assert sign_p(8, 8) == pytest.approx(1 / 256)
+    assert sign_p(0, 5) == 1.0
+
+
+def test_the_dev_score_takes_the_chosen_rates() -> None:
+    about = {"encoder": "e", "seed": 0, "step": 1}
+    grid = [
+        {**about, "task": "pr", "learning_rate": 1, "per": 20.0, "chosen": True},
+        {**about, "task": "pr", "learning_rate": 2, "per": 90.0, "chosen": False},
+        {**about, "task": "sid", "learning_rate": 1, "acc": 60.0, "chosen": True},
+    ]
+    assert dev_score(grid) == pytest.approx(700.0)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "metric", "need", "verdict"),
+    [
+        ([["ours", "theta0"]], "score", "all", "as in the paper"),
+        ([["theta0", "tuned"]], "pr per", "all", "as in the paper"),
+        ([["theta0", "ours"]], "score", "all", "not here"),
+        ([["ours", "theta0"], ["tuned", "ours"]], "sid acc", "all", "as in the paper"),
+        ([["ours", "theta0"], ["theta0", "ours"]], "score", "most", "not here"),
+        ([["ours", "theta0"], ["tuned", "theta0"], ["theta0", "tuned"]], "sid acc", "most",
+         "as in the paper"),
+        ([["ours", "theta0"]], "sf slot_type_f1", "all", "not measured"),
+    ],
+)  # fmt: skip
+def test_verdicts(pairs: list[list[str]], metric: str, need: str, verdict: str) -> None:
+    one = study([{"says": "It is so.", "pairs": pairs, "metric": metric, "need": need}])
+    (claim,) = judge(one, make_table(one, measurements()))
+    assert claim.verdict == verdict
+
+
+def test_a_small_difference_is_within_the_spread() -> None:
+    one = study([{"says": "It is so.", "pairs": [["ours", "theta0"]], "metric": "er acc"}])
+    records = measurements()
+    for record in records:
+        if record["task"] == "er" and record["row"] == "ours":
+            record["value"] = [9.0, 10.0, 12.0][int(str(record["seed"]))]
+    (claim,) = judge(one, make_table(one, records))
+    assert claim.verdict == "as in the paper, within the spread"
+
+
+def test_the_page_holds_what_was_measured() -> None:
+    one = study([{"says": "It | is so.", "published": "1 to 2", "pairs": [["ours", "theta0"]]}])
+    table = make_table(one, measurements())
+    text = page(one, table, judge(one, table), {"synthetic": True, "hours": 2.0}, [], "My reading.")
+    assert "| Ours | 645 ± 4 |" in text
+    assert "It \\| is so. (1 to 2)" in text
+    assert "My reading." in text
+    assert "synthetic" in text
+    rows = [line for line in text.splitlines() if line.startswith("| Ours")]
+    assert len(rows) == 2, "a row of values and a row of differences"
