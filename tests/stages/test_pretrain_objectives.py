@@ -172,8 +172,10 @@ def test_settings_that_make_no_sense(settings, objective, change, said):
 
 def test_masked_prediction_needs_rounds(tiny_config, tmp_path):
     values = {"init": tiny_config, "data": "synthetic:tiny", "out": tmp_path}
-    with pytest.raises(SettingsError, match="masked-prediction needs iterations"):
+    with pytest.raises(SettingsError, match="needs steps, or iterations"):
         parse_settings(PretrainSettings, values, "test")
+    with pytest.raises(SettingsError, match="masked-prediction needs iterations"):
+        parse_settings(PretrainSettings, {**values, "objective": "masked-prediction"}, "test")
 
 
 def test_settings_of_earlier_versions_have_the_same_dump(tiny_config, tmp_path):

@@ -23,17 +23,21 @@ def command(
     objective: Annotated[
         str | None,
         typer.Option(
-            help="masked-prediction, contrastive or reconstruction (default: masked-prediction)."
+            help="masked-prediction, contrastive or reconstruction (default: the family's own)."
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Updates; of one iteration (several: --config).")
+        int | None, typer.Option(help="Updates (several iterations: --config).")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate (default: 5e-4).")
+        float | None, typer.Option(help="Peak rate (default: 5e-4; 1e-4 to go on from ENCODER).")
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="Hidden layer to cluster (default: MFCCs).")
+        str | None,
+        typer.Option(
+            help="Hidden layer to cluster, or mfcc (default: mfcc; to go on from ENCODER three "
+            "quarters of the way up, 9 of 12)."
+        ),
     ] = None,
     clusters: Annotated[int | None, typer.Option(help="Number of units (default: 100).")] = None,
     teacher: Annotated[
@@ -43,13 +47,34 @@ def command(
         float | None,
         typer.Option(help="Share of utterances mixed with others, as in WavLM (default: 0)."),
     ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="warmup-decay, stable or constant (default: warmup-decay; stable to go on from "
+            "ENCODER)."
+        ),
+    ] = None,
+    freeze_front_end: Annotated[
+        bool | None,
+        typer.Option(
+            "--freeze-front-end/--train-front-end",
+            help="Whether the CNN front end stays as it is (default: only to go on from ENCODER).",
+        ),
+    ] = None,
+    head_warmup: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the updates that train the head alone (default: 0; 0.1 to go on from "
+            "ENCODER)."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run (default: 0).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with the settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help=SET_HELP)] = None,
 ) -> None:
     """Pre-train an encoder on audio without labels, or continue its pre-training.
 
-    speechft pretrain --init tiny-hubert --data my.csv --layer 3 --steps 5000 --out runs/pretrain
+    speechft pretrain --init tiny-hubert --data synthetic:languages@es --steps 1000 --out runs/es
     """
     from speechft.core.settings import read_yaml
     from speechft.stages.pretrain import pretrain
@@ -57,14 +82,15 @@ def command(
 
     base: dict[str, Any] = read_yaml(config) if config else {}
     given: dict[str, Any] = {"init": init, "data": data, "objective": objective, "mixing": mixing}
-    given |= {"seed": seed, "out": out}
+    given |= {"schedule": schedule, "freeze_front_end": freeze_front_end}
+    given |= {"head_warmup": head_warmup, "seed": seed, "out": out}
     length = {"steps": steps, "learning_rate": learning_rate}
-    iteration: dict[str, Any] = {"layer": layer, "clusters": clusters, "teacher": teacher}
-    if (objective or base.get("objective", MASKED)) == MASKED:
-        iteration |= length
+    units = {"layer": layer, "clusters": clusters, "teacher": teacher}
+    named = objective or base.get("objective", MASKED if "iterations" in base else None)
+    if named == MASKED or any(units.values()):
+        iteration = {k: v for k, v in {**length, **units}.items() if v is not None}
+        base |= {"iterations": [iteration]} if iteration else {}
     else:
         given |= length
-    if any(value is not None for value in iteration.values()):
-        base["iterations"] = [{k: v for k, v in iteration.items() if v is not None}]
     folder = pretrain(settings_from(PretrainSettings, "pretrain", given, set_, base))
     typer.echo(folder / "encoder")

@@ -184,6 +184,14 @@ class SpeechEncoder(nn.Module, ABC):
         """Give the SHA-256 of names, shapes, types and bytes of all tensors."""
         return fingerprint(self.model.state_dict())
 
+    def check_mask(self) -> None:
+        """Refuse an encoder that has nothing to put in the place of masked frames.
+
+        Raises:
+            SettingsError: it has no mask embedding.
+        """
+        self._mask_embedding()
+
     def _mask_embedding(self) -> Tensor:
         embedding: Tensor | None = getattr(self.model, "masked_spec_embed", None)
         if embedding is None:

@@ -17,6 +17,8 @@ from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.settings import read_yaml
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
+from speechft.stages.pretraining.continuing import resolve
+from speechft.stages.pretraining.defaults import continues
 from speechft.stages.pretraining.direct import run_direct
 from speechft.stages.pretraining.rounds import run_iteration
 from speechft.stages.pretraining.settings import PretrainSettings
@@ -26,6 +28,7 @@ from speechft.training.waveforms import Waveforms
 __all__ = ["PretrainSettings", "pretrain"]
 
 log = get_logger(__name__)
+_NEUTRAL = {"out", "cache_gb"}
 
 
 def pretrain(settings: PretrainSettings) -> Path:
@@ -40,7 +43,7 @@ def pretrain(settings: PretrainSettings) -> Path:
         SettingsError: the configuration or a layer does not exist, or the objective cannot train
             an encoder of this family.
     """
-    plain = settings.model_dump(mode="json", exclude={"out"})
+    plain = settings.model_dump(mode="json", exclude=_NEUTRAL)
     if is_done(settings.out, stage="pretrain", settings=plain):
         log.info("pretrain: already done in %s", settings.out)
         return settings.out
@@ -49,10 +52,10 @@ def pretrain(settings: PretrainSettings) -> Path:
     source = Waveforms([*cuts, *dev])
     speech = Speech(source, len(cuts), len(cuts) + len(dev))
     encoder = _initial_encoder(settings)
-    start = encoder.fingerprint()
+    settings, start = resolve(settings, encoder), encoder.fingerprint()
     whole_run = {k: v for k, v in plain.items() if k != "iterations"}
     claim(settings.out, stage="pretrain", settings={**whole_run, "init": start})
-    if settings.objective == "masked-prediction":
+    if settings.iterations:
         encoder = _iterate(settings, encoder, speech)
     else:
         run_direct(settings, encoder, speech, settings.out)
@@ -71,7 +74,7 @@ def pretrain(settings: PretrainSettings) -> Path:
 
 def _iterate(settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech) -> SpeechEncoder:
     """Do the iterations that are left; give the encoder of the last one."""
-    plain = settings.model_dump(mode="json", exclude={"out"})
+    plain = settings.model_dump(mode="json", exclude=_NEUTRAL)
     for number, iteration in enumerate(settings.iterations, start=1):
         folder = settings.out / f"iteration-{number}"
         # Later rounds do not change earlier ones: a run is lengthened by adding a round.
@@ -119,8 +122,7 @@ def _first_seconds(cuts: list[Any], seconds: float) -> list[Any]:
 def _initial_encoder(settings: PretrainSettings) -> SpeechEncoder:
     config = settings.init
     if isinstance(config, str):
-        path = Path(config)
-        if path.suffix not in {".yaml", ".yml", ".json"}:
+        if continues(config):
             return load_encoder(config)
-        config = read_yaml(path)  # JSON is YAML too
+        config = read_yaml(Path(config))  # JSON is YAML too
     return build_encoder(config, seed=derive_seed(settings.seed, "init"))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechft.core.lengths import pad_waveforms, padding_mask
+from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
+from speechft.training.inputs import front_end_output
 from speechft.training.utterance_mixing import mix_utterances
 
 
@@ -67,6 +68,47 @@ def sample_spans(
     return mask
 
 
+def unit_loss(
+    predictor: UnitPredictor,
+    frames: Tensor,
+    lengths: Tensor,
+    mask: Tensor,
+    targets: Tensor,
+    unmasked_weight: float,
+) -> tuple[Tensor, dict[str, float]]:
+    """Give the cross entropy on masked frames plus the weighted one on others, and figures to log.
+
+    Args:
+        predictor: the head.
+        frames: last hidden state (B, T, D).
+        lengths: valid frames (B,).
+        mask: True (B, T) where masked.
+        targets: unit of each frame (B, T).
+        unmasked_weight: weight of the loss on unmasked frames.
+    """
+    valid = ~padding_mask(lengths, frames.shape[1])
+    logits, wanted, masked = predictor(frames[valid]), targets[valid], mask[valid]
+    each = functional.cross_entropy(logits, wanted, reduction="none")
+    hidden, seen = each[masked].mean(), each[~masked]
+    total = hidden + unmasked_weight * (seen.mean() if len(seen) else 0.0)
+    right = (logits.argmax(1) == wanted)[masked].float().mean()
+    return total, {"masked_loss": float(hidden.detach()), "masked_accuracy": 100 * float(right)}
+
+
+def unit_targets(
+    units: Sequence[NDArray[np.int16]] | Mapping[int, NDArray[np.int16]],
+    indices: Sequence[int],
+    frames: int,
+) -> Tensor:
+    """Give the units (B, T) of some utterances; the last one stands in where a sequence ends."""
+    targets = torch.zeros(len(indices), frames, dtype=torch.long)
+    for row, index in enumerate(indices):
+        own = torch.from_numpy(units[index][:frames].astype(np.int64))
+        targets[row, : len(own)] = own
+        targets[row, len(own) :] = own[-1]  # at most one frame at the end
+    return targets
+
+
 class MaskedPrediction:
     """The objective: an encoder with a unit predictor on its last hidden state.
 
@@ -104,24 +146,20 @@ class MaskedPrediction:
         self.module.train()
 
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Give the cross entropy on masked frames plus the weighted one on unmasked frames."""
-        device = next(self.module.parameters()).device
+        """Give the cross entropy on masked frames plus the weighted one on unmasked frames.
+
+        Items are waveforms, or the features of a front end that stays frozen.
+        """
+        device = self.encoder.device
         if self.mixing and self.module.training:
             items = mix_utterances(items, self.mixing, torch.default_generator)
-        waveforms, samples = pad_waveforms(items)
-        features, lengths = self.encoder.front_end(waveforms.to(device), samples.to(device))
+        features, lengths = front_end_output(self.encoder, items)
         generator = torch.default_generator
         mask = sample_spans(lengths.tolist(), self.share, self.span, generator).to(device)
         output = self.encoder.from_front_end(features, lengths, mask_time=mask)
         frames = output.hidden_states[-1]
-        targets = self._targets(indices, frames.shape[1]).to(device)
-        valid = ~padding_mask(lengths, frames.shape[1])
-        logits, wanted, masked = self.predictor(frames[valid]), targets[valid], mask[valid]
-        each = functional.cross_entropy(logits, wanted, reduction="none")
-        hidden, seen = each[masked].mean(), each[~masked]
-        total = hidden + self.unmasked_weight * (seen.mean() if len(seen) else 0.0)
-        right = (logits.argmax(1) == wanted)[masked].float().mean()
-        return total, {"masked_loss": float(hidden.detach()), "masked_accuracy": 100 * float(right)}
+        targets = unit_targets(self.units, indices, frames.shape[1]).to(device)
+        return unit_loss(self.predictor, frames, lengths, mask, targets, self.unmasked_weight)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -132,11 +170,3 @@ class MaskedPrediction:
             torch.manual_seed(number)
             figures.append(self.loss(indices, waveforms)[1])
         return {k: float(np.mean([f[k] for f in figures])) for k in (figures[0] if figures else {})}
-
-    def _targets(self, indices: Sequence[int], frames: int) -> Tensor:
-        targets = torch.zeros(len(indices), frames, dtype=torch.long)
-        for row, index in enumerate(indices):
-            units = torch.from_numpy(self.units[index][:frames].astype(np.int64))
-            targets[row, : len(units)] = units
-            targets[row, len(units) :] = units[-1]  # at most one frame at the end
-        return targets

@@ -9,9 +9,10 @@ import torch
 from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.stages.pretraining.settings import PretrainSettings
-from speechft.stages.pretraining.speech import Speech, loop_settings
+from speechft.stages.pretraining.speech import Source, Speech, loop_settings, planned
 from speechft.training.carried_head import adopt_head, carry_head
 from speechft.training.contrastive import Contrastive, ContrastiveHead, check_front_end
+from speechft.training.freezing import set_trainable
 from speechft.training.loop import train
 from speechft.training.quantised_objective import QuantisedObjective
 from speechft.training.reconstruction import (
@@ -39,16 +40,19 @@ def run_direct(
     steps = settings.steps or 0
     torch.manual_seed(derive_seed(settings.seed, "head", settings.objective))
     build = _contrastive if settings.objective == "contrastive" else _reconstruction
-    objective = build(settings, encoder, speech)
+    source, name = speech.inputs(settings, encoder), str(settings.objective)
+    objective = build(settings, encoder, speech, source)
     adopt_head(encoder, objective.head)
-    loop = loop_settings(settings, steps, settings.learning_rate, settings.objective)
-    batches = speech.order(settings, settings.objective)
-    train(objective, batches, speech.source, make_schedule("warmup-decay", steps), loop, folder)
+    loop = loop_settings(settings, steps, settings.learning_rate, name)
+    batches, schedule = speech.order(settings, name), make_schedule(settings.schedule, steps)
+    plan = planned(settings, objective, encoder, steps)
+    train(plan, batches, source, schedule, loop, folder)
+    set_trainable(encoder.parameters(), True)
     carry_head(encoder, objective.head)
 
 
 def _contrastive(
-    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, source: Source
 ) -> QuantisedObjective:
     check_front_end(encoder)
     books, own = settings.quantiser, settings.contrastive
@@ -71,12 +75,12 @@ def _contrastive(
         steps=settings.steps or 0,
         temperatures=books.temperatures,
         diversity=books.diversity,
-        dev=lambda: speech.held_out(settings.seconds),
+        dev=lambda: speech.held_out(settings.seconds, source),
     )
 
 
 def _reconstruction(
-    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, source: Source
 ) -> QuantisedObjective:
     check_filter_banks(encoder)
     books, bins = settings.quantiser, int(encoder.config.num_mel_bins)
@@ -91,5 +95,5 @@ def _reconstruction(
         steps=settings.steps or 0,
         temperatures=books.temperatures,
         diversity=books.diversity,
-        dev=lambda: speech.held_out(settings.seconds),
+        dev=lambda: speech.held_out(settings.seconds, source),
     )

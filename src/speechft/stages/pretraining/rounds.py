@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
+from speechft.stages.pretraining.continuing import check_rates, unit_layer
 from speechft.stages.pretraining.settings import Guide, Iteration, PretrainSettings
-from speechft.stages.pretraining.speech import Speech, loop_settings, reached
+from speechft.stages.pretraining.speech import Speech, loop_settings, planned, reached
+from speechft.stages.pretraining.unit_cache import cached_units, units_key
+from speechft.training.freezing import set_trainable
 from speechft.training.loop import train
 from speechft.training.masked_prediction import MaskedPrediction, UnitPredictor
 from speechft.training.phoneme_units import phoneme_units
 from speechft.training.schedule import make_schedule
+from speechft.training.unit_head import carry_predictor, make_predictor
 from speechft.training.units import (
     Featurise,
     hidden_features,
@@ -31,7 +35,6 @@ from speechft.training.units import (
 
 log = get_logger(__name__)
 
-Units = Sequence[NDArray[np.int16]] | Mapping[int, NDArray[np.int16]]
 # A guide names what it hears: nearly nothing is masked, and what is counts little.
 _GUIDE_MASK_SHARE, _GUIDE_UNMASKED_WEIGHT = 0.1, 5.0
 
@@ -56,27 +59,51 @@ def run_iteration(
 
     Raises:
         DataError: a guide's cuts have no alignment.
-        SettingsError: the encoder has no such layer.
+        SettingsError: the encoder has no such layer, or nothing to mask frames with; units come
+            at another rate than frames.
     """
+    heard = teacher or encoder
+    layer = unit_layer(settings, iteration, heard)
+    check_rates(encoder, heard, layer)
+    encoder.check_mask()
+    seed = derive_seed(settings.seed, "units", folder.name)
+    cuts = speech.source.cuts
+    key = units_key(iteration, layer, heard, cuts, seed, settings.fit_seconds)
     units_file = folder / "units.npz"
     if not units_file.exists():
-        heard = teacher or encoder
-        save_units(units_file, _learn(settings, iteration, heard, speech, folder))
-    _predict(
-        settings, encoder, speech, load_units(units_file), folder,
-        clusters=iteration.clusters, steps=iteration.steps, learning_rate=iteration.learning_rate,
+        learn = partial(_learn, settings, iteration, layer, heard, speech, folder, seed)
+        save_units(units_file, cached_units(key, learn))
+    torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
+    predictor = make_predictor(encoder, iteration.clusters, key)
+    source, steps = speech.inputs(settings, encoder), iteration.steps
+    objective = MaskedPrediction(
+        encoder,
+        predictor,
+        load_units(units_file),
+        unmasked_weight=settings.unmasked_weight,
+        share=settings.mask_share,
+        span=settings.mask_span,
+        dev=lambda: speech.held_out(settings.seconds, source),
         mixing=settings.mixing,
-    )  # fmt: skip
+    )
+    loop = loop_settings(settings, steps, iteration.learning_rate, folder.name)
+    batches = speech.order(settings, folder.name)
+    schedule = make_schedule(settings.schedule, steps)
+    plan = planned(settings, objective, encoder, steps)
+    train(plan, batches, source, schedule, loop, folder)
+    set_trainable(encoder.parameters(), True)
+    carry_predictor(encoder, predictor, key)
 
 
 def _learn(
     settings: PretrainSettings,
     iteration: Iteration,
+    layer: int | None,
     encoder: SpeechEncoder,
     speech: Speech,
     folder: Path,
+    seed: int,
 ) -> list[NDArray[np.int16]]:
-    layer = iteration.layer
     if iteration.guide:
         encoder = _guided(settings, iteration.guide, encoder, speech, folder / "guide")
     log.info("clustering %s", "MFCCs" if layer is None else f"hidden layer {layer}")
@@ -86,7 +113,7 @@ def _learn(
         speech.source.durations,
         smoothed(features, iteration.smooth) if iteration.smooth else features,
         iteration.clusters,
-        derive_seed(settings.seed, "units", folder.name),
+        seed,
         settings.fit_seconds,
     )
 
@@ -103,41 +130,19 @@ def _guided(
     count = reached(speech.source.durations[: speech.train], guide.seconds)
     chosen = [*range(count), *range(speech.train, speech.total)]
     units, symbols = phoneme_units([speech.source.cuts[i] for i in chosen], encoder.hop)
-    teacher = copy.deepcopy(encoder)
-    _predict(
-        settings, teacher, speech, dict(zip(chosen, units, strict=True)), folder,
-        clusters=len(symbols), steps=guide.steps, learning_rate=guide.learning_rate,
-        seconds=guide.seconds, share=_GUIDE_MASK_SHARE, unmasked_weight=_GUIDE_UNMASKED_WEIGHT,
-    )  # fmt: skip
-    return teacher
-
-
-def _predict(
-    settings: PretrainSettings,
-    encoder: SpeechEncoder,
-    speech: Speech,
-    units: Units,
-    folder: Path,
-    *,
-    clusters: int,
-    steps: int,
-    learning_rate: float,
-    seconds: float | None = None,
-    share: float | None = None,
-    unmasked_weight: float | None = None,
-    mixing: float = 0.0,
-) -> None:
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
+    copied = copy.deepcopy(encoder)
     objective = MaskedPrediction(
-        encoder,
-        UnitPredictor(encoder.hidden_size, clusters),
-        units,
-        unmasked_weight=settings.unmasked_weight if unmasked_weight is None else unmasked_weight,
-        share=settings.mask_share if share is None else share,
+        copied,
+        UnitPredictor(encoder.hidden_size, len(symbols)),
+        dict(zip(chosen, units, strict=True)),
+        unmasked_weight=_GUIDE_UNMASKED_WEIGHT,
+        share=_GUIDE_MASK_SHARE,
         span=settings.mask_span,
         dev=lambda: speech.held_out(settings.seconds),
-        mixing=mixing,
     )
-    loop = loop_settings(settings, steps, learning_rate, folder.name)
-    batches = speech.order(settings, folder.name, seconds)
-    train(objective, batches, speech.source, make_schedule("warmup-decay", steps), loop, folder)
+    loop = loop_settings(settings, guide.steps, guide.learning_rate, folder.name)
+    batches = speech.order(settings, folder.name, guide.seconds)
+    schedule = make_schedule("warmup-decay", guide.steps)
+    train(objective, batches, speech.source, schedule, loop, folder)
+    return copied

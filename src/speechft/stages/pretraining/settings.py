@@ -8,15 +8,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.settings import PathText, Settings
+from speechft.stages.pretraining.defaults import with_defaults
 from speechft.training.loop import Precision
+from speechft.training.schedule import ScheduleName
 
 ObjectiveName = Literal["masked-prediction", "contrastive", "reconstruction"]
+MASKED: ObjectiveName = "masked-prediction"
 
-# What an objective takes where nothing else is said; masked prediction takes the fields' defaults.
-_OWN_DEFAULTS: dict[str, dict[str, Any]] = {
-    "contrastive": {"mask_share": 0.65},
-    "reconstruction": {"mask_share": 0.65, "unmasked_weight": 0.0},
-}
 # Fields that only some objectives read.
 _READ_BY: dict[str, tuple[str, ...]] = {
     "iterations": ("masked-prediction",),
@@ -54,8 +52,10 @@ class Iteration(Settings):
     Args:
         steps: optimiser updates.
         clusters: number of units.
-        layer: hidden layer that is clustered; none means MFCCs.
-        learning_rate: peak rate.
+        layer: hidden layer that is clustered, or `mfcc`; none means MFCCs in a run from a
+            configuration, and in one that goes on from an ENCODER the layer three quarters of the
+            way up (9 of 12).
+        learning_rate: peak rate; 1e-4 unless said in a run that goes on from an ENCODER.
         smooth: frames (an odd number) over which features are averaged before clustering, after
             each utterance was normalised to mean 0 and deviation 1; 0 leaves a layer as it is.
         guide: labelled speech that shapes the units; none for units without any label.
@@ -67,7 +67,7 @@ class Iteration(Settings):
 
     steps: int = Field(gt=0)
     clusters: int = Field(default=100, gt=1)
-    layer: int | None = None
+    layer: int | Literal["mfcc"] | None = None
     learning_rate: float = Field(default=5e-4, gt=0)
     smooth: int = Field(default=0, ge=0)
     guide: Guide | None = None
@@ -77,9 +77,9 @@ class Iteration(Settings):
     def _makes_sense(self) -> Iteration:
         if self.smooth and self.smooth % 2 == 0:
             raise ValueError("smooth must be 0 or an odd number of frames")
-        if self.guide and self.layer is None:
+        if self.guide and not isinstance(self.layer, int):
             raise ValueError("a guide needs the hidden layer whose states are clustered (layer)")
-        if self.teacher and self.layer is None:
+        if self.teacher and not isinstance(self.layer, int):
             raise ValueError("a teacher needs the hidden layer whose states are clustered (layer)")
         if self.teacher and self.guide:
             raise ValueError("units come from a teacher or from a guided copy, not from both")
@@ -141,9 +141,17 @@ class PretrainSettings(Settings):
         data: DATA.
         split: which split; none means `pretrain` where there is one, else `train`.
         objective: `masked-prediction` of units (HuBERT, WavLM), `contrastive` (wav2vec 2.0), or
-            `reconstruction` of filter banks (DeCoAR 2.0).
+            `reconstruction` of filter banks (DeCoAR 2.0). None means masked prediction where there
+            are iterations, else the family's own.
         iterations: the rounds of masked prediction, in order; each has its own updates and rate.
-        steps, learning_rate: updates and peak rate of the other objectives.
+        steps, learning_rate: updates and peak rate of the other objectives, or of the only
+            iteration. The rate is 1e-4 unless said in a run that goes on from an ENCODER.
+        schedule: of the learning rate: `warmup-decay` unless said, or `stable` in a run that goes
+            on from an ENCODER.
+        freeze_front_end: whether the CNN front end stays as it is; so unless said in a run that
+            goes on from an ENCODER.
+        head_warmup: share of the updates that train the head alone (0.1 unless said in a run that
+            goes on from an ENCODER, else 0).
         quantiser: the codebooks of the other objectives.
         contrastive: what only the contrastive objective has.
         seconds: speech in one batch, in seconds.
@@ -155,6 +163,7 @@ class PretrainSettings(Settings):
         fit_seconds: speech that the k-means is fitted on.
         dev_seconds: speech held out for the dev loss, where there is no split for it.
         evaluate_every, save_every: updates between dev losses and between resumable states.
+        cache_gb: memory for features of a frozen CNN front end.
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
         out: the run's folder.
@@ -162,6 +171,7 @@ class PretrainSettings(Settings):
 
     added_later: ClassVar[frozenset[str]] = frozenset(
         {"objective", "steps", "learning_rate", "quantiser", "contrastive", "mixing"}
+        | {"schedule", "freeze_front_end", "head_warmup", "cache_gb"}
     )
 
     init: str | dict[str, Any]
@@ -169,11 +179,14 @@ class PretrainSettings(Settings):
     out: Path
     iterations: tuple[Iteration, ...] = ()
     split: str | None = None
-    objective: ObjectiveName = "masked-prediction"
+    objective: ObjectiveName | None = None
     steps: int | None = Field(default=None, gt=0)
     learning_rate: float = Field(default=5e-4, gt=0)
     quantiser: Quantiser = Quantiser()
     contrastive: ContrastiveSettings = ContrastiveSettings()
+    schedule: ScheduleName = "warmup-decay"
+    freeze_front_end: bool = False
+    head_warmup: float = Field(default=0.0, ge=0, lt=1)
     seconds: float = Field(default=14.0, gt=0)
     unmasked_weight: float = Field(default=0.5, ge=0)
     mask_share: float = Field(default=0.8, gt=0, lt=1)
@@ -183,23 +196,27 @@ class PretrainSettings(Settings):
     dev_seconds: float = Field(default=120.0, ge=0)
     evaluate_every: int = Field(default=1000, ge=0)
     save_every: int = Field(default=1000, gt=0)
+    cache_gb: float = Field(default=4.0, ge=0)
     seed: int = 0
     precision: Precision = "auto"
 
     @model_validator(mode="before")
     @classmethod
     def _own_defaults(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        return {**_OWN_DEFAULTS.get(str(values.get("objective")), {}), **values}
+        return with_defaults(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fits_the_objective(self) -> PretrainSettings:
+        objective = self.objective or (MASKED if self.iterations else None)
+        if objective is None:
+            if not self.steps:
+                raise ValueError("pre-training needs steps, or iterations of masked prediction")
+            return self
         for name, readers in _READ_BY.items():
             default = type(self).model_fields[name].get_default(call_default_factory=True)
-            if self.objective not in readers and getattr(self, name) != default:
-                raise ValueError(f"{name} is of no use to the objective {self.objective}")
-        needed = "iterations" if self.objective == "masked-prediction" else "steps"
+            if objective not in readers and getattr(self, name) != default:
+                raise ValueError(f"{name} is of no use to the objective {objective}")
+        needed = "iterations" if objective == MASKED else "steps"
         if not getattr(self, needed):
-            raise ValueError(f"the objective {self.objective} needs {needed}")
+            raise ValueError(f"the objective {objective} needs {needed}")
         return self

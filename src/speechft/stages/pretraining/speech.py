@@ -10,9 +10,15 @@ import torch
 
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
+from speechft.encoders import SpeechEncoder
 from speechft.stages.pretraining.settings import PretrainSettings
-from speechft.training.loop import LoopSettings
+from speechft.training.freezing import FreezePlan
+from speechft.training.front_end_cache import FrontEndCache
+from speechft.training.held_encoder import HeldEncoder
+from speechft.training.loop import LoopSettings, Objective
 from speechft.training.waveforms import Waveforms
+
+Source = Waveforms | FrontEndCache
 
 
 @dataclass(frozen=True)
@@ -33,19 +39,40 @@ class Speech:
         seed = derive_seed(settings.seed, "order", name)
         return DurationBatches(durations, settings.seconds, seed)
 
-    def held_out(self, seconds: float) -> list[tuple[list[int], list[torch.Tensor]]]:
-        """Give the held-out utterances, if any, as batches of indices and waveforms."""
+    def inputs(self, settings: PretrainSettings, encoder: SpeechEncoder) -> Source:
+        """Give what an objective trains on: features where a frozen front end's may be kept.
+
+        Mixing changes the waveforms each time, so that nothing can be kept.
+        """
+        if not settings.freeze_front_end or settings.mixing:
+            return self.source
+        return FrontEndCache(encoder, self.source.cuts, int(settings.cache_gb * 2**30))
+
+    def held_out(
+        self, seconds: float, source: Source | None = None
+    ) -> list[tuple[list[int], list[torch.Tensor]]]:
+        """Give the held-out utterances, if any, as batches of indices and what the source loads."""
         if self.total == self.train:
             return []
         order = DurationBatches(self.source.durations[self.train :], seconds, 0, shuffle=False)
         batches = [[self.train + i for i in batch] for batch in order.epoch(0)]
-        return [(batch, self.source.load(batch)) for batch in batches]
+        return [(batch, (source or self.source).load(batch)) for batch in batches]
 
 
 def reached(durations: Sequence[float], seconds: float) -> int:
     """Give how many utterances from the start it takes to reach so many seconds."""
     ends = np.cumsum(durations)
     return min(len(durations), int(np.searchsorted(ends, seconds)) + 1)
+
+
+def planned(
+    settings: PretrainSettings, objective: Objective, encoder: SpeechEncoder, steps: int
+) -> Objective:
+    """Give the objective with what the settings freeze, and for how long."""
+    if not settings.freeze_front_end and not settings.head_warmup:
+        return objective
+    plan = FreezePlan(steps, settings.head_warmup, settings.freeze_front_end)
+    return HeldEncoder(objective, encoder, plan)
 
 
 def loop_settings(

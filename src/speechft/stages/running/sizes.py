@@ -45,7 +45,7 @@ def size_of(step: Step, parameters: int | None) -> Size:
         return Size(text, None if one is None else STATES * one)
     if isinstance(settings, PretrainSettings):
         if settings.steps is not None:
-            return Size(f"{settings.steps:,} updates, {settings.objective}", None)
+            return Size(f"{settings.steps:,} updates, {settings.objective or 'by family'}", None)
         updates = sum(iteration.steps for iteration in settings.iterations)
         return Size(f"{updates:,} updates, {len(settings.iterations)} iterations", None)
     if isinstance(settings, EvaluateSettings):

@@ -1,0 +1,45 @@
+"""What pre-training takes where nothing else is said: by objective, and by where it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+# Masked prediction takes the fields' defaults.
+OF_OBJECTIVE: dict[str, dict[str, Any]] = {
+    "contrastive": {"mask_share": 0.65},
+    "reconstruction": {"mask_share": 0.65, "unmasked_weight": 0.0},
+}
+# A run that goes on from an encoder is stable fine-tuning without labels: Speech-FT's recipe.
+CONTINUED: dict[str, Any] = {"schedule": "stable", "freeze_front_end": True, "head_warmup": 0.1}
+CONTINUED_RATE = 1e-4
+_CONFIGURATIONS = {".yaml", ".yml", ".json"}
+
+
+def continues(init: object) -> bool:
+    """Tell an ENCODER to go on from from a configuration to start anew with."""
+    return isinstance(init, str | Path) and Path(init).suffix not in _CONFIGURATIONS
+
+
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the defaults that depend on other settings to those of `speechft pretrain`."""
+    result = {**OF_OBJECTIVE.get(str(values.get("objective")), {}), **values}
+    if not continues(values.get("init")):
+        return result
+    rounds = values.get("iterations")
+    if isinstance(rounds, list | tuple):
+        result["iterations"] = [_with_rate(one) for one in rounds]
+    elif values.get("steps") is not None:
+        result.setdefault("learning_rate", CONTINUED_RATE)
+    return CONTINUED | result
+
+
+def _with_rate(iteration: Any) -> Any:
+    if isinstance(iteration, BaseModel):
+        iteration = iteration.model_dump(exclude_unset=True)
+    if isinstance(iteration, Mapping):
+        return {"learning_rate": CONTINUED_RATE, **iteration}
+    return iteration
