@@ -19,12 +19,14 @@ from speechft.merging.methods import METHODS
 from speechft.metrics.directions import DIRECTIONS, TITLES
 from speechft.stages.evaluation.plans import PLANS
 from speechft.stages.run import RunSettings, load_recipe, plan_run
+from speechft.stages.study import load_study, plan_studies
 from speechft.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "speechft"
 FILES = sorted(SOURCE.rglob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 SHARED_CLI = {"__init__", "app", "commands", "failures", "values"}
 
 
@@ -76,13 +78,29 @@ def test_every_merge_method_is_documented() -> None:
 
 @pytest.mark.parametrize(
     "recipe",
-    [*sorted((ROOT / "studies").glob("*.yaml")), *sorted((SOURCE / "recipes").glob("*.yaml"))],
+    sorted((SOURCE / "recipes").glob("*.yaml")),
     ids=lambda path: path.stem,
 )
 def test_every_recipe_makes_a_plan(recipe: Path, tmp_path: Path) -> None:
     if "finetune" not in yaml.safe_load(recipe.read_text()):
         pytest.skip("settings of one stage, not a chain")
     assert plan_run(load_recipe(recipe), tmp_path).steps
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_makes_a_plan(path: Path, tmp_path: Path) -> None:
+    study = load_study(path)
+    assert study.name == path.stem
+    assert len(study.seeds) >= 3, "no spread without seeds"
+    assert plan_studies([study], tmp_path).jobs
+    grids = {row.name: len(row.choose) for row in study.rows if row.choose}
+    assert len(set(grids.values())) <= 1, f"not tuned as hard: {grids}"
+
+
+def test_the_study_in_the_docs_is_valid(tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "docs" / "studies.md", "yaml")
+    (tmp_path / "speaker.yaml").write_text(block)
+    assert plan_studies([load_study(tmp_path / "speaker.yaml")], tmp_path).jobs
 
 
 def blocks(page: Path, language: str) -> list[str]:

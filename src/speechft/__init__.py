@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         pretrain,
         report,
         run,
+        study,
     )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "pretrain",
     "report",
     "run",
+    "study",
     "superb_score",
 ]
 
@@ -53,7 +55,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             *("convert", "embed", "evaluate", "finetune", "inspect"),
-            *("leaderboard", "merge", "pretrain", "report", "run"),
+            *("leaderboard", "merge", "pretrain", "report", "run", "study"),
         ),
         "speechft.verbs",
     ),

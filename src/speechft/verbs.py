@@ -213,6 +213,37 @@ def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str,
     return stage.run(stage.load_recipe(recipe, overrides), out=None if out is None else Path(out))
 
 
+def study(
+    *studies: Path | str,
+    out: Path | str = "runs/studies",
+    overrides: tuple[str, ...] = (),
+    workers: int = 0,
+    threads: int = 1,
+) -> list[Path]:
+    """Compare many encoders over seeds; what is done is kept, what was stopped goes on.
+
+        speechft.study("supervised", "baselines", out="runs/studies")
+
+    Args:
+        studies: YAML files, or names of files in the folder `studies`.
+        out: folder of all studies, which share their stages.
+        overrides: `key.sub=value` changes to each of them.
+        workers: processes; 0 for one per core.
+        threads: of each process.
+
+    Returns:
+        The folder of each study, with `report.md` and `measurements.jsonl` in it.
+
+    Raises:
+        SettingsError: a study is wrong; all its mistakes are listed at once.
+        SpeechFTError: jobs failed; the message names them, and the others are done.
+    """
+    from speechft.stages import study as stage
+
+    settings = [stage.load_study(one, overrides) for one in studies]
+    return stage.study(settings, Path(out), workers=workers, threads=threads)
+
+
 def _chosen(kind: type[S], settings: S | None, values: dict[str, Any], verb: str) -> S:
     if settings is not None and not values:
         return settings
