@@ -40,7 +40,7 @@ def execute(recipe: str, out: Path | None, dry_run: bool, redo: bool, overrides:
 
     settings = load_recipe(recipe, overrides)
     if dry_run:
-        _show_plan(settings, out)
+        _show_plan(settings, out, redo)
         return
     folder = run(settings, out, redo)
 
@@ -49,12 +49,12 @@ def execute(recipe: str, out: Path | None, dry_run: bool, redo: bool, overrides:
     show((folder,), folder / "report.html")
 
 
-def _show_plan(settings: RunSettings, out: Path | None) -> None:
+def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     from rich.table import Table
 
     from speechft.stages.run import plan_run
     from speechft.stages.running.sizes import hours_of_audio, parameters_of, size_of, total_bytes
-    from speechft.stages.running.state import status
+    from speechft.stages.running.state import refusals, status
 
     plan, console = plan_run(settings, out), output()
     parameters = parameters_of(settings.encoder)
@@ -68,10 +68,18 @@ def _show_plan(settings: RunSettings, out: Path | None) -> None:
     for name in ("step", "state", "size"):
         table.add_column(name, overflow="fold")
     table.add_column("disk", justify="right")
+    refused = {} if redo else refusals(plan)
     for step in plan.steps:
         size = size_of(step, parameters)
         disk = f"{size.bytes / 1e6:.0f} MB" if size.bytes else ""
-        table.add_row(step.name, status(plan, step), size.text, disk)
+        state = "refused" if step.name in refused else status(plan, step)
+        table.add_row(step.name, state, size.text, disk)
     console.print(table, soft_wrap=False)
     total = total_bytes(plan, parameters)
     console.print(f"\nabout {total / 1e6:.0f} MB on disk" if total else "\ndisk: not known yet")
+    for name, differing in refused.items():
+        console.print(
+            f"{name} is finished, with other {'; '.join(differing[:4])}: nothing is done without "
+            "--redo, or another --out",
+            markup=False,
+        )

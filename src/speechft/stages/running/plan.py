@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from speechft.stages.pretrain import pretrain
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.report import ReportSettings, report
 from speechft.stages.reporting.records import RESULTS
+from speechft.stages.running.contents import Contents, data_of
 from speechft.stages.running.recipe import FinetuneSection, RunSettings
 from speechft.tasks import TASKS
 
@@ -69,12 +70,23 @@ class Plan:
         steps: in the order of their parents.
         roles: records of `encoders.json`: name in the results → role, task, method, alpha.
         packaged: hash of θ0 where it comes with the package, whose next version may hold another.
+        contents: hashes of the data, read when they are asked for.
     """
 
     out: Path
     steps: tuple[Step, ...]
     roles: tuple[dict[str, Any], ...]
     packaged: str = ""
+    contents: Contents = field(default_factory=Contents, repr=False, compare=False)
+
+    def content_of(self, step: Step) -> dict[str, str]:
+        """Give DATA → hash of what is in it, for all data that a step's result comes from."""
+        return self.contents.of(self._data_behind(step))
+
+    def _data_behind(self, step: Step) -> set[str]:
+        steps = {one.name: one for one in self.steps}
+        behind = [self._data_behind(steps[name]) for name in step.parents]
+        return data_of(step.settings).union(*behind)
 
 
 def make_plan(recipe: RunSettings, out: Path) -> Plan:

@@ -19,47 +19,62 @@ log = get_logger(__name__)
 
 STEPS = ".steps"
 LOCK = ".lock"
+_CONTENT = "what is in "
 Status = Literal["to do", "resume", "done", "redo"]
 
 
 def status(plan: Plan, step: Step) -> Status:
-    """Tell where a step stands: done, begun, made with other settings or parents, or to do."""
+    """Tell where a step stands: done, begun, to do, or made with other settings, data, parents."""
     record = _record(plan, step)
     if record is None:
         return "to do"
     if record.get("key") != step.key or record.get("packaged", plan.packaged) != plan.packaged:
         return "redo"
+    if _changed_data(plan, record):
+        return "redo"
     return "done" if record.get("state") == "done" and step.product.exists() else "resume"
 
 
 def changes(plan: Plan, step: Step) -> list[str]:
-    """Say what differs: settings, and a packaged encoder that another version has replaced."""
+    """Say what differs: settings, data, and a packaged encoder that another version replaced."""
     record = _record(plan, step) or {}
     before, now = _flat(record.get("settings", {})), _flat(_plain(plan, step))
     if "packaged" in record:
         before["packaged encoder"] = record["packaged"][:12]
         now["packaged encoder"] = plan.packaged[:12]
+    for spec, (old, new) in _changed_data(plan, record).items():
+        before[_CONTENT + spec], now[_CONTENT + spec] = old[:12], new[:12]
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [f"{name}: {before.get(name)!r} → {now.get(name)!r}" for name in names]
 
 
-def check_redo(plan: Plan) -> None:
-    """Refuse to throw away costly results because a setting was changed.
-
-    Raises:
-        SettingsError: names the step and the settings.
-    """
+def refusals(plan: Plan) -> dict[str, list[str]]:
+    """Give the finished costly steps that are not replaced unasked: name → what differs."""
+    found: dict[str, list[str]] = {}
     for step in plan.steps:
         record = _record(plan, step)
         if step.costly and status(plan, step) == "redo" and (record or {}).get("state") == "done":
             differing = changes(plan, step)
             if differing:
-                raise SettingsError(
-                    f"the folder holds a finished {step.verb} with other settings",
-                    where=step.folder,
-                    found="; ".join(differing[:4]),
-                    hint="choose another --out, or add --redo to replace it",
-                )
+                found[step.name] = differing
+    return found
+
+
+def check_redo(plan: Plan) -> None:
+    """Refuse to throw away costly results because a setting or the data was changed.
+
+    Raises:
+        SettingsError: names the step and what was changed.
+    """
+    refused = refusals(plan)
+    for step in [step for step in plan.steps if step.name in refused][:1]:
+        what = "data" if all(c.startswith(_CONTENT) for c in refused[step.name]) else "settings"
+        raise SettingsError(
+            f"the folder holds a finished {step.verb} with other {what}",
+            where=step.folder,
+            found="; ".join(refused[step.name][:4]),
+            hint="choose another --out, or add --redo to replace it",
+        )
 
 
 def begin(plan: Plan, step: Step) -> None:
@@ -119,9 +134,22 @@ def _record(plan: Plan, step: Step) -> dict[str, Any] | None:
 
 def _write(plan: Plan, step: Step, state: str) -> None:
     record = {"state": state, "key": step.key, "settings": _plain(plan, step)}
+    content = plan.content_of(step)
+    if content:
+        record["content"] = content
     if plan.packaged:
         record["packaged"] = plan.packaged
     write_json(_file(plan, step), record)
+
+
+def _changed_data(plan: Plan, record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Give DATA → hashes before and now, where they differ.
+
+    What an earlier version did not note, or cannot be read now, has not changed for all one knows.
+    """
+    before = record.get("content", {})
+    now = plan.contents.of(before)
+    return {spec: (before[spec], new) for spec, new in now.items() if new != before[spec]}
 
 
 def _file(plan: Plan, step: Step) -> Path:
