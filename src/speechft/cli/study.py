@@ -67,7 +67,7 @@ def _show(one: StudySettings, folder: Path) -> None:
     view.add_column("encoder", overflow="fold")
     for title in ("score", "against θ0", "against θ′"):
         view.add_column(title, justify="right")
-    for row in one.rows:
+    for row in one.grouped:
         score = table.spread(row.name, SCORE)
         if score is None:
             continue

@@ -76,7 +76,7 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
         "| --- |" + " ---: |" * (1 + len(titles)),
     ]
     group = ""
-    for row in study.rows:
+    for row in study.grouped:
         if row.name not in table.rows:
             continue
         if row.group != group:
@@ -98,7 +98,7 @@ def _differences(study: StudySettings, table: Table) -> list[str]:
         "| encoder | score against θ0 | p | score against θ′ | p |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for row in study.rows:
+    for row in study.grouped:
         before = _against(table, row, row.before)
         tuned = _against(table, row, row.tuned)
         if before or tuned:

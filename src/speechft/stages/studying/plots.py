@@ -21,7 +21,7 @@ def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, st
     """Draw what the study allows into `folder`; give (file name, caption) of every figure."""
     figures: list[tuple[str, str]] = []
     with mpl.rc_context(STYLE):
-        compared = [r for r in study.rows if r.x is None and _difference(table, r)]
+        compared = [r for r in study.grouped if r.x is None and _difference(table, r)]
         if compared:
             _save(_bars(table, compared), folder / f"{DIFFERENCES}.png")
             caption = (
@@ -29,7 +29,7 @@ def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, st
                 "deviation of the differences, dots the seeds."
             )
             figures.append((f"{DIFFERENCES}.png", caption))
-        lines = [r for r in study.rows if r.x is not None and table.spread(r.name, SCORE)]
+        lines = [r for r in study.grouped if r.x is not None and table.spread(r.name, SCORE)]
         if lines:
             _save(_lines(study, table, lines), folder / f"{LINES}.png")
             figures.append((f"{LINES}.png", f"Score by {study.x_title}; bands as above."))

@@ -168,6 +168,13 @@ class StudySettings(Settings):
         return self
 
 
+    @property
+    def grouped(self) -> list[RowSpec]:
+        """The rows with those of one group together, in the order in which groups appear."""
+        groups = list(dict.fromkeys(row.group for row in self.rows))
+        return sorted(self.rows, key=lambda row: groups.index(row.group))
+
+
 def _check_known(reference: str, known: dict[str, None], where: str) -> None:
     name = reference.partition("/")[0]
     if name not in known:
