@@ -180,16 +180,49 @@ def kill_after(settings_file, metrics, lines):
 
 @pytest.mark.slow
 def test_killed_and_run_again_is_the_same_bit_for_bit(encoder_folder, tmp_path):
-    whole = finetune(settings(encoder_folder, tmp_path / "whole", steps=40))
-    killed = settings(encoder_folder, tmp_path / "killed", steps=40)
+    whole = finetune(settings(encoder_folder, tmp_path / "whole", steps=40, keep_at=(0.2, 0.9)))
+    killed = settings(encoder_folder, tmp_path / "killed", steps=40, keep_at=(0.2, 0.9))
     file = tmp_path / "settings.json"
     file.write_text(killed.model_dump_json())
     codes = [kill_after(file, killed.out / "metrics.jsonl", lines) for lines in (3, 8)]
     assert codes[0] == -signal.SIGKILL
     assert not (killed.out / "speechft.json").exists()
     finetune(killed)
-    for name in ("encoder/model.safetensors", "encoder-best/model.safetensors", "head.safetensors"):
+    encoders = ("encoder", "encoder-best", "encoder-at-20", "encoder-at-90")
+    for name in (*(f"{e}/model.safetensors" for e in encoders), "head.safetensors"):
         assert (whole / name).read_bytes() == (killed.out / name).read_bytes()
+
+
+def test_an_early_encoder_is_that_of_a_shorter_run(encoder_folder, tmp_path):
+    """Under a constant rate nothing tells a run how long it will be."""
+    same = {"schedule": "constant", "head_warmup": 0.0}
+    out = finetune(
+        settings(encoder_folder, tmp_path / "long", steps=10, keep_at=(0.2, 0.5), **same)
+    )
+    for steps, name in ((2, "encoder-at-20"), (5, "encoder-at-50")):
+        short = finetune(settings(encoder_folder, tmp_path / f"{steps}", steps=steps, **same))
+        assert not moved(short / "encoder", out / name)
+        assert moved(short / "encoder", out / "encoder")
+    early = json.loads((out / "speechft.json").read_text())["settings"]["keep_at"]
+    assert early == [0.2, 0.5]
+
+
+def test_a_folder_from_before_early_encoders_stays_done_but_gives_none(encoder_folder, tmp_path):
+    chosen = settings(encoder_folder, tmp_path / "run", steps=4)
+    out = finetune(chosen)
+    assert "keep_at" not in json.loads((out / "begun.json").read_text())["settings"]
+    stamp = (out / "encoder" / "model.safetensors").stat().st_mtime_ns
+    finetune(chosen)
+    assert (out / "encoder" / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(SettingsError, match="other settings") as caught:
+        finetune(settings(encoder_folder, tmp_path / "run", steps=4, keep_at=(0.5,)))
+    assert "keep_at [0.5]" in str(caught.value)
+
+
+@pytest.mark.parametrize("shares", [(0.0,), (1.0,), (0.2, 0.2)])
+def test_shares_that_make_no_sense(encoder_folder, tmp_path, shares):
+    with pytest.raises(ValueError, match="keep_at"):
+        settings(encoder_folder, tmp_path, keep_at=shares)
 
 
 def test_an_unknown_task_names_the_nearest(encoder_folder, tmp_path):

@@ -9,6 +9,7 @@ from speechft.heads.pooled import PooledLinear
 from speechft.training.adapters import add_adapters, block_linears, merge_adapters
 from speechft.training.finetuning import FineTuning
 from speechft.training.freezing import FreezePlan
+from speechft.training.parts import TaskPart
 from speechft.training.penalties import L2SP
 
 STEPS = 30
@@ -33,16 +34,10 @@ def waveforms():
 
 def objective(encoder, *, frozen_front_end=True, warmup=0.1, penalty=None, movable=None):
     torch.manual_seed(0)
-    return FineTuning(
-        encoder,
-        PooledLinear(encoder.hidden_size, 2, projection=8),
-        TwoClasses(),
-        [torch.tensor(i % 2) for i in range(4)],
-        FreezePlan(STEPS, warmup, frozen_front_end),
-        dev=list,
-        penalty=penalty,
-        encoder_parameters=movable,
-    )
+    head = PooledLinear(encoder.hidden_size, 2, projection=8)
+    part = TaskPart(head, TwoClasses(), [torch.tensor(i % 2) for i in range(4)], dev=list)
+    plan = FreezePlan(STEPS, warmup, frozen_front_end)
+    return FineTuning(encoder, {"head": part}, plan, penalty, movable)
 
 
 def items_for(encoder, frozen_front_end):

@@ -12,7 +12,12 @@ from speechft.cli.values import SET_HELP, settings_from
 
 def command(
     encoder: Annotated[str, typer.Option(help="θ0: folder, file, Hub id or packaged name.")],
-    task: Annotated[str, typer.Option(help="Task: asr, pr, sid, er, ic, sf.")],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="asr, pr, pc, sid, er, ic, ks, sf; several together with commas between."
+        ),
+    ],
     data: Annotated[
         str, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].")
     ],
@@ -22,10 +27,19 @@ def command(
         str | None, typer.Option(help="stable (default), regular, l2sp, lora or dora.")
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak (default: 1e-4).")] = None,
+    keep_at: Annotated[
+        list[float] | None,
+        typer.Option(help="Also keep the encoder after this share of the updates; repeatable."),
+    ] = None,
+    rehearsal_share: Annotated[
+        float | None,
+        typer.Option(help="Share of batches that go on with pre-training (default: 0)."),
+    ] = None,
+    rehearsal_data: Annotated[str | None, typer.Option(help="DATA for these batches.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run (default: 0).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help=SET_HELP)] = None,
 ) -> None:
-    """Fine-tune an encoder on one task; stage 1 of Speech-FT.
+    """Fine-tune an encoder on one task, or on several at once; stage 1 of Speech-FT.
 
     speechft finetune --encoder tiny-hubert --task sid --data synthetic --steps 600 --out runs/sid
     """
@@ -39,6 +53,9 @@ def command(
         "steps": steps,
         "method": method,
         "learning_rate": learning_rate,
+        "keep_at": keep_at or None,
+        "rehearsal_share": rehearsal_share,
+        "rehearsal_data": rehearsal_data,
         "seed": seed,
     }
     folder = finetune(settings_from(FinetuneSettings, "finetune", given, set_))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,16 @@ def is_done(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> bool:
     return record.get("stage") == stage and same_settings
 
 
-def claim(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> None:
+def claim(
+    folder: Path, *, stage: str, settings: Mapping[str, Any], later: Collection[str] = ()
+) -> None:
     """Note what a resumable stage begins with; refuse to go on with what other settings began.
 
     Args:
         folder: the run's folder.
         stage: the verb.
         settings: plain values that decide the result, such as the settings and parents' hashes.
+        later: settings that are left out at their default, so that their absence says something.
 
     Raises:
         SettingsError: the folder holds a run, finished or not, that began with other settings.
@@ -87,7 +90,8 @@ def claim(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> None:
         return
     before, now = found.get("settings", {}), wanted["settings"]
     # What an earlier version did not note cannot have changed for all one knows.
-    if found.get("stage") == stage and before == {k: v for k, v in now.items() if k in before}:
+    noted = {key: value for key, value in now.items() if key in before or key in later}
+    if found.get("stage") == stage and before == noted:
         return
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     raise SettingsError(

@@ -26,6 +26,11 @@ class Coverage:
         """Adapted linear layers over all linear layers of the transformer, in percent."""
         return 100 * len(self.adapted) / max(1, self.linear)
 
+    def to_dict(self) -> dict[str, int]:
+        """Give plain values."""
+        counts = {"layers": len(self.adapted), "of": self.linear}
+        return {**counts, "parameters": self.parameters}
+
 
 def add_adapters(
     encoder: SpeechEncoder,

@@ -1,4 +1,4 @@
-"""Stable fine-tuning: a head on the encoder's last hidden state, trained with it.
+"""Stable fine-tuning: heads on the encoder's last hidden state, trained with it.
 
 Source: Speech-FT (Lin et al. 2026), "stable fine-tuning": the CNN front end stays frozen, the first
 10 % of the updates train the head alone, no layer drop, no input masking.
@@ -6,51 +6,30 @@ Source: Speech-FT (Lin et al. 2026), "stable fine-tuning": the CNN front end sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import Any, Protocol
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from speechft.encoders import SpeechEncoder
 from speechft.training.freezing import FreezePlan, set_trainable
-
-
-class LabelledTask(Protocol):
-    """What the objective needs of a task; the task objects satisfy it."""
-
-    def loss(self, logits: Tensor, lengths: Tensor, targets: list[Tensor]) -> Tensor:
-        """Give the mean loss of a batch."""
-        ...
-
-    def decode(self, logits: Tensor, lengths: Tensor) -> list[Any]:
-        """Turn logits into predictions."""
-        ...
-
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """Give the metrics in percent."""
-        ...
-
-
-class DevSet(Protocol):
-    """Batches of the dev split."""
-
-    def __call__(self) -> Sequence[tuple[list[Tensor], list[Any]]]:
-        """Give (items as the source loads them, references) per batch."""
-        ...
+from speechft.training.inputs import front_end_output
+from speechft.training.parts import Part
 
 
 class FineTuning:
-    """The objective of fine-tuning.
+    """The objective of fine-tuning: one part, or several that share the encoder.
+
+    An index counts through the utterances of the first part, then through those of the second, and
+    so on; a batch holds utterances of one part.
 
     Args:
         encoder: the encoder.
-        head: turns its last hidden state (B, T, D) and lengths (B,) into logits.
-        task: loss, decoding and metrics.
-        targets: the target of each utterance, by index.
+        parts: name in the state → part.
         plan: which parameters move when.
-        dev: the dev split; may give nothing.
         penalty: added to the loss once the encoder moves.
         encoder_parameters: what moves of the encoder behind its front end; all by default.
     """
@@ -58,17 +37,16 @@ class FineTuning:
     def __init__(
         self,
         encoder: SpeechEncoder,
-        head: nn.Module,
-        task: LabelledTask,
-        targets: Sequence[Tensor],
+        parts: Mapping[str, Part],
         plan: FreezePlan,
-        dev: DevSet,
         penalty: Callable[[], Tensor] | None = None,
         encoder_parameters: Sequence[nn.Parameter] | None = None,
     ) -> None:
-        self.module = nn.ModuleDict({"encoder": encoder, "head": head})
-        self.encoder, self.head, self.task = encoder, head, task
-        self.targets, self.plan, self.dev, self.penalty = targets, plan, dev, penalty
+        heads = {name: part.head for name, part in parts.items()}
+        self.module = nn.ModuleDict({"encoder": encoder, **heads})
+        self.encoder, self.parts = encoder, list(parts.values())
+        self.plan, self.penalty = plan, penalty
+        self._ends = list(accumulate(part.count for part in self.parts))
         self._front = list(encoder.front_end_parameters().values())
         if encoder_parameters is None:
             encoder_parameters = list(encoder.encoder_parameters().values())
@@ -84,16 +62,15 @@ class FineTuning:
         set_trainable(self._front, self._moving and not self.plan.front_end)
 
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Give the task's mean loss, plus the penalty."""
-        with nullcontext() if self._moving else torch.no_grad():
-            frames, lengths = self.encode(items)
-        logits = self.head(frames, lengths)
-        targets = [self.targets[i].to(frames.device) for i in indices]
-        loss = self.task.loss(logits, lengths, targets)
+        """Give the mean loss of the batch's part, plus the penalty."""
+        number = bisect_right(self._ends, indices[0])
+        part = self.parts[number]
+        first = self._ends[number] - part.count
+        loss, figures = part.loss(self, [i - first for i in indices], items)
         if self.penalty is None or not self._moving:
-            return loss, {}
+            return loss, figures
         penalty = self.penalty()
-        return loss + penalty, {"penalty": float(penalty.detach())}
+        return loss + penalty, {**figures, "penalty": float(penalty.detach())}
 
     def encode(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Give the last hidden state (B, T, D) and lengths (B,).
@@ -101,23 +78,36 @@ class FineTuning:
         Args:
             items: front-end features (T, C) where the front end is frozen, else 1-D waveforms.
         """
-        if not self.plan.front_end:
+        if self.plan.front_end:
+            return self.behind(*self.front_end(items))
+        with self._gradients():
             output = self.encoder(items)
-        else:
-            features = nn.utils.rnn.pad_sequence(items, batch_first=True)
-            lengths = torch.tensor([len(item) for item in items])
-            device = self.encoder.device
-            output = self.encoder.from_front_end(features.to(device), lengths.to(device))
+        return output.hidden_states[-1], output.lengths
+
+    def front_end(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Give front-end features (B, T, C) and frames (B,); `items` as for `encode`."""
+        with self._gradients():
+            return front_end_output(self.encoder, items)
+
+    def behind(
+        self, features: Tensor, lengths: Tensor, mask_time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the last hidden state (B, T, D) and lengths (B,) of front-end features (B, T, C).
+
+        Args:
+            features: the front end's output.
+            lengths: valid frames (B,).
+            mask_time: True (B, T) where the mask embedding stands in for a frame.
+        """
+        with self._gradients():
+            output = self.encoder.from_front_end(features, lengths, mask_time=mask_time)
         return output.hidden_states[-1], output.lengths
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Give the task's metrics on the dev split."""
+        """Give every part's figures on the dev split."""
         self.module.eval()
-        predictions: list[Any] = []
-        references: list[Any] = []
-        for items, wanted in self.dev():
-            frames, lengths = self.encode(items)
-            predictions += self.task.decode(self.head(frames, lengths), lengths)
-            references += wanted
-        return self.task.score(predictions, references) if references else {}
+        return {name: value for part in self.parts for name, value in part.evaluate(self).items()}
+
+    def _gradients(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._moving else torch.no_grad()

@@ -101,6 +101,7 @@ def train(
     settings: LoopSettings,
     folder: Path,
     on_evaluation: Callable[[int, dict[str, float], Progress], None] | None = None,
+    on_update: Callable[[int], None] | None = None,
 ) -> None:
     """Train until `settings.steps` updates are done, resuming from `folder/checkpoints` if it can.
 
@@ -112,11 +113,12 @@ def train(
         settings: plain settings.
         folder: run folder: gets `checkpoints/`, `metrics.jsonl`, TensorBoard events.
         on_evaluation: called with (update, dev figures, progress); may change `progress.best`.
+        on_update: called after each update, before anything is saved; counts from 1.
 
     Raises:
         SpeechFTError: the loss was not finite for many updates in a row.
     """
-    Loop(objective, batches, source, schedule, settings, folder, on_evaluation).run()
+    Loop(objective, batches, source, schedule, settings, folder, on_evaluation, on_update).run()
 
 
 class Loop:
@@ -131,9 +133,11 @@ class Loop:
         settings: LoopSettings,
         folder: Path,
         on_evaluation: Callable[[int, dict[str, float], Progress], None] | None,
+        on_update: Callable[[int], None] | None = None,
     ) -> None:
         self.objective, self.schedule, self.settings = objective, schedule, settings
         self.folder, self.on_evaluation = folder, on_evaluation
+        self.on_update = on_update
         self.accelerator = Accelerator(mixed_precision="no")  # see `autocast`
         objective.module.to(self.accelerator.device)
         self.parameters = list(objective.module.parameters())
@@ -161,6 +165,8 @@ class Loop:
             while progress.update < settings.steps:
                 figures = self._update(batches)
                 done = progress.update
+                if self.on_update is not None:
+                    self.on_update(done)
                 last = done == settings.steps
                 note = f"loss {figures['loss']:.3f} lr {figures['lr']:.1e}"
                 bar.update(line, completed=done, note=note)
@@ -189,7 +195,8 @@ class Loop:
         for _ in range(settings.accumulate):
             indices, items = next(batches)
             with autocast(settings.precision, self.accelerator.device.type):
-                loss, figures = self.objective.loss(indices, items)
+                loss, more = self.objective.loss(indices, items)
+            figures |= more
             self.accelerator.backward(loss / settings.accumulate)
             total += float(loss.detach()) / settings.accumulate
         norm = self._step(math.isfinite(total), update)

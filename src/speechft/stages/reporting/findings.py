@@ -132,7 +132,11 @@ def _one_task(trio: Trio, column: Column) -> str:
     if before is None or tuned is None or merged is None:
         return ""
     name = f"{column.task.upper()} {metric_title(column.metric)}"
-    goal = " (the task it was tuned on)" if column.task == trio.finetuned.encoder.tuned_on else ""
+    goal = (
+        " (the task it was tuned on)"
+        if column.task in trio.finetuned.encoder.tuned_on.split(",")
+        else ""
+    )
     way = "unchanged by" if before == tuned else _way(column, tuned, before) + " with"
     text = f"{name}{goal}: {before:.1f} → {tuned:.1f}, {way} fine-tuning"
     text += f"; {merged:.1f} after merging"

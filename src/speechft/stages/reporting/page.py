@@ -69,7 +69,7 @@ def cells(comparison: Comparison, row: Row) -> list[Cell]:
         change, good = "", None
         if ground is not None:
             change, good = _change(spread.mean, ground.mean, column.direction, 1)
-        own = column.task == row.encoder.tuned_on
+        own = column.task in row.encoder.tuned_on.split(",")
         result.append(Cell(spread.text(), change, good, column.key in row.best, own))
     if row.score is None:
         return [*result, Cell("–")]

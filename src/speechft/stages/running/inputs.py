@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from speechft.core.logging import get_logger
+from speechft.data.sources import load_data
 from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.evaluation.data import read_splits
-from speechft.stages.finetune import FinetuneSettings, read_cuts
+from speechft.stages.finetuning.data import read_task, rehearsal_cuts
+from speechft.stages.finetuning.settings import FinetuneSettings
 from speechft.stages.running.plan import Plan, Step
 from speechft.stages.running.state import status
 from speechft.tasks import TASKS
@@ -30,10 +32,12 @@ def check_inputs(plan: Plan) -> None:
 
 
 def _readings(step: Step) -> list[tuple[str, str, tuple[str, ...], str]]:
-    """Give (verb, DATA, tasks, protocol) of what a step reads."""
+    """Give (purpose, DATA, tasks, protocol) of what a step reads."""
     settings = step.settings
     if isinstance(settings, FinetuneSettings):
-        return [(step.verb, settings.data, (settings.task,), "clean")]
+        own = [(step.verb, settings.data, settings.tasks, "clean")]
+        rehearsed = settings.rehearsal_data
+        return own if rehearsed is None else [*own, ("rehearse", rehearsed, (), "clean")]
     if not isinstance(settings, EvaluateSettings):
         return []
     tasks: dict[str, list[str]] = {}
@@ -44,10 +48,13 @@ def _readings(step: Step) -> list[tuple[str, str, tuple[str, ...], str]]:
 
 def _read(verb: str, data: str, tasks: tuple[str, ...], protocol: str) -> None:
     log.debug("%s: looking at %s", verb, data)
+    if verb == "rehearse":
+        rehearsal_cuts(data, 1.0, 0)
+        return
     if verb == "finetune":
-        kind = TASKS[tasks[0]]
-        cuts, _ = read_cuts(kind, data)
-        kind.from_cuts(cuts)
+        loaded = load_data(data)
+        for task in tasks:
+            read_task(TASKS[task], loaded, data)
         return
     rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
     splits, names = read_splits(data, tasks, rules)

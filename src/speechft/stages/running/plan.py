@@ -17,7 +17,7 @@ from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.evaluation.plans import check_plans
-from speechft.stages.finetune import FinetuneSettings, finetune
+from speechft.stages.finetune import FinetuneSettings, finetune, task_names
 from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.pretrain import pretrain
 from speechft.stages.pretraining.settings import PretrainSettings
@@ -227,7 +227,7 @@ class _Builder:
         self, role: str, name: str, settings: FinetuneSettings, alpha: float
     ) -> dict[str, Any]:
         about = _role(role, alpha) | {"encoder": f"{role}-{name}", "tuned_on": settings.task}
-        own_name = "" if name == settings.task else name
+        own_name = "" if name == "-".join(settings.tasks) else name
         return about | {"method": settings.method, "name": own_name}
 
     def _data(self, section: Any) -> str:
@@ -269,7 +269,7 @@ def portable(value: Any, out: Path) -> Any:
 def inputs_of(plain: Mapping[str, Any]) -> dict[str, str]:
     """Hash the local files among the inputs, so that a changed input is noticed."""
     found: dict[str, str] = {}
-    given = [plain.get(key) for key in ("encoder", "init", "data")]
+    given = [plain.get(key) for key in ("encoder", "init", "data", "rehearsal_data")]
     for value in [v for g in given for v in (g.values() if isinstance(g, dict) else [g])]:
         if isinstance(value, str):
             for file in _files_of(Path(value).expanduser()):
@@ -296,7 +296,8 @@ def _files_of(path: Path) -> list[Path]:
 
 def _check_names(recipe: RunSettings) -> None:
     evaluated = recipe.evaluate.model_fields_set and recipe.evaluate.tasks
-    for task in [*(one.task for one in recipe.finetune), *(evaluated or ())]:
+    tuned = [task for one in recipe.finetune for task in task_names(one.task)]
+    for task in [*tuned, *(evaluated or ())]:
         TASKS[task]
     extra = set(recipe.evaluate.sweep_tasks) - set(recipe.evaluate.tasks)
     if extra:

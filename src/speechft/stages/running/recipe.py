@@ -14,7 +14,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Settings, apply_overrides, parse_settings, read_yaml
 from speechft.stages.evaluate import EvaluateSettings
-from speechft.stages.finetune import FinetuneSettings
+from speechft.stages.finetune import FinetuneSettings, task_names
 from speechft.stages.merge import MergeSettings
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.report import ReportSettings
@@ -139,8 +139,8 @@ class RunSettings(Settings):
 
     @staticmethod
     def name_of(one: FinetuneSection) -> str:
-        """Give a fine-tuning's name in folders: its own, or its task's."""
-        return one.name or one.task
+        """Give a fine-tuning's name in folders: its own, or its task's (`pr-sid` of several)."""
+        return one.name or "-".join(task_names(one.task))
 
 
 def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSettings:

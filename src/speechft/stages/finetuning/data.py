@@ -1,0 +1,124 @@
+"""The data of a fine-tuning: the utterances of each task, and those that are rehearsed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from lhotse.cut import Cut
+from torch import Tensor
+
+from speechft.core.errors import DataError, MissingSplitError
+from speechft.core.files import hash_json
+from speechft.core.seeding import numpy_generator
+from speechft.data.audio import cut_path
+from speechft.data.effects import effects_of
+from speechft.data.sources import load_data
+from speechft.tasks import Task
+from speechft.training.stream import Source
+
+Splits = Mapping[str, Iterable[Cut]]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task with the utterances that it is trained on and those that it is scored on meanwhile."""
+
+    task: Task
+    cuts: list[Cut]
+    dev: list[Cut]
+
+
+def read_task(kind: type[Task], data: Splits, spec: str) -> TaskData:
+    """Give a task, its classes or vocabulary fixed, with its cuts.
+
+    Raises:
+        DataError: there is nothing to train on, or labels are missing.
+    """
+    cuts, dev = choose_cuts(kind, data, spec)
+    return TaskData(kind.from_cuts(cuts), cuts, dev)
+
+
+def choose_cuts(kind: type[Task], data: Splits, spec: str) -> tuple[list[Cut], list[Cut]]:
+    """Give the cuts to train on and those to evaluate on meanwhile (possibly none).
+
+    Where all splits are there the task arranges them as it does for probing.
+
+    Raises:
+        DataError: there is nothing to train on.
+    """
+    with suppress(MissingSplitError):
+        (_, cuts), (_, dev), *_ = kind.arrange(data)
+        return cuts, dev
+    train_name, dev_name, _ = kind.splits if kind.splits[0] in data else Task.splits
+    if train_name not in data:
+        found = ", ".join(sorted(data)) or "no split"
+        raise DataError("there is no split to train on", where=spec, expected="train", found=found)
+    return list(data[train_name]), list(data.get(dev_name, []))
+
+
+def rehearsal_cuts(spec: str, seconds: float, seed: int) -> list[Cut]:
+    """Draw utterances from pre-training data until they last so many seconds.
+
+    Raises:
+        DataError: there is no split to draw from.
+    """
+    data = load_data(spec)
+    split = "pretrain" if "pretrain" in data else "train"
+    if split not in data:
+        found = ", ".join(sorted(data))
+        raise DataError("there is no split to rehearse", where=spec, expected=split, found=found)
+    cuts = list(data[split])
+    chosen: list[Cut] = []
+    total = 0.0
+    for index in numpy_generator(seed, "rehearsal").permutation(len(cuts)).tolist():
+        if total >= seconds:
+            break
+        chosen.append(cuts[index])
+        total += float(cuts[index].duration)
+    return chosen
+
+
+def content(cuts: Sequence[Cut]) -> str:
+    """Hash ids, times and labels; not the audio, which may be terabytes."""
+    rows = [[c.id, c.start, c.duration, [s.to_dict() for s in c.supervisions]] for c in cuts]
+    return hash_json(rows)[:16]
+
+
+class Pool:
+    """Utterances of several tasks, each audio once, so that one cache serves them all."""
+
+    def __init__(self) -> None:
+        self.cuts: list[Cut] = []
+        self._places: dict[tuple[Any, ...], int] = {}
+
+    def add(self, cuts: Iterable[Cut]) -> list[int]:
+        """Add utterances; give the place of each."""
+        return [self._place(cut) for cut in cuts]
+
+    def _place(self, cut: Cut) -> int:
+        heard = (str(cut_path(cut)), getattr(cut, "channel", 0), cut.start, cut.duration)
+        key = (*heard, *effects_of(cut))
+        if key not in self._places:
+            self._places[key] = len(self.cuts)
+            self.cuts.append(cut)
+        return self._places[key]
+
+
+class Chosen:
+    """A source's items in an order of one's own.
+
+    Args:
+        source: loads items by their places.
+        places: of the items, in the order that indices refer to.
+    """
+
+    def __init__(self, source: Source, places: Sequence[int]) -> None:
+        self._source, self._places = source, list(places)
+
+    def load(self, indices: Sequence[int]) -> list[Tensor]:
+        """Give the items."""
+        items: list[Tensor] = self._source.load([self._places[i] for i in indices])
+        return items

@@ -1,0 +1,145 @@
+"""Settings of `speechft finetune`, and what its methods stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from speechft.core.settings import Settings
+from speechft.training.loop import Precision
+from speechft.training.schedule import ScheduleName
+
+Method = Literal["stable", "regular", "l2sp", "lora", "dora"]
+ADAPTERS = ("lora", "dora")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a method does unless a setting says otherwise."""
+
+    head_warmup: float
+    freeze_front_end: bool
+    schedule: ScheduleName
+
+
+STABLE = Recipe(head_warmup=0.1, freeze_front_end=True, schedule="stable")
+RECIPES: dict[str, Recipe] = {
+    "stable": STABLE,
+    "regular": Recipe(head_warmup=0.0, freeze_front_end=False, schedule="constant"),
+    "l2sp": STABLE,
+    "lora": STABLE,
+    "dora": STABLE,
+}
+
+
+class FinetuneSettings(Settings):
+    """Settings of `speechft finetune`; the defaults are the paper's where it gives them.
+
+    Args:
+        encoder: ENCODER, θ0.
+        task: fine-tuning task (`asr`, `pr`, `pc`, `sid`, `er`, `ic`, `ks`, `sf`, …), or several
+            with commas between: they take turns batch by batch, each with a head of its own.
+        data: DATA.
+        out: the run's folder.
+        method: `stable` (Speech-FT), `regular` (everything moves from the first update at a
+            constant rate), `l2sp`, `lora`, `dora` (each on the stable recipe).
+        steps: optimiser updates N.
+        learning_rate: Adam's peak rate.
+        clip: bound on the global gradient norm.
+        seconds: speech in one batch, in seconds.
+        accumulate: batches per update.
+        head_size: `superb` (the paper's sizes) or `mini` (for tiny encoders).
+        head_warmup, freeze_front_end, schedule: override what the method says.
+        l2sp_strength: weight of the pull towards θ0.
+        adapter_rank, adapter_scale, adapter_targets: LoRA's and DoRA's settings.
+        evaluate_every: updates between evaluations on dev (0: at the end only).
+        save_every: updates between resumable states.
+        cache_gb: memory for features of the frozen CNN front end.
+        seed: the run's seed.
+        precision: `auto`, `no` (float32) or `bf16`.
+        keep_at: shares of the updates after which the encoder is kept, as `encoder-at-20` (0.2).
+        rehearsal_share: share of the batches that go on with pre-training: masked prediction of
+            units that k-means finds in a hidden layer of θ0. They are there from the first update
+            on, and move the encoder once it moves.
+        rehearsal_data: DATA for that; its split `pretrain` if there is one, else `train`.
+        rehearsal_seconds: how much of it is used, drawn utterance by utterance.
+        rehearsal_layer: the hidden layer; the middle one if not given.
+        rehearsal_clusters: number of units.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset(
+        {
+            "keep_at",
+            "rehearsal_share",
+            "rehearsal_data",
+            "rehearsal_seconds",
+            "rehearsal_layer",
+            "rehearsal_clusters",
+        }
+    )
+
+    encoder: str
+    task: str
+    data: str
+    out: Path
+    method: Method = "stable"
+    steps: int = Field(default=10_000, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    clip: float = Field(default=1.0, gt=0)
+    seconds: float = Field(default=64.0, gt=0)
+    accumulate: int = Field(default=1, gt=0)
+    head_size: Literal["superb", "mini"] = "superb"
+    head_warmup: float | None = Field(default=None, ge=0, lt=1)
+    freeze_front_end: bool | None = None
+    schedule: ScheduleName | None = None
+    l2sp_strength: float = Field(default=0.01, ge=0)
+    adapter_rank: int = Field(default=16, gt=0)
+    adapter_scale: float = Field(default=32.0, gt=0)
+    adapter_targets: tuple[str, ...] = ()
+    evaluate_every: int = Field(default=500, ge=0)
+    save_every: int = Field(default=500, gt=0)
+    cache_gb: float = Field(default=4.0, ge=0)
+    seed: int = 0
+    precision: Precision = "auto"
+    keep_at: tuple[float, ...] = ()
+    rehearsal_share: float = Field(default=0.0, ge=0, lt=1)
+    rehearsal_data: str | None = None
+    rehearsal_seconds: float = Field(default=3600.0, gt=0)
+    rehearsal_layer: int | None = Field(default=None, ge=0)
+    rehearsal_clusters: int = Field(default=100, gt=1)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> FinetuneSettings:
+        names = task_names(self.task)
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"task must name tasks, each once, not {self.task!r}")
+        if any(not 0 < share < 1 for share in self.keep_at):
+            raise ValueError("keep_at holds shares of the updates, above 0 and below 1")
+        if len(set(self.keep_at)) != len(self.keep_at):
+            raise ValueError("keep_at holds a share twice")
+        if (self.rehearsal_share > 0) != (self.rehearsal_data is not None):
+            raise ValueError("rehearsal_share and rehearsal_data go together")
+        return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, in the order in which they take turns."""
+        return task_names(self.task)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method's recipe with this run's overrides."""
+        base = RECIPES[self.method]
+        return Recipe(
+            base.head_warmup if self.head_warmup is None else self.head_warmup,
+            base.freeze_front_end if self.freeze_front_end is None else self.freeze_front_end,
+            self.schedule or base.schedule,
+        )
+
+
+def task_names(text: str) -> tuple[str, ...]:
+    """Give the tasks that a setting names, with commas between."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
