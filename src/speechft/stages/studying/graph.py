@@ -14,6 +14,7 @@ from typing import Any, Final
 from speechft.core.files import hash_file, hash_json, read_json, read_jsonl, write_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.encoders.checkpoints.locate import locate, packaged_names
+from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.evaluation.plans import check_plans
 from speechft.stages.finetune import FinetuneSettings, finetune
@@ -160,6 +161,8 @@ class Builder:
         settings = parse_settings(kind, {**values, "out": "."}, where=where)
         if isinstance(settings, EvaluateSettings):
             check_plans(settings)
+        if isinstance(settings, MergeSettings):
+            METHODS[settings.method].check(settings.parameters, len(settings.tuned))
         # Only what is said counts: a setting that a later version adds changes no key.
         said = settings.model_dump(mode="json", exclude_defaults=True, exclude=NEUTRAL | {"out"})
         plain = {**said, **known}
