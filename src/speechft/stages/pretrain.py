@@ -17,7 +17,7 @@ from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.settings import read_yaml
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
-from speechft.stages.pretraining.continuing import resolve
+from speechft.stages.pretraining.continuing import resolve, unit_layer
 from speechft.stages.pretraining.defaults import continues
 from speechft.stages.pretraining.direct import run_direct
 from speechft.stages.pretraining.rounds import run_iteration
@@ -75,6 +75,9 @@ def pretrain(settings: PretrainSettings) -> Path:
 def _iterate(settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech) -> SpeechEncoder:
     """Do the iterations that are left; give the encoder of the last one."""
     plain = settings.model_dump(mode="json", exclude=_NEUTRAL)
+    for iteration in settings.iterations:
+        if not iteration.teacher:
+            unit_layer(settings, iteration, encoder)  # a layer that is not there is said at once
     for number, iteration in enumerate(settings.iterations, start=1):
         folder = settings.out / f"iteration-{number}"
         # Later rounds do not change earlier ones: a run is lengthened by adding a round.
