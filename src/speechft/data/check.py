@@ -67,6 +67,7 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
         report.errors.append("the data holds no utterance that can be used")
         return report
     _check_counts(loaded, report)
+    _check_ids(loaded, report)
     unique = {cut.id: cut for cuts in loaded.splits.values() for cut in cuts}
     if decode:
         _check_audio(loaded, unique, report)
@@ -76,22 +77,37 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
         if _family(name)[1] in ("train", "dev", "test"):
             _check_gaps(name, cuts, report)
         report.summary[name] = _summarise(cuts)
-    if not loaded.official:
-        for prefix in sorted({_family(name)[0] for name in loaded.splits}):
-            parts = {_family(n)[1]: c for n, c in loaded.splits.items() if _family(n)[0] == prefix}
+    for prefix in sorted({_family(name)[0] for name in loaded.splits}):
+        parts = {_family(n)[1]: c for n, c in loaded.splits.items() if _family(n)[0] == prefix}
+        if loaded.official:
+            _note_new_classes(prefix, parts, report)
+        else:
             _compare_splits(prefix, parts, report)
     return report
 
 
 def _check_counts(loaded: Loaded, report: CheckReport) -> None:
     """Compare the numbers of utterances with the corpus' official ones."""
+    incomplete = False
     for name, expected in loaded.expected.items():
         found = len(loaded.splits.get(name, ()))
+        incomplete |= found < expected
         if found != expected:
             kind = f"{expected - found} missing" if found < expected else "more than there are"
             report.warnings.append(
                 f"{name}: {found} utterances, the whole corpus has {expected} ({kind})"
             )
+    if incomplete and loaded.source:
+        report.warnings.append(f"for the whole corpus {loaded.source}")
+
+
+def _check_ids(loaded: Loaded, report: CheckReport) -> None:
+    """Name ids that a split holds more than once: nothing could tell their utterances apart."""
+    for name, cuts in loaded.splits.items():
+        twice = [key for key, count in Counter(cut.id for cut in cuts).items() if count > 1]
+        if twice:
+            shown = ", ".join(twice[:_SHOWN])
+            report.errors.append(f"{name}: {len(twice)} ids occur more than once: {shown}")
 
 
 def _check_audio(loaded: Loaded, unique: Mapping[str, Cut], report: CheckReport) -> None:
@@ -229,6 +245,32 @@ def _compare_splits(prefix: str, parts: Mapping[str, CutSet], report: CheckRepor
                 report.warnings.append(
                     f"{prefix}{name}: {len(known)} speakers are in {prefix}train too: {shown}"
                 )
+
+
+def _note_new_classes(prefix: str, parts: Mapping[str, CutSet], report: CheckReport) -> None:
+    """Name classes of dev and test that training does not have: no head can learn them."""
+    if "train" not in parts:
+        return
+    known = _classes(parts["train"])
+    for name in [name for name in ("dev", "test") if name in parts]:
+        for kind, values in _classes(parts[name]).items():
+            new = sorted(values - known.get(kind, set()))
+            if new and kind in known:
+                shown = ", ".join(new[:_SHOWN])
+                report.warnings.append(f"{prefix}{name}: {kind} not in {prefix}train: {shown}")
+
+
+def _classes(cuts: Iterable[Cut]) -> dict[str, set[str]]:
+    """Give kind of class → its values; an intent of several parts gives one kind for each."""
+    result: dict[str, set[str]] = defaultdict(set)
+    for supervision in (s for cut in cuts for s in cut.supervisions):
+        for kind in _CLASSES:
+            value = (supervision.custom or {}).get(kind)
+            parts = value if isinstance(value, dict) else {"": value}
+            for part, own in parts.items():
+                if own:
+                    result[f"{kind} {part}".strip()].add(str(own))
+    return result
 
 
 def _labels(cuts: Iterable[Cut]) -> dict[str, set[str]]:

@@ -40,6 +40,11 @@ def fluent_speech_commands(root: Path, _variant: str) -> Loaded:
 
 
 def _read(base: Path, table: Path, problems: list[str]) -> list[Utterance]:
+    rows = read_rows(table, COLUMNS, _HINT, problems)
+    for number, row in rows:
+        empty = [name for name in SLOTS if not row[name].strip()]
+        if empty:
+            problems.append(f"{table.name}, row {number}: no {' and no '.join(empty)}")
     return [
         Utterance(
             id=row["path"].removeprefix("wavs/speakers/").removesuffix(".wav").replace("/", "-"),
@@ -50,5 +55,5 @@ def _read(base: Path, table: Path, problems: list[str]) -> list[Utterance]:
             language="en",
             custom={"intent": {name: row[name] for name in SLOTS}},
         )
-        for number, row in read_rows(table, COLUMNS, _HINT, problems)
+        for number, row in rows
     ]

@@ -87,10 +87,16 @@ def iemocap(root: Path, _variant: str) -> Loaded:
                 hint=_HINT,
             )
         sessions[session] = utterances
+    notes = [
+        f"Session{session}/dialog/EmoEvaluation/{path.name} holds no label"
+        for session in SESSIONS
+        for path, text in _texts(base / f"Session{session}")
+        if not _LINE.search(text)
+    ]
     folds: dict[str, list[Utterance]] = {}
     for fold in SESSIONS:
         folds |= {f"fold{fold}_{name}": cuts for name, cuts in _fold(sessions, fold).items()}
-    return load_splits({name: folds[f"fold1_{name}"] for name in NAMES} | folds)
+    return load_splits({name: folds[f"fold1_{name}"] for name in NAMES} | folds, notes=notes)
 
 
 def _fold(sessions: dict[int, list[Utterance]], fold: int) -> dict[str, list[Utterance]]:
@@ -113,9 +119,13 @@ def _short(name: str) -> str:
     return f"{who}{kind[0]}{number}{part}{letter}"
 
 
-def _utterances(session: Path) -> Iterator[Utterance]:
+def _texts(session: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted((session / "dialog" / "EmoEvaluation").glob("[!.]*.txt")):
-        text = "\n".join(line for _, line in read_lines(path, "replace"))
+        yield path, "\n".join(line for _, line in read_lines(path, "replace"))
+
+
+def _utterances(session: Path) -> Iterator[Utterance]:
+    for path, text in _texts(session):
         for name, emotion in _LINE.findall(text):
             if emotion not in EMOTIONS:
                 continue

@@ -7,8 +7,10 @@ read from the Kaldi folders that its `scripts/prepare_diarization.py` writes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from lhotse.cut import Cut
 
 from speechft.data.corpora import register
 from speechft.data.layout import find_root, read_lines
@@ -47,12 +49,28 @@ def libri2mix(root: Path, _variant: str) -> Loaded:
     loaded = load_splits(parts, problems)
     for split in SPLITS:
         expected = {name: float(f[0]) for name, *f in _fields(base / split / "reco2dur") if f}
+        loaded.notes += _odd_turns(split, loaded.splits[split])
         loaded.problems += [
             f"{split}, {cut.id}: lasts {cut.duration:.2f} s, but {wanted:.2f} s in reco2dur"
             for cut in loaded.splits[split]
             if abs((wanted := expected.get(cut.id, cut.duration)) - cut.duration) > _TOLERANCE
         ]
     return loaded
+
+
+def _odd_turns(split: str, cuts: Iterable[Cut]) -> list[str]:
+    """Say where speech lies behind the end of the audio, and which mixtures are not of two."""
+    known = list(cuts)
+    behind = [c.id for c in known if any(s.end > c.duration + _TOLERANCE for s in c.supervisions)]
+    alone = [c.id for c in known if len({s.speaker for s in c.supervisions}) != 2]
+    return [
+        f"{split}: {len(names)} recordings {what}: {', '.join(names[:5])}"
+        for names, what in (
+            (behind, "have speech behind the end of their audio, which is cut off"),
+            (alone, "are not of two speakers"),
+        )
+        if names
+    ]
 
 
 def _read(folder: Path, problems: list[str]) -> list[Utterance]:

@@ -65,13 +65,16 @@ def quesst2014(root: Path, variant: str) -> Loaded:
     if language != ALL:
         parts = {s: [u for u in part if u.language == language] for s, part in parts.items()}
     documents = {u.id for u in parts["docs"]}
+    problems = []
     for split, name in TRUTH.items():
         matches = _read_truth(base / name)
         parts[split] = [
             replace(query, custom={"matches": sorted(matches[query.id] & documents)})
             for query in parts[split]
         ]
-    return load_splits(parts)
+        if parts[split] and not any(query.custom["matches"] for query in parts[split]):
+            problems.append(f"{name}: no query of {LISTS[split]} occurs in a document")
+    return load_splits(parts, problems)
 
 
 def _read_list(base: Path, listing: Path) -> list[Utterance]:

@@ -53,7 +53,24 @@ def speech_commands(root: Path, _variant: str) -> Loaded:
     for name, utterances in parts.items():
         if len(utterances) == (0 if name == "test" else len(noise)):
             raise DataError(f"no audio for the split {name!r}", where=base, hint=_HINT)
-    return load_splits(parts)
+    problems, notes = _folders(base)
+    return load_splits(parts, problems, notes)
+
+
+def _folders(base: Path) -> tuple[list[str], list[str]]:
+    """Say which folders of the test set have no meaning, and which classes have no folder."""
+    classes = {*COMMANDS, UNKNOWN, SILENCE}
+    tests, trains = (
+        {path.name for path in (base / part).iterdir() if path.is_dir()} for part in (_TEST, _TRAIN)
+    )
+    strange = sorted(name for name in tests - classes if not name.startswith("."))
+    problems = [
+        f"{_TEST}/{name}: the folder's name is none of the twelve classes" for name in strange
+    ]
+    notes = [f"{_TEST} has no folder {name!r}" for name in sorted(classes - tests)]
+    return problems, notes + [
+        f"{_TRAIN} has no folder {name!r}" for name in sorted(set(COMMANDS) - trains)
+    ]
 
 
 def split_of(name: str) -> str:
