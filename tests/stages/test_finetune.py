@@ -1,53 +1,25 @@
 """Fine-tuning as a stage: artefacts, methods, resuming after SIGKILL, clear refusals."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from corpus_trees import voxceleb1
+from finetune_fixture import kill_after, moved, settings, tensors
 from safetensors.torch import load_file
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.encoders import build_encoder, load_encoder
-from speechft.stages.finetune import FinetuneSettings, finetune
+from speechft.stages.finetune import finetune
 from speechft.tasks import task_from_dict
 
 
 @pytest.fixture
 def encoder_folder(tmp_path, tiny_config):
     return build_encoder(tiny_config, seed=0).save(tmp_path / "base")
-
-
-def settings(encoder, out, **more):
-    values = {
-        "task": "sid",
-        "data": "synthetic:tiny",
-        "steps": 20,
-        "seconds": 12,
-        "evaluate_every": 5,
-        "save_every": 5,
-        "head_size": "mini",
-        "learning_rate": 1e-3,
-        **more,
-    }
-    return FinetuneSettings(encoder=str(encoder), out=out, **values)
-
-
-def tensors(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def moved(folder, base):
-    before, after = tensors(base), tensors(folder)
-    assert before.keys() == after.keys()
-    return {name for name in before if not torch.equal(before[name], after[name])}
 
 
 def test_artefacts(encoder_folder, tmp_path):
@@ -153,38 +125,11 @@ def test_after_a_mistake_the_same_folder_can_be_used(encoder_folder, tmp_path):
     assert (out / "encoder").is_dir()
 
 
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-from pathlib import Path
-from speechft.stages.finetune import FinetuneSettings, finetune
-finetune(FinetuneSettings.model_validate_json(Path(sys.argv[1]).read_text()))
-"""
-
-
-def kill_after(settings_file, metrics, lines):
-    """Start the stage and kill it as soon as its metrics have so many lines."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(settings_file)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.exists() and len(metrics.read_bytes().splitlines()) >= lines:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.01)
-    return process.wait(timeout=60)
-
-
 @pytest.mark.slow
 def test_killed_and_run_again_is_the_same_bit_for_bit(encoder_folder, tmp_path):
     whole = finetune(settings(encoder_folder, tmp_path / "whole", steps=40, keep_at=(0.2, 0.9)))
     killed = settings(encoder_folder, tmp_path / "killed", steps=40, keep_at=(0.2, 0.9))
-    file = tmp_path / "settings.json"
-    file.write_text(killed.model_dump_json())
-    codes = [kill_after(file, killed.out / "metrics.jsonl", lines) for lines in (3, 8)]
+    codes = [kill_after(killed, lines) for lines in (3, 8)]
     assert codes[0] == -signal.SIGKILL
     assert not (killed.out / "speechft.json").exists()
     finetune(killed)
