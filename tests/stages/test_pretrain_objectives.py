@@ -230,3 +230,29 @@ def test_teachers_that_make_no_sense(tiny_config, tmp_path, change, said):
     guide = {"guide": {"steps": 2, "seconds": 10}} if "guide" in change else change
     with pytest.raises(ValueError, match=said):
         masked(tiny_config, tmp_path, "somewhere", **guide)
+
+
+def test_a_new_encoder_begins_with_the_front_end_of_another(settings, tiny_config, tmp_path):
+    from speechft.encoders import build_encoder
+
+    hubert = build_encoder(tiny_config, seed=3).save(tmp_path / "hubert")
+    still = {"freeze_front_end": True, "steps": 2}
+    out = pretrain(settings("contrastive", front_end=str(hubert), **still))
+    other = pretrain(settings("contrastive", "other", **still))
+    given = load_file(hubert / "model.safetensors")
+    front = [name for name in given if name.startswith("feature_extractor.")]
+    assert all(torch.equal(weights(out)[name], given[name]) for name in front)
+    assert any(not torch.equal(weights(other)[name], given[name]) for name in front)
+    behind = "encoder.layers.0.attention.k_proj.weight"
+    assert not torch.allclose(weights(out)[behind], given[behind], atol=1e-2)
+
+
+def test_a_front_end_of_other_sizes_is_refused(settings, tiny_config, tmp_path):
+    from speechft.encoders import build_encoder
+
+    wide = build_encoder({**tiny_config, "conv_dim": [24] * 7}, seed=3).save(tmp_path / "wide")
+    with pytest.raises(SettingsError, match="does not fit") as caught:
+        pretrain(settings("contrastive", front_end=str(wide)))
+    assert "conv_layers.0.conv.weight (16, 1, 10)" in str(caught.value)
+    with pytest.raises(SettingsError, match="front_end is of no use"):
+        settings("contrastive", init=str(wide), front_end=str(wide))

@@ -20,6 +20,10 @@ def command(
     data: Annotated[
         str | None, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].")
     ] = None,
+    front_end: Annotated[
+        str | None,
+        typer.Option(help="ENCODER whose CNN front end a new encoder begins with."),
+    ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +86,7 @@ def command(
 
     base: dict[str, Any] = read_yaml(config) if config else {}
     given: dict[str, Any] = {"init": init, "data": data, "objective": objective, "mixing": mixing}
-    given |= {"schedule": schedule, "freeze_front_end": freeze_front_end}
+    given |= {"front_end": front_end, "schedule": schedule, "freeze_front_end": freeze_front_end}
     given |= {"head_warmup": head_warmup, "seed": seed, "out": out}
     length = {"steps": steps, "learning_rate": learning_rate}
     units = {"layer": layer, "clusters": clusters, "teacher": teacher}

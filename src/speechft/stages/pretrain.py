@@ -20,6 +20,7 @@ from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.stages.pretraining.continuing import resolve, unit_layer
 from speechft.stages.pretraining.defaults import continues
 from speechft.stages.pretraining.direct import run_direct
+from speechft.stages.pretraining.front_end import take_front_end
 from speechft.stages.pretraining.rounds import run_iteration
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.pretraining.speech import Speech
@@ -128,4 +129,7 @@ def _initial_encoder(settings: PretrainSettings) -> SpeechEncoder:
         if continues(config):
             return load_encoder(config)
         config = read_yaml(Path(config))  # JSON is YAML too
-    return build_encoder(config, seed=derive_seed(settings.seed, "init"))
+    encoder = build_encoder(config, seed=derive_seed(settings.seed, "init"))
+    if settings.front_end is not None:
+        take_front_end(encoder, load_encoder(settings.front_end))
+    return encoder

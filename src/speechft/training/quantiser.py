@@ -57,7 +57,8 @@ class GumbelQuantiser(nn.Module):
         self.weight_proj = nn.Linear(input_dim, groups * entries)
         nn.init.normal_(self.weight_proj.weight, std=spread)
         nn.init.zeros_(self.weight_proj.bias)
-        self.vars = nn.Parameter(torch.empty(1, groups * entries, width // groups).uniform_())
+        # Around 0, as what all entries share would make their cosines alike.
+        self.vars = nn.Parameter(torch.randn(1, groups * entries, width // groups))
 
     def forward(self, frames: Tensor) -> Quantised:
         """Quantise frames (N, C)."""

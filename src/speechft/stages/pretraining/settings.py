@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.settings import PathText, Settings
-from speechft.stages.pretraining.defaults import with_defaults
+from speechft.stages.pretraining.defaults import continues, with_defaults
 from speechft.training.loop import Precision
 from speechft.training.schedule import ScheduleName
 
@@ -138,6 +138,8 @@ class PretrainSettings(Settings):
     Args:
         init: ENCODER to go on from, or a configuration to start anew: its keys and values, or a
             YAML or JSON file of them.
+        front_end: ENCODER whose CNN front end a run from a configuration begins with; none for
+            random weights.
         data: DATA.
         split: which split; none means `pretrain` where there is one, else `train`.
         objective: `masked-prediction` of units (HuBERT, WavLM), `contrastive` (wav2vec 2.0), or
@@ -170,13 +172,14 @@ class PretrainSettings(Settings):
     """
 
     added_later: ClassVar[frozenset[str]] = frozenset(
-        {"objective", "steps", "learning_rate", "quantiser", "contrastive", "mixing"}
+        {"objective", "steps", "learning_rate", "quantiser", "contrastive", "mixing", "front_end"}
         | {"schedule", "freeze_front_end", "head_warmup", "cache_gb"}
     )
 
     init: str | dict[str, Any]
     data: str
     out: Path
+    front_end: PathText | None = None
     iterations: tuple[Iteration, ...] = ()
     split: str | None = None
     objective: ObjectiveName | None = None
@@ -207,6 +210,8 @@ class PretrainSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_the_objective(self) -> PretrainSettings:
+        if self.front_end and continues(self.init):
+            raise ValueError("front_end is of no use to a run that goes on from an ENCODER")
         objective = self.objective or (MASKED if self.iterations else None)
         if objective is None:
             if not self.steps:
