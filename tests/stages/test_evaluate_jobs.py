@@ -121,6 +121,43 @@ def test_a_failed_job_is_told_at_the_end_and_the_rest_goes_on(home, done, tmp_pa
     assert not (out / "failures.json").exists()
 
 
+def test_wrong_labels_of_any_split_are_told_before_an_encoder_reads(home, tmp_path, caplog):
+    data = tmp_path / "data"
+    shutil.copytree(home / "data", data)
+    table = data / "table.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    last = [row for row in rows if row["split"] == "test"][-1]
+    last["emotion"] = "unheard of"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(DataError, match=r"'unheard of'[\s\S]*not occur in the training"),
+    ):
+        evaluate(settings(home, tmp_path / "out", data=str(table), tasks="sid,er"))
+    lines = caplog.text.splitlines()
+    (told,) = [n for n, line in enumerate(lines) if "er seed 0 failed" in line]
+    (read,) = [n for n, line in enumerate(lines) if "one read " in line]
+    assert told < read  # SID went on
+    caplog.clear()
+    with pytest.raises(DataError), caplog.at_level("INFO"):
+        evaluate(settings(home, tmp_path / "alone", data=str(table), tasks="er"))
+    assert "one read " not in caplog.text
+
+
+def test_data_that_does_not_fit_the_store_stops_no_other(home, tmp_path, caplog):
+    copy = tmp_path / "copy.jsonl"
+    shutil.copytree(home / "data", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "table.jsonl").rename(copy)
+    given = {"data": (f"sid={home / 'data' / 'table.jsonl'}", f"pr={copy}"), "tasks": "sid,pr"}
+    with caplog.at_level("INFO"), pytest.raises(SettingsError, match=r"do not fit[\s\S]*store_gb"):
+        evaluate(settings(home, tmp_path / "out", store_gb=4e-5, **given))
+    assert [r["task"] for r in read_jsonl(tmp_path / "out" / "results.jsonl")] == ["sid"]
+    lines = caplog.text.splitlines()
+    needs = [n for n, line in enumerate(lines) if "hidden states of " in line]
+    assert len(needs) == 2
+    assert max(needs) < min(n for n, line in enumerate(lines) if "one read " in line)
+
+
 def test_an_encoder_that_cannot_be_read_stops_no_other(home, tmp_path):
     encoders = (("gone", home / "nothing"), ("one", home / "one"), ("away", home / "nowhere"))
     with pytest.raises(CheckpointError, match=r"2 of 6 jobs failed") as caught:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
-from speechft.stages import hidden_work
+from speechft.stages import hidden_store, hidden_work
 from speechft.stages.hidden_library import (
     Library,
     Passes,
@@ -383,12 +384,31 @@ def test_need_is_said_and_what_does_not_fit_is_refused(tmp_path, caplog):
     assert mean_bytes(encoder, 3) == 3 * 2 * 16 * 4
     with caplog.at_level(logging.INFO):
         store.check_size(encoder, 3, 10)
-    assert "0.0 MiB of time means of 3 utterances" in caplog.text
+    assert "0.4 KiB of time means of 3 utterances" in caplog.text
     with pytest.raises(SettingsError, match="half precision"):
         store.check_size(encoder, 3, 3600)
     with pytest.raises(SettingsError, match="GiB, which is free"):
         HiddenStore(limit_gb=1e12, folder=tmp_path).check_size(encoder, 3, 1e12)
     HiddenStore(limit_gb=0.001, keep="none").check_size(encoder, 3, 3600)
+
+
+def test_the_need_of_all_data_is_said_before_the_first(tmp_path, caplog, monkeypatch):
+    encoder = Case().encoder
+    hour, limit = frame_bytes(encoder, 3600, "float32") / 2**30, 0.05
+    store = HiddenStore(limit_gb=limit, folder=tmp_path)
+    needs = {"a": (3, 3600.0), "b": (3, 3600.0), "c": (3, 3600 * limit / hour * 2)}
+    with caplog.at_level(logging.INFO):
+        refused = store.check_sizes(encoder, needs)
+    assert list(refused) == ["c"]  # the others do not wait for it
+    assert "hidden states of a: at most" in caplog.text
+    assert f"{2 * hour * 1024:.1f} MiB together, of which" in caplog.text
+    # Each alone would fit the disk, and what stays of both would not.
+    free = int(1.5 * hour * 2**30)
+    monkeypatch.setattr(hidden_store.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert list(store.check_sizes(encoder, needs)) == ["c", "a", "b"]
+    smaller = HiddenStore(limit_gb=1.2 * hour, folder=tmp_path)
+    assert list(smaller.check_sizes(encoder, needs)) == ["c"]
+    assert smaller.check_sizes(encoder, {"a": needs["a"]}) == {}
 
 
 def test_audio_longer_than_its_cut_is_refused():

@@ -130,7 +130,7 @@ def settings(**values):
 def test_plans_of_both_protocols():
     clean = {t: plan_for(t, settings(size="superb")) for t in PUBLISHED}
     quirks = {t: plan_for(t, settings(size="superb", protocol="s3prl")) for t in PUBLISHED}
-    assert set(PUBLISHED) == {t for t in TASKS if TASKS[t].trains}
+    assert set(PUBLISHED) == {t for t in TASKS if TASKS[t].trains} - {"pc"}
     for task in PUBLISHED:
         one, other = clean[task], quirks[task]
         assert one.steps == other.steps

@@ -58,13 +58,46 @@ class HiddenStore:
     def _writes_frames(self) -> bool:
         return self.folder is not None and self.keep == "frames"
 
-    def check_size(self, encoder: SpeechEncoder, utterances: int, seconds: float) -> None:
+    def check_sizes(
+        self, encoder: SpeechEncoder, needs: Mapping[str, tuple[int, float]]
+    ) -> dict[str, SettingsError]:
+        """Say how much room the states of several data need; give what will not fit, and why.
+
+        The states of one data go when those of the next come, if there is no room for both. The
+        disk must hold all of them together, or as much as the limit lets stay.
+
+        Args:
+            encoder: the encoder.
+            needs: name of the data → utterances, and seconds of audio whose frames are needed.
+        """
+        refused: dict[str, SettingsError] = {}
+        for name, (utterances, seconds) in needs.items():
+            try:
+                self.check_size(encoder, utterances, seconds, name)
+            except SettingsError as error:
+                refused[name] = error
+        rest = {name: need for name, need in needs.items() if name not in refused}
+        if self.folder is None or self.keep == "none" or len(rest) < 2:
+            return refused
+        written = sum(self._written(encoder, *need) for need in rest.values())
+        text = f"{_size(written)} together"
+        _logger.info("hidden states: %s, of which %s may stay", text, _size(self.limit_gb))
+        try:
+            self._check_disk(self.folder, min(written, self.limit_gb), text)
+        except SettingsError as error:
+            refused |= dict.fromkeys(rest, error)
+        return refused
+
+    def check_size(
+        self, encoder: SpeechEncoder, utterances: int, seconds: float, name: str = ""
+    ) -> None:
         """Say how much room the states need; refuse to start what will not fit.
 
         Args:
             encoder: the encoder.
             utterances: number of utterances.
             seconds: length of all audio whose frames are needed.
+            name: of the data.
 
         Raises:
             SettingsError: says how much is needed and what would help.
@@ -75,13 +108,18 @@ class HiddenStore:
         text = f"{_size(means)} of time means of {utterances} utterances"
         if frames:
             text += f", {_size(frames)} of frames ({self.dtype}) of {seconds / 3600:.2f} h"
-        _logger.info("hidden states: at most %s in %s", text, where)
+        of = f" of {name}" if name else ""
+        _logger.info("hidden states%s: at most %s in %s", of, text, where)
         need = means + frames
         if self.keep == "frames" and need > self.limit_gb:
             raise self._too_large(need, "store_gb", f"at most {self.limit_gb:g} GiB", text)
         if self.folder is not None and self.keep != "none":
-            written = need if self.keep == "frames" else means
-            self._check_disk(self.folder, written, text)
+            self._check_disk(self.folder, self._written(encoder, utterances, seconds), text)
+
+    def _written(self, encoder: SpeechEncoder, utterances: int, seconds: float) -> float:
+        """Give how much goes to the folder, in GiB."""
+        frames = frame_bytes(encoder, seconds, self.dtype) if self.keep == "frames" else 0.0
+        return (mean_bytes(encoder, utterances) + frames) / _GIB
 
     def _check_disk(self, folder: Path, need: float, text: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +197,10 @@ class HiddenStore:
 
 
 def _size(gib: float) -> str:
-    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.1f} MiB"
+    for unit, share in (("GiB", 1), ("MiB", 2**10)):
+        if gib * share >= 1:
+            return f"{gib * share:.1f} {unit}"
+    return f"{gib * 2**20:.1f} KiB"
 
 
 def _about(encoder: SpeechEncoder) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lhotse.cut import Cut
 
-from speechft.core.errors import DataError, MissingSplitError
+from speechft.core.errors import DataError
 from speechft.core.files import hash_json
 from speechft.core.known_hashes import known_hashes
 from speechft.core.logging import progress_bar
@@ -91,10 +91,10 @@ def read_splits(
     for task in tasks:
         try:
             arranged = TASKS[task].arrange(loaded, protocol)
-        except MissingSplitError as error:
-            raise MissingSplitError(
+        except DataError as error:
+            raise type(error)(
                 error.what,
-                where=spec,
+                where=error.where or spec,
                 expected=error.expected,
                 found=error.found,
                 hint=error.hint,

@@ -18,6 +18,7 @@ from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.stages.evaluation.audio import AudioSource
 from speechft.stages.evaluation.cells import Cell, make_cell, run_cell
+from speechft.stages.evaluation.checking import Labels, find_refused
 from speechft.stages.evaluation.data import DataSet
 from speechft.stages.evaluation.encoders import open_encoder
 from speechft.stages.evaluation.failures import Failure, failure
@@ -95,6 +96,10 @@ class Workplace:
     note: Callable[[str], None] | None = None
     _front_end: str = field(default="", init=False)
     _sources: dict[str, AudioSource] = field(default_factory=dict, init=False)
+    _labels: Labels = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._labels = Labels(self.settings.protocol)
 
     @property
     def cells_folder(self) -> Path:
@@ -143,8 +148,7 @@ class Workplace:
             outcome.failures.append(_reported(error, spec.label))
             return outcome
         cells = self.cells(fingerprint, places)
-        for data in self.data:
-            own = {place: cell for place, cell in cells.items() if cell.task in data.names}
+        for data, own in self._ready(spec, encoder, cells, outcome):
             self._finish(spec, encoder, data, own, outcome, on_cell)
         failed = {(f.task, f.seed) for f in outcome.failures}
         outcome.keys = [cells[place].key for place in places if place not in failed]
@@ -171,6 +175,35 @@ class Workplace:
     def is_done(self, cell: Cell) -> bool:
         """Tell whether a cell's result is there."""
         return (self.cells_folder / cell.key / "cell.json").is_file()
+
+    def _ready(
+        self,
+        spec: EncoderSpec,
+        encoder: SpeechEncoder,
+        cells: dict[Place, Cell],
+        outcome: Outcome,
+    ) -> list[tuple[DataSet, dict[Place, Cell]]]:
+        """Give the missing cells of each data set; what cannot be done fails before any work."""
+        ready: list[tuple[DataSet, dict[Place, Cell]]] = []
+        for data in self.data:
+            missing: dict[Place, Cell] = {}
+            for place, cell in cells.items():
+                if cell.task not in data.names or self.is_done(cell):
+                    continue
+                error = self._labels.find_error(data, cell.task)
+                if error is None:
+                    missing[place] = cell
+                else:
+                    outcome.failures.append(_reported(error, spec.label, *place))
+            if missing:
+                ready.append((data, missing))
+        wanted = [(data, self._needs(data, list(own.values()))) for data, own in ready]
+        refused = find_refused(self._store(), encoder, wanted, self.settings)
+        for data, own in ready:
+            if data.spec in refused:
+                error = refused[data.spec]
+                outcome.failures += [_reported(error, spec.label, *place) for place in own]
+        return [(data, own) for data, own in ready if data.spec not in refused]
 
     def _finish(
         self,
@@ -267,7 +300,19 @@ class Workplace:
         settings = self.settings
         framed = self._needs(data, cells)
         library, items = self._library(encoder, data)
-        store = HiddenStore(
+        store = self._store()
+        requests = {name: Request(items[name], frames) for name, frames in framed.items()}
+        fingerprint = cells[0].encoder_hash
+        if settings.protocol == "s3prl":
+            pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
+            return open_padded(store, encoder, library, requests, pooled, fingerprint, passes)
+        others = self._others(spec, data, cells).items()
+        further = [Request(items[name], frames) for name, frames in others]
+        return store.open(encoder, library, requests, fingerprint, passes, further)
+
+    def _store(self) -> HiddenStore:
+        settings = self.settings
+        return HiddenStore(
             dtype=settings.frame_dtype,
             limit_gb=settings.store_gb,
             batch_seconds=settings.batch_seconds,
@@ -276,18 +321,6 @@ class Workplace:
             rank=self.share.rank,
             processes=self.share.processes,
         )
-        requests = {name: Request(items[name], frames) for name, frames in framed.items()}
-        needed = {i for request in requests.values() for i in request.items}
-        with_frames = {i for request in requests.values() if request.frames for i in request.items}
-        durations = library.source.durations
-        store.check_size(encoder, len(needed), sum(durations[i] for i in with_frames))
-        fingerprint = cells[0].encoder_hash
-        if settings.protocol == "s3prl":
-            pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
-            return open_padded(store, encoder, library, requests, pooled, fingerprint, passes)
-        others = self._others(spec, data, cells).items()
-        further = [Request(items[name], frames) for name, frames in others]
-        return store.open(encoder, library, requests, fingerprint, passes, further)
 
     def _library(
         self, encoder: SpeechEncoder, data: DataSet

@@ -71,13 +71,16 @@ _CORPORA: Final[dict[str, tuple[str, ...]]] = {
     "er": ("iemocap",),
 }
 # LibriSpeech test-clean, the Speech Commands test set, QUESST's English queries, VoxCeleb1's list,
-# Fluent Speech Commands, Audio SNIPS, IEMOCAP's five folds with four emotions.
+# the utterances of its cleaned trials, Libri2Mix, Fluent Speech Commands, Audio SNIPS, IEMOCAP's
+# five folds with four emotions.
 _ITEMS: Final = {
     "pr": 2620,
     "asr": 2620,
     "ks": 3081,
     "qbe": 138,
     "sid": 8251,
+    "asv": 4715,
+    "sd": 3000,
     "ic": 3793,
     "sf": 2800,
     "er": 5531,

@@ -167,7 +167,6 @@ class StudySettings(Settings):
                 _check_known(one, dict.fromkeys(rows), f"finding {finding.says[:40]!r}")
         return self
 
-
     @property
     def grouped(self) -> list[RowSpec]:
         """The rows with those of one group together, in the order in which groups appear."""
