@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from evaluate_fixture import CONFIG
+from family_configs import FAMILIES, config_of
 
 from speechft.core.files import read_jsonl
 from speechft.core.settings import parse_settings
+from speechft.data.audio import load_waveform
 from speechft.encoders import build_encoder
 from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluation.audio import AudioSource
+from speechft.stages.hidden_library import Passes, encode
 from speechft.tasks import TASKS
 
 EIGHT = ("asr", "pr", "pc", "sid", "er", "ic", "ks", "sf")
@@ -41,3 +46,17 @@ def test_every_task_has_a_score_on_synthetic_speech(tmp_path, synthetic_splits, 
     items = {record["task"]: record["items"] for record in records}
     assert items["pc"] == 8
     assert items["ks"] == len(TASKS["ks"].arrange(synthetic_splits)[2][1]) > 2
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_is_encoded_for_its_probes_as_on_its_own(family, synthetic_splits):
+    encoder = build_encoder(config_of(family), seed=0)
+    cuts = list(synthetic_splits["sid_dev"])[:3]
+    source = AudioSource(encoder, cuts, limit_bytes=0)
+    found = encode(encoder, source, [0, 1, 2], torch.float32, Passes())
+    with torch.no_grad():
+        wanted = encoder([load_waveform(cut) for cut in cuts])
+    assert found.lengths == wanted.lengths.tolist()
+    for row, length in enumerate(found.lengths):
+        states = torch.stack([state[row, :length] for state in wanted.hidden_states])
+        torch.testing.assert_close(found.frames_of(row), states, rtol=1e-4, atol=1e-4)

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from family_configs import FAMILIES, config_of
 
 from speechft.core.errors import SettingsError
 from speechft.encoders import build_encoder
 from speechft.heads.pooled import PooledLinear
-from speechft.training.adapters import add_adapters, block_linears, merge_adapters
+from speechft.training.adapters import PRESETS, add_adapters, block_linears, merge_adapters
 from speechft.training.finetuning import FineTuning
 from speechft.training.freezing import FreezePlan
+from speechft.training.front_end_cache import FrontEndCache
 from speechft.training.parts import TaskPart
 from speechft.training.penalties import L2SP
 
@@ -108,6 +110,25 @@ def test_features_kept_give_the_same_loss_as_waveforms(tiny_config):
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_the_cache_gives_is_encoded_as_waveforms_are(family, synthetic_splits):
+    """Whisper hears 30 s whatever is said, so its features cannot tell where speech ends."""
+    encoder = of_family(family)
+    cuts = list(synthetic_splits["sid_dev"])[:3]
+    cache = FrontEndCache(encoder, cuts)
+    fit = objective(encoder)
+    fit.module.eval()
+    with torch.no_grad():
+        frames, lengths = fit.encode(cache.load([0, 1, 2]))
+        wanted = encoder(cache.waveforms.load([0, 1, 2]))
+    assert lengths.tolist() == wanted.lengths.tolist()
+    assert len(set(lengths.tolist())) > 1
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(
+            frames[row, :length], wanted.hidden_states[-1][row, :length], rtol=1e-4, atol=1e-4
+        )
+
+
 def test_l2sp_is_half_strength_times_the_squared_distance(tiny_encoder):
     penalty = L2SP(tiny_encoder.encoder_parameters(), strength=0.5)
     assert float(penalty().detach()) == 0.0
@@ -139,11 +160,14 @@ def test_adapters_move_alone_and_merge_into_plain_layers(tiny_encoder, kind):
     assert [n for n, _ in tiny_encoder.model.named_parameters()] == names
 
 
-@pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wavlm", "data2vec-audio"])
-def test_every_adapter_gets_a_gradient(tiny_config, family):
+def of_family(family):
+    return build_encoder(config_of(family), seed=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_adapter_gets_a_gradient(family):
     """An adapter that the family's attention bypasses would train nothing, silently."""
-    extra = {"conv_pos_kernel_size": 7} if family == "data2vec-audio" else {}
-    encoder = build_encoder({**tiny_config, "model_type": family, **extra}, seed=0)
+    encoder = of_family(family)
     add_adapters(encoder, "lora", rank=2)
     for name, parameter in encoder.model.named_parameters():
         parameter.requires_grad_("lora_B" in name)
@@ -156,8 +180,73 @@ def test_every_adapter_gets_a_gradient(tiny_config, family):
     assert without == []
 
 
+# linear layers of two blocks: all, attention, queries and values, feed-forward
+COVERAGE = {
+    "hubert": (12, 8, 4, 4),
+    "wav2vec2": (12, 8, 4, 4),
+    "wavlm": (14, 8, 4, 4),  # and the gate of its relative positions
+    "unispeech-sat": (12, 8, 4, 4),
+    "data2vec-audio": (12, 8, 4, 4),
+    "decoar2": (12, 8, 4, 4),
+    "wav2vec2-bert": (16, 8, 4, 8),  # two feed-forward modules per block
+    "whisper": (12, 8, 4, 4),  # nothing in the decoder
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_presets_cover_what_they_say(family):
+    encoder = of_family(family)
+    linear = set(block_linears(encoder))
+    found = {}
+    for preset in PRESETS:
+        coverage = add_adapters(of_family(family), "lora", rank=2, targets=(preset,))
+        found[preset] = set(coverage.adapted)
+        assert coverage.linear == len(linear)
+    assert tuple(len(names) for names in found.values()) == COVERAGE[family]
+    assert found["all"] == linear
+    assert found["query-value"] < found["attention"]
+    assert not found["attention"] & found["feed-forward"]
+
+
+@pytest.mark.parametrize("family", ["wav2vec2-bert", "whisper", "decoar2"])
+def test_adapters_of_other_families_merge_into_plain_layers(family):
+    encoder = of_family(family)
+    names = [n for n, _ in encoder.model.named_parameters()]
+    add_adapters(encoder, "dora", rank=2)
+    with torch.no_grad():
+        untouched = encoder(waveforms()).hidden_states[-1]
+        for name, parameter in encoder.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+        before = encoder(waveforms()).hidden_states[-1]
+        merge_adapters(encoder)
+        after = encoder(waveforms()).hidden_states[-1]
+    assert not torch.allclose(before, untouched, rtol=1e-2)
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+    assert [n for n, _ in encoder.model.named_parameters()] == names
+
+
+def test_patterns_choose_layers():
+    def adapted(*targets):
+        return add_adapters(of_family("hubert"), "lora", targets=targets).adapted
+
+    assert adapted("encoder.layers.1.*") == tuple(
+        n for n in adapted() if n.startswith("encoder.layers.1.")
+    )
+    assert adapted("attention.q_proj") == adapted("q_proj")
+    assert set(adapted("query-value", "output_dense")) == set(
+        adapted("q_proj", "v_proj", "output_dense")
+    )
+
+
 def test_a_target_that_matches_nothing_is_refused(tiny_encoder):
     with pytest.raises(SettingsError, match="nonesuch") as caught:
         add_adapters(tiny_encoder, "lora", targets=("q_proj", "nonesuch"))
     assert "q_proj" in str(caught.value)
+    assert "query-value" in str(caught.value)
     assert len(block_linears(tiny_encoder)) == 12
+
+
+def test_a_layer_of_another_family_is_refused():
+    with pytest.raises(SettingsError, match="no layer to adapt for q_proj"):
+        add_adapters(of_family("wav2vec2-bert"), "lora", targets=("q_proj",))

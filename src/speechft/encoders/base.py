@@ -50,6 +50,9 @@ class SpeechEncoder(nn.Module, ABC):
 
     sample_rate: ClassVar[int] = SAMPLE_RATE
     front_end_prefixes: ClassVar[tuple[str, ...]] = ("feature_extractor.",)
+    # Whether the front end gives an utterance as many rows as it has frames. Only then can its
+    # features be kept by utterance: the number of rows is the length.
+    front_end_by_frames: ClassVar[bool] = True
 
     def __init__(
         self, model: nn.Module, preprocessor: dict[str, Any], side: Side | None = None

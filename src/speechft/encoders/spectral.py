@@ -112,6 +112,7 @@ class WhisperEncoder(SpeechEncoder):
     """
 
     front_end_prefixes: ClassVar[tuple[str, ...]] = ("encoder.conv1.", "encoder.conv2.")
+    front_end_by_frames: ClassVar[bool] = False  # always 30 s
 
     @staticmethod
     def fits(model: nn.Module) -> bool:

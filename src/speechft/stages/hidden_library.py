@@ -8,11 +8,11 @@ from typing import Final, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import masked_mean
 from speechft.encoders import SpeechEncoder
+from speechft.training.inputs import front_end_output
 
 DTYPES: Final = {"float16": torch.float16, "float32": torch.float32}
 
@@ -132,10 +132,8 @@ def encode(
     Raises:
         DataError: an utterance is longer than its cut says.
     """
-    features = source.load(items)
-    sizes = torch.tensor([len(f) for f in features], device=encoder.device)
-    padded = pad_sequence(features, batch_first=True).to(encoder.device)
-    states, valid = encoder.from_front_end(padded, sizes)
+    features, sizes = front_end_output(encoder, source.load(items))
+    states, valid = encoder.from_front_end(features, sizes)
     lengths = valid.tolist()
     for i, length in zip(items, lengths, strict=True):
         _check_room(length, encoder, source.durations[i])

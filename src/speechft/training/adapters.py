@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from fnmatch import fnmatch
+from typing import Final, Literal
 
 from torch import nn
 
@@ -11,6 +12,23 @@ from speechft.core.errors import SettingsError
 from speechft.encoders import SpeechEncoder
 
 AdapterKind = Literal["lora", "dora"]
+
+# What a preset stands for: patterns of layer names, by family. The rest of the families names its
+# layers as HuBERT does.
+_HUBERT: Final[dict[str, tuple[str, ...]]] = {
+    "all": ("*",),
+    "attention": ("q_proj", "k_proj", "v_proj", "out_proj"),
+    "query-value": ("q_proj", "v_proj"),
+    "feed-forward": ("intermediate_dense", "output_dense"),
+}
+_FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "wav2vec2-bert": {
+        "attention": ("linear_q", "linear_k", "linear_v", "linear_out"),
+        "query-value": ("linear_q", "linear_v"),
+    },
+    "whisper": {"feed-forward": ("fc1", "fc2")},
+}
+PRESETS: Final = tuple(_HUBERT)
 
 
 @dataclass(frozen=True)
@@ -47,24 +65,27 @@ def add_adapters(
         kind: `lora` or `dora`.
         rank: rank r of the update.
         scale: LoRA's alpha; the update is scaled by scale / rank.
-        targets: last parts of layer names to adapt (`q_proj`); none means all linear layers of
-            the blocks.
+        targets: which linear layers of the blocks to adapt: presets (`all`, `attention`,
+            `query-value`, `feed-forward`), ends of layer names (`q_proj`, `ffn1.output_dense`) or
+            patterns (`encoder.layers.1.*`); all if none is given.
 
     Raises:
-        SettingsError: a target matches no layer.
+        SettingsError: a target matches no layer, or there is none.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     linear = block_linears(encoder)
-    endings = {name.rsplit(".", 1)[-1] for name in linear}
-    lost = [target for target in targets if target not in endings]
-    if lost or not linear:
+    matched = {target: _matching(encoder.family, target, linear) for target in targets or ("all",)}
+    lost = [target for target, names in matched.items() if not names]
+    if lost:
+        endings = sorted({name.rsplit(".", 1)[-1] for name in linear})
         raise SettingsError(
-            f"no layer to adapt for {', '.join(lost) or encoder.family}",
-            where="adapter targets",
-            expected=", ".join(sorted(endings)) or "linear layers in transformer blocks",
+            f"no layer to adapt for {', '.join(lost)}",
+            where=f"adapter targets, {encoder.family}",
+            expected=", ".join([*PRESETS, *endings]) if linear else "linear layers in its blocks",
         )
-    chosen = [n for n in linear if not targets or n.rsplit(".", 1)[-1] in targets]
+    wanted = {name for names in matched.values() for name in names}
+    chosen = [name for name in linear if name in wanted]
     config = LoraConfig(
         r=rank, lora_alpha=scale, target_modules=chosen, use_dora=kind == "dora", lora_dropout=0.0
     )
@@ -85,9 +106,16 @@ def merge_adapters(encoder: SpeechEncoder) -> None:
 
 
 def block_linears(encoder: SpeechEncoder) -> list[str]:
-    """Give the names of the linear layers inside the transformer's blocks."""
+    """Give the names of the linear layers inside the blocks that take part in encoding."""
+    trained = encoder.encoder_parameters()
     return [
         name
         for name, module in encoder.model.named_modules()
-        if isinstance(module, nn.Linear) and ".layers." in f".{name}"
+        if isinstance(module, nn.Linear) and ".layers." in name and f"{name}.weight" in trained
     ]
+
+
+def _matching(family: str, target: str, names: list[str]) -> list[str]:
+    """Give the layers that a preset, an end of a name, or a pattern stands for."""
+    patterns = {**_HUBERT, **_FAMILIES.get(family, {})}.get(target, (target,))
+    return [n for n in names if any(fnmatch(n, p) or fnmatch(n, f"*.{p}") for p in patterns)]

@@ -15,6 +15,8 @@ from speechft.training.waveforms import Waveforms
 class FrontEndCache:
     """Gives front-end features by index; what does not fit the limit is computed again each time.
 
+    Where the front end has other rows than frames (Whisper) it gives waveforms, as `Waveforms`.
+
     Every utterance goes through the front end alone, so that its features do not depend, not even
     in the last bit, on which batch asked for them first.
 
@@ -34,7 +36,9 @@ class FrontEndCache:
         self._room = limit_bytes
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
-        """Give features (T, C), on the CPU, for each index."""
+        """Give features (T, C), on the CPU, for each index, or 1-D waveforms."""
+        if not self.encoder.front_end_by_frames:
+            return self.waveforms.load(indices)
         return [self._kept[i] if i in self._kept else self._compute(i) for i in indices]
 
     @torch.no_grad()

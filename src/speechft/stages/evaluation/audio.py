@@ -55,7 +55,12 @@ class AudioSource:
         self._fill()
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
-        """Give features (T, C) of each utterance, on the encoder's device or the CPU."""
+        """Give features (T, C) of each utterance, on the encoder's device or the CPU.
+
+        Where the front end has other rows than frames (Whisper) these are 1-D waveforms.
+        """
+        if not self.encoder.front_end_by_frames:
+            return [self._waveform(i) for i in indices]
         return [self._kept[i] if i in self._kept else self._compute(i) for i in indices]
 
     def _fill(self) -> None:
