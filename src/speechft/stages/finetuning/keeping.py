@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping
 from pathlib import Path
 
+from accelerate import PartialState
+
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.metrics.directions import better, direction
@@ -83,7 +85,8 @@ class Keeper:
         if self.adapted:
             encoder = copy.deepcopy(encoder)
             merge_adapters(encoder)
-        encoder.save(self.out / name)
+        if PartialState().is_main_process:
+            encoder.save(self.out / name)
         return encoder
 
 
