@@ -374,3 +374,20 @@ def test_a_file_of_another_toolkit_goes_on_and_merges(settings, base, tmp_path):
     back = tmp_path / "continued.pt"
     convert(ConvertSettings(source=str(run / "encoder"), target=back, to="s3prl"))
     assert load_encoder(back).fingerprint() == load_encoder(run).fingerprint()
+    content = torch.load(back, weights_only=True)
+    assert (
+        content["model_cfg"]["final_dim"] == len(content["model_weight"]["final_proj.bias"]) == 128
+    )
+    assert len(content["dictionaries_symbols"][0]) == 6
+
+
+def test_wavlms_format_has_no_place_for_a_head(settings, tiny_config, tmp_path):
+    """Its readers fill the encoder strictly; the head stays beside the Hugging Face weights."""
+    wavlm = build_encoder({**tiny_config, "model_type": "wavlm"}, seed=0).save(tmp_path / "wavlm")
+    run = pretrain(settings(init=str(wavlm), mixing=0.3))
+    assert "label_embs_concat" in load_encoder(run).side.tensors
+    file = tmp_path / "wavlm.pt"
+    convert(ConvertSettings(source=str(run / "encoder"), target=file, to="s3prl"))
+    names = torch.load(file, weights_only=True)["model"]
+    assert not [name for name in names if name.startswith(("final_proj", "label_embs"))]
+    assert load_encoder(file).fingerprint() == load_encoder(run).fingerprint()

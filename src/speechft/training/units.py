@@ -55,7 +55,7 @@ def mfcc_features(normalise: bool = True) -> Featurise:
 
 
 def hidden_features(encoder: SpeechEncoder, layer: int) -> Featurise:
-    """Give a function from waveforms to one layer's hidden states: (T, D) for each waveform.
+    """Give a function from waveforms to one layer's hidden states, on the CPU: (T, D) for each.
 
     Raises:
         SettingsError: the encoder has no such layer.
@@ -71,7 +71,7 @@ def hidden_features(encoder: SpeechEncoder, layer: int) -> Featurise:
     @torch.inference_mode()
     def featurise(waveforms: Sequence[Tensor]) -> list[Tensor]:
         output = encoder(waveforms)
-        chosen = output.hidden_states[layer].float()
+        chosen = output.hidden_states[layer].float().cpu()
         return [chosen[i, :n] for i, n in enumerate(output.lengths.tolist())]
 
     return featurise

@@ -120,7 +120,8 @@ def _fairseq_parts(
         )
     weights = {new: checkpoint.tensors[old] for old, new in names.items()}
     extras = checkpoint.side.tensors
-    weights |= {n: t for n, t in extras.items() if EXTRAS[family].match(n)}
+    if family != "wavlm":  # whose readers take the encoder alone, and refuse more
+        weights |= {n: t for n, t in extras.items() if EXTRAS[family].match(n)}
     lost = sorted(set(extras) - set(weights))
     if lost:
         logger.warning("left out, the format has no place for them: %s", ", ".join(lost))
@@ -129,6 +130,8 @@ def _fairseq_parts(
     for name, value in config_to_fairseq(family, config).items():
         if name not in _TRAINING_ONLY:
             model_cfg[name] = value
+    if family == "hubert":  # a head of another width came with continued pre-training
+        model_cfg["final_dim"] = _rows(weights, "final_proj.weight", FINAL_DIM)
     task_cfg = {"sample_rate": 16000, "enable_padding": False, **source.get("task_cfg", {})}
     task_cfg["normalize"] = bool(checkpoint.preprocessor.get("do_normalize", False))
     return weights, _same_text(model_cfg, source.get("model_cfg", {})), task_cfg

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from speechft.core.logging import get_logger
@@ -70,9 +72,13 @@ def run_iteration(
     cuts = speech.source.cuts
     key = units_key(iteration, layer, heard, cuts, seed, settings.fit_seconds)
     units_file = folder / "units.npz"
-    if not units_file.exists():
-        learn = partial(_learn, settings, iteration, layer, heard, speech, folder, seed)
-        save_units(units_file, cached_units(key, learn))
+    accelerator = Accelerator(mixed_precision="no")
+    heard.to(accelerator.device)
+    # A guide is trained by all processes together; what needs no training the first one does.
+    with accelerator.main_process_first() if key else nullcontext():
+        if not units_file.exists():
+            learn = partial(_learn, settings, iteration, layer, heard, speech, folder, seed)
+            save_units(units_file, cached_units(key, learn))
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
     predictor = make_predictor(encoder, iteration.clusters, key)
     source, steps = speech.inputs(settings, encoder), iteration.steps

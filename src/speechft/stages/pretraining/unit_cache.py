@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speechft.core.errors import DataError
 from speechft.core.files import hash_json
 from speechft.core.known_hashes import cache_folder, known_hashes
-from speechft.core.logging import get_logger
+from speechft.core.logging import get_logger, progress_bar
 from speechft.data.effects import effects_of
 from speechft.encoders import SpeechEncoder
 from speechft.stages.pretraining.settings import Iteration
@@ -89,15 +89,17 @@ def _read(path: Path) -> list[NDArray[np.int16]] | None:
 def _content(cuts: Sequence[Any]) -> list[Any]:
     """Describe what is heard, not where it lies."""
     files = {name for cut in cuts for name in _files(cut)}
-    try:
-        hashes = known_hashes(files)
-    except OSError as error:
-        raise DataError(
-            "cannot read an audio file",
-            where=error.filename,
-            found=error.strerror,
-            hint="check the data's paths",
-        ) from None
+    with progress_bar() as bar:
+        line = bar.add_task("hashing audio", total=len(files), note="")
+        try:
+            hashes = known_hashes(files, lambda: bar.advance(line))
+        except OSError as error:
+            raise DataError(
+                "cannot read an audio file",
+                where=error.filename,
+                found=error.strerror,
+                hint="check the data's paths",
+            ) from None
     return [
         [[hashes[name] for name in _files(cut)], cut.start, cut.duration, _channel(cut), *more]
         for cut, more in ((cut, effects_of(cut)) for cut in cuts)
