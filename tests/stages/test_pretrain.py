@@ -184,3 +184,25 @@ def test_folders_from_before_mixing_are_still_done(tiny_config, tmp_path):
     values = settings(tiny_config, tmp_path).model_dump(mode="json")
     assert "mixing" not in values
     assert settings(tiny_config, tmp_path, mixing=0.2).model_dump(mode="json")["mixing"] == 0.2
+
+
+def test_done_means_done_with_these_utterances_and_settings(tiny_config, tmp_path):
+    from speechft.core.files import write_jsonl
+    from speechft.data.sources import load_data
+
+    cuts = [c.to_dict() for c in load_data("synthetic:tiny")["pretrain"]]
+    table = tmp_path / "train.jsonl"
+    write_jsonl(table, cuts)
+    rounds = [{"steps": 2, "clusters": 4}]
+    given = settings(tiny_config, tmp_path / "run", data=str(table), iterations=rounds)
+    out = pretrain(given)
+    before = (out / "encoder" / "model.safetensors").stat().st_mtime_ns
+    pretrain(given)
+    assert (out / "encoder" / "model.safetensors").stat().st_mtime_ns == before
+    write_jsonl(table, cuts[:-1])
+    with pytest.raises(SettingsError, match="utterances"):
+        pretrain(given)
+    write_jsonl(table, cuts)
+    mixed = settings(tiny_config, out, data=str(table), iterations=rounds, mixing=0.5)
+    with pytest.raises(SettingsError, match="mixing"):
+        pretrain(mixed)

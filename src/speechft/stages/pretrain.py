@@ -17,6 +17,7 @@ from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.settings import read_yaml
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
+from speechft.stages.finetuning.data import content
 from speechft.stages.pretraining.continuing import resolve, unit_layer
 from speechft.stages.pretraining.defaults import continues
 from speechft.stages.pretraining.direct import run_direct
@@ -45,17 +46,19 @@ def pretrain(settings: PretrainSettings) -> Path:
             an encoder of this family.
     """
     plain = settings.model_dump(mode="json", exclude=_NEUTRAL)
+    seed_everything(settings.seed)
+    cuts, dev = _splits(settings)
+    encoder = _initial_encoder(settings)
+    start = encoder.fingerprint()
+    begun = {k: v for k, v in plain.items() if k != "iterations"}
+    begun |= {"init": start, "utterances": content([*cuts, *dev])}
+    claim(settings.out, stage="pretrain", settings=begun, later=settings.added_later)
     if is_done(settings.out, stage="pretrain", settings=plain):
         log.info("pretrain: already done in %s", settings.out)
         return settings.out
-    seed_everything(settings.seed)
-    cuts, dev = _splits(settings)
+    settings = resolve(settings, encoder)
     source = Waveforms([*cuts, *dev])
     speech = Speech(source, len(cuts), len(cuts) + len(dev))
-    encoder = _initial_encoder(settings)
-    settings, start = resolve(settings, encoder), encoder.fingerprint()
-    whole_run = {k: v for k, v in plain.items() if k != "iterations"}
-    claim(settings.out, stage="pretrain", settings={**whole_run, "init": start})
     if settings.iterations:
         encoder = _iterate(settings, encoder, speech)
     else:
