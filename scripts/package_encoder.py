@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechft.core.files import atomic_dir, read_json, read_jsonl, write_json, write_text
 from speechft.core.settings import parse_settings, read_yaml
 from speechft.encoders import load_encoder
-from speechft.stages.pretraining.settings import Iteration, PretrainSettings
+from speechft.stages.pretraining.settings import MASKED, Iteration, PretrainSettings
 
 LAYERS = Path(__file__).resolve().parent.parent / "results" / "layers.json"
 
@@ -54,6 +55,9 @@ TEACHER = """
   says so of it."""
 MIXING = """
   In training {mixing:.0%} of the utterances had a part of another one, or noise, on top."""
+FRONT_END = """
+  The CNN front end is that of `{front_end}`{frozen}. **Not wholly self-supervised at second
+  hand,** if the card of that encoder says so of it."""
 CONTRASTIVE = """contrastive, as in wav2vec 2.0: at masked frames the transformer's output is
   compared with the quantised features of the frame and of {negatives} other masked frames of the
   utterance ({groups} codebooks of {entries} entries). No label and no cluster took part."""
@@ -120,6 +124,8 @@ def main(run: Path, recipe_file: Path, target: Path) -> None:
         PretrainSettings, {**read_yaml(recipe_file), "out": run}, str(recipe_file)
     )
     encoder = load_encoder(run / "encoder").half()
+    halves = {name: tensor.half() for name, tensor in encoder.side.tensors.items()}
+    encoder.side = replace(encoder.side, tensors=halves)
     folders = [run / f"iteration-{n + 1}" for n in range(len(settings.iterations))] or [run]
     curves = [read_jsonl(folder / "metrics.jsonl") for folder in folders]
     with atomic_dir(target) as folder:
@@ -133,7 +139,7 @@ def main(run: Path, recipe_file: Path, target: Path) -> None:
         ]
         write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
         write_json(folder / "speechft.json", read_json(run / "speechft.json"))
-        plot(curves, CURVES[settings.objective], folder / "loss.png")
+        plot(curves, CURVES[settings.objective or MASKED], folder / "loss.png")
         write_text(folder / "README.md", card(target.name, encoder, settings, run, curves))
 
 
@@ -160,8 +166,12 @@ def card(
 def objective(settings: PretrainSettings) -> str:
     """Say what was learned from what."""
     books = settings.quantiser.model_dump()
+    begun = ""
+    if settings.front_end:
+        frozen = " and was left as it is" if settings.freeze_front_end else " to begin with"
+        begun = FRONT_END.format(front_end=settings.front_end, frozen=frozen)
     if settings.objective == "contrastive":
-        return CONTRASTIVE.format(negatives=settings.contrastive.negatives, **books)
+        return CONTRASTIVE.format(negatives=settings.contrastive.negatives, **books) + begun
     if settings.objective == "reconstruction":
         return RECONSTRUCTION.format(**books)
     rounds = settings.iterations
@@ -173,7 +183,7 @@ def objective(settings: PretrainSettings) -> str:
             text += GUIDE.format(number=number, hours=hours, **one.guide.model_dump())
         if one.teacher:
             text += TEACHER.format(number=number, layer=one.layer, teacher=one.teacher)
-    return text + (MIXING.format(mixing=settings.mixing) if settings.mixing else "")
+    return text + begun + (MIXING.format(mixing=settings.mixing) if settings.mixing else "")
 
 
 def units(one: Iteration) -> str:
@@ -185,7 +195,7 @@ def units(one: Iteration) -> str:
 
 def table(settings: PretrainSettings, curves: list[list[dict]]) -> str:
     """Give the last dev figures of each curve."""
-    curve = CURVES[settings.objective]
+    curve = CURVES[settings.objective or MASKED]
     rows = [curve.heads, "|" + " --- |" * (curve.heads.count("|") - 1)]
     for number, lines in enumerate(curves, 1):
         dev = [line for line in lines if f"dev_{curve.loss}" in line][-1]
