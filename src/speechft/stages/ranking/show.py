@@ -11,7 +11,7 @@ from speechft.stages.ranking.board import Board, BoardRow, Metric
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
 PUBLISHED: Final = "†"
-_SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER"}
+_SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER", "cer": "CER", "wer_lm": "LM"}
 _NAME, _CELL, _WIDTH = 26, 8, 80
 
 
