@@ -13,6 +13,7 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
+from speechft.stages.evaluate import GRID, RESULTS
 from speechft.stages.running.state import lock
 from speechft.stages.studying.claims import Claim, judge
 from speechft.stages.studying.execute import Outcome, execute
@@ -20,7 +21,6 @@ from speechft.stages.studying.graph import (
     Builder,
     Graph,
     Job,
-    records_of,
     rows_to_choose,
     seconds_of,
 )
@@ -115,8 +115,8 @@ def _add(one: StudySettings, root: Path, graph: Graph) -> Choices:
         for row in rows_to_choose(one)
         if (best := _choose(row.choose, one, builder.evaluation)) is not None
     }
-    for row in one.rows:
-        for seed in one.seeds:
+    for seed in one.seeds:  # one seed after the other, so that what is there soon can be compared
+        for row in one.rows:
             encoder = chosen.get(row.name, row.encoder)
             if encoder is not None:
                 builder.evaluation(encoder, seed)
@@ -126,13 +126,13 @@ def _add(one: StudySettings, root: Path, graph: Graph) -> Choices:
 def _choose(
     candidates: Sequence[str],
     one: StudySettings,
-    evaluation: Callable[[str, int, bool], list[Job]],
+    evaluation: Callable[[str, int, bool], Job],
 ) -> str | None:
     """Choose by the suite score on the dev splits, with the first seed; none while they are out."""
     jobs = {name: evaluation(name, one.seeds[0], False) for name in candidates}
-    if not all(job.done for own in jobs.values() for job in own):
+    if not all(job.done for job in jobs.values()):
         return None
-    return max(jobs, key=lambda name: dev_score(records_of(jobs[name], "grid.jsonl")))
+    return max(jobs, key=lambda name: dev_score(_records(jobs[name], GRID)))
 
 
 def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
@@ -144,10 +144,9 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     for row in one.rows:
         encoder = chosen.get(row.name, row.encoder)
         for seed in one.seeds if encoder is not None else ():
-            jobs = own.evaluation(str(encoder), seed)
-            if all(job.done for job in jobs):
-                found = records_of(jobs, "results.jsonl")
-                measurements += [_measurement(row.name, record) for record in found]
+            job = own.evaluation(str(encoder), seed)
+            if job.done:
+                measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
     if partial and not measurements:
         return folder
     write_jsonl(folder / MEASUREMENTS, measurements)
@@ -174,14 +173,18 @@ def _choices(one: StudySettings, root: Path) -> dict[str, dict[str, float]]:
     builder = Builder(one, root, Graph())
 
     def score(name: str) -> float:
-        jobs = builder.evaluation(name, one.seeds[0], False)
-        return round(dev_score(records_of(jobs, "grid.jsonl")), 2)
+        job = builder.evaluation(name, one.seeds[0], False)
+        return round(dev_score(_records(job, GRID)), 2)
 
     return {row.name: {name: score(name) for name in row.choose} for row in rows_to_choose(one)}
 
 
 _KEPT = ("seed", "task", "metric", "value", "direction", "split", "items", "learning_rate")
 _HASHES = ("encoder_hash", "data_hash", "data")
+
+
+def _records(job: Job, name: str) -> list[dict[str, Any]]:
+    return read_jsonl(job.folder / name)
 
 
 def _measurement(row: str, record: Mapping[str, Any]) -> dict[str, Any]:

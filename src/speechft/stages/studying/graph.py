@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.files import hash_file, hash_json, read_json, read_jsonl, write_json
+from speechft.core.files import hash_file, hash_json, read_json, write_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.encoders.checkpoints.locate import locate, packaged_names
 from speechft.merging.methods import METHODS
@@ -32,6 +32,7 @@ VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
     "evaluate": (EvaluateSettings, evaluate),
 }
 DONE: Final = ".done"
+TASKS: Final = ("pr", "sid", "er", "sf")
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class Builder:
         self.study, self.root, self.graph = study, root, graph
         self._stages = {stage.name: stage for stage in study.stages}
 
-    def evaluation(self, reference: str, seed: int, further: bool = True) -> list[Job]:
-        """Add what an encoder's results need, and give the jobs that hold them.
+    def evaluation(self, reference: str, seed: int, further: bool = True) -> Job:
+        """Add what an encoder's results need, and give the job that holds them.
 
         Args:
             reference: name of the encoder.
@@ -105,21 +106,17 @@ class Builder:
             SettingsError: a stage's settings are wrong.
         """
         encoder = self._source(reference, seed)
-        study = self.study
-        tasks = tuple(study.evaluate.get("tasks", ("pr", "sid", "er", "sf")))
-        jobs = []
-        for chosen in (tasks, study.further if further else ()):
-            if chosen:
-                values = {
-                    **study.evaluate,
-                    "tasks": chosen,
-                    "seeds": (seed,),
-                    "encoders": [{"name": "encoder", "path": encoder.path}],
-                }
-                known = {"encoders": [encoder.key]}
-                name = f"{reference}, seed {seed}, {' '.join(chosen)}"
-                jobs.append(self._job(name, "evaluate", "", values, known, [encoder]))
-        return jobs
+        tasks = tuple(self.study.evaluate.get("tasks", TASKS))
+        tasks += tuple(t for t in self.study.further if further and t not in tasks)
+        values = {
+            **self.study.evaluate,
+            "tasks": tasks,
+            "seeds": (seed,),
+            "encoders": [{"name": "encoder", "path": encoder.path}],
+        }
+        known = {"encoders": [encoder.key]}
+        name = f"{reference}, seed {seed}, {' '.join(tasks)}"
+        return self._job(name, "evaluate", "", values, known, [encoder])
 
     def _source(self, reference: str, seed: int) -> Source:
         name, _, part = reference.partition("/")
@@ -176,11 +173,6 @@ class Builder:
 def rows_to_choose(study: StudySettings) -> list[RowSpec]:
     """Give the rows of which the dev splits choose the encoder."""
     return [row for row in study.rows if row.choose]
-
-
-def records_of(jobs: list[Job], name: str) -> list[dict[str, Any]]:
-    """Read a JSONL file of some evaluations, one after the other."""
-    return [record for job in jobs for record in read_jsonl(job.folder / name)]
 
 
 def finish(job: Job, seconds: float) -> None:
