@@ -11,7 +11,9 @@ from speechft.stages.ranking.board import Board, BoardRow, Metric
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
 PUBLISHED: Final = "†"
-_SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER", "cer": "CER", "wer_lm": "LM"}
+_SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER"}
+# Right of ASR's WER; with the task's name in front they would touch it.
+_ALONE: Final = {"cer": "CER", "wer_lm": "+LM"}
 _NAME, _CELL, _WIDTH = 26, 8, 80
 
 
@@ -94,6 +96,8 @@ def _spread(row: BoardRow, metric: Metric) -> str:
 
 def _short_title(metric: Metric) -> str:
     task, name = metric
+    if name in _ALONE:
+        return f"{_ALONE[name]}{ARROWS[direction(name)]}"
     short = f" {_SHORT[name]}" if name in _SHORT else ""
     return f"{task.upper()}{short}{ARROWS[direction(name)]}"
 
