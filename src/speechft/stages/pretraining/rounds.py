@@ -37,6 +37,7 @@ from speechft.training.units import (
 
 log = get_logger(__name__)
 
+_UNITS = "units.npz"
 # A guide names what it hears: nearly nothing is masked, and what is counts little.
 _GUIDE_MASK_SHARE, _GUIDE_UNMASKED_WEIGHT = 0.1, 5.0
 
@@ -68,24 +69,14 @@ def run_iteration(
     layer = unit_layer(settings, iteration, heard)
     check_rates(encoder, heard, layer)
     encoder.check_mask()
-    seed = derive_seed(settings.seed, "units", folder.name)
-    cuts = speech.source.cuts
-    key = units_key(iteration, layer, heard, cuts, seed, settings.fit_seconds)
-    units_file = folder / "units.npz"
-    accelerator = Accelerator(mixed_precision="no")
-    heard.to(accelerator.device)
-    # A guide is trained by all processes together; what needs no training the first one does.
-    with accelerator.main_process_first() if key else nullcontext():
-        if not units_file.exists():
-            learn = partial(_learn, settings, iteration, layer, heard, speech, folder, seed)
-            save_units(units_file, cached_units(key, learn))
+    key = _make_units(settings, iteration, layer, heard, speech, folder)
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
     predictor = make_predictor(encoder, iteration.clusters, key)
     source, steps = speech.inputs(settings, encoder), iteration.steps
     objective = MaskedPrediction(
         encoder,
         predictor,
-        load_units(units_file),
+        load_units(folder / _UNITS),
         unmasked_weight=settings.unmasked_weight,
         share=settings.mask_share,
         span=settings.mask_span,
@@ -99,6 +90,28 @@ def run_iteration(
     train(plan, batches, source, schedule, loop, folder)
     set_trainable(encoder.parameters(), True)
     carry_predictor(encoder, predictor, key)
+
+
+def _make_units(
+    settings: PretrainSettings,
+    iteration: Iteration,
+    layer: int | None,
+    encoder: SpeechEncoder,
+    speech: Speech,
+    folder: Path,
+) -> str | None:
+    """Write the round's units unless they are there; give what identifies them."""
+    seed = derive_seed(settings.seed, "units", folder.name)
+    cuts = speech.source.cuts
+    key = units_key(iteration, layer, encoder, cuts, seed, settings.fit_seconds)
+    accelerator = Accelerator(mixed_precision="no")
+    encoder.to(accelerator.device)
+    # A guide is trained by all processes together; what needs no training the first one does.
+    with accelerator.main_process_first() if key else nullcontext():
+        if not (folder / _UNITS).exists():
+            learn = partial(_learn, settings, iteration, layer, encoder, speech, folder, seed)
+            save_units(folder / _UNITS, cached_units(key, learn))
+    return key
 
 
 def _learn(
