@@ -141,6 +141,8 @@ def test_defaults_depend_on_the_objective(settings):
     assert settings("contrastive").mask_share == 0.65
     assert settings("contrastive", mask_share=0.5).mask_share == 0.5
     assert settings("reconstruction").unmasked_weight == 0
+    assert settings("contrastive").unmasked_weight == 0
+    assert settings("contrastive", unmasked_weight=0.2).unmasked_weight == 0.2
     again = PretrainSettings(**settings("reconstruction").model_dump())
     assert again == settings("reconstruction")
 
@@ -154,7 +156,6 @@ ROUND = {"steps": 2, "clusters": 6}
         ("contrastive", {"steps": None}, "the objective contrastive needs steps"),
         ("masked-prediction", {}, "steps is of no use to the objective masked-prediction"),
         ("contrastive", {"iterations": [ROUND]}, "iterations is of no use"),
-        ("contrastive", {"unmasked_weight": 0.2}, "unmasked_weight is of no use"),
         ("reconstruction", {"contrastive": {"negatives": 5}}, "contrastive is of no use"),
         ("reconstruction", {"mixing": 0.2}, "mixing is of no use"),
         ("contrastiv", {}, "contrastive"),

@@ -44,7 +44,8 @@ def contrastive(config, **more):
     return Contrastive(encoder, head, **{"steps": 40, "negatives": 20, **more})
 
 
-def reconstruction(_config=None, **more):
+def reconstruction(_config=None, feature_penalty=0.0, **more):
+    del feature_penalty  # of the other objective
     encoder = build_encoder(DECOAR, seed=0)
     torch.manual_seed(0)
     head = ReconstructionHead(encoder.hidden_size, **BOOKS)
@@ -97,10 +98,6 @@ def test_every_parameter_learns(tiny_config, build):
     assert without == []
 
 
-class Seen(Exception):
-    pass
-
-
 def last_states(objective, features, lengths, monkeypatch):
     """Give what the transformer makes of features under a seed's mask, and the mask's frames."""
     kept = []
@@ -117,6 +114,29 @@ def last_states(objective, features, lengths, monkeypatch):
     measured = objective.measure(features, lengths)
     monkeypatch.undo()
     return kept[0], measured
+
+
+@BOTH
+def test_the_last_layer_learns_on_unmasked_frames_only_if_asked(tiny_config, build):
+    def gradient(weight):
+        objective = build(tiny_config, unmasked_weight=weight, feature_penalty=0.0)
+        objective.before_update(1)
+        kept = []
+        real = objective.encoder.transform
+
+        def transform(hidden, lengths, mask_time):
+            output = real(hidden, lengths, mask_time)
+            output.hidden_states[-1].retain_grad()
+            kept.append(output.hidden_states[-1])
+            return output
+
+        objective.encoder.transform = transform
+        torch.manual_seed(5)
+        objective.loss([0], syllables(1))[0].backward()
+        return (kept[0].grad.abs().sum(dim=-1) > 0).float().mean()
+
+    assert gradient(0.0) < 0.9
+    assert gradient(0.5) == 1
 
 
 @BOTH

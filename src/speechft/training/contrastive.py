@@ -18,7 +18,7 @@ from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
 from speechft.training.masked_prediction import sample_spans
 from speechft.training.quantised_objective import Measured, QuantisedObjective
-from speechft.training.quantiser import GumbelQuantiser
+from speechft.training.quantiser import GumbelQuantiser, Quantised
 
 
 class ContrastiveHead(nn.Module):
@@ -56,6 +56,7 @@ class Contrastive(QuantisedObjective):
         temperature: divides the cosines.
         feature_penalty: weight of the mean square of the front end's output.
         front_end_gradient: factor on the gradient that reaches the front end.
+        unmasked_weight: weight of the same loss on unmasked frames (0 in wav2vec 2.0).
         share, span: of masked frames, see `sample_spans`.
         more: of `QuantisedObjective`.
 
@@ -72,6 +73,7 @@ class Contrastive(QuantisedObjective):
         temperature: float = 0.1,
         feature_penalty: float = 10.0,
         front_end_gradient: float = 0.1,
+        unmasked_weight: float = 0.0,
         share: float = 0.65,
         span: int = 10,
         **more: Any,
@@ -81,10 +83,10 @@ class Contrastive(QuantisedObjective):
         self.projections = head
         self.negatives, self.temperature = negatives, temperature
         self.feature_penalty, self.front_end_gradient = feature_penalty, front_end_gradient
-        self.share, self.span = share, span
+        self.unmasked_weight, self.share, self.span = unmasked_weight, share, span
 
     def measure(self, features: Tensor, lengths: Tensor) -> Measured:
-        """Give the contrastive loss on masked frames plus the penalty on large features."""
+        """Give the loss on masked frames, plus that on the others and the penalty, weighted."""
         if features.requires_grad and self.front_end_gradient != 1:
             scale_gradient(features, self.front_end_gradient)
         valid = ~padding_mask(lengths, features.shape[1])
@@ -92,22 +94,41 @@ class Contrastive(QuantisedObjective):
         mask = sample_spans(lengths.tolist(), self.share, self.span, torch.default_generator)
         mask = mask.to(features.device)
         normed = self.encoder.model.feature_projection.layer_norm(features)
-        quantised = self.quantiser(normed[mask])
         output = self.encoder.from_front_end(features, lengths, mask_time=mask)
-        context = self.projections.final_proj(output.hidden_states[-1][mask])
-        targets = self.projections.project_q(quantised.values)
-        logits = contrastive_logits(
-            context, targets, quantised.codes, mask.sum(dim=1), self.negatives, self.temperature
-        )
-        first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-        loss = functional.cross_entropy(logits, first)
+        frames = output.hidden_states[-1]
+        quantised, logits = self._compare(normed, frames, mask)
+        hidden = _cross_entropy(logits)
+        loss = hidden + self.feature_penalty * penalty
+        seen = valid & ~mask
+        if self.unmasked_weight and bool(seen.any()):
+            others = self._compare(normed, frames, seen)[1]
+            loss = loss + self.unmasked_weight * _cross_entropy(others)
         right = (logits[:, 0] > logits[:, 1:].amax(dim=1)).float().mean()
         figures = {
-            "contrastive_loss": float(loss.detach()),
+            "contrastive_loss": float(hidden.detach()),
             "contrastive_accuracy": 100 * float(right),
             "feature_penalty": float(penalty.detach()),
         }
-        return Measured(loss + self.feature_penalty * penalty, quantised, figures)
+        return Measured(loss, quantised, figures)
+
+    def _compare(self, normed: Tensor, frames: Tensor, chosen: Tensor) -> tuple[Quantised, Tensor]:
+        """Quantise the features of the chosen frames (B, T) and compare their outputs with them."""
+        quantised = self.quantiser(normed[chosen])
+        logits = contrastive_logits(
+            self.projections.final_proj(frames[chosen]),
+            self.projections.project_q(quantised.values),
+            quantised.codes,
+            chosen.sum(dim=1),
+            self.negatives,
+            self.temperature,
+        )
+        return quantised, logits
+
+
+def _cross_entropy(logits: Tensor) -> Tensor:
+    """Give the loss of logits whose first one is the right one."""
+    first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    return functional.cross_entropy(logits, first)
 
 
 def contrastive_logits(

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 # Masked prediction takes the fields' defaults.
 OF_OBJECTIVE: dict[str, dict[str, Any]] = {
-    "contrastive": {"mask_share": 0.65},
+    "contrastive": {"mask_share": 0.65, "unmasked_weight": 0.0},
     "reconstruction": {"mask_share": 0.65, "unmasked_weight": 0.0},
 }
 # A run that goes on from an encoder is stable fine-tuning without labels: Speech-FT's recipe.

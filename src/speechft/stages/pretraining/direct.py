@@ -70,6 +70,7 @@ def _contrastive(
         temperature=own.temperature,
         feature_penalty=own.feature_penalty,
         front_end_gradient=own.front_end_gradient,
+        unmasked_weight=settings.unmasked_weight,
         share=settings.mask_share,
         span=settings.mask_span,
         steps=settings.steps or 0,

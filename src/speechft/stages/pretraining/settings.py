@@ -20,7 +20,6 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "iterations": ("masked-prediction",),
     "fit_seconds": ("masked-prediction",),
     "mixing": ("masked-prediction",),
-    "unmasked_weight": ("masked-prediction", "reconstruction"),
     "steps": ("contrastive", "reconstruction"),
     "learning_rate": ("contrastive", "reconstruction"),
     "quantiser": ("contrastive", "reconstruction"),
@@ -157,7 +156,8 @@ class PretrainSettings(Settings):
         quantiser: the codebooks of the other objectives.
         contrastive: what only the contrastive objective has.
         seconds: speech in one batch, in seconds.
-        unmasked_weight: weight of the loss on unmasked frames (0 for reconstruction unless said).
+        unmasked_weight: weight of the loss on unmasked frames (0 for the other objectives unless
+            said).
         mask_share, mask_span: expected share of masked frames before spans overlap (0.65 for the
             other objectives unless said), frames in a span.
         mixing: share of the utterances that get a part of another utterance, or noise, on top
