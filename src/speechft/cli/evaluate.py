@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+KEPT = ("frames", "pooled", "none")
+
 
 def command(
     encoders: Annotated[
@@ -39,11 +41,16 @@ def command(
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core or GPU.")] = 0,
     launcher: Annotated[str, typer.Option(help="local, or slurm: a job per probe.")] = "local",
     store: Annotated[
-        Path | None, typer.Option(help="Folder that keeps hidden states for later runs.")
+        str | None,
+        typer.Option(
+            help="Folder that keeps hidden states for later runs; or pooled, frames, none: what is "
+            "kept in memory, as --keep says it."
+        ),
     ] = None,
     keep: Annotated[
-        str, typer.Option(help="Of hidden states: frames, pooled (time means) or none.")
-    ] = "frames",
+        str | None,
+        typer.Option(help="Of hidden states: frames (default), pooled (time means) or none."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: key=value; may be repeated.")
     ] = None,
@@ -57,6 +64,8 @@ def command(
     from speechft.cli.values import settings_from
     from speechft.stages.evaluate import RESULTS, EvaluateSettings, evaluate
 
+    if store in KEPT and keep in (None, store):
+        store, keep = None, store
     given: dict[str, Any] = {
         "encoders": tuple(encoders),
         "data": tuple(data),
