@@ -50,6 +50,7 @@ def test_parse_slots():
     assert parse_slots("B-a E-a") == []  # nothing between the marks is no slot, as in S3PRL
     assert parse_slots("B-a E-a B-a X E-a") == [("a", "X")]
     assert parse_slots("B-list X E-list_owner") == []
+    assert parse_slots("B-list X E-list_owner", loose=True) == [("list", "X")]
     assert parse_slots("") == []
 
 

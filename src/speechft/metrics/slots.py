@@ -11,22 +11,27 @@ from speechft.metrics.errors import edits
 Slots = list[tuple[str, str]]
 
 _SPAN = re.compile(r"(?<!\S)B-(\S+) (.+?) E-\1(?!\S)")
+# S3PRL's expression has no borders: `E-list_owner` ends a span that `B-list` began.
+_LOOSE_SPAN = re.compile(r"B-(\S+) (.+?) E-\1")
 _MARKER = re.compile(r"(?<!\S)[BE]-\S+")
 
 
-def parse_slots(text: str) -> Slots:
+def parse_slots(text: str, loose: bool = False) -> Slots:
     """Give the (type, value) pairs of a marked transcript, in order.
 
     A span runs from `B-x` to the nearest `E-x` of the same type; markers that stray inside a value
     are removed from it. Markers without a partner, or with nothing between them, count for nothing.
 
+    Args:
+        text: words and markers.
+        loose: take a marker that only begins like `E-x` for one, as S3PRL does.
+
     Source:
         SUPERB's SF on Audio SNIPS, as scored by S3PRL 0.4.
     """
     text = " ".join(text.split())
-    return [
-        (match[1], " ".join(_MARKER.sub(" ", match[2]).split())) for match in _SPAN.finditer(text)
-    ]
+    spans = (_LOOSE_SPAN if loose else _SPAN).finditer(text)
+    return [(match[1], " ".join(_MARKER.sub(" ", match[2]).split())) for match in spans]
 
 
 def slot_type_f1(references: Sequence[Slots], hypotheses: Sequence[Slots]) -> float:

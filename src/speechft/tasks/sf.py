@@ -77,8 +77,9 @@ class SlotFilling(CTCTask):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give slot-type F1 and slot-value CER."""
-        wanted = [parse_slots(reference) for reference in references]
-        got = [parse_slots(prediction) for prediction in predictions]
+        loose = self.protocol == "s3prl"
+        wanted = [parse_slots(reference, loose) for reference in references]
+        got = [parse_slots(prediction, loose) for prediction in predictions]
         return {
             "slot_type_f1": slot_type_f1(wanted, got),
             "slot_value_cer": slot_value_cer(wanted, got),
