@@ -71,6 +71,9 @@ Accuracy in percent of a linear phoneme classifier per frame, by layer ({phoneme
 | encoder | {heads} |
 | --- |{lines}
 {rows}
+{verdict}"""
+POOR = """
+On so little computing its last layer says less about phonemes than layer 0 does.
 """
 
 
@@ -216,7 +219,9 @@ def probe(name: str) -> str:
     if name not in rows:
         return ""
     count = len(rows[name])
+    poor = rows[name][-1] < rows[name][0]
     return PROBE.format(
+        verdict=POOR if poor else "",
         data=f"`{record['data']}`",
         phonemes=record["phonemes"],
         heads=" | ".join(str(layer) for layer in range(count)),
