@@ -109,9 +109,13 @@ def test_stopped_and_run_again(settings, monkeypatch, objective):
 
 
 @OBJECTIVES
-def test_continued_from_an_encoder(settings, objective):
-    """The encoder changes, and its quantiser goes on from where it was."""
+def test_continued_from_an_encoder(settings, objective, tmp_path):
+    """The encoder changes, and its quantiser goes on from where it was, in its own sizes."""
     base = pretrain(settings(objective, "base"))
+    plain = {"init": str(base), "data": "synthetic:tiny", "steps": 2, "seconds": 10}
+    alone = pretrain(PretrainSettings(**plain, out=tmp_path / "alone"))
+    book = load_file(alone / "encoder" / "extras.safetensors")["quantizer.vars"]
+    assert book.shape == (1, 16, 8)
     more = {"init": str(base / "encoder"), "split": "es_train", "steps": 2, "learning_rate": 1e-6}
     out = pretrain(settings(objective, **more))
     before, after = weights(base), weights(out)

@@ -37,3 +37,16 @@ def carry_head(encoder: SpeechEncoder, head: nn.Module) -> None:
         return
     tensors = {name: tensor.detach().cpu() for name, tensor in head.state_dict().items()}
     encoder.side = Side({**encoder.side.tensors, **tensors}, encoder.side.source)
+
+
+def carried_sizes(encoder: SpeechEncoder) -> dict[str, int]:
+    """Give groups, entries and width of the quantiser that an encoder carries; empty if none."""
+    found = encoder.side.tensors
+    book = found.get("quantizer.vars")
+    reader = found.get("project_q.weight", found.get("decoder.0.weight"))
+    if encoder.family not in FAMILIES or book is None or reader is None:
+        return {}
+    if book.dim() != 3 or reader.dim() != 2 or reader.shape[1] % book.shape[2]:
+        return {}
+    groups = int(reader.shape[1] // book.shape[2])
+    return {"groups": groups, "entries": int(book.shape[1]) // groups, "width": reader.shape[1]}

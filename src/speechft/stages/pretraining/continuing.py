@@ -10,6 +10,7 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import SpeechEncoder
 from speechft.stages.pretraining.defaults import continues
 from speechft.stages.pretraining.settings import MASKED, Iteration, ObjectiveName, PretrainSettings
+from speechft.training.carried_head import carried_sizes
 
 # How the families were pre-trained; any other can be trained by masked prediction.
 OBJECTIVES: dict[str, ObjectiveName] = {"wav2vec2": "contrastive", "decoar2": "reconstruction"}
@@ -40,13 +41,8 @@ def resolve(settings: PretrainSettings, encoder: SpeechEncoder) -> PretrainSetti
 
 
 def _own_quantiser(settings: PretrainSettings, encoder: SpeechEncoder) -> dict[str, Any]:
-    config = encoder.config
-    if "quantiser" in settings.model_fields_set or "quantizer.vars" not in encoder.side.tensors:
-        return {}
-    names = {"groups": "num_codevector_groups", "entries": "num_codevectors_per_group"}
-    names["width"] = "codevector_dim"
-    sizes = {key: getattr(config, name, None) for key, name in names.items()}
-    return {"quantiser": sizes} if all(sizes.values()) else {}
+    sizes = carried_sizes(encoder)
+    return {"quantiser": sizes} if sizes and "quantiser" not in settings.model_fields_set else {}
 
 
 def unit_layer(
