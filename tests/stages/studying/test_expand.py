@@ -47,6 +47,12 @@ def test_for_reaches_into_a_finding_with_over() -> None:
     assert values["findings"][1] == {"says": 1, "pairs": [["pr-1", "b"], ["sid-1", "b"]]}
 
 
+@pytest.mark.parametrize("members", [[{True: 1}], ["sid"], [3]])
+def test_members_that_are_no_names_with_values(members: list[object]) -> None:
+    with pytest.raises(SettingsError, match="'odd'"):
+        expand({"sets": {"odd": members}, "rows": [{"for": "odd", "name": "x"}]}, "study.yaml")
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
