@@ -20,7 +20,8 @@ from speechft.core.settings import parse_settings, read_yaml
 from speechft.encoders import load_encoder
 from speechft.stages.pretraining.settings import MASKED, Iteration, PretrainSettings
 
-LAYERS = Path(__file__).resolve().parent.parent / "results" / "layers.json"
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS, ASSETS = ROOT / "results" / "layers.json", ROOT / "src" / "speechft" / "assets"
 
 CARD = """---
 license: apache-2.0
@@ -51,19 +52,22 @@ GUIDE = """
   briefly trained an encoder say less about phonemes than its CNN front end."""
 TEACHER = """
   The units of round {number} are clusters of layer {layer} of `{teacher}`, as WavLM Base took its
-  units from HuBERT. **Not wholly self-supervised at second hand,** if the card of that encoder
-  says so of it."""
+  units from HuBERT.{hand}"""
 MIXING = """
   In training {mixing:.0%} of the utterances had a part of another one, or noise, on top."""
 FRONT_END = """
-  The CNN front end is that of `{front_end}`{frozen}. **Not wholly self-supervised at second
-  hand,** if the card of that encoder says so of it."""
+  The CNN front end is that of `{front_end}`{frozen}.{hand}"""
+SECOND_HAND = """
+  **Not wholly self-supervised, at second hand:** a little labelled speech helped to make that
+  encoder, as its card says."""
+UNMASKED = """
+  The same loss on frames that are not masked counts {weight:g} times as much."""
 CONTRASTIVE = """contrastive, as in wav2vec 2.0: at masked frames the transformer's output is
   compared with the quantised features of the frame and of {negatives} other masked frames of the
-  utterance ({groups} codebooks of {entries} entries). No label and no cluster took part."""
+  utterance ({groups} codebooks of {entries} entries). This takes no label and no cluster."""
 RECONSTRUCTION = """reconstruction, as in DeCoAR 2.0: masked filter banks are made again from the
   transformer's output, which passes {groups} codebooks of {entries} entries on the way (mean
-  absolute error). No label and no cluster took part."""
+  absolute error). This takes no label and no cluster."""
 PROBE = """
 Accuracy in percent of a linear phoneme classifier per frame, by layer ({phonemes} classes,
 {data}, other speakers and sentences than in training):
@@ -172,11 +176,15 @@ def objective(settings: PretrainSettings) -> str:
     begun = ""
     if settings.front_end:
         frozen = " and was left as it is" if settings.freeze_front_end else " to begin with"
-        begun = FRONT_END.format(front_end=settings.front_end, frozen=frozen)
+        begun = FRONT_END.format(
+            front_end=settings.front_end, frozen=frozen, hand=second_hand(settings.front_end)
+        )
+    if settings.unmasked_weight and settings.objective in ("contrastive", "reconstruction"):
+        begun = UNMASKED.format(weight=settings.unmasked_weight) + begun
     if settings.objective == "contrastive":
         return CONTRASTIVE.format(negatives=settings.contrastive.negatives, **books) + begun
     if settings.objective == "reconstruction":
-        return RECONSTRUCTION.format(**books)
+        return RECONSTRUCTION.format(**books) + begun
     rounds = settings.iterations
     count = f"{len(rounds)} iteration{'s' if len(rounds) > 1 else ''}"
     text = f"masked prediction of k-means units, {count} ({', then '.join(map(units, rounds))})."
@@ -185,8 +193,17 @@ def objective(settings: PretrainSettings) -> str:
             hours = one.guide.seconds / 3600
             text += GUIDE.format(number=number, hours=hours, **one.guide.model_dump())
         if one.teacher:
-            text += TEACHER.format(number=number, layer=one.layer, teacher=one.teacher)
+            hand = second_hand(one.teacher)
+            text += TEACHER.format(number=number, layer=one.layer, teacher=one.teacher, hand=hand)
     return text + begun + (MIXING.format(mixing=settings.mixing) if settings.mixing else "")
+
+
+def second_hand(encoder: str) -> str:
+    """Say so if labels took part in making another packaged encoder."""
+    file = ASSETS / encoder / "README.md"
+    return (
+        SECOND_HAND if file.is_file() and "Not wholly self-supervised" in file.read_text() else ""
+    )
 
 
 def units(one: Iteration) -> str:
