@@ -58,6 +58,8 @@ def test_members_that_are_no_names_with_values(members: list[object]) -> None:
     [
         ({"for": "task", "name": "{task}"}, "no set 'task'"),
         ({"for": "tasks", "name": "{tusk}"}, "{tusk}"),
+        ({"for": 3, "name": "{task}"}, "no set 3"),
+        ({"for": {"tasks": 1}, "name": "{task}"}, "no set"),
     ],
 )
 def test_what_is_missing_is_named(entry: dict[str, str], message: str) -> None:
@@ -65,3 +67,23 @@ def test_what_is_missing_is_named(entry: dict[str, str], message: str) -> None:
         expand({"sets": SETS, "stages": [entry]}, "study.yaml")
     assert "task" in str(caught.value.hint)
     assert "study.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["pr"], "sets is no mapping"),
+        ({"tasks": "pr"}, "the set 'tasks' is no list"),
+        ({"tasks": ["pr", "sid"]}, "the set 'tasks' is no list of members"),
+        ({"tasks": [{"task": "sid", True: "SID"}]}, "reads on, off, yes and no"),
+    ],
+)
+def test_sets_that_are_none(sets: object, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        expand({"sets": sets, "stages": [{"for": "tasks", "name": "{task}"}]}, "study.yaml")
+
+
+@pytest.mark.parametrize("pairs", [{}, {"pairs": "a"}, {"pairs": 3}])
+def test_over_is_for_pairs(pairs: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match="repeats the pairs of a finding"):
+        expand({"sets": SETS, "stages": [{"name": "x", "over": "tasks", **pairs}]}, "study.yaml")

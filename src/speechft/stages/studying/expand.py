@@ -29,7 +29,7 @@ def expand(values: Mapping[str, Any], where: object) -> dict[str, Any]:
     Raises:
         SettingsError: a set or a key is not there.
     """
-    sets = values.get("sets") or {}
+    sets = _sets(values.get("sets"), where)
     result = {key: value for key, value in values.items() if key not in ("sets", *LISTS)}
     for name in LISTS:
         entries = values.get(name) or []
@@ -37,6 +37,31 @@ def expand(values: Mapping[str, Any], where: object) -> dict[str, Any]:
             raise SettingsError(f"{name} is no list", where=where, found=type(entries).__name__)
         result[name] = [one for entry in entries for one in _entry(entry, sets, where)]
     return result
+
+
+def _sets(given: Any, where: object) -> Mapping[str, Any]:
+    """Check the sets: each a list of members with named values."""
+    sets = given or {}
+    if not isinstance(sets, Mapping):
+        raise SettingsError("sets is no mapping of names to lists", where=where, found=given)
+    for name, members in sets.items():
+        for member in members if isinstance(members, list) else [members]:
+            if not isinstance(members, list) or not isinstance(member, Mapping):
+                raise SettingsError(
+                    f"the set {name!r} is no list of members with named values",
+                    where=where,
+                    expected="- {task: pr, steps: 500}",
+                    found=member,
+                )
+            strange = [key for key in member if not isinstance(key, str)]
+            if strange:
+                raise SettingsError(
+                    f"a member of the set {name!r} has a value whose name is no text",
+                    where=where,
+                    found=strange[0],
+                    hint="YAML reads on, off, yes and no as true and false: take another name",
+                )
+    return sets
 
 
 def _entry(entry: Any, sets: Mapping[str, Any], where: object) -> list[Any]:
@@ -48,7 +73,13 @@ def _entry(entry: Any, sets: Mapping[str, Any], where: object) -> list[Any]:
         one = dict(plain)
         if "over" in one:
             inner = _members(one.pop("over"), sets, where)
-            pairs = one.get("pairs") or []
+            pairs = one.get("pairs")
+            if not isinstance(pairs, list):
+                raise SettingsError(
+                    "`over` repeats the pairs of a finding, and there is no list of them",
+                    where=where,
+                    found=one,
+                )
             one["pairs"] = [_fill(p, {**member, **m}, where) for m in inner for p in pairs]
         written.append({key: _fill(value, member, where) for key, value in one.items()})
     return written
@@ -56,9 +87,9 @@ def _entry(entry: Any, sets: Mapping[str, Any], where: object) -> list[Any]:
 
 def _members(names: Any, sets: Mapping[str, Any], where: object) -> list[dict[str, Any]]:
     """Give the combinations of the named sets' members; one empty member without any name."""
-    chosen = [] if names is None else [names] if isinstance(names, str) else list(names)
+    chosen = [] if names is None else names if isinstance(names, list) else [names]
     for name in chosen:
-        if not isinstance(sets.get(name), list):
+        if not isinstance(name, str) or name not in sets:
             raise SettingsError(
                 f"there is no set {name!r}", where=where, hint=did_you_mean(str(name), sets)
             )
