@@ -39,7 +39,10 @@ class LineWorker:
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             return None
-        return json.loads(answer) if answer else None
+        try:
+            return json.loads(answer) if answer else None
+        except ValueError:  # it died in the middle of its answer
+            return None
 
     def close(self) -> int:
         """Let it end; give its exit code."""
