@@ -15,6 +15,7 @@ seeds' spread.
 def study_pages(root: Path) -> dict[Path, str]:
     """Give the pages by their paths; none where no study has been kept."""
     from speechft.stages.study import MEASUREMENTS, read_study, write_page
+    from speechft.stages.studying.page import cell
 
     kept = sorted(p.parent for p in (root / "results" / "studies").glob(f"*/{MEASUREMENTS}"))
     place = root / "docs" / "studies"
@@ -26,7 +27,7 @@ def study_pages(root: Path) -> dict[Path, str]:
         )
         lines += [f"## [{settings.title}]({folder.name}.md)\n"]
         lines += ["| published finding | here |", "| --- | --- |"] if claims else []
-        lines += [f"| {claim.finding.says} | {claim.verdict} |" for claim in claims]
+        lines += [f"| {cell(claim.finding.says)} | {claim.verdict} |" for claim in claims]
         lines.append("")
     if kept:
         pages[place / "index.md"] = "\n".join(lines)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def command(
     studies: Annotated[list[str], typer.Argument(help="YAML files, or names in studies/.")],
     out: Annotated[Path, typer.Option(help="Folder of all studies.")] = Path("runs/studies"),
-    workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of each process.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the jobs; do nothing.")] = False,
     set_: Annotated[
         list[str] | None,
@@ -46,7 +46,7 @@ def _show_plan(settings: list[StudySettings], out: Path) -> None:
 
     jobs, console = plan_studies(settings, out).jobs.values(), output()
     for job in jobs:
-        console.print(f"{'done ' if job.done else 'to do'} {job.verb:<9} {job.name}")
+        console.print(f"{'done ' if job.done else 'to do'} {job.verb:<9} {job.name}", markup=False)
     counts = Counter((job.verb, job.done) for job in jobs)
     for verb in dict.fromkeys(job.verb for job in jobs):
         console.print(f"{verb}: {counts[verb, False]} to do, {counts[verb, True]} done")
@@ -55,6 +55,7 @@ def _show_plan(settings: list[StudySettings], out: Path) -> None:
 
 
 def _show(one: StudySettings, folder: Path) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from speechft.stages.study import read_study
@@ -62,7 +63,7 @@ def _show(one: StudySettings, folder: Path) -> None:
 
     _, table, claims, _ = read_study(folder)
     console = output()
-    console.print(f"\n{one.title}\n")
+    console.print(f"\n{one.title}\n", markup=False)
     view = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     view.add_column("encoder", overflow="fold")
     for title in ("score", "against θ0", "against θ′"):
@@ -77,9 +78,10 @@ def _show(one: StudySettings, folder: Path) -> None:
         ]
         texts = ["" if one is None else one.text(0) for one in found]
         title = f"{row.group}: {row.title}" if row.group else row.title
-        view.add_row(title, score.text(0), *texts)
+        view.add_row(escape(title), score.text(0), *texts)
     console.print(view, soft_wrap=False)
     console.print()
     for claim in claims:
-        console.print(f"{claim.verdict}: {claim.finding.says} {claim.text}", soft_wrap=False)
-    console.print(f"\nReport: {folder / 'report.md'}")
+        text = f"{claim.verdict}: {claim.finding.says} {claim.text}"
+        console.print(text, soft_wrap=False, markup=False)
+    console.print(f"\nReport: {folder / 'report.md'}", markup=False)

@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-from speechft.core.errors import SpeechFTError
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
+from speechft.encoders.checkpoints.locate import locate
 from speechft.stages.evaluate import GRID, RESULTS
 from speechft.stages.running.state import lock
 from speechft.stages.studying.claims import Claim, judge
@@ -70,14 +71,25 @@ def study(
 
     Raises:
         SettingsError: settings are wrong, or another process is at work in the folder.
+        CheckpointError: an encoder that a study begins with is not there.
         SpeechFTError: jobs failed; the message names them.
     """
+    if workers < 0 or threads < 1:
+        raise SettingsError(
+            "there is nobody to do the work",
+            expected="workers from 0 on, threads from 1 on",
+            found=f"{workers} workers with {threads} threads",
+        )
+    _refuse_same_names(studies)
     count = workers or max(1, (os.cpu_count() or 1) // threads)
+    plan_studies(studies, root)  # mistakes are said before anything is written
     with lock(root):
         while True:
             graph = plan_studies(studies, root)
             if all(job.done for job in graph.jobs.values()):
                 break
+            for encoder in dict.fromkeys(name for one in studies for name in one.used):
+                locate(encoder)
             outcome = execute(graph, count, threads, log.info)
             if outcome.failed:
                 for one in studies:
@@ -139,14 +151,15 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     """Write the study's small files from its jobs' results."""
     graph = Graph()
     chosen = _add(one, root, graph)
-    folder, measurements = root / one.name, []
+    folder, measurements, missing = root / one.name, [], []
     own = Builder(one, root, Graph())
     for row in one.rows:
         encoder = chosen.get(row.name, row.encoder)
-        for seed in one.seeds if encoder is not None else ():
-            job = own.evaluation(str(encoder), seed)
-            if job.done:
-                measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
+        jobs_of = {s: own.evaluation(encoder, s) for s in one.seeds if encoder is not None}
+        for job in (job for job in jobs_of.values() if job.done):
+            measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
+        lacking = [str(s) for s in one.seeds if s not in jobs_of or not jobs_of[s].done]
+        missing += [f"{row.name}, seed {' '.join(lacking)}"] if lacking else []
     if partial and not measurements:
         return folder
     write_jsonl(folder / MEASUREMENTS, measurements)
@@ -157,7 +170,8 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     about = {
         "chosen": chosen,
         "choices": _choices(one, root) if not partial else {},
-        "synthetic": "synthetic" in str(one.evaluate.get("data", "")),
+        "missing": missing,
+        "synthetic": _is_synthetic(one.evaluate.get("data")),
         "jobs": {job.name: job.folder.name for job in jobs if job.done},
         "hours": round(sum(seconds_of(job) for job in jobs if job.done) / 3600, 2),
         "figures": draw(one, table, folder),
@@ -179,6 +193,18 @@ def _choices(one: StudySettings, root: Path) -> dict[str, dict[str, float]]:
     return {row.name: {name: score(name) for name in row.choose} for row in rows_to_choose(one)}
 
 
+def _is_synthetic(data: Any) -> bool:
+    specs = data.values() if isinstance(data, Mapping) else [data]
+    return any(str(spec).partition(":")[0] == "synthetic" for spec in specs)
+
+
+def _refuse_same_names(studies: Sequence[StudySettings]) -> None:
+    names = [one.name for one in studies]
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise SettingsError(f"two studies are named {twice[0]!r}", hint="they share a folder")
+
+
 _KEPT = ("seed", "task", "metric", "value", "direction", "split", "items", "learning_rate")
 _HASHES = ("encoder_hash", "data_hash", "data")
 
@@ -191,8 +217,12 @@ def _measurement(row: str, record: Mapping[str, Any]) -> dict[str, Any]:
     return {"row": row, **{k: record[k] for k in (*_KEPT, *_HASHES) if k in record}}
 
 
+def _flat(error: str) -> str:
+    return "; ".join(" ".join(line.split()) for line in error.splitlines())
+
+
 def _failure(outcome: Outcome, root: Path) -> SpeechFTError:
-    lines = [f"{job.verb} {job.name}: {error}" for job, error in outcome.failed[:8]]
+    lines = [f"{job.verb} {job.name}: {_flat(error)}" for job, error in outcome.failed[:8]]
     more = f"; {len(outcome.failed) - 8} more" if len(outcome.failed) > 8 else ""
     waiting = f"; {len(outcome.skipped)} that need them were left" if outcome.skipped else ""
     count = len(outcome.failed)

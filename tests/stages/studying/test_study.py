@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from speechft.core.errors import SettingsError, SpeechFTError
+from speechft.cli.study import _show
+from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
-from speechft.stages.study import load_study, plan_studies, study
+from speechft.core.line_worker import LineWorker
+from speechft.stages.study import load_study, plan_studies, read_study, study
+from speechft.stages.studying import execute as executing
+from speechft.stages.studying import worker
+from speechft.stages.studying.graph import Graph, Job
 
 BASE: dict[str, Any] = {
     "name": "one",
@@ -79,6 +85,21 @@ def test_the_page_and_the_figures_are_there(done: Path) -> None:
     assert (folder / "differences.png").stat().st_size > 5000
 
 
+def test_a_title_with_brackets_is_shown_as_it_is(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "one"
+    shutil.copytree(done / "out" / "one", folder)
+    recipe = yaml.safe_load((folder / "study.yaml").read_text("utf-8"))
+    recipe["title"], recipe["rows"][1]["title"] = "Tiny [/b] study", "[red]"
+    (folder / "study.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    _show(read_study(folder)[0], folder)
+    text = capsys.readouterr().out
+    assert "Tiny [/b] study" in text
+    assert "[red]" in text
+    assert "It is so." in text
+
+
 def test_a_second_call_does_nothing_and_another_study_shares_stages(done: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in (done / "out" / "stages").rglob(".done")}
     further = {"name": "two", "rows": BASE["rows"][:2], "findings": []}
@@ -111,6 +132,7 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
     assert "no.csv" in str(caught.value)
     records = read_jsonl(tmp_path / "out" / "one" / "measurements.jsonl")
     assert {r["row"] for r in records} == {"theta0", "tuned"}
+    assert read_json(tmp_path / "out" / "one" / "about.json")["missing"] == ["lost, seed 0"]
 
 
 def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_path: Path) -> None:
@@ -142,6 +164,27 @@ def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_pat
         ({"stages": [{"name": "a"}]}, "exactly one of pretrain, finetune, merge"),
         ({"seed": [0]}, "seeds"),
         ({"findings": [{"says": "x", "pairs": [["chosen", "tund"]]}]}, "tuned"),
+        (
+            {"findings": [{"says": "x", "pairs": [["tuned", "theta0"]], "metric": "sid ac"}]},
+            "'sid acc'",
+        ),
+        ({"rows": [{"name": "theta0", "title": "a", "encoder": "theta0/encoder"}]}, "no encoder"),
+        (
+            {
+                "rows": [
+                    *BASE["rows"],
+                    {"name": "a", "title": "a", "encoder": "sid-stable/encoder-at-9"},
+                ]
+            },
+            "leaves no encoder 'encoder-at-9'; did you mean",
+        ),
+        ({"stages": [{"name": "a", "base": "theta0", "finetune": {}}]}, "only a merge has a base"),
+        ({"stages": [{"name": "a", "finetune": {"seed": 3}}]}, "seed is set by the study"),
+        ({"evaluate": {**BASE["evaluate"], "encoders": []}}, "encoders is set by the study"),
+        ({"evaluate": {**BASE["evaluate"], "tasks": 3}}, "no list of tasks"),
+        ({"further": ["sid"]}, "'sid' is given twice"),
+        ({"seeds": [0, 0]}, "0 is given twice"),
+        ({"name": "stages"}, "cannot be named"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -154,6 +197,128 @@ def test_a_wrong_setting_of_a_stage_is_found_before_anything_runs(tmp_path: Path
     with pytest.raises(SettingsError, match="steps"):
         study([load_study(path)], tmp_path / "out")
     assert not (tmp_path / "out" / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"name": "a", "finetune": {"task": "sidd"}}, "unknown task 'sidd'"),
+        ({"name": "a", "of": "theta0", "merge": {"alpha": "0:1:0.5"}}, "merges with one alpha"),
+        ({"name": "a", "of": "theta0", "merge": {"alpha": "much"}}, "much"),
+    ],
+)
+def test_a_stage_that_makes_no_sense_is_found_before_anything_runs(
+    tmp_path: Path, stage: dict[str, Any], message: str
+) -> None:
+    rows = [BASE["rows"][0], {"name": "a", "title": "a", "encoder": "a"}]
+    path = written(tmp_path, stages=[stage], rows=rows, findings=[])
+    with pytest.raises(SettingsError, match=message):
+        study([load_study(path)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_that_is_not_there_is_found_before_anything_runs(tmp_path: Path) -> None:
+    path = written(tmp_path, encoders={"theta0": str(tmp_path / "nowhere")})
+    with pytest.raises(CheckpointError, match="no such encoder"):
+        study([load_study(path)], tmp_path / "out")
+    assert not (tmp_path / "out" / "stages").exists()
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(-1, 1), (1, 0)])
+def test_somebody_must_do_the_work(tmp_path: Path, workers: int, threads: int) -> None:
+    with pytest.raises(SettingsError, match="nobody to do the work"):
+        study([load_study(written(tmp_path))], tmp_path, workers=workers, threads=threads)
+
+
+def test_two_studies_of_one_name_would_share_a_folder(tmp_path: Path) -> None:
+    one = load_study(written(tmp_path))
+    with pytest.raises(SettingsError, match="two studies are named 'one'"):
+        study([one, one], tmp_path / "out")
+
+
+def test_a_choice_leaves_out_what_is_said_of_tasks_that_do_not_count(tmp_path: Path) -> None:
+    settings = {**BASE["evaluate"], "tasks": "sid", "steps": {"sid": 3, "asr": 5}}
+    settings["data"] = {"default": "synthetic:tiny", "asr": "synthetic:demo"}
+    one = load_study(written(tmp_path, evaluate=settings, further=["asr"]))
+    tasks = [
+        j.settings for j in plan_studies([one], tmp_path).jobs.values() if j.verb == "evaluate"
+    ]
+    assert {tuple(t["tasks"]): t["steps"] for t in tasks} == {
+        ("sid",): {"sid": 3},
+        ("sid", "asr"): {"sid": 3, "asr": 5},
+    }
+
+
+def test_keys_follow_the_files_that_only_some_stages_read(tmp_path: Path) -> None:
+    def key(**finetune: Any) -> str:
+        stage = {"name": "a", "of": "theta0", **finetune}
+        rows = [BASE["rows"][0], {"name": "a", "title": "a", "encoder": "a"}]
+        one = load_study(written(tmp_path, seeds=[0], stages=[stage], rows=rows, findings=[]))
+        jobs = plan_studies([one], tmp_path / "out").jobs.values()
+        return next(job.key for job in jobs if job.name == "a, seed 0")
+
+    def made() -> tuple[str, ...]:
+        rounds = [{"steps": 3, "layer": 1, "teacher": str(tmp_path / "run")}]
+        pretrained = {"data": "synthetic:tiny", "iterations": rounds}
+        merged = {"method": "fisher", "statistics": [str(tmp_path / "a.safetensors")]}
+        return key(pretrain=pretrained), key(merge=merged)
+
+    def write(text: str) -> tuple[str, ...]:
+        (tmp_path / "run" / "encoder").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / "head.safetensors").write_text("the same")
+        for file in ("run/encoder/config.json", "run/encoder/model.safetensors", "a.safetensors"):
+            (tmp_path / file).write_text(text)
+        return made()
+
+    before, same, after = write("one"), write("one"), write("two")
+    assert before == same
+    assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_a_disk_that_is_full_ends_the_study_instead_of_hanging_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Worker:
+        def __init__(self, *_: object) -> None: ...
+
+        def ask(self, line: str) -> dict[str, Any]:
+            return {"seconds": 1.0}
+
+        def close(self) -> int:
+            return 0
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(executing, "LineWorker", Worker)
+    monkeypatch.setattr(executing, "finish", full)
+    graph = Graph()
+    for name, parents in (("a", ()), ("b", (tmp_path / "a",))):
+        graph.add(Job(name, "finetune", {}, tmp_path / name, name, parents))
+    outcome = executing.execute(graph, 2, 1, lambda _: None)
+    assert [(job.name, "No space" in error) for job, error in outcome.failed] == [("a", True)]
+    assert [job.name for job in outcome.skipped] == ["b"]
+
+
+def test_a_log_that_cannot_be_written_is_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job: dict[str, Any]) -> dict[str, Any]:
+        raise OSError(28, "No space left on device", job["folder"])
+
+    monkeypatch.setattr(worker, "_do", full)
+    answer = worker._answer({"folder": str(tmp_path)})
+    assert "No space left on device" in answer["error"]
+
+
+def test_a_worker_that_dies_in_the_middle_of_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_worker.py").write_text("print('{\"sec', end='', flush=True)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process = LineWorker("half_worker", [], 1)
+    assert process.ask("{}") is None
+    assert process.close() == 0
 
 
 def test_a_study_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

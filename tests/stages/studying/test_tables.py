@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from speechft.stages.studying.claims import judge
 from speechft.stages.studying.page import page
+from speechft.stages.studying.plots import draw
 from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.tables import SCORE, dev_score, make_table, paired_p, sign_p
 
@@ -19,7 +22,7 @@ def study(findings: list[dict[str, object]]) -> StudySettings:
         "title": "A study",
         "encoders": {"theta0": "tiny-hubert"},
         "evaluate": {"data": "synthetic:tiny", "tasks": ["pr", "sid"]},
-        "further": ["er"],
+        "further": ["er", "ks"],
         "rows": [
             {"name": "theta0", "title": "θ0", "encoder": "theta0"},
             {"name": "tuned", "title": "θ'", "encoder": "theta0"},
@@ -91,6 +94,41 @@ def test_the_dev_score_takes_the_chosen_rates() -> None:
     assert dev_score(grid) == pytest.approx(700.0)
 
 
+def test_the_dev_score_of_folds_is_that_of_their_mean_and_a_layer_is_no_metric() -> None:
+    grid = [
+        {"task": "er", "fold": 1, "learning_rate": 1, "acc": 50.0, "chosen": True},
+        {"task": "er", "fold": 2, "learning_rate": 2, "acc": 70.0, "chosen": True},
+        {"task": "qbe", "state": 3, "mtwv": 20.0, "chosen": True},
+    ]
+    assert dev_score(grid) == pytest.approx(400.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), None])
+def test_what_is_no_number_was_not_measured(value: float | None) -> None:
+    records = measurements()
+    for record in records:
+        if (record["row"], record["task"]) == ("ours", "pr"):
+            record["value"] = value
+    one = study([{"says": "It is so.", "pairs": [["ours", "theta0"]]}])
+    table = make_table(one, records)
+    assert table.spread("ours", SCORE) is None
+    assert judge(one, table)[0].verdict == "not measured"
+
+
+def test_one_seed_has_no_spread() -> None:
+    one = study([{"says": "It is so.", "pairs": [["ours", "theta0"]]}])
+    records = [record for record in measurements() if record["seed"] == 0]
+    (claim,) = judge(one, make_table(one, records))
+    assert claim.verdict == "as in the paper, one seed"
+
+
+def test_pairs_that_begin_alike_are_told_apart() -> None:
+    one = study([{"says": "x", "pairs": [["ours", "theta0"], ["ours", "tuned"]]}])
+    (claim,) = judge(one, make_table(one, measurements()))
+    assert "ours against theta0 +" in claim.text
+    assert "ours against tuned +" in claim.text
+
+
 @pytest.mark.parametrize(
     ("pairs", "metric", "need", "verdict"),
     [
@@ -101,7 +139,7 @@ def test_the_dev_score_takes_the_chosen_rates() -> None:
         ([["ours", "theta0"], ["theta0", "ours"]], "score", "most", "not here"),
         ([["ours", "theta0"], ["tuned", "theta0"], ["theta0", "tuned"]], "sid acc", "most",
          "as in the paper"),
-        ([["ours", "theta0"]], "sf slot_type_f1", "all", "not measured"),
+        ([["ours", "theta0"]], "ks acc", "all", "not measured"),
     ],
 )  # fmt: skip
 def test_verdicts(pairs: list[list[str]], metric: str, need: str, verdict: str) -> None:
@@ -130,3 +168,41 @@ def test_the_page_holds_what_was_measured() -> None:
     assert "synthetic" in text
     rows = [line for line in text.splitlines() if line.startswith("| Ours")]
     assert len(rows) == 2, "a row of values and a row of differences"
+
+
+def test_the_page_survives_pipes_and_groups_and_says_what_is_missing() -> None:
+    values = study([]).model_dump(mode="json")
+    values["rows"][1] |= {"group": "a|b", "title": "x|y"}
+    one = StudySettings.model_validate(values)
+    figures = [("a.png", "Score [percent]")]
+    text = page(one, make_table(one, measurements()), [], {"missing": ["ours, seed 1"]}, figures)
+    assert "**Not complete:** nothing yet for ours, seed 1." in text
+    assert "**a\\|b**" in text
+    assert "![Score (percent)](a.png)" in text
+    table = text[text.index("## Table") : text.index("## Differences")]
+    widths = {
+        line.replace("\\|", "").count("|") for line in table.splitlines() if line.startswith("|")
+    }
+    assert len(widths) == 1
+    assert "| **** |" not in text
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_figure_of_many_rows_with_long_titles_has_room_for_its_bars(tmp_path: Path) -> None:
+    values = study([]).model_dump(mode="json")
+    long = "Speech-FT with all that belongs to it, and in the end a little more than that"
+    values["rows"] += [
+        {"name": f"r{n}", "title": f"{n} {long}", "encoder": "theta0", "group": f"Group {n // 8}"}
+        for n in range(40)
+    ]
+    records = measurements()
+    records += [
+        {**r, "row": f"r{n}"} for n in range(40) for r in measurements() if r["row"] == "ours"
+    ]
+    for row in values["rows"]:
+        row["x"] = 1.0 if row["name"] == "ours" else None
+    one = StudySettings.model_validate(values)
+    ((name, _), (lines, caption)) = draw(one, make_table(one, records), tmp_path)
+    assert (tmp_path / name).stat().st_size > 5000
+    assert (tmp_path / lines).stat().st_size > 5000
+    assert caption == "Score; bands are one standard deviation of the seeds."

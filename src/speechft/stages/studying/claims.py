@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,11 @@ from speechft.stages.studying.settings import FindingSpec, StudySettings
 from speechft.stages.studying.tables import Difference, Table, sign_p
 
 Verdict = Literal[
-    "as in the paper", "as in the paper, within the spread", "not here", "not measured"
+    "as in the paper",
+    "as in the paper, within the spread",
+    "as in the paper, one seed",
+    "not here",
+    "not measured",
 ]
 
 
@@ -59,7 +64,7 @@ class Claim:
             f"the seeds' spread {clear} for it, {against} against it. "
         )
         return text + "; ".join(
-            f"{p.first} {p.difference.text()}" for p in measured if p.difference
+            f"{_name(p, measured)} {p.difference.text()}" for p in measured if p.difference
         )
 
 
@@ -83,8 +88,16 @@ def _judge(finding: FindingSpec, table: Table) -> Claim:
     if held < needed:
         return Claim(finding, pairs, "not here")
     if clear < needed:
+        if any(p.difference and p.difference.spread.sd is None for p in pairs):
+            return Claim(finding, pairs, "as in the paper, one seed")
         return Claim(finding, pairs, "as in the paper, within the spread")
     return Claim(finding, pairs, "as in the paper")
+
+
+def _name(pair: Pair, others: Sequence[Pair]) -> str:
+    """Name a pair by its first row, or by both where several begin alike."""
+    alike = sum(one.first == pair.first for one in others) > 1
+    return f"{pair.first} against {pair.second}" if alike else pair.first
 
 
 def _one(pair: Pair, metric: str) -> str:

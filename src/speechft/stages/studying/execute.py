@@ -101,6 +101,15 @@ class _Board:
             self.note(f"{place} {job.verb} {job.name}" + (f" FAILED: {error}" if error else ""))
             self.changed.notify_all()
 
+    def start(self, threads: int) -> LineWorker:
+        """Start a process, of which `stop` knows."""
+        worker = LineWorker(MODULE, [str(threads)], threads)
+        with self.changed:
+            self.workers.append(worker)
+            if self.stopped:
+                worker.kill()
+        return worker
+
     def stop(self) -> None:
         """Stop everything at once."""
         with self.changed:
@@ -124,18 +133,32 @@ def _keep(board: _Board, threads: int) -> None:
     """Keep one process busy until nothing is left; start another if it dies."""
     worker: LineWorker | None = None
     while (job := board.next()) is not None:
-        if worker is None:
-            worker = LineWorker(MODULE, [str(threads)], threads)
-            board.workers.append(worker)
-        about = {"name": job.name, "verb": job.verb, "settings": job.settings}
-        answer = worker.ask(json.dumps({**about, "folder": str(job.folder)}))
-        if answer is None:
-            code = worker.close()
-            board.workers.remove(worker)
-            worker = None
-            answer = {"error": f"the process ended with exit code {code}"}
-        if "error" not in answer:
-            finish(job, answer["seconds"])
-        board.end(job, answer.get("error"))
+        error: str | None = None
+        try:
+            worker = worker or board.start(threads)
+            answer = worker.ask(_line(job))
+            if answer is None:
+                code = worker.close()
+                worker = None
+                error = f"the process ended with exit code {code} (see {log_of(job)})"
+            elif "error" in answer:
+                error = str(answer["error"])
+            else:
+                finish(job, answer["seconds"])
+        except Exception as problem:
+            # The disk may be full. A thread that ended here would leave the others waiting.
+            log.debug("%s", job.name, exc_info=True)
+            error = f"{type(problem).__name__}: {problem}"
+        board.end(job, error)
     if worker is not None:
         worker.close()
+
+
+def log_of(job: Job) -> Path:
+    """Give the file beside a job's folder that holds all it says."""
+    return job.folder.parent / f"{job.folder.name}.log"
+
+
+def _line(job: Job) -> str:
+    about = {"name": job.name, "verb": job.verb, "settings": job.settings}
+    return json.dumps({**about, "folder": str(job.folder)})

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json, read_json, write_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.encoders.checkpoints.locate import locate, packaged_names
+from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.evaluation.plans import check_plans
@@ -22,9 +24,9 @@ from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.pretrain import pretrain
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.running.plan import NEUTRAL, inputs_of
-from speechft.stages.studying.settings import RowSpec, StageSpec, StudySettings
+from speechft.stages.studying.settings import STAGES, RowSpec, StageSpec, StudySettings
+from speechft.tasks import TASKS
 
-STAGES: Final = "stages"
 VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
     "pretrain": (PretrainSettings, pretrain),
     "finetune": (FinetuneSettings, finetune),
@@ -32,7 +34,6 @@ VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
     "evaluate": (EvaluateSettings, evaluate),
 }
 DONE: Final = ".done"
-TASKS: Final = ("pr", "sid", "er", "sf")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Builder:
     def __init__(self, study: StudySettings, root: Path, graph: Graph) -> None:
         self.study, self.root, self.graph = study, root, graph
         self._stages = {stage.name: stage for stage in study.stages}
+        self._known: dict[tuple[str, int], Source] = {}
+        self._identities: dict[str, str] = {}
 
     def evaluation(self, reference: str, seed: int, further: bool = True) -> Job:
         """Add what an encoder's results need, and give the job that holds them.
@@ -106,10 +109,9 @@ class Builder:
             SettingsError: a stage's settings are wrong.
         """
         encoder = self._source(reference, seed)
-        tasks = tuple(self.study.evaluate.get("tasks", TASKS))
-        tasks += tuple(t for t in self.study.further if further and t not in tasks)
+        tasks = self.study.tasks + (self.study.further if further else ())
         values = {
-            **self.study.evaluate,
+            **_of_tasks(self.study.evaluate, tasks if not further else None),
             "tasks": tasks,
             "seeds": (seed,),
             "encoders": [{"name": "encoder", "path": encoder.path}],
@@ -119,10 +121,15 @@ class Builder:
         return self._job(name, "evaluate", "", values, known, [encoder])
 
     def _source(self, reference: str, seed: int) -> Source:
+        if (reference, seed) not in self._known:
+            self._known[reference, seed] = self._find(reference, seed)
+        return self._known[reference, seed]
+
+    def _find(self, reference: str, seed: int) -> Source:
         name, _, part = reference.partition("/")
         if name in self.study.encoders:
             path = self.study.encoders[name]
-            return Source(path, _identity(path))
+            return Source(path, self._identity(path))
         stage = self._stages[name]
         job = self._stage(stage, seed)
         inside = part or ("" if stage.verb == "merge" else "encoder")
@@ -156,18 +163,34 @@ class Builder:
         kind = VERBS[verb][0]
         where = f"study {self.study.name}, {verb} of {name}"
         settings = parse_settings(kind, {**values, "out": "."}, where=where)
-        if isinstance(settings, EvaluateSettings):
-            check_plans(settings)
-        if isinstance(settings, MergeSettings):
-            METHODS[settings.method].check(settings.parameters, len(settings.tuned))
+        _check(settings, where)
         # Only what is said counts: a setting that a later version adds changes no key.
         said = settings.model_dump(mode="json", exclude_defaults=True, exclude=NEUTRAL | {"out"})
         plain = {**said, **known}
-        key = hash_json([verb, plain, inputs_of(plain)])
+        further = self._further_inputs(settings)
+        key = hash_json([verb, plain, inputs_of(plain), *([further] if further else [])])
         folder = self.root / STAGES / "-".join(filter(None, (verb, label, key[:12])))
         plain_values = settings.model_dump(mode="json", exclude_unset=True) | {"out": str(folder)}
         parents = tuple(dict.fromkeys(s.job for s in sources if s.job is not None))
         return self.graph.add(Job(name, verb, plain_values, folder, key, parents))
+
+    def _further_inputs(self, settings: Settings) -> dict[str, Any]:
+        """Hash what only few stages read besides their encoder and data; empty for all others."""
+        if isinstance(settings, PretrainSettings):
+            teachers = [one.teacher for one in settings.iterations]
+            return {name: self._identity(name) for name in (settings.front_end, *teachers) if name}
+        if isinstance(settings, MergeSettings):
+            files = [str(name) for name in (*settings.statistics, *settings.gram_data)]
+        elif isinstance(settings, EvaluateSettings):
+            files = [str(path) for path in (settings.asr_lm, settings.asr_lexicon) if path]
+        else:
+            return {}
+        return {name: found for name in files if (found := inputs_of({"data": name}))}
+
+    def _identity(self, encoder: str) -> str:
+        if encoder not in self._identities:
+            self._identities[encoder] = _identity(encoder)
+        return self._identities[encoder]
 
 
 def rows_to_choose(study: StudySettings) -> list[RowSpec]:
@@ -189,5 +212,46 @@ def _identity(encoder: str) -> str:
     """Give what tells an encoder from others: its weights where they are here, else its name."""
     if encoder in packaged_names() and not Path(encoder).exists():
         return f"{encoder} {hash_file(locate(encoder) / 'model.safetensors')}"
-    found = inputs_of({"encoder": encoder})
-    return hash_json(found) if found else encoder
+    if Path(encoder).expanduser().exists():  # a run's folder holds its encoder one floor below
+        found = inputs_of({"encoder": str(locate(encoder))})
+        return hash_json(found) if found else encoder
+    return encoder
+
+
+def _of_tasks(values: Mapping[str, Any], tasks: tuple[str, ...] | None) -> dict[str, Any]:
+    """Leave out what an evaluation's settings say of other tasks than these (none: of no task)."""
+    if tasks is None:
+        return dict(values)
+    result = {k: v for k, v in values.items() if "asr" in tasks or k not in _OF_ASR}
+    for key in _PER_TASK:
+        if isinstance(result.get(key), Mapping):
+            result[key] = {k: v for k, v in result[key].items() if k in (*tasks, "default")}
+    return result
+
+
+_PER_TASK = ("data", "steps", "batch_size", "learning_rates")
+_OF_ASR = ("asr_lm", "asr_lexicon")
+
+
+def _check(settings: Settings, where: str) -> None:
+    """Look at what else is known before anything runs.
+
+    Raises:
+        SettingsError: an unknown task, a plan or a merge that makes no sense.
+    """
+    if isinstance(settings, EvaluateSettings):
+        check_plans(settings)
+    if isinstance(settings, FinetuneSettings):
+        for task in settings.tasks:
+            TASKS[task]  # an unknown one shows up here
+    if isinstance(settings, MergeSettings):
+        method, texts = METHODS[settings.method], settings.alpha_texts()
+        method.check(settings.parameters, len(settings.tuned))
+        if any(is_sweep(text) for text in texts):
+            raise SettingsError(
+                "a stage of a study merges with one alpha",
+                where=where,
+                found=", ".join(texts),
+                hint="write a stage for each with `for`",
+            )
+        parse_alpha(texts, method.default_alpha)

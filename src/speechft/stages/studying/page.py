@@ -11,6 +11,7 @@ from speechft.stages.studying.claims import Claim
 from speechft.stages.studying.settings import RowSpec, StudySettings
 from speechft.stages.studying.tables import SCORE, Difference, Table
 
+_NO_BRACKETS = str.maketrans("[]", "()")
 SYNTHETIC = (
     "Measured on synthetic speech with tiny encoders: the directions are what counts, not the "
     "values."
@@ -39,13 +40,15 @@ def page(
     if about.get("synthetic"):
         parts.append(f"{SYNTHETIC}\n")
     parts += [f"{study.about.strip()}\n"] if study.about else []
+    if missing := about.get("missing"):
+        parts.append(f"**Not complete:** nothing yet for {'; '.join(missing)}.\n")
     if claims:
         parts += ["## What was found\n", *_findings(claims)]
     parts += [f"{reading.strip()}\n"] if reading.strip() else []
     parts += ["## Table\n", *_table(study, table, about.get("chosen", {}))]
     parts += ["## Differences\n", *_differences(study, table)]
     for path, caption in figures:
-        parts.append(f"![{caption}]({path})\n\n{caption}\n")
+        parts.append(f"![{caption.translate(_NO_BRACKETS)}]({path})\n\n{caption}\n")
     parts.append(
         f"Repeat it with `speechft study {study.name}`; it took {about.get('hours', 0):.1f} hours "
         f"of one processor core, stages shared with other studies included.\n"
@@ -65,7 +68,7 @@ def _findings(claims: Sequence[Claim]) -> list[str]:
         said = claim.finding.says + (
             f" ({claim.finding.published})" if claim.finding.published else ""
         )
-        lines.append(f"| {_cell(said)} | **{claim.verdict}** | {_cell(claim.text)} |")
+        lines.append(f"| {cell(said)} | **{claim.verdict}** | {cell(claim.text)} |")
     return [*lines, ""]
 
 
@@ -81,11 +84,12 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
             continue
         if row.group != group:
             group = row.group
-            lines.append(f"| **{group}** |" + " |" * (1 + len(titles)))
+            if group:
+                lines.append(f"| **{cell(group)}** |" + " |" * (1 + len(titles)))
         cells = [table.spread(row.name, c) for c in table.columns]
         score = table.spread(row.name, SCORE)
         texts = ["" if s is None else s.text() for s in cells]
-        name = row.title + (f" ({chosen[row.name]})" if row.name in chosen else "")
+        name = cell(row.title) + (f" ({chosen[row.name]})" if row.name in chosen else "")
         lines.append(f"| {name} | {'' if score is None else score.text(0)} | {' | '.join(texts)} |")
     seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
     spread = f"Percent on the test splits, mean ± standard deviation over {seeds}."
@@ -103,7 +107,7 @@ def _differences(study: StudySettings, table: Table) -> list[str]:
         tuned = _against(table, row, row.tuned)
         if before or tuned:
             title = f"{row.group}: {row.title}" if row.group else row.title
-            lines.append(f"| {title} | {_pair(before)} | {_pair(tuned)} |")
+            lines.append(f"| {cell(title)} | {_pair(before)} | {_pair(tuned)} |")
     return [*lines, "", "Paired by seed; p of a paired two-sided t-test over the seeds.\n"]
 
 
@@ -117,5 +121,6 @@ def _pair(difference: Difference | None) -> str:
     return f"{difference.text()} | {'' if difference.p is None else f'{difference.p:.2g}'}"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Write a text so that it fits into one cell of a table."""
     return text.replace("|", "\\|").replace("\n", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import matplotlib as mpl
@@ -32,8 +33,13 @@ def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, st
         lines = [r for r in study.grouped if r.x is not None and table.spread(r.name, SCORE)]
         if lines:
             _save(_lines(study, table, lines), folder / f"{LINES}.png")
-            figures.append((f"{LINES}.png", f"Score by {study.x_title}; bands as above."))
+            figures.append((f"{LINES}.png", _caption(study)))
     return figures
+
+
+def _caption(study: StudySettings) -> str:
+    over = f" by {study.x_title}" if study.x_title else ""
+    return f"Score{over}; bands are one standard deviation of the seeds."
 
 
 def _difference(table: Table, row: RowSpec) -> bool:
@@ -42,10 +48,14 @@ def _difference(table: Table, row: RowSpec) -> bool:
 
 
 def _bars(table: Table, rows: list[RowSpec]) -> Figure:
-    figure = Figure(figsize=(7.2, 0.9 + 0.3 * len(rows)), layout="constrained")
+    several = len({row.group for row in rows}) > 1
+    titles = [f"{r.group} · {r.title}" if several and r.group else r.title for r in rows]
+    # Long titles would leave no room for the bars.
+    titles = [textwrap.fill(textwrap.shorten(title, 80, placeholder=" …"), 44) for title in titles]
+    height = 0.42 if any("\n" in title for title in titles) else 0.3
+    figure = Figure(figsize=(7.2, 0.9 + height * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvline(0, color=MUTED, linewidth=1)
-    groups = list(dict.fromkeys(row.group for row in rows))
     for place, row in enumerate(rows):
         difference = table.difference(row.name, row.before, SCORE)
         if difference is None:
@@ -55,9 +65,8 @@ def _bars(table: Table, rows: list[RowSpec]) -> Figure:
         axes.barh(place, spread.mean, height=0.62, color=colour, alpha=0.85)
         axes.errorbar(spread.mean, place, xerr=spread.sd or 0, color=INK, linewidth=1.2)
         axes.plot(spread.values, [place] * len(spread.values), "o", color=INK, markersize=2.5)
-    titles = [f"{r.group} · {r.title}" if len(groups) > 1 and r.group else r.title for r in rows]
     axes.set_yticks(range(len(rows)), titles)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first row at the top
     axes.set_xlabel("score minus θ0's")
     axes.grid(axis="x")
     return figure

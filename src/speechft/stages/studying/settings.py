@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +11,22 @@ from pydantic import Field, field_validator, model_validator
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Settings, apply_overrides, parse_settings, read_yaml
+from speechft.metrics.directions import DIRECTIONS
+from speechft.stages.finetuning.keeping import BEST, LAST, early_name
 from speechft.stages.studying.expand import expand
+from speechft.tasks import TASKS
 
 Name = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
 FOLDER = "studies"
+STAGES = "stages"
+USUAL_TASKS = ("pr", "sid", "er", "sf")
+# What the study itself says to a stage.
+OWN = {
+    "pretrain": ("init", "seed", "out"),
+    "finetune": ("encoder", "seed", "out"),
+    "merge": ("base", "tuned", "seed", "out"),
+    "evaluate": ("encoders", "seeds", "out"),
+}
 
 
 class StageSpec(Settings):
@@ -46,6 +58,9 @@ class StageSpec(Settings):
             raise ValueError("give exactly one of pretrain, finetune, merge")
         if self.merge is None and len(self.of) != 1:
             raise ValueError("only a merge takes several encoders in `of`")
+        if self.merge is None and "base" in self.model_fields_set:
+            raise ValueError("only a merge has a base; what is trained is named in `of`")
+        _check_own(self.verb, getattr(self, self.verb), f"stage {self.name}, ")
         return self
 
     @property
@@ -146,14 +161,28 @@ class StudySettings(Settings):
     findings: tuple[FindingSpec, ...] = ()
 
     @model_validator(mode="after")
+    def _makes_sense(self) -> StudySettings:
+        if self.name == STAGES:
+            raise ValueError(f"a study cannot be named {STAGES!r}: the stages' folder is")
+        for verb in OWN:
+            _check_own(verb, getattr(self, verb))
+        for what, given in (("seed", self.seeds), ("task", (*self.tasks, *self.further))):
+            twice = [one for place, one in enumerate(given) if one in given[:place]]
+            if twice:
+                raise ValueError(f"the {what} {twice[0]!r} is given twice")
+        for finding in self.findings:
+            self._check_metric(finding)
+        return self
+
+    @model_validator(mode="after")
     def _refers_to_what_is_there(self) -> StudySettings:
-        known = dict.fromkeys(self.encoders)
+        known: dict[str, tuple[str, ...]] = dict.fromkeys(self.encoders, ())
         for stage in self.stages:
             for parent in stage.parents:
                 _check_known(parent, known, f"stage {stage.name}")
             if stage.name in known:
                 raise ValueError(f"the name {stage.name!r} is taken twice")
-            known[stage.name] = None
+            known[stage.name] = self._parts(stage)
         rows = [row.name for row in self.rows]
         if len(set(rows)) != len(rows):
             raise ValueError(f"two rows are named {max(rows, key=rows.count)!r}")
@@ -161,11 +190,57 @@ class StudySettings(Settings):
             for candidate in row.candidates:
                 _check_known(candidate, known, f"row {row.name}")
             for other in filter(None, (row.before, row.tuned)):
-                _check_known(other, dict.fromkeys(rows), f"row {row.name}")
+                _check_known(other, dict.fromkeys(rows, ()), f"row {row.name}")
         for finding in self.findings:
             for one in (name for pair in finding.pairs for name in pair):
-                _check_known(one, dict.fromkeys(rows), f"finding {finding.says[:40]!r}")
+                _check_known(one, dict.fromkeys(rows, ()), f"finding {finding.says[:40]!r}")
         return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that count in the score."""
+        given = self.evaluate.get("tasks", USUAL_TASKS)
+        if isinstance(given, str):
+            return tuple(part.strip() for part in given.split(",") if part.strip())
+        if not isinstance(given, list | tuple) or not all(isinstance(t, str) for t in given):
+            raise ValueError(f"evaluate.tasks is no list of tasks (found {given!r})")
+        return tuple(given)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The ENCODERs that stages and rows begin with."""
+        references = [one for stage in self.stages for one in stage.parents]
+        references += [one for row in self.rows for one in row.candidates]
+        return tuple(self.encoders[n] for n in dict.fromkeys(references) if n in self.encoders)
+
+    def _parts(self, stage: StageSpec) -> tuple[str, ...]:
+        """Give the encoders that a stage leaves, as they are named behind its own name."""
+        values = {**getattr(self, stage.verb), **(getattr(stage, stage.verb) or {})}
+        if stage.verb == "merge":
+            return ()
+        if stage.verb == "pretrain":
+            rounds = values.get("iterations")
+            count = len(rounds) if isinstance(rounds, list | tuple) else 0
+            return (LAST, *(f"iteration-{n}/{LAST}" for n in range(1, count + 1)))
+        shares = values.get("keep_at")
+        given = shares if isinstance(shares, list | tuple) else ()
+        numbers = [share for share in given if isinstance(share, float)]
+        return (LAST, BEST, *(early_name(share) for share in numbers))
+
+    def _check_metric(self, finding: FindingSpec) -> None:
+        """Refuse a finding whose metric nothing measures."""
+        if finding.metric == "score":
+            return
+        task, _, metric = finding.metric.partition(" ")
+        tasks = (*self.tasks, *self.further)
+        known = [f"{t} {m}" for t in tasks if t in TASKS for m in TASKS[t].metrics]
+        with_lm = metric == "wer_lm" and task in tasks and "asr_lm" in self.evaluate
+        if finding.metric not in known and not with_lm:
+            near = did_you_mean(finding.metric, ["score", *known])
+            what = "there is no such metric" if metric not in DIRECTIONS else "nothing measures it"
+            raise ValueError(
+                f"finding {finding.says[:40]!r}, metric {finding.metric!r}: {what}; {near}"
+            )
 
     @property
     def grouped(self) -> list[RowSpec]:
@@ -174,11 +249,20 @@ class StudySettings(Settings):
         return sorted(self.rows, key=lambda row: groups.index(row.group))
 
 
-def _check_known(reference: str, known: dict[str, None], where: str) -> None:
-    name = reference.partition("/")[0]
+def _check_own(verb: str, values: Mapping[str, Any], where: str = "") -> None:
+    taken = [key for key in OWN[verb] if key in values]
+    if taken:
+        raise ValueError(f"{where}{verb}: {taken[0]} is set by the study itself")
+
+
+def _check_known(reference: str, known: Mapping[str, tuple[str, ...]], where: str) -> None:
+    name, slash, part = reference.partition("/")
     if name not in known:
         near = did_you_mean(name, known)
         raise ValueError(f"{where}: nothing before it is named {name!r}; {near}")
+    if slash and part not in known[name]:
+        near = did_you_mean(part, known[name]) if known[name] else "name it without a part"
+        raise ValueError(f"{where}: {name!r} leaves no encoder {part!r}; {near}")
 
 
 def load_study(study: Path | str, overrides: Sequence[str] = ()) -> StudySettings:

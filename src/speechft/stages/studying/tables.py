@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from speechft.metrics.directions import direction
+from speechft.metrics.directions import DIRECTIONS, direction
 from speechft.stages.reporting.comparison import Spread, suite_score
 from speechft.stages.studying.settings import StudySettings
 
@@ -75,7 +75,8 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
 
     Args:
         study: the study; tasks in its `further` do not count in the score.
-        measurements: records with row, seed, task, metric and value (percent).
+        measurements: records with row, seed, task, metric and value (percent); a value that is no
+            finite number counts as not measured.
     """
     table = Table()
     counted: dict[str, None] = {}
@@ -83,6 +84,8 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
     for one in measurements:
         column = f"{one['task']} {one['metric']}"
         (further if one["task"] in study.further else counted)[column] = None
+        if one["value"] is None or not math.isfinite(float(one["value"])):
+            continue
         values = table.rows.setdefault(one["row"], {}).setdefault(column, {})
         values[int(one["seed"])] = float(one["value"])
     table.columns, table.counted = [*counted, *further], len(counted)
@@ -109,16 +112,16 @@ def score_of(values: Mapping[str, float]) -> float:
 
 
 def dev_score(grid: Iterable[Mapping[str, Any]]) -> float:
-    """Give the suite score on the dev splits, from the chosen rows of an evaluation's grid."""
-    known = ("encoder", "task", "seed", "learning_rate", "step", "chosen")
-    values = {
-        f"{row['task']} {metric}": float(value)
-        for row in grid
-        if row["chosen"]
-        for metric, value in row.items()
-        if metric not in known
-    }
-    return score_of(values)
+    """Give the suite score on the dev splits, from the chosen rows of an evaluation's grid.
+
+    Where a task has folds, each has a chosen row; their mean counts.
+    """
+    values: dict[str, list[float]] = {}
+    for row in grid:
+        for metric in DIRECTIONS if row["chosen"] else ():
+            if metric in row:
+                values.setdefault(f"{row['task']} {metric}", []).append(float(row[metric]))
+    return score_of({column: statistics.fmean(found) for column, found in values.items()})
 
 
 def paired_p(differences: Sequence[float]) -> float | None:

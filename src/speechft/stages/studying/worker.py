@@ -33,9 +33,17 @@ def main(threads: str) -> None:
     torch.set_num_threads(int(threads))
     # Whatever a library prints must not come between us and the parent.
     answers, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
-        answers.write(json.dumps(_do(json.loads(line))) + "\n")
-        answers.flush()
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is for the parent, which says so
+        for line in sys.stdin:
+            answers.write(json.dumps(_answer(json.loads(line))) + "\n")
+            answers.flush()
+
+
+def _answer(job: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _do(job)
+    except OSError as error:  # the log cannot be written: the disk is full
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _do(job: dict[str, Any]) -> dict[str, Any]:
