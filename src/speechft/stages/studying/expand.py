@@ -93,17 +93,6 @@ def _members(names: Any, sets: Mapping[str, Any], where: object) -> list[dict[st
             raise SettingsError(
                 f"there is no set {name!r}", where=where, hint=did_you_mean(str(name), sets)
             )
-        for member in sets[name]:
-            keys = list(member) if isinstance(member, Mapping) else [member]
-            odd = [key for key in keys if not (isinstance(member, Mapping) and type(key) is str)]
-            if odd:
-                raise SettingsError(
-                    f"the members of the set {name!r} are no names with values",
-                    where=where,
-                    expected="{task: sid, rate: 1.0e-3}",
-                    found=f"{odd[0]!r}",
-                    hint="YAML reads on, off, yes and no as truth values: choose another name",
-                )
     product = itertools.product(*(sets[name] for name in chosen))
     return [{k: v for part in parts for k, v in part.items()} for parts in product]
 
