@@ -33,7 +33,16 @@ def keep(run: Path, place: Path) -> list[Path]:
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place / path)
         copied.append(place / path)
+    for file in copied:
+        _forget_machine(file, run.resolve())
     return copied
+
+
+def _forget_machine(file: Path, run: Path) -> None:
+    """Write the run's own folder as it is called wherever it is repeated."""
+    if file.suffix in {".json", ".jsonl", ".yaml", ".md"}:
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace(str(run), f"runs/{run.name}"), encoding="utf-8")
 
 
 if __name__ == "__main__":

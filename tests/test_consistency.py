@@ -138,6 +138,13 @@ def test_commands_in_the_docs_exist() -> None:
                     assert name in known | {"COMMAND"}, f"{page.name}: speechft {name}"
 
 
+def test_results_name_no_folder_of_a_machine() -> None:
+    kept = [p for p in (ROOT / "results").rglob("*") if p.suffix in (".json", ".jsonl", ".yaml")]
+    assert kept
+    absolute = re.compile(r"""["' ](/[a-z]+/|~/|[A-Z]:\\)""")
+    assert not [relative(p) for p in kept if absolute.search(p.read_text(encoding="utf-8"))]
+
+
 def test_one_version_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == speechft.__version__
