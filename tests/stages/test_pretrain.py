@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from pretrain_fixture import StopError, stopped_at
 from safetensors.torch import load_file
 
 from speechft.core.errors import DataError, SettingsError
@@ -43,10 +44,6 @@ def test_two_iterations(tiny_config, tmp_path):
         assert any("dev_masked_loss" in json.loads(line) for line in lines)
     first, last = weights(out / "iteration-1"), weights(out)
     assert any(not torch.equal(first[n], last[n]) for n in first)
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("calls", [1, 2])
@@ -153,28 +150,13 @@ def test_a_round_that_began_otherwise_is_not_gone_on_with(tiny_config, tmp_path)
         pretrain(settings(tiny_config, out, iterations=other))
 
 
-def test_mixing_resumes_bit_for_bit_and_changes_the_result(tiny_config, tmp_path, monkeypatch):
+def test_mixing_resumes_bit_for_bit_and_changes_the_result(tiny_config, tmp_path):
     rounds = [{"steps": 6, "clusters": 8}]
     plain = pretrain(settings(tiny_config, tmp_path / "plain", iterations=rounds))
     whole = pretrain(settings(tiny_config, tmp_path / "whole", iterations=rounds, mixing=0.5))
     stopped = settings(tiny_config, tmp_path / "stopped", iterations=rounds, mixing=0.5)
-    real = module.train
-
-    def stop_early(objective, *rest):
-        original = objective.before_update
-
-        def before_update(update):
-            if update == 5:
-                raise StopError
-            original(update)
-
-        objective.before_update = before_update
-        return real(objective, *rest)
-
-    monkeypatch.setattr(module, "train", stop_early)
-    with pytest.raises(StopError):
+    with stopped_at(module, 5):
         pretrain(stopped)
-    monkeypatch.setattr(module, "train", real)
     again = weights(pretrain(stopped))
     assert all(torch.equal(again[n], t) for n, t in weights(whole).items())
     assert any(not torch.equal(again[n], t) for n, t in weights(plain).items())

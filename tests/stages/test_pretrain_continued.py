@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from pretrain_fixture import DECOAR, stopped_at
 from safetensors.torch import load_file
 
 from speechft.core.errors import SettingsError
@@ -20,16 +21,6 @@ from speechft.stages.pretraining.continuing import check_rates, resolve, unit_la
 from speechft.stages.pretraining.settings import Iteration, PretrainSettings
 from speechft.stages.pretraining.unit_cache import units_key
 from speechft.training.units import load_units
-
-DECOAR = {
-    "model_type": "decoar2",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
 
 
 @pytest.fixture
@@ -192,30 +183,11 @@ def test_kept_features_and_waveforms_give_the_same_loss(settings, tiny_encoder):
     assert speech.inputs(settings(freeze_front_end=False), tiny_encoder) is speech.source
 
 
-class StopError(Exception):
-    pass
-
-
-def test_stopped_and_run_again(settings, monkeypatch):
+def test_stopped_and_run_again(settings):
     more = {"head_warmup": 0.3, "iterations": [{"steps": 6, "clusters": 6}]}
     whole = pretrain(settings("whole", **more))
-    real = rounds.train
-
-    def train_then_stop(objective, *rest):
-        original = objective.before_update
-
-        def before_update(update):
-            if update == 4:
-                raise StopError
-            original(update)
-
-        objective.before_update = before_update
-        real(objective, *rest)
-
-    monkeypatch.setattr(rounds, "train", train_then_stop)
-    with pytest.raises(StopError):
+    with stopped_at(rounds, 4):
         pretrain(settings("stopped", **more))
-    monkeypatch.setattr(rounds, "train", real)
     again = pretrain(settings("stopped", **more))
     assert not moved(weights(whole / "encoder"), weights(again / "encoder"))
     one, other = (load_encoder(f / "encoder").side.tensors for f in (whole, again))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from pretrain_fixture import DECOAR, stopped_at
 from safetensors.torch import load_file
 
 from speechft.core.errors import SettingsError
@@ -15,15 +16,6 @@ from speechft.stages.pretraining import direct
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.training.units import load_units
 
-DECOAR = {
-    "model_type": "decoar2",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
 BOOKS = {"groups": 2, "entries": 8, "width": 16}
 OBJECTIVES = pytest.mark.parametrize("objective", ["contrastive", "reconstruction"])
 
@@ -71,30 +63,11 @@ def test_an_encoder_and_figures_on_dev(settings, objective):
     assert (out / "encoder" / "model.safetensors").stat().st_mtime_ns == before
 
 
-class StopError(Exception):
-    pass
-
-
 @OBJECTIVES
-def test_stopped_and_run_again(settings, monkeypatch, objective):
+def test_stopped_and_run_again(settings, objective):
     whole = pretrain(settings(objective, "whole"))
-    real = direct.train
-
-    def train_then_stop(thing, *others):
-        original = thing.before_update
-
-        def before_update(update):
-            if update == 4:
-                raise StopError
-            original(update)
-
-        thing.before_update = before_update
-        real(thing, *others)
-
-    monkeypatch.setattr(direct, "train", train_then_stop)
-    with pytest.raises(StopError):
+    with stopped_at(direct, 4):
         pretrain(settings(objective, "stopped"))
-    monkeypatch.setattr(direct, "train", real)
     stopped = pretrain(settings(objective, "stopped"))
     again, expected = weights(stopped), weights(whole)
     assert all(torch.equal(again[n], expected[n]) for n in expected)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from evaluate_fixture import CONFIG
 
 from speechft.cli.app import main
 from speechft.core.errors import SettingsError
@@ -17,22 +18,11 @@ from speechft.encoders import build_encoder
 from speechft.stages.run import RunSettings, plan_run, run
 from speechft.stages.running import state
 
-TINY = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
-
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("encoder") / "tiny"
-    build_encoder(TINY, seed=0).save(folder)
+    build_encoder(CONFIG, seed=0).save(folder)
     return folder
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pretrain_fixture import DECOAR
 
 from speechft.core.errors import SettingsError
 from speechft.encoders import build_encoder
@@ -11,15 +12,6 @@ from speechft.training.contrastive import Contrastive, ContrastiveHead, contrast
 from speechft.training.quantiser import GumbelQuantiser, perplexity, temperature_at
 from speechft.training.reconstruction import Reconstruction, ReconstructionHead
 
-DECOAR = {
-    "model_type": "decoar2",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
 BOOKS = {"groups": 2, "entries": 12, "width": 16}
 
 

@@ -72,13 +72,9 @@ def _show(one: StudySettings, folder: Path) -> None:
         score = table.spread(row.name, SCORE)
         if score is None:
             continue
-        found = [
-            table.difference(row.name, other, SCORE) if other and other != row.name else None
-            for other in (row.before, row.tuned)
-        ]
-        texts = ["" if one is None else one.text(0) for one in found]
-        title = f"{row.group}: {row.title}" if row.group else row.title
-        view.add_row(escape(title), score.text(0), *texts)
+        found = [table.against(row, other) for other in (row.before, row.tuned)]
+        texts = ["" if difference is None else difference.text(0) for difference in found]
+        view.add_row(escape(row.heading), score.text(0), *texts)
     console.print(view, soft_wrap=False)
     console.print()
     for claim in claims:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def plan_studies(studies: Sequence[StudySettings], root: Path) -> Graph:
     """
     graph = Graph()
     for one in studies:
-        _add(one, root, graph)
+        _add(one, Builder(one, root, graph))
     return graph
 
 
@@ -119,13 +119,12 @@ def write_page(folder: Path, figures: str = "") -> str:
     return page(settings, table, claims, about, drawn, reading)
 
 
-def _add(one: StudySettings, root: Path, graph: Graph) -> Choices:
+def _add(one: StudySettings, builder: Builder) -> Choices:
     """Add a study's jobs; give what the dev splits have chosen so far."""
-    builder = Builder(one, root, graph)
     chosen = {
         row.name: best
         for row in rows_to_choose(one)
-        if (best := _choose(row.choose, one, builder.evaluation)) is not None
+        if (best := _choose(row.choose, one, builder)) is not None
     }
     for seed in one.seeds:  # one seed after the other, so that what is there soon can be compared
         for row in one.rows:
@@ -135,27 +134,31 @@ def _add(one: StudySettings, root: Path, graph: Graph) -> Choices:
     return chosen
 
 
-def _choose(
-    candidates: Sequence[str],
-    one: StudySettings,
-    evaluation: Callable[[str, int, bool], Job],
-) -> str | None:
+def _choose(candidates: Sequence[str], one: StudySettings, builder: Builder) -> str | None:
     """Choose by the suite score on the dev splits, with the first seed; none while they are out."""
-    jobs = {name: evaluation(name, one.seeds[0], False) for name in candidates}
+    scores = _dev_scores(candidates, one, builder)
+    return None if scores is None else max(scores, key=lambda name: scores[name])
+
+
+def _dev_scores(
+    candidates: Sequence[str], one: StudySettings, builder: Builder
+) -> dict[str, float] | None:
+    """Give the score of every candidate on the dev splits; none while one is out."""
+    jobs = {name: builder.evaluation(name, one.seeds[0], False) for name in candidates}
     if not all(job.done for job in jobs.values()):
         return None
-    return max(jobs, key=lambda name: dev_score(_records(jobs[name], GRID)))
+    return {name: dev_score(_records(job, GRID)) for name, job in jobs.items()}
 
 
 def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     """Write the study's small files from its jobs' results."""
     graph = Graph()
-    chosen = _add(one, root, graph)
+    builder = Builder(one, root, graph)
+    chosen = _add(one, builder)
     folder, measurements, missing = root / one.name, [], []
-    own = Builder(one, root, Graph())
     for row in one.rows:
         encoder = chosen.get(row.name, row.encoder)
-        jobs_of = {s: own.evaluation(encoder, s) for s in one.seeds if encoder is not None}
+        jobs_of = {s: builder.evaluation(encoder, s) for s in one.seeds if encoder is not None}
         for job in (job for job in jobs_of.values() if job.done):
             measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
         lacking = [str(s) for s in one.seeds if s not in jobs_of or not jobs_of[s].done]
@@ -169,7 +172,7 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     jobs = list(graph.jobs.values())
     about = {
         "chosen": chosen,
-        "choices": _choices(one, root) if not partial else {},
+        "choices": {} if partial else _choices(one, builder),
         "missing": missing,
         "synthetic": _is_synthetic(one.evaluate.get("data")),
         "jobs": {job.name: job.folder.name for job in jobs if job.done},
@@ -182,15 +185,10 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     return folder
 
 
-def _choices(one: StudySettings, root: Path) -> dict[str, dict[str, float]]:
+def _choices(one: StudySettings, builder: Builder) -> dict[str, dict[str, float]]:
     """Give the dev scores that every choice was made by."""
-    builder = Builder(one, root, Graph())
-
-    def score(name: str) -> float:
-        job = builder.evaluation(name, one.seeds[0], False)
-        return round(dev_score(_records(job, GRID)), 2)
-
-    return {row.name: {name: score(name) for name in row.choose} for row in rows_to_choose(one)}
+    found = {row.name: _dev_scores(row.choose, one, builder) or {} for row in rows_to_choose(one)}
+    return {row: {n: round(score, 2) for n, score in own.items()} for row, own in found.items()}
 
 
 def _is_synthetic(data: Any) -> bool:

@@ -16,7 +16,6 @@ from torch.nn import functional
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
-from speechft.training.masked_prediction import sample_spans
 from speechft.training.quantised_objective import Measured, QuantisedObjective
 from speechft.training.quantiser import GumbelQuantiser, Quantised
 
@@ -56,8 +55,6 @@ class Contrastive(QuantisedObjective):
         temperature: divides the cosines.
         feature_penalty: weight of the mean square of the front end's output.
         front_end_gradient: factor on the gradient that reaches the front end.
-        unmasked_weight: weight of the same loss on unmasked frames (0 in wav2vec 2.0).
-        share, span: of masked frames, see `sample_spans`.
         more: of `QuantisedObjective`.
 
     Raises:
@@ -73,9 +70,6 @@ class Contrastive(QuantisedObjective):
         temperature: float = 0.1,
         feature_penalty: float = 10.0,
         front_end_gradient: float = 0.1,
-        unmasked_weight: float = 0.0,
-        share: float = 0.65,
-        span: int = 10,
         **more: Any,
     ) -> None:
         check_front_end(encoder)
@@ -83,7 +77,6 @@ class Contrastive(QuantisedObjective):
         self.projections = head
         self.negatives, self.temperature = negatives, temperature
         self.feature_penalty, self.front_end_gradient = feature_penalty, front_end_gradient
-        self.unmasked_weight, self.share, self.span = unmasked_weight, share, span
 
     def measure(self, features: Tensor, lengths: Tensor) -> Measured:
         """Give the loss on masked frames, plus that on the others and the penalty, weighted."""
@@ -91,8 +84,7 @@ class Contrastive(QuantisedObjective):
             scale_gradient(features, self.front_end_gradient)
         valid = ~padding_mask(lengths, features.shape[1])
         penalty = features.float()[valid].square().mean()
-        mask = sample_spans(lengths.tolist(), self.share, self.span, torch.default_generator)
-        mask = mask.to(features.device)
+        mask = self.sample_mask(features, lengths)
         normed = self.encoder.model.feature_projection.layer_norm(features)
         output = self.encoder.from_front_end(features, lengths, mask_time=mask)
         frames = output.hidden_states[-1]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechft.encoders import SpeechEncoder
 from speechft.training.inputs import front_end_output
+from speechft.training.masked_prediction import sample_spans
 from speechft.training.quantiser import GumbelQuantiser, Quantised, perplexity, temperature_at
 
 DevBatches = Callable[[], Sequence[tuple[list[int], list[Tensor]]]]
@@ -41,6 +42,8 @@ class QuantisedObjective(ABC):
         steps: updates of the whole run.
         temperatures: the Gumbel softmax's first and last temperature.
         diversity: weight of the diversity loss (0.1 in wav2vec 2.0 and DeCoAR 2.0).
+        unmasked_weight: weight of the task's loss on unmasked frames (0 in both).
+        share, span: of masked frames, see `sample_spans`.
         dev: gives batches of (indices, waveforms) to evaluate on.
     """
 
@@ -53,11 +56,15 @@ class QuantisedObjective(ABC):
         steps: int,
         temperatures: Sequence[float] = (2.0, 0.5),
         diversity: float = 0.1,
+        unmasked_weight: float = 0.0,
+        share: float = 0.65,
+        span: int = 10,
         dev: DevBatches = list,
     ) -> None:
         self.module = nn.ModuleDict({"encoder": encoder, "head": head})
         self.encoder, self.head, self.quantiser = encoder, head, quantiser
         self.steps, self.temperatures, self.diversity = steps, tuple(temperatures), diversity
+        self.unmasked_weight, self.share, self.span = unmasked_weight, share, span
         self.dev = dev
 
     @abstractmethod
@@ -77,6 +84,11 @@ class QuantisedObjective(ABC):
         used = int((measured.quantised.usage > 0).sum())
         figures = {"diversity_loss": float(diversity.detach()), "codes": float(used)}
         return measured.loss + self.diversity * diversity, measured.figures | figures
+
+    def sample_mask(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Choose the masked frames (B, T) of features (B, T, C)."""
+        mask = sample_spans(lengths.tolist(), self.share, self.span, torch.default_generator)
+        return mask.to(features.device)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

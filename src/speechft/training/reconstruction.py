@@ -15,7 +15,6 @@ from speechft.core.errors import SettingsError
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.decoar2 import Decoar2Encoder
-from speechft.training.masked_prediction import sample_spans
 from speechft.training.quantised_objective import Measured, QuantisedObjective
 from speechft.training.quantiser import GumbelQuantiser, Quantised
 
@@ -53,8 +52,6 @@ class Reconstruction(QuantisedObjective):
     Args:
         encoder: DeCoAR 2.0.
         head: what stands on it.
-        unmasked_weight: weight of the loss on unmasked frames (0 in DeCoAR 2.0).
-        share, span: of masked frames, see `sample_spans`.
         more: of `QuantisedObjective`.
 
     Raises:
@@ -65,24 +62,18 @@ class Reconstruction(QuantisedObjective):
         self,
         encoder: SpeechEncoder,
         head: ReconstructionHead,
-        *,
-        unmasked_weight: float = 0.0,
-        share: float = 0.65,
-        span: int = 10,
         **more: Any,
     ) -> None:
         self.decoar2 = check_filter_banks(encoder)
         super().__init__(encoder, head, head.quantizer, **more)
-        self.books, self.unmasked_weight = head, unmasked_weight
-        self.share, self.span = share, span
+        self.books = head
 
     def measure(self, features: Tensor, lengths: Tensor) -> Measured:
         """Give the mean absolute error on masked frames, plus the weighted one on the others.
 
         `silent_error` is what a network without ears would get, the error of the mean 0.
         """
-        mask = sample_spans(lengths.tolist(), self.share, self.span, torch.default_generator)
-        mask = mask.to(features.device)
+        mask = self.sample_mask(features, lengths)
         hidden = self.decoar2.project(features)
         embedding = self.books.mask_emb.to(hidden.dtype)
         hidden = torch.where(mask[..., None], embedding, hidden)

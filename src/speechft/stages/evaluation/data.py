@@ -11,8 +11,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.files import hash_json
-from speechft.core.known_hashes import known_hashes
-from speechft.core.logging import progress_bar
+from speechft.data.content import audio_hashes, audio_part
 from speechft.data.effects import effects_of
 from speechft.data.sources import load_data
 from speechft.stages.evaluation.settings import EvaluateSettings
@@ -65,7 +64,7 @@ def read_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -> Dat
         DataError: a split is missing, empty or holds an id twice, or audio cannot be read.
     """
     splits, names = read_splits(spec, tasks, protocol)
-    content = _audio_hashes(splits)
+    content = audio_hashes(_all(splits))
     return DataSet(
         spec=spec,
         splits=splits,
@@ -116,7 +115,11 @@ def hash_splits(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
 
     Paths do not matter, so that the same data has the same hash on every machine.
     """
-    return _hash(splits, _audio_hashes(splits))
+    return _hash(splits, audio_hashes(_all(splits)))
+
+
+def _all(splits: Mapping[str, Sequence[Cut]]) -> Iterable[Cut]:
+    return (cut for cuts in splits.values() for cut in cuts)
 
 
 def _hash(splits: Mapping[str, Sequence[Cut]], content: Mapping[str, str]) -> dict[str, str]:
@@ -125,39 +128,11 @@ def _hash(splits: Mapping[str, Sequence[Cut]], content: Mapping[str, str]) -> di
     }
 
 
-def _audio_hashes(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
-    """Give a hash per audio file; files that nothing has touched since are not read again."""
-    files = {source for cuts in splits.values() for cut in cuts for source in _files(cut)}
-    with progress_bar() as bar:
-        task = bar.add_task("hashing audio", total=len(files), note="")
-        try:
-            return known_hashes(files, lambda: bar.advance(task))
-        except OSError as error:
-            raise DataError(
-                "cannot read an audio file",
-                where=error.filename,
-                found=error.strerror,
-                hint="check the data's paths",
-            ) from None
-
-
 def _audio_key(cut: Cut, content: Mapping[str, str]) -> str:
     """Give what the encoder hears: the files, the part of them, and what is done to it."""
-    audio = [content[source] for source in _files(cut)]
-    return hash_json([audio, cut.start, cut.duration, _channel(cut), effects_of(cut)])[:32]
+    return hash_json([*audio_part(cut, content), effects_of(cut)])[:32]
 
 
 def _describe(cut: Cut, content: Mapping[str, str]) -> list[Any]:
-    supervisions = [s.to_dict() for s in cut.supervisions]
-    audio = [content[source] for source in _files(cut)]
-    return [cut.id, cut.start, cut.duration, _channel(cut), supervisions, audio]
-
-
-def _channel(cut: Cut) -> Any:
-    return getattr(cut, "channel", 0)
-
-
-def _files(cut: Cut) -> Iterable[str]:
-    recording = getattr(cut, "recording", None)
-    sources = recording.sources if recording is not None else []
-    return [str(source.source) for source in sources if source.type == "file"]
+    audio, *part = audio_part(cut, content)
+    return [cut.id, *part, [s.to_dict() for s in cut.supervisions], audio]

@@ -14,6 +14,7 @@ from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.files import hash_json
 from speechft.core.seeding import numpy_generator
 from speechft.data.audio import cut_path
+from speechft.data.content import channel_of
 from speechft.data.effects import effects_of
 from speechft.data.sources import load_data
 from speechft.tasks import Task
@@ -99,7 +100,7 @@ class Pool:
         return [self._place(cut) for cut in cuts]
 
     def _place(self, cut: Cut) -> int:
-        heard = (str(cut_path(cut)), getattr(cut, "channel", 0), cut.start, cut.duration)
+        heard = (str(cut_path(cut)), channel_of(cut), cut.start, cut.duration)
         key = (*heard, *effects_of(cut))
         if key not in self._places:
             self._places[key] = len(self.cuts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,7 +42,7 @@ def run_direct(
     torch.manual_seed(derive_seed(settings.seed, "head", settings.objective))
     build = _contrastive if settings.objective == "contrastive" else _reconstruction
     source, name = speech.inputs(settings, encoder), str(settings.objective)
-    objective = build(settings, encoder, speech, source)
+    objective = build(settings, encoder, _shared(settings, speech, source))
     adopt_head(encoder, objective.head)
     loop = loop_settings(settings, steps, settings.learning_rate, name)
     batches, schedule = speech.order(settings, name), make_schedule(settings.schedule, steps)
@@ -51,8 +52,32 @@ def run_direct(
     carry_head(encoder, objective.head)
 
 
+def _shared(settings: PretrainSettings, speech: Speech, source: Source) -> dict[str, Any]:
+    """Give what both objectives take."""
+    return {
+        "unmasked_weight": settings.unmasked_weight,
+        "share": settings.mask_share,
+        "span": settings.mask_span,
+        "steps": settings.steps or 0,
+        "temperatures": settings.quantiser.temperatures,
+        "diversity": settings.quantiser.diversity,
+        "dev": lambda: speech.held_out(settings.seconds, source),
+    }
+
+
+def _books(settings: PretrainSettings) -> dict[str, Any]:
+    """Give the sizes of the codebooks."""
+    books = settings.quantiser
+    return {
+        "groups": books.groups,
+        "entries": books.entries,
+        "width": books.width,
+        "spread": books.spread,
+    }
+
+
 def _contrastive(
-    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, source: Source
+    settings: PretrainSettings, encoder: SpeechEncoder, shared: dict[str, Any]
 ) -> QuantisedObjective:
     check_front_end(encoder)
     books, own = settings.quantiser, settings.contrastive
@@ -63,38 +88,19 @@ def _contrastive(
         encoder.config.codevector_dim = encoder.config.proj_codevector_dim = books.width
     return Contrastive(
         encoder,
-        ContrastiveHead(
-            encoder.hidden_size, features, books.groups, books.entries, books.width, books.spread
-        ),
+        ContrastiveHead(encoder.hidden_size, features, **_books(settings)),
         negatives=own.negatives,
         temperature=own.temperature,
         feature_penalty=own.feature_penalty,
         front_end_gradient=own.front_end_gradient,
-        unmasked_weight=settings.unmasked_weight,
-        share=settings.mask_share,
-        span=settings.mask_span,
-        steps=settings.steps or 0,
-        temperatures=books.temperatures,
-        diversity=books.diversity,
-        dev=lambda: speech.held_out(settings.seconds, source),
+        **shared,
     )
 
 
 def _reconstruction(
-    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, source: Source
+    settings: PretrainSettings, encoder: SpeechEncoder, shared: dict[str, Any]
 ) -> QuantisedObjective:
     check_filter_banks(encoder)
-    books, bins = settings.quantiser, int(encoder.config.num_mel_bins)
-    return Reconstruction(
-        encoder,
-        ReconstructionHead(
-            encoder.hidden_size, bins, books.groups, books.entries, books.width, books.spread
-        ),
-        unmasked_weight=settings.unmasked_weight,
-        share=settings.mask_share,
-        span=settings.mask_span,
-        steps=settings.steps or 0,
-        temperatures=books.temperatures,
-        diversity=books.diversity,
-        dev=lambda: speech.held_out(settings.seconds, source),
-    )
+    bins = int(encoder.config.num_mel_bins)
+    head = ReconstructionHead(encoder.hidden_size, bins, **_books(settings))
+    return Reconstruction(encoder, head, **shared)

@@ -10,10 +10,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from speechft.core.errors import DataError
 from speechft.core.files import hash_json
-from speechft.core.known_hashes import cache_folder, known_hashes
-from speechft.core.logging import get_logger, progress_bar
+from speechft.core.known_hashes import cache_folder
+from speechft.core.logging import get_logger
+from speechft.data.content import audio_hashes, audio_part
 from speechft.data.effects import effects_of
 from speechft.encoders import SpeechEncoder
 from speechft.stages.pretraining.settings import Iteration
@@ -88,29 +88,5 @@ def _read(path: Path) -> list[NDArray[np.int16]] | None:
 
 def _content(cuts: Sequence[Any]) -> list[Any]:
     """Describe what is heard, not where it lies."""
-    files = {name for cut in cuts for name in _files(cut)}
-    with progress_bar() as bar:
-        line = bar.add_task("hashing audio", total=len(files), note="")
-        try:
-            hashes = known_hashes(files, lambda: bar.advance(line))
-        except OSError as error:
-            raise DataError(
-                "cannot read an audio file",
-                where=error.filename,
-                found=error.strerror,
-                hint="check the data's paths",
-            ) from None
-    return [
-        [[hashes[name] for name in _files(cut)], cut.start, cut.duration, _channel(cut), *more]
-        for cut, more in ((cut, effects_of(cut)) for cut in cuts)
-    ]
-
-
-def _channel(cut: Any) -> Any:
-    return getattr(cut, "channel", 0)
-
-
-def _files(cut: Any) -> list[str]:
-    recording = getattr(cut, "recording", None)
-    sources = recording.sources if recording is not None else []
-    return [str(source.source) for source in sources if source.type == "file"]
+    hashes = audio_hashes(cuts)
+    return [[*audio_part(cut, hashes), *effects_of(cut)] for cut in cuts]

@@ -31,6 +31,11 @@ class Pair:
         """Whether the means stand as the finding says."""
         return self.difference is not None and self.difference.spread.mean > 0
 
+    @property
+    def clear(self) -> bool:
+        """Whether the means differ by more than the seeds' spread, either way."""
+        return self.difference is not None and self.difference.clear
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -55,10 +60,8 @@ class Claim:
         if len(measured) == 1:
             return _one(measured[0], self.finding.metric)
         held = sum(pair.held for pair in measured)
-        clear = sum(p.held and p.difference is not None and p.difference.clear for p in measured)
-        against = sum(
-            not p.held and p.difference is not None and p.difference.clear for p in measured
-        )
+        clear = sum(p.held and p.clear for p in measured)
+        against = sum(not p.held and p.clear for p in measured)
         text = (
             f"{held} of {len(measured)} (sign test p = {sign_p(held, len(measured)):.2g}); beyond "
             f"the seeds' spread {clear} for it, {against} against it. "
@@ -84,7 +87,7 @@ def _judge(finding: FindingSpec, table: Table) -> Claim:
         return Claim(finding, pairs, "not measured")
     needed = len(pairs) if finding.need == "all" else len(pairs) // 2 + 1
     held = sum(pair.held for pair in pairs)
-    clear = sum(p.held and p.difference is not None and p.difference.clear for p in pairs)
+    clear = sum(pair.held and pair.clear for pair in pairs)
     if held < needed:
         return Claim(finding, pairs, "not here")
     if clear < needed:

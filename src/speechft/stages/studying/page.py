@@ -8,7 +8,7 @@ from typing import Any
 from speechft.metrics.directions import direction
 from speechft.stages.reporting.comparison import ARROWS, SUITE_TEXT, metric_title
 from speechft.stages.studying.claims import Claim
-from speechft.stages.studying.settings import RowSpec, StudySettings
+from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.tables import SCORE, Difference, Table
 
 _NO_BRACKETS = str.maketrans("[]", "()")
@@ -103,16 +103,10 @@ def _differences(study: StudySettings, table: Table) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in study.grouped:
-        before = _against(table, row, row.before)
-        tuned = _against(table, row, row.tuned)
+        before, tuned = table.against(row, row.before), table.against(row, row.tuned)
         if before or tuned:
-            title = f"{row.group}: {row.title}" if row.group else row.title
-            lines.append(f"| {cell(title)} | {_pair(before)} | {_pair(tuned)} |")
+            lines.append(f"| {cell(row.heading)} | {_pair(before)} | {_pair(tuned)} |")
     return [*lines, "", "Paired by seed; p of a paired two-sided t-test over the seeds.\n"]
-
-
-def _against(table: Table, row: RowSpec, other: str) -> Difference | None:
-    return table.difference(row.name, other, SCORE) if other and other != row.name else None
 
 
 def _pair(difference: Difference | None) -> str:

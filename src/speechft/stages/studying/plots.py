@@ -22,7 +22,7 @@ def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, st
     """Draw what the study allows into `folder`; give (file name, caption) of every figure."""
     figures: list[tuple[str, str]] = []
     with mpl.rc_context(STYLE):
-        compared = [r for r in study.grouped if r.x is None and _difference(table, r)]
+        compared = [r for r in study.grouped if r.x is None and table.against(r, r.before)]
         if compared:
             _save(_bars(table, compared), folder / f"{DIFFERENCES}.png")
             caption = (
@@ -42,11 +42,6 @@ def _caption(study: StudySettings) -> str:
     return f"Score{over}; bands are one standard deviation of the seeds."
 
 
-def _difference(table: Table, row: RowSpec) -> bool:
-    usable = row.before and row.before != row.name
-    return bool(usable and table.difference(row.name, row.before, SCORE))
-
-
 def _bars(table: Table, rows: list[RowSpec]) -> Figure:
     several = len({row.group for row in rows}) > 1
     titles = [f"{r.group} · {r.title}" if several and r.group else r.title for r in rows]
@@ -57,7 +52,7 @@ def _bars(table: Table, rows: list[RowSpec]) -> Figure:
     axes = figure.add_subplot()
     axes.axvline(0, color=MUTED, linewidth=1)
     for place, row in enumerate(rows):
-        difference = table.difference(row.name, row.before, SCORE)
+        difference = table.against(row, row.before)
         if difference is None:
             continue
         spread = difference.spread

@@ -106,6 +106,11 @@ class RowSpec(Settings):
         return self
 
     @property
+    def heading(self) -> str:
+        """Its title behind that of its group."""
+        return f"{self.group}: {self.title}" if self.group else self.title
+
+    @property
     def candidates(self) -> tuple[str, ...]:
         """The encoders that may stand in the row."""
         return self.choose or (str(self.encoder),)

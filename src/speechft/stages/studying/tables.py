@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from speechft.metrics.directions import DIRECTIONS, direction
 from speechft.stages.reporting.comparison import Spread, suite_score
-from speechft.stages.studying.settings import StudySettings
+from speechft.stages.studying.settings import RowSpec, StudySettings
 
 SCORE: Final = "score"
 Values = dict[int, float]
@@ -68,6 +68,10 @@ class Table:
         sign = 1 if column == SCORE or direction(column.split()[-1]) == "higher" else -1
         values = [sign * (ours[s] - theirs[s]) for s in seeds]
         return Difference(Spread(tuple(values)), paired_p(values))
+
+    def against(self, row: RowSpec, other: str) -> Difference | None:
+        """Give how much better a row scores than another; none without one, or beside itself."""
+        return self.difference(row.name, other, SCORE) if other and other != row.name else None
 
 
 def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) -> Table:
