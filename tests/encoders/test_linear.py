@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from speechft.encoders import build_encoder
+from speechft.encoders import build_encoder, linear
 from speechft.encoders.linear import FastLinear, use_fast_linear
+from speechft.encoders.linear import _is_intel as _known
+
+
+@pytest.fixture(autouse=True)
+def processor_of_amd(monkeypatch):
+    monkeypatch.setattr(linear, "_is_intel", lambda: False)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -55,3 +61,17 @@ def test_encoders_use_it_and_keep_their_names(tiny_config):
     kinds = {type(m) for m in encoder.model.modules() if isinstance(m, nn.Linear)}
     assert kinds == {FastLinear}
     assert "encoder.layers.0.attention.q_proj.weight" in encoder.model.state_dict()
+
+
+def test_processors_that_mkl_is_made_for_keep_plain_layers(monkeypatch):
+    monkeypatch.setattr(linear, "_is_intel", lambda: True)
+    plain = nn.Linear(4, 4)
+    use_fast_linear(plain)
+    assert type(plain) is nn.Linear
+
+
+def test_what_the_processor_is(tmp_path):
+    (tmp_path / "intel").write_text("vendor_id\t: GenuineIntel\n")
+    (tmp_path / "amd").write_text("vendor_id\t: AuthenticAMD\n")
+    found = {name: _known(tmp_path / name) for name in ("intel", "amd", "none")}
+    assert found == {"intel": True, "amd": False, "none": False}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
+from speechft.core.files import hash_json
 from speechft.core.known_hashes import known_hashes
 from speechft.core.logging import progress_bar
+from speechft.data.effects import effects_of
 
 
 def audio_hashes(cuts: Iterable[Cut]) -> dict[str, str]:
@@ -36,6 +38,21 @@ def audio_part(cut: Cut, hashes: Mapping[str, str]) -> list[Any]:
     """Give the hashes of a cut's files, its start and duration in seconds, and its channel."""
     audio = [hashes[source] for source in audio_files(cut)]
     return [audio, cut.start, cut.duration, channel_of(cut)]
+
+
+def audio_key(cut: Cut, hashes: Mapping[str, str]) -> str:
+    """Hash what is heard of a cut: the files, the part of them, and what is done to it."""
+    return hash_json([*audio_part(cut, hashes), effects_of(cut)])[:32]
+
+
+def audio_keys(cuts: Sequence[Cut]) -> list[str]:
+    """Give `audio_key` of every cut.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    hashes = audio_hashes(cuts)
+    return [audio_key(cut, hashes) for cut in cuts]
 
 
 def channel_of(cut: Cut) -> Any:

@@ -16,6 +16,7 @@ from speechft.core.lengths import conv_lengths
 from speechft.encoders.attention import key_mask, wavlm_layer, wavlm_position_bias
 from speechft.encoders.base import EncoderOutput, SpeechEncoder
 from speechft.encoders.frontend import NORMALIZE_EPS, conv_front_end, normalize_waveforms
+from speechft.encoders.positions import add_positions
 
 
 class TransformerEncoder(SpeechEncoder):
@@ -44,7 +45,7 @@ class TransformerEncoder(SpeechEncoder):
         frames = None if keep is None else keep[:, 0, 0, :, None]
         if frames is not None:
             hidden = hidden * frames
-        hidden = hidden + _positions(encoder.pos_conv_embed, hidden, frames)
+        hidden = add_positions(encoder.pos_conv_embed, hidden, frames)
         if not self.pre_norm:
             hidden = encoder.layer_norm(hidden)
         output: Tensor = encoder.dropout(hidden)
@@ -119,25 +120,3 @@ class ConvolutionalEncoder(TransformerEncoder):
 def _first(output: Any) -> Tensor:
     result: Tensor = output[0] if isinstance(output, tuple) else output
     return result
-
-
-def _positions(module: Any, hidden: Tensor, frames: Tensor | None) -> Tensor:
-    """Apply a positional convolution module to (B, T, D).
-
-    data2vec-audio stacks several convolutions, and some HuBERT models normalise the input of
-    theirs: whatever a step leaves in padded frames is zeroed before the next one sees it.
-    """
-    steps = getattr(module, "layers", None)
-    if steps is None and getattr(module, "batch_norm", None) is None:
-        output: Tensor = module(hidden)
-        return output
-    result = hidden.transpose(1, 2)
-    keep = None if frames is None else frames.transpose(1, 2)
-    if steps is None:
-        result = module.batch_norm(result)
-        result = result if keep is None else result * keep
-        return module.activation(module.padding(module.conv(result))).transpose(1, 2)  # type: ignore[no-any-return]
-    for step in steps:
-        result = step(result)
-        result = result if keep is None else result * keep
-    return result.transpose(1, 2)

@@ -2,11 +2,15 @@
 
 In float32 on a CPU, torch hands linear layers to MKL, which leaves half of the speed of AMD
 processors unused; oneDNN, which comes with torch as well, does not (about 100 against 210 GFLOP/s
-on one core of an AMD EPYC with AVX-512). Half precision goes to oneDNN anyway.
+on one core of an AMD EPYC with AVX-512). On Intel's own processors MKL is as fast forwards and a
+fifth faster with gradients, so there the layers stay as they are. Half precision goes to oneDNN
+anyway.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +43,7 @@ class FastLinear(nn.Linear):
 
 def use_fast_linear(model: nn.Module) -> None:
     """Turn the plain linear layers of a model into fast ones, in place; names and weights stay."""
-    if not _AVAILABLE:
+    if not _AVAILABLE or _is_intel():
         return
     for module in model.modules():
         if type(module) is nn.Linear:
@@ -47,6 +51,15 @@ def use_fast_linear(model: nn.Module) -> None:
 
 
 _AVAILABLE = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+@cache
+def _is_intel(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether the processor is one that MKL is made for; where that is not said, it is not."""
+    try:
+        return "GenuineIntel" in cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _worth_it(rows: Tensor, weight: Tensor) -> bool:

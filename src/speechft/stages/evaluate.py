@@ -26,6 +26,7 @@ from speechft.stages.evaluation.shares import Share, choose_device, this_share
 from speechft.stages.evaluation.slurm import run_with_submitit, slurm_executor
 from speechft.stages.evaluation.suites import is_official
 from speechft.stages.evaluation.workers import run_in_processes
+from speechft.training.kept_features import KeptFeatures
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 
@@ -38,13 +39,17 @@ _SECONDS_WORTH_PROCESSES = 600.0
 _logger = get_logger(__name__)
 
 
-def evaluate(settings: EvaluateSettings) -> Path:
+def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Path:
     """Probe encoders on tasks; what is done is kept, what was stopped goes on.
 
     Every encoder is frozen and reads every utterance once. For each task and seed a head on the
     softmax-weighted sum of its hidden states is trained with every learning rate of the grid; the
     dev split chooses rate and update, and the test split is scored once. Every encoder, task and
     seed is a job of its own: one that fails stops no other, and the next call does what is missing.
+
+    Args:
+        settings: encoders, data, tasks and how to probe.
+        kept: front-end features that further evaluations in this process share.
 
     Returns:
         The folder: `results.jsonl` (one record per metric), `grid.jsonl` (every learning rate on
@@ -64,7 +69,7 @@ def evaluate(settings: EvaluateSettings) -> Path:
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
     device = choose_device(settings.device, share)
-    place = Workplace(settings, read_all(settings), device, share)
+    place = Workplace(settings, read_all(settings), device, share, kept=kept)
     if _is_complete(place, plain):
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out

@@ -16,6 +16,7 @@ from speechft.stages.finetuning.data import content, read_task, rehearsal_cuts
 from speechft.stages.finetuning.run import Run
 from speechft.stages.finetuning.settings import FinetuneSettings, task_names
 from speechft.tasks import TASKS
+from speechft.training.kept_features import KeptFeatures
 from speechft.training.rehearsal import check_maskable
 
 __all__ = ["FinetuneSettings", "finetune", "task_names"]
@@ -23,8 +24,12 @@ __all__ = ["FinetuneSettings", "finetune", "task_names"]
 log = get_logger(__name__)
 
 
-def finetune(settings: FinetuneSettings) -> Path:
+def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Path:
     """Fine-tune an encoder on one task, or on several together; resumes a run that was stopped.
+
+    Args:
+        settings: encoder, data, task, method and how long.
+        kept: features of the frozen CNN front end that further runs in this process share.
 
     Returns:
         The run's folder: `encoder/` (θ', the last one), `encoder-best/` (best on dev),
@@ -59,7 +64,7 @@ def finetune(settings: FinetuneSettings) -> Path:
     if is_done(settings.out, stage="finetune", settings=plain):
         log.info("finetune: already done in %s", settings.out)
         return settings.out
-    run = Run(settings, encoder, tasks, rehearsed)
+    run = Run(settings, encoder, tasks, rehearsed, kept)
     run.train()
     tuned = run.finish()
     write_provenance(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from speechft.encoders import SpeechEncoder
+from speechft.training.kept_features import KeptFeatures
 from speechft.training.waveforms import Waveforms
 
 
@@ -23,31 +24,36 @@ class FrontEndCache:
     Args:
         encoder: its front end must stay frozen while the cache is in use.
         cuts: the cuts, in the order that indices refer to.
-        limit_bytes: memory that the cache may take.
+        limit_bytes: memory that the cache may take, where it is its own.
+        kept: features that others have computed or will need; None: a memory of its own.
+        keys: what tells the audio of each cut from any other in `kept`.
     """
 
     def __init__(
-        self, encoder: SpeechEncoder, cuts: Sequence[Any], limit_bytes: int = 4 << 30
+        self,
+        encoder: SpeechEncoder,
+        cuts: Sequence[Any],
+        limit_bytes: int = 4 << 30,
+        kept: KeptFeatures | None = None,
+        keys: Sequence[Hashable] = (),
     ) -> None:
         self.encoder = encoder
         self.waveforms = Waveforms(cuts)
         self.durations = self.waveforms.durations
-        self._kept: dict[int, Tensor] = {}
-        self._room = limit_bytes
+        own = KeptFeatures(limit_bytes) if kept is None else kept
+        self.kept = own.shelf(encoder, range(len(cuts)) if kept is None else keys)
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
         """Give features (T, C), on the CPU, for each index, or 1-D waveforms."""
         if not self.encoder.front_end_by_frames:
             return self.waveforms.load(indices)
-        return [self._kept[i] if i in self._kept else self._compute(i) for i in indices]
+        found = ((i, self.kept.get(i)) for i in indices)
+        return [self._compute(i) if features is None else features for i, features in found]
 
     @torch.no_grad()
     def _compute(self, index: int) -> Tensor:
         waveform = self.waveforms.load([index])[0][None].to(self.encoder.device)
         lengths = torch.tensor([waveform.shape[1]], device=waveform.device)
         features = self.encoder.front_end(waveform, lengths)[0][0].float().cpu()
-        size = features.numel() * features.element_size()
-        if size <= self._room:
-            self._room -= size
-            self._kept[index] = features
+        self.kept.keep(index, features)
         return features

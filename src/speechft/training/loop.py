@@ -146,6 +146,7 @@ class Loop:
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.progress = Progress()
         position = self._resume()

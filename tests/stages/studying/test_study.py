@@ -22,6 +22,7 @@ from speechft.stages.study import load_study, plan_studies, read_study, study
 from speechft.stages.studying import execute as executing
 from speechft.stages.studying import worker
 from speechft.stages.studying.graph import Graph, Job
+from speechft.training.kept_features import KeptFeatures
 
 BASE: dict[str, Any] = {
     "name": "one",
@@ -303,11 +304,11 @@ def test_a_disk_that_is_full_ends_the_study_instead_of_hanging_it(
 def test_a_log_that_cannot_be_written_is_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(job: dict[str, Any]) -> dict[str, Any]:
+    def full(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
         raise OSError(28, "No space left on device", job["folder"])
 
     monkeypatch.setattr(worker, "_do", full)
-    answer = worker._answer({"folder": str(tmp_path)})
+    answer = worker._answer({"folder": str(tmp_path)}, KeptFeatures(0))
     assert "No space left on device" in answer["error"]
 
 

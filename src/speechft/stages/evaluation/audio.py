@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from speechft.data.audio import load_waveform
 from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
+from speechft.training.kept_features import KeptFeatures
 
 _AHEAD = 64
 
@@ -22,24 +23,30 @@ class AudioSource:
     """Gives front-end features by index.
 
     Every utterance goes through the front end alone, so that its features do not depend, not even
-    in the last bit, on which batch asked for them first. What fits the limit is kept for further
+    in the last bit, on which batch asked for them first. What there is room for is kept for further
     encoders with the same front end.
 
     Args:
         encoder: its front end must stay frozen.
         cuts: the cuts, in the order that indices refer to.
-        limit_bytes: memory for features that are kept.
+        keys: what tells the audio of each cut from any other in `kept`.
+        kept: features that encoders share; None: none is kept.
         threads: that decode audio ahead, once `expect` has said what comes.
     """
 
     def __init__(
-        self, encoder: SpeechEncoder, cuts: Sequence[Cut], limit_bytes: int, threads: int = 0
+        self,
+        encoder: SpeechEncoder,
+        cuts: Sequence[Cut],
+        keys: Sequence[Hashable] = (),
+        kept: KeptFeatures | None = None,
+        threads: int = 0,
     ) -> None:
         self.encoder = encoder
         self.cuts = list(cuts)
         self.durations = [heard_seconds(cut) for cut in cuts]
-        self._kept: dict[int, Tensor] = {}
-        self._room = limit_bytes
+        own = KeptFeatures(0) if kept is None else kept
+        self._kept = own.shelf(encoder, range(len(cuts)) if kept is None else keys)
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._coming: list[int] = []
         self._loading: dict[int, Future[Tensor]] = {}
@@ -61,7 +68,8 @@ class AudioSource:
         """
         if not self.encoder.front_end_by_frames:
             return [self._waveform(i) for i in indices]
-        return [self._kept[i] if i in self._kept else self._compute(i) for i in indices]
+        found = ((i, self._kept.get(i)) for i in indices)
+        return [self._compute(i) if features is None else features for i, features in found]
 
     def _fill(self) -> None:
         if self._coming and self._pool is None:
@@ -82,8 +90,5 @@ class AudioSource:
         waveform = self._waveform(index)[None].to(self.encoder.device)
         lengths = torch.tensor([waveform.shape[1]], device=waveform.device)
         features = self.encoder.front_end(waveform, lengths)[0][0].float()
-        size = features.numel() * features.element_size()
-        if size <= self._room:
-            self._room -= size
-            self._kept[index] = features.cpu()
+        self._kept.keep(index, features)
         return features

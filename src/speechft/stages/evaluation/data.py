@@ -11,8 +11,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.files import hash_json
-from speechft.data.content import audio_hashes, audio_part
-from speechft.data.effects import effects_of
+from speechft.data.content import audio_hashes, audio_key, audio_part
 from speechft.data.sources import load_data
 from speechft.stages.evaluation.settings import EvaluateSettings
 from speechft.tasks import TASKS
@@ -70,7 +69,7 @@ def read_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -> Dat
         splits=splits,
         names=names,
         hashes=_hash(splits, content),
-        audio={name: [_audio_key(cut, content) for cut in cuts] for name, cuts in splits.items()},
+        audio={name: [audio_key(cut, content) for cut in cuts] for name, cuts in splits.items()},
     )
 
 
@@ -126,11 +125,6 @@ def _hash(splits: Mapping[str, Sequence[Cut]], content: Mapping[str, str]) -> di
     return {
         name: hash_json([_describe(cut, content) for cut in cuts]) for name, cuts in splits.items()
     }
-
-
-def _audio_key(cut: Cut, content: Mapping[str, str]) -> str:
-    """Give what the encoder hears: the files, the part of them, and what is done to it."""
-    return hash_json([*audio_part(cut, content), effects_of(cut)])[:32]
 
 
 def _describe(cut: Cut, content: Mapping[str, str]) -> list[Any]:

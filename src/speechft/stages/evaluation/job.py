@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 from lhotse.cut import Cut
 
 from speechft.core.claims import lock_if_free
-from speechft.core.files import hash_json
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.stages.evaluation.audio import AudioSource
@@ -28,6 +26,7 @@ from speechft.stages.evaluation.shares import Share
 from speechft.stages.hidden_library import Library, Passes, Request
 from speechft.stages.hidden_store import HiddenStore, SplitStates
 from speechft.tasks import TASKS
+from speechft.training.kept_features import KeptFeatures
 
 _POLL_SECONDS = 0.5
 _logger = get_logger(__name__)
@@ -87,6 +86,7 @@ class Workplace:
         device: "cpu", "cuda" or "cuda:N".
         share: this process among those that `accelerate launch` started.
         note: shows a few words on what is going on.
+        kept: front-end features of other evaluations in this process; None: its own ones.
     """
 
     settings: EvaluateSettings
@@ -94,12 +94,14 @@ class Workplace:
     device: str = "cpu"
     share: Share = field(default_factory=Share)
     note: Callable[[str], None] | None = None
-    _front_end: str = field(default="", init=False)
-    _sources: dict[str, AudioSource] = field(default_factory=dict, init=False)
+    kept: InitVar[KeptFeatures | None] = None
+    _kept: KeptFeatures = field(init=False)
     _labels: Labels = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, kept: KeptFeatures | None) -> None:
         self._labels = Labels(self.settings.protocol)
+        shared = self.settings.cache_gb if len(self.settings.encoders) > 1 else 0
+        self._kept = KeptFeatures(int(shared * 2**30)) if kept is None else kept
 
     @property
     def cells_folder(self) -> Path:
@@ -338,20 +340,8 @@ class Workplace:
                     cuts.append(cut)
             groups.append(group)
         items = {name: [index[key] for key in keys] for name, keys in data.audio.items()}
-        return Library(self._source(encoder, data, cuts), list(index), groups), items
-
-    def _source(self, encoder: SpeechEncoder, data: DataSet, cuts: list[Cut]) -> AudioSource:
-        """Give front-end features by index; they are kept while the front end stays the same."""
-        front_end = _front_end_hash(encoder)
-        if front_end != self._front_end:
-            self._sources, self._front_end = {}, front_end
-        if data.spec not in self._sources:
-            shared = len(self.settings.encoders) > 1
-            limit = int(self.settings.cache_gb * 2**30 / len(self.data)) if shared else 0
-            self._sources[data.spec] = AudioSource(encoder, cuts, limit)
-        source = self._sources[data.spec]
-        source.encoder = encoder
-        return source
+        source = AudioSource(encoder, cuts, list(index), self._kept)
+        return Library(source, list(index), groups), items
 
 
 def hashes_of(data: DataSet, task: str) -> dict[str, str]:
@@ -371,12 +361,3 @@ def _reported(
     found = failure(error, encoder, task, seed)
     _logger.error("evaluate: %s failed, the rest goes on: %s", found.name, found.reason)
     return found
-
-
-def _front_end_hash(encoder: SpeechEncoder) -> str:
-    digest = hashlib.sha256()
-    for name, parameter in sorted(encoder.front_end_parameters().items()):
-        digest.update(name.encode())
-        digest.update(parameter.detach().cpu().numpy().tobytes())
-    shape = [encoder.family, encoder.preprocessor, getattr(encoder.config, "conv_stride", None)]
-    return digest.hexdigest() + hash_json(shape)

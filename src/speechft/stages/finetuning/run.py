@@ -16,6 +16,7 @@ from speechft.core.files import atomic_path, write_json
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
+from speechft.data.content import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.stages.finetuning.data import Chosen, Pool, TaskData
 from speechft.stages.finetuning.keeping import Keeper
@@ -25,6 +26,7 @@ from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.finetuning import FineTuning
 from speechft.training.freezing import FreezePlan
 from speechft.training.front_end_cache import FrontEndCache
+from speechft.training.kept_features import KeptFeatures
 from speechft.training.loop import LoopSettings, train
 from speechft.training.parts import Part, TaskPart
 from speechft.training.penalties import L2SP
@@ -45,6 +47,7 @@ class Run:
         encoder: θ0; it becomes θ'.
         tasks: name → task with its utterances, in the order in which they take turns.
         rehearsed: utterances of pre-training, where some are rehearsed.
+        kept: front-end features that further runs in this process share.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Run:
         encoder: SpeechEncoder,
         tasks: dict[str, TaskData],
         rehearsed: Sequence[Cut] = (),
+        kept: KeptFeatures | None = None,
     ) -> None:
         self.settings, self.encoder, self.tasks = settings, encoder, tasks
         pool = Pool()
@@ -62,7 +66,9 @@ class Run:
         self._held_out = {name: pool.add(data.dev) for name, data in tasks.items()}
         self.source: FrontEndCache | Waveforms
         if settings.recipe.freeze_front_end:
-            self.source = FrontEndCache(encoder, pool.cuts, int(settings.cache_gb * 2**30))
+            limit = int(settings.cache_gb * 2**30)
+            keys = [] if kept is None else audio_keys(pool.cuts)
+            self.source = FrontEndCache(encoder, pool.cuts, limit, kept, keys)
         else:
             self.source = Waveforms(pool.cuts)
         self.parts = self._make_parts(rehearsed)

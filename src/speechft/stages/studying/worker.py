@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -22,7 +22,12 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.files import remove_leftovers
 from speechft.core.logging import set_up_logging
 from speechft.core.settings import parse_settings
+from speechft.stages.evaluate import evaluate
+from speechft.stages.finetune import finetune
 from speechft.stages.studying.graph import VERBS
+from speechft.training.kept_features import KeptFeatures
+
+KEPT_BYTES: Final = 2 << 30  # of front-end features, which most of a study's jobs have in common
 
 
 def main(threads: str) -> None:
@@ -33,20 +38,21 @@ def main(threads: str) -> None:
     torch.set_num_threads(int(threads))
     # Whatever a library prints must not come between us and the parent.
     answers, sys.stdout = sys.stdout, sys.stderr
+    kept = KeptFeatures(KEPT_BYTES)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is for the parent, which says so
         for line in sys.stdin:
-            answers.write(json.dumps(_answer(json.loads(line))) + "\n")
+            answers.write(json.dumps(_answer(json.loads(line), kept)) + "\n")
             answers.flush()
 
 
-def _answer(job: dict[str, Any]) -> dict[str, Any]:
+def _answer(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
     try:
-        return _do(job)
+        return _do(job, kept)
     except OSError as error:  # the log cannot be written: the disk is full
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _do(job: dict[str, Any]) -> dict[str, Any]:
+def _do(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
     folder = Path(job["folder"])
     log = folder.parent / f"{folder.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +62,8 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
             with _alone(folder):
                 remove_leftovers(folder)
                 kind, verb = VERBS[job["verb"]]
-                verb(parse_settings(kind, job["settings"], where=job["name"]))
+                shared = {"kept": kept} if verb in (evaluate, finetune) else {}
+                verb(parse_settings(kind, job["settings"], where=job["name"]), **shared)
         except SpeechFTError as error:
             file.write(f"{error}\n")
             return {"error": str(error)}

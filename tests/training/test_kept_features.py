@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from speechft.encoders import build_encoder
+from speechft.training.front_end_cache import FrontEndCache
+from speechft.training.kept_features import KeptFeatures, front_end_hash
+
+ROW = torch.zeros(10, 4)  # 160 bytes
+
+
+@pytest.fixture
+def front_end(tiny_config):
+    return build_encoder(tiny_config, seed=0)
+
+
+def test_the_front_end_asked_for_longest_ago_makes_room(tiny_config):
+    kept = KeptFeatures(2 * 160)
+    shelves = [kept.shelf(build_encoder(tiny_config, seed), "ab") for seed in range(2)]
+    for shelf in shelves:
+        shelf.keep(0, ROW)
+    assert all(0 in shelf for shelf in shelves)
+    shelves[1].keep(1, ROW)
+    assert 0 not in shelves[0]
+    assert 0 in shelves[1] and 1 in shelves[1]
+
+
+def test_what_has_no_room_is_not_kept(front_end):
+    shelf = KeptFeatures(200).shelf(front_end, "abc")
+    for index in range(3):
+        shelf.keep(index, ROW)
+    assert [index in shelf for index in range(3)] == [True, False, False]
+
+
+def test_the_same_audio_is_found_at_another_place(front_end):
+    kept = KeptFeatures(1000)
+    kept.shelf(front_end, ["x", "y"]).keep(1, ROW + 3)
+    again = kept.shelf(front_end, ["y"])
+    assert torch.equal(again.get(0), ROW + 3)
+
+
+def test_another_process_starts_with_nothing(front_end):
+    kept = KeptFeatures(1000)
+    kept.shelf(front_end, "a").keep(0, ROW)
+    assert 0 not in pickle.loads(pickle.dumps(kept)).shelf(front_end, "a")
+
+
+def test_what_changes_the_output_changes_the_hash(front_end):
+    known = front_end_hash(front_end)
+    with torch.no_grad():
+        front_end.model.encoder.layer_norm.weight += 1
+    assert front_end_hash(front_end) == known  # behind the front end
+    with torch.autocast("cpu", torch.bfloat16):
+        assert front_end_hash(front_end) != known
+    front_end.preprocessor = {**front_end.preprocessor, "do_normalize": True}
+    normalised = front_end_hash(front_end)
+    assert normalised != known
+    with torch.no_grad():
+        front_end.model.feature_extractor.conv_layers[0].conv.weight[0, 0, 0] += 1e-3
+    assert front_end_hash(front_end) not in {known, normalised}
+
+
+def test_features_are_computed_once_for_several_runs(front_end, synthetic_splits, monkeypatch):
+    cuts = list(synthetic_splits["sid_dev"])[:2]
+    alone = FrontEndCache(front_end, cuts).load([0, 1])
+    kept = KeptFeatures(1 << 20)
+    first = FrontEndCache(front_end, cuts, 0, kept, ["x", "y"]).load([0, 1])
+    monkeypatch.setattr(FrontEndCache, "_compute", lambda self, index: pytest.fail("again"))
+    second = FrontEndCache(front_end, cuts[::-1], 0, kept, ["y", "x"]).load([1, 0])
+    for rows in zip(alone, first, second, strict=True):
+        assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], rows[2])
