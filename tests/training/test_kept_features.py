@@ -25,7 +25,7 @@ def test_the_front_end_asked_for_longest_ago_makes_room(tiny_config):
     assert all(0 in shelf for shelf in shelves)
     shelves[1].keep(1, ROW)
     assert 0 not in shelves[0]
-    assert 0 in shelves[1] and 1 in shelves[1]
+    assert all(index in shelves[1] for index in (0, 1))
 
 
 def test_what_has_no_room_is_not_kept(front_end):
@@ -71,4 +71,4 @@ def test_features_are_computed_once_for_several_runs(front_end, synthetic_splits
     monkeypatch.setattr(FrontEndCache, "_compute", lambda self, index: pytest.fail("again"))
     second = FrontEndCache(front_end, cuts[::-1], 0, kept, ["y", "x"]).load([1, 0])
     for rows in zip(alone, first, second, strict=True):
-        assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], rows[2])
+        assert all(torch.equal(rows[0], other) for other in rows[1:])

@@ -22,6 +22,9 @@ def command(
         str, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    hours: Annotated[
+        float | None, typer.Option(help="Train on so many hours of the data (default: all).")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates (default: 10000).")] = None,
     method: Annotated[
         str | None, typer.Option(help="stable (default), regular, l2sp, lora or dora.")
@@ -49,6 +52,7 @@ def command(
         "encoder": encoder,
         "task": task,
         "data": data,
+        "hours": hours,
         "out": out,
         "steps": steps,
         "method": method,

@@ -15,7 +15,7 @@ from torch import Tensor
 _LONG: Final = 32
 """Kernels from here on are worth the way through the spectrum."""
 _FRAMES_PER_CHANNEL: Final = 2
-"""Frames that a batch needs for that: below, the kernel's own transform costs more than it saves."""
+"""Frames that a batch needs for that: the kernel's own transform must pay too."""
 
 
 def add_positions(module: Any, hidden: Tensor, frames: Tensor | None) -> Tensor:
@@ -85,7 +85,7 @@ def spectral_convolution(
     Returns:
         (B, C', T), within rounding of the direct result.
     """
-    batch, channels, frames = hidden.shape
+    batch, _, frames = hidden.shape
     width, own, kernel = weight.shape
     size, fresh = 4 * kernel, 3 * kernel + 1
     blocks = -(-frames // fresh)

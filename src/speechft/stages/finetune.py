@@ -48,7 +48,8 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
     encoder = load_encoder(settings.encoder)
     start = encoder.fingerprint()
     data = load_data(settings.data)
-    tasks = {name: read_task(kind, data, settings.data) for name, kind in kinds.items()}
+    spec, hours, seed = settings.data, settings.hours, settings.seed
+    tasks = {name: read_task(kind, data, spec, hours, seed) for name, kind in kinds.items()}
     rehearsed: list[Cut] = []
     if settings.rehearsal_data is not None:
         check_maskable(encoder)

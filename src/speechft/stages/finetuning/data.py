@@ -32,14 +32,25 @@ class TaskData:
     dev: list[Cut]
 
 
-def read_task(kind: type[Task], data: Splits, spec: str) -> TaskData:
+def read_task(
+    kind: type[Task], data: Splits, spec: str, hours: float | None = None, seed: int = 0
+) -> TaskData:
     """Give a task, its classes or vocabulary fixed, with its cuts.
 
+    Args:
+        kind: the task.
+        data: split → cuts.
+        spec: the DATA, for messages.
+        hours: of speech to train on, drawn by the seed; all if not given. Classes and vocabulary
+            are those of all utterances, so that heads for different amounts are alike.
+        seed: of the draw.
+
     Raises:
-        DataError: there is nothing to train on, or labels are missing.
+        DataError: there is nothing to train on, less than `hours`, or labels are missing.
     """
     cuts, dev = choose_cuts(kind, data, spec)
-    return TaskData(kind.from_cuts(cuts), cuts, dev)
+    task = kind.from_cuts(cuts)
+    return TaskData(task, cuts if hours is None else _some_hours(cuts, hours, seed, spec), dev)
 
 
 def choose_cuts(kind: type[Task], data: Splits, spec: str) -> tuple[list[Cut], list[Cut]]:
@@ -71,10 +82,27 @@ def rehearsal_cuts(spec: str, seconds: float, seed: int) -> list[Cut]:
     if split not in data:
         found = ", ".join(sorted(data))
         raise DataError("there is no split to rehearse", where=spec, expected=split, found=found)
-    cuts = list(data[split])
+    return _drawn(list(data[split]), seconds, seed, "rehearsal")
+
+
+def _some_hours(cuts: Sequence[Cut], hours: float, seed: int, spec: str) -> list[Cut]:
+    total = sum(float(cut.duration) for cut in cuts) / 3600
+    if total < hours:
+        raise DataError(
+            "there is less speech to train on than was asked for",
+            where=spec,
+            expected=f"{hours:g} hours",
+            found=f"{total:.3g} hours in {len(cuts)} utterances",
+            hint="lower `hours`, or leave it out to train on all",
+        )
+    return _drawn(cuts, hours * 3600, seed, "hours")
+
+
+def _drawn(cuts: Sequence[Cut], seconds: float, seed: int, what: str) -> list[Cut]:
+    """Draw utterances until they last so many seconds; a longer draw begins with a shorter one."""
     chosen: list[Cut] = []
     total = 0.0
-    for index in numpy_generator(seed, "rehearsal").permutation(len(cuts)).tolist():
+    for index in numpy_generator(seed, what).permutation(len(cuts)).tolist():
         if total >= seconds:
             break
         chosen.append(cuts[index])

@@ -43,6 +43,7 @@ class FinetuneSettings(Settings):
         task: fine-tuning task (`asr`, `pr`, `pc`, `sid`, `er`, `ic`, `ks`, `sf`, …), or several
             with commas between: they take turns batch by batch, each with a head of its own.
         data: DATA.
+        hours: of its speech to train on, drawn utterance by utterance; all if not given.
         out: the run's folder.
         method: `stable` (Speech-FT), `regular` (everything moves from the first update at a
             constant rate), `l2sp`, `lora`, `dora` (each on the stable recipe).
@@ -72,6 +73,7 @@ class FinetuneSettings(Settings):
 
     added_later: ClassVar[frozenset[str]] = frozenset(
         {
+            "hours",
             "keep_at",
             "rehearsal_share",
             "rehearsal_data",
@@ -84,6 +86,7 @@ class FinetuneSettings(Settings):
     encoder: str
     task: str
     data: str
+    hours: float | None = Field(default=None, gt=0)
     out: Path
     method: Method = "stable"
     steps: int = Field(default=10_000, gt=0)

@@ -31,22 +31,25 @@ def check_inputs(plan: Plan) -> None:
                 _read(*key)
 
 
-def _readings(step: Step) -> list[tuple[str, str, tuple[str, ...], str]]:
-    """Give (purpose, DATA, tasks, protocol) of what a step reads."""
+_Reading = tuple[str, str, tuple[str, ...], str, float | None]
+
+
+def _readings(step: Step) -> list[_Reading]:
+    """Give (purpose, DATA, tasks, protocol, hours) of what a step reads."""
     settings = step.settings
     if isinstance(settings, FinetuneSettings):
-        own = [(step.verb, settings.data, settings.tasks, "clean")]
+        own: list[_Reading] = [(step.verb, settings.data, settings.tasks, "clean", settings.hours)]
         rehearsed = settings.rehearsal_data
-        return own if rehearsed is None else [*own, ("rehearse", rehearsed, (), "clean")]
+        return own if rehearsed is None else [*own, ("rehearse", rehearsed, (), "clean", None)]
     if not isinstance(settings, EvaluateSettings):
         return []
     tasks: dict[str, list[str]] = {}
     for task in settings.tasks:
         tasks.setdefault(settings.data_of(task), []).append(task)
-    return [(step.verb, d, tuple(own), settings.protocol) for d, own in tasks.items()]
+    return [(step.verb, d, tuple(own), settings.protocol, None) for d, own in tasks.items()]
 
 
-def _read(verb: str, data: str, tasks: tuple[str, ...], protocol: str) -> None:
+def _read(verb: str, data: str, tasks: tuple[str, ...], protocol: str, hours: float | None) -> None:
     log.debug("%s: looking at %s", verb, data)
     if verb == "rehearse":
         rehearsal_cuts(data, 1.0, 0)
@@ -54,7 +57,7 @@ def _read(verb: str, data: str, tasks: tuple[str, ...], protocol: str) -> None:
     if verb == "finetune":
         loaded = load_data(data)
         for task in tasks:
-            read_task(TASKS[task], loaded, data)
+            read_task(TASKS[task], loaded, data, hours)
         return
     rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
     splits, names = read_splits(data, tasks, rules)
