@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from speechft.encoders import load_encoder
     from speechft.metrics.superb import superb_score
     from speechft.verbs import (
+        analyze,
         convert,
         embed,
         evaluate,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "analyze",
     "convert",
     "embed",
     "evaluate",
@@ -54,7 +56,7 @@ _HOMES = {
     "superb_score": "speechft.metrics.superb",
     **dict.fromkeys(
         (
-            *("convert", "embed", "evaluate", "finetune", "inspect"),
+            *("analyze", "convert", "embed", "evaluate", "finetune", "inspect"),
             *("leaderboard", "merge", "pretrain", "report", "run", "study"),
         ),
         "speechft.verbs",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from speechft.core.settings import Settings, parse_settings
 
 if TYPE_CHECKING:
+    from speechft.stages.analyze import AnalyzeSettings
     from speechft.stages.convert import ConvertSettings
     from speechft.stages.embed import EmbedSettings
     from speechft.stages.evaluate import EvaluateSettings
@@ -93,6 +94,24 @@ def evaluate(settings: EvaluateSettings | None = None, **values: Any) -> Path:
     from speechft.stages import evaluate as stage
 
     return stage.evaluate(_chosen(stage.EvaluateSettings, settings, values, "evaluate"))
+
+
+def analyze(settings: AnalyzeSettings | None = None, **values: Any) -> Path:
+    """Compare encoders with the one that they come from: weights and hidden states.
+
+    Args:
+        settings: all settings, or none.
+        values: the fields of `AnalyzeSettings`, if no settings are given.
+
+    Returns:
+        The folder with `analysis.jsonl`, `analysis.md` and `similarity.png`.
+
+    Raises:
+        SettingsError: a setting is unknown or wrong.
+    """
+    from speechft.stages import analyze as stage
+
+    return stage.analyze(_chosen(stage.AnalyzeSettings, settings, values, "analyze"))
 
 
 def report(settings: ReportSettings | None = None, **values: Any) -> Path:

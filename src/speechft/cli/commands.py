@@ -35,6 +35,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("finetune", STAGES, "Fine-tune an encoder on a task.", "speechft.cli.finetune"),
     CommandEntry("merge", STAGES, "Merge a base with tuned encoders.", "speechft.cli.merge"),
     CommandEntry("evaluate", STAGES, "Probe frozen encoders on tasks.", "speechft.cli.evaluate"),
+    CommandEntry("analyze", STAGES, "Say what moved, and how far.", "speechft.cli.analyze"),
     CommandEntry("report", STAGES, "Compare runs: HTML, Markdown, PNG.", "speechft.cli.report"),
     CommandEntry("leaderboard", STAGES, "Published rows beside yours.", "speechft.cli.leaderboard"),
     CommandEntry("data", TOOLS, "Check data, or make it ready.", "speechft.cli.data"),

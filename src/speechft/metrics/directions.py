@@ -21,6 +21,11 @@ DIRECTIONS: Final[dict[str, Direction]] = {
     "der": "lower",
     "mtwv": "higher",
     "frame_acc": "higher",
+    # Of an encoder beside the one that it comes from.
+    "distance": "lower",
+    "cka": "higher",
+    "cosine": "higher",
+    "connectivity": "higher",
 }
 
 TITLES: Final[dict[str, str]] = {
@@ -35,6 +40,10 @@ TITLES: Final[dict[str, str]] = {
     "der": "DER",
     "mtwv": "MTWV",
     "frame_acc": "frame accuracy",
+    "distance": "distance",
+    "cka": "CKA",
+    "cosine": "cosine",
+    "connectivity": "connectivity",
 }
 
 

@@ -64,7 +64,7 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     """
     begin = time.perf_counter()
     check_plans(settings)
-    settings = open_sweeps(settings)
+    settings = settings.model_copy(update={"encoders": open_sweeps(settings.encoders)})
     share = _share_of(settings)
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]

@@ -14,27 +14,24 @@ from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl, 
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
 from speechft.encoders.checkpoints.locate import locate
-from speechft.stages.evaluate import GRID, RESULTS
+from speechft.stages.analyze import RECORDS as ANALYSIS
+from speechft.stages.analyzing.show import summary
+from speechft.stages.evaluate import RESULTS
 from speechft.stages.running.state import lock
+from speechft.stages.studying.choosing import add_jobs, analysis_of, choices_of
 from speechft.stages.studying.claims import Claim, judge
 from speechft.stages.studying.execute import Outcome, execute
-from speechft.stages.studying.graph import (
-    Builder,
-    Graph,
-    Job,
-    rows_to_choose,
-    seconds_of,
-)
+from speechft.stages.studying.graph import Builder
+from speechft.stages.studying.jobs import Graph, Job, seconds_of
 from speechft.stages.studying.page import page
 from speechft.stages.studying.plots import draw
-from speechft.stages.studying.settings import StudySettings, load_study
-from speechft.stages.studying.tables import Table, dev_score, make_table
+from speechft.stages.studying.settings import FEATURES, StudySettings, load_study
+from speechft.stages.studying.tables import Table, make_table
 
 __all__ = ["StudySettings", "load_study", "plan_studies", "read_study", "study", "write_page"]
 
 MEASUREMENTS, ABOUT, RECIPE, READING = "measurements.jsonl", "about.json", "study.yaml", "notes.md"
 log = get_logger(__name__)
-Choices = dict[str, str]
 
 
 def plan_studies(studies: Sequence[StudySettings], root: Path) -> Graph:
@@ -45,7 +42,7 @@ def plan_studies(studies: Sequence[StudySettings], root: Path) -> Graph:
     """
     graph = Graph()
     for one in studies:
-        _add(one, Builder(one, root, graph))
+        add_jobs(one, Builder(one, root, graph))
     return graph
 
 
@@ -119,48 +116,21 @@ def write_page(folder: Path, figures: str = "") -> str:
     return page(settings, table, claims, about, drawn, reading)
 
 
-def _add(one: StudySettings, builder: Builder) -> Choices:
-    """Add a study's jobs; give what the dev splits have chosen so far."""
-    chosen = {
-        row.name: best
-        for row in rows_to_choose(one)
-        if (best := _choose(row.choose, one, builder)) is not None
-    }
-    for seed in one.seeds:  # one seed after the other, so that what is there soon can be compared
-        for row in one.rows:
-            encoder = chosen.get(row.name, row.encoder)
-            if encoder is not None:
-                builder.evaluation(encoder, seed)
-    return chosen
-
-
-def _choose(candidates: Sequence[str], one: StudySettings, builder: Builder) -> str | None:
-    """Choose by the suite score on the dev splits, with the first seed; none while they are out."""
-    scores = _dev_scores(candidates, one, builder)
-    return None if scores is None else max(scores, key=lambda name: scores[name])
-
-
-def _dev_scores(
-    candidates: Sequence[str], one: StudySettings, builder: Builder
-) -> dict[str, float] | None:
-    """Give the score of every candidate on the dev splits; none while one is out."""
-    jobs = {name: builder.evaluation(name, one.seeds[0], False) for name in candidates}
-    if not all(job.done for job in jobs.values()):
-        return None
-    return {name: dev_score(_records(job, GRID)) for name, job in jobs.items()}
-
-
 def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     """Write the study's small files from its jobs' results."""
     graph = Graph()
     builder = Builder(one, root, graph)
-    chosen = _add(one, builder)
+    chosen = add_jobs(one, builder)
     folder, measurements, missing = root / one.name, [], []
     for row in one.rows:
         encoder = chosen.get(row.name, row.encoder)
         jobs_of = {s: builder.evaluation(encoder, s) for s in one.seeds if encoder is not None}
         for job in (job for job in jobs_of.values() if job.done):
             measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
+        for seed in one.seeds:
+            analysis = analysis_of(one, builder, row, chosen, seed)
+            if analysis is not None and analysis.done:
+                measurements += _moved(row.name, seed, _records(analysis, ANALYSIS))
         lacking = [str(s) for s in one.seeds if s not in jobs_of or not jobs_of[s].done]
         missing += [f"{row.name}, seed {' '.join(lacking)}"] if lacking else []
     if partial and not measurements:
@@ -172,7 +142,7 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     jobs = list(graph.jobs.values())
     about = {
         "chosen": chosen,
-        "choices": {} if partial else _choices(one, builder),
+        "choices": {} if partial else choices_of(one, builder),
         "missing": missing,
         "synthetic": _is_synthetic(one.evaluate.get("data")),
         "jobs": {job.name: job.folder.name for job in jobs if job.done},
@@ -183,12 +153,6 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
     write_text(folder / "report.md", write_page(folder))
     write_provenance(folder, stage="study", settings=recipe)
     return folder
-
-
-def _choices(one: StudySettings, builder: Builder) -> dict[str, dict[str, float]]:
-    """Give the dev scores that every choice was made by."""
-    found = {row.name: _dev_scores(row.choose, one, builder) or {} for row in rows_to_choose(one)}
-    return {row: {n: round(score, 2) for n, score in own.items()} for row, own in found.items()}
 
 
 def _is_synthetic(data: Any) -> bool:
@@ -213,6 +177,14 @@ def _records(job: Job, name: str) -> list[dict[str, Any]]:
 
 def _measurement(row: str, record: Mapping[str, Any]) -> dict[str, Any]:
     return {"row": row, **{k: record[k] for k in (*_KEPT, *_HASHES) if k in record}}
+
+
+def _moved(row: str, seed: int, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give what an analysis found of a row, in the form of measurements."""
+    return [
+        {"row": row, "seed": seed, "task": FEATURES, "metric": m, "value": round(value, 4)}
+        for m, value in summary(records).items()
+    ]
 
 
 def _flat(error: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from study_fixture import BASE, written
 
 from speechft.cli.study import _show
 from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
@@ -21,36 +22,8 @@ from speechft.core.line_worker import LineWorker
 from speechft.stages.study import load_study, plan_studies, read_study, study
 from speechft.stages.studying import execute as executing
 from speechft.stages.studying import worker
-from speechft.stages.studying.graph import Graph, Job
+from speechft.stages.studying.jobs import Graph, Job
 from speechft.training.kept_features import KeptFeatures
-
-BASE: dict[str, Any] = {
-    "name": "one",
-    "title": "A tiny study",
-    "seeds": [0, 1],
-    "encoders": {"theta0": "tiny-hubert"},
-    "finetune": {"data": "synthetic:tiny", "steps": 3, "seconds": 8, "head_size": "mini"},
-    "merge": {"dtype": "float32"},
-    "evaluate": {"data": "synthetic:tiny", "tasks": ["sid"], "steps": 3, "predictions": False},
-    "sets": {"alphas": [{"alpha": 0.25}, {"alpha": 0.75}]},
-    "stages": [
-        {"name": "sid-stable", "finetune": {"task": "sid"}},
-        {"for": "alphas", "name": "at-{alpha}", "of": "sid-stable", "merge": {"alpha": "{alpha}"}},
-    ],
-    "rows": [
-        {"name": "theta0", "title": "θ0", "encoder": "theta0"},
-        {"name": "tuned", "title": "θ'", "encoder": "sid-stable"},
-        {"name": "chosen", "title": "θ̂", "choose": ["at-0.25", "at-0.75"], "tuned": "tuned"},
-    ],
-    "findings": [{"says": "It is so.", "pairs": [["chosen", "theta0"]]}],
-}
-
-
-def written(folder: Path, **changes: Any) -> Path:
-    values = {**BASE, **changes}
-    path = folder / f"{values['name']}.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,7 +13,7 @@ from speechft.core.provenance import FILE_NAME
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.merging.methods.elementwise import linear
 from speechft.merging.sweep import is_sweep_folder, read_sweep
-from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
+from speechft.stages.evaluation.settings import EncoderSpec
 from speechft.stages.merge_sweep import load_point
 
 _WEIGHTS = (".json", ".safetensors", ".bin")
@@ -33,23 +33,39 @@ def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
     else:
         encoder = load_encoder(str(spec.base))
         tuned = load_encoder(str(spec.tuned))
-        mixed = _interpolate(
-            encoder.model.state_dict(), tuned.model.state_dict(), float(spec.alpha or 0), spec.label
-        )
-        encoder.model.load_state_dict(mixed)
-        encoder = encoder.to(device)
+        encoder = interpolate(encoder, tuned, float(spec.alpha or 0), spec.label).to(device)
     return encoder.eval().requires_grad_(False)
 
 
-def open_sweeps(settings: EvaluateSettings) -> EvaluateSettings:
+def interpolate(
+    base: SpeechEncoder, tuned: SpeechEncoder, alpha: float, label: str
+) -> SpeechEncoder:
+    """Give θ0 + alpha · (θ' − θ0), in float32, with the weights in the place of the base's.
+
+    Raises:
+        IncompatibleModelsError: the two encoders differ in their tensors.
+    """
+    start, end = base.model.state_dict(), tuned.model.state_dict()
+    check_same_tensors(start, end, label)
+    mixed = {
+        name: torch.from_numpy(linear(t.numpy(), [end[name].numpy()], alpha=alpha))
+        if t.is_floating_point()
+        else t
+        for name, t in start.items()
+    }
+    base.model.load_state_dict(mixed)
+    return base
+
+
+def open_sweeps(specs: Sequence[EncoderSpec]) -> tuple[EncoderSpec, ...]:
     """Put the points of a sweep in the place of the sweep.
 
     Raises:
         SettingsError: an encoder has an alpha but is no sweep.
         CheckpointError: a sweep's description cannot be read.
     """
-    specs: list[EncoderSpec] = []
-    for spec in settings.encoders:
+    opened: list[EncoderSpec] = []
+    for spec in specs:
         sweep = spec.path is not None and is_sweep_folder(spec.path)
         if spec.path is not None and spec.alpha is not None and not sweep:
             raise SettingsError(
@@ -59,12 +75,12 @@ def open_sweeps(settings: EvaluateSettings) -> EvaluateSettings:
                 hint="or give base, tuned and alpha",
             )
         if not sweep or spec.alpha is not None:
-            specs.append(spec)
+            opened.append(spec)
             continue
         for alpha in read_sweep(Path(str(spec.path))).alphas:
             name = f"{spec.name}@{alpha:g}" if spec.name else ""
-            specs.append(spec.model_copy(update={"alpha": alpha, "name": name}))
-    return settings.model_copy(update={"encoders": tuple(specs)})
+            opened.append(spec.model_copy(update={"alpha": alpha, "name": name}))
+    return tuple(opened)
 
 
 def source_hashes(spec: EncoderSpec) -> list[str]:
@@ -83,9 +99,14 @@ def source_hashes(spec: EncoderSpec) -> list[str]:
     return result
 
 
-def _interpolate(
-    base: dict[str, Any], tuned: dict[str, Any], alpha: float, label: str
-) -> dict[str, torch.Tensor]:
+def check_same_tensors(
+    base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor], label: str
+) -> None:
+    """Refuse two encoders of which one has tensors that the other lacks.
+
+    Raises:
+        IncompatibleModelsError: the names or shapes differ.
+    """
     if {n: t.shape for n, t in base.items()} != {n: t.shape for n, t in tuned.items()}:
         differing = sorted(set(base) ^ set(tuned)) or sorted(
             n for n in base if base[n].shape != tuned[n].shape
@@ -95,9 +116,3 @@ def _interpolate(
             where=label,
             found=f"{len(differing)} that differ, first {differing[0]}",
         )
-    return {
-        name: torch.from_numpy(linear(t.numpy(), [tuned[name].numpy()], alpha=alpha))
-        if t.is_floating_point()
-        else t
-        for name, t in base.items()
-    }

@@ -141,7 +141,7 @@ class EvaluateSettings(Settings):
     def _short_forms(cls, value: Any) -> Any:
         if isinstance(value, str | dict):
             value = [value]
-        return [_spec(item) for item in value] if isinstance(value, list | tuple) else value
+        return [as_spec(item) for item in value] if isinstance(value, list | tuple) else value
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -263,7 +263,8 @@ def data_name(spec: str) -> str:
     return spec.rstrip("/").rpartition("/")[2]
 
 
-def _spec(item: Any) -> Any:
+def as_spec(item: Any) -> Any:
+    """Give the fields of an `EncoderSpec` for an ENCODER or a pair [name, ENCODER]."""
     if isinstance(item, str | Path):
         return {"path": str(item)}
     if isinstance(item, list | tuple) and len(item) == 2:

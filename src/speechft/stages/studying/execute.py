@@ -11,7 +11,7 @@ from typing import Final
 
 from speechft.core.line_worker import LineWorker
 from speechft.core.logging import get_logger
-from speechft.stages.studying.graph import Graph, Job, finish
+from speechft.stages.studying.jobs import Graph, Job, finish
 
 MODULE: Final = "speechft.stages.studying.worker"
 log = get_logger(__name__)

@@ -6,71 +6,26 @@ stage share it, and a changed setting makes a new folder instead of an old one's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from speechft.core.errors import SettingsError
-from speechft.core.files import hash_file, hash_json, read_json, write_json
+from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.encoders.checkpoints.locate import locate, packaged_names
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
-from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.evaluation.plans import check_plans
-from speechft.stages.finetune import FinetuneSettings, finetune
-from speechft.stages.merge import MergeSettings, merge
-from speechft.stages.pretrain import pretrain
+from speechft.stages.finetune import FinetuneSettings
+from speechft.stages.merge import MergeSettings
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.running.plan import NEUTRAL, inputs_of
+from speechft.stages.studying.jobs import VERBS, Graph, Job
 from speechft.stages.studying.settings import STAGES, RowSpec, StageSpec, StudySettings
 from speechft.tasks import TASKS
-
-VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
-    "pretrain": (PretrainSettings, pretrain),
-    "finetune": (FinetuneSettings, finetune),
-    "merge": (MergeSettings, merge),
-    "evaluate": (EvaluateSettings, evaluate),
-}
-DONE: Final = ".done"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One stage of one seed.
-
-    Attributes:
-        name: for people ("sid-stable, seed 1").
-        verb: the stage.
-        settings: its settings, as plain values.
-        folder: what it writes; its name holds the hash of what the result depends on.
-        key: that hash.
-        parents: folders of the jobs that must be done before.
-    """
-
-    name: str
-    verb: str
-    settings: dict[str, Any]
-    folder: Path
-    key: str
-    parents: tuple[Path, ...]
-
-    @property
-    def done(self) -> bool:
-        """Whether its result is there."""
-        return (self.folder / DONE).is_file()
-
-
-@dataclass
-class Graph:
-    """The jobs of some studies, by folder, parents first."""
-
-    jobs: dict[Path, Job] = field(default_factory=dict)
-
-    def add(self, job: Job) -> Job:
-        """Add a job, unless another study has added it."""
-        return self.jobs.setdefault(job.folder, job)
 
 
 @dataclass(frozen=True)
@@ -119,6 +74,27 @@ class Builder:
         known = {"encoders": [encoder.key]}
         name = f"{reference}, seed {seed}, {' '.join(tasks)}"
         return self._job(name, "evaluate", "", values, known, [encoder])
+
+    def analysis(self, reference: str, before: str, seed: int) -> Job:
+        """Add what the comparison of an encoder with θ0 needs, and give the job that holds it.
+
+        Args:
+            reference: name of the encoder.
+            before: name of θ0.
+            seed: of both.
+
+        Raises:
+            SettingsError: a stage's settings are wrong.
+        """
+        encoder, base = self._source(reference, seed), self._source(before, seed)
+        values = {
+            **self.study.analyze,
+            "base": base.path,
+            "encoders": [{"name": "encoder", "path": encoder.path}],
+        }
+        known = {"base": base.key, "encoders": [encoder.key]}
+        name = f"{reference} beside {before}, seed {seed}"
+        return self._job(name, "analyze", "", values, known, [base, encoder])
 
     def _source(self, reference: str, seed: int) -> Source:
         if (reference, seed) not in self._known:
@@ -196,16 +172,6 @@ class Builder:
 def rows_to_choose(study: StudySettings) -> list[RowSpec]:
     """Give the rows of which the dev splits choose the encoder."""
     return [row for row in study.rows if row.choose]
-
-
-def finish(job: Job, seconds: float) -> None:
-    """Note that a job's result is there, and how long it took."""
-    write_json(job.folder / DONE, {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)})
-
-
-def seconds_of(job: Job) -> float:
-    """Give how long a finished job took, in seconds."""
-    return float(read_json(job.folder / DONE)["seconds"])
 
 
 def _identity(encoder: str) -> str:

@@ -47,6 +47,7 @@ def page(
     parts += [f"{reading.strip()}\n"] if reading.strip() else []
     parts += ["## Table\n", *_table(study, table, about.get("chosen", {}))]
     parts += ["## Differences\n", *_differences(study, table)]
+    parts += ["## How far from θ0\n", *_moved(study, table)] if table.moved else []
     for path, caption in figures:
         parts.append(f"![{caption.translate(_NO_BRACKETS)}]({path})\n\n{caption}\n")
     parts.append(
@@ -107,6 +108,25 @@ def _differences(study: StudySettings, table: Table) -> list[str]:
         if before or tuned:
             lines.append(f"| {cell(row.heading)} | {_pair(before)} | {_pair(tuned)} |")
     return [*lines, "", "Paired by seed; p of a paired two-sided t-test over the seeds.\n"]
+
+
+_MOVED = (
+    "Percent, mean ± standard deviation over the seeds. *distance*: length of the task vector, of "
+    "θ0's weights. *CKA*, *cosine*: how alike the hidden states are to θ0's, mean over the layers. "
+    "*connectivity*: cosine between the hidden states of the encoder between θ0 and this one and "
+    "the mixture of both encoders' states."
+)
+
+
+def _moved(study: StudySettings, table: Table) -> list[str]:
+    heads = [metric_title(column.split()[1]) for column in table.moved]
+    lines = [f"| encoder | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+    for row in study.grouped:
+        spreads = [table.spread(row.name, column) for column in table.moved]
+        if any(spreads):
+            texts = ["" if spread is None else spread.text() for spread in spreads]
+            lines.append(f"| {cell(row.heading)} | {' | '.join(texts)} |")
+    return [*lines, "", f"{_MOVED}\n"]
 
 
 def _pair(difference: Difference | None) -> str:

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
 from speechft.stages.reporting.theme import FINETUNED, INK, MERGED, MUTED, OTHER, PRETRAINED, STYLE
-from speechft.stages.studying.settings import RowSpec, StudySettings
+from speechft.stages.studying.settings import FEATURES, RowSpec, StudySettings
 from speechft.stages.studying.tables import SCORE, Table
 
 COLOURS = (MERGED, FINETUNED, OTHER, PRETRAINED, INK)
 DIFFERENCES = "differences"
 LINES = "lines"
+MOVED = "moved"
 
 
 def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, str]]:
@@ -34,6 +35,10 @@ def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, st
         if lines:
             _save(_lines(study, table, lines), folder / f"{LINES}.png")
             figures.append((f"{LINES}.png", _caption(study)))
+        moved = [r for r in study.grouped if table.spread(r.name, f"{FEATURES} cka")]
+        if moved:
+            _save(_scatter(table, moved), folder / f"{MOVED}.png")
+            figures.append((f"{MOVED}.png", _MOVED_CAPTION))
     return figures
 
 
@@ -86,6 +91,37 @@ def _lines(study: StudySettings, table: Table, rows: list[RowSpec]) -> Figure:
     axes.grid(axis="y")
     if len(names) > 1:
         axes.legend(frameon=False)
+    return figure
+
+
+_MOVED_CAPTION = (
+    "How alike the hidden states are to the pretrained encoder's, against how far the weights have "
+    "moved; mean over the seeds, colours by group."
+)
+
+
+def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    groups = list(dict.fromkeys(row.group for row in rows))
+    for row in rows:
+        far, alike = (table.spread(row.name, f"{FEATURES} {m}") for m in ("distance", "cka"))
+        if far is None or alike is None:
+            continue
+        colour = COLOURS[groups.index(row.group) % len(COLOURS)]
+        axes.plot(far.mean, alike.mean, "o", color=colour, markersize=5)
+        axes.annotate(
+            textwrap.shorten(row.title, 28, placeholder=" …"),
+            (far.mean, alike.mean),
+            xytext=(5, 3),
+            textcoords="offset points",
+            fontsize=7,
+            color=colour,
+        )
+    axes.set_xlabel("distance of the weights from θ0 (%)")
+    axes.set_ylabel("CKA with θ0 (%)")
+    axes.set_xlim(left=0)
+    axes.grid(axis="y")
     return figure
 
 

@@ -26,7 +26,11 @@ OWN = {
     "finetune": ("encoder", "seed", "out"),
     "merge": ("base", "tuned", "seed", "out"),
     "evaluate": ("encoders", "seeds", "out"),
+    "analyze": ("base", "encoders", "seed", "out"),
 }
+# What an analysis measures of a row beside the row of θ0, as if it were a task.
+FEATURES = "features"
+MEASURES = ("distance", "cka", "cosine", "connectivity")
 
 
 class StageSpec(Settings):
@@ -145,6 +149,7 @@ class StudySettings(Settings):
         encoders: name → ENCODER; `theta0` is where rows and stages start.
         pretrain, finetune, merge: settings for all stages of that kind.
         evaluate: settings of all evaluations.
+        analyze: settings of an analysis of every row beside its row of θ0; none where empty.
         further: tasks that are shown and do not count in the score.
         x_title: what the horizontal axis of the line plot is.
         stages, rows, findings: see there.
@@ -159,6 +164,7 @@ class StudySettings(Settings):
     finetune: dict[str, Any] = Field(default_factory=dict)
     merge: dict[str, Any] = Field(default_factory=dict)
     evaluate: dict[str, Any]
+    analyze: dict[str, Any] = Field(default_factory=dict)
     further: tuple[str, ...] = ()
     x_title: str = ""
     stages: tuple[StageSpec, ...] = ()
@@ -239,6 +245,7 @@ class StudySettings(Settings):
         task, _, metric = finding.metric.partition(" ")
         tasks = (*self.tasks, *self.further)
         known = [f"{t} {m}" for t in tasks if t in TASKS for m in TASKS[t].metrics]
+        known += [f"{FEATURES} {measure}" for measure in MEASURES if self.analyze]
         with_lm = metric == "wer_lm" and task in tasks and "asr_lm" in self.evaluate
         if finding.metric not in known and not with_lm:
             near = did_you_mean(finding.metric, ["score", *known])

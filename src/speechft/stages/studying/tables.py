@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from speechft.metrics.directions import DIRECTIONS, direction
 from speechft.stages.reporting.comparison import Spread, suite_score
-from speechft.stages.studying.settings import RowSpec, StudySettings
+from speechft.stages.studying.settings import FEATURES, RowSpec, StudySettings
 
 SCORE: Final = "score"
 Values = dict[int, float]
@@ -48,11 +48,13 @@ class Table:
         rows: row → "task metric" → seed → percent; and the score of every seed under "score".
         columns: "task metric", those that count in the score first.
         counted: how many of them count.
+        moved: "features measure", of the rows' analyses.
     """
 
     rows: dict[str, dict[str, Values]] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     counted: int = 0
+    moved: list[str] = field(default_factory=list)
 
     def spread(self, row: str, column: str) -> Spread | None:
         """Give a cell; none where it was not measured."""
@@ -85,14 +87,16 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
     table = Table()
     counted: dict[str, None] = {}
     further: dict[str, None] = {}
+    moved: dict[str, None] = {}
     for one in measurements:
         column = f"{one['task']} {one['metric']}"
-        (further if one["task"] in study.further else counted)[column] = None
+        kinds = {FEATURES: moved, **dict.fromkeys(study.further, further)}
+        kinds.get(one["task"], counted)[column] = None
         if one["value"] is None or not math.isfinite(float(one["value"])):
             continue
         values = table.rows.setdefault(one["row"], {}).setdefault(column, {})
         values[int(one["seed"])] = float(one["value"])
-    table.columns, table.counted = [*counted, *further], len(counted)
+    table.columns, table.counted, table.moved = [*counted, *further], len(counted), [*moved]
     for columns in table.rows.values():
         seeds = set.intersection(*(set(columns.get(c, {})) for c in counted)) if counted else set()
         if seeds:

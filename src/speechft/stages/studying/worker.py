@@ -24,7 +24,7 @@ from speechft.core.logging import set_up_logging
 from speechft.core.settings import parse_settings
 from speechft.stages.evaluate import evaluate
 from speechft.stages.finetune import finetune
-from speechft.stages.studying.graph import VERBS
+from speechft.stages.studying.jobs import VERBS
 from speechft.training.kept_features import KeptFeatures
 
 KEPT_BYTES: Final = 2 << 30  # of front-end features, which most of a study's jobs have in common

@@ -1,0 +1,158 @@
+"""`speechft analyze`: how far encoders are from θ0, in their weights and in what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lhotse.cut import Cut
+from pydantic import Field, field_validator
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.files import hash_json, write_jsonl, write_text
+from speechft.core.logging import get_logger, progress_bar
+from speechft.core.provenance import is_done, write_provenance
+from speechft.core.seeding import numpy_generator
+from speechft.core.settings import PathText, Settings
+from speechft.data.content import audio_keys
+from speechft.data.sources import load_data
+from speechft.encoders import SpeechEncoder
+from speechft.stages.analyzing.features import compare_states
+from speechft.stages.analyzing.records import Record, records_of
+from speechft.stages.analyzing.show import FIGURE, draw, markdown
+from speechft.stages.analyzing.weights import distances
+from speechft.stages.evaluation.encoders import (
+    check_same_tensors,
+    interpolate,
+    open_encoder,
+    open_sweeps,
+    source_hashes,
+)
+from speechft.stages.evaluation.settings import EncoderSpec, as_spec
+from speechft.stages.evaluation.shares import choose_device
+
+RECORDS = "analysis.jsonl"
+_PREFERRED = ("test", "dev", "train")
+_logger = get_logger(__name__)
+
+
+class AnalyzeSettings(Settings):
+    """Settings of `speechft analyze`.
+
+    Args:
+        base: ENCODER, θ0.
+        encoders: each an ENCODER, a pair [name, ENCODER], or the fields of `EncoderSpec`; with the
+            base's tensors.
+        data: DATA; only its audio counts.
+        out: folder of the results.
+        split: of the data; by default test, else dev, else train.
+        utterances: at most so many, drawn by the seed.
+        alphas: points between θ0 and every encoder where layers are looked at for being linear.
+        batch_seconds: seconds of audio per batch.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        seed: of the draw.
+    """
+
+    base: PathText
+    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
+    data: str
+    out: Path
+    split: str | None = None
+    utterances: int = Field(default=200, gt=0)
+    alphas: tuple[float, ...] = (0.25, 0.5)
+    batch_seconds: float = Field(default=60.0, gt=0)
+    device: str = "auto"
+    seed: int = 0
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _as_specs(cls, value: Any) -> Any:
+        return [as_spec(one) for one in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("alphas")
+    @classmethod
+    def _between(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < alpha < 1 for alpha in value) or len(set(value)) != len(value):
+            raise ValueError("alphas are above 0 and below 1, each once")
+        return value
+
+
+def analyze(settings: AnalyzeSettings) -> Path:
+    """Compare encoders with the one that they come from.
+
+    Weights: the length of the task vector, by part. Hidden states, layer by layer: linear CKA and
+    cosine to θ0's; and, for every alpha, whether the states of the interpolated encoder are the
+    interpolation of the states (layerwise linear feature connectivity).
+
+    Returns:
+        The folder: `analysis.jsonl` (a record per encoder, measure and layer), `analysis.md`,
+        `similarity.png`.
+
+    Raises:
+        CheckpointError: an encoder cannot be loaded, or its tensors are not those of the base.
+        DataError: the data cannot be read, or lacks the split.
+        SettingsError: two encoders have the same name.
+    """
+    specs = open_sweeps(settings.encoders)
+    _refuse_same_names(specs)
+    split, cuts = _utterances(settings)
+    base_spec = EncoderSpec(path=settings.base)
+    plain = settings.model_dump(mode="json", exclude={"out", "device"})
+    plain |= {
+        "sources": [source_hashes(spec) for spec in (base_spec, *specs)],
+        "audio": hash_json(audio_keys(cuts))[:16],
+        "split": split,
+    }
+    if is_done(settings.out, stage="analyze", settings=plain):
+        _logger.info("analyze: already done in %s", settings.out)
+        return settings.out
+    device = choose_device(settings.device)
+    base = open_encoder(base_spec, device)
+    records: list[Record] = []
+    with progress_bar() as bar:
+        task = bar.add_task("analyze", total=len(specs) * len(cuts), note="")
+        for spec in specs:
+            bar.update(task, note=spec.label)
+            other = open_encoder(spec, device)
+            check_same_tensors(base.model.state_dict(), other.model.state_dict(), spec.label)
+            between = {a: _between(settings.base, spec, a, device) for a in settings.alphas}
+            seconds = settings.batch_seconds
+            found = compare_states(
+                base, other, between, cuts, seconds, lambda n: bar.advance(task, n)
+            )
+            records += records_of(spec.label, distances(base, other), found)
+    write_jsonl(settings.out / RECORDS, records)
+    draw(records, settings.out / FIGURE)
+    write_text(settings.out / "analysis.md", markdown(records, str(settings.base), len(cuts)))
+    write_provenance(
+        settings.out, stage="analyze", settings=plain, parents={"base": base.fingerprint()}
+    )
+    return settings.out
+
+
+def _between(base: str, spec: EncoderSpec, alpha: float, device: str) -> SpeechEncoder:
+    start, end = open_encoder(EncoderSpec(path=base), "cpu"), open_encoder(spec, "cpu")
+    return interpolate(start, end, alpha, spec.label).to(device).eval()
+
+
+def _utterances(settings: AnalyzeSettings) -> tuple[str, list[Cut]]:
+    data = load_data(settings.data)
+    wanted = settings.split or next((n for n in _PREFERRED if n in data), next(iter(data)))
+    if wanted not in data:
+        raise DataError(
+            f"the data has no split {wanted!r}", where=settings.data, found=", ".join(sorted(data))
+        )
+    cuts = list(data[wanted])
+    order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
+    return wanted, [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+
+
+def _refuse_same_names(specs: Sequence[EncoderSpec]) -> None:
+    labels = [spec.label for spec in specs]
+    if len(set(labels)) != len(labels):
+        raise SettingsError(
+            "two encoders have the same name",
+            found=max(labels, key=labels.count),
+            hint="give each a name of its own: encoders: [[name, ENCODER], ...]",
+        )

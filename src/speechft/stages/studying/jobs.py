@@ -1,0 +1,73 @@
+"""What a study has to do: jobs, each a stage with its settings and a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from speechft.core.files import read_json, write_json
+from speechft.core.settings import Settings
+from speechft.stages.analyze import AnalyzeSettings, analyze
+from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.finetune import FinetuneSettings, finetune
+from speechft.stages.merge import MergeSettings, merge
+from speechft.stages.pretrain import pretrain
+from speechft.stages.pretraining.settings import PretrainSettings
+
+VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
+    "pretrain": (PretrainSettings, pretrain),
+    "finetune": (FinetuneSettings, finetune),
+    "merge": (MergeSettings, merge),
+    "evaluate": (EvaluateSettings, evaluate),
+    "analyze": (AnalyzeSettings, analyze),
+}
+DONE: Final = ".done"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one seed.
+
+    Attributes:
+        name: for people ("sid-stable, seed 1").
+        verb: the stage.
+        settings: its settings, as plain values.
+        folder: what it writes; its name holds the hash of what the result depends on.
+        key: that hash.
+        parents: folders of the jobs that must be done before.
+    """
+
+    name: str
+    verb: str
+    settings: dict[str, Any]
+    folder: Path
+    key: str
+    parents: tuple[Path, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return (self.folder / DONE).is_file()
+
+
+@dataclass
+class Graph:
+    """The jobs of some studies, by folder, parents first."""
+
+    jobs: dict[Path, Job] = field(default_factory=dict)
+
+    def add(self, job: Job) -> Job:
+        """Add a job, unless another study has added it."""
+        return self.jobs.setdefault(job.folder, job)
+
+
+def finish(job: Job, seconds: float) -> None:
+    """Note that a job's result is there, and how long it took."""
+    write_json(job.folder / DONE, {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)})
+
+
+def seconds_of(job: Job) -> float:
+    """Give how long a finished job took, in seconds."""
+    return float(read_json(job.folder / DONE)["seconds"])
