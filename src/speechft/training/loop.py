@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from speechft.core.errors import SpeechFTError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.seeding import derive_seed
+from speechft.training.precision import Precision, autocast, warn_if_slow
 from speechft.training.schedule import Schedule
 from speechft.training.state import cut_metrics, load_state, save_state
 from speechft.training.stream import BatchStream, EpochBatches, Position, Source
 
 log = get_logger(__name__)
 
-Precision = Literal["auto", "no", "bf16"]
 MAX_SKIPPED_IN_A_ROW = 50
 
 
@@ -139,6 +139,7 @@ class Loop:
         self.folder, self.on_evaluation = folder, on_evaluation
         self.on_update = on_update
         self.accelerator = Accelerator(mixed_precision="no")  # see `autocast`
+        warn_if_slow(settings.precision, self.accelerator.device.type)
         objective.module.to(self.accelerator.device)
         self.parameters = list(objective.module.parameters())
         self.optimizer = torch.optim.AdamW(
@@ -278,13 +279,6 @@ class Loop:
         if self.progress.update < self.settings.steps:
             log.info("resuming at update %d of %d", self.progress.update, self.settings.steps)
         return Position(**state["position"])
-
-
-def autocast(precision: Precision, device_type: str) -> torch.autocast:
-    """Give the autocast context: `auto` means bf16 where a GPU has it, else float32."""
-    gpu_has_it = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    enabled = precision == "bf16" or (precision == "auto" and gpu_has_it)
-    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.settings import Settings
-from speechft.training.loop import Precision
+from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 
 Method = Literal["stable", "regular", "l2sp", "lora", "dora"]

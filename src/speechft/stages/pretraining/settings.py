@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from speechft.core.settings import PathText, Settings
 from speechft.stages.pretraining.defaults import continues, with_defaults
-from speechft.training.loop import Precision
+from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 
 ObjectiveName = Literal["masked-prediction", "contrastive", "reconstruction"]
