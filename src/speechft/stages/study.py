@@ -55,7 +55,8 @@ def study(
 ) -> list[Path]:
     """Do studies: every stage once, whichever study needs it; what is done is kept.
 
-    A job that fails stops only the jobs that need it; the next call does what is missing.
+    One study after the other, so that each is complete as soon as it can be. A job that fails stops
+    only the jobs that need it; the next call does what is missing.
 
     Args:
         studies: the studies.
@@ -81,18 +82,40 @@ def study(
     count = workers or max(1, (os.cpu_count() or 1) // threads)
     plan_studies(studies, root)  # mistakes are said before anything is written
     with lock(root):
-        while True:
-            graph = plan_studies(studies, root)
-            if all(job.done for job in graph.jobs.values()):
-                break
-            for encoder in dict.fromkeys(name for one in studies for name in one.used):
-                locate(encoder)
-            outcome = execute(graph, count, threads, log.info)
-            if outcome.failed:
-                for one in studies:
-                    _write(one, root, partial=True)
-                raise _failure(outcome, root)
+        for encoder in _needed(studies, root):
+            locate(encoder)
+        outcome = Outcome()
+        for one in studies:
+            _complete(one, root, count, threads, outcome)
+        if outcome.failed:
+            for one in studies:
+                _write(one, root, partial=True)
+            raise _failure(outcome, root)
         return [_write(one, root) for one in studies]
+
+
+def _needed(studies: Sequence[StudySettings], root: Path) -> list[str]:
+    """Give the encoders that studies with something left to do begin with."""
+    left = [one for one in studies if not _is_done(plan_studies([one], root))]
+    return list(dict.fromkeys(name for one in left for name in one.used))
+
+
+def _complete(one: StudySettings, root: Path, workers: int, threads: int, outcome: Outcome) -> None:
+    """Do a study's jobs, then those that its choices ask for; add what came of them."""
+    while not _is_done(graph := plan_studies([one], root)):
+        left = sum(not job.done for job in graph.jobs.values())
+        log.info("study %s: %d %s to do", one.name, left, "job" if left == 1 else "jobs")
+        lost = {job.folder for job, _ in outcome.failed}
+        found = execute(graph, workers, threads, log.info, lost)
+        outcome.done += found.done
+        outcome.failed += found.failed
+        outcome.skipped += found.skipped
+        if found.failed or lost & graph.jobs.keys():
+            return
+
+
+def _is_done(graph: Graph) -> bool:
+    return all(job.done for job in graph.jobs.values())
 
 
 def read_study(folder: Path) -> tuple[StudySettings, Table, list[Claim], dict[str, Any]]:

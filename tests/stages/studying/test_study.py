@@ -19,6 +19,7 @@ from speechft.cli.study import _show
 from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.line_worker import LineWorker
+from speechft.stages import study as studying
 from speechft.stages.study import load_study, plan_studies, read_study, study
 from speechft.stages.studying import execute as executing
 from speechft.stages.studying import worker
@@ -100,13 +101,30 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
         {"name": "lost", "title": "-", "encoder": "bad-merged"},
         {"name": "tuned", "title": "θ'", "encoder": "sid-stable"},
     ]
-    path = written(tmp_path, seeds=[0], stages=stages, rows=rows, findings=[])
+    changes: dict[str, Any] = {"seeds": [0], "stages": stages, "rows": rows, "findings": []}
+    # The second study needs the same job, which is not tried twice, and is done as far as it can.
+    both = [load_study(written(tmp_path, name=name, **changes)) for name in ("one", "two")]
     with pytest.raises(SpeechFTError, match="1 job of the study failed") as caught:
-        study([load_study(path)], tmp_path / "out", workers=1)
+        study(both, tmp_path / "out", workers=1)
     assert "no.csv" in str(caught.value)
-    records = read_jsonl(tmp_path / "out" / "one" / "measurements.jsonl")
-    assert {r["row"] for r in records} == {"theta0", "tuned"}
-    assert read_json(tmp_path / "out" / "one" / "about.json")["missing"] == ["lost, seed 0"]
+    for name in ("one", "two"):
+        folder = tmp_path / "out" / name
+        records = read_jsonl(folder / "measurements.jsonl")
+        assert {r["row"] for r in records} == {"theta0", "tuned"}
+        assert read_json(folder / "about.json")["missing"] == ["lost, seed 0"]
+
+
+def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
+    """Its choices too, whose further seeds are known only when the first one is done."""
+    said: list[str] = []
+    rows = [BASE["rows"][0], {"name": "chosen", "title": "-", "choose": ["at-0.25", "at-0.75"]}]
+    other = {"name": "two", "seeds": [7], "rows": BASE["rows"][:1], "findings": []}
+    studies = [written(tmp_path, rows=rows), written(tmp_path, **other)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studying.log, "info", lambda text, *more: said.append(text % more))
+        study([load_study(path) for path in studies], tmp_path / "out", workers=1)
+    last = [number for number, line in enumerate(said) if "seed 1" in line][-1]
+    assert last < said.index("study two: 1 job to do")
 
 
 def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_path: Path) -> None:

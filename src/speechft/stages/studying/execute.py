@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,13 @@ class Outcome:
     skipped: list[Job] = field(default_factory=list)
 
 
-def execute(graph: Graph, workers: int, threads: int, note: Callable[[str], None]) -> Outcome:
+def execute(
+    graph: Graph,
+    workers: int,
+    threads: int,
+    note: Callable[[str], None],
+    lost: Collection[Path] = (),
+) -> Outcome:
     """Do what is missing.
 
     Args:
@@ -40,8 +46,9 @@ def execute(graph: Graph, workers: int, threads: int, note: Callable[[str], None
         workers: processes.
         threads: of each process; results depend on them in the last bits.
         note: told of every job that ends.
+        lost: folders of jobs that have failed and are not tried again, nor what needs them.
     """
-    board = _Board([job for job in graph.jobs.values() if not job.done], note)
+    board = _Board([job for job in graph.jobs.values() if not job.done], note, lost)
     keepers = [
         threading.Thread(target=_keep, args=(board, threads), daemon=True) for _ in range(workers)
     ]
@@ -60,12 +67,14 @@ def execute(graph: Graph, workers: int, threads: int, note: Callable[[str], None
 class _Board:
     """Who does what: jobs that wait, jobs under way, and the processes that do them."""
 
-    def __init__(self, jobs: list[Job], note: Callable[[str], None]) -> None:
-        self.waiting = {job.folder: job for job in jobs}
+    def __init__(
+        self, jobs: list[Job], note: Callable[[str], None], lost: Collection[Path] = ()
+    ) -> None:
+        self.waiting = {job.folder: job for job in jobs if job.folder not in lost}
         self.busy: dict[Path, Job] = {}
-        self.lost: set[Path] = set()
+        self.lost = set(lost)
         self.outcome = Outcome()
-        self.note, self.total = note, len(jobs)
+        self.note, self.total = note, len(self.waiting)
         self.workers: list[LineWorker] = []
         self.changed = threading.Condition()
         self.stopped = False
