@@ -60,3 +60,12 @@ def test_without_frames_or_without_change():
     assert math.isnan(FeatureSimilarity().cka)
     assert math.isnan(FeatureSimilarity().cosine)
     assert math.isnan(compared(torch.zeros(9, 2), torch.zeros(9, 2)).cka)
+    assert math.isnan(compared(torch.full((9, 2), 3e3), torch.full((9, 2), 3e3)).cka)
+    assert math.isnan(compared(torch.ones(1, 2), torch.ones(1, 2)).cka)
+
+
+def test_a_large_mean_costs_no_digits(states):
+    other = states.flip(1) + 0.3 * states
+    shifted = states.clone()
+    shifted[:, 0] += 3000
+    assert compared(shifted, other).cka == pytest.approx(compared(states, other).cka, abs=1e-3)

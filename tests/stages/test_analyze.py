@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
+from family_configs import config_of
 
 from speechft.core.errors import DataError, IncompatibleModelsError, SettingsError
 from speechft.data.audio import load_waveform
 from speechft.data.sources import load_data
 from speechft.encoders import build_encoder, load_encoder
+from speechft.stages import analyze as stage
 from speechft.stages.analyze import RECORDS, AnalyzeSettings, analyze
 from speechft.stages.analyzing.show import FIGURE, rows, summary
+from speechft.stages.analyzing.weights import distances
 
 
 def settings(base, encoders, out, **more):
@@ -93,6 +97,8 @@ def test_batches_and_repetition_change_nothing(base, tmp_path, tiny_config):
     for a, b in zip(one, two, strict=True):
         assert a["value"] == pytest.approx(b["value"], abs=1e-3)
     before = (tmp_path / "a" / RECORDS).stat().st_mtime_ns
+    with pytest.raises(SettingsError, match="other settings"):
+        analyze(settings(base, [("o", str(base))], tmp_path / "a", batch_seconds=2))
     analyze(settings(base, [("o", str(other))], tmp_path / "a", batch_seconds=2))
     assert (tmp_path / "a" / RECORDS).stat().st_mtime_ns == before
 
@@ -115,7 +121,7 @@ def test_an_encoder_of_another_shape(base, tmp_path, tiny_config):
     other = build_encoder(wider, seed=0).save(tmp_path / "wide")
     with pytest.raises(IncompatibleModelsError, match="different tensors"):
         analyze(settings(base, [("w", str(other))], tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+    analyze(settings(base, [("b", str(base))], tmp_path / "out"))  # the mistake leaves no mark
 
 
 def test_a_split_that_is_not_there(base, tmp_path):
@@ -132,3 +138,75 @@ def test_two_encoders_of_one_name(base, tmp_path):
 def test_alphas_that_make_no_sense(base, tmp_path, alphas):
     with pytest.raises(ValueError, match="alphas"):
         settings(base, [str(base)], tmp_path / "out", alphas=alphas)
+
+
+def test_a_stopped_analysis_goes_on_with_the_encoder_it_was_at(base, tmp_path, monkeypatch):
+    encoders = [(name, str(base)) for name in "abc"]
+    seen = []
+    compare = stage.compare_states
+
+    def stops(*args):
+        seen.append(len(seen))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return compare(*args)
+
+    monkeypatch.setattr(stage, "compare_states", stops)
+    with pytest.raises(KeyboardInterrupt):
+        analyze(settings(base, encoders, tmp_path / "out"))
+    out = analyze(settings(base, encoders, tmp_path / "out"))
+    assert len(seen) == 4  # a, b, the stop at c, and c again
+    assert [row[0] for row in rows(records(out))[1]] == ["a", "b", "c"]
+
+
+def test_results_that_are_gone_are_measured_again(base, tmp_path):
+    out = analyze(settings(base, [("o", str(base))], tmp_path / "out"))
+    before = records(out)
+    (out / RECORDS).write_text("")
+    analyze(settings(base, [("o", str(base))], tmp_path / "out"))
+    assert records(out) == before
+
+
+def test_the_place_of_something_else_is_refused(base, tmp_path):
+    before = (base / "config.json").read_bytes()
+    (base / "speechft.json").write_text('{"stage": "merge"}')
+    with pytest.raises(SettingsError, match="'merge' has made"):
+        analyze(settings(base, [("o", str(base))], base))
+    assert (base / "config.json").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="is a file"):
+        analyze(settings(base, [("o", str(base))], tmp_path / "file"))
+
+
+def test_a_device_that_is_not_there(base, tmp_path):
+    with pytest.raises(SettingsError, match="device"):
+        analyze(settings(base, [("o", str(base))], tmp_path / "out", device="xyz"))
+
+
+def test_models_that_differ_outside_their_tensors_are_said(base, tmp_path, caplog):
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+    analyze(settings(base, [("o", str(other))], tmp_path / "out"))
+    assert "differs in hidden_act" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a$y^^y$", "_under", "x" * 90])
+def test_any_name_can_be_drawn(base, tmp_path, name):
+    out = analyze(settings(base, [(name, str(base))], tmp_path / "out", utterances=1))
+    assert (out / FIGURE).is_file()
+
+
+@pytest.mark.parametrize("family", ["data2vec-audio", "whisper"])
+def test_parts_are_those_of_the_encoder(family):
+    start, end = (build_encoder(config_of(family), seed=0) for _ in range(2))
+    with torch.no_grad():
+        for key, parameter in end.model.named_parameters():
+            if "pos_conv" in key or key.startswith("decoder."):
+                parameter += 1
+    found = distances(start, end)
+    layers = {part for part in found if part.startswith("layer")}
+    assert layers == {f"layer {n + 1}" for n in range(start.num_layers)}
+    assert all(found[part] == 0 for part in layers)
+    assert (found["all"] > 0) is (family == "data2vec-audio")

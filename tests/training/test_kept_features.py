@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from speechft.encoders import build_encoder
+from speechft.training import kept_features
 from speechft.training.front_end_cache import FrontEndCache
 from speechft.training.kept_features import KeptFeatures, front_end_hash
 
@@ -72,3 +73,25 @@ def test_features_are_computed_once_for_several_runs(front_end, synthetic_splits
     second = FrontEndCache(front_end, cuts[::-1], 0, kept, ["y", "x"]).load([1, 0])
     for rows in zip(alone, first, second, strict=True):
         assert all(torch.equal(rows[0], other) for other in rows[1:])
+
+
+@pytest.mark.parametrize("change", [{"feat_extract_activation": "relu"}, {"layer_norm_eps": 1e-2}])
+def test_another_model_around_the_same_weights_has_another_hash(front_end, tiny_config, change):
+    other = build_encoder({**tiny_config, **change}, seed=0)
+    assert front_end_hash(other) != front_end_hash(front_end)
+    assert front_end_hash(front_end.double()) != front_end_hash(build_encoder(tiny_config, seed=0))
+
+
+def test_the_hash_is_taken_where_the_encoder_computes(front_end, synthetic_splits, monkeypatch):
+    """Training moves the encoder to its device after the cache was made."""
+    kept = KeptFeatures(1 << 20)
+    cache = FrontEndCache(front_end, list(synthetic_splits["sid_dev"])[:1], 0, kept, ["x"])
+    monkeypatch.setattr(kept_features, "front_end_hash", lambda encoder: "where it is now")
+    cache.load([0])
+    assert kept.find("where it is now", "x") is not None
+
+
+def test_a_view_does_not_hold_what_it_was_cut_from(front_end):
+    shelf = KeptFeatures(1000).shelf(front_end, "a")
+    shelf.keep(0, torch.zeros(1000, 4)[:10])
+    assert shelf.get(0).untyped_storage().nbytes() == 160

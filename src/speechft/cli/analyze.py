@@ -55,6 +55,9 @@ def command(
     output().print(f"\nPage: {folder / 'analysis.md'}   Figure: {folder / FIGURE}")
 
 
+_COLUMNS = 9  # that fit beside each other; all are in the Markdown
+
+
 def show(records: Path) -> None:
     """Print an analysis as a table of 80 columns."""
     from rich.table import Table
@@ -65,10 +68,10 @@ def show(records: Path) -> None:
     heads, cells = rows(read_jsonl(records))
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     table.add_column(heads[0], overflow="fold", max_width=26)
-    for head in heads[1:]:
+    for head in heads[1:_COLUMNS]:
         table.add_column(head.replace(" ", "\n"), justify="right")
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*row[:_COLUMNS])
     console = output()
     console.print(table, soft_wrap=False)
     console.print("\nPercent. distance: task vector, of θ0's length; CKA, cosine: hidden states")

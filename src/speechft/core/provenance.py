@@ -65,6 +65,27 @@ def is_done(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> bool:
     return record.get("stage") == stage and same_settings
 
 
+def refuse_other_stage(folder: Path, stage: str) -> None:
+    """Refuse a place that holds a file, or what another stage has made.
+
+    Raises:
+        SettingsError: says which.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError("the output is a file", where=folder, expected="a folder")
+    try:
+        found = read_json(folder / FILE_NAME).get("stage")
+    except (OSError, ValueError, AttributeError):
+        return
+    if found not in (None, stage):
+        raise SettingsError(
+            f"the folder holds what {found!r} has made",
+            where=folder,
+            expected=f"a folder for {stage!r}",
+            hint="choose another --out",
+        )
+
+
 def claim(
     folder: Path, *, stage: str, settings: Mapping[str, Any], later: Collection[str] = ()
 ) -> None:
@@ -79,6 +100,7 @@ def claim(
     Raises:
         SettingsError: the folder holds a run, finished or not, that began with other settings.
     """
+    refuse_other_stage(folder, stage)
     path = folder / CLAIM_NAME
     wanted = json.loads(json.dumps({"stage": stage, "settings": dict(settings)}, default=str))
     try:
@@ -86,7 +108,12 @@ def claim(
     except (FileNotFoundError, NotADirectoryError, ValueError):
         found = None
     if found is None or {p.name for p in folder.iterdir()} == {CLAIM_NAME}:
-        write_json(path, wanted)
+        try:
+            write_json(path, wanted)
+        except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            raise SettingsError(
+                "the folder cannot be made or written to", where=folder, found=str(error)
+            ) from None
         return
     before, now = found.get("settings", {}), wanted["settings"]
     # What an earlier version did not note cannot have changed for all one knows.

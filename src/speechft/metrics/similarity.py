@@ -22,19 +22,22 @@ class FeatureSimilarity:
     def __init__(self) -> None:
         self.frames = 0
         self._cosines = 0.0
+        self._origins: list[Tensor] = []
         self._sums: list[Tensor] = []
         self._products: list[Tensor] = []
 
     def add(self, first: Tensor, second: Tensor) -> None:
         """Add frames (N, D) of one encoder and the same frames (N, D) of the other."""
-        pair = [first.detach().float().cpu(), second.detach().float().cpu()]
-        sums = [states.sum(dim=0).double() for states in pair]
-        x, y = pair
+        x, y = (states.detach().float().cpu() for states in (first, second))
+        self._cosines += float(torch.nn.functional.cosine_similarity(x, y, dim=1).double().sum())
+        self.frames += len(x)
+        # Near the mean nothing cancels out where the products are centred.
+        self._origins = self._origins or [x.mean(dim=0), y.mean(dim=0)]
+        x, y = x - self._origins[0], y - self._origins[1]
+        sums = [states.double().sum(dim=0) for states in (x, y)]
         products = [(a.T @ b).double() for a, b in ((x, x), (y, y), (x, y))]
         self._sums = _plus(self._sums, sums)
         self._products = _plus(self._products, products)
-        self._cosines += float(torch.nn.functional.cosine_similarity(x, y, dim=1).double().sum())
-        self.frames += len(x)
 
     @property
     def cosine(self) -> float:
@@ -43,8 +46,8 @@ class FeatureSimilarity:
 
     @property
     def cka(self) -> float:
-        """Linear CKA, 0 to 1; NaN without frames, or where an encoder's states never change."""
-        if not self.frames:
+        """Linear CKA, 0 to 1; NaN for a single frame, or where an encoder's states never change."""
+        if self.frames < 2:
             return math.nan
         x, y = self._sums
         xx, yy, xy = (

@@ -10,14 +10,16 @@ from lhotse.cut import Cut
 from pydantic import Field, field_validator
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.core.files import hash_json, write_jsonl, write_text
+from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
+from speechft.core.known_hashes import known_hash
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.provenance import is_done, write_provenance
+from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import numpy_generator
 from speechft.core.settings import PathText, Settings
 from speechft.data.content import audio_keys
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.checkpoints.locate import locate, packaged_names
 from speechft.stages.analyzing.features import compare_states
 from speechft.stages.analyzing.records import Record, records_of
 from speechft.stages.analyzing.show import FIGURE, draw, markdown
@@ -32,7 +34,12 @@ from speechft.stages.evaluation.encoders import (
 from speechft.stages.evaluation.settings import EncoderSpec, as_spec
 from speechft.stages.evaluation.shares import choose_device
 
-RECORDS = "analysis.jsonl"
+RECORDS, PAGE = "analysis.jsonl", "analysis.md"
+# Settings of a model that change what its weights do.
+_SHAPING = (
+    *("do_stable_layer_norm", "feat_extract_norm", "feat_extract_activation", "hidden_act"),
+    *("layer_norm_eps", "conv_stride"),
+)
 _PREFERRED = ("test", "dev", "train")
 _logger = get_logger(__name__)
 
@@ -92,43 +99,84 @@ def analyze(settings: AnalyzeSettings) -> Path:
     Raises:
         CheckpointError: an encoder cannot be loaded, or its tensors are not those of the base.
         DataError: the data cannot be read, or lacks the split.
-        SettingsError: two encoders have the same name.
+        SettingsError: two encoders have the same name, the device cannot be used, or the folder
+            holds something else.
     """
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
+    device = choose_device(settings.device)
     split, cuts = _utterances(settings)
     base_spec = EncoderSpec(path=settings.base)
     plain = settings.model_dump(mode="json", exclude={"out", "device"})
     plain |= {
-        "sources": [source_hashes(spec) for spec in (base_spec, *specs)],
+        "sources": [_identities(spec) for spec in (base_spec, *specs)],
         "audio": hash_json(audio_keys(cuts))[:16],
         "split": split,
     }
-    if is_done(settings.out, stage="analyze", settings=plain):
+    claim(settings.out, stage="analyze", settings=plain)
+    files = [settings.out / name for name in (RECORDS, PAGE, FIGURE)]
+    done = is_done(settings.out, stage="analyze", settings=plain)
+    if done and all(file.is_file() for file in files):
         _logger.info("analyze: already done in %s", settings.out)
         return settings.out
-    device = choose_device(settings.device)
     base = open_encoder(base_spec, device)
-    records: list[Record] = []
+    records = _measure(settings, base, specs, cuts, device)
+    draw(records, files[2])
+    write_text(files[1], markdown(records, str(settings.base), len(cuts)))
+    write_provenance(
+        settings.out, stage="analyze", settings=plain, parents={"base": base.fingerprint()}
+    )
+    return settings.out
+
+
+def _measure(
+    settings: AnalyzeSettings,
+    base: SpeechEncoder,
+    specs: Sequence[EncoderSpec],
+    cuts: Sequence[Cut],
+    device: str,
+) -> list[Record]:
+    """Measure one encoder after the other; what a stopped call has measured is kept."""
+    path = settings.out / RECORDS
+    records: list[Record] = read_jsonl(path) if path.is_file() else []
+    there = {record["encoder"] for record in records}
+    left = [spec for spec in specs if spec.label not in there]
     with progress_bar() as bar:
-        task = bar.add_task("analyze", total=len(specs) * len(cuts), note="")
-        for spec in specs:
+        task = bar.add_task("analyze", total=len(left) * len(cuts), note="")
+        for spec in left:
             bar.update(task, note=spec.label)
             other = open_encoder(spec, device)
             check_same_tensors(base.model.state_dict(), other.model.state_dict(), spec.label)
+            _warn_of_other_models(base, other, spec.label)
             between = {a: _between(settings.base, spec, a, device) for a in settings.alphas}
             seconds = settings.batch_seconds
             found = compare_states(
                 base, other, between, cuts, seconds, lambda n: bar.advance(task, n)
             )
             records += records_of(spec.label, distances(base, other), found)
-    write_jsonl(settings.out / RECORDS, records)
-    draw(records, settings.out / FIGURE)
-    write_text(settings.out / "analysis.md", markdown(records, str(settings.base), len(cuts)))
-    write_provenance(
-        settings.out, stage="analyze", settings=plain, parents={"base": base.fingerprint()}
+            write_jsonl(path, records)
+    return records
+
+
+def _identities(spec: EncoderSpec) -> list[str]:
+    """Give what tells an encoder from others; of packaged ones the hash of the weights."""
+    packaged = [s for s in spec.sources if s in packaged_names() and not Path(s).exists()]
+    return [*source_hashes(spec), *(known_hash(locate(s) / "model.safetensors") for s in packaged)]
+
+
+def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str) -> None:
+    ours, theirs = (
+        {**e.config.to_dict(), **e.preprocessor, "family": e.family} for e in (base, other)
     )
-    return settings.out
+    keys = {"family", "do_normalize", *_SHAPING}
+    differing = sorted(k for k in keys if ours.get(k) != theirs.get(k))
+    if differing:
+        _logger.warning(
+            "%s has the base's tensors and differs in %s: what is measured is not what its weights "
+            "have moved alone, and points between are the base's model",
+            label,
+            ", ".join(differing),
+        )
 
 
 def _between(base: str, spec: EncoderSpec, alpha: float, device: str) -> SpeechEncoder:

@@ -10,6 +10,7 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
+from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import masked_mean
 from speechft.core.logging import get_logger, progress_bar
@@ -83,7 +84,7 @@ def embed(settings: EmbedSettings) -> Path:
     """
     files = find_audio(settings.audio)
     _check_out(settings, [] if settings.skip_bad else files)
-    device = _device(settings.device)
+    device = usable_device(settings.device)
     if not settings.skip_bad:
         durations = [_duration(file, settings.max_seconds) for file in files]
     encoder = load_encoder(settings.encoder, base=settings.base, device=device)
@@ -277,20 +278,6 @@ def _layers(wanted: tuple[int, ...] | None, encoder: SpeechEncoder) -> list[int]
             expected=f"0 to {count - 1}, or {-count} to -1",
         )
     return [layer % count for layer in wanted]
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SettingsError(
-            "this device cannot be used",
-            where="device",
-            found=f"{name} ({str(error).strip().partition(chr(10))[0][:100]})",
-            expected="cpu, cuda or cuda:N",
-        ) from None
-    return device
 
 
 def _check_out(settings: EmbedSettings, files: Sequence[Path]) -> None:

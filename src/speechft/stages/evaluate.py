@@ -15,7 +15,7 @@ import torch
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.provenance import FILE_NAME, is_done, write_provenance
+from speechft.core.provenance import FILE_NAME, is_done, refuse_other_stage, write_provenance
 from speechft.stages.evaluation.data import read_all
 from speechft.stages.evaluation.encoders import open_sweeps, source_hashes
 from speechft.stages.evaluation.failures import raise_failures
@@ -66,6 +66,7 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     check_plans(settings)
     settings = settings.model_copy(update={"encoders": open_sweeps(settings.encoders)})
     share = _share_of(settings)
+    refuse_other_stage(settings.out, "evaluate")
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
     device = choose_device(settings.device, share)

@@ -110,7 +110,7 @@ def _complete(one: StudySettings, root: Path, workers: int, threads: int, outcom
         outcome.done += found.done
         outcome.failed += found.failed
         outcome.skipped += found.skipped
-        if found.failed or lost & graph.jobs.keys():
+        if not found.done:  # what is left needs what failed
             return
 
 
@@ -152,8 +152,12 @@ def _write(one: StudySettings, root: Path, partial: bool = False) -> Path:
             measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
         for seed in one.seeds:
             analysis = analysis_of(one, builder, row, chosen, seed)
-            if analysis is not None and analysis.done:
+            if analysis is None:
+                continue
+            if analysis.done:
                 measurements += _moved(row.name, seed, _records(analysis, ANALYSIS))
+            else:
+                missing.append(f"{row.name} beside {row.before}, seed {seed}")
         lacking = [str(s) for s in one.seeds if s not in jobs_of or not jobs_of[s].done]
         missing += [f"{row.name}, seed {' '.join(lacking)}"] if lacking else []
     if partial and not measurements:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from speechft.encoders import SpeechEncoder
-from speechft.training.kept_features import KeptFeatures
+from speechft.training.kept_features import KeptFeatures, Shelf
 from speechft.training.waveforms import Waveforms
 
 
@@ -40,8 +41,13 @@ class FrontEndCache:
         self.encoder = encoder
         self.waveforms = Waveforms(cuts)
         self.durations = self.waveforms.durations
-        own = KeptFeatures(limit_bytes) if kept is None else kept
-        self.kept = own.shelf(encoder, range(len(cuts)) if kept is None else keys)
+        self._own = KeptFeatures(limit_bytes) if kept is None else kept
+        self._keys: Sequence[Hashable] = range(len(cuts)) if kept is None else keys
+
+    @cached_property
+    def kept(self) -> Shelf:
+        """Where features lie; known once the encoder is where it computes."""
+        return self._own.shelf(self.encoder, self._keys)
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
         """Give features (T, C), on the CPU, for each index, or 1-D waveforms."""

@@ -12,6 +12,9 @@ from torch import Tensor
 from speechft.core.files import hash_json
 from speechft.encoders import SpeechEncoder
 
+# Of a configuration: where it comes from, and the type in which its weights were stored.
+_SAYS_NOTHING = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+
 
 class KeptFeatures:
     """Features (T, C) by front end and audio, up to a limit.
@@ -57,7 +60,9 @@ class KeptFeatures:
         if size > self._room:
             return False
         self._room -= size
-        own[key] = features.cpu()
+        there = features.detach().cpu()
+        whole = there.untyped_storage().nbytes() == size
+        own[key] = there if whole else there.clone()  # a view would hold all that it is cut from
         return True
 
 
@@ -91,14 +96,12 @@ def front_end_hash(encoder: SpeechEncoder) -> str:
     """Hash all that the front end's output depends on besides the audio."""
     digest = hashlib.sha256()
     for name, parameter in sorted(encoder.front_end_parameters().items()):
-        digest.update(name.encode())
+        digest.update(f"{name} {parameter.dtype}".encode())
         digest.update(parameter.detach().float().cpu().numpy().tobytes())
     device = encoder.device.type
     precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    strides = getattr(encoder.config, "conv_stride", None)
-    return digest.hexdigest() + hash_json(
-        [encoder.family, encoder.preprocessor, strides, device, str(precision)]
-    )
+    config = {k: v for k, v in encoder.config.to_dict().items() if k not in _SAYS_NOTHING}
+    return digest.hexdigest() + hash_json([config, encoder.preprocessor, device, str(precision)])
 
 
 def _size(features: Tensor) -> int:

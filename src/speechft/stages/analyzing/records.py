@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ def records_of(label: str, moved: Mapping[str, float], found: Likeness) -> list[
     Args:
         label: its name.
         moved: part → length of the task vector.
-        found: of its hidden states.
+        found: of its hidden states; what says nothing is None.
     """
     records: list[Record] = [
         {"encoder": label, "measure": "distance", "part": part, "value": value}
@@ -30,7 +31,7 @@ def records_of(label: str, moved: Mapping[str, float], found: Likeness) -> list[
                 "measure": measure,
                 **more,
                 "layer": layer,
-                "value": 100 * getattr(one, what),
+                "value": _percent(getattr(one, what)),
                 "frames": one.frames,
             }
             for layer, one in enumerate(layers)
@@ -41,3 +42,7 @@ def records_of(label: str, moved: Mapping[str, float], found: Likeness) -> list[
     for alpha, layers in found.connected.items():
         add("connectivity", layers, "cosine", alpha=alpha)
     return records
+
+
+def _percent(share: float) -> float | None:
+    return 100 * share if math.isfinite(share) else None

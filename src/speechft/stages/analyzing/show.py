@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
@@ -51,7 +51,8 @@ def summary(records: Records) -> dict[str, float]:
     (line,) = lines_of(records)
     figures = {"distance": line.distance, "cka": _mean(line.cka), "cosine": _mean(line.cosine)}
     connected = [value for values in line.connected.values() for value in values]
-    return {**figures, "connectivity": _mean(connected)} if connected else figures
+    figures |= {"connectivity": _mean(connected)} if connected else {}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def rows(records: Records) -> tuple[list[str], list[list[str]]]:
@@ -63,8 +64,8 @@ def rows(records: Records) -> tuple[list[str], list[list[str]]]:
         [
             line.name,
             f"{line.distance:.2f}",
-            *(f"{value:.1f}" for value in (_mean(line.cka), line.cka[-1], _mean(line.cosine))),
-            *(f"{_mean(line.connected[alpha]):.1f}" for alpha in alphas),
+            *(_text(value) for value in (_mean(line.cka), line.cka[-1], _mean(line.cosine))),
+            *(_text(_mean(line.connected[alpha])) for alpha in alphas),
         ]
         for line in lines
     ]
@@ -92,11 +93,17 @@ interpolating weights interpolates features.
 def draw(records: Records, path: Path) -> None:
     """Draw similarity by layer, and against the distance of the weights."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+        lines = lines_of(records)
+        titles = [_title(line.name) for line in lines]
+        columns = max(1, 110 // (max(map(len, titles)) + 8))
+        height = 3.6 + 0.2 * (len(lines) // columns)
+        figure = Figure(figsize=(8.4, height), layout="constrained")
         by_layer, by_distance = figure.subplots(1, 2)
-        for number, line in enumerate(lines_of(records)):
-            colour = COLOURS[number % len(COLOURS)]
-            _draw_line(by_layer, by_distance, line, colour)
+        for line, title, colour in zip(lines, titles, _colours(len(lines)), strict=True):
+            by_layer.plot(
+                range(len(line.cka)), line.cka, "o-", color=colour, label=title, markersize=4
+            )
+            by_distance.plot(line.distance, _mean(line.cka), "o", color=colour)
         by_layer.set_ylim(0, 103)
         by_distance.set_ylim(0, 103)
         by_distance.set_xlim(left=0)
@@ -105,22 +112,35 @@ def draw(records: Records, path: Path) -> None:
         by_layer.xaxis.get_major_locator().set_params(integer=True)
         by_distance.set_xlabel("distance of the weights (%)")
         by_distance.set_ylabel("mean CKA with θ0 (%)")
-        figure.legend(*by_layer.get_legend_handles_labels(), loc="outside lower center", ncols=3,
-                      frameon=False)  # fmt: skip
+        figure.legend(
+            *by_layer.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=8,
+            frameon=False,
+        )
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=130, metadata={"Software": ""})
 
 
-def _draw_line(by_layer: Axes, by_distance: Axes, line: Line, colour: str) -> None:
-    name = line.name if len(line.name) <= 32 else "…" + line.name[-31:]
-    by_layer.plot(range(len(line.cka)), line.cka, "o-", color=colour, label=name, markersize=4)
-    by_distance.plot(line.distance, _mean(line.cka), "o", color=colour)
+def _title(name: str) -> str:
+    """Give a name as matplotlib shows it: as it is, and never left out of the legend."""
+    short = name if len(name) <= 32 else "…" + name[-31:]
+    return short.replace("$", r"\$").replace("_", "\u200a_", short.startswith("_"))
+
+
+def _colours(count: int) -> list[Any]:
+    """Give a colour for each line; where there are many, in order from dark to light."""
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return [mpl.colormaps["viridis"](0.9 * n / (count - 1)) for n in range(count)]
 
 
 def _line(name: str, own: Records) -> Line:
     def of(measure: str, alpha: float | None = None) -> list[float]:
         found = [r for r in own if r["measure"] == measure and r.get("alpha") == alpha]
-        return [float(r["value"]) for r in sorted(found, key=lambda r: int(r["layer"]))]
+        ordered = sorted(found, key=lambda r: int(r["layer"]))
+        return [math.nan if r["value"] is None else float(r["value"]) for r in ordered]
 
     (distance,) = (r["value"] for r in own if r["measure"] == "distance" and r["part"] == ALL)
     alphas = dict.fromkeys(r["alpha"] for r in own if "alpha" in r)
@@ -130,4 +150,10 @@ def _line(name: str, own: Records) -> Line:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values)
+    """Give the mean of what says something."""
+    known = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(known) if known else math.nan
+
+
+def _text(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "–"

@@ -8,7 +8,7 @@ import re
 from speechft.encoders import SpeechEncoder
 
 ALL = "all"
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)encoder\.layers\.(\d+)\.")
 
 
 def distances(base: SpeechEncoder, other: SpeechEncoder) -> dict[str, float]:
@@ -19,14 +19,14 @@ def distances(base: SpeechEncoder, other: SpeechEncoder) -> dict[str, float]:
         other: an encoder with the same parameters.
 
     Returns:
-        "all", "CNN front end", "layer 1" …, "rest" → 100 · ‖θ − θ0‖ / ‖θ0‖ over the part's
-        parameters; parts without any are left out.
+        "all", "CNN front end", "layer 1" …, "rest" (projection, positions, norms) →
+        100 · ‖θ − θ0‖ / ‖θ0‖ over the part's parameters; parts without any are left out.
     """
     front = set(base.front_end_parameters())
     moved: dict[str, float] = {}
     length: dict[str, float] = {}
-    others = dict(other.model.named_parameters())
-    for name, start in base.model.named_parameters():
+    others = other.front_end_parameters() | other.encoder_parameters()
+    for name, start in (base.front_end_parameters() | base.encoder_parameters()).items():
         before, after = start.detach().double().cpu(), others[name].detach().double().cpu()
         for part in (ALL, _part(name, front)):
             moved[part] = moved.get(part, 0.0) + float((after - before).square().sum())

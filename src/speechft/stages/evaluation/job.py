@@ -101,7 +101,8 @@ class Workplace:
     def __post_init__(self, kept: KeptFeatures | None) -> None:
         self._labels = Labels(self.settings.protocol)
         shared = self.settings.cache_gb if len(self.settings.encoders) > 1 else 0
-        self._kept = KeptFeatures(int(shared * 2**30)) if kept is None else kept
+        none = kept is None or not self.settings.cache_gb
+        self._kept = KeptFeatures(int(shared * 2**30)) if kept is None or none else kept
 
     @property
     def cells_folder(self) -> Path:

@@ -66,6 +66,7 @@ class Run:
         self._held_out = {name: pool.add(data.dev) for name, data in tasks.items()}
         self.source: FrontEndCache | Waveforms
         if settings.recipe.freeze_front_end:
+            kept = kept if settings.cache_gb > 0 else None
             limit = int(settings.cache_gb * 2**30)
             keys = [] if kept is None else audio_keys(pool.cuts)
             self.source = FrontEndCache(encoder, pool.cuts, limit, kept, keys)

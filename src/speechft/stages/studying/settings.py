@@ -218,6 +218,13 @@ class StudySettings(Settings):
         return tuple(given)
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured of rows beside their rows of θ0."""
+        if not self.analyze:
+            return ()
+        return MEASURES if self.analyze.get("alphas", True) else MEASURES[:-1]
+
+    @property
     def used(self) -> tuple[str, ...]:
         """The ENCODERs that stages and rows begin with."""
         references = [one for stage in self.stages for one in stage.parents]
@@ -245,7 +252,7 @@ class StudySettings(Settings):
         task, _, metric = finding.metric.partition(" ")
         tasks = (*self.tasks, *self.further)
         known = [f"{t} {m}" for t in tasks if t in TASKS for m in TASKS[t].metrics]
-        known += [f"{FEATURES} {measure}" for measure in MEASURES if self.analyze]
+        known += [f"{FEATURES} {measure}" for measure in self.measures]
         with_lm = metric == "wer_lm" and task in tasks and "asr_lm" in self.evaluate
         if finding.metric not in known and not with_lm:
             near = did_you_mean(finding.metric, ["score", *known])
