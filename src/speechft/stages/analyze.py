@@ -116,7 +116,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     claim(settings.out, stage="analyze", settings=plain)
     files = [settings.out / name for name in (RECORDS, PAGE, FIGURE)]
     done = is_done(settings.out, stage="analyze", settings=plain)
-    if done and all(file.is_file() for file in files):
+    if done and all(file.is_file() and file.stat().st_size for file in files):
         _logger.info("analyze: already done in %s", settings.out)
         return settings.out
     base = open_encoder(base_spec, device)
