@@ -35,7 +35,8 @@ def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, st
         if lines:
             _save(_lines(study, table, lines), folder / f"{LINES}.png")
             figures.append((f"{LINES}.png", _caption(study)))
-        moved = [r for r in study.grouped if table.spread(r.name, f"{FEATURES} cka")]
+        moved = [r for r in study.grouped if r.x is None]
+        moved = [r for r in moved if table.spread(r.name, f"{FEATURES} cka")]
         if moved:
             _save(_scatter(table, moved), folder / f"{MOVED}.png")
             figures.append((f"{MOVED}.png", _MOVED_CAPTION))
@@ -101,27 +102,26 @@ _MOVED_CAPTION = (
 
 
 def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.4, max(3.6, 0.2 * len(rows))), layout="constrained")
     axes = figure.add_subplot()
     groups = list(dict.fromkeys(row.group for row in rows))
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         far, alike = (table.spread(row.name, f"{FEATURES} {m}") for m in ("distance", "cka"))
         if far is None or alike is None:
             continue
         colour = COLOURS[groups.index(row.group) % len(COLOURS)]
-        axes.plot(far.mean, alike.mean, "o", color=colour, markersize=5)
+        title = textwrap.shorten(row.heading.replace("$", r"\$"), 56, placeholder=" …")
+        axes.plot(far.mean, alike.mean, "o", color=colour, markersize=5, label=f"{number} {title}")
+        place = (far.mean, alike.mean)
+        offset = (4, 2 if number % 2 else -8)
         axes.annotate(
-            textwrap.shorten(row.title, 28, placeholder=" …"),
-            (far.mean, alike.mean),
-            xytext=(5, 3),
-            textcoords="offset points",
-            fontsize=7,
-            color=colour,
+            str(number), place, offset, textcoords="offset points", fontsize=7, color=colour
         )
     axes.set_xlabel("distance of the weights from θ0 (%)")
     axes.set_ylabel("CKA with θ0 (%)")
     axes.set_xlim(left=0)
     axes.grid(axis="y")
+    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
     return figure
 
 
