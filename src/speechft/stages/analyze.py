@@ -9,6 +9,7 @@ from typing import Any
 from lhotse.cut import Cut
 from pydantic import Field, field_validator
 
+from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
 from speechft.core.known_hashes import known_hash
@@ -105,6 +106,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
     device = choose_device(settings.device)
+    usable_device(device)
     split, cuts = _utterances(settings)
     base_spec = EncoderSpec(path=settings.base)
     plain = settings.model_dump(mode="json", exclude={"out", "device"})

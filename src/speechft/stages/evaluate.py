@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from speechft.core.devices import usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
@@ -70,6 +71,7 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
     device = choose_device(settings.device, share)
+    usable_device(device)
     place = Workplace(settings, read_all(settings), device, share, kept=kept)
     if _is_complete(place, plain):
         _logger.info("evaluate: already done in %s", settings.out)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from speechft.core.devices import usable_device
-
 
 @dataclass(frozen=True)
 class Share:
@@ -40,14 +38,9 @@ def this_share() -> Share:
 
 
 def choose_device(name: str, share: Share | None = None) -> str:
-    """Give "cpu" or a GPU; each of several processes on a machine gets a GPU of its own.
-
-    Raises:
-        SettingsError: the device cannot be used here.
-    """
+    """Give "cpu" or a GPU; each of several processes on a machine gets a GPU of its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and share is not None and not share.alone:
-        name = f"cuda:{share.local_rank % max(1, torch.cuda.device_count())}"
-    usable_device(name)
+        return f"cuda:{share.local_rank % max(1, torch.cuda.device_count())}"
     return name
