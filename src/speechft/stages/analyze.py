@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     """
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
-    device = choose_device(settings.device)
-    usable_device(device)
+    device = str(usable_device(choose_device(settings.device)))
     split, cuts = _utterances(settings)
     base_spec = EncoderSpec(path=settings.base)
     plain = settings.model_dump(mode="json", exclude={"out", "device"})
@@ -150,7 +150,7 @@ def _measure(
             other = open_encoder(spec, device)
             check_same_tensors(base.model.state_dict(), other.model.state_dict(), spec.label)
             _warn_of_other_models(base, other, spec.label)
-            between = {a: _between(settings.base, spec, a, device) for a in settings.alphas}
+            between = {a: _between(base, other, a, spec.label) for a in settings.alphas}
             seconds = settings.batch_seconds
             found = compare_states(
                 base, other, between, cuts, seconds, lambda n: bar.advance(task, n)
@@ -181,9 +181,9 @@ def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str)
         )
 
 
-def _between(base: str, spec: EncoderSpec, alpha: float, device: str) -> SpeechEncoder:
-    start, end = open_encoder(EncoderSpec(path=base), "cpu"), open_encoder(spec, "cpu")
-    return interpolate(start, end, alpha, spec.label).to(device).eval()
+def _between(base: SpeechEncoder, other: SpeechEncoder, alpha: float, label: str) -> SpeechEncoder:
+    start, end = (copy.deepcopy(encoder).cpu() for encoder in (base, other))
+    return interpolate(start, end, alpha, label).to(base.device).eval()
 
 
 def _utterances(settings: AnalyzeSettings) -> tuple[str, list[Cut]]:

@@ -70,8 +70,7 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     refuse_other_stage(settings.out, "evaluate")
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
-    device = choose_device(settings.device, share)
-    usable_device(device)
+    device = str(usable_device(choose_device(settings.device, share)))
     place = Workplace(settings, read_all(settings), device, share, kept=kept)
     if _is_complete(place, plain):
         _logger.info("evaluate: already done in %s", settings.out)

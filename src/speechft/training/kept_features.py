@@ -48,22 +48,21 @@ class KeptFeatures:
         """Give what is kept, if anything."""
         return self._of.get(front_end, {}).get(key)
 
-    def keep(self, front_end: str, key: Hashable, features: Tensor) -> bool:
-        """Keep features on the CPU where there is room; tell whether they are kept."""
+    def keep(self, front_end: str, key: Hashable, features: Tensor) -> None:
+        """Keep features on the CPU where there is room."""
         own, size = self._of.setdefault(front_end, {}), _size(features)
         if key in own:
-            return True
+            return
         for other in [name for name in self._of if name != front_end]:
             if size <= self._room:
                 break
             self._room += sum(_size(found) for found in self._of.pop(other).values())
         if size > self._room:
-            return False
+            return
         self._room -= size
         there = features.detach().cpu()
         whole = there.untyped_storage().nbytes() == size
         own[key] = there if whole else there.clone()  # a view would hold all that it is cut from
-        return True
 
 
 @dataclass(frozen=True)

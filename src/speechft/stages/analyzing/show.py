@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
 from speechft.stages.analyzing.weights import ALL
-from speechft.stages.reporting.theme import FINETUNED, INK, MERGED, OTHER, PRETRAINED, STYLE
+from speechft.stages.reporting.theme import SERIES, STYLE
 
 FIGURE: Final = "similarity.png"
-COLOURS: Final = (MERGED, FINETUNED, OTHER, PRETRAINED, INK)
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -131,8 +130,8 @@ def _title(name: str) -> str:
 
 def _colours(count: int) -> list[Any]:
     """Give a colour for each line; where there are many, in order from dark to light."""
-    if count <= len(COLOURS):
-        return list(COLOURS[:count])
+    if count <= len(SERIES):
+        return list(SERIES[:count])
     return [mpl.colormaps["viridis"](0.9 * n / (count - 1)) for n in range(count)]
 
 

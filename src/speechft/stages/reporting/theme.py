@@ -22,6 +22,8 @@ COLOURS = {
     "merged": MERGED,
     "other": OTHER,
 }
+# Of lines and dots that have no role, in the order in which they are used up.
+SERIES = (MERGED, FINETUNED, OTHER, PRETRAINED, INK)
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,

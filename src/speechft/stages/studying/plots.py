@@ -9,11 +9,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
-from speechft.stages.reporting.theme import FINETUNED, INK, MERGED, MUTED, OTHER, PRETRAINED, STYLE
+from speechft.stages.reporting.theme import FINETUNED, INK, MERGED, MUTED, SERIES, STYLE
 from speechft.stages.studying.settings import FEATURES, RowSpec, StudySettings
 from speechft.stages.studying.tables import SCORE, Table
 
-COLOURS = (MERGED, FINETUNED, OTHER, PRETRAINED, INK)
 DIFFERENCES = "differences"
 LINES = "lines"
 MOVED = "moved"
@@ -82,7 +81,7 @@ def _lines(study: StudySettings, table: Table, rows: list[RowSpec]) -> Figure:
         spreads = [s for r in own if (s := table.spread(r.name, SCORE)) is not None]
         places = [float(r.x or 0) for r in own]
         means = [s.mean for s in spreads]
-        colour = COLOURS[number % len(COLOURS)]
+        colour = SERIES[number % len(SERIES)]
         axes.plot(places, means, "o-", color=colour, label=name, markersize=4)
         low = [s.mean - (s.sd or 0) for s in spreads]
         high = [s.mean + (s.sd or 0) for s in spreads]
@@ -109,7 +108,7 @@ def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
         far, alike = (table.spread(row.name, f"{FEATURES} {m}") for m in ("distance", "cka"))
         if far is None or alike is None:
             continue
-        colour = COLOURS[groups.index(row.group) % len(COLOURS)]
+        colour = SERIES[groups.index(row.group) % len(SERIES)]
         title = textwrap.shorten(row.heading.replace("$", r"\$"), 56, placeholder=" …")
         axes.plot(far.mean, alike.mean, "o", color=colour, markersize=5, label=f"{number} {title}")
         place = (far.mean, alike.mean)
