@@ -26,7 +26,7 @@ def study_pages(root: Path) -> dict[Path, str]:
             folder, f"../../results/studies/{folder.name}/"
         )
         lines += [f"## [{settings.title}]({folder.name}.md)\n"]
-        lines += ["| published finding | here |", "| --- | --- |"] if claims else []
+        lines += ["| finding | here |", "| --- | --- |"] if claims else []
         lines += [f"| {cell(claim.finding.says)} | {claim.verdict} |" for claim in claims]
         lines.append("")
     if kept:

@@ -19,6 +19,7 @@ REHEARSED = {
     "rehearsal_data": "synthetic:tiny",
     "rehearsal_clusters": 8,
     "rehearsal_seconds": 20.0,
+    "rehearsal_warmup": 2,
 }
 MASK = "masked_spec_embed"
 
@@ -88,6 +89,20 @@ def test_the_predictor_warms_up_while_the_encoder_stands_still(encoder_folder, t
     assert all(not torch.equal(before[n], after[n]) for n in predictor)
     assert not moved(out / "encoder-at-80", encoder_folder)  # updates 2, 4, 6, 8 have rehearsed
     assert MASK in moved(out / "encoder", encoder_folder)  # update 10 moves it
+
+
+def test_before_the_first_update_the_predictor_learns_behind_theta0(encoder_folder, tmp_path):
+    def first_loss(name, **values):
+        same = {**REHEARSED, "rehearsal_share": 0.5, "steps": 4, "learning_rate": 1e-30}
+        out = finetune(settings(encoder_folder, tmp_path / name, **{**same, **values}))
+        assert not [n for n in moved(out / "encoder", encoder_folder) if n.endswith("weight")]
+        return next(r["rehearsal_masked_loss"] for r in losses(out) if "rehearsal_masked_loss" in r)
+
+    without, warm = first_loss("a", rehearsal_warmup=0), first_loss("b", rehearsal_warmup=80)
+    assert warm < 0.98 * without
+    assert first_loss("c", rehearsal_warmup=80) == warm
+    assert first_loss("d", rehearsal_warmup=80, rehearsal_unmasked_weight=1.0) != warm
+    assert not (tmp_path / "a" / "rehearsal-predictor.safetensors").exists()
 
 
 @pytest.mark.parametrize("method", ["stable", "regular", "l2sp", "lora"])

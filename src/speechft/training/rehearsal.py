@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from speechft.core.errors import SettingsError
 from speechft.encoders import SpeechEncoder
+from speechft.training.inputs import front_end_output
 from speechft.training.masked_prediction import (
     UnitPredictor,
     sample_spans,
@@ -18,6 +20,8 @@ from speechft.training.masked_prediction import (
     unit_targets,
 )
 from speechft.training.parts import Host
+from speechft.training.stream import EpochBatches
+from speechft.training.waveforms import Waveforms
 
 
 class Rehearsal:
@@ -28,6 +32,7 @@ class Rehearsal:
         units: unit sequence of each utterance, by index.
         share: expected share of masked frames before overlap (HuBERT's).
         span: frames in one masked span (HuBERT's).
+        unmasked_weight: weight of the loss on frames that are not masked (0 in HuBERT).
     """
 
     def __init__(
@@ -36,10 +41,11 @@ class Rehearsal:
         units: Sequence[NDArray[np.int16]],
         share: float = 0.8,
         span: int = 10,
+        unmasked_weight: float = 0.0,
     ) -> None:
         self.head = predictor
         self.units, self.count = units, len(units)
-        self.share, self.span = share, span
+        self.share, self.span, self.unmasked_weight = share, span, unmasked_weight
 
     def loss(
         self, host: Host, indices: Sequence[int], items: list[Tensor]
@@ -50,13 +56,81 @@ class Rehearsal:
         mask = mask.to(features.device)
         frames, lengths = host.behind(features, lengths, mask)
         targets = unit_targets(self.units, indices, frames.shape[1]).to(frames.device)
-        loss, figures = unit_loss(self.head, frames, lengths, mask, targets, 0.0)
+        loss, figures = unit_loss(self.head, frames, lengths, mask, targets, self.unmasked_weight)
         return loss, {f"rehearsal_{name}": value for name, value in figures.items()}
 
     def evaluate(self, host: Host) -> dict[str, float]:
         """Give nothing: what is rehearsed has no dev split."""
         del host
         return {}
+
+
+class _Frozen:
+    """θ0 as a part's host: nothing of it moves."""
+
+    def __init__(self, encoder: SpeechEncoder) -> None:
+        self.encoder = encoder
+
+    @torch.no_grad()
+    def front_end(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Give front-end features (B, T, C) and frames (B,) of waveforms."""
+        return front_end_output(self.encoder, items)
+
+    @torch.no_grad()
+    def behind(
+        self, features: Tensor, lengths: Tensor, mask_time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the last hidden state (B, T, D) and lengths (B,)."""
+        output = self.encoder.from_front_end(features, lengths, mask_time=mask_time)
+        return output.hidden_states[-1], output.lengths
+
+    def encode(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Give the last hidden state (B, T, D) and lengths (B,) of waveforms."""
+        return self.behind(*self.front_end(items))
+
+
+def warm_up(
+    rehearsal: Rehearsal,
+    encoder: SpeechEncoder,
+    source: Waveforms,
+    batches: EpochBatches,
+    updates: int,
+    seed: int,
+    rate: float = 1e-3,
+) -> dict[str, float]:
+    """Train the predictor alone behind an encoder that stays as it is (AdamW, constant rate).
+
+    A fresh predictor would pull the encoder towards where chance has put its embeddings.
+
+    Args:
+        rehearsal: its head is trained and left on the CPU.
+        encoder: in the mode in which it is; it is left so.
+        source: waveforms of what is rehearsed.
+        batches: of their indices.
+        updates: one batch each.
+        seed: of the masks; the global generators are left as they were.
+        rate: learning rate.
+
+    Returns:
+        The figures of the last batch.
+    """
+    host, head, figures = _Frozen(encoder), rehearsal.head, dict[str, float]()
+    training = encoder.training
+    encoder.eval()
+    head.to(encoder.device)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=rate)
+    order = (batch for epoch in count() for batch in batches.epoch(epoch))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for indices in islice(order, updates):
+            items = source.load(indices)
+            loss, figures = rehearsal.loss(host, indices, items)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    encoder.train(training)
+    head.to("cpu")
+    return figures
 
 
 def check_maskable(encoder: SpeechEncoder) -> None:

@@ -40,7 +40,7 @@ def test_it_counts_in_no_score_and_has_a_table_a_figure_and_findings(done: Path)
     assert table.moved[0] == "features distance"
     page = (done / "report.md").read_text("utf-8")
     assert "## How far from θ0" in page
-    assert [claim.verdict for claim in claims] == ["as in the paper, one seed"]
+    assert [claim.verdict for claim in claims] == ["holds, one seed"]
     assert (done / "moved.png").stat().st_size > 5000
     assert "moved.png" in [name for name, _ in about["figures"]]
 

@@ -28,7 +28,7 @@ def study(findings: list[dict[str, object]]) -> StudySettings:
             {"name": "tuned", "title": "θ'", "encoder": "theta0"},
             {"name": "ours", "title": "Ours", "encoder": "theta0", "tuned": "tuned"},
         ],
-        "findings": findings,
+        "findings": [{"published": "1 to 2", **one} for one in findings],
     }
     return StudySettings.model_validate(values)
 
@@ -148,6 +148,45 @@ def test_verdicts(pairs: list[list[str]], metric: str, need: str, verdict: str) 
     assert claim.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("values", "at_least", "verdict"),
+    [
+        ([0.0, 10.0, 20.0], True, "holds"),
+        ([0.0, 10.0, 19.0], True, "holds, within the spread"),
+        ([-5.0, 4.0, 15.0], True, "does not hold"),
+        ([0.0, 10.0, 20.0], False, "does not hold"),
+        ([1.0, 12.0, 22.0], False, "holds"),
+        ([-9.0, 11.0, 31.0], False, "holds, within the spread"),
+    ],
+)
+def test_the_studys_own_question(values: list[float], at_least: bool, verdict: str) -> None:
+    finding = {"says": "x", "published": "", "pairs": [["ours", "theta0"]], "metric": "er acc"}
+    one = study([{**finding, "at_least": at_least}])
+    records = measurements()
+    for record in records:
+        if record["task"] == "er" and record["row"] == "ours":
+            record["value"] = values[int(str(record["seed"]))]
+    (claim,) = judge(one, make_table(one, records))
+    assert claim.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("pairs", "signed"),
+    [([["ours", "theta0"], ["ours", "tuned"]], False), ([["ours", "theta0"], ["a", "b"]], True)],
+)
+def test_only_pairs_that_share_no_row_are_coins(pairs: list[list[str]], signed: bool) -> None:
+    values = study([]).model_dump(mode="json")
+    values["rows"] += [{"name": n, "title": n, "encoder": "theta0"} for n in "ab"]
+    values["findings"] = [{"says": "x", "pairs": pairs}]
+    same = {"a": "ours", "b": "tuned"}
+    records = measurements()
+    records += [{**r, "row": n} for n, of in same.items() for r in measurements() if r["row"] == of]
+    one = StudySettings.model_validate(values)
+    (claim,) = judge(one, make_table(one, records))
+    assert ("sign test p = 0.25" in claim.text) == signed
+    assert claim.text.count("(p 0.") == 2  # of every pair, by its seeds
+
+
 def test_a_small_difference_is_within_the_spread() -> None:
     one = study([{"says": "It is so.", "pairs": [["ours", "theta0"]], "metric": "er acc"}])
     records = measurements()
@@ -163,7 +202,7 @@ def test_the_page_holds_what_was_measured() -> None:
     table = make_table(one, measurements())
     text = page(one, table, judge(one, table), {"synthetic": True, "hours": 2.0}, [], "My reading.")
     assert "| Ours | 645 ± 4 |" in text
-    assert "It \\| is so. (1 to 2)" in text
+    assert "It \\| is so. (Published: 1 to 2.)" in text
     assert "My reading." in text
     assert "synthetic" in text
     rows = [line for line in text.splitlines() if line.startswith("| Ours")]

@@ -82,6 +82,8 @@ PRESETS.register("pretrain")(
         other_pretrain=1600, other_pretrain_speakers=40,
     )
 )  # fmt: skip
+# The first of `pretrain`'s utterances, for rehearsal.
+PRESETS.register("rehearsal")(SyntheticSettings(pretrain=450, pretrain_speakers=360))
 PRESETS.register("languages")(
     SyntheticSettings(
         other_train=900, other_dev=150, other_test=300, other_speakers=40,

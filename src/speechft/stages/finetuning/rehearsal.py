@@ -1,31 +1,39 @@
-"""What is rehearsed: pre-training speech, and its units by a hidden layer of θ0."""
+"""What is rehearsed: speech, its units by a hidden layer of θ0, and what predicts them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
 from lhotse.cut import Cut
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
+from speechft.core.files import atomic_path
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
+from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
 from speechft.stages.finetuning.settings import FinetuneSettings
 from speechft.training.masked_prediction import UnitPredictor
-from speechft.training.rehearsal import Rehearsal
+from speechft.training.rehearsal import Rehearsal, warm_up
 from speechft.training.units import hidden_features, learn_units, load_units, save_units
 from speechft.training.waveforms import Waveforms
 
-UNITS = "rehearsal-units.npz"
+UNITS: Final = "rehearsal-units.npz"
+PREDICTOR: Final = "rehearsal-predictor.safetensors"
 log = get_logger(__name__)
 
 
 def make_rehearsal(
     settings: FinetuneSettings, encoder: SpeechEncoder, cuts: Sequence[Cut]
 ) -> Rehearsal:
-    """Give the part that rehearses; its units are learned once and kept in the run's folder.
+    """Give the part that rehearses.
+
+    Its units are learned once and kept in the run's folder, and so is the predictor as it is before
+    the first update.
 
     Args:
         settings: of the run.
@@ -41,7 +49,36 @@ def make_rehearsal(
         save_units(file, _learn(settings, encoder, cuts))
     torch.manual_seed(derive_seed(settings.seed, "rehearsal", "predictor"))
     predictor = UnitPredictor(encoder.hidden_size, settings.rehearsal_clusters)
-    return Rehearsal(predictor, load_units(file))
+    weight = settings.rehearsal_unmasked_weight
+    rehearsal = Rehearsal(predictor, load_units(file), unmasked_weight=weight)
+    if settings.rehearsal_warmup:
+        _warm_up(settings, encoder, rehearsal, cuts)
+    return rehearsal
+
+
+def _warm_up(
+    settings: FinetuneSettings, encoder: SpeechEncoder, rehearsal: Rehearsal, cuts: Sequence[Cut]
+) -> None:
+    """Train the predictor behind θ0, or load it where that has been done."""
+    file = settings.out / PREDICTOR
+    if not file.exists():
+        source = Waveforms(cuts)
+        seed = derive_seed(settings.seed, "rehearsal", "warm-up")
+        figures = warm_up(
+            rehearsal,
+            encoder,
+            source,
+            DurationBatches(source.durations, settings.seconds, seed),
+            settings.rehearsal_warmup,
+            seed,
+        )
+        log.info(
+            "rehearsal: the unit predictor begins with %.1f %% of masked frames right",
+            figures["rehearsal_masked_accuracy"],
+        )
+        with atomic_path(file) as temporary:
+            save_file(rehearsal.head.state_dict(), temporary)
+    rehearsal.head.load_state_dict(load_file(file))
 
 
 def _learn(

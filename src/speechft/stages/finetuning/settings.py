@@ -69,6 +69,9 @@ class FinetuneSettings(Settings):
         rehearsal_seconds: how much of it is used, drawn utterance by utterance.
         rehearsal_layer: the hidden layer; the middle one if not given.
         rehearsal_clusters: number of units.
+        rehearsal_warmup: batches on which the unit predictor alone is trained before the first
+            update, so that it does not pull the encoder towards where chance has put it.
+        rehearsal_unmasked_weight: weight of the loss on frames that are not masked.
     """
 
     added_later: ClassVar[frozenset[str]] = frozenset(
@@ -80,6 +83,8 @@ class FinetuneSettings(Settings):
             "rehearsal_seconds",
             "rehearsal_layer",
             "rehearsal_clusters",
+            "rehearsal_warmup",
+            "rehearsal_unmasked_weight",
         }
     )
 
@@ -113,6 +118,8 @@ class FinetuneSettings(Settings):
     rehearsal_seconds: float = Field(default=3600.0, gt=0)
     rehearsal_layer: int | None = Field(default=None, ge=0)
     rehearsal_clusters: int = Field(default=100, gt=1)
+    rehearsal_warmup: int = Field(default=200, ge=0)
+    rehearsal_unmasked_weight: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> FinetuneSettings:

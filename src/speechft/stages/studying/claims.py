@@ -4,37 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from speechft.stages.studying.settings import FindingSpec, StudySettings
-from speechft.stages.studying.tables import Difference, Table, sign_p
+from speechft.stages.studying.tables import Difference, Table, sign_p, write_p
 
-Verdict = Literal[
-    "as in the paper",
-    "as in the paper, within the spread",
-    "as in the paper, one seed",
-    "not here",
-    "not measured",
-]
+Outcome = Literal["holds", "within the spread", "one seed", "fails", "not measured"]
+# In words: of what the paper has published, and of what it has not.
+_WORDS: Final[dict[Outcome, tuple[str, str]]] = {
+    "holds": ("as in the paper", "holds"),
+    "within the spread": ("as in the paper, within the spread", "holds, within the spread"),
+    "one seed": ("as in the paper, one seed", "holds, one seed"),
+    "fails": ("not here", "does not hold"),
+    "not measured": ("not measured", "not measured"),
+}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One comparison of a finding: the first row should be better than the second."""
+    """One comparison of a finding.
+
+    Attributes:
+        first: this row should be better than
+        second: this one,
+        at_least: or as good.
+        difference: how much better it is; none where it was not measured.
+    """
 
     first: str
     second: str
+    at_least: bool
     difference: Difference | None
 
     @property
     def held(self) -> bool:
-        """Whether the means stand as the finding says."""
-        return self.difference is not None and self.difference.spread.mean > 0
+        """Whether the means stand as the finding says; as good is what the spread allows."""
+        if self.difference is None:
+            return False
+        spread = self.difference.spread
+        return spread.mean >= -(spread.sd or 0.0) if self.at_least else spread.mean > 0
 
     @property
     def clear(self) -> bool:
-        """Whether the means differ by more than the seeds' spread, either way."""
-        return self.difference is not None and self.difference.clear
+        """Whether they stand so by more than the seeds' spread; as good, without its help."""
+        if self.difference is None or not self.held or self.difference.spread.sd is None:
+            return False
+        return self.difference.spread.mean >= 0 if self.at_least else self.difference.clear
+
+    @property
+    def against(self) -> bool:
+        """Whether they stand the other way by more than the seeds' spread."""
+        return self.difference is not None and not self.held and self.difference.clear
 
 
 @dataclass(frozen=True)
@@ -44,12 +64,17 @@ class Claim:
     Attributes:
         finding: as the study states it.
         pairs: its comparisons.
-        verdict: whether it holds here.
+        outcome: whether it holds here.
     """
 
     finding: FindingSpec
     pairs: tuple[Pair, ...]
-    verdict: Verdict
+    outcome: Outcome
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in words; only what the paper has published is as in the paper or not."""
+        return _WORDS[self.outcome][not self.finding.published]
 
     @property
     def text(self) -> str:
@@ -60,14 +85,20 @@ class Claim:
         if len(measured) == 1:
             return _one(measured[0], self.finding.metric)
         held = sum(pair.held for pair in measured)
-        clear = sum(p.held and p.clear for p in measured)
-        against = sum(not p.held and p.clear for p in measured)
+        clear = sum(pair.clear for pair in measured)
+        against = sum(pair.against for pair in measured)
+        # Pairs that share a row are no coins of their own.
+        rows = [row for pair in measured for row in (pair.first, pair.second)]
+        apart = len(set(rows)) == len(rows) and not self.finding.at_least
+        sign = f" (sign test p = {sign_p(held, len(measured)):.2g})" if apart else ""
         text = (
-            f"{held} of {len(measured)} (sign test p = {sign_p(held, len(measured)):.2g}); beyond "
-            f"the seeds' spread {clear} for it, {against} against it. "
+            f"{held} of {len(measured)}{sign}; beyond the seeds' spread {clear} for it, "
+            f"{against} against it. "
         )
         return text + "; ".join(
-            f"{_name(p, measured)} {p.difference.text()}" for p in measured if p.difference
+            f"{_name(p, measured)} {p.difference.text()}{_p(p.difference)}"
+            for p in measured
+            if p.difference
         )
 
 
@@ -82,19 +113,22 @@ def judge(study: StudySettings, table: Table) -> list[Claim]:
 
 
 def _judge(finding: FindingSpec, table: Table) -> Claim:
-    pairs = tuple(Pair(a, b, table.difference(a, b, finding.metric)) for a, b in finding.pairs)
+    pairs = tuple(
+        Pair(a, b, finding.at_least, table.difference(a, b, finding.metric))
+        for a, b in finding.pairs
+    )
     if any(pair.difference is None for pair in pairs):
         return Claim(finding, pairs, "not measured")
     needed = len(pairs) if finding.need == "all" else len(pairs) // 2 + 1
     held = sum(pair.held for pair in pairs)
-    clear = sum(pair.held and pair.clear for pair in pairs)
+    clear = sum(pair.clear for pair in pairs)
     if held < needed:
-        return Claim(finding, pairs, "not here")
+        return Claim(finding, pairs, "fails")
     if clear < needed:
         if any(p.difference and p.difference.spread.sd is None for p in pairs):
-            return Claim(finding, pairs, "as in the paper, one seed")
-        return Claim(finding, pairs, "as in the paper, within the spread")
-    return Claim(finding, pairs, "as in the paper")
+            return Claim(finding, pairs, "one seed")
+        return Claim(finding, pairs, "within the spread")
+    return Claim(finding, pairs, "holds")
 
 
 def _name(pair: Pair, others: Sequence[Pair]) -> str:
@@ -107,6 +141,10 @@ def _one(pair: Pair, metric: str) -> str:
     difference = pair.difference
     if difference is None:
         return "not measured"
-    p = "" if difference.p is None else f", paired t-test p = {difference.p:.2g}"
+    p = "" if difference.p is None else f", paired t-test p = {write_p(difference.p)}"
     name = "score" if metric == "score" else metric
     return f"{pair.first} against {pair.second}, {name}: {difference.text()}{p}."
+
+
+def _p(difference: Difference) -> str:
+    return "" if difference.p is None else f" (p {write_p(difference.p)})"

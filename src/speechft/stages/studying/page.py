@@ -9,7 +9,7 @@ from speechft.metrics.directions import direction
 from speechft.stages.reporting.comparison import ARROWS, SUITE_TEXT, metric_title
 from speechft.stages.studying.claims import Claim
 from speechft.stages.studying.settings import StudySettings
-from speechft.stages.studying.tables import SCORE, Difference, Table
+from speechft.stages.studying.tables import SCORE, Difference, Table, write_p
 
 _NO_BRACKETS = str.maketrans("[]", "()")
 SYNTHETIC = (
@@ -64,11 +64,10 @@ def cell_title(column: str) -> str:
 
 
 def _findings(claims: Sequence[Claim]) -> list[str]:
-    lines = ["| published finding | here | figures |", "| --- | --- | --- |"]
+    lines = ["| finding | here | figures |", "| --- | --- | --- |"]
     for claim in claims:
-        said = claim.finding.says + (
-            f" ({claim.finding.published})" if claim.finding.published else ""
-        )
+        published = claim.finding.published
+        said = claim.finding.says + (f" (Published: {published}.)" if published else "")
         lines.append(f"| {cell(said)} | **{claim.verdict}** | {cell(claim.text)} |")
     return [*lines, ""]
 
@@ -132,7 +131,7 @@ def _moved(study: StudySettings, table: Table) -> list[str]:
 def _pair(difference: Difference | None) -> str:
     if difference is None:
         return " | "
-    return f"{difference.text()} | {'' if difference.p is None else f'{difference.p:.2g}'}"
+    return f"{difference.text()} | {'' if difference.p is None else write_p(difference.p)}"
 
 
 def cell(text: str) -> str:

@@ -121,12 +121,13 @@ class RowSpec(Settings):
 
 
 class FindingSpec(Settings):
-    """One published finding, and how the study's numbers would show it.
+    """A finding, and how the study's numbers would show it.
 
     Args:
         says: the finding, in a sentence.
-        published: its published figures.
+        published: the figures with which it was published; without, it is the study's own question.
         pairs: rows of which the first should be better than the second.
+        at_least: as good is enough.
         metric: "score", or a task and metric ("pr per").
         need: whether all pairs must hold, or more than half of them.
     """
@@ -134,6 +135,7 @@ class FindingSpec(Settings):
     says: str
     published: str = ""
     pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
+    at_least: bool = False
     metric: str = "score"
     need: Literal["all", "most"] = "all"
 

@@ -142,6 +142,11 @@ def paired_p(differences: Sequence[float]) -> float | None:
     return p if math.isfinite(p) else None
 
 
+def write_p(p: float) -> str:
+    """Write a p with two digits."""
+    return f"{p:.2g}"
+
+
 def sign_p(held: int, total: int) -> float:
     """Give the chance that so many of `total` coins or more show heads (one-sided sign test)."""
     ways = sum(math.comb(total, k) for k in range(held, total + 1))
