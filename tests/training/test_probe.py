@@ -115,7 +115,7 @@ def test_pooled_probe_equals_the_unpooled_one():
 
 def reference_training(states, split, build, task, rate, plan, seed):
     """The same probe in plain torch: one rate, torch.optim.Adam, clip_grad_norm_."""
-    torch.manual_seed(derive_seed(seed, "head"))
+    torch.manual_seed(derive_seed(seed, "probe", "head"))
     module = Probe(K, build())
     optimiser = torch.optim.Adam(module.parameters(), lr=rate)
     for step, items in enumerate(batches(states.lengths, plan, seed)):

@@ -17,6 +17,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.provenance import FILE_NAME, is_done, refuse_other_stage, write_provenance
+from speechft.stages.evaluation.cells import VERSION
 from speechft.stages.evaluation.data import read_all
 from speechft.stages.evaluation.encoders import open_sweeps, source_hashes
 from speechft.stages.evaluation.failures import raise_failures
@@ -103,7 +104,12 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
         if own
     }
     write_provenance(
-        settings.out, stage="evaluate", settings=plain, parents=hashes, data=place.hashes
+        settings.out,
+        stage="evaluate",
+        settings=plain,
+        parents=hashes,
+        data=place.hashes,
+        version=VERSION,
     )
     return settings.out
 
@@ -222,5 +228,6 @@ def _is_complete(place: Workplace, plain: Mapping[str, Any]) -> bool:
     """Tell whether the results are there, of these settings, encoders and data."""
     out = place.settings.out
     done = is_done(out, stage="evaluate", settings=plain)
-    done = done and read_json(out / FILE_NAME).get("data") == place.hashes
+    record = read_json(out / FILE_NAME) if done else {}
+    done = record.get("data") == place.hashes and record.get("version") == VERSION
     return done and (out / RESULTS).is_file() and (out / GRID).is_file()

@@ -219,7 +219,8 @@ def _start(
     device: torch.device,
 ) -> list[ProbeStack]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "head"))
+        # Not where fine-tuning begins: its head is thrown away, and no probe shall know it again.
+        torch.manual_seed(derive_seed(seed, "probe", "head"))
         augment = SpecAugment() if plan.spec_augment else None
         module = Probe(states.num_states, build_head(), augment).to(device)
     if not plan.rates:

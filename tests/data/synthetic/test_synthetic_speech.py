@@ -154,6 +154,22 @@ def test_presets_share_nothing_with_pretraining():
             assert not by & {p.speaker for p in part}
 
 
+def test_elsewhere_shares_no_voice_with_the_study_and_no_sentence_with_its_test():
+    study, elsewhere = (make_plan(PRESETS[name]) for name in ("study", "elsewhere"))
+    voices = {(p.job.voice, p.job.pitch, p.job.warp) for part in study.values() for p in part}
+    held_out = {p.sentence.text for name in ("dev", "test") for p in study[name]}
+    for planned in (p for part in elsewhere.values() for p in part):
+        assert (planned.job.voice, planned.job.pitch, planned.job.warp) not in voices
+    assert not held_out & {p.sentence.text for p in elsewhere["train"]}
+
+
+def test_rehearsal_is_the_beginning_of_pretraining():
+    begin = make_plan(PRESETS["rehearsal"])
+    longer = make_plan(PRESETS["rehearsal"].model_copy(update={"pretrain": 900}))
+    assert longer["pretrain"][:450] == begin["pretrain"]
+    assert PRESETS["rehearsal"].pretrain_speakers == PRESETS["pretrain"].pretrain_speakers
+
+
 def test_preset_sizes():
     sizes = {
         name: sum(len(part) for part in make_plan(PRESETS[name]).values())

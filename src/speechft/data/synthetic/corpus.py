@@ -45,7 +45,8 @@ def synthetic_cuts(
     """Give the cuts of every split, made on the first call and read from the cache afterwards.
 
     Args:
-        preset: "tiny", "demo", "study", "pretrain", "rehearsal", "languages", or settings.
+        preset: "tiny", "demo", "study", "elsewhere", "pretrain", "rehearsal",
+            "languages", or settings.
         cache_dir: where corpora are kept; `$SPEECHFT_CACHE/synthetic`, else
             `~/.cache/speechft/synthetic`.
         processes: how many make it (all processors, up to 8); the result does not depend on it.

@@ -82,6 +82,10 @@ PRESETS.register("pretrain")(
         other_pretrain=1600, other_pretrain_speakers=40,
     )
 )  # fmt: skip
+# Speakers and utterances that no other preset has: a corpus to fine-tune on that no probe sees.
+PRESETS.register("elsewhere")(
+    SyntheticSettings(seed=1, train=900, dev=60, train_speakers=80, dev_speakers=20)
+)
 # The first of `pretrain`'s utterances, for rehearsal.
 PRESETS.register("rehearsal")(SyntheticSettings(pretrain=450, pretrain_speakers=360))
 PRESETS.register("languages")(

@@ -18,6 +18,7 @@ from speechft.encoders.checkpoints.locate import locate, packaged_names
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings
+from speechft.stages.evaluation.cells import VERSION
 from speechft.stages.evaluation.plans import check_plans
 from speechft.stages.finetune import FinetuneSettings
 from speechft.stages.merge import MergeSettings
@@ -151,7 +152,8 @@ class Builder:
         return self.graph.add(Job(name, verb, plain_values, folder, key, parents))
 
     def _further_inputs(self, settings: Settings) -> dict[str, Any]:
-        """Hash what only few stages read besides their encoder and data; empty for all others."""
+        """Hash what only few stages depend on besides encoder and data; empty for all others."""
+        further: dict[str, Any] = {}
         if isinstance(settings, PretrainSettings):
             teachers = [one.teacher for one in settings.iterations]
             return {name: self._identity(name) for name in (settings.front_end, *teachers) if name}
@@ -159,9 +161,10 @@ class Builder:
             files = [str(name) for name in (*settings.statistics, *settings.gram_data)]
         elif isinstance(settings, EvaluateSettings):
             files = [str(path) for path in (settings.asr_lm, settings.asr_lexicon) if path]
+            further["version"] = VERSION
         else:
             return {}
-        return {name: found for name in files if (found := inputs_of({"data": name}))}
+        return further | {n: found for n in files if (found := inputs_of({"data": n}))}
 
     def _identity(self, encoder: str) -> str:
         if encoder not in self._identities:
