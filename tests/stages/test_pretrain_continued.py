@@ -14,12 +14,15 @@ from speechft.core.settings import parse_settings
 from speechft.data.sources import load_data
 from speechft.encoders import build_encoder, load_encoder
 from speechft.stages.convert import ConvertSettings, convert
+from speechft.stages.finetuning.settings import FinetuneSettings
 from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.pretrain import pretrain
 from speechft.stages.pretraining import rounds
 from speechft.stages.pretraining.continuing import check_rates, resolve, unit_layer
 from speechft.stages.pretraining.settings import Iteration, PretrainSettings
+from speechft.stages.pretraining.speech import loop_settings
 from speechft.stages.pretraining.unit_cache import units_key
+from speechft.training.loop import LoopSettings
 from speechft.training.units import load_units
 
 
@@ -75,6 +78,11 @@ def test_going_on_is_stable_fine_tuning_without_labels(tiny_config, tmp_path):
     assert (free.schedule, free.freeze_front_end, free.head_warmup) == ("constant", False, 0.0)
     assert free.iterations[0].learning_rate == 2e-3
     assert PretrainSettings(init="e", data="x", out=tmp_path, steps=3).learning_rate == 1e-4
+    own = FinetuneSettings(encoder="e", task="pr", data="x", out=tmp_path)
+    mine, other = (loop_settings(one, 5, 1e-4, "run") for one in (on, anew))
+    assert (mine.clip, mine.weight_decay) == (own.clip, LoopSettings(5, 1e-4).weight_decay)
+    assert mine.betas == LoopSettings(5, 1e-4).betas != other.betas
+    assert (other.clip, other.weight_decay) == (10.0, 0.01)
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,8 @@ def test_elsewhere_shares_no_voice_with_the_study_and_no_sentence_with_its_test(
 
 def test_rehearsal_is_the_beginning_of_pretraining():
     begin = make_plan(PRESETS["rehearsal"])
-    longer = make_plan(PRESETS["rehearsal"].model_copy(update={"pretrain": 900}))
-    assert longer["pretrain"][:450] == begin["pretrain"]
+    longer = make_plan(PRESETS["rehearsal"].model_copy(update={"pretrain": 3000}))
+    assert longer["pretrain"][:2400] == begin["pretrain"]
     assert PRESETS["rehearsal"].pretrain_speakers == PRESETS["pretrain"].pretrain_speakers
 
 

@@ -86,8 +86,8 @@ PRESETS.register("pretrain")(
 PRESETS.register("elsewhere")(
     SyntheticSettings(seed=1, train=900, dev=60, train_speakers=80, dev_speakers=20)
 )
-# The first of `pretrain`'s utterances, for rehearsal.
-PRESETS.register("rehearsal")(SyntheticSettings(pretrain=450, pretrain_speakers=360))
+# The first of `pretrain`'s utterances, to go on with what an encoder has heard.
+PRESETS.register("rehearsal")(SyntheticSettings(pretrain=2400, pretrain_speakers=360))
 PRESETS.register("languages")(
     SyntheticSettings(
         other_train=900, other_dev=150, other_test=300, other_speakers=40,

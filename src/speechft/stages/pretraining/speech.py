@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -78,15 +78,18 @@ def planned(
 def loop_settings(
     settings: PretrainSettings, steps: int, learning_rate: float, name: str
 ) -> LoopSettings:
-    """Give the loop's settings; `name` seeds it."""
-    return LoopSettings(
+    """Give the loop's settings; `name` seeds it.
+
+    Under the stable schedule the optimiser is that of stable fine-tuning, else pre-training's.
+    """
+    loop = LoopSettings(
         steps=steps,
         learning_rate=learning_rate,
-        clip=10.0,
         evaluate_every=settings.evaluate_every,
         save_every=settings.save_every,
         seed=derive_seed(settings.seed, name),
         precision=settings.precision,
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
     )
+    if settings.schedule == "stable":
+        return replace(loop, clip=1.0)
+    return replace(loop, clip=10.0, betas=(0.9, 0.98), weight_decay=0.01)
