@@ -8,7 +8,7 @@ HEAD = """# Studies
 
 Written by `make docs` from `results/studies/`. Each study is a file in `studies/`; `make study`
 does all of them. "As in the paper" means that the published direction is found and exceeds the
-seeds' spread.
+seeds' spread; a study's own question "holds" or does not.
 """
 
 
