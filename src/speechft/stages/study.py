@@ -85,13 +85,16 @@ def study(
         for encoder in _needed(studies, root):
             locate(encoder)
         outcome = Outcome()
+        written = []
         for one in studies:
             _complete(one, root, count, threads, outcome)
+            if not outcome.failed:  # at once, so that a stop later on takes no page away
+                written.append(_write(one, root))
         if outcome.failed:
             for one in studies:
                 _write(one, root, partial=True)
             raise _failure(outcome, root)
-        return [_write(one, root) for one in studies]
+        return written
 
 
 def _needed(studies: Sequence[StudySettings], root: Path) -> list[str]:
