@@ -21,7 +21,7 @@ from speechft.core.settings import PathText, Settings
 from speechft.data.content import audio_keys
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
-from speechft.encoders.checkpoints.locate import locate, packaged_names
+from speechft.encoders.checkpoints.locate import packaged_weights
 from speechft.stages.analyzing.features import compare_states
 from speechft.stages.analyzing.records import Record, records_of
 from speechft.stages.analyzing.show import FIGURE, draw, markdown
@@ -162,8 +162,8 @@ def _measure(
 
 def _identities(spec: EncoderSpec) -> list[str]:
     """Give what tells an encoder from others; of packaged ones the hash of the weights."""
-    packaged = [s for s in spec.sources if s in packaged_names() and not Path(s).exists()]
-    return [*source_hashes(spec), *(known_hash(locate(s) / "model.safetensors") for s in packaged)]
+    packaged = filter(None, map(packaged_weights, spec.sources))
+    return [*source_hashes(spec), *map(known_hash, packaged)]
 
 
 def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from speechft.core.errors import SettingsError
 from speechft.encoders import SpeechEncoder
-from speechft.training.inputs import front_end_output
+from speechft.training.finetuning import FineTuning
+from speechft.training.freezing import FreezePlan
 from speechft.training.masked_prediction import (
     UnitPredictor,
     sample_spans,
@@ -65,30 +66,6 @@ class Rehearsal:
         return {}
 
 
-class _Frozen:
-    """θ0 as a part's host: nothing of it moves."""
-
-    def __init__(self, encoder: SpeechEncoder) -> None:
-        self.encoder = encoder
-
-    @torch.no_grad()
-    def front_end(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Give front-end features (B, T, C) and frames (B,) of waveforms."""
-        return front_end_output(self.encoder, items)
-
-    @torch.no_grad()
-    def behind(
-        self, features: Tensor, lengths: Tensor, mask_time: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Give the last hidden state (B, T, D) and lengths (B,)."""
-        output = self.encoder.from_front_end(features, lengths, mask_time=mask_time)
-        return output.hidden_states[-1], output.lengths
-
-    def encode(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Give the last hidden state (B, T, D) and lengths (B,) of waveforms."""
-        return self.behind(*self.front_end(items))
-
-
 def warm_up(
     rehearsal: Rehearsal,
     encoder: SpeechEncoder,
@@ -104,7 +81,7 @@ def warm_up(
 
     Args:
         rehearsal: its head is trained and left on the CPU.
-        encoder: in the mode in which it is; it is left so.
+        encoder: it is left in its mode, its parameters without gradients.
         source: waveforms of what is rehearsed.
         batches: of their indices.
         updates: one batch each.
@@ -114,7 +91,8 @@ def warm_up(
     Returns:
         The figures of the last batch.
     """
-    host, head, figures = _Frozen(encoder), rehearsal.head, dict[str, float]()
+    head, figures = rehearsal.head, dict[str, float]()
+    host = FineTuning(encoder, {"predictor": rehearsal}, FreezePlan(updates))  # before it moves
     training = encoder.training
     encoder.eval()
     head.to(encoder.device)

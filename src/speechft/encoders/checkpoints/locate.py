@@ -21,6 +21,13 @@ def packaged_names() -> list[str]:
     return sorted(p.name for p in assets.glob("*") if (p / "config.json").is_file())
 
 
+def packaged_weights(encoder: str | None) -> Path | None:
+    """Give the weights of an encoder that comes with the package; none of any other."""
+    if encoder not in packaged_names() or Path(str(encoder)).exists():
+        return None
+    return locate(str(encoder)) / "model.safetensors"
+
+
 def locate(path_or_id: str | Path) -> Path:
     """Give the local path of an encoder: a path as it is, a packaged name, or a Hub id.
 

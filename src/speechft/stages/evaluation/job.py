@@ -100,9 +100,10 @@ class Workplace:
 
     def __post_init__(self, kept: KeptFeatures | None) -> None:
         self._labels = Labels(self.settings.protocol)
-        shared = self.settings.cache_gb if len(self.settings.encoders) > 1 else 0
-        none = kept is None or not self.settings.cache_gb
-        self._kept = KeptFeatures(int(shared * 2**30)) if kept is None or none else kept
+        if kept is None or not self.settings.cache_gb:
+            shared = self.settings.cache_gb if len(self.settings.encoders) > 1 else 0
+            kept = KeptFeatures(int(shared * 2**30))
+        self._kept = kept
 
     @property
     def cells_folder(self) -> Path:

@@ -12,7 +12,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.data.manifests import SUFFIXES as MANIFESTS
-from speechft.encoders.checkpoints.locate import locate, packaged_names
+from speechft.encoders.checkpoints.locate import packaged_weights
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
@@ -281,9 +281,8 @@ def inputs_of(plain: Mapping[str, Any]) -> dict[str, str]:
 
 def _packaged(encoder: str | None) -> str:
     """Hash the weights of a packaged encoder; empty for any other."""
-    if encoder not in packaged_names() or Path(str(encoder)).exists():
-        return ""
-    return hash_file(locate(str(encoder)) / "model.safetensors")
+    weights = packaged_weights(encoder)
+    return "" if weights is None else hash_file(weights)
 
 
 def _files_of(path: Path) -> list[Path]:

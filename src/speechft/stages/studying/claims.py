@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from speechft.stages.studying.settings import FindingSpec, StudySettings
-from speechft.stages.studying.tables import Difference, Table, sign_p, write_p
+from speechft.stages.studying.tables import Difference, Table, sign_p
 
 Outcome = Literal["holds", "within the spread", "one seed", "fails", "not measured"]
 # In words: of what the paper has published, and of what it has not.
@@ -141,10 +141,10 @@ def _one(pair: Pair, metric: str) -> str:
     difference = pair.difference
     if difference is None:
         return "not measured"
-    p = "" if difference.p is None else f", paired t-test p = {write_p(difference.p)}"
+    p = f", paired t-test p = {difference.p_text}" if difference.p_text else ""
     name = "score" if metric == "score" else metric
     return f"{pair.first} against {pair.second}, {name}: {difference.text()}{p}."
 
 
 def _p(difference: Difference) -> str:
-    return "" if difference.p is None else f" (p {write_p(difference.p)})"
+    return f" (p {difference.p_text})" if difference.p_text else ""

@@ -14,7 +14,7 @@ from typing import Any
 from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
-from speechft.encoders.checkpoints.locate import locate, packaged_names
+from speechft.encoders.checkpoints.locate import locate, packaged_weights
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings
@@ -179,8 +179,9 @@ def rows_to_choose(study: StudySettings) -> list[RowSpec]:
 
 def _identity(encoder: str) -> str:
     """Give what tells an encoder from others: its weights where they are here, else its name."""
-    if encoder in packaged_names() and not Path(encoder).exists():
-        return f"{encoder} {hash_file(locate(encoder) / 'model.safetensors')}"
+    weights = packaged_weights(encoder)
+    if weights is not None:
+        return f"{encoder} {hash_file(weights)}"
     if Path(encoder).expanduser().exists():  # a run's folder holds its encoder one floor below
         found = inputs_of({"encoder": str(locate(encoder))})
         return hash_json(found) if found else encoder

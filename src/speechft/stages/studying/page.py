@@ -9,7 +9,7 @@ from speechft.metrics.directions import direction
 from speechft.stages.reporting.comparison import ARROWS, SUITE_TEXT, metric_title
 from speechft.stages.studying.claims import Claim
 from speechft.stages.studying.settings import StudySettings
-from speechft.stages.studying.tables import SCORE, Difference, Table, write_p
+from speechft.stages.studying.tables import SCORE, Difference, Table
 
 _NO_BRACKETS = str.maketrans("[]", "()")
 SYNTHETIC = (
@@ -131,7 +131,7 @@ def _moved(study: StudySettings, table: Table) -> list[str]:
 def _pair(difference: Difference | None) -> str:
     if difference is None:
         return " | "
-    return f"{difference.text()} | {'' if difference.p is None else write_p(difference.p)}"
+    return f"{difference.text()} | {difference.p_text}"
 
 
 def cell(text: str) -> str:

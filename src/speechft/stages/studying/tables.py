@@ -34,6 +34,11 @@ class Difference:
         sd = self.spread.sd
         return sd is not None and abs(self.spread.mean) > sd
 
+    @property
+    def p_text(self) -> str:
+        """The p with two digits; empty where there is none."""
+        return "" if self.p is None else f"{self.p:.2g}"
+
     def text(self, digits: int = 1) -> str:
         """Write it as `+1.2 ± 0.3`."""
         sd = "" if self.spread.sd is None else f" ± {self.spread.sd:.{digits}f}"
@@ -140,11 +145,6 @@ def paired_p(differences: Sequence[float]) -> float | None:
         return None
     p = float(ttest_1samp(differences, 0.0).pvalue)
     return p if math.isfinite(p) else None
-
-
-def write_p(p: float) -> str:
-    """Write a p with two digits."""
-    return f"{p:.2g}"
 
 
 def sign_p(held: int, total: int) -> float:
