@@ -69,5 +69,9 @@ class CheckpointError(SpeechFTError):
     exit_code = 4
 
 
+class DivergedError(SpeechFTError):
+    """Training came to losses or gradients that are no numbers, and stays there (exit code 1)."""
+
+
 class IncompatibleModelsError(CheckpointError):
     """Encoders that should be merged do not have the same tensors (exit code 4)."""

@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from speechft.core.errors import SpeechFTError
+from speechft.core.errors import DivergedError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.seeding import derive_seed
 from speechft.training.precision import Precision, autocast, warn_if_slow
@@ -116,7 +116,7 @@ def train(
         on_update: called after each update, before anything is saved; counts from 1.
 
     Raises:
-        SpeechFTError: the loss was not finite for many updates in a row.
+        DivergedError: the loss was not finite for many updates in a row.
     """
     Loop(objective, batches, source, schedule, settings, folder, on_evaluation, on_update).run()
 
@@ -224,7 +224,7 @@ class Loop:
         self.progress.skipped += 1
         log.warning("update %d skipped: loss or gradient is not finite", update)
         if self.progress.skipped >= MAX_SKIPPED_IN_A_ROW:
-            raise SpeechFTError(
+            raise DivergedError(
                 f"training diverged: {self.progress.skipped} updates in a row were not finite",
                 where=self.folder,
                 found=f"update {update}, learning rate {self.settings.learning_rate:g}",

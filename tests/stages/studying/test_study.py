@@ -114,6 +114,32 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
         assert read_json(folder / "about.json")["missing"] == ["lost, seed 0"]
 
 
+def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
+    too_fast = {"task": "sid", "steps": 60, "learning_rate": 1.0e30, "method": "regular"}
+    stages = [
+        {"name": "fast", "finetune": too_fast},
+        {"name": "fast-merged", "of": "fast", "merge": {"alpha": 0.5}},
+        {"name": "slow", "finetune": {"task": "sid"}},
+    ]
+    rows = [
+        {"name": "theta0", "title": "θ0", "encoder": "theta0"},
+        {"name": "fast", "title": "-", "encoder": "fast-merged"},
+        {"name": "chosen", "title": "-", "choose": ["fast-merged", "slow"]},
+    ]
+    path = written(tmp_path, seeds=[0], stages=stages, rows=rows, findings=[])
+    study([load_study(path)], tmp_path / "out", workers=1)
+    folder = tmp_path / "out" / "one"
+    about = read_json(folder / "about.json")
+    assert about["chosen"] == {"chosen": "slow"}
+    assert about["choices"]["chosen"]["fast-merged"] is None
+    assert about["choices"]["chosen"]["slow"] > 0
+    assert (about["missing"], about["diverged"]) == ([], ["fast, seed 0"])
+    assert "without a value:** fast, seed 0" in (folder / "report.md").read_text("utf-8")
+    logs = {p: p.stat().st_size for p in (tmp_path / "out" / "stages").glob("*.log")}
+    study([load_study(path)], tmp_path / "out", workers=1)  # it is not tried again
+    assert {p: p.stat().st_size for p in (tmp_path / "out" / "stages").glob("*.log")} == logs
+
+
 def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
     """Its choices too, whose further seeds are known only when the first one is done."""
     said: list[str] = []

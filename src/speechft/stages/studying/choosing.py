@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from speechft.core.files import read_jsonl
@@ -42,7 +43,10 @@ def analysis_of(
 
 
 def _choose(candidates: Sequence[str], one: StudySettings, builder: Builder) -> str | None:
-    """Choose by the suite score on the dev splits, with the first seed; none while they are out."""
+    """Choose by the suite score on the dev splits, with the first seed; none while they are out.
+
+    A candidate whose training diverged has lost.
+    """
     scores = _dev_scores(candidates, one, builder)
     return None if scores is None else max(scores, key=lambda name: scores[name])
 
@@ -52,12 +56,20 @@ def _dev_scores(
 ) -> dict[str, float] | None:
     """Give the score of every candidate on the dev splits; none while one is out."""
     jobs = {name: builder.evaluation(name, one.seeds[0], False) for name in candidates}
-    if not all(job.done for job in jobs.values()):
+    if any(job in builder.graph.open for job in jobs.values()):
         return None
-    return {name: dev_score(read_jsonl(job.folder / GRID)) for name, job in jobs.items()}
+    return {name: _dev_score(job) for name, job in jobs.items()}
 
 
-def choices_of(one: StudySettings, builder: Builder) -> dict[str, dict[str, float]]:
-    """Give the dev scores that every choice was made by."""
+def _dev_score(job: Job) -> float:
+    score = dev_score(read_jsonl(job.folder / GRID)) if job.done else math.nan
+    return score if math.isfinite(score) else -math.inf
+
+
+def choices_of(one: StudySettings, builder: Builder) -> dict[str, dict[str, float | None]]:
+    """Give the dev scores that every choice was made by; none for what diverged."""
     found = {row.name: _dev_scores(row.choose, one, builder) or {} for row in rows_to_choose(one)}
-    return {row: {n: round(score, 2) for n, score in own.items()} for row, own in found.items()}
+    return {
+        row: {n: round(score, 2) if math.isfinite(score) else None for n, score in own.items()}
+        for row, own in found.items()
+    }

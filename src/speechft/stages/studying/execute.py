@@ -11,7 +11,7 @@ from typing import Final
 
 from speechft.core.line_worker import LineWorker
 from speechft.core.logging import get_logger
-from speechft.stages.studying.jobs import Graph, Job, finish
+from speechft.stages.studying.jobs import Graph, Job, finish, give_up
 
 MODULE: Final = "speechft.stages.studying.worker"
 log = get_logger(__name__)
@@ -23,11 +23,13 @@ class Outcome:
 
     Attributes:
         done: how many were done now.
+        diverged: jobs whose training came to no numbers, and those that need one.
         failed: job → why it failed.
         skipped: jobs that need one that failed.
     """
 
     done: int = 0
+    diverged: list[Job] = field(default_factory=list)
     failed: list[tuple[Job, str]] = field(default_factory=list)
     skipped: list[Job] = field(default_factory=list)
 
@@ -48,7 +50,7 @@ def execute(
         note: told of every job that ends.
         lost: folders of jobs that have failed and are not tried again, nor what needs them.
     """
-    board = _Board([job for job in graph.jobs.values() if not job.done], note, lost)
+    board = _Board(graph.open, note, lost)
     keepers = [
         threading.Thread(target=_keep, args=(board, threads), daemon=True) for _ in range(workers)
     ]
@@ -94,7 +96,7 @@ class _Board:
                 self.changed.wait()
             return None
 
-    def end(self, job: Job, error: str | None) -> None:
+    def end(self, job: Job, error: str | None, diverged: bool = False) -> None:
         """Take note of a job's end."""
         with self.changed:
             if self.stopped:
@@ -102,12 +104,15 @@ class _Board:
             del self.busy[job.folder]
             if error is None:
                 self.outcome.done += 1
+            elif diverged:
+                self.outcome.diverged.append(job)
             else:
                 self.lost.add(job.folder)
                 self.outcome.failed.append((job, error))
             left = self.total - len(self.waiting) - len(self.busy)
             place = f"[{left}/{self.total}]"
-            self.note(f"{place} {job.verb} {job.name}" + (f" FAILED: {error}" if error else ""))
+            how = "" if error is None else " diverged" if diverged else f" FAILED: {error}"
+            self.note(f"{place} {job.verb} {job.name}{how}")
             self.changed.notify_all()
 
     def start(self, threads: int) -> LineWorker:
@@ -131,9 +136,13 @@ class _Board:
         return any(parent in self.waiting or parent in self.busy for parent in job.parents)
 
     def _skip(self) -> None:
-        """Give up what needs a job that failed."""
+        """Give up what needs a job that failed or diverged."""
+        gone = {job.folder for job in self.outcome.diverged}
         for folder, job in list(self.waiting.items()):
-            if self.lost & set(job.parents):
+            if gone & set(job.parents):
+                gone.add(folder)
+                self.outcome.diverged.append(self.waiting.pop(folder))
+            elif self.lost & set(job.parents):
                 self.lost.add(folder)
                 self.outcome.skipped.append(self.waiting.pop(folder))
 
@@ -143,6 +152,7 @@ def _keep(board: _Board, threads: int) -> None:
     worker: LineWorker | None = None
     while (job := board.next()) is not None:
         error: str | None = None
+        diverged = False
         try:
             worker = worker or board.start(threads)
             answer = worker.ask(_line(job))
@@ -152,13 +162,15 @@ def _keep(board: _Board, threads: int) -> None:
                 error = f"the process ended with exit code {code} (see {log_of(job)})"
             elif "error" in answer:
                 error = str(answer["error"])
+                if diverged := bool(answer.get("diverged")):
+                    give_up(job, error)
             else:
                 finish(job, answer["seconds"])
         except Exception as problem:
             # The disk may be full. A thread that ended here would leave the others waiting.
             log.debug("%s", job.name, exc_info=True)
-            error = f"{type(problem).__name__}: {problem}"
-        board.end(job, error)
+            error, diverged = f"{type(problem).__name__}: {problem}", False
+        board.end(job, error, diverged)
     if worker is not None:
         worker.close()
 

@@ -24,6 +24,7 @@ VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
     "analyze": (AnalyzeSettings, analyze),
 }
 DONE: Final = ".done"
+DIVERGED: Final = ".diverged"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Job:
         """Whether its result is there."""
         return (self.folder / DONE).is_file()
 
+    @property
+    def diverged(self) -> bool:
+        """Whether its training came to no numbers; it would do so again."""
+        return (self.folder / DIVERGED).is_file()
+
 
 @dataclass
 class Graph:
@@ -62,10 +68,24 @@ class Graph:
         """Add a job, unless another study has added it."""
         return self.jobs.setdefault(job.folder, job)
 
+    def is_lost(self, job: Job) -> bool:
+        """Say whether there will be no result, since the job or one before it has diverged."""
+        return job.diverged or any(self.is_lost(self.jobs[parent]) for parent in job.parents)
+
+    @property
+    def open(self) -> list[Job]:
+        """The jobs that are neither done nor lost."""
+        return [job for job in self.jobs.values() if not job.done and not self.is_lost(job)]
+
 
 def finish(job: Job, seconds: float) -> None:
     """Note that a job's result is there, and how long it took."""
     write_json(job.folder / DONE, {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)})
+
+
+def give_up(job: Job, error: str) -> None:
+    """Note that a job's training has diverged."""
+    write_json(job.folder / DIVERGED, {"key": job.key, "verb": job.verb, "error": error})
 
 
 def seconds_of(job: Job) -> float:

@@ -32,7 +32,8 @@ def page(
         study: the study.
         table: its values.
         claims: its findings.
-        about: what was done: "chosen" (row → encoder), "hours" of processor time, "synthetic".
+        about: what was done: "chosen" (row → encoder), "hours" of processor time, "synthetic",
+            "missing" and "diverged" (rows without values).
         figures: (path relative to the page, caption).
         reading: what a person says of the numbers.
     """
@@ -42,6 +43,8 @@ def page(
     parts += [f"{study.about.strip()}\n"] if study.about else []
     if missing := about.get("missing"):
         parts.append(f"**Not complete:** nothing yet for {'; '.join(missing)}.\n")
+    if diverged := about.get("diverged"):
+        parts.append(f"**Diverged in training, so without a value:** {'; '.join(diverged)}.\n")
     if claims:
         parts += ["## What was found\n", *_findings(claims)]
     parts += [f"{reading.strip()}\n"] if reading.strip() else []

@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 
 from speechft.core.claims import lock_if_free
-from speechft.core.errors import SpeechFTError
+from speechft.core.errors import DivergedError, SpeechFTError
 from speechft.core.files import remove_leftovers
 from speechft.core.logging import set_up_logging
 from speechft.core.settings import parse_settings
@@ -66,7 +66,7 @@ def _do(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
                 verb(parse_settings(kind, job["settings"], where=job["name"]), **shared)
         except SpeechFTError as error:
             file.write(f"{error}\n")
-            return {"error": str(error)}
+            return {"error": str(error), "diverged": isinstance(error, DivergedError)}
         except Exception as error:
             file.write(traceback.format_exc())
             return {"error": f"{type(error).__name__}: {error} (see {log})"}
