@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 
 from speechft.core.errors import SettingsError
+from speechft.core.files import hash_file
 from speechft.core.settings import parse_settings
+from speechft.encoders.checkpoints.locate import packaged_weights
 from speechft.stages.evaluate import EvaluateSettings
-from speechft.stages.evaluation.settings import data_name, parse_data
+from speechft.stages.evaluation.encoders import source_hashes
+from speechft.stages.evaluation.settings import EncoderSpec, data_name, parse_data
 from speechft.stages.evaluation.suites import SUITES, is_official
 from speechft.tasks import TASKS
 
@@ -113,3 +116,19 @@ def test_suites_hold_known_tasks_and_official_counts():
 def test_what_does_not_change_results_is_left_out_of_them():
     plain = settings(store="s", keep="pooled", slurm={"partition": "gpu"}).result_values()
     assert not {"store", "keep", "launcher", "slurm", "workers", "device"} & set(plain)
+
+
+def test_encoders_are_told_apart_by_their_files_not_by_their_names(tmp_path):
+    inside = tmp_path / "run" / "encoder"
+    inside.mkdir(parents=True)
+    (inside / "config.json").write_text("{}")
+    hashes = set()
+    for text in ("one", "two"):
+        (inside / "model.safetensors").write_text(text)
+        hashes.add(tuple(source_hashes(EncoderSpec(path=str(tmp_path / "run")))))
+    assert len(hashes) == 2
+    packaged = packaged_weights("tiny-hubert")
+    assert source_hashes(EncoderSpec(path="tiny-hubert")) == [hash_file(packaged)]
+    assert source_hashes(EncoderSpec(path="facebook/hubert-base-ls960")) == [
+        "facebook/hubert-base-ls960"
+    ]

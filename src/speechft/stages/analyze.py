@@ -13,7 +13,6 @@ from pydantic import Field, field_validator
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
-from speechft.core.known_hashes import known_hash
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import numpy_generator
@@ -21,7 +20,6 @@ from speechft.core.settings import PathText, Settings
 from speechft.data.content import audio_keys
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
-from speechft.encoders.checkpoints.locate import packaged_weights
 from speechft.stages.analyzing.features import compare_states
 from speechft.stages.analyzing.records import Record, records_of
 from speechft.stages.analyzing.show import FIGURE, draw, markdown
@@ -111,7 +109,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     base_spec = EncoderSpec(path=settings.base)
     plain = settings.model_dump(mode="json", exclude={"out", "device"})
     plain |= {
-        "sources": [_identities(spec) for spec in (base_spec, *specs)],
+        "sources": [source_hashes(spec) for spec in (base_spec, *specs)],
         "audio": hash_json(audio_keys(cuts))[:16],
         "split": split,
     }
@@ -158,12 +156,6 @@ def _measure(
             records += records_of(spec.label, distances(base, other), found)
             write_jsonl(path, records)
     return records
-
-
-def _identities(spec: EncoderSpec) -> list[str]:
-    """Give what tells an encoder from others; of packaged ones the hash of the weights."""
-    packaged = filter(None, map(packaged_weights, spec.sources))
-    return [*source_hashes(spec), *map(known_hash, packaged)]
 
 
 def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str) -> None:

@@ -9,8 +9,10 @@ import torch
 
 from speechft.core.errors import IncompatibleModelsError, SettingsError
 from speechft.core.files import hash_file
+from speechft.core.known_hashes import known_hash
 from speechft.core.provenance import FILE_NAME
 from speechft.encoders import SpeechEncoder, load_encoder
+from speechft.encoders.checkpoints.locate import locate, packaged_weights
 from speechft.merging.methods.elementwise import linear
 from speechft.merging.sweep import is_sweep_folder, read_sweep
 from speechft.stages.evaluation.settings import EncoderSpec
@@ -84,13 +86,16 @@ def open_sweeps(specs: Sequence[EncoderSpec]) -> tuple[EncoderSpec, ...]:
 
 
 def source_hashes(spec: EncoderSpec) -> list[str]:
-    """Give something that changes when a stored encoder changes: hashes of a folder's files.
+    """Give what changes when an encoder on this machine changes: hashes of its files.
 
-    A Hub id or a packaged name stands for itself.
+    A Hub id stands for itself.
     """
     result = []
     for source in spec.sources:
-        path = Path(source)
+        if packaged := packaged_weights(source):
+            result.append(known_hash(packaged))
+            continue
+        path = locate(source) if Path(source).exists() else Path(source)
         if path.is_dir():
             files = sorted(p for p in path.iterdir() if p.suffix in _WEIGHTS)
             result.append(" ".join(hash_file(p) for p in files if p.name != FILE_NAME))
