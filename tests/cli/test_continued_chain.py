@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from speechft.cli.app import main
 from speechft.encoders import load_encoder
 from speechft.encoders.checkpoints.locate import locate
+from speechft.stages import pretrain as pretraining
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +73,24 @@ def test_mistakes_are_one_message(tmp_path, capsys, arguments, code, said):
     assert caught.value.code == code
     assert said in text
     assert "Traceback" not in text
+
+
+def test_options_change_the_one_iteration_of_a_configuration(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pretraining, "pretrain", lambda s: seen.append(s) or tmp_path)
+    one = tmp_path / "one.yaml"
+    rounds = [{"steps": 9, "layer": 4, "clusters": 200, "teacher": "tiny-hubert"}]
+    one.write_text(json.dumps({"init": "a.yaml", "data": "synthetic", "iterations": rounds}))
+    call("pretrain", "--config", one, "--steps", "3", "--out", tmp_path / "o")
+    (found,) = seen[0].iterations
+    assert (found.steps, found.layer, found.clusters, found.teacher) == (3, 4, 200, "tiny-hubert")
+
+
+def test_options_of_one_iteration_do_not_replace_several(tmp_path, capsys):
+    several = tmp_path / "several.yaml"
+    rounds = [{"steps": 9}, {"steps": 9, "layer": 4}]
+    several.write_text(json.dumps({"init": "a.yaml", "data": "synthetic", "iterations": rounds}))
+    with pytest.raises(SystemExit) as caught:
+        main(["pretrain", "--config", str(several), "--steps", "3", "--out", str(tmp_path / "o")])
+    assert caught.value.code == 2
+    assert "--set iterations.1.steps=1000" in capsys.readouterr().err

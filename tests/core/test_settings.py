@@ -1,9 +1,11 @@
+from typing import Annotated
+
 import pytest
 from pydantic import Field, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.registry import Registry
-from speechft.core.settings import Settings, apply_overrides, parse_settings, read_yaml
+from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings, read_yaml
 
 
 class Inner(Settings):
@@ -157,3 +159,19 @@ def test_new_fields_at_their_default_leave_a_dump_as_it_was():
         "parts": [{"steps": 2, "learning_rate": 1e-4}],
     }
     assert Grown(**changed.model_dump()) == changed
+
+
+class Lists(Settings):
+    names: Annotated[tuple[str, ...], Listed] = ()
+    rates: Annotated[tuple[float, ...] | None, Listed] = None
+
+
+def test_one_item_or_commas_stand_for_a_list():
+    found = parse_settings(Lists, {"names": "pr, sid", "rates": "1e-1"}, "test")
+    assert found.names == ("pr", "sid")
+    assert found.rates == (0.1,)
+    assert parse_settings(Lists, {"names": ["a,b"], "rates": 0.2}, "test").rates == (0.2,)
+    assert parse_settings(Lists, {"rates": [1, 2]}, "test").rates == (1.0, 2.0)
+    assert Lists().rates is None
+    with pytest.raises(SettingsError, match=r"rates\.0: .*number.*'fast'"):
+        parse_settings(Lists, {"rates": "fast"}, "test")

@@ -164,3 +164,16 @@ def test_splits_within_labels_without_speakers(table):
     assert {name: len(cuts) for name, cuts in data.items()} == {"train": 24, "dev": 3, "test": 3}
     for cuts in data.values():
         assert {c.supervisions[0].custom["label"] for c in cuts} == {"l0", "l1", "l2"}
+
+
+def test_a_column_without_a_name_is_left_out(table):
+    """As pandas writes its index."""
+    path = table([{"audio": "a.wav", "text": "yes"}, {"audio": "b.wav", "text": "no"}])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(f"{n or ''}{',' if not n else ','}{x}" for n, x in enumerate(lines)))
+    assert path.read_text().startswith(",audio,text\n1,a.wav,yes")
+    cuts = [cut for part in load_data(str(path)).values() for cut in part]
+    assert sorted(cut.supervisions[0].text for cut in cuts) == ["no", "yes"]
+    path.write_text(path.read_text() + ",too,many\n")
+    with pytest.raises(DataError, match="row 3: it does not have as many fields as the header"):
+        load_data(str(path))

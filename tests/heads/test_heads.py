@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from speechft.core.lengths import masked_mean, padding_mask, reversal
+from speechft.heads.diarizer import Diarizer
 from speechft.heads.frame import FrameLinear
 from speechft.heads.pooled import PooledLinear
 from speechft.heads.rnn import BidirectionalLSTM, RecurrentCTC
@@ -110,3 +112,18 @@ def test_recurrent_head_drops_only_in_training():
     assert not torch.equal(head(x, lengths), head(x, lengths))
     head.eval()
     assert torch.equal(head(x, lengths), head(x, lengths))
+
+
+@pytest.mark.parametrize("kind", [RecurrentCTC, Diarizer])
+def test_recurrent_heads_are_float32_under_bf16(kind):
+    torch.manual_seed(0)
+    head = kind(8, 5, hidden=4).eval()
+    x, lengths = torch.randn(2, 7, 8), torch.tensor([7, 5])
+    plain = head(x, lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = head(x.bfloat16(), lengths)
+        lost = torch.nn.functional.linear(x, torch.ones(3, 8))
+    assert lost.dtype is torch.bfloat16  # control
+    assert found.dtype is torch.float32
+    torch.testing.assert_close(found, plain, rtol=0.05, atol=0.02)
+    found.sum().backward()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from corpus_trees import voxceleb1
+from family_configs import config_of
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl
@@ -165,3 +166,9 @@ def test_the_published_protocol_finds_the_same_wherever_states_are_kept(run, tmp
     for found in kept[1:]:
         assert [(r["metric"], r["value"]) for r in found.records] == expected
         assert found.rows == kept[0].rows
+
+
+def test_the_published_protocol_needs_an_encoder_with_padding_frames(run, tmp_path):
+    build_encoder(config_of("whisper"), seed=0).save(tmp_path / "whisper")
+    with pytest.raises(SettingsError, match="has no padding frame of a batch"):
+        run("er", encoders=(str(tmp_path / "whisper"),), protocol="s3prl")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -429,3 +430,14 @@ def test_batches_of_similar_length_within_the_limit():
     batches = length_batches(durations, 10.0)
     assert batches == [[3], [1, 4], [2, 5, 0]]
     assert length_batches([30.0], 10.0) == [[0]]  # one alone may pass it
+
+
+def test_a_batch_of_a_probe_is_encoded_in_parts(tmp_path):
+    whole = Case(keep="none", limit_gb=1e-6).open().frames
+    parts = replace(whole, seconds=0.1)
+    before = whole.passes.utterances
+    found, lengths = parts.batch([4, 0, 2])
+    assert whole.passes.utterances - before == 3
+    wanted, same_lengths = whole.batch([4, 0, 2])
+    assert torch.equal(lengths, same_lengths)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)

@@ -15,12 +15,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.files import write_jsonl
+from speechft.core.provenance import write_provenance
+from speechft.encoders import build_encoder, load_encoder
 from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.push import PushSettings, public_record, push
 
+TINY = {
+    "model_type": "hubert",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
 TOKEN = "hf_" + "x" * 34
 
 
@@ -181,12 +195,45 @@ def test_no_hub_is_said(hub: Hub, encoder: Path):
 def test_only_whole_encoders_are_pushed(encoder: Path, tmp_path: Path):
     with pytest.raises(SettingsError, match="no repository name"):
         push(PushSettings(folder=encoder, repo="encoder"))
-    with pytest.raises(CheckpointError, match="no encoder with a card"):
+    with pytest.raises(CheckpointError, match="no encoder in the Hugging Face layout"):
         push(PushSettings(folder=tmp_path, repo="me/encoder"))
     weights = encoder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="whole safetensors"):
         push(PushSettings(folder=encoder, repo="me/encoder"))
+
+
+def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
+    """As fine-tuning leaves it in its run's folder, with the run's provenance."""
+    run_folder = tmp_path / "runs" / "sid"
+    build_encoder(TINY, seed=0).save(run_folder / "encoder")
+    tuned = {"encoder": "facebook/hubert-base-ls960", "task": "sid", "steps": 600}
+    tuned |= {"data": f"{tmp_path}/secret/table.csv", "method": "stable"}
+    write_provenance(run_folder, stage="finetune", settings=tuned)
+    fingerprint = load_encoder(run_folder).fingerprint()
+    record = {"task": "sid", "metric": "acc", "value": 80.0, "encoder_hash": fingerprint}
+    write_jsonl(tmp_path / "scores" / "seed-0" / "results.jsonl", [record])
+    done = run(hub, str(run_folder), "me/encoder", "--scores", str(tmp_path / "scores"))
+    assert done.returncode == 0, done.stderr
+    plain = {
+        o["value"]["path"]: base64.b64decode(o["value"]["content"]).decode()
+        for o in hub.commits[0]["lines"][1:]
+        if o["key"] == "file"
+    }
+    card = plain["README.md"]
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["base_model"] == ["facebook/hubert-base-ls960"]
+    assert front["base_model_relation"] == "finetune"
+    assert "# sid\n" in card
+    assert "`speechft finetune`" in card
+    assert "| data | table.csv |" in card
+    assert "| sid | acc | 80.00 |" in card
+    assert str(tmp_path) not in "".join(plain.values())
+    assert json.loads(plain["speechft.json"])["stage"] == "finetune"
+    for wrong in (tmp_path / "nowhere", tmp_path / "runs"):
+        done = run(hub, str(run_folder), "me/encoder", "--scores", str(wrong))
+        assert done.returncode == 3
+        assert "Traceback" not in done.stderr
 
 
 def test_public_records_keep_ids_and_lose_paths():

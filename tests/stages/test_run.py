@@ -356,3 +356,25 @@ def test_killed_in_any_stage_the_run_ends_with_the_same_bytes(
         subprocess.run(command(file, folder), check=True, capture_output=True, env=ONE_THREAD)
     assert results_of(out) == results_of(never_killed)
     assert (out / "report.html").is_file()
+
+
+def test_an_encoder_inside_a_run_s_folder_is_noticed_when_it_changes(tmp_path: Path) -> None:
+    inside = tmp_path / "before" / "encoder"
+    inside.mkdir(parents=True)
+    (inside / "config.json").write_text("{}")
+    (tmp_path / "before" / "head.safetensors").write_text("the same")
+    keys = set()
+    for text in ("one", "two"):
+        (inside / "model.safetensors").write_text(text)
+        plan = plan_run(settings(tmp_path / "before"), tmp_path / "out")
+        keys.add(plan.steps[0].key)
+    assert len(keys) == 2
+
+
+def test_states_that_do_not_fit_are_refused_before_fine_tuning(
+    encoder: Path, tmp_path: Path
+) -> None:
+    few = {"tasks": ["sid", "pr"], "steps": 3, "store_gb": 1e-6}
+    with pytest.raises(SettingsError, match="the hidden states do not fit"):
+        run(settings(encoder, evaluate=few), tmp_path)
+    assert not (tmp_path / "seed-0").exists()

@@ -5,7 +5,15 @@ from itertools import chain, islice
 
 import torch
 
-from speechft.training.probe_batches import balanced, balanced_draws, blocks, updates, window
+from speechft.training.probe_batches import (
+    EVAL_FRAMES,
+    balanced,
+    balanced_draws,
+    blocks,
+    eval_batches,
+    updates,
+    window,
+)
 
 
 def generator(seed=0):
@@ -55,3 +63,11 @@ def test_batches_of_an_update_go_on_across_epochs():
     assert [len(b) for b in chain(*given)] == [4, 4, 2] * 4
     short = list(islice(updates("shuffled", 4, 2, 0, lengths=[1] * 10), 3))
     assert list(chain(*short)) == list(chain(*given))[:6]
+
+
+def test_batches_that_are_only_scored_stay_small():
+    lengths = [100] * 70 + [EVAL_FRAMES // 2] * 3 + [EVAL_FRAMES * 2]
+    given = list(eval_batches(list(range(74)), lengths, 64))
+    assert list(map(len, given)) == [64, 6, 2, 1, 1]
+    assert list(chain(*given)) == list(range(74))
+    assert list(eval_batches([3, 1, 2], [1] * 9, 2)) == [[3, 1], [2]]

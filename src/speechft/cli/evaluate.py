@@ -59,7 +59,7 @@ def command(
 
     speechft evaluate tiny-hubert runs/sid/encoder --data synthetic:demo --out scores
 
-    speechft evaluate hubert --tasks pr,er --data pr=librispeech:LS --data er=iemocap:IEM --out s
+    speechft evaluate me/hubert --tasks pr,er --data pr=librispeech:LS --data er=iemocap:IE --out s
     """
     from speechft.cli.values import settings_from
     from speechft.stages.evaluate import RESULTS, EvaluateSettings, evaluate

@@ -15,7 +15,7 @@ def command(
     task: Annotated[
         str,
         typer.Option(
-            help="asr, pr, pc, sid, er, ic, ks, sf; several together with commas between."
+            help="asr, pr, pc, sid, asv, sd, er, ic, ks, sf; several together with commas between."
         ),
     ],
     data: Annotated[

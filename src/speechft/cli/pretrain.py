@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,8 +94,29 @@ def command(
     named = objective or base.get("objective", MASKED if "iterations" in base else None)
     if named == MASKED or any(units.values()):
         iteration = {k: v for k, v in {**length, **units}.items() if v is not None}
-        base |= {"iterations": [iteration]} if iteration else {}
+        base |= {"iterations": [{**_only_round(base, config), **iteration}]} if iteration else {}
     else:
         given |= length
     folder = pretrain(settings_from(PretrainSettings, "pretrain", given, set_, base))
     typer.echo(folder / "encoder")
+
+
+def _only_round(base: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
+    """Give the one iteration that a configuration has, or nothing.
+
+    Raises:
+        SettingsError: it has several, and nobody knows which of them the options mean.
+    """
+    from speechft.core.errors import SettingsError
+
+    rounds = base.get("iterations") or [{}]
+    if not isinstance(rounds, list) or not all(isinstance(one, dict) for one in rounds):
+        return {}
+    if len(rounds) > 1:
+        raise SettingsError(
+            f"the configuration has {len(rounds)} iterations, and the options are of one",
+            where=config,
+            expected="--set iterations.N.KEY=VALUE, N counted from 0",
+            hint=f"for the last one, say --set iterations.{len(rounds) - 1}.steps=1000",
+        )
+    return dict(rounds[0])

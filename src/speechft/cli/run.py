@@ -60,9 +60,10 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     parameters = parameters_of(settings.encoder)
     console.print(f"{settings.name} in {plan.out}, {len(plan.steps)} steps")
     hours = hours_of_audio(settings.data)
-    known = f"{sum(hours.values()):.2f} h in {len(hours)} splits" if hours else "not on disk yet"
+    unknown = "not made yet" if settings.data.startswith("synthetic") else "not counted"
+    known = f"{sum(hours.values()):.2f} h in {len(hours)} splits" if hours else unknown
     console.print(f"audio    {settings.data}: {known}")
-    count = f"{parameters / 1e6:.1f} M parameters" if parameters else "not on disk yet"
+    count = f"{parameters / 1e6:.1f} M parameters" if parameters else "not counted"
     console.print(f"encoder  {settings.encoder or 'pre-trained first'}: {count}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     for name in ("step", "state", "size"):

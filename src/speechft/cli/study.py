@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def command(
     studies: Annotated[list[str], typer.Argument(help="YAML files, or names in studies/.")],
     out: Annotated[Path, typer.Option(help="Folder of all studies.")] = Path("runs/studies"),
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per GPU, or core.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the jobs; do nothing.")] = False,
     set_: Annotated[

@@ -18,15 +18,21 @@ class LineWorker:
         module: reads lines from standard input and answers each with one line of JSON.
         arguments: of its command line.
         threads: for its numerical libraries.
+        gpu: number of the only GPU that it sees; none for all that this process sees.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], threads: int) -> None:
+    def __init__(
+        self, module: str, arguments: Sequence[str], threads: int, gpu: int | None = None
+    ) -> None:
+        own = {"OMP_NUM_THREADS": str(threads)}
+        if gpu is not None:
+            own["CUDA_VISIBLE_DEVICES"] = _visible(gpu)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, **own},
         )
 
     def ask(self, line: str) -> dict[str, Any] | None:
@@ -55,3 +61,9 @@ class LineWorker:
         """Stop it at once."""
         self._process.kill()
         self._process.wait()
+
+
+def _visible(gpu: int) -> str:
+    """Give the name of the GPU that has this number among those that this process sees."""
+    seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return seen[gpu] if any(seen) and gpu < len(seen) else str(gpu)

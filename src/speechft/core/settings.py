@@ -55,6 +55,18 @@ def _as_text(value: Any) -> Any:
 PathText = Annotated[str, BeforeValidator(_as_text)]
 """The name of an encoder or of data: text, or a path that is taken as text."""
 
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if value is None or isinstance(value, Mapping | list | tuple):
+        return value
+    return (value,)
+
+
+Listed = BeforeValidator(_as_list)
+"""For a list that one item, or text with commas between the items, may stand for."""
+
 S = TypeVar("S", bound=Settings)
 
 

@@ -17,7 +17,7 @@ from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
 from speechft.data.check import CheckReport, check_loaded
 from speechft.data.manifests import REPORT
-from speechft.data.sources import find_data
+from speechft.data.sources import find_data, root_and_variant
 from speechft.data.utterances import Loaded, problems_error
 
 _log = get_logger(__name__)
@@ -81,8 +81,8 @@ def default_folder(spec: str) -> Path:
         return Path("data") / Path(spec).name.partition(".")[0]
     if name == "synthetic":
         return Path("data") / f"{name}-{rest}"
-    _, at, variant = rest.rpartition("@")
-    return Path("data") / (f"{name}-{variant}" if at and not Path(rest).exists() else name)
+    variant = root_and_variant(rest)[1]
+    return Path("data") / (f"{name}-{variant}" if variant else name)
 
 
 def _digest(loaded: Loaded) -> str:
@@ -122,13 +122,17 @@ def _done(out: Path, key: str) -> CheckReport | None:
 
 
 def _leave_out(loaded: Loaded, report: CheckReport) -> None:
-    """Turn errors about single utterances into warnings, and drop these utterances."""
-    single = {*loaded.problems, *report.unusable.values()}
+    """Turn errors about single utterances' audio into warnings, and drop these utterances.
+
+    Whatever else is wrong, such as a word without a pronunciation, stays an error.
+    """
+    single = {*loaded.unheard, *report.unusable.values()}
     report.warnings += [f"left out: {error}" for error in report.errors if error in single]
     report.errors = [error for error in report.errors if error not in single]
     for name, cuts in loaded.splits.items():
         loaded.splits[name] = _without(cuts, report.unusable)
-        report.summary[name]["utterances"] = len(loaded.splits[name])
+        if name in report.summary:  # nothing was checked where no utterance is left
+            report.summary[name]["utterances"] = len(loaded.splits[name])
 
 
 def _without(cuts: CutSet, bad: Collection[str]) -> CutSet:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from lhotse import CutSet
 
 from speechft.core.errors import DataError
+from speechft.core.logging import get_logger
 from speechft.core.nearest import nearest
 from speechft.data import manifests, table
 from speechft.data.utterances import Loaded, problems_error
 
 DEFAULT_PRESET = "demo"
+_log = get_logger(__name__)
 
 
 def load_data(
@@ -34,6 +37,8 @@ def load_data(
     loaded = find_data(spec, seed)
     if loaded.problems:
         raise problems_error(loaded.problems, spec, loaded.source)
+    for note in loaded.notes:
+        _say_once(spec, note)
     found = {name: cuts for name, cuts in loaded.splits.items() if len(cuts)}
     if not found:
         raise DataError("the data holds no utterance", where=spec, hint=loaded.source)
@@ -46,6 +51,14 @@ def load_data(
             found=", ".join(found),
         )
     return found if splits is None else {name: found[name] for name in splits}
+
+
+def root_and_variant(rest: str) -> tuple[Path, str]:
+    """Read `ROOT` or `ROOT@VARIANT`; a folder with an @ in its own path is taken as it is."""
+    before, sign, variant = rest.rpartition("@")
+    if not sign or "/" in variant or Path(rest).expanduser().exists():
+        return Path(rest).expanduser(), ""
+    return Path(before).expanduser(), variant
 
 
 def find_data(spec: str, seed: int = 0) -> Loaded:
@@ -108,12 +121,14 @@ def _synthetic(text: str) -> Loaded:
 
 
 def _corpus(name: str, rest: str) -> Loaded:
-    """Read `ROOT` or `ROOT@VARIANT`; a folder whose own name has an @ is taken as it is."""
     from speechft.data.corpora import corpora
 
     corpus = corpora()[name]
-    root = Path(rest).expanduser()
-    before, sign, variant = rest.rpartition("@")
-    if not sign or root.exists():
-        return corpus.load(root)
-    return corpus.load(Path(before).expanduser(), variant)
+    root, variant = root_and_variant(rest)
+    return corpus.load(root, variant) if variant else corpus.load(root)
+
+
+@lru_cache(maxsize=1024)
+def _say_once(spec: str, note: str) -> None:
+    """Say what is worth knowing of data; a run loads the same data many times."""
+    _log.info("%s: %s", spec, note)

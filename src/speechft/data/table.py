@@ -36,6 +36,7 @@ COLUMNS: dict[str, str] = {
 }
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _SPLIT_NAMES = {"valid": "dev", "validation": "dev", "val": "dev", "training": "train"}
+_SURPLUS = "\0surplus"  # no column can be named so
 _log = get_logger(__name__)
 
 
@@ -64,16 +65,20 @@ def read_table(path: Path, seed: int = 0) -> Loaded:
     cuts, bad_audio = make_cuts(utterances)
     problems = sorted(problems + bad_audio, key=_row_number)
     if not any(splits.values()):
-        return Loaded(split_cuts(list(cuts.values()), seed), problems)
+        return Loaded(split_cuts(list(cuts.values()), seed), problems, frozenset(bad_audio))
     problems += [f"{u.where}: the split is empty" for u in utterances if not splits[u.id]]
     parts: dict[str, list[Any]] = defaultdict(list)
     for name, cut in cuts.items():
         parts[splits[name]].append(cut)
-    return Loaded({name: CutSet.from_cuts(part) for name, part in parts.items() if name}, problems)
+    named = {name: CutSet.from_cuts(part) for name, part in parts.items() if name}
+    return Loaded(named, problems, frozenset(bad_audio))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give (line number, row); a row with a wrong number of fields has the key None."""
+    """Give (line number, row); fields that have no column are under `_SURPLUS`.
+
+    A column without a name, as pandas writes its index, is left out.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".jsonl":
@@ -81,9 +86,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     if line.strip():
                         yield number, _parse_json(line, number, path)
             else:
-                reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+                delimiter = "\t" if path.suffix == ".tsv" else ","
+                reader = csv.DictReader(file, restkey=_SURPLUS, delimiter=delimiter)
                 for row in reader:
-                    yield reader.line_num, {(k or "").strip(): v for k, v in row.items()}
+                    yield reader.line_num, {k.strip(): v for k, v in row.items() if k.strip()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             "the table cannot be read", where=path, expected="UTF-8 text", found=error
@@ -107,12 +113,12 @@ def _check_columns(found: set[str], path: Path) -> None:
             "the table has no column 'audio'",
             where=path,
             expected=", ".join(COLUMNS),
-            found=", ".join(sorted(found - {""})) or "no header",
+            found=", ".join(sorted(found - {_SURPLUS})) or "no header",
             hint=f"rename {close[0]!r} to 'audio'"
             if close
             else "name the columns in the first row",
         )
-    for name in sorted(found - {"", *COLUMNS}):
+    for name in sorted(found - {_SURPLUS, *COLUMNS}):
         close = nearest(name, set(COLUMNS) - found, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         _log.warning("%s: the column %r is not used%s", path, name, hint)
@@ -123,7 +129,7 @@ def _utterance(
 ) -> Utterance | None:
     """Turn a row into an utterance, or add what is wrong with it."""
     where = f"row {number}"
-    if "" in row or (path.suffix != ".jsonl" and None in row.values()):
+    if _SURPLUS in row or (path.suffix != ".jsonl" and None in row.values()):
         problems.append(f"{where}: it does not have as many fields as the header")
         return None
     if not _text(row, "audio"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Loaded:
     Attributes:
         splits: split → cuts.
         problems: one line for everything that cannot be used.
+        unheard: those of them that say that an utterance's audio is missing or broken; such an
+            utterance is in no split, and nothing else is wrong for it.
         notes: worth knowing; nothing is unusable.
         source: where to get what is missing.
         official: the splits are those of a known corpus, not the user's own.
@@ -48,6 +50,7 @@ class Loaded:
 
     splits: dict[str, CutSet]
     problems: list[str] = field(default_factory=list)
+    unheard: Collection[str] = ()
     notes: list[str] = field(default_factory=list)
     source: str | None = None
     official: bool = False
@@ -114,7 +117,7 @@ def load_splits(
         name: CutSet.from_cuts(cut for u in part if (cut := cuts[id(u)]) is not None)
         for name, part in parts.items()
     }
-    return Loaded(splits, [*problems, *bad], list(notes))
+    return Loaded(splits, [*problems, *bad], frozenset(bad), list(notes))
 
 
 def problems_error(

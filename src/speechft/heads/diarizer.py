@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from speechft.heads.full_precision import full_precision
+
 
 class Diarizer(nn.Module):
     """SUPERB's head of SD: a unidirectional LSTM without projection, Linear.
@@ -21,6 +23,7 @@ class Diarizer(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Give logits (B, T, S) for frames (B, T, D); padding behind a frame cannot reach it."""
-        x, _ = self.lstm(x)
-        logits: Tensor = self.output(x)
+        with full_precision(x) as x:
+            x, _ = self.lstm(x)
+            logits: Tensor = self.output(x)
         return logits

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.lengths import reversal
+from speechft.heads.full_precision import full_precision
 
 
 class BidirectionalLSTM(nn.Module):
@@ -69,9 +70,10 @@ class RecurrentCTC(nn.Module):
         """
         turn = reversal(lengths.to(x.device), x.shape[1])
         x = self.projection(x)
-        for layer in self.layers:
-            x = self.dropout(layer(x, turn))
-        logits: Tensor = self.output(x)
+        with full_precision(x) as x:
+            for layer in self.layers:
+                x = self.dropout(layer(x, turn))
+            logits: Tensor = self.output(x)
         return logits
 
 

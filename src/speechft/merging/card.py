@@ -71,6 +71,43 @@ def write_card(
         f"    {formula(plan)}",
         "| | encoder | SHA-256 of the weights |\n| --- | --- | --- |\n" + "\n".join(rows),
         f"{merged} tensors were merged in float32 and rounded once; {_rest(plan)}",
+        *_how_to_load(class_name),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def plain_card(name: str, record: Mapping[str, Any], class_name: str) -> str:
+    """Give README.md of an encoder that no merge made.
+
+    Args:
+        name: of the encoder.
+        record: provenance of the run that made it; empty if none is known.
+        class_name: the transformers class that loads it.
+    """
+    settings = record.get("settings") or {}
+    start = settings.get("encoder") or settings.get("init")
+    base = public_name(start) if isinstance(start, str) else ""
+    meta: dict[str, Any] = {"library_name": "transformers"}
+    if _HUB_ID.fullmatch(base):
+        meta |= {"base_model": [base], "base_model_relation": "finetune"}
+    meta["tags"] = ["speechft", "speech", "feature-extraction"]
+    said = {key: settings.get(key) for key in ("task", "data", "method", "steps", "learning_rate")}
+    rows = {"began with": base, **{key.replace("_", " "): value for key, value in said.items()}}
+    rows = {key: public_name(str(value)) for key, value in rows.items() if value}
+    how = f", made by `speechft {record['stage']}`" if record.get("stage") else ""
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    lines = [
+        f"---\n{yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)}---",
+        f"# {name}",
+        f"A speech encoder{how}.",
+        *([f"| | |\n| --- | --- |\n{table}"] if rows else []),
+        *_how_to_load(class_name),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _how_to_load(class_name: str) -> list[str]:
+    return [
         "## How to load it",
         "```python\nfrom transformers import AutoModel\n\n"
         f'model = AutoModel.from_pretrained("PATH")  # {class_name}\n```',
@@ -78,7 +115,6 @@ def write_card(
         'encoder = speechft.load_encoder("PATH")\n'
         "hidden_states, lengths = encoder([waveform])  # 1-D, 16 kHz, float32\n```",
     ]
-    return "\n\n".join(lines) + "\n"
 
 
 def with_scores(card: str, scores: Mapping[str, Mapping[str, float]]) -> str:

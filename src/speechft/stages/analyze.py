@@ -63,7 +63,7 @@ class AnalyzeSettings(Settings):
 
     base: PathText
     encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
-    data: str
+    data: PathText
     out: Path
     split: str | None = None
     utterances: int = Field(default=200, gt=0)

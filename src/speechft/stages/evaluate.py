@@ -71,7 +71,9 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     refuse_other_stage(settings.out, "evaluate")
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
-    device = str(usable_device(choose_device(settings.device, share)))
+    device = choose_device(settings.device, share)
+    if settings.launcher == "local":  # else the jobs' machines have another
+        device = str(usable_device(device))
     place = Workplace(settings, read_all(settings), device, share, kept=kept)
     if _is_complete(place, plain):
         _logger.info("evaluate: already done in %s", settings.out)

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from speechft.encoders import SpeechEncoder
-from speechft.stages.hidden_library import DTYPES, FrontEndSource, Passes, encode
+from speechft.stages.hidden_library import (
+    DTYPES,
+    FrontEndSource,
+    Passes,
+    encode,
+    length_batches,
+)
 from speechft.training.probe_states import PooledStates, States
 
 
@@ -76,6 +82,7 @@ class EncodedFrames:
         lengths: frames of each utterance.
         dtype: "float16" or "float32", as frames would be kept.
         passes: counts.
+        seconds: of audio that the encoder reads at a time, whatever a probe's batch holds.
     """
 
     encoder: SpeechEncoder
@@ -84,6 +91,7 @@ class EncodedFrames:
     lengths: list[int]
     dtype: str
     passes: Passes
+    seconds: float = 60.0
 
     @property
     def num_states(self) -> int:
@@ -97,10 +105,12 @@ class EncodedFrames:
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give zero-padded (K, B, T, D) in float32 and lengths (B,)."""
-        own = [self.items[i] for i in items]
-        found = encode(self.encoder, self.source, own, DTYPES[self.dtype], self.passes)
-        lengths = torch.tensor(found.lengths)
-        frames = torch.zeros(self.num_states, len(own), int(lengths.max()), self.width)
-        for row, length in enumerate(found.lengths):
-            frames[:, row, :length] = found.frames_of(row)
-        return frames, lengths
+        lengths = [self.lengths[i] for i in items]
+        frames = torch.zeros(self.num_states, len(items), max(lengths), self.width)
+        durations = [self.source.durations[self.items[i]] for i in items]
+        for rows in length_batches(durations, self.seconds):
+            own = [self.items[items[row]] for row in rows]
+            found = encode(self.encoder, self.source, own, DTYPES[self.dtype], self.passes)
+            for place, row in enumerate(rows):
+                frames[:, row, : found.lengths[place]] = found.frames_of(place)
+        return frames, torch.tensor(lengths)

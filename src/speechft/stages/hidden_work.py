@@ -167,6 +167,7 @@ class Work:
                     [rows.lengths[i] for i in r.items],
                     self.rules.dtype,
                     self.passes,
+                    self.rules.batch_seconds,
                 )
                 if r.frames
                 else None,

@@ -12,16 +12,17 @@ from typing import Any
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
+from speechft.core.network import is_network_error
 from speechft.core.provenance import FILE_NAME
 from speechft.core.settings import Settings
-from speechft.merging.card import public_name, with_scores
+from speechft.merging.card import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
+from speechft.stages.reporting.records import find_results
 
 log = get_logger(__name__)
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 CARD = "README.md"
-RESULTS = "results.jsonl"
 FILES = (
     CARD,
     "config.json",
@@ -36,11 +37,12 @@ class PushSettings(Settings):
     """Settings of `speechft push`.
 
     Args:
-        folder: an encoder in the Hugging Face layout, or a fine-tuning run's folder.
+        folder: an encoder in the Hugging Face layout, or the folder of a run that made one; without
+            a card of its own it gets one that says how it was made.
         repo: where it goes, OWNER/NAME.
         private: whether a new repository is private.
-        scores: folders or files with results of `speechft evaluate`; those of this encoder (by the
-            hash of its weights) go into the card, means over seeds.
+        scores: results of `speechft evaluate`: files, or folders that hold such files; those of
+            this encoder (by the hash of its weights) go into the card, means over seeds.
         message: of the commit.
     """
 
@@ -59,8 +61,8 @@ def push(settings: PushSettings) -> str:
 
     Raises:
         SettingsError: the repository's name is wrong, or there is no access to it.
-        CheckpointError: the folder is no whole encoder with a card.
-        DataError: the results are not about this encoder.
+        CheckpointError: the folder is no whole encoder.
+        DataError: there are no such results, or they are not about this encoder.
         SpeechFTError: the Hub cannot be reached.
     """
     if not REPO_ID.fullmatch(settings.repo):
@@ -71,15 +73,16 @@ def push(settings: PushSettings) -> str:
     if not (folder / "config.json").exists() and (folder / "encoder").is_dir():
         folder = folder / "encoder"
     files = _files(folder)
+    record = _record(folder)
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="speechft")
     operations = [CommitOperationAdd(path.name, str(path)) for path in files if path.name != CARD]
-    card = with_scores((folder / CARD).read_text("utf-8"), _scores(folder, settings.scores))
+    card = with_scores(_card(folder, record), _scores(folder, settings.scores))
     operations.append(CommitOperationAdd(CARD, card.encode()))
-    if (folder / FILE_NAME).is_file():
-        text = json.dumps(public_record(read_json(folder / FILE_NAME)), indent=2) + "\n"
+    if record:
+        text = json.dumps(public_record(record), indent=2) + "\n"
         operations.append(CommitOperationAdd(FILE_NAME, text.encode()))
     try:
         api.create_repo(settings.repo, private=settings.private, exist_ok=True)
@@ -87,8 +90,7 @@ def push(settings: PushSettings) -> str:
     except HfHubHTTPError as error:
         raise _refused(error, settings.repo) from None
     except Exception as error:
-        # The HTTP client's own errors differ between versions of huggingface_hub.
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "requests"):
+        if not is_network_error(error):
             raise
         raise SpeechFTError(
             "the Hub cannot be reached",
@@ -137,8 +139,8 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
 
     fingerprint = load_encoder(folder).fingerprint()
     values: dict[tuple[str, str], list[float]] = {}
-    for path in results:
-        for record in read_jsonl(path / RESULTS if path.is_dir() else path):
+    for file in [f for path in results for f in ([path] if path.is_file() else find_results(path))]:
+        for record in read_jsonl(file):
             if record.get("encoder_hash") == fingerprint:
                 key = str(record["task"]), str(record["metric"])
                 values.setdefault(key, []).append(float(record["value"]))
@@ -155,16 +157,30 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
     return scores
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    """Give the provenance of an encoder, or of the run whose folder it lies in; empty without."""
+    places = [folder, *([folder.parent] if folder.name.startswith("encoder") else [])]
+    found = next((p / FILE_NAME for p in places if (p / FILE_NAME).is_file()), None)
+    return {} if found is None else dict(read_json(found))
+
+
+def _card(folder: Path, record: Mapping[str, Any]) -> str:
+    """Give the encoder's card; one that tells of the run where it has none of its own."""
+    if (folder / CARD).is_file():
+        return (folder / CARD).read_text("utf-8")
+    class_name = next(iter(read_json(folder / "config.json").get("architectures") or ()), "")
+    return plain_card(public_name(str(folder)), record, class_name)
+
+
 def _files(folder: Path) -> list[Path]:
     """Check that the folder holds a whole encoder, and list what is uploaded."""
-    for name in ("config.json", "README.md"):
-        if not (folder / name).is_file():
-            raise CheckpointError(
-                "this is no encoder with a card",
-                where=folder,
-                expected=f"a file {name}",
-                hint="give a folder that `speechft merge` wrote",
-            )
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            "this is no encoder in the Hugging Face layout",
+            where=folder,
+            expected="a file config.json",
+            hint="give what `speechft merge`, `finetune`, `pretrain` or `convert --to hf` wrote",
+        )
     open_folder(folder).close()
     return [path for pattern in FILES for path in sorted(folder.glob(pattern))]
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.logging import get_logger
 from speechft.encoders.checkpoints.locate import locate
@@ -57,7 +59,7 @@ def study(
     Args:
         studies: the studies.
         root: their folder: `stages/` with a folder per job, and one folder per study.
-        workers: processes; 0 for one per core.
+        workers: processes; 0 for one per GPU, or per core where there is none.
         threads: of each process. The last bits of the results depend on it.
 
     Returns:
@@ -75,7 +77,7 @@ def study(
             found=f"{workers} workers with {threads} threads",
         )
     _refuse_same_names(studies)
-    count = workers or max(1, (os.cpu_count() or 1) // threads)
+    count = workers or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // threads)
     plan_studies(studies, root)  # mistakes are said before anything is written
     with lock(root):
         for encoder in _needed(studies, root):
@@ -105,7 +107,7 @@ def _complete(one: StudySettings, root: Path, workers: int, threads: int, outcom
         left = len(graph.open)
         log.info("study %s: %d %s to do", one.name, left, "job" if left == 1 else "jobs")
         lost = {job.folder for job, _ in outcome.failed}
-        found = execute(graph, workers, threads, log.info, lost)
+        found = execute(graph, workers, threads, log.info, lost, torch.cuda.device_count())
         outcome.done += found.done
         outcome.failed += found.failed
         outcome.skipped += found.skipped

@@ -14,7 +14,7 @@ _logger = get_logger(__name__)
 
 def autocast(precision: Precision, device_type: str) -> torch.autocast:
     """Give the autocast context: `auto` means bf16 where a GPU has it, else float32."""
-    gpu_has_it = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    gpu_has_it = device_type == "cuda" and torch.cuda.is_bf16_supported()
     enabled = precision == "bf16" or (precision == "auto" and gpu_has_it)
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=enabled)
 

@@ -15,7 +15,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.seeding import derive_seed
 from speechft.heads.spec_augment import SpecAugment
 from speechft.metrics.directions import better
-from speechft.training.probe_batches import Scheme, updates
+from speechft.training.probe_batches import Scheme, eval_batches, updates
 from speechft.training.probe_stack import Parameters, Probe, ProbeStack, can_stack
 from speechft.training.probe_states import States
 
@@ -258,11 +258,9 @@ def _predictions(
     order = list(range(len(states.lengths)))
     if plan.eval_sorted:
         order.sort(key=lambda i: states.lengths[i])
-    size = plan.eval_batch_size
     result: list[list[Any]] = [[None] * len(order) for _ in stack.rates]
     device = next(iter(stack.parameters.values())).device
-    for start in range(0, len(order), size):
-        items = order[start : start + size]
+    for items in eval_batches(order, states.lengths, plan.eval_batch_size):
         batch, lengths = _to(states.batch(items), device)
         for copy, logits in enumerate(stack.logits(batch, lengths)):
             for item, prediction in zip(items, task.decode(logits, lengths), strict=True):

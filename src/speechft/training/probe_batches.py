@@ -14,6 +14,8 @@ Scheme = Literal["bucketed", "shuffled", "balanced", "window", "blocks"]
 # S3PRL's limits, in samples.
 HALVED_WINDOW: Final = 300_000
 HALVED_BLOCK: Final = 2_000
+# Padded frames of a batch that is only scored: 2 GB of a Base encoder's 13 hidden states.
+EVAL_FRAMES: Final = 50_000
 
 Epoch = Callable[[torch.Generator], list[list[int]]]
 
@@ -134,3 +136,23 @@ def _cut(items: Sequence[int], size: int) -> list[list[int]]:
 
 def _shuffled(batches: list[list[int]], generator: torch.Generator) -> list[list[int]]:
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def eval_batches(order: Sequence[int], lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Cut an order into batches of at most `size` items, and fewer where they are long.
+
+    Args:
+        order: items.
+        lengths: frames of each item.
+        size: items of a batch.
+    """
+    batch: list[int] = []
+    longest = 0
+    for item in order:
+        longest = max(longest, lengths[item])
+        if len(batch) == size or (batch and longest * (len(batch) + 1) > EVAL_FRAMES):
+            yield batch
+            batch, longest = [], lengths[item]
+        batch.append(item)
+    if batch:
+        yield batch

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 from corpus_trees.librispeech import LEXICONS, PHONES
 
 from speechft.core.errors import DataError
 from speechft.data.audio import load_waveform, read_audio
+from speechft.data.prepare import prepare_data
 from speechft.data.sources import load_data
+from speechft.stages.evaluation.settings import data_name
 
 
 def test_reads_the_tree(corpus_tree):
@@ -63,3 +67,44 @@ def test_names_what_is_missing(corpus_tree, tmp_path):
         path.write_text("")
     with pytest.raises(DataError, match="holds no transcript"):
         load_data(f"librispeech:{root}")
+
+
+def test_a_word_without_a_pronunciation_is_no_bad_audio(corpus_tree, tmp_path):
+    root = corpus_tree("librispeech")
+    (root / "dev-clean/84/198/84-198-0001.flac").unlink()
+    report = prepare_data(f"librispeech:{root}", tmp_path / "out", skip_bad=True)
+    assert next(w for w in report.warnings if "84-198-0001" in w).startswith("left out: ")
+    for name in LEXICONS:
+        lines = (root / name).read_text().splitlines()
+        (root / name).write_text("\n".join(lines[1:]))
+    with pytest.raises(DataError, match="is in no lexicon"):
+        prepare_data(f"librispeech:{root}", tmp_path / "other", skip_bad=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_nothing_left_is_said(corpus_tree, tmp_path):
+    root = corpus_tree("librispeech")
+    for path in root.rglob("*.flac"):
+        path.unlink()
+    with pytest.raises(DataError, match="no utterance that can be used"):
+        prepare_data(f"librispeech:{root}", tmp_path / "out", skip_bad=True)
+
+
+def test_where_to_get_the_lexicon_is_said_once(corpus_tree, caplog):
+    root = corpus_tree("librispeech")
+    (root / LEXICONS[0]).unlink()
+    (root / LEXICONS[1]).unlink()
+    with caplog.at_level(logging.INFO, "speechft"):
+        load_data(f"librispeech:{root}")
+        load_data(f"librispeech:{root}")
+    assert caplog.text.count(f"there is no {LEXICONS[0]}: for phoneme recognition") == 1
+
+
+def test_an_at_in_the_path_is_no_variant(corpus_tree, tmp_path):
+    place = tmp_path / "me@lab"
+    place.mkdir()
+    root = corpus_tree("librispeech").rename(place / "LibriSpeech")
+    assert load_data(f"librispeech:{root}")
+    assert data_name(f"librispeech:{root}") == "librispeech"
+    assert data_name("librispeech:/no/me@lab/LibriSpeech") == "librispeech"
+    assert data_name("common_voice:/corpora/cv@cy") == "common_voice@cy"

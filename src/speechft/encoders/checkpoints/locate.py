@@ -8,6 +8,7 @@ from pathlib import Path
 
 from speechft.core.errors import CheckpointError
 from speechft.core.nearest import did_you_mean
+from speechft.core.network import is_network_error
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_SETTINGS = ["config.json", "preprocessor_config.json", "adapter_config.json", "*.index.json"]
@@ -93,8 +94,7 @@ def _from_hub(name: str) -> Path:
             hint="check the path, or the network; a downloaded copy can be given as a folder",
         ) from None
     except Exception as error:
-        # The HTTP client's own errors differ between versions of huggingface_hub.
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "requests"):
+        if not is_network_error(error):
             raise
         raise CheckpointError(
             "there is no such folder, and the Hub could not be reached",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.data.effects import heard_seconds
@@ -46,6 +46,28 @@ class Labels:
                     own.target(cut)
 
 
+def make_store(settings: EvaluateSettings, rank: int = 0, processes: int = 1) -> HiddenStore:
+    """Make the store that an evaluation's settings describe."""
+    return HiddenStore(
+        dtype=settings.frame_dtype,
+        limit_gb=settings.store_gb,
+        batch_seconds=settings.batch_seconds,
+        folder=settings.store,
+        keep=settings.keep,
+        rank=rank,
+        processes=processes,
+    )
+
+
+def framed_splits(data: DataSet, tasks: Iterable[str]) -> dict[str, bool]:
+    """Give the splits that tasks read, and whether they need frames."""
+    framed: dict[str, bool] = {}
+    for task in tasks:
+        for name in data.names[task]:
+            framed[name] = framed.get(name, False) or not TASKS[task].pooled
+    return framed
+
+
 def find_refused(
     store: HiddenStore,
     encoder: SpeechEncoder,
@@ -60,6 +82,14 @@ def find_refused(
         wanted: each data set, and its splits that are read: split → whether frames are needed.
         settings: of the evaluation.
     """
+    if settings.protocol == "s3prl" and not encoder.front_end_by_frames:
+        error = SettingsError(
+            "this encoder pads every utterance itself and has no padding frame of a batch",
+            where="protocol",
+            found=f"s3prl, with a {encoder.family} encoder",
+            expected="clean",
+        )
+        return {data.spec: error for data, _ in wanted}
     names = settings.data_names()
     needs: dict[str, tuple[int, float]] = {}
     specs: dict[str, str] = {}

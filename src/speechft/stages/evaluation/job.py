@@ -16,7 +16,7 @@ from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.stages.evaluation.audio import AudioSource
 from speechft.stages.evaluation.cells import Cell, make_cell, run_cell
-from speechft.stages.evaluation.checking import Labels, find_refused
+from speechft.stages.evaluation.checking import Labels, find_refused, framed_splits, make_store
 from speechft.stages.evaluation.data import DataSet
 from speechft.stages.evaluation.encoders import open_encoder
 from speechft.stages.evaluation.failures import Failure, failure
@@ -278,11 +278,7 @@ class Workplace:
 
     def _needs(self, data: DataSet, cells: Sequence[Cell]) -> dict[str, bool]:
         """Give the splits that cells read, and whether they need frames."""
-        framed: dict[str, bool] = {}
-        for cell in cells:
-            for name in data.names[cell.task]:
-                framed[name] = framed.get(name, False) or not TASKS[cell.task].pooled
-        return framed
+        return framed_splits(data, [cell.task for cell in cells])
 
     def _others(self, spec: EncoderSpec, data: DataSet, cells: Sequence[Cell]) -> dict[str, bool]:
         """Give what cells of the same encoder and data need that other processes may run."""
@@ -315,16 +311,7 @@ class Workplace:
         return store.open(encoder, library, requests, fingerprint, passes, further)
 
     def _store(self) -> HiddenStore:
-        settings = self.settings
-        return HiddenStore(
-            dtype=settings.frame_dtype,
-            limit_gb=settings.store_gb,
-            batch_seconds=settings.batch_seconds,
-            folder=settings.store,
-            keep=settings.keep,
-            rank=self.share.rank,
-            processes=self.share.processes,
-        )
+        return make_store(self.settings, self.share.rank, self.share.processes)
 
     def _library(
         self, encoder: SpeechEncoder, data: DataSet

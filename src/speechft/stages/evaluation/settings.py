@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.known_hashes import known_hash
-from speechft.core.settings import Settings
+from speechft.core.settings import Listed, PathText, Settings
+from speechft.data.sources import root_and_variant
 from speechft.stages.evaluation.suites import SUITES, suite_of
 
 DEFAULT = "default"
 
 PerTask = int | dict[str, int] | None
-Rates = tuple[float, ...] | dict[str, tuple[float, ...]] | None
+Names = Annotated[tuple[str, ...], Listed]
+_Grid = Annotated[tuple[float, ...], Listed]
+Rates = Annotated[tuple[float, ...] | dict[str, _Grid] | None, Listed]
 
 
 class EncoderSpec(Settings):
@@ -33,11 +36,11 @@ class EncoderSpec(Settings):
     """
 
     name: str = ""
-    path: str | None = None
-    base: str | None = None
-    tuned: str | None = None
+    path: PathText | None = None
+    base: PathText | None = None
+    tuned: PathText | None = None
     alpha: float | None = None
-    tasks: tuple[str, ...] | None = None
+    tasks: Annotated[tuple[str, ...] | None, Listed] = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> EncoderSpec:
@@ -97,10 +100,10 @@ class EvaluateSettings(Settings):
     """
 
     encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
-    data: str | dict[str, str]
+    data: PathText | dict[str, PathText]
     out: Path
-    tasks: tuple[str, ...] = Field(default=("pr", "sid", "er", "sf"), min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    tasks: Names = Field(default=("pr", "sid", "er", "sf"), min_length=1)
+    seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
     size: Literal["mini", "superb"] = "mini"
     steps: PerTask = None
     batch_size: PerTask = None
@@ -142,23 +145,6 @@ class EvaluateSettings(Settings):
         if isinstance(value, str | dict):
             value = [value]
         return [as_spec(item) for item in value] if isinstance(value, list | tuple) else value
-
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _split_tasks(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _one_seed(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) else value
-
-    @field_validator("learning_rates", mode="before")
-    @classmethod
-    def _one_rate(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, float) else value
 
     @model_validator(mode="after")
     def _distinct(self) -> EvaluateSettings:
@@ -258,7 +244,7 @@ def data_name(spec: str) -> str:
     if kind == "synthetic":
         return spec if sign else "synthetic:demo"
     if sign and kind.replace("_", "").isalnum() and len(kind) > 1:
-        variant = rest.rpartition("@")[2] if "@" in rest else ""
+        variant = root_and_variant(rest)[1]
         return f"{kind}@{variant}" if variant else kind
     return spec.rstrip("/").rpartition("/")[2]
 

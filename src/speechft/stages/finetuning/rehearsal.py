@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
@@ -44,6 +45,7 @@ def make_rehearsal(
         SettingsError: the encoder has no such layer.
         DataError: audio cannot be read.
     """
+    encoder.to(Accelerator(mixed_precision="no").device)  # training moves it there only later
     file = settings.out / UNITS
     if not file.exists():
         save_units(file, _learn(settings, encoder, cuts))

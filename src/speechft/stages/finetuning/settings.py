@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from speechft.core.settings import Settings
+from speechft.core.settings import Listed, PathText, Settings
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 
@@ -88,9 +88,9 @@ class FinetuneSettings(Settings):
         }
     )
 
-    encoder: str
+    encoder: PathText
     task: str
-    data: str
+    data: PathText
     hours: float | None = Field(default=None, gt=0)
     out: Path
     method: Method = "stable"
@@ -106,15 +106,15 @@ class FinetuneSettings(Settings):
     l2sp_strength: float = Field(default=0.01, ge=0)
     adapter_rank: int = Field(default=16, gt=0)
     adapter_scale: float = Field(default=32.0, gt=0)
-    adapter_targets: tuple[str, ...] = ()
+    adapter_targets: Annotated[tuple[str, ...], Listed] = ()
     evaluate_every: int = Field(default=500, ge=0)
     save_every: int = Field(default=500, gt=0)
     cache_gb: float = Field(default=4.0, ge=0)
     seed: int = 0
     precision: Precision = "auto"
-    keep_at: tuple[float, ...] = ()
+    keep_at: Annotated[tuple[float, ...], Listed] = ()
     rehearsal_share: float = Field(default=0.0, ge=0, lt=1)
-    rehearsal_data: str | None = None
+    rehearsal_data: PathText | None = None
     rehearsal_seconds: float = Field(default=3600.0, gt=0)
     rehearsal_layer: int | None = Field(default=None, ge=0)
     rehearsal_clusters: int = Field(default=100, gt=1)

@@ -176,8 +176,8 @@ class PretrainSettings(Settings):
         | {"schedule", "freeze_front_end", "head_warmup", "cache_gb"}
     )
 
-    init: str | dict[str, Any]
-    data: str
+    init: PathText | dict[str, Any]
+    data: PathText
     out: Path
     front_end: PathText | None = None
     iterations: tuple[Iteration, ...] = ()

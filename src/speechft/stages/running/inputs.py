@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from speechft.core.logging import get_logger
 from speechft.data.sources import load_data
+from speechft.encoders import load_encoder
 from speechft.stages.evaluate import EvaluateSettings
-from speechft.stages.evaluation.data import read_splits
+from speechft.stages.evaluation.checking import find_refused, framed_splits, make_store
+from speechft.stages.evaluation.data import DataSet, glance_at_data
 from speechft.stages.finetuning.data import read_task, rehearsal_cuts
 from speechft.stages.finetuning.settings import FinetuneSettings
 from speechft.stages.running.plan import Plan, Step
@@ -21,17 +25,33 @@ def check_inputs(plan: Plan) -> None:
 
     Raises:
         DataError: data is missing or broken, or lacks a split or what a task needs.
-        SettingsError: unknown corpus.
+        SettingsError: unknown corpus; hidden states that there is no room for.
+        CheckpointError: the encoder that the run begins with cannot be loaded.
     """
-    seen: set[tuple[object, ...]] = set()
+    seen: dict[_Reading, DataSet | None] = {}
+    room_checked = False
     for step in [s for s in plan.steps if status(plan, s) != "done"][1:]:
-        for key in _readings(step):
+        readings = _readings(step)
+        for key in readings:
             if key not in seen:
-                seen.add(key)
-                _read(*key)
+                seen[key] = _read(*key)
+        if isinstance(step.settings, EvaluateSettings) and not room_checked:
+            _check_room(step.settings, [d for key in readings if (d := seen[key])], plan.out)
+            room_checked = True  # the evaluations of a run differ in nothing that counts here
 
 
 _Reading = tuple[str, str, tuple[str, ...], str, float | None]
+
+
+def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> None:
+    """Refuse hidden states that do not fit before hours of fine-tuning, not behind them."""
+    first = settings.encoders[0].sources[0]
+    if Path(first).is_relative_to(out) and not Path(first).exists():
+        return  # the run makes it itself, and what size it has is not known yet
+    wanted = [(data, framed_splits(data, data.names)) for data in read]
+    refused = find_refused(make_store(settings), load_encoder(first), wanted, settings)
+    for error in refused.values():
+        raise error
 
 
 def _readings(step: Step) -> list[_Reading]:
@@ -49,18 +69,21 @@ def _readings(step: Step) -> list[_Reading]:
     return [(step.verb, d, tuple(own), settings.protocol, None) for d, own in tasks.items()]
 
 
-def _read(verb: str, data: str, tasks: tuple[str, ...], protocol: str, hours: float | None) -> None:
+def _read(
+    verb: str, data: str, tasks: tuple[str, ...], protocol: str, hours: float | None
+) -> DataSet | None:
     log.debug("%s: looking at %s", verb, data)
     if verb == "rehearse":
         rehearsal_cuts(data, 1.0, 0)
-        return
+        return None
     if verb == "finetune":
         loaded = load_data(data)
         for task in tasks:
             read_task(TASKS[task], loaded, data, hours)
-        return
+        return None
     rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
-    splits, names = read_splits(data, tasks, rules)
-    for task, own in names.items():
+    found = glance_at_data(data, tasks, rules)
+    for task, own in found.names.items():
         for train in own[::3]:
-            TASKS[task].from_cuts(splits[train], rules)
+            TASKS[task].from_cuts(found.splits[train], rules)
+    return found

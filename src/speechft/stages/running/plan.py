@@ -12,7 +12,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.data.manifests import SUFFIXES as MANIFESTS
-from speechft.encoders.checkpoints.locate import packaged_weights
+from speechft.encoders.checkpoints.locate import locate, packaged_weights
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
@@ -289,6 +289,7 @@ def _files_of(path: Path) -> list[Path]:
     """Give an input's files: weights of an encoder, manifests of a folder of cuts, or one file."""
     if not path.is_dir():
         return [path] if path.is_file() else []
+    path = locate(path)  # a run's folder stands for the encoder in it
     weights = sorted(path.glob("*.safetensors"))
     return weights or sorted(f for f in path.iterdir() if f.name.endswith(_INPUTS) and f.is_file())
 

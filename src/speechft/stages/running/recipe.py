@@ -6,13 +6,13 @@ import copy
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, create_model, field_validator, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
-from speechft.core.settings import Settings, apply_overrides, parse_settings, read_yaml
+from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings, read_yaml
 from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.finetune import FinetuneSettings, task_names
 from speechft.stages.merge import MergeSettings
@@ -86,8 +86,8 @@ else:
         "EvaluateSection",
         ["encoders", "data", "seeds", "out"],
         data=DATA_PER_TASK,
-        sweep=(tuple[float, ...], ()),
-        sweep_tasks=(tuple[str, ...], ()),
+        sweep=(Annotated[tuple[float, ...], Listed], ()),
+        sweep_tasks=(Annotated[tuple[str, ...], Listed], ()),
     )
     ReportSection = section(ReportSettings, "ReportSection", ["runs", "out"])
 
@@ -109,7 +109,7 @@ class RunSettings(Settings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
     encoder: str | None = None
     data: str
     pretrain: PretrainSection | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from speechft.core.errors import SpeechFTError
+from speechft.encoders.checkpoints.locate import locate, packaged_names
 from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.evaluation.plans import plan_for
 from speechft.stages.finetune import FinetuneSettings
@@ -36,7 +36,7 @@ def size_of(step: Step, parameters: int | None) -> Size:
 
     Args:
         step: of the plan.
-        parameters: of the encoder; none if it is not on this machine.
+        parameters: of the encoder; none if it is no folder on this machine.
     """
     settings = step.settings
     one = None if parameters is None else 4 * parameters
@@ -91,8 +91,9 @@ def parameters_of(encoder: str | None) -> int | None:
     """Count the parameters of an encoder on this machine, from the weights file's header alone."""
     if encoder is None:
         return None
-    packaged = Path(str(resources.files("speechft"))) / "assets" / encoder
-    path = packaged if packaged.is_dir() else Path(encoder).expanduser()
+    if encoder not in packaged_names() and not Path(encoder).expanduser().exists():
+        return None
+    path = locate(encoder)
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
     return sum(_count(file) for file in files) or None
 

@@ -40,6 +40,7 @@ def execute(
     threads: int,
     note: Callable[[str], None],
     lost: Collection[Path] = (),
+    gpus: int = 0,
 ) -> Outcome:
     """Do what is missing.
 
@@ -49,10 +50,14 @@ def execute(
         threads: of each process; results depend on them in the last bits.
         note: told of every job that ends.
         lost: folders of jobs that have failed and are not tried again, nor what needs them.
+        gpus: of this machine; each process sees one of them.
     """
     board = _Board(graph.open, note, lost)
     keepers = [
-        threading.Thread(target=_keep, args=(board, threads), daemon=True) for _ in range(workers)
+        threading.Thread(
+            target=_keep, args=(board, threads, n % gpus if gpus else None), daemon=True
+        )
+        for n in range(workers)
     ]
     for keeper in keepers:
         keeper.start()
@@ -115,9 +120,9 @@ class _Board:
             self.note(f"{place} {job.verb} {job.name}{how}")
             self.changed.notify_all()
 
-    def start(self, threads: int) -> LineWorker:
+    def start(self, threads: int, gpu: int | None) -> LineWorker:
         """Start a process, of which `stop` knows."""
-        worker = LineWorker(MODULE, [str(threads)], threads)
+        worker = LineWorker(MODULE, [str(threads)], threads, gpu)
         with self.changed:
             self.workers.append(worker)
             if self.stopped:
@@ -147,14 +152,14 @@ class _Board:
                 self.outcome.skipped.append(self.waiting.pop(folder))
 
 
-def _keep(board: _Board, threads: int) -> None:
+def _keep(board: _Board, threads: int, gpu: int | None) -> None:
     """Keep one process busy until nothing is left; start another if it dies."""
     worker: LineWorker | None = None
     while (job := board.next()) is not None:
         error: str | None = None
         diverged = False
         try:
-            worker = worker or board.start(threads)
+            worker = worker or board.start(threads, gpu)
             answer = worker.ask(_line(job))
             if answer is None:
                 code = worker.close()
