@@ -170,7 +170,7 @@ def test_a_column_without_a_name_is_left_out(table):
     """As pandas writes its index."""
     path = table([{"audio": "a.wav", "text": "yes"}, {"audio": "b.wav", "text": "no"}])
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(f"{n or ''}{',' if not n else ','}{x}" for n, x in enumerate(lines)))
+    path.write_text("\n".join(f"{n or ''},{x}" for n, x in enumerate(lines)))
     assert path.read_text().startswith(",audio,text\n1,a.wav,yes")
     cuts = [cut for part in load_data(str(path)).values() for cut in part]
     assert sorted(cut.supervisions[0].text for cut in cuts) == ["no", "yes"]

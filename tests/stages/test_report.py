@@ -15,11 +15,13 @@ from speechft.core.files import read_jsonl, write_json, write_jsonl
 from speechft.core.settings import parse_settings
 from speechft.metrics.superb import superb_score
 from speechft.stages.report import ReportSettings, comparison_of, report
-from speechft.stages.reporting.comparison import compare, suite_score
+from speechft.stages.reporting.comparison import compare
 from speechft.stages.reporting.findings import findings
+from speechft.stages.reporting.measurements import Encoder, Measurement
 from speechft.stages.reporting.page import cells, terminal_table
-from speechft.stages.reporting.records import Encoder, Measurement, read_evidence
+from speechft.stages.reporting.records import read_evidence
 from speechft.stages.reporting.roles import infer_roles
+from speechft.stages.reporting.spreads import suite_score
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import VALUES, write_run
@@ -355,6 +357,46 @@ def test_half_a_line_of_a_log_is_no_obstacle(tmp_path: Path) -> None:
     whole = len(read_evidence([folder]).curves[0].records)
     log.write_text(log.read_text() + '[1]\n{"loss": 1}\n{"update": 700, "lo')
     assert len(read_evidence([folder]).curves[0].records) == whole
+
+
+def write_grid(folder: Path, sid: dict[float, float]) -> None:
+    """Put the dev accuracy of SID by alpha beside the results of every seed; PR is 30 for all."""
+    for place in folder.glob("seed-*/evaluate-sid"):
+        seed = int(place.parent.name.removeprefix("seed-"))
+        rows = []
+        for alpha, value in sid.items():
+            row = {"encoder": f"a{alpha:g}", "seed": seed, "learning_rate": 0.1, "step": 5}
+            rows.append({**row, "task": "pr", "per": 30.0, "chosen": True})
+            rows.append({**row, "task": "sid", "acc": value - seed, "chosen": True})
+            rows.append({**row, "task": "sid", "acc": 99.0, "chosen": False})
+        write_jsonl(place / "grid.jsonl", rows)
+
+
+def test_the_report_says_which_alpha_the_dev_splits_choose(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    dev = {0.0: 50.0, 0.1: 52.0, 0.25: 60.0, 0.5: 70.0, 0.75: 66.0, 1.0: 64.0}
+    write_grid(run, dev)
+    text = report(ReportSettings(runs=(run,), out=tmp_path / "out")).with_suffix(".md").read_text()
+    assert (
+        "On the dev splits of PR and SID, α = 0.5 scores best of 0, 0.1, 0.25, 0.5, 0.75, 1 "
+        "(695 ± 5); the α that was used, 0.25, has 645 ± 5 there." in text
+    )
+    write_grid(run, {**dev, 0.25: 80.0})
+    evidence = read_evidence((run,))
+    (choice,) = compare(evidence.measurements, evidence.dev).choices.values()
+    assert choice.best == 0.25
+    assert choice.text(0.25).endswith("; it is the one that was used.")
+    before = [(m.task, m.value) for m in evidence.measurements]
+    for grid in run.rglob("grid.jsonl"):
+        grid.write_text("{half")
+    evidence = read_evidence((run,))
+    assert (evidence.dev, [(m.task, m.value) for m in evidence.measurements]) == ([], before)
+
+
+def test_s3prl_s_choices_by_the_test_split_decide_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", protocol="s3prl")
+    write_grid(run, {0.0: 50.0, 0.25: 60.0, 0.5: 70.0, 1.0: 64.0})
+    assert read_evidence((run,)).dev == []
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def report(settings: ReportSettings) -> Path:
         DataError: a run folder is missing or holds no usable results.
     """
     evidence = read_evidence(settings.runs)
-    comparison = compare(evidence.measurements)
+    comparison = compare(evidence.measurements, evidence.dev)
     if evidence.on_different_data:
         log.warning(
             "report: not all rows have the same test data for %s; compare only rows of one run",
@@ -60,4 +60,5 @@ def report(settings: ReportSettings) -> Path:
 
 def comparison_of(runs: tuple[Path, ...]) -> Comparison:
     """Give the table of run folders, for the terminal."""
-    return compare(read_evidence(runs).measurements)
+    evidence = read_evidence(runs)
+    return compare(evidence.measurements, evidence.dev)

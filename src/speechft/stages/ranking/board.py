@@ -15,8 +15,9 @@ from speechft.metrics.directions import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.superb import REFERENCES, of_reference, superb_score
 from speechft.stages.evaluation.suites import SUITES
-from speechft.stages.reporting.comparison import refuse_several_suites, suite_score
+from speechft.stages.reporting.comparison import refuse_several_suites
 from speechft.stages.reporting.records import find_results
+from speechft.stages.reporting.spreads import suite_score
 
 Metric = tuple[str, str]
 Found = tuple[Path, Path, Mapping[str, Any]]  # run folder, folder of the results, record
@@ -223,7 +224,8 @@ def _reference(suite: str) -> str | None:
 
 
 def _score_text(suite: str) -> str:
-    from speechft.stages.reporting.comparison import SUITE_TEXT, superb_text
+    from speechft.stages.reporting.comparison import superb_text
+    from speechft.stages.reporting.spreads import SUITE_TEXT
 
     reference = _reference(suite)
     if reference is None:

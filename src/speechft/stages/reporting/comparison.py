@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,32 +9,12 @@ from speechft.core.errors import DataError
 from speechft.metrics.directions import TITLES
 from speechft.metrics.superb import of_reference, superb_score
 from speechft.stages.evaluation.suites import SUITES
-from speechft.stages.reporting.records import Encoder, Group, Measurement
+from speechft.stages.reporting.choice import Choice, choices
+from speechft.stages.reporting.measurements import Encoder, Group, Measurement
+from speechft.stages.reporting.spreads import SUITE_TEXT, Spread, suite_score
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 Metric = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Values of several seeds, in the order of the seeds."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Their mean."""
-        return statistics.fmean(self.values)
-
-    @property
-    def sd(self) -> float | None:
-        """Their sample standard deviation; none for a single seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    def text(self, digits: int = 1) -> str:
-        """Write it as `mean ± sd`."""
-        tail = "" if self.sd is None else f" ± {self.sd:.{digits}f}"
-        return f"{self.mean:.{digits}f}{tail}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +71,7 @@ class Comparison:
         score_text: how the score is computed, one sentence.
         seeds: the seeds, sorted.
         items: task → number of utterances scored.
+        choices: group → what the dev splits say of its alphas.
     """
 
     columns: list[Column]
@@ -101,6 +81,7 @@ class Comparison:
     score_text: str
     seeds: list[int]
     items: dict[str, int]
+    choices: dict[Group, Choice] = field(default_factory=dict)
 
     @property
     def trios(self) -> list[Trio]:
@@ -121,11 +102,12 @@ class Comparison:
         return next(rows, None)
 
 
-def compare(measurements: Sequence[Measurement]) -> Comparison:
+def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()) -> Comparison:
     """Build the table.
 
     Args:
         measurements: metrics in percent; dev records are left out where test records exist.
+        dev: what the chosen probes have on the dev splits.
 
     Raises:
         DataError: there is nothing to compare, or there are scores of several suites.
@@ -153,15 +135,8 @@ def compare(measurements: Sequence[Measurement]) -> Comparison:
         score_text=superb_text(reference) if reference else SUITE_TEXT,
         seeds=sorted({m.seed for m in chosen}),
         items={m.task: m.items for m in chosen if m.items},
+        choices=choices(dev),
     )
-
-
-SUITE_TEXT = (
-    "Suite score: 1000 × the mean over the tasks, each task the mean of its metrics' positions "
-    "between 0 (an accuracy or F1 of 0 %, an error rate of 100 % or more) and 1 (perfect). "
-    "It belongs to this suite of tasks and data; it is not SUPERB_S and cannot be compared with "
-    "it."
-)
 
 
 def superb_text(reference: str) -> str:
@@ -200,23 +175,6 @@ def _reference(measurements: Sequence[Measurement]) -> str | None:
     suite = SUITES.get(measurements[0].suite)
     whole = suite is not None and {m.task for m in measurements} == set(suite.tasks)
     return suite.reference if suite is not None and whole else None
-
-
-def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
-    """Give the suite score (see `SUITE_TEXT`).
-
-    Args:
-        scores: task → metric → (percent, direction).
-    """
-    tasks = []
-    for metrics in scores.values():
-        tasks.append(
-            statistics.fmean(
-                max(0.0, value / 100 if direction == "higher" else 1 - value / 100)
-                for value, direction in metrics.values()
-            )
-        )
-    return 1000 * statistics.fmean(tasks)
 
 
 def metric_title(metric: str) -> str:

@@ -16,9 +16,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
-from speechft.stages.reporting.comparison import Column, Comparison, Row, Spread
+from speechft.stages.reporting.comparison import Column, Comparison, Row
 from speechft.stages.reporting.findings import label
-from speechft.stages.reporting.records import Curve, Group
+from speechft.stages.reporting.measurements import Curve, Group
+from speechft.stages.reporting.spreads import Spread
 from speechft.stages.reporting.theme import (
     COLOURS,
     FINETUNED,

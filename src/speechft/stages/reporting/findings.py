@@ -6,8 +6,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
-from speechft.stages.reporting.comparison import Column, Comparison, Row, Spread, Trio, metric_title
-from speechft.stages.reporting.records import Encoder
+from speechft.stages.reporting.comparison import Column, Comparison, Row, Trio, metric_title
+from speechft.stages.reporting.measurements import Encoder
+from speechft.stages.reporting.spreads import Spread
 
 Verdict = Literal["better", "mixed", "worse", "none"]
 METHODS = {
@@ -77,6 +78,9 @@ def _about(trio: Trio, comparison: Comparison) -> Finding:
     if len(comparison.seeds) == 1:
         headline += " One seed only: the spread is not known, so read this as an indication."
     details = [s for c in comparison.columns if (s := _one_task(trio, c))]
+    merged = trio.merged.encoder
+    if merged.group in comparison.choices:
+        details.append(comparison.choices[merged.group].text(merged.alpha))
     return Finding(verdict, headline, tuple(details))
 
 

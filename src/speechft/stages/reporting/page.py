@@ -15,7 +15,7 @@ from speechft.core.provenance import versions
 from speechft.stages.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.stages.reporting.figures import Drawing
 from speechft.stages.reporting.findings import findings, label, symbol
-from speechft.stages.reporting.records import Evidence
+from speechft.stages.reporting.measurements import Evidence
 
 SYNTHETIC = (
     "measured on speech made by a synthesiser (eSpeak NG). It shows how the method behaves; it "

@@ -5,105 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.provenance import FILE_NAME
+from speechft.stages.reporting.dev import dev_measurements
+from speechft.stages.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
 from speechft.stages.reporting.roles import infer_roles, number, read_object
 
 RESULTS = "results.jsonl"
 ROLES = "encoders.json"
 RUN = "run.json"
-Role = Literal["pretrained", "finetuned", "merged", "other"]
-Group = tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """One row of the comparison; the same row in every seed.
-
-    Attributes:
-        role: θ0 "pretrained", θ' "finetuned", θ̂ "merged", or "other".
-        tuned_on: the fine-tuning task ("" for θ0).
-        method: how it was fine-tuned ("stable", "lora").
-        merge_method: how it was merged ("linear").
-        alpha: 0 for θ0, 1 for θ', between for θ̂; none where unknown.
-        name: what tells encoders of one role apart ("" where the rest does).
-        run: name of the run, where several are compared.
-    """
-
-    role: Role
-    tuned_on: str = ""
-    method: str = ""
-    merge_method: str = ""
-    alpha: float | None = None
-    name: str = ""
-    run: str = ""
-
-    @property
-    def group(self) -> Group:
-        """What belongs together: θ' and the θ̂ made from it (run, fine-tuning task, method)."""
-        return (self.run, self.tuned_on, self.method)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One metric of one encoder with one seed, in percent."""
-
-    encoder: Encoder
-    seed: int
-    task: str
-    metric: str
-    value: float
-    direction: str
-    split: str = "test"
-    items: int = 0
-    suite: str = ""
-    protocol: str = "clean"
-    main: bool = True
-    data_hash: str = ""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What was logged while one encoder trained."""
-
-    title: str
-    seed: int
-    records: list[dict[str, Any]]
-
-
-@dataclass
-class Evidence:
-    """All that a report is made from.
-
-    Attributes:
-        measurements: every metric, one per (encoder, seed, task, metric).
-        curves: the training curves that were found.
-        runs: the `run.json` of each run, where there is one.
-        provenance: folder → its `speechft.json`.
-        synthetic: whether some of it was measured on synthetic speech.
-        real: whether some of it was not.
-    """
-
-    measurements: list[Measurement] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
-    synthetic: bool = False
-    real: bool = False
-
-    @property
-    def on_different_data(self) -> list[str]:
-        """The tasks whose rows cannot be compared, since their test data differ."""
-        found: dict[str, set[str]] = {}
-        for one in self.measurements:
-            if one.data_hash and one.split == "test":
-                found.setdefault(one.task, set()).add(one.data_hash)
-        return [task for task, hashes in found.items() if len(hashes) > 1]
 
 
 def read_evidence(folders: Sequence[Path]) -> Evidence:
@@ -123,11 +38,14 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         if run:
             evidence.runs.append(run)
         name = str(run.get("name", folder.resolve().name))
-        found = [m for f in files for m in _measurements(f, name, _roles(f, folder))]
+        read = [_read(f, name, _roles(f, folder)) for f in files]
+        found, dev = ([m for parts in read for m in parts[i]] for i in (0, 1))
         if any(seen.get(_key(m), m.value) != m.value for m in found):
             # Another run of this name; one of the same run, with other seeds or copied, has no
             # other value for anything.
-            found = [_of_run(m, f"{name} ({folder.resolve().name})") for m in found]
+            other = f"{name} ({folder.resolve().name})"
+            found, dev = ([_of_run(m, other) for m in part] for part in (found, dev))
+        evidence.dev += [m for m in dev if m not in evidence.dev]
         for one in found:
             if _key(one) not in seen:
                 seen[_key(one)] = one.value
@@ -141,6 +59,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
     if len({m.encoder.run for m in evidence.measurements}) == 1:
         # The run's name says nothing where there is only one.
         evidence.measurements = [_of_run(m, "") for m in evidence.measurements]
+        evidence.dev = [_of_run(m, "") for m in evidence.dev]
     return evidence
 
 
@@ -182,9 +101,10 @@ def _roles(file: Path, folder: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _measurements(
+def _read(
     file: Path, run: str, roles: Mapping[str, Mapping[str, Any]]
-) -> Iterable[Measurement]:
+) -> tuple[list[Measurement], list[Measurement]]:
+    """Give what an evaluation found, and what its chosen probes had on the dev splits."""
     try:
         records = read_jsonl(file)
     except ValueError as error:
@@ -194,13 +114,27 @@ def _measurements(
     if not records:
         raise DataError("the results are empty", where=file, hint="evaluate again")
     whole = [record for record in records if isinstance(record, dict)]
-    inferred = infer_roles(whole) if not roles else {}
+    abouts = roles or infer_roles(whole)
+    encoders = {
+        label: _encoder(abouts.get(label) or {"role": "other", "name": label}, run)
+        for label in {str(record["encoder"]) for record in whole if "encoder" in record}
+    }
+    found = list(_measurements(file, records, abouts, encoders))
+    return found, list(dev_measurements(file, whole, encoders))
+
+
+def _measurements(
+    file: Path,
+    records: Sequence[Any],
+    abouts: Mapping[str, Mapping[str, Any]],
+    encoders: Mapping[str, Encoder],
+) -> Iterable[Measurement]:
     for line, record in enumerate(records, start=1):
         try:
             label = str(record["encoder"])
-            about = roles.get(label) or inferred.get(label) or {"role": "other", "name": label}
+            about = abouts.get(label, {})
             yield Measurement(
-                encoder=_encoder(about, run),
+                encoder=encoders[label],
                 seed=int(record["seed"]),
                 task=str(record["task"]),
                 metric=str(record["metric"]),

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechft.metrics.directions import direction
-from speechft.stages.reporting.comparison import ARROWS, SUITE_TEXT, metric_title
+from speechft.stages.reporting.comparison import ARROWS, metric_title
+from speechft.stages.reporting.spreads import SUITE_TEXT
 from speechft.stages.studying.claims import Claim
 from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.tables import SCORE, Difference, Table

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from speechft.metrics.directions import DIRECTIONS, direction
-from speechft.stages.reporting.comparison import Spread, suite_score
+from speechft.stages.reporting.spreads import Spread, suite_score
 from speechft.stages.studying.settings import FEATURES, RowSpec, StudySettings
 
 SCORE: Final = "score"

@@ -1,0 +1,96 @@
+"""What a report is made from: encoders, metrics, training curves, provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["pretrained", "finetuned", "merged", "other"]
+Group = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One row of the comparison; the same row in every seed.
+
+    Attributes:
+        role: θ0 "pretrained", θ' "finetuned", θ̂ "merged", or "other".
+        tuned_on: the fine-tuning task ("" for θ0).
+        method: how it was fine-tuned ("stable", "lora").
+        merge_method: how it was merged ("linear").
+        alpha: 0 for θ0, 1 for θ', between for θ̂; none where unknown.
+        name: what tells encoders of one role apart ("" where the rest does).
+        run: name of the run, where several are compared.
+    """
+
+    role: Role
+    tuned_on: str = ""
+    method: str = ""
+    merge_method: str = ""
+    alpha: float | None = None
+    name: str = ""
+    run: str = ""
+
+    @property
+    def group(self) -> Group:
+        """What belongs together: θ' and the θ̂ made from it (run, fine-tuning task, method)."""
+        return (self.run, self.tuned_on, self.method)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one encoder with one seed, in percent."""
+
+    encoder: Encoder
+    seed: int
+    task: str
+    metric: str
+    value: float
+    direction: str
+    split: str = "test"
+    items: int = 0
+    suite: str = ""
+    protocol: str = "clean"
+    main: bool = True
+    data_hash: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was logged while one encoder trained."""
+
+    title: str
+    seed: int
+    records: list[dict[str, Any]]
+
+
+@dataclass
+class Evidence:
+    """All that a report is made from.
+
+    Attributes:
+        measurements: every metric, one per (encoder, seed, task, metric).
+        dev: what the chosen probes have on the dev splits, likewise.
+        curves: the training curves that were found.
+        runs: the `run.json` of each run, where there is one.
+        provenance: folder → its `speechft.json`.
+        synthetic: whether some of it was measured on synthetic speech.
+        real: whether some of it was not.
+    """
+
+    measurements: list[Measurement] = field(default_factory=list)
+    dev: list[Measurement] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
+    synthetic: bool = False
+    real: bool = False
+
+    @property
+    def on_different_data(self) -> list[str]:
+        """The tasks whose rows cannot be compared, since their test data differ."""
+        found: dict[str, set[str]] = {}
+        for one in self.measurements:
+            if one.data_hash and one.split == "test":
+                found.setdefault(one.task, set()).add(one.data_hash)
+        return [task for task, hashes in found.items() if len(hashes) > 1]
