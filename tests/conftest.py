@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -21,6 +23,16 @@ TINY_CONFIG = {
     "mask_time_prob": 0.05,
     "layerdrop": 0.0,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """A cache that the processes of one test run share, and nobody else."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPEECHFT_CACHE", str(shared / "speechft-cache"))
+        yield
 
 
 @pytest.fixture(autouse=True)

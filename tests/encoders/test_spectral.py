@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from transformers import (
@@ -130,3 +132,17 @@ def test_whisper_refuses_long_utterances_and_masking(waveforms):
     features, frames = encoder.front_end(waveforms[0][None], torch.tensor([16000]))
     with pytest.raises(SettingsError, match="no mask embedding"):
         encoder.from_front_end(features, frames, mask_time=torch.ones(1, 100, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("given", [CONFORMER, WHISPER], ids=["conformer", "whisper"])
+def test_a_checkpoint_with_layer_drop_loses_no_layer_in_training(given, tmp_path):
+    build_encoder(given, seed=0).save(tmp_path / "encoder")
+    file = tmp_path / "encoder" / "config.json"
+    content = json.loads(file.read_text())
+    names = [name for name in content if name.endswith("layerdrop")]
+    assert names
+    file.write_text(json.dumps(content | dict.fromkeys(names, 0.9)))
+    encoder = load_encoder(tmp_path / "encoder").train()
+    assert {getattr(encoder.config, name) for name in names} == {0.0}
+    states = {len(encoder([torch.randn(8000)]).hidden_states) for _ in range(5)}
+    assert states == {encoder.num_layers + 1}

@@ -11,6 +11,9 @@ import yaml
 from speechft.core.errors import SettingsError
 from speechft.merging import METHODS, MappingSource, Recipe, parse_alpha, plan, stream
 from speechft.merging.mergekit import Imported, from_mergekit
+from speechft.merging.methods.sparse import breadcrumbs, ties
+from speechft.merging.methods.sphere import karcher
+from speechft.merging.methods.stock import model_stock
 
 GENERATOR = np.random.default_rng(0)
 STATES = {
@@ -21,6 +24,7 @@ STATES = {
     }
     for name in "abc"
 }
+SPARSE = {"ties": ties, "breadcrumbs": breadcrumbs}
 Q = "encoder.layers.1.attention.weight"
 
 
@@ -116,7 +120,13 @@ def test_sparse_methods_take_mergekits_defaults(method: str):
     assert imported.dtype == "bfloat16"
     assert imported.parameters.get("normalize") == {"ties": True, "dare_ties": False}.get(method)
     assert imported.parameters.get("rescale") == ("norm" if "dare" in method else None)
-    merged(imported)
+    base, *tuned = (STATES[name][Q] for name in "abc")
+    values = {"alpha": 1.0, "density": 0.5, "weights": (1.0, 1.0)}
+    found = (merged(imported)[Q].astype(np.uint32) << 16).view(np.float32)  # from bfloat16
+    if method in SPARSE:
+        np.testing.assert_allclose(found, SPARSE[method](base, tuned, **values), rtol=2**-8)
+    else:  # which weights are dropped is chance
+        assert np.abs(found - base).max() > 0.1
 
 
 def test_model_stock_and_karcher():
@@ -126,14 +136,14 @@ def test_model_stock_and_karcher():
         models: [{model: b}, {model: c}]
     """)
     assert (stock.base, stock.tuned, stock.alpha) == ("a", ("b", "c"), ())
-    merged(stock)
+    base, *tuned = (STATES[name][Q] for name in "abc")
+    np.testing.assert_allclose(merged(stock)[Q], model_stock(base, tuned), atol=1e-6)
     mean = read("merge_method: karcher\nmodels: [{model: a}, {model: b}, {model: c}]")
-    units = [STATES[name][Q] / np.linalg.norm(STATES[name][Q]) for name in "abc"]
     out = merged(mean)[Q]
-    dots = [float((out / np.linalg.norm(out) * unit).sum()) for unit in units]
+    np.testing.assert_allclose(out, karcher(base, tuned, alpha=2 / 3), atol=1e-5)
+    np.testing.assert_allclose(out, karcher(tuned[1], [base, tuned[0]], alpha=2 / 3), atol=1e-5)
     scale = np.mean([np.linalg.norm(STATES[name][Q]) for name in "abc"])
     assert np.linalg.norm(out) == pytest.approx(scale, rel=1e-5)
-    assert max(dots) - min(dots) < 0.6
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from family_configs import FAMILIES, config_of
 from speechft.core.errors import SettingsError
 from speechft.encoders import build_encoder
 from speechft.heads.pooled import PooledLinear
+from speechft.stages.finetuning.settings import RECIPES, FinetuneSettings, Recipe
 from speechft.training.adapters import PRESETS, add_adapters, block_linears, merge_adapters
 from speechft.training.finetuning import FineTuning
 from speechft.training.freezing import FreezePlan
@@ -250,3 +251,75 @@ def test_a_target_that_matches_nothing_is_refused(tiny_encoder):
 def test_a_layer_of_another_family_is_refused():
     with pytest.raises(SettingsError, match="no layer to adapt for q_proj"):
         add_adapters(of_family("wav2vec2-bert"), "lora", targets=("q_proj",))
+
+
+def test_training_has_dropout_and_evaluation_has_none(tiny_config):
+    encoder = build_encoder({**tiny_config, "hidden_dropout": 0.5}, seed=0).eval()
+    fit = objective(encoder)
+    part = fit.parts[0]
+    items = items_for(encoder, True)
+    part.dev = lambda: [(items[:2], [0, 1]), (items[2:], [1, 0])]
+    seen = []
+    part.task.decode = lambda logits, lengths: seen.append(logits) or logits.argmax(1).tolist()
+    fit.before_update(3)
+    assert all(module.training for module in fit.module.modules())
+    one, two = (float(fit.loss([0, 1, 2, 3], items)[0].detach()) for _ in range(2))
+    assert one != two
+    figures = fit.evaluate()
+    assert not any(module.training for module in fit.module.modules())
+    with torch.no_grad():
+        logits = torch.cat([part.head(*fit.encode(batch)) for batch in (items[:2], items[2:])])
+    torch.testing.assert_close(torch.cat(seen), logits, rtol=1e-5, atol=1e-6)
+    right = (logits.argmax(1) == torch.tensor([0, 1, 1, 0])).float().mean()
+    assert figures == {"acc": pytest.approx(100 * float(right))}
+
+
+NORMED = {"conv_pos_batch_norm": True, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+
+
+def test_batch_norms_keep_their_statistics(tiny_config):
+    encoder = build_encoder({**tiny_config, **NORMED, "activation_dropout": 0.0}, seed=0)
+    with torch.no_grad():
+        for name, buffer in encoder.model.named_buffers():
+            if "running" in name:
+                buffer.add_(0.3)
+    before = {n: b.clone() for n, b in encoder.model.named_buffers()}
+    assert any("running_mean" in name for name in before)
+    fit = objective(encoder)
+    items = items_for(encoder, True)
+    moved_per_update(fit, items)
+    assert all(torch.equal(b, before[n]) for n, b in encoder.model.named_buffers())
+    fit.before_update(STEPS)
+    alone = fit.encode(items[3:])[0].detach()
+    padded = fit.encode(items)[0][3, : alone.shape[1]].detach()
+    torch.testing.assert_close(padded, alone[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_adapters_are_what_they_are_called_and_scaled(tiny_encoder, kind):
+    from peft.tuners.lora import LoraLayer
+
+    coverage = add_adapters(tiny_encoder, kind, rank=2, scale=6.0)
+    names = [n for n, _ in tiny_encoder.model.named_parameters()]
+    assert any("magnitude" in name for name in names) == (kind == "dora")
+    layers = [m for m in tiny_encoder.model.modules() if isinstance(m, LoraLayer)]
+    assert [layer.scaling["default"] for layer in layers] == [3.0] * 12
+    added = sum(p.numel() for n, p in tiny_encoder.model.named_parameters() if "lora_" in n)
+    assert coverage.parameters == added > 0
+
+
+def test_what_the_methods_mean_by_default():
+    stable = (0.1, True, "stable")
+    assert {
+        name: (r.head_warmup, r.freeze_front_end, r.schedule) for name, r in RECIPES.items()
+    } == {
+        "stable": stable,
+        "regular": (0.0, False, "constant"),
+        "l2sp": stable,
+        "lora": stable,
+        "dora": stable,
+    }
+    given = {"encoder": "e", "task": "sid", "data": "d", "out": "o"}
+    one = FinetuneSettings(**given, method="l2sp", head_warmup=0.0, freeze_front_end=False)
+    assert one.recipe == Recipe(0.0, False, "stable")
+    assert FinetuneSettings(**given).recipe == RECIPES["stable"]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from speechft.core.errors import CheckpointError, SpeechFTError
-from speechft.training.loop import LoopSettings, train
+from speechft.training.loop import Loop, LoopSettings, train
 from speechft.training.schedule import make_schedule
 
 
@@ -130,3 +130,56 @@ def test_a_finished_run_does_nothing(tmp_path):
     before = (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns
     run(tmp_path, steps=5, source=Stopping(1))
     assert (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns == before
+
+
+class Linear:
+    """Without chance; the gradient of `still` is zero at every update."""
+
+    def __init__(self):
+        self.module = nn.ParameterDict({"w": torch.ones(4), "still": torch.full((3,), 5.0)})
+
+    def before_update(self, update):
+        del update
+
+    def loss(self, indices, items):
+        del indices
+        loss = (items @ self.module["w"]).square().mean() + 0.0 * self.module["still"].sum()
+        return loss, {}
+
+    def evaluate(self):
+        return {}
+
+
+def gradients(folder, **more):
+    """Give the gradient that the optimiser saw at each update, and the norms that were logged."""
+    fit, seen = Linear(), []
+    settings = LoopSettings(steps=3, learning_rate=1e-3, log_every=1, **more)
+    loop = Loop(fit, Order(), Items(), make_schedule("constant", 3), settings, folder, None)
+    loop.optimizer.register_step_pre_hook(
+        lambda *_: seen.append(fit.module["w"].grad.detach().clone())
+    )
+    loop.run()
+    return fit, seen, [r["gradient_norm"] for r in records(folder) if "gradient_norm" in r]
+
+
+def test_gradients_are_clipped_by_their_global_norm(tmp_path):
+    _, free, norms = gradients(tmp_path / "free", clip=1e9)
+    assert [float(g.norm()) for g in free] == pytest.approx(norms, rel=1e-5)
+    _, clipped, logged = gradients(tmp_path / "clipped", clip=0.01)
+    assert all(float(g.norm()) <= 0.01 * (1 + 1e-5) for g in clipped)
+    assert logged[0] == norms[0] > 0.01  # what is logged is the norm before
+
+
+def test_two_batches_make_one_update_with_the_mean_of_their_gradients(tmp_path):
+    _, (found, *_), _ = gradients(tmp_path, clip=1e9, accumulate=2)
+    weights = torch.ones(4, requires_grad=True)
+    for batch in Order().epoch(0)[:2]:
+        (Items().load(batch) @ weights).square().mean().div(2).backward()
+    torch.testing.assert_close(found, weights.grad)
+
+
+def test_what_has_no_gradient_does_not_decay(tmp_path):
+    fit, *_ = gradients(tmp_path)
+    assert fit.module["still"].tolist() == [5.0] * 3
+    fit, *_ = gradients(tmp_path / "decays", weight_decay=0.1)
+    assert fit.module["still"].tolist() != [5.0] * 3  # control

@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from speechft.core.errors import SettingsError
-from speechft.training.masked_prediction import MaskedPrediction, UnitPredictor, sample_spans
+from speechft.training.masked_prediction import (
+    MaskedPrediction,
+    UnitPredictor,
+    sample_spans,
+    unit_loss,
+    unit_targets,
+)
 from speechft.training.units import (
     hidden_features,
     learn_units,
@@ -118,3 +124,44 @@ def test_dev_figures_repeat(tiny_encoder):
     objective, waveforms = build(tiny_encoder)
     objective.dev = lambda: [([0, 1], waveforms[:2]), ([2, 3], waveforms[2:])]
     assert objective.evaluate() == objective.evaluate()
+
+
+class Oracle(torch.nn.Module):
+    """Names the unit that stands in each frame's first place."""
+
+    def forward(self, frames):
+        return 50.0 * torch.nn.functional.one_hot(frames[:, 0].long(), 4).float()
+
+
+def test_the_loss_is_that_of_masked_frames():
+    lengths = torch.tensor([5, 3])
+    targets = torch.tensor([[0, 1, 2, 3, 0], [1, 1, 2, 0, 0]])
+    mask = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 0]], dtype=torch.bool)
+    said = torch.where(mask, targets, (targets + 1) % 4)  # right where masked, wrong elsewhere
+    frames = said[..., None].float()
+    loss, figures = unit_loss(Oracle(), frames, lengths, mask, targets, 0.0)
+    assert float(loss) < 1e-6
+    assert figures["masked_accuracy"] == 100.0
+    assert float(unit_loss(Oracle(), frames, lengths, mask, targets, 0.5)[0]) == pytest.approx(25.0)
+    wrong = torch.where(mask, (targets + 1) % 4, targets)[..., None].float()
+    loss, figures = unit_loss(Oracle(), wrong, lengths, mask, targets, 0.0)
+    assert float(loss) == pytest.approx(50.0)
+    assert figures["masked_accuracy"] == 0.0
+
+
+def test_targets_are_those_of_the_utterance():
+    units = [np.array(u, np.int16) for u in ([1, 2, 3], [4, 5, 6, 7], [8, 9])]
+    assert unit_targets(units, [2, 0], 3).tolist() == [[8, 9, 9], [1, 2, 3]]
+    assert unit_targets({5: units[1]}, [5], 4).tolist() == [[4, 5, 6, 7]]
+
+
+def test_units_come_from_the_layer_that_was_named(tiny_encoder):
+    waveforms = [w[: 9000 - 2000 * i] for i, w in enumerate(tones(2))]
+    with torch.no_grad():
+        wanted = tiny_encoder.eval()(waveforms)
+    for layer in range(tiny_encoder.num_layers + 1):
+        found = hidden_features(tiny_encoder, layer)(waveforms)
+        for row, features in enumerate(found):
+            states = wanted.hidden_states[layer][row, : wanted.lengths[row]]
+            torch.testing.assert_close(features, states, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(wanted.hidden_states[0], wanted.hidden_states[1], atol=1e-2)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.encoders import SpeechEncoder
-from speechft.training.freezing import FreezePlan, set_trainable
+from speechft.training.freezing import FreezePlan, HeldStatistics, set_trainable
 from speechft.training.inputs import front_end_output
 from speechft.training.parts import Part
 
@@ -51,12 +51,14 @@ class FineTuning:
         if encoder_parameters is None:
             encoder_parameters = list(encoder.encoder_parameters().values())
         self._movable = list(encoder_parameters)
+        self._statistics = HeldStatistics(encoder)
         set_trainable(encoder.parameters(), False)
         self._moving = False
 
     def before_update(self, update: int) -> None:
         """Set train mode and freeze what the plan wants frozen."""
         self.module.train()
+        self._statistics.hold()
         self._moving = self.plan.encoder_moves(update)
         set_trainable(self._movable, self._moving)
         set_trainable(self._front, self._moving and not self.plan.front_end)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from speechft.encoders import SpeechEncoder
-from speechft.training.freezing import FreezePlan, set_trainable
+from speechft.training.freezing import FreezePlan, HeldStatistics, set_trainable
 from speechft.training.loop import Objective
 
 
@@ -29,6 +29,7 @@ class HeldEncoder:
         self.inner, self.plan = inner, plan
         self._front = list(encoder.front_end_parameters().values())
         self._rest = list(encoder.encoder_parameters().values())
+        self._statistics = HeldStatistics(encoder)
 
     @property
     def module(self) -> nn.Module:
@@ -38,6 +39,7 @@ class HeldEncoder:
     def before_update(self, update: int) -> None:
         """Freeze what the plan wants frozen."""
         self.inner.before_update(update)
+        self._statistics.hold()
         moving = self.plan.encoder_moves(update)
         set_trainable(self._rest, moving)
         set_trainable(self._front, moving and not self.plan.front_end)
