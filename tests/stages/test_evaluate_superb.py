@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from types import SimpleNamespace
 
 import pytest
+import torch
 from corpus_trees import voxceleb1
 from family_configs import config_of
 
@@ -13,7 +15,11 @@ from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluation.searching import run_search
+from speechft.stages.hidden_store import SplitStates
 from speechft.tasks import asv
+from speechft.tasks.qbe import QueryByExample
+from speechft.training.probe_states import FrameStates, PooledStates
 
 CONFIG = {
     "model_type": "hubert",
@@ -107,6 +113,65 @@ def test_every_task_from_its_corpus_to_a_score(run, task, protocol):
         assert len(values) == 5
         assert record["value"] == pytest.approx(sum(values) / 5, abs=1e-5)
         assert {row["fold"] for row in found.rows} == {1, 2, 3, 4, 5}
+
+
+def states(spoken):
+    """What is kept of a split, from the frames (T, D) of its utterances in each hidden state."""
+    lengths = [len(one) for one in spoken[0]]
+    frames = torch.stack([torch.cat(own) for own in spoken])
+    means = torch.stack([torch.stack([one.mean(0) for one in own]) for own in spoken])
+    starts = [0, *accumulate(lengths[:-1])]
+    return SplitStates(PooledStates(means, lengths), FrameStates(frames, starts, lengths))
+
+
+def test_the_dev_queries_alone_choose_the_state_that_is_searched():
+    random = torch.Generator().manual_seed(0)
+    documents = [[torch.randn(20, 8, generator=random) for _ in "abc"] for _ in range(2)]
+
+    def asked(*found):
+        """Two queries: in each hidden state, parts of the documents named for it."""
+        pairs = zip(documents, found, strict=True)
+        return states([[own["abc".index(name)][4:14] for name in names] for own, names in pairs])
+
+    def cut(name, *matches):
+        heard = SimpleNamespace(custom={"matches": matches})
+        return SimpleNamespace(id=name, supervisions=[heard])
+
+    cuts = [
+        [cut(name) for name in "abc"],
+        [cut("1", "a"), cut("2", "b")],
+        [cut("3", "b"), cut("4", "a")],
+    ]
+    # State 1 finds the dev queries and misses the others; what state 0 finds is right for those.
+    views = [states(documents), asked("ba", "ab"), asked("ba", "cc")]
+    found = run_search(QueryByExample.from_cuts(cuts[0]), cuts, views, device="cpu")
+    assert [(row["mtwv"], row["chosen"]) for row in found.grid] == [(0.0, False), (100.0, True)]
+    assert (found.about["state"], found.dev, found.scores) == (1, {"mtwv": 100.0}, {"mtwv": 0.0})
+    views[2] = asked("ab", "ba")
+    found = run_search(QueryByExample.from_cuts(cuts[0]), cuts, views, device="cpu")
+    assert (found.about["state"], found.scores) == (1, {"mtwv": 100.0})
+
+
+def shorten_turns(data, split):
+    """Let every turn of a split begin at once and end early."""
+    for name, start in (("segments", 2), ("rttm", 3)):
+        lines = [line.split() for line in (data / split / name).read_text().splitlines()]
+        for line in lines:
+            line[start : start + 2] = "0.0", "0.4"
+        (data / split / name).write_text("".join("\t".join(line) + "\n" for line in lines))
+
+
+def test_the_dev_recordings_alone_choose_the_operating_point(run, tmp_path):
+    first = run("sd")
+    data = tmp_path / "libri2mix" / "data"
+    shorten_turns(data, "test")
+    other_test = run("sd")
+    shorten_turns(data, "dev")
+    other_dev = run("sd")
+    assert other_test.grid == first.grid != other_dev.grid
+    point, same, other = (f.records[0]["operating_point"] for f in (first, other_test, other_dev))
+    assert point == same != other
+    assert other_test.records[0]["value"] != first.records[0]["value"]
 
 
 def test_asv_trains_on_other_speakers_than_dev_has(run):

@@ -8,13 +8,15 @@ import pytest
 import soundfile
 import torch
 from corpus_trees import voxceleb1
-from finetune_fixture import kill_after, moved, settings, tensors
+from evaluate_fixture import relabel, write_tones
+from finetune_fixture import kill_at, moved, settings, tensors
 from safetensors.torch import load_file
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.encoders import build_encoder, load_encoder
 from speechft.stages.finetune import finetune
 from speechft.tasks import task_from_dict
+from speechft.training.finetuning import FineTuning
 
 
 @pytest.fixture
@@ -40,14 +42,66 @@ def test_artefacts(encoder_folder, tmp_path):
     assert [r["lr"] for r in lines if r["update"] == 1 and "lr" in r] == [0.0]
 
 
-def test_the_best_encoder_on_dev_is_kept_beside_the_last(encoder_folder, tmp_path):
-    out = finetune(settings(encoder_folder, tmp_path / "run", evaluate_every=5))
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    scores = {r["update"]: r["dev_acc"] for r in lines if "dev_acc" in r}
-    best = max(scores, key=lambda update: (scores[update], -update))
-    assert (out / "encoder-best").is_dir()
-    same = not moved(out / "encoder-best", out / "encoder")
-    assert same == (best == 20)
+@pytest.mark.parametrize(("task", "figure", "sign"), [("pr", "per", -1), ("sid", "acc", 1)])
+def test_the_best_encoder_on_dev_is_kept_beside_the_last(
+    encoder_folder, tmp_path, task, figure, sign
+):
+    shares = {5: "encoder-at-25", 10: "encoder-at-50", 15: "encoder-at-75", 20: "encoder"}
+    more = {"task": task, "keep_at": (0.25, 0.5, 0.75), "learning_rate": 3e-3}
+    out = finetune(settings(encoder_folder, tmp_path / "run", **more))
+    scores = dev_figures(out, figure)
+    assert list(scores) == list(shares)
+    assert len(set(scores.values())) > 1
+    best = max(scores, key=lambda update: (sign * scores[update], -update))
+    same = {
+        update for update, name in shares.items() if not moved(out / "encoder-best", out / name)
+    }
+    assert same == {best}
+
+
+def dev_figures(out, name):
+    """Update → figure."""
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return {r["update"]: r[f"dev_{name}"] for r in records if f"dev_{name}" in r}
+
+
+@pytest.mark.parametrize(("task", "figure"), [("pr", "per"), ("sid", "acc")])
+def test_dev_figures_have_nothing_to_do_with_test(encoder_folder, tmp_path, task, figure):
+    table = write_tones(tmp_path / "data")
+    found = []
+    for split in ("none", "test", "dev"):
+        relabel(table, split)
+        more = {"task": task, "data": str(table), "steps": 4, "evaluate_every": 2}
+        out = finetune(settings(encoder_folder, tmp_path / split, **more))
+        found.append(dev_figures(out, figure))
+    assert list(found[0]) == [2, 4]
+    assert found[0] == found[1] != found[2]
+
+
+def test_another_seed_draws_another_head_other_batches_and_other_dropout(
+    encoder_folder, tmp_path, monkeypatch
+):
+    """At no rate to speak of the head stays as it was built."""
+    batches, seeds, heads = [], [], []
+    loss = FineTuning.loss
+
+    def noted(self, indices, items):
+        batches[-1].append(list(indices))
+        seeds[-1].append(torch.initial_seed())
+        return loss(self, indices, items)
+
+    monkeypatch.setattr(FineTuning, "loss", noted)
+    for seed in (0, 1):
+        batches.append([])
+        seeds.append([])
+        more = {"seed": seed, "steps": 6, "learning_rate": 1e-30, "evaluate_every": 0}
+        out = finetune(settings(encoder_folder, tmp_path / f"{seed}", **more))
+        heads.append(load_file(out / "head.safetensors"))
+    assert len(batches[0]) == len(set(seeds[0])) == 6
+    assert batches[0] != batches[1]
+    assert not set(seeds[0]) & set(seeds[1])
+    for name in (n for n in heads[0] if n.endswith("weight")):
+        assert not torch.equal(heads[0][name], heads[1][name])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +183,8 @@ def test_after_a_mistake_the_same_folder_can_be_used(encoder_folder, tmp_path):
 def test_killed_and_run_again_is_the_same_bit_for_bit(encoder_folder, tmp_path):
     whole = finetune(settings(encoder_folder, tmp_path / "whole", steps=40, keep_at=(0.2, 0.9)))
     killed = settings(encoder_folder, tmp_path / "killed", steps=40, keep_at=(0.2, 0.9))
-    codes = [kill_after(killed, lines) for lines in (3, 8)]
-    assert codes[0] == -signal.SIGKILL
+    for update, moment in ((8, "_update"), (25, "_evaluate")):
+        assert kill_at(killed, update, moment) == -signal.SIGKILL
     assert not (killed.out / "speechft.json").exists()
     finetune(killed)
     encoders = ("encoder", "encoder-best", "encoder-at-20", "encoder-at-90")

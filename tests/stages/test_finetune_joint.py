@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from finetune_fixture import kill_after, moved, settings, tensors
+from finetune_fixture import kill_at, moved, settings, tensors
 from safetensors.torch import load_file
 
 from speechft.core.errors import SettingsError
@@ -65,7 +65,9 @@ def test_both_heads_learn_while_the_encoder_stands_still(encoder_folder, tmp_pat
 
 
 def test_the_best_encoder_has_the_best_mean_of_the_tasks(encoder_folder, tmp_path):
-    out = finetune(settings(encoder_folder, tmp_path / "run", task="pr,sid", steps=20))
+    shares = {5: "encoder-at-25", 10: "encoder-at-50", 15: "encoder-at-75", 20: "encoder"}
+    more = {"task": "pr,sid", "keep_at": (0.25, 0.5, 0.75), "learning_rate": 3e-3}
+    out = finetune(settings(encoder_folder, tmp_path / "run", **more))
     tasks = {
         name: task_from_dict(json.loads((out / f"task-{name}.json").read_text()))
         for name in ("pr", "sid")
@@ -76,8 +78,13 @@ def test_the_best_encoder_has_the_best_mean_of_the_tasks(encoder_folder, tmp_pat
         if "dev_pr_per" in r
     }
     means = {update: mean_figure(tasks, f) for update, f in figures.items()}
+    assert list(means) == list(shares)
+    assert len(set(means.values())) > 1
     best = max(means, key=lambda update: (means[update], -update))
-    assert (not moved(out / "encoder-best", out / "encoder")) == (best == 20)
+    same = {
+        update for update, name in shares.items() if not moved(out / "encoder-best", out / name)
+    }
+    assert same == {best}
 
 
 def test_the_mean_counts_errors_backwards():
@@ -115,8 +122,8 @@ def test_killed_and_run_again_is_the_same_bit_for_bit(encoder_folder, tmp_path, 
     more = {"task": "pr,sid", "steps": 30, "accumulate": accumulate, "keep_at": (0.5,)}
     whole = finetune(settings(encoder_folder, tmp_path / "whole", **more))
     killed = settings(encoder_folder, tmp_path / "killed", **more)
-    codes = [kill_after(killed, lines) for lines in (8, 20)]
-    assert codes[0] == -signal.SIGKILL
+    for update, moment in ((12, "_update"), (20, "_evaluate")):
+        assert kill_at(killed, update, moment) == -signal.SIGKILL
     assert not (killed.out / "speechft.json").exists()
     finetune(killed)
     names = [f"{e}/model.safetensors" for e in ("encoder", "encoder-best", "encoder-at-50")]

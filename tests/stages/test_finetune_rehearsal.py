@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from finetune_fixture import kill_after, moved, settings
+from finetune_fixture import kill_at, moved, settings
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.sources import load_data
@@ -126,8 +126,8 @@ def test_killed_and_run_again_is_the_same_bit_for_bit(encoder_folder, tmp_path):
     more = {**REHEARSED, "task": "pr,sid", "steps": 30}
     whole = finetune(settings(encoder_folder, tmp_path / "whole", **more))
     killed = settings(encoder_folder, tmp_path / "killed", **more)
-    codes = [kill_after(killed, lines) for lines in (8, 20)]
-    assert codes[0] == -signal.SIGKILL
+    for update, moment in ((8, "_update"), (20, "_save")):
+        assert kill_at(killed, update, moment) == -signal.SIGKILL
     finetune(killed)
     heads = ("head-pr.safetensors", "head-sid.safetensors", "rehearsal-units.npz")
     for name in ("encoder/model.safetensors", "encoder-best/model.safetensors", *heads[:2]):

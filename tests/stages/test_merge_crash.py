@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +18,6 @@ from safetensors.numpy import load_file, save_file
 from speechft.core.errors import SpeechFTError
 from speechft.merging.tensorfile import TensorFileWriter
 from speechft.stages.merge import MergeSettings, merge
-
-KILLS = 20
 
 
 def folder(path: Path, seed: int, rows: int = 200) -> Path:
@@ -37,26 +33,49 @@ def folder(path: Path, seed: int, rows: int = 200) -> Path:
     return path
 
 
-# The child says when it starts to write; each round is a new fork, so no import time is wasted.
+# Moments are counted: just before and just after a tensor is written, a file is flushed or anything
+# is moved. Each merge is a new fork, so no import time is wasted; it ends itself at its last moment
+# or says with its exit code how many there were.
 CHILD = """
-import os, sys, time
+import os, signal, sys
 from pathlib import Path
+from speechft.core import files
+from speechft.merging.tensorfile import TensorFileWriter
 from speechft.stages.merge import MergeSettings, merge
+
+moments = last = 0
+
+def moment():
+    global moments
+    moments += 1
+    if moments == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def watch(owner, name):
+    function = getattr(owner, name)
+    def watched(*args):
+        moment()
+        found = function(*args)
+        moment()
+        return found
+    setattr(owner, name, watched)
+
+for owner, name in ((TensorFileWriter, "write"), (files, "flush"), (Path, "replace")):
+    watch(owner, name)
 base, tuned, out = sys.argv[1:]
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
-        merge(MergeSettings(base=base, tuned=(tuned,), alpha=float(line), out=Path(out), threads=1))
-        os._exit(0)
-    print(pid, flush=True)
-    sys.stdin.readline()  # not reaped until the test says so: the id stays its own
-    _, status = os.waitpid(pid, 0)
-    print(status, flush=True)
+        alpha, last = line.split()
+        last = int(last)
+        merge(MergeSettings(base=base, tuned=(tuned,), alpha=alpha, out=Path(out), threads=1))
+        os._exit(moments)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
-def test_sigkill_at_random_moments(tmp_path: Path):
-    base, tuned = folder(tmp_path / "base", 1), folder(tmp_path / "tuned", 2)
+def test_sigkill_at_any_moment(tmp_path: Path):
+    base, tuned = folder(tmp_path / "base", 1, rows=20), folder(tmp_path / "tuned", 2, rows=20)
     out = tmp_path / "place" / "out"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(base), str(tuned), str(out)],
@@ -64,35 +83,24 @@ def test_sigkill_at_random_moments(tmp_path: Path):
     )  # fmt: skip
     states = [load_file(p / "model.safetensors") for p in (base, tuned)]
 
-    def start(alpha: float) -> int:
-        child.stdin.write(f"{alpha}\n")
-        return int(child.stdout.readline())
-
-    def end() -> int:
-        child.stdin.write("reap\n")
+    def run(alpha: float, last: int = 0) -> int:
+        child.stdin.write(f"{alpha} {last}\n")
         return int(child.stdout.readline())
 
     try:
-        start(0.25)
-        assert end() == 0
-        begin = time.perf_counter()
-        start(0.5)
-        assert end() == 0
-        whole = time.perf_counter() - begin
+        assert run(0.25) > 2 * 12
+        moments = run(0.5)  # in the place of an older one
         check(out, states, {0.5})
-        dice = random.Random(0)
-        killed, alphas = 0, {0.5}
-        for round_ in range(KILLS):
-            alpha = round((round_ + 1) / 32, 6)
-            pid = start(alpha)
-            time.sleep(0.8 * dice.random() * whole)
-            os.kill(pid, signal.SIGKILL)
-            killed += end() == signal.SIGKILL
-            alphas.add(alpha)
+        alphas, gone = {0.5}, []
+        for last in range(1, moments + 1):
+            if not out.exists():
+                run(0.5)
+            alphas.add(last / 128)
+            assert run(last / 128, last) == -signal.SIGKILL
             check(out, states, alphas)
-        assert killed >= KILLS // 2
-        start(0.75)
-        assert end() == 0
+            gone += [] if out.exists() else [last]
+        assert gone == [moments - 2, moments - 1]
+        assert run(0.75) == moments
         check(out, states, {0.75})
     finally:
         child.stdin.close()

@@ -101,6 +101,12 @@ def test_score_of_the_suite_is_what_its_text_says(tmp_path: Path) -> None:
     assert suite_score({"pr": {"per": (0.0, "lower")}}) == 1000
 
 
+def test_a_value_that_is_no_number_makes_no_score() -> None:
+    found = suite_score({"sid": {"acc": (float("nan"), "higher")}, "pr": {"per": (10.0, "lower")}})
+    assert found != found
+    assert suite_score({"pr": {"per": (150.0, "lower")}}) == 0.0
+
+
 def test_superb_suite_gets_superb_s(tmp_path: Path) -> None:
     table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0, suite="paper4"),))
     scores = {

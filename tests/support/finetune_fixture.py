@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import torch
 from safetensors.torch import load_file
@@ -14,11 +12,21 @@ from safetensors.torch import load_file
 from speechft.stages.finetune import FinetuneSettings
 
 SCRIPT = """
-import sys, torch
+import os, signal, sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
 from speechft.stages.finetune import FinetuneSettings, finetune
-finetune(FinetuneSettings.model_validate_json(Path(sys.argv[1]).read_text()))
+from speechft.training.loop import Loop
+
+file, moment, update = sys.argv[1:]
+method = getattr(Loop, moment)
+def last(loop, *args):
+    result = method(loop, *args)
+    if loop.progress.update == int(update):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(Loop, moment, last)
+finetune(FinetuneSettings.model_validate_json(Path(file).read_text()))
 """
 
 
@@ -47,21 +55,18 @@ def moved(folder, base):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def kill_after(chosen, lines):
-    """Start the stage and kill it as soon as its metrics have so many lines; give its exit code."""
+def kill_at(chosen, update, moment="_update"):
+    """Run the stage in a process that ends itself by SIGKILL; give its exit code.
+
+    The moment is a method of the loop: `_update`, when nothing of the update is written yet,
+    `_evaluate`, when the best encoder is and the state is not, or `_save`.
+    """
     file = chosen.out.with_suffix(".json")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(chosen.model_dump_json())
-    metrics = chosen.out / "metrics.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(file)],
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(file), moment, str(update)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
+        check=False,
     )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.exists() and len(metrics.read_bytes().splitlines()) >= lines:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.01)
-    return process.wait(timeout=60)
+    return process.returncode

@@ -187,6 +187,27 @@ def test_only_pairs_that_share_no_row_are_coins(pairs: list[list[str]], signed: 
     assert claim.text.count("(p 0.") == 2  # of every pair, by its seeds
 
 
+def test_the_sentence_counts_what_is_clear_for_the_finding_and_against_it() -> None:
+    pairs = [["ours", "theta0"], ["tuned", "theta0"], ["theta0", "tuned"], ["tuned", "ours"]]
+    one = study([{"says": "x", "pairs": pairs, "metric": "er acc"}])
+    accuracies = {
+        "theta0": (0.0, 10.0, 20.0),
+        "tuned": (4.0, 16.0, 22.0),
+        "ours": (3.0, 13.0, 17.0),
+    }
+    records = [
+        {"row": row, "seed": seed, "task": "er", "metric": "acc", "value": value}
+        for row, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]
+    (claim,) = judge(one, make_table(one, records))
+    assert claim.text == (
+        "3 of 4; beyond the seeds' spread 2 for it, 1 against it. "
+        "ours +1.0 ± 3.5 (p 0.67); tuned against theta0 +4.0 ± 2.0 (p 0.074); "
+        "theta0 -4.0 ± 2.0 (p 0.074); tuned against ours +3.0 ± 2.0 (p 0.12)"
+    )
+
+
 def test_a_small_difference_is_within_the_spread() -> None:
     one = study([{"says": "It is so.", "pairs": [["ours", "theta0"]], "metric": "er acc"}])
     records = measurements()

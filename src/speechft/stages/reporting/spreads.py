@@ -44,10 +44,7 @@ def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
     """
     tasks = []
     for metrics in scores.values():
-        tasks.append(
-            statistics.fmean(
-                max(0.0, value / 100 if direction == "higher" else 1 - value / 100)
-                for value, direction in metrics.values()
-            )
-        )
+        positions = [v / 100 if way == "higher" else 1 - v / 100 for v, way in metrics.values()]
+        # A value that is no number makes a score that is none; max(0.0, nan) would make it 0.
+        tasks.append(statistics.fmean(0.0 if p < 0 else p for p in positions))
     return 1000 * statistics.fmean(tasks)
