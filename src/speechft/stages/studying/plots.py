@@ -96,8 +96,9 @@ def _lines(study: StudySettings, table: Table, rows: list[RowSpec]) -> Figure:
 
 _MOVED_CAPTION = (
     "How alike the hidden states are to the pretrained encoder's, against how far the weights have "
-    "moved; mean over the seeds, colours by group."
+    "moved; mean over the seeds, colours and shapes by group."
 )
+_MARKERS = "os^D"
 
 
 def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
@@ -108,9 +109,11 @@ def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
         far, alike = (table.spread(row.name, f"{FEATURES} {m}") for m in ("distance", "cka"))
         if far is None or alike is None:
             continue
-        colour = SERIES[groups.index(row.group) % len(SERIES)]
+        turn, tone = divmod(groups.index(row.group), len(SERIES))
+        colour, marker = SERIES[tone], _MARKERS[turn % len(_MARKERS)]
         title = textwrap.shorten(row.heading.replace("$", r"\$"), 56, placeholder=" …")
-        axes.plot(far.mean, alike.mean, "o", color=colour, markersize=5, label=f"{number} {title}")
+        label = f"{number} {title}"
+        axes.plot(far.mean, alike.mean, marker, color=colour, markersize=5, label=label)
         place = (far.mean, alike.mean)
         offset = (4, 2 if number % 2 else -8)
         axes.annotate(
