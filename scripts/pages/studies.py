@@ -7,8 +7,9 @@ from pathlib import Path
 HEAD = """# Studies
 
 Written by `make docs` from `results/studies/`. Each study is a file in `studies/`; `make study`
-does all of them but `attempts`, which looks for reasons where a finding does not hold. "As in the paper" means that the published direction is found and exceeds the
-seeds' spread; a study's own question "holds" or does not.
+does all of them but `attempts`, which looks for reasons where a finding does not hold. "As in the
+paper" means that the published direction is found and exceeds the seeds' spread; a study's own
+question "holds" or does not.
 """
 
 
