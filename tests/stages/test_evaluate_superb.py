@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from corpus_trees import voxceleb1
+from evaluate_fixture import CONFIG
 from family_configs import config_of
 
 from speechft.core.errors import SettingsError
@@ -21,16 +22,6 @@ from speechft.tasks import asv
 from speechft.tasks.qbe import QueryByExample
 from speechft.training.probe_states import FrameStates, PooledStates
 
-CONFIG = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 CORPORA = {
     "pr": "librispeech",
     "asr": "librispeech",

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from evaluate_fixture import CONFIG
 from safetensors.numpy import save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
@@ -25,16 +26,6 @@ from speechft.encoders import build_encoder, load_encoder
 from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.push import PushSettings, public_record, push
 
-TINY = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 TOKEN = "hf_" + "x" * 34
 
 
@@ -206,7 +197,7 @@ def test_only_whole_encoders_are_pushed(encoder: Path, tmp_path: Path):
 def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
     """As fine-tuning leaves it in its run's folder, with the run's provenance."""
     run_folder = tmp_path / "runs" / "sid"
-    build_encoder(TINY, seed=0).save(run_folder / "encoder")
+    build_encoder(dict(CONFIG), seed=0).save(run_folder / "encoder")
     tuned = {"encoder": "facebook/hubert-base-ls960", "task": "sid", "steps": 600}
     tuned |= {"data": f"{tmp_path}/secret/table.csv", "method": "stable"}
     write_provenance(run_folder, stage="finetune", settings=tuned)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from speechft.stages.reporting.measurements import Encoder, Group, Measurement
+from speechft.stages.reporting.measurements import Encoder, Group, Measurement, by_seed
 from speechft.stages.reporting.spreads import Spread, suite_score
 
 
@@ -71,8 +71,4 @@ def _cell(one: Measurement) -> tuple[int, str, str]:
 
 
 def _score(measurements: Sequence[Measurement]) -> Spread:
-    seeds: dict[int, dict[str, dict[str, tuple[float, str]]]] = {}
-    for one in measurements:
-        of_task = seeds.setdefault(one.seed, {}).setdefault(one.task, {})
-        of_task[one.metric] = (one.value, one.direction)
-    return Spread(tuple(suite_score(seeds[seed]) for seed in sorted(seeds)))
+    return Spread(tuple(suite_score(scores) for scores in by_seed(measurements).values()))

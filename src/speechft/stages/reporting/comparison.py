@@ -10,7 +10,7 @@ from speechft.metrics.directions import TITLES
 from speechft.metrics.superb import of_reference, superb_score
 from speechft.stages.evaluation.suites import SUITES
 from speechft.stages.reporting.choice import Choice, choices
-from speechft.stages.reporting.measurements import Encoder, Group, Measurement
+from speechft.stages.reporting.measurements import Encoder, Group, Measurement, by_seed
 from speechft.stages.reporting.spreads import SUITE_TEXT, Spread, suite_score
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -196,12 +196,9 @@ def _by_encoder(measurements: Iterable[Measurement]) -> dict[Encoder, list[Measu
 
 def _row(encoder: Encoder, group: Sequence[Measurement], reference: str | None) -> Row:
     cells: dict[Metric, dict[int, float]] = {}
-    seeds: dict[int, dict[str, dict[str, tuple[float, str]]]] = {}
     for found in sorted(group, key=lambda m: m.seed):
         cells.setdefault((found.task, found.metric), {})[found.seed] = found.value
-        by_task = seeds.setdefault(found.seed, {}).setdefault(found.task, {})
-        by_task[found.metric] = (found.value, found.direction)
-    whole = [s for s in seeds.values() if sum(map(len, s.values())) == len(cells)]
+    whole = [s for s in by_seed(group).values() if sum(map(len, s.values())) == len(cells)]
     scores = [
         superb_score(of_reference(_plain(s), reference), reference) if reference else suite_score(s)
         for s in whole

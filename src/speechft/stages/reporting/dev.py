@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,16 @@ from speechft.stages.reporting.measurements import Encoder, Measurement
 
 GRID: Final = "grid.jsonl"
 _Key = tuple[str, int, str, str]
+
+
+def chosen_figures(
+    grid: Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], str, float]]:
+    """Give (row, metric, percent) of a grid's chosen rows; a task with folds has one for each."""
+    for row in grid:
+        for metric in DIRECTIONS if row["chosen"] else ():
+            if metric in row:
+                yield row, metric, float(row[metric])
 
 
 def dev_measurements(
@@ -32,11 +42,10 @@ def dev_measurements(
         return
     found: dict[_Key, list[float]] = {}
     try:
-        for row in read_jsonl(results.parent / GRID) if (results.parent / GRID).is_file() else ():
-            for metric in DIRECTIONS if row["chosen"] else ():
-                if metric in row:
-                    key = (str(row["encoder"]), int(row["seed"]), str(row["task"]), metric)
-                    found.setdefault(key, []).append(float(row[metric]))
+        grid = read_jsonl(results.parent / GRID) if (results.parent / GRID).is_file() else []
+        for row, metric, value in chosen_figures(grid):
+            key = (str(row["encoder"]), int(row["seed"]), str(row["task"]), metric)
+            found.setdefault(key, []).append(value)
     except (OSError, ValueError, KeyError, TypeError):
         return
     suites = {str(record.get("task")): str(record.get("suite", "")) for record in records}

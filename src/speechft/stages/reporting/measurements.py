@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,6 +54,18 @@ class Measurement:
     protocol: str = "clean"
     main: bool = True
     data_hash: str = ""
+
+
+Scores = dict[str, dict[str, tuple[float, str]]]
+
+
+def by_seed(measurements: Iterable[Measurement]) -> dict[int, Scores]:
+    """Give seed → task → metric → (percent, direction), in the order of the seeds."""
+    seeds: dict[int, Scores] = {}
+    for one in sorted(measurements, key=lambda m: m.seed):
+        of_task = seeds.setdefault(one.seed, {}).setdefault(one.task, {})
+        of_task[one.metric] = (one.value, one.direction)
+    return seeds
 
 
 @dataclass(frozen=True)

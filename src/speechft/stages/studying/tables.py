@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from speechft.metrics.directions import DIRECTIONS, direction
+from speechft.metrics.directions import direction
+from speechft.stages.reporting.dev import chosen_figures
 from speechft.stages.reporting.spreads import Spread, suite_score
 from speechft.stages.studying.settings import FEATURES, RowSpec, StudySettings
 
@@ -130,10 +131,8 @@ def dev_score(grid: Iterable[Mapping[str, Any]]) -> float:
     Where a task has folds, each has a chosen row; their mean counts.
     """
     values: dict[str, list[float]] = {}
-    for row in grid:
-        for metric in DIRECTIONS if row["chosen"] else ():
-            if metric in row:
-                values.setdefault(f"{row['task']} {metric}", []).append(float(row[metric]))
+    for row, metric, value in chosen_figures(grid):
+        values.setdefault(f"{row['task']} {metric}", []).append(value)
     return score_of({column: statistics.fmean(found) for column, found in values.items()})
 
 
