@@ -39,11 +39,15 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         probing.probe = plain
     seconds = time.perf_counter() - begin
     timing = read_json(out / "timing.json")
-    splits = read_data(job["settings"]["data"], [job["settings"]["tasks"]], "s3prl").splits
+    settings = job["settings"]
+    task = settings["tasks"]
+    read = read_data(settings["data"], [task], settings["protocol"])
+    splits = read.splits
     pairs = [pair for stamps in probes for pair in pairwise(stamps)]
     return {
         "seconds": seconds,
         "splits": {name: len(cuts) for name, cuts in splits.items()},
+        "parts": [len(splits[name]) for name in read.names[task]],
         "utterances": sum(map(len, splits.values())),
         "encoding": next(iter(timing["encoding"].values())),
         "cells": list(timing["cells"].values()),

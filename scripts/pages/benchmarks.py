@@ -10,7 +10,8 @@ from typing import Any
 def benchmarks(root: Path) -> list[str]:
     """Give the section's lines, from results/benchmarks/."""
     lines = ["## Speed\n"]
-    for name, show in (("encode", _encode), ("probe", _probe), ("merge", _merge)):
+    known = {"encode": _encode, "probe": _probe, "superb": _superb, "merge": _merge}
+    for name, show in known.items():
         path = root / "results" / "benchmarks" / f"{name}.json"
         if path.is_file():
             lines += show(json.loads(path.read_text(encoding="utf-8")))
@@ -71,6 +72,33 @@ def _probe(record: dict[str, Any]) -> list[str]:
             f"{mean['s3prl']:.1f} ± {spread['s3prl']:.1f} | {mean['ours']:.1f} ± "
             f"{spread['ours']:.1f} | {one['difference']:+.1f} ± {one['margin_95']:.1f} |"
         )
+    return [*lines, ""]
+
+
+def _superb(record: dict[str, Any]) -> list[str]:
+    about, encoding, full = record["machine"], record["encoding"], record["full_length"]
+    lines = [
+        "### SUPERB at full size\n",
+        f"{record['encoder']}, on {about.get('gpu', about['processor'])}: {encoding['utterances']} "
+        f"utterances, {encoding['audio_hours']:.1f} hours of synthetic speech in the trees of the "
+        f"real corpora, encoded at **{encoding['hours_per_minute']:.1f} hours of audio per "
+        "minute**. An update trains the whole grid of rates. What this means for the real "
+        "corpora: their official numbers of utterances, as long as those here, SUPERB's updates "
+        "and ten looks at dev.\n",
+        "| task | rates | s per update | hours of audio | encode, h | train, h | score, h |",
+        "| --- |" + " ---: |" * 6,
+    ]
+    for task, own in record["tasks"].items():
+        there = full["tasks"][task]
+        lines.append(
+            f"| {task.upper()} | {own['rates'] or '-'} | {own['update_seconds']:.4f} | "
+            f"{there['audio_hours']:.0f} | {there['encode_hours']:.2f} | "
+            f"{there['train_hours']:.2f} | {there['score_hours']:.2f} |"
+        )
+    lines.append(
+        f"| all, every corpus encoded once | | | {full['audio_hours']:.0f} | "
+        f"{full['encode_hours']:.2f} | | {full['hours']:.1f} in all |"
+    )
     return [*lines, ""]
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus_trees import voxceleb1
 from evaluate_fixture import relabel, write_tones
 from finetune_fixture import kill_at, moved, settings, tensors
 from safetensors.torch import load_file
@@ -247,11 +246,11 @@ def test_an_encoder_that_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("task", ["ks", "sd", "asv"])
 def test_tasks_that_change_their_audio_are_finetuned_on_what_they_hear(
-    encoder_folder, tmp_path, corpus_tree, monkeypatch, task
+    encoder_folder, tmp_path, corpus_tree, task
 ):
-    monkeypatch.setitem(voxceleb1.SPEAKERS, "dev", tuple(f"id1000{i}" for i in range(1, 7)))
     name = {"ks": "speech_commands", "sd": "libri2mix", "asv": "voxceleb1"}[task]
-    data = f"{name}:{corpus_tree(name)}"
+    more = {"speakers": 6} if task == "asv" else {}
+    data = f"{name}:{corpus_tree(name, **more)}"
     out = finetune(settings(encoder_folder, tmp_path / "run", task=task, data=data, steps=3))
     assert moved(out / "encoder", encoder_folder)
     saved = task_from_dict(json.loads((out / "task.json").read_text()))

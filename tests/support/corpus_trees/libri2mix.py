@@ -8,13 +8,16 @@ PARTS = {"train": ("train-100", 3), "dev": ("dev", 2), "test": ("test", 2)}
 LEAD = 4800  # samples of silence before every utterance
 
 
-def lay_out(root, speech):
-    """Mixtures of two voices, and the Kaldi folders that SUPERB's fork writes about them."""
+def lay_out(root, speech, each=1):
+    """Mixtures of two voices, and the Kaldi folders that SUPERB's fork writes about them.
+
+    `each` times two or three per split.
+    """
     data = root / "data"
     for split, (part, count) in PARTS.items():
         files = {name: [] for name in ("wav.scp", "utt2spk", "segments", "reco2dur", "rttm")}
         heard = {}
-        for number in range(count):
+        for number in range(each * count):
             voices = (2 * number, 2 * number + 1)
             speakers = [f"{100 + voice}" for voice in voices]
             name = "_".join(f"{speaker}-1-{number:04d}" for speaker in speakers)

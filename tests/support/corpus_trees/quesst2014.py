@@ -4,10 +4,10 @@ import numpy as np
 
 from corpus_trees.speech import write
 
-QUERIES = {"dev": 2, "eval": 2}
+KINDS = ("dev", "eval")
 
 
-def lay_out(root, speech, documents=4):
+def lay_out(root, speech, documents=4, queries=2):
     """Documents of two utterances each; a query is the first half of an utterance, at 8 kHz.
 
     Query n of each set is taken from document n; one document and one query of each set are in
@@ -23,9 +23,9 @@ def lay_out(root, speech, documents=4):
         write(base / "Audio" / f"{name}.wav", np.concatenate([one, two]), 8000)
         language = "basque" if number == documents else "nnenglish"
         lists["utterances"].append(f"quesst14Database/Audio/{name}.wav {language}\n")
-    for kind, count in QUERIES.items():
+    for kind in KINDS:
         truth = []
-        for number in [*range(1, count + 1), documents]:
+        for number in [*range(1, queries + 1), documents]:
             wave = starts[number][kind == "eval"]
             name = f"quesst14_{kind}_{number:04d}"
             write(base / f"{kind}_queries" / f"{name}.wav", wave[: len(wave) // 2], 8000)
