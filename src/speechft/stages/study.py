@@ -16,7 +16,8 @@ from speechft.stages.studying.choosing import add_jobs
 from speechft.stages.studying.execute import Outcome, execute
 from speechft.stages.studying.graph import Builder
 from speechft.stages.studying.jobs import Graph
-from speechft.stages.studying.settings import StudySettings, load_study
+from speechft.stages.studying.reading import load_study
+from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.written import MEASUREMENTS, read_study, write_page, write_study
 
 __all__ = [

@@ -9,7 +9,8 @@ from speechft.core.files import read_jsonl
 from speechft.stages.evaluate import GRID
 from speechft.stages.studying.graph import Builder, rows_to_choose
 from speechft.stages.studying.jobs import Job
-from speechft.stages.studying.settings import RowSpec, StudySettings
+from speechft.stages.studying.settings import StudySettings
+from speechft.stages.studying.specs import RowSpec
 from speechft.stages.studying.tables import dev_score
 
 Choices = dict[str, str]

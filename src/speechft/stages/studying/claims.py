@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from speechft.stages.studying.settings import FindingSpec, StudySettings
+from speechft.stages.studying.settings import StudySettings
+from speechft.stages.studying.specs import FindingSpec
 from speechft.stages.studying.tables import Difference, Table, sign_p
 
 Outcome = Literal["holds", "within the spread", "one seed", "fails", "not measured"]

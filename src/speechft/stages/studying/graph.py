@@ -25,7 +25,8 @@ from speechft.stages.merge import MergeSettings
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.running.plan import NEUTRAL, inputs_of
 from speechft.stages.studying.jobs import VERBS, Graph, Job
-from speechft.stages.studying.settings import STAGES, RowSpec, StageSpec, StudySettings
+from speechft.stages.studying.settings import STAGES, StudySettings
+from speechft.stages.studying.specs import RowSpec, StageSpec
 from speechft.tasks import TASKS
 
 

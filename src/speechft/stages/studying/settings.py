@@ -2,142 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
-from speechft.core.settings import Settings, apply_overrides, parse_settings, read_yaml
+from speechft.core.settings import Settings
 from speechft.metrics.directions import DIRECTIONS
 from speechft.stages.finetuning.keeping import BEST, LAST, early_name
-from speechft.stages.studying.expand import expand
+from speechft.stages.studying.specs import OWN, FindingSpec, Name, RowSpec, StageSpec, check_own
 from speechft.tasks import TASKS
 
-Name = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-FOLDER = "studies"
 STAGES = "stages"
 USUAL_TASKS = ("pr", "sid", "er", "sf")
-# What the study itself says to a stage.
-OWN = {
-    "pretrain": ("init", "seed", "out"),
-    "finetune": ("encoder", "seed", "out"),
-    "merge": ("base", "tuned", "seed", "out"),
-    "evaluate": ("encoders", "seeds", "out"),
-    "analyze": ("base", "encoders", "seed", "out"),
-}
 # What an analysis measures of a row beside the row of θ0, as if it were a task.
 FEATURES = "features"
 MEASURES = ("distance", "cka", "cosine", "connectivity")
-
-
-class StageSpec(Settings):
-    """One stage; it is done once for every seed.
-
-    Args:
-        name: how rows and other stages refer to it; `NAME/PART` names another encoder that it
-            leaves than the usual one (`sid-stable/encoder-at-20`).
-        of: what it works on: the encoder that is trained, or those that are merged.
-        base: θ0 of a merge.
-        pretrain, finetune, merge: settings of that stage; exactly one of the three.
-    """
-
-    name: str = Name
-    of: tuple[str, ...] = ("theta0",)
-    base: str = "theta0"
-    pretrain: dict[str, Any] | None = None
-    finetune: dict[str, Any] | None = None
-    merge: dict[str, Any] | None = None
-
-    @field_validator("of", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_verb(self) -> StageSpec:
-        if [self.pretrain, self.finetune, self.merge].count(None) != 2:
-            raise ValueError("give exactly one of pretrain, finetune, merge")
-        if self.merge is None and len(self.of) != 1:
-            raise ValueError("only a merge takes several encoders in `of`")
-        if self.merge is None and "base" in self.model_fields_set:
-            raise ValueError("only a merge has a base; what is trained is named in `of`")
-        _check_own(self.verb, getattr(self, self.verb), f"stage {self.name}, ")
-        return self
-
-    @property
-    def verb(self) -> str:
-        """Which stage it is."""
-        return next(v for v in ("pretrain", "finetune", "merge") if getattr(self, v) is not None)
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """All encoders that it needs, by their names."""
-        return (self.base, *self.of) if self.verb == "merge" else self.of
-
-
-class RowSpec(Settings):
-    """One row of the study's table.
-
-    Args:
-        name: how findings refer to it.
-        title: for people.
-        group: heading above the rows of one kind.
-        encoder: the encoder, by its name; or
-        choose: candidates, of which the dev splits choose one with the first seed.
-        before: the row of θ0 that it is compared with; empty for none.
-        tuned: the row of θ' that it is compared with; empty for none.
-        x: place on the horizontal axis of a line plot.
-        line: which line of the plot it belongs to.
-    """
-
-    name: str = Name
-    title: str
-    group: str = ""
-    encoder: str | None = None
-    choose: tuple[str, ...] = ()
-    before: str = "theta0"
-    tuned: str = ""
-    x: float | None = None
-    line: str = ""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> RowSpec:
-        if (self.encoder is None) == (not self.choose):
-            raise ValueError("give either encoder or choose")
-        return self
-
-    @property
-    def heading(self) -> str:
-        """Its title behind that of its group."""
-        return f"{self.group}: {self.title}" if self.group else self.title
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """The encoders that may stand in the row."""
-        return self.choose or (str(self.encoder),)
-
-
-class FindingSpec(Settings):
-    """A finding, and how the study's numbers would show it.
-
-    Args:
-        says: the finding, in a sentence.
-        published: the figures with which it was published; without, it is the study's own question.
-        pairs: rows of which the first should be better than the second.
-        at_least: as good is enough.
-        metric: "score", or a task and metric ("pr per").
-        need: whether all pairs must hold, or more than half of them.
-    """
-
-    says: str
-    published: str = ""
-    pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
-    at_least: bool = False
-    metric: str = "score"
-    need: Literal["all", "most"] = "all"
 
 
 class StudySettings(Settings):
@@ -178,7 +59,7 @@ class StudySettings(Settings):
         if self.name == STAGES:
             raise ValueError(f"a study cannot be named {STAGES!r}: the stages' folder is")
         for verb in OWN:
-            _check_own(verb, getattr(self, verb))
+            check_own(verb, getattr(self, verb))
         for what, given in (("seed", self.seeds), ("task", (*self.tasks, *self.further))):
             twice = [one for place, one in enumerate(given) if one in given[:place]]
             if twice:
@@ -270,12 +151,6 @@ class StudySettings(Settings):
         return sorted(self.rows, key=lambda row: groups.index(row.group))
 
 
-def _check_own(verb: str, values: Mapping[str, Any], where: str = "") -> None:
-    taken = [key for key in OWN[verb] if key in values]
-    if taken:
-        raise ValueError(f"{where}{verb}: {taken[0]} is set by the study itself")
-
-
 def _check_known(reference: str, known: Mapping[str, tuple[str, ...]], where: str) -> None:
     name, slash, part = reference.partition("/")
     if name not in known:
@@ -284,39 +159,3 @@ def _check_known(reference: str, known: Mapping[str, tuple[str, ...]], where: st
     if slash and part not in known[name]:
         near = did_you_mean(part, known[name]) if known[name] else "name it without a part"
         raise ValueError(f"{where}: {name!r} leaves no encoder {part!r}; {near}")
-
-
-def load_study(study: Path | str, overrides: Sequence[str] = ()) -> StudySettings:
-    """Read a study.
-
-    Args:
-        study: a YAML file, or the name of one in the folder `studies`.
-        overrides: `key.sub=value` changes of the file's own keys.
-
-    Raises:
-        SettingsError: no such study, or it is wrong; all mistakes are listed at once.
-    """
-    path = find_study(study)
-    values = expand(apply_overrides(read_yaml(path), overrides), path)
-    return parse_settings(StudySettings, values, where=path)
-
-
-def find_study(study: Path | str) -> Path:
-    """Give the file of a study: a path, or a name in the folder `studies`.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    path = Path(study).expanduser()
-    named = Path(FOLDER) / f"{study}.yaml"
-    if path.is_file() or (not named.is_file() and path.suffix):
-        return path
-    if named.is_file():
-        return named
-    known = sorted(p.stem for p in Path(FOLDER).glob("*.yaml"))
-    raise SettingsError(
-        "no such study",
-        where=study,
-        expected=f"a YAML file, or one of {', '.join(known)}" if known else "a YAML file",
-        hint=did_you_mean(str(study), known) if known else "there is no folder studies/ here",
-    )

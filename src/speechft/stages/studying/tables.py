@@ -11,7 +11,8 @@ from typing import Any, Final
 from speechft.metrics.directions import direction
 from speechft.stages.reporting.dev import chosen_figures
 from speechft.stages.reporting.spreads import Spread, suite_score
-from speechft.stages.studying.settings import FEATURES, RowSpec, StudySettings
+from speechft.stages.studying.settings import FEATURES, StudySettings
+from speechft.stages.studying.specs import RowSpec
 
 SCORE: Final = "score"
 Values = dict[int, float]

@@ -20,7 +20,8 @@ from speechft.stages.studying.graph import Builder
 from speechft.stages.studying.jobs import Graph, Job, seconds_of
 from speechft.stages.studying.page import page
 from speechft.stages.studying.plots import draw
-from speechft.stages.studying.settings import FEATURES, RowSpec, StudySettings
+from speechft.stages.studying.settings import FEATURES, StudySettings
+from speechft.stages.studying.specs import RowSpec
 from speechft.stages.studying.tables import Table, make_table
 
 MEASUREMENTS: Final = "measurements.jsonl"
