@@ -20,8 +20,8 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.stages.run import RunSettings, find_recipe, load_recipe, plan_run, run
 from speechft.stages.running import state
-from speechft.stages.running.plan import Plan, Step
 from speechft.stages.running.sizes import parameters_of, size_of
+from speechft.stages.running.steps import Plan, Step
 
 TINY = {
     "model_type": "hubert",

@@ -11,7 +11,7 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.core.settings import parse_settings
 from speechft.stages.run import RunSettings, plan_run
 from speechft.stages.running.inputs import check_inputs
-from speechft.stages.running.plan import Plan
+from speechft.stages.running.steps import Plan
 
 
 def plan(out: Path, *finetune: dict[str, Any]) -> Plan:

@@ -1,9 +1,10 @@
 """Merging encoders in weight space, by streaming and without torch. Imports no model code."""
 
 from speechft.merging.alpha import AlphaRules, Ramp, constant, parse_alpha
-from speechft.merging.engine import Plan, Recipe, compute, plan, stream
+from speechft.merging.engine import compute, stream
 from speechft.merging.memory import linear_state
 from speechft.merging.methods import METHODS, Method
+from speechft.merging.planning import Plan, Recipe, plan
 from speechft.merging.sources import (
     MappingSource,
     SafetensorsSource,

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from speechft.merging.engine import Plan
+from speechft.merging.planning import Plan
 
 SCORES = "## Scores"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

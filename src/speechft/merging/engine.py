@@ -7,152 +7,27 @@ tensor for the others; it does not grow with the checkpoint.
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from speechft.core.errors import CheckpointError, SettingsError
-from speechft.merging.alpha import AlphaRules, constant, depth_of
-from speechft.merging.dtypes import BY_USER_NAME, STORAGE, Array, decode, encode, is_float
-from speechft.merging.matching import Entry, Match, match
-from speechft.merging.methods import METHODS, Method, TensorContext
+from speechft.core.errors import CheckpointError
+from speechft.merging.dtypes import STORAGE, Array, decode, encode
+from speechft.merging.matching import Entry
+from speechft.merging.methods import Method, TensorContext
+from speechft.merging.planning import Plan, fused_names
+from speechft.merging.ranges import all_finite, refuse_overflow
 from speechft.merging.sources import Source
-from speechft.merging.statistics import line_up, values_of
+from speechft.merging.statistics import values_of
 from speechft.merging.tensorfile import TensorInfo
-from speechft.merging.weightnorm import fuse, pairs, split
+from speechft.merging.weightnorm import fuse, split
 
 #: Elements per step of weight-by-weight methods: 1 MB of float32 stays in the processor's cache.
 STEP = 1 << 18
 _LOCAL = threading.local()
-#: Largest magnitude that still rounds to a finite number.
-_LIMIT = {
-    "F16": 65519.99,
-    "BF16": 3.3961775e38,
-    "F32": 3.4028235e38,
-    "F64": float(np.finfo(np.float64).max),
-}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to merge.
-
-    Args:
-        method: name in `METHODS`.
-        alpha: for each tensor; None for the method's own default.
-        parameters: further parameters of the method.
-        sequential: merge one tuned encoder after the other, each round's result is the next BASE.
-        weight_norm: "stored" merges g and v by themselves, "fused" the effective kernel.
-        heads: "drop" BASE's heads, or "keep" them unmerged.
-        dtype: type of the result ("float32", "float16", "bfloat16"); None for BASE's.
-        seed: of random masks.
-    """
-
-    method: str = "linear"
-    alpha: AlphaRules | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    sequential: bool = False
-    weight_norm: str = "stored"
-    heads: str = "drop"
-    dtype: str | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A merge whose inputs fit together, ready to be computed tensor by tensor.
-
-    Args:
-        base: θ0.
-        tuned: θ'_i.
-        recipe: how to merge, with alpha filled in.
-        method: the method.
-        match: the tensors of the result.
-        outputs: name, type and shape of the result's tensors, in stored order.
-        statistics: per tuned encoder, tensors of statistics.
-        statistics_names: for each of them, canonical name → stored name.
-    """
-
-    base: Source
-    tuned: tuple[Source, ...]
-    recipe: Recipe
-    method: Method
-    match: Match
-    outputs: tuple[TensorInfo, ...]
-    statistics: tuple[Source, ...] = ()
-    statistics_names: tuple[Mapping[str, str], ...] = ()
-
-    @property
-    def alpha(self) -> AlphaRules:
-        """Alpha of every tensor."""
-        return self.recipe.alpha or constant(self.method.default_alpha)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the result."""
-        return sum(info.nbytes for info in self.outputs)
-
-    def alpha_of(self, entry: Entry) -> float:
-        """Give alpha of one tensor; both parts of a fused kernel have that of `v`."""
-        return self.alpha.at(self.unit_of(entry), self.depth_of(entry))
-
-    def unit_of(self, entry: Entry) -> str:
-        """Give the name of what is merged: both parts of a fused kernel are merged as one, `v`."""
-        pair = _fused_names(self).get(entry.name)
-        return pair[1] if pair else entry.name
-
-    def depth_of(self, entry: Entry) -> float:
-        """Give the depth of one tensor in [0, 1]."""
-        last = bool((self.base.config or {}).get("do_stable_layer_norm"))
-        return depth_of(entry.name, self.match.layers, norm_is_last=last)
-
-
-def plan(
-    base: Source, tuned: Sequence[Source], recipe: Recipe, statistics: Sequence[Source] = ()
-) -> Plan:
-    """Check that encoders and settings fit together.
-
-    Raises:
-        IncompatibleModelsError: the encoders do not have the same tensors.
-        SettingsError: the method, its parameters, alpha or the type are wrong.
-    """
-    method = METHODS[recipe.method]
-    per_round = 1 if recipe.sequential else len(tuned)
-    parameters = method.check({k: v for k, v in recipe.parameters.items()}, per_round)
-    if recipe.alpha is not None and "alpha" not in method.parameters:
-        raise SettingsError(f"{method.name} has no alpha", where="alpha", found=recipe.alpha)
-    if recipe.dtype is not None and recipe.dtype not in BY_USER_NAME:
-        raise SettingsError(
-            "unknown type", where="dtype", expected=", ".join(BY_USER_NAME), found=recipe.dtype
-        )
-    matched = match(base, tuned, heads=recipe.heads)
-    statistics_names = line_up(method, matched, statistics, len(tuned))
-    if recipe.alpha is not None:
-        recipe.alpha.check([entry.name for entry in matched.entries if entry.tuned])
-    wanted = BY_USER_NAME[recipe.dtype] if recipe.dtype else None
-    outputs = tuple(
-        TensorInfo(
-            e.out_name,
-            (wanted or e.base.dtype) if is_float(e.base.dtype) else e.base.dtype,
-            e.base.shape,
-        )
-        for e in matched.entries
-    )
-    return Plan(
-        base=base,
-        tuned=tuple(tuned),
-        recipe=replace(recipe, parameters=parameters),
-        method=method,
-        match=matched,
-        outputs=outputs,
-        statistics=tuple(statistics),
-        statistics_names=statistics_names,
-    )
 
 
 def compute(plan: Plan, index: int, start: int = 0, stop: int | None = None) -> Array:
@@ -172,9 +47,9 @@ def compute(plan: Plan, index: int, start: int = 0, stop: int | None = None) -> 
     if not plan.method.elementwise:  # these may drop or decompose what they are given
         _refuse_not_finite(plan, entry, inputs)
     merged = _attempt(plan, entry, alpha, inputs)
-    if merged is None or not _all_finite(merged):
+    if merged is None or not all_finite(merged):
         merged = _retry(plan, entry, alpha, inputs)
-    _refuse_overflow(merged, out)
+    refuse_overflow(merged, out)
     return encode(_part(plan, entry, merged), out.dtype).reshape(-1)
 
 
@@ -193,7 +68,7 @@ def steps(plan: Plan) -> Iterator[tuple[int, int, int]]:
 def _spans(plan: Plan, index: int) -> Iterator[tuple[int, int]]:
     """Give (start, stop) of the parts of one tensor."""
     entry, count = plan.match.entries[index], plan.outputs[index].count
-    whole = entry.tuned and (not plan.method.elementwise or entry.name in _fused_names(plan))
+    whole = entry.tuned and (not plan.method.elementwise or entry.name in fused_names(plan))
     size = count if whole else STEP
     for start in range(0, count, max(size, 1)):
         yield start, min(start + size, count)
@@ -233,7 +108,7 @@ def _copied(source: Source, name: str, out: TensorInfo, start: int, stop: int) -
     if dtype == out.dtype:
         return stored
     values = decode(stored, dtype)
-    _refuse_overflow(values, out)
+    refuse_overflow(values, out)
     return encode(values, out.dtype)
 
 
@@ -241,7 +116,7 @@ def _inputs(plan: Plan, entry: Entry, start: int, stop: int) -> list[Array]:
     """Read [base, tuned...] in one precision; effective kernels where they are fused."""
     sources = [plan.base, *plan.tuned]
     names = [entry.base.name, *entry.tuned]
-    if entry.name in (fused := _fused_names(plan)):
+    if entry.name in (fused := fused_names(plan)):
         arrays = [_kernel(plan, fused[entry.name], place) for place in range(len(sources))]
     else:
         arrays = [
@@ -294,15 +169,9 @@ def _merge(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> A
 
 def _statistics(plan: Plan, entry: Entry) -> list[Array | None]:
     """Read what there is about one tensor; of a fused kernel's effective weights there is none."""
-    name = "" if entry.name in _fused_names(plan) else entry.name
+    name = "" if entry.name in fused_names(plan) else entry.name
     pairs = zip(plan.statistics, plan.statistics_names, strict=True)
     return [values_of(source, names.get(name)) for source, names in pairs]
-
-
-def _fused_names(plan: Plan) -> dict[str, tuple[str, str]]:
-    if plan.recipe.weight_norm != "fused":
-        return {}
-    return pairs({entry.name: entry for entry in plan.match.entries if entry.tuned})
 
 
 def _kernel(plan: Plan, pair: tuple[str, str], place: int) -> Array:
@@ -318,17 +187,11 @@ def _kernel(plan: Plan, pair: tuple[str, str], place: int) -> Array:
 
 def _part(plan: Plan, entry: Entry, merged: Array) -> Array:
     """Give the tensor itself: of a fused kernel its g or its v."""
-    if entry.name not in _fused_names(plan):
+    if entry.name not in fused_names(plan):
         return merged
-    pair = _fused_names(plan)[entry.name]
+    pair = fused_names(plan)[entry.name]
     shape = next(e.base.shape for e in plan.match.entries if e.name == pair[0])
     return split(merged, shape)[entry.name == pair[1]]
-
-
-def _all_finite(values: Array) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(values.sum())
-    return math.isfinite(total) or bool(np.isfinite(values).all())
 
 
 def _attempt(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> Array | None:
@@ -341,7 +204,7 @@ def _attempt(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) ->
 
 def _refuse_not_finite(plan: Plan, entry: Entry, inputs: Sequence[Array]) -> None:
     for source, values in zip((plan.base, *plan.tuned), inputs, strict=True):
-        if not _all_finite(values):
+        if not all_finite(values):
             raise CheckpointError(
                 "the encoder holds NaN or infinite weights",
                 where=f"{source.label}: {entry.name}",
@@ -356,22 +219,6 @@ def _retry(plan: Plan, entry: Entry, alpha: float, inputs: Sequence[Array]) -> A
     if wider is np.longdouble and not plan.method.elementwise:
         return _merge(plan, entry, alpha, inputs)
     return _merge(plan, entry, alpha, [values.astype(wider) for values in inputs])
-
-
-def _refuse_overflow(values: Array, out: TensorInfo) -> None:
-    if out.dtype not in _LIMIT or not values.size:
-        return
-    if out.dtype in ("F32", "F64") and values.dtype == np.float32:
-        return
-    largest = max(float(values.max()), -float(values.min()))
-    if math.isnan(largest) or largest > _LIMIT[out.dtype]:
-        raise CheckpointError(
-            f"the merged weights do not fit {out.dtype}",
-            where=out.name,
-            expected=f"magnitudes up to {_LIMIT[out.dtype]:.6g}",
-            found=largest,
-            hint="choose another alpha, or --dtype float32",
-        )
 
 
 def _fingerprint(values: Array) -> bytes:

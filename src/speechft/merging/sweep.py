@@ -10,7 +10,7 @@ from typing import Any
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import read_json
 from speechft.merging.alpha import is_sweep, parse_alpha, parse_sweep
-from speechft.merging.engine import Recipe
+from speechft.merging.planning import Recipe
 
 FILE_NAME = "sweep.json"
 KIND = "speechft-sweep"

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from speechft.core.files import write_json
-from speechft.merging.engine import Plan, compute, steady, steps
+from speechft.merging.engine import compute, steady, steps
+from speechft.merging.planning import Plan
 from speechft.merging.sources import INDEX, WEIGHTS
 from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
 

@@ -17,9 +17,9 @@ from speechft.core.provenance import FILE_NAME, is_done
 from speechft.core.settings import Settings, read_yaml
 from speechft.merging.alpha import parse_alpha
 from speechft.merging.dtypes import USER_NAMES
-from speechft.merging.engine import Plan, Recipe, plan
 from speechft.merging.mergekit import from_mergekit
 from speechft.merging.methods import METHODS
+from speechft.merging.planning import Plan, Recipe, plan
 from speechft.merging.sources import Source
 from speechft.merging.sweep import split_texts
 from speechft.merging.writing import default_threads, write_weights

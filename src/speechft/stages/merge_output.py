@@ -17,7 +17,7 @@ from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
 from speechft.merging.card import formula, write_card
 from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES
-from speechft.merging.engine import Plan
+from speechft.merging.planning import Plan
 from speechft.merging.sources import Source, read_mapping
 from speechft.stages.merge_inputs import CheckpointSource
 

@@ -11,8 +11,9 @@ from speechft.core.errors import CheckpointError
 from speechft.core.files import atomic_dir, write_json, write_text
 from speechft.core.provenance import write_provenance
 from speechft.merging.card import public_name
-from speechft.merging.engine import Plan, plan, stream
+from speechft.merging.engine import stream
 from speechft.merging.names import canonical
+from speechft.merging.planning import Plan, plan
 from speechft.merging.sources import Source
 from speechft.merging.sweep import FILE_NAME, Parent, Sweep, point_name, read_sweep
 from speechft.stages.merge_inputs import find, open_encoder

@@ -10,9 +10,10 @@ from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.stages.reporting.records import ROLES, RUN
 from speechft.stages.running.inputs import check_inputs
-from speechft.stages.running.plan import Plan, make_plan
+from speechft.stages.running.plan import make_plan
 from speechft.stages.running.recipe import RunSettings, find_recipe, load_recipe
 from speechft.stages.running.state import begin, check_redo, end, lock, status
+from speechft.stages.running.steps import Plan
 
 __all__ = ["RunSettings", "find_recipe", "load_recipe", "plan_run", "run"]
 

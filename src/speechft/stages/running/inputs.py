@@ -12,8 +12,8 @@ from speechft.stages.evaluation.checking import find_refused, framed_splits, mak
 from speechft.stages.evaluation.data import DataSet, glance_at_data
 from speechft.stages.finetuning.data import read_task, rehearsal_cuts
 from speechft.stages.finetuning.settings import FinetuneSettings
-from speechft.stages.running.plan import Plan, Step
 from speechft.stages.running.state import status
+from speechft.stages.running.steps import Plan, Step
 from speechft.tasks import TASKS
 from speechft.tasks.base import ProtocolName
 

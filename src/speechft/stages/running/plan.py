@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +10,7 @@ from typing import Any, TypeVar
 from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
-from speechft.data.manifests import SUFFIXES as MANIFESTS
-from speechft.encoders.checkpoints.locate import locate, packaged_weights
+from speechft.encoders.checkpoints.locate import packaged_weights
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings, evaluate
@@ -23,70 +21,13 @@ from speechft.stages.pretrain import pretrain
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.report import ReportSettings, report
 from speechft.stages.reporting.records import RESULTS
-from speechft.stages.running.contents import Contents, data_of
+from speechft.stages.running.keys import inputs_of, portable, result_values
 from speechft.stages.running.recipe import FinetuneSection, RunSettings
+from speechft.stages.running.steps import Plan, Step
 from speechft.tasks import TASKS
 
 S = TypeVar("S", bound=Settings)
 ENCODER = "encoder"
-NEUTRAL = {"workers", "store", "store_gb", "cache_gb", "device", "threads", "save_every"}
-NEUTRAL |= {"keep", "launcher", "slurm"}
-_INPUTS = (".bin", ".pt", *MANIFESTS)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage with one folder.
-
-    Attributes:
-        name: relative to the run's folder ("seed-0/finetune-sid").
-        verb: the stage.
-        settings: its settings.
-        folder: what it writes.
-        product: the file that is there when it has ended.
-        key: changes with the settings, the parents and the content of local inputs.
-        parents: names of the steps it needs.
-        costly: its result is not thrown away without being asked.
-        run: does it.
-    """
-
-    name: str
-    verb: str
-    settings: Settings
-    folder: Path
-    product: Path
-    key: str
-    parents: tuple[str, ...]
-    costly: bool
-    run: Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All steps of a run in their order, and what each evaluated encoder is.
-
-    Attributes:
-        out: the run's folder.
-        steps: in the order of their parents.
-        roles: records of `encoders.json`: name in the results → role, task, method, alpha.
-        packaged: hash of θ0 where it comes with the package, whose next version may hold another.
-        contents: hashes of the data, read when they are asked for.
-    """
-
-    out: Path
-    steps: tuple[Step, ...]
-    roles: tuple[dict[str, Any], ...]
-    packaged: str = ""
-    contents: Contents = field(default_factory=Contents, repr=False, compare=False)
-
-    def content_of(self, step: Step) -> dict[str, str]:
-        """Give DATA → hash of what is in it, for all data that a step's result comes from."""
-        return self.contents.of(self._data_behind(step))
-
-    def _data_behind(self, step: Step) -> set[str]:
-        steps = {one.name: one for one in self.steps}
-        behind = [self._data_behind(steps[name]) for name in step.parents]
-        return data_of(step.settings).union(*behind)
 
 
 def make_plan(recipe: RunSettings, out: Path) -> Plan:
@@ -250,48 +191,10 @@ class _Builder:
         self.steps[name] = Step(name, verb, settings, folder, product, key, parents, costly, run)
 
 
-def result_values(settings: Settings) -> dict[str, Any]:
-    """Give the settings that a result depends on, as plain values."""
-    return settings.model_dump(mode="json", exclude=NEUTRAL & set(type(settings).model_fields))
-
-
-def portable(value: Any, out: Path) -> Any:
-    """Write paths inside the run's folder relative to it, so that a run can be moved."""
-    if isinstance(value, Mapping):
-        return {key: portable(item, out) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [portable(item, out) for item in value]
-    if isinstance(value, str) and (value == str(out) or value.startswith(f"{out}/")):
-        return "OUT" + value[len(str(out)) :]
-    return value
-
-
-def inputs_of(plain: Mapping[str, Any]) -> dict[str, str]:
-    """Hash the local files among the inputs, so that a changed input is noticed."""
-    found: dict[str, str] = {}
-    given = [plain.get(key) for key in ("encoder", "init", "data", "rehearsal_data")]
-    for value in [v for g in given for v in (g.values() if isinstance(g, dict) else [g])]:
-        if isinstance(value, str):
-            for file in _files_of(Path(value).expanduser()):
-                # Two tables of one name in two folders are two inputs.
-                name = file.name if file.name not in found else str(file)
-                found[name] = hash_file(file)
-    return found
-
-
 def _packaged(encoder: str | None) -> str:
     """Hash the weights of a packaged encoder; empty for any other."""
     weights = packaged_weights(encoder)
     return "" if weights is None else hash_file(weights)
-
-
-def _files_of(path: Path) -> list[Path]:
-    """Give an input's files: weights of an encoder, manifests of a folder of cuts, or one file."""
-    if not path.is_dir():
-        return [path] if path.is_file() else []
-    path = locate(path)  # a run's folder stands for the encoder in it
-    weights = sorted(path.glob("*.safetensors"))
-    return weights or sorted(f for f in path.iterdir() if f.name.endswith(_INPUTS) and f.is_file())
 
 
 def _check_names(recipe: RunSettings) -> None:

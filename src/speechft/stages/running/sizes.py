@@ -13,7 +13,7 @@ from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.evaluation.plans import plan_for
 from speechft.stages.finetune import FinetuneSettings
 from speechft.stages.pretraining.settings import PretrainSettings
-from speechft.stages.running.plan import Plan, Step
+from speechft.stages.running.steps import Plan, Step
 
 STATES = 5  # θ', the best θ', and a resumable state: weights and two moments
 

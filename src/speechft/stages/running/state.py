@@ -13,7 +13,8 @@ from typing import Any, Literal
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
-from speechft.stages.running.plan import Plan, Step, portable, result_values
+from speechft.stages.running.keys import portable, result_values
+from speechft.stages.running.steps import Plan, Step
 
 log = get_logger(__name__)
 

@@ -23,7 +23,7 @@ from speechft.stages.evaluation.plans import check_plans
 from speechft.stages.finetune import FinetuneSettings
 from speechft.stages.merge import MergeSettings
 from speechft.stages.pretraining.settings import PretrainSettings
-from speechft.stages.running.plan import NEUTRAL, inputs_of
+from speechft.stages.running.keys import NEUTRAL, inputs_of
 from speechft.stages.studying.jobs import VERBS, Graph, Job
 from speechft.stages.studying.settings import STAGES, StudySettings
 from speechft.stages.studying.specs import RowSpec, StageSpec
