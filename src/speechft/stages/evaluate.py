@@ -21,7 +21,8 @@ from speechft.stages.evaluation.cells import VERSION
 from speechft.stages.evaluation.data import read_all
 from speechft.stages.evaluation.encoders import open_sweeps, source_hashes
 from speechft.stages.evaluation.failures import raise_failures
-from speechft.stages.evaluation.job import Outcome, Workplace
+from speechft.stages.evaluation.job import Workplace
+from speechft.stages.evaluation.outcome import Outcome
 from speechft.stages.evaluation.plans import check_plans
 from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
 from speechft.stages.evaluation.shares import Share, choose_device, this_share

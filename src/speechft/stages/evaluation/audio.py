@@ -14,6 +14,8 @@ from torch import Tensor
 from speechft.data.audio import load_waveform
 from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
+from speechft.stages.evaluation.data import DataSet
+from speechft.stages.hidden_library import Library
 from speechft.training.kept_features import KeptFeatures
 
 _AHEAD = 64
@@ -92,3 +94,28 @@ class AudioSource:
         features = self.encoder.front_end(waveform, lengths)[0][0].float()
         self._kept.keep(index, features)
         return features
+
+
+def library_of(
+    encoder: SpeechEncoder, data: DataSet, kept: KeptFeatures | None
+) -> tuple[Library, dict[str, list[int]]]:
+    """Give all utterances of a data set, each audio once, and every split as indices.
+
+    Args:
+        encoder: reads them.
+        data: its splits.
+        kept: as in `AudioSource`.
+    """
+    index: dict[str, int] = {}
+    cuts: list[Cut] = []
+    groups: list[list[int]] = []
+    for name, members in data.splits.items():
+        group: list[int] = []
+        for cut, key in zip(members, data.audio[name], strict=True):
+            if key not in index:
+                index[key] = len(cuts)
+                group.append(len(cuts))
+                cuts.append(cut)
+        groups.append(group)
+    items = {name: [index[key] for key in keys] for name, keys in data.audio.items()}
+    return Library(AudioSource(encoder, cuts, list(index), kept), list(index), groups), items

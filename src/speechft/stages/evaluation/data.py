@@ -38,6 +38,14 @@ class DataSet:
     hashes: dict[str, str]
     audio: dict[str, list[str]]
 
+    def hashes_of(self, task: str) -> dict[str, str]:
+        """Give the hashes of a task's splits by their parts; folds count from the second on."""
+        parts = ("train", "dev", "test")
+        return {
+            parts[n % 3] if n < 3 else f"{parts[n % 3]}-{n // 3 + 1}": self.hashes[name]
+            for n, name in enumerate(self.names[task])
+        }
+
 
 def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSet]:
     """Read every DATA of an evaluation, each once.

@@ -14,16 +14,16 @@ from lhotse.cut import Cut
 from speechft.core.claims import lock_if_free
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.stages.evaluation.audio import AudioSource
+from speechft.stages.evaluation.audio import library_of
 from speechft.stages.evaluation.cells import Cell, make_cell, run_cell
 from speechft.stages.evaluation.checking import Labels, find_refused, framed_splits, make_store
 from speechft.stages.evaluation.data import DataSet
 from speechft.stages.evaluation.encoders import open_encoder
-from speechft.stages.evaluation.failures import Failure, failure
+from speechft.stages.evaluation.outcome import Outcome, reported
 from speechft.stages.evaluation.rounding import open_padded
 from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
 from speechft.stages.evaluation.shares import Share
-from speechft.stages.hidden_library import Library, Passes, Request
+from speechft.stages.hidden_library import Passes, Request
 from speechft.stages.hidden_store import HiddenStore, SplitStates
 from speechft.tasks import TASKS
 from speechft.training.kept_features import KeptFeatures
@@ -31,49 +31,6 @@ from speechft.training.kept_features import KeptFeatures
 _POLL_SECONDS = 0.5
 _logger = get_logger(__name__)
 Place = tuple[str, int]
-
-
-@dataclass
-class Outcome:
-    """What came of an encoder's jobs.
-
-    Attributes:
-        keys: of its finished cells, in the order of tasks and seeds.
-        failures: of the others.
-        passes: how many utterances the encoder read, and how long their audio is.
-        seconds: that encoding took.
-    """
-
-    keys: list[str] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    passes: Passes = field(default_factory=Passes)
-    seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain values."""
-        return {
-            "keys": self.keys,
-            "failures": [f.to_dict() for f in self.failures],
-            "utterances": self.passes.utterances,
-            "audio_seconds": self.passes.audio_seconds,
-            "seconds": self.seconds,
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Outcome:
-        """Take what `to_dict` gave."""
-        failures = [Failure(**f) for f in values["failures"]]
-        passes = Passes(values["utterances"], values["audio_seconds"])
-        return cls(list(values["keys"]), failures, passes, values["seconds"])
-
-    @property
-    def encoding(self) -> dict[str, Any]:
-        """What the encoder read, for `timing.json`."""
-        return {
-            "encoder_passes": self.passes.utterances,
-            "audio_seconds": round(self.passes.audio_seconds, 2),
-            "seconds": round(self.seconds, 2),
-        }
 
 
 @dataclass
@@ -149,7 +106,7 @@ class Workplace:
             encoder = open_encoder(spec, self.device)
             fingerprint = encoder.fingerprint()
         except Exception as error:
-            outcome.failures.append(_reported(error, spec.label))
+            outcome.failures.append(reported(error, spec.label))
             return outcome
         cells = self.cells(fingerprint, places)
         for data, own in self._ready(spec, encoder, cells, outcome):
@@ -171,7 +128,7 @@ class Workplace:
         of = {task: data for data in self.data for task in data.names}
         return {
             (task, seed): make_cell(
-                fingerprint, task, seed, hashes_of(of[task], task), self.settings
+                fingerprint, task, seed, of[task].hashes_of(task), self.settings
             )
             for task, seed in places
         }
@@ -198,7 +155,7 @@ class Workplace:
                 if error is None:
                     missing[place] = cell
                 else:
-                    outcome.failures.append(_reported(error, spec.label, *place))
+                    outcome.failures.append(reported(error, spec.label, *place))
             if missing:
                 ready.append((data, missing))
         wanted = [(data, self._needs(data, list(own.values()))) for data, own in ready]
@@ -206,7 +163,7 @@ class Workplace:
         for data, own in ready:
             if data.spec in refused:
                 error = refused[data.spec]
-                outcome.failures += [_reported(error, spec.label, *place) for place in own]
+                outcome.failures += [reported(error, spec.label, *place) for place in own]
         return [(data, own) for data, own in ready if data.spec not in refused]
 
     def _finish(
@@ -226,7 +183,7 @@ class Workplace:
         try:
             states = self._states(spec, encoder, data, list(missing.values()), outcome.passes)
         except Exception as error:
-            found = [_reported(error, spec.label, *place) for place in missing]
+            found = [reported(error, spec.label, *place) for place in missing]
             outcome.failures += found
             return
         finally:
@@ -252,7 +209,7 @@ class Workplace:
                         try:
                             self._run_cell(cell, data, states)
                         except Exception as error:
-                            outcome.failures.append(_reported(error, spec.label, *place))
+                            outcome.failures.append(reported(error, spec.label, *place))
                         if on_cell is not None:
                             on_cell()
             if len(left) == len(order):
@@ -299,7 +256,7 @@ class Workplace:
     ) -> dict[str, SplitStates]:
         settings = self.settings
         framed = self._needs(data, cells)
-        library, items = self._library(encoder, data)
+        library, items = library_of(encoder, data, self._kept)
         store = self._store()
         requests = {name: Request(items[name], frames) for name, frames in framed.items()}
         fingerprint = cells[0].encoder_hash
@@ -312,41 +269,3 @@ class Workplace:
 
     def _store(self) -> HiddenStore:
         return make_store(self.settings, self.share.rank, self.share.processes)
-
-    def _library(
-        self, encoder: SpeechEncoder, data: DataSet
-    ) -> tuple[Library, dict[str, list[int]]]:
-        """Give all utterances of a data set, each audio once, and every split as indices."""
-        index: dict[str, int] = {}
-        cuts: list[Cut] = []
-        groups: list[list[int]] = []
-        for name, members in data.splits.items():
-            group: list[int] = []
-            for cut, key in zip(members, data.audio[name], strict=True):
-                if key not in index:
-                    index[key] = len(cuts)
-                    group.append(len(cuts))
-                    cuts.append(cut)
-            groups.append(group)
-        items = {name: [index[key] for key in keys] for name, keys in data.audio.items()}
-        source = AudioSource(encoder, cuts, list(index), self._kept)
-        return Library(source, list(index), groups), items
-
-
-def hashes_of(data: DataSet, task: str) -> dict[str, str]:
-    """Give the hashes of a task's splits by their parts; folds are counted from the second on."""
-    names = data.names[task]
-    parts = [p if n < 3 else f"{p}-{n // 3 + 1}" for n, p in enumerate(_parts(len(names)))]
-    return {part: data.hashes[name] for part, name in zip(parts, names, strict=True)}
-
-
-def _parts(count: int) -> list[str]:
-    return [("train", "dev", "test")[n % 3] for n in range(count)]
-
-
-def _reported(
-    error: BaseException, encoder: str, task: str = "", seed: int | None = None
-) -> Failure:
-    found = failure(error, encoder, task, seed)
-    _logger.error("evaluate: %s failed, the rest goes on: %s", found.name, found.reason)
-    return found

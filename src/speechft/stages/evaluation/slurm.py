@@ -12,7 +12,8 @@ from speechft.stages.evaluation.cells import Cell
 from speechft.stages.evaluation.data import read_all
 from speechft.stages.evaluation.encoders import open_encoder
 from speechft.stages.evaluation.failures import Failure, failure
-from speechft.stages.evaluation.job import Outcome, Place, Workplace
+from speechft.stages.evaluation.job import Place, Workplace
+from speechft.stages.evaluation.outcome import Outcome
 from speechft.stages.evaluation.settings import EvaluateSettings
 from speechft.stages.evaluation.shares import choose_device
 

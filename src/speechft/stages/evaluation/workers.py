@@ -13,7 +13,8 @@ from typing import Any
 from speechft.core.files import atomic_path
 from speechft.core.line_worker import LineWorker
 from speechft.stages.evaluation.failures import Failure
-from speechft.stages.evaluation.job import Outcome, Workplace
+from speechft.stages.evaluation.job import Workplace
+from speechft.stages.evaluation.outcome import Outcome
 
 MODULE = "speechft.stages.evaluation.worker"
 
