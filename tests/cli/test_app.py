@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ast
 import errno
-import os
 import re
 import subprocess
 import sys
@@ -46,18 +45,21 @@ def test_api_imports_nothing_heavy() -> None:
     assert not set(HEAVY) & set(python(code).stdout.split())
 
 
-def test_help_is_quick() -> None:
-    """In processor time, so that a busy machine does not matter."""
-
-    def seconds() -> float:
-        before = os.times()
-        command = [sys.executable, "-m", "speechft", "--help"]
-        subprocess.run(command, capture_output=True, check=True)
-        after = os.times()
-        used = after.children_user - before.children_user
-        return used + after.children_system - before.children_system
-
-    assert min(seconds() for _ in range(5)) <= 0.3
+def test_help_loads_no_code_of_a_stage() -> None:
+    """What makes help quick: of the package itself, the command line's own modules alone."""
+    code = (
+        "import sys\nfrom speechft.cli.app import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(*(m for m in sys.modules if m.startswith('speechft.')), file=sys.stderr)"
+    )
+    loaded = set(python(code).stderr.split())
+    assert "speechft.cli.app" in loaded
+    assert loaded <= {
+        "speechft.cli",
+        "speechft.cli.app",
+        "speechft.cli.commands",
+        "speechft._version",
+    }
 
 
 def test_help_lists_every_command_in_80_columns(
