@@ -19,7 +19,8 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import load_encoder
 from speechft.stages import embed as stage
 from speechft.stages import state_files
-from speechft.stages.embed import EmbedSettings, embed, find_audio
+from speechft.stages.embed import EmbedSettings, embed
+from speechft.stages.embed_files import find_audio
 
 HUBERT = str(Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt")
 RATE = 16000

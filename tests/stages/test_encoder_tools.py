@@ -17,7 +17,8 @@ from speechft.core.settings import parse_settings
 from speechft.data.audio import read_audio
 from speechft.encoders import load_encoder
 from speechft.stages.convert import ConvertSettings, convert
-from speechft.stages.embed import EmbedSettings, embed, find_audio
+from speechft.stages.embed import EmbedSettings, embed
+from speechft.stages.embed_files import find_audio
 from speechft.stages.inspect import InspectSettings, inspect
 
 PARITY = Path(__file__).parent.parent / "fixtures" / "parity"

@@ -13,20 +13,15 @@ from torch import Tensor
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import masked_mean
-from speechft.core.logging import get_logger, progress_bar
+from speechft.core.logging import progress_bar
 from speechft.core.settings import PathText, Settings
-from speechft.data.audio import SAMPLE_RATE, SHORTEST_SAMPLES, read_audio
+from speechft.data.audio import SAMPLE_RATE, read_audio
 from speechft.data.batching import DurationBatches
-from speechft.data.decoding import audio_seconds
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
 from speechft.stages import state_files
+from speechft.stages.embed_files import duration_of, find_audio, usable_files
 
-SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".nist", ".wv1", ".wv2"),
-    *(".aif", ".aiff", ".au", ".caf", ".w64"),
-)
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
-log = get_logger(__name__)
 
 
 def _several(value: Any) -> Any:
@@ -86,12 +81,12 @@ def embed(settings: EmbedSettings) -> Path:
     _check_out(settings, [] if settings.skip_bad else files)
     device = usable_device(settings.device)
     if not settings.skip_bad:
-        durations = [_duration(file, settings.max_seconds) for file in files]
+        durations = [duration_of(file, settings.max_seconds) for file in files]
     encoder = load_encoder(settings.encoder, base=settings.base, device=device)
     layers = _layers(settings.layers, encoder)
     skipped: dict[str, str] = {}
     if settings.skip_bad:
-        files, durations, skipped = _usable(files, settings.max_seconds, encoder)
+        files, durations, skipped = usable_files(files, settings.max_seconds, encoder)
         _check_out(settings, files)
     about: dict[str, Any] = {
         "encoder": settings.encoder,
@@ -116,98 +111,6 @@ def embed(settings: EmbedSettings) -> Path:
                 target.add(str(path), _converted(states, settings.dtype, path))
             bar.advance(task, len(batch))
     return settings.out
-
-
-def find_audio(names: Sequence[str]) -> list[Path]:
-    """Give the audio files that are named or lie in a named folder, each once, in order.
-
-    Raises:
-        DataError: a name is neither, or a folder holds no audio file.
-    """
-    found: dict[Path, None] = {}
-    for name in names:
-        path = _path(name)
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_audio(p))
-            if not inside:
-                raise DataError(
-                    "the folder holds no audio file", where=path, expected=" ".join(SUFFIXES)
-                )
-            found |= dict.fromkeys(inside)
-        elif path.is_file():
-            found[path] = None
-        else:
-            raise DataError("no such audio file or folder", where=path, hint="check the path")
-    return list(found)
-
-
-def _path(name: str) -> Path:
-    try:
-        path = Path(name).expanduser()
-        path.stat()
-    except (OSError, RuntimeError, ValueError):
-        raise DataError("no such audio file or folder", where=name, hint="check the path") from None
-    return path
-
-
-def _is_audio(path: Path) -> bool:
-    """Tell whether a file in a folder is taken; macOS leaves `._NAME` beside NAME."""
-    kind = path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
-    return kind and not path.is_dir()
-
-
-def _duration(file: Path, longest: float) -> float:
-    """Give a file's duration, and refuse one that cannot be encoded before any work."""
-    seconds = audio_seconds(file)
-    if seconds * SAMPLE_RATE < SHORTEST_SAMPLES - 1:
-        raise DataError(
-            "the audio is too short" if seconds else "the audio is empty",
-            where=file,
-            expected="at least 25 ms",
-            found=f"{1000 * seconds:.1f} ms",
-        )
-    if seconds > longest:
-        raise DataError(
-            "the audio is longer than one pass should be",
-            where=file,
-            expected=f"at most {longest:g} s",
-            found=f"{seconds:.1f} s",
-            hint="cut it into utterances, or raise max_seconds (--max-seconds): memory grows "
-            "with the square of the duration",
-        )
-    return seconds
-
-
-def _usable(
-    files: Sequence[Path], longest: float, encoder: SpeechEncoder
-) -> tuple[list[Path], list[float], dict[str, str]]:
-    """Give the files that can be encoded, their durations, and why the others cannot.
-
-    Raises:
-        DataError: none of them can.
-    """
-    durations: dict[Path, float] = {}
-    skipped: dict[str, str] = {}
-    for file in files:
-        try:
-            seconds = _duration(file, longest)
-            samples = torch.tensor([len(read_audio(file))])
-            if int(encoder.frame_lengths(samples)) < 1:
-                raise DataError("the audio is too short for one frame", where=file)
-            durations[file] = seconds
-        except DataError as error:
-            found = "" if error.found is None else f" ({error.found})"
-            skipped[str(file)] = f"{error.what}{found}"
-            log.warning("embed: skipped %s: %s", file, skipped[str(file)])
-    if not durations:
-        raise DataError(
-            "no file can be used",
-            where=files[0],
-            found=f"{len(files)} files; {skipped[str(files[0])]}",
-        )
-    if skipped:
-        log.warning("embed: %d of %d files were skipped", len(skipped), len(files))
-    return list(durations), list(durations.values()), skipped
 
 
 def _encode(

@@ -1,0 +1,112 @@
+"""The audio files that `speechft embed` is to encode, and which of them can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from speechft.core.errors import DataError
+from speechft.core.logging import get_logger
+from speechft.data.audio import SAMPLE_RATE, SHORTEST_SAMPLES, read_audio
+from speechft.data.decoding import audio_seconds
+from speechft.encoders import SpeechEncoder
+
+SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".nist", ".wv1", ".wv2"),
+    *(".aif", ".aiff", ".au", ".caf", ".w64"),
+)
+log = get_logger(__name__)
+
+
+def find_audio(names: Sequence[str]) -> list[Path]:
+    """Give the audio files that are named or lie in a named folder, each once, in order.
+
+    Raises:
+        DataError: a name is neither, or a folder holds no audio file.
+    """
+    found: dict[Path, None] = {}
+    for name in names:
+        path = _path(name)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if _is_audio(p))
+            if not inside:
+                raise DataError(
+                    "the folder holds no audio file", where=path, expected=" ".join(SUFFIXES)
+                )
+            found |= dict.fromkeys(inside)
+        elif path.is_file():
+            found[path] = None
+        else:
+            raise DataError("no such audio file or folder", where=path, hint="check the path")
+    return list(found)
+
+
+def _path(name: str) -> Path:
+    try:
+        path = Path(name).expanduser()
+        path.stat()
+    except (OSError, RuntimeError, ValueError):
+        raise DataError("no such audio file or folder", where=name, hint="check the path") from None
+    return path
+
+
+def _is_audio(path: Path) -> bool:
+    """Tell whether a file in a folder is taken; macOS leaves `._NAME` beside NAME."""
+    kind = path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+    return kind and not path.is_dir()
+
+
+def duration_of(file: Path, longest: float) -> float:
+    """Give a file's duration, and refuse one that cannot be encoded before any work."""
+    seconds = audio_seconds(file)
+    if seconds * SAMPLE_RATE < SHORTEST_SAMPLES - 1:
+        raise DataError(
+            "the audio is too short" if seconds else "the audio is empty",
+            where=file,
+            expected="at least 25 ms",
+            found=f"{1000 * seconds:.1f} ms",
+        )
+    if seconds > longest:
+        raise DataError(
+            "the audio is longer than one pass should be",
+            where=file,
+            expected=f"at most {longest:g} s",
+            found=f"{seconds:.1f} s",
+            hint="cut it into utterances, or raise max_seconds (--max-seconds): memory grows "
+            "with the square of the duration",
+        )
+    return seconds
+
+
+def usable_files(
+    files: Sequence[Path], longest: float, encoder: SpeechEncoder
+) -> tuple[list[Path], list[float], dict[str, str]]:
+    """Give the files that can be encoded, their durations, and why the others cannot.
+
+    Raises:
+        DataError: none of them can.
+    """
+    durations: dict[Path, float] = {}
+    skipped: dict[str, str] = {}
+    for file in files:
+        try:
+            seconds = duration_of(file, longest)
+            samples = torch.tensor([len(read_audio(file))])
+            if int(encoder.frame_lengths(samples)) < 1:
+                raise DataError("the audio is too short for one frame", where=file)
+            durations[file] = seconds
+        except DataError as error:
+            found = "" if error.found is None else f" ({error.found})"
+            skipped[str(file)] = f"{error.what}{found}"
+            log.warning("embed: skipped %s: %s", file, skipped[str(file)])
+    if not durations:
+        raise DataError(
+            "no file can be used",
+            where=files[0],
+            found=f"{len(files)} files; {skipped[str(files[0])]}",
+        )
+    if skipped:
+        log.warning("embed: %d of %d files were skipped", len(skipped), len(files))
+    return list(durations), list(durations.values()), skipped
