@@ -25,7 +25,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from typing import Any
 
 import torch
 from probing.figures import ratio_of_rates, scores, speed
+from probing.folder import working_folder
 from probing.jobs import Trial, our_job, s3prl_jobs
 from probing.show import show
 from probing.trees import Sizes, lay_out
@@ -200,12 +200,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, help="folder for trees and logs; else a temporary one")
     options = parser.parse_args()
-    if options.keep:
-        options.keep.mkdir(parents=True)
-        result = compare(options, options.keep.absolute())
-    else:
-        with tempfile.TemporaryDirectory() as work:
-            result = compare(options, Path(work))
+    with working_folder(options.keep) as work:
+        result = compare(options, work)
     sys.stdout.write(show(result))
     if options.out:
         write_json(options.out, result)

@@ -19,13 +19,13 @@ from __future__ import annotations
 import argparse
 import resource
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from probe import machine, note
 from probing.figures import rounded
+from probing.folder import working_folder
 from probing.full_length import at_full_length, measured
 from probing.ours import run
 from probing.superb_trees import lay_out
@@ -143,12 +143,8 @@ def main() -> None:
         parser.error(f"no task {unknown[0]!r}; there are {', '.join(TASKS)}")
     if options.quick:
         options.scale, options.updates = 0.02, 2
-    if options.keep:
-        options.keep.mkdir(parents=True)
-        result = benchmark(options, options.keep.absolute())
-    else:
-        with tempfile.TemporaryDirectory() as work:
-            result = benchmark(options, Path(work))
+    with working_folder(options.keep) as work:
+        result = benchmark(options, work)
     sys.stdout.write(show(result))
     if options.out:
         write_json(options.out, result)

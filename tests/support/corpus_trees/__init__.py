@@ -6,40 +6,15 @@ ROOT in `NAME:ROOT`.
 
 from __future__ import annotations
 
-from corpus_trees import (
-    aishell3,
-    common_voice,
-    crema_d,
-    fluent_speech_commands,
-    iemocap,
-    libri2mix,
-    librispeech,
-    quesst2014,
-    snips,
-    speech_commands,
-    tedlium3,
-    timit,
-    voxceleb1,
-)
+import pkgutil
+from importlib import import_module
+
 from corpus_trees.speech import Speech
 
 MAKERS = {
-    module.__name__.rpartition(".")[2]: module.lay_out
-    for module in (
-        aishell3,
-        common_voice,
-        crema_d,
-        fluent_speech_commands,
-        iemocap,
-        libri2mix,
-        librispeech,
-        quesst2014,
-        snips,
-        speech_commands,
-        tedlium3,
-        timit,
-        voxceleb1,
-    )
+    name: import_module(f"corpus_trees.{name}").lay_out
+    for _, name, _ in pkgutil.iter_modules(__path__)
+    if name != "speech"
 }
 
 __all__ = ["MAKERS", "Speech"]
