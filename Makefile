@@ -51,8 +51,6 @@ docs: setup  ## write the generated pages and tables of docs/ again
 	$(BIN)/python scripts/make_docs.py
 
 study: setup  ## run the full studies of studies/*.yaml (hours) and keep their results
-	$(BIN)/speechft run speech-ft --out runs/speech-ft
-	$(BIN)/python scripts/keep_results.py runs/speech-ft results/speech-ft
 	$(BIN)/speechft study $(STUDY) --out runs/studies
 	@for name in $(STUDY); do \
 	    $(BIN)/python scripts/keep_results.py runs/studies/$$name results/studies/$$name \
