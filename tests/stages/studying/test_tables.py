@@ -9,8 +9,8 @@ import pytest
 from speechft.stages.studying.claims import judge
 from speechft.stages.studying.page import page
 from speechft.stages.studying.plots import draw
-from speechft.stages.studying.settings import StudySettings
-from speechft.stages.studying.tables import SCORE, dev_score, make_table, paired_p, sign_p
+from speechft.stages.studying.settings import SCORE, StudySettings
+from speechft.stages.studying.tables import dev_score, make_table, paired_p, sign_p
 
 PER = {"theta0": [30.0, 31.0, 32.0], "tuned": [40.0, 42.0, 41.0], "ours": [28.0, 29.5, 29.5]}
 ACC = {"theta0": [50.0, 52.0, 54.0], "tuned": [60.0, 60.0, 60.0], "ours": [58.0, 58.0, 58.0]}
@@ -51,6 +51,23 @@ def test_the_score_counts_only_the_tasks_that_count() -> None:
     assert table.rows["theta0"][SCORE][0] == pytest.approx(600.0)
     assert table.columns == ["pr per", "sid acc", "er acc"]
     assert table.counted == 2
+
+
+def test_the_score_without_a_task_is_that_of_the_others() -> None:
+    finding = {"says": "x", "pairs": [["ours", "tuned"]], "metric": "score without sid"}
+    chosen = study([finding])
+    table = make_table(chosen, measurements())
+    # The errors of PR alone: 1000 · (1 − 0.40) and 1000 · (1 − 0.28) with seed 0
+    assert table.rows["tuned"]["score without sid"][0] == pytest.approx(600.0)
+    (claim,) = judge(chosen, table)
+    assert claim.pairs[0].difference is not None
+    assert claim.pairs[0].difference.spread.values == pytest.approx((120.0, 125.0, 115.0))
+    assert claim.text.startswith("ours against tuned, score without sid: +120.0")
+
+
+def test_the_score_without_a_task_that_does_not_count_is_refused() -> None:
+    with pytest.raises(ValueError, match="did you mean 'score without"):
+        study([{"says": "x", "pairs": [["ours", "tuned"]], "metric": "score without er"}])
 
 
 def test_a_difference_is_paired_and_positive_when_better() -> None:

@@ -18,6 +18,7 @@ STAGES = "stages"
 USUAL_TASKS = ("pr", "sid", "er", "sf")
 # What an analysis measures of a row beside the row of θ0, as if it were a task.
 FEATURES = "features"
+SCORE = "score"
 MEASURES = ("distance", "cka", "cosine", "connectivity")
 
 
@@ -130,15 +131,16 @@ class StudySettings(Settings):
 
     def _check_metric(self, finding: FindingSpec) -> None:
         """Refuse a finding whose metric nothing measures."""
-        if finding.metric == "score":
+        if finding.metric == SCORE:
             return
         task, _, metric = finding.metric.partition(" ")
         tasks = (*self.tasks, *self.further)
         known = [f"{t} {m}" for t in tasks if t in TASKS for m in TASKS[t].metrics]
         known += [f"{FEATURES} {measure}" for measure in self.measures]
+        known += [without(t) for t in self.tasks if len(self.tasks) > 1]
         with_lm = metric == "wer_lm" and task in tasks and "asr_lm" in self.evaluate
         if finding.metric not in known and not with_lm:
-            near = did_you_mean(finding.metric, ["score", *known])
+            near = did_you_mean(finding.metric, [SCORE, *known])
             what = "there is no such metric" if metric not in DIRECTIONS else "nothing measures it"
             raise ValueError(
                 f"finding {finding.says[:40]!r}, metric {finding.metric!r}: {what}; {near}"
@@ -149,6 +151,11 @@ class StudySettings(Settings):
         """The rows with those of one group together, in the order in which groups appear."""
         groups = list(dict.fromkeys(row.group for row in self.rows))
         return sorted(self.rows, key=lambda row: groups.index(row.group))
+
+
+def without(task: str) -> str:
+    """Name the score over all tasks but one: what an encoder is for tasks it was not tuned on."""
+    return f"{SCORE} without {task}"
 
 
 def _check_known(reference: str, known: Mapping[str, tuple[str, ...]], where: str) -> None:

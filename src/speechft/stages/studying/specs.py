@@ -115,7 +115,7 @@ class FindingSpec(Settings):
         published: the figures with which it was published; without, it is the study's own question.
         pairs: rows of which the first should be better than the second.
         at_least: as good is enough.
-        metric: "score", or a task and metric ("pr per").
+        metric: "score", "score without TASK", or a task and metric ("pr per").
         need: whether all pairs must hold, or more than half of them.
     """
 

@@ -6,15 +6,14 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from speechft.metrics.directions import direction
 from speechft.stages.reporting.dev import chosen_figures
 from speechft.stages.reporting.spreads import Spread, suite_score
-from speechft.stages.studying.settings import FEATURES, StudySettings
+from speechft.stages.studying.settings import FEATURES, SCORE, StudySettings, without
 from speechft.stages.studying.specs import RowSpec
 
-SCORE: Final = "score"
 Values = dict[int, float]
 
 
@@ -52,7 +51,8 @@ class Table:
     """The values of a study.
 
     Attributes:
-        rows: row → "task metric" → seed → percent; and the score of every seed under "score".
+        rows: row → "task metric" → seed → percent; and the score of every seed under "score", that
+            over all tasks but one under "score without TASK".
         columns: "task metric", those that count in the score first.
         counted: how many of them count.
         moved: "features measure", of the rows' analyses.
@@ -74,7 +74,8 @@ class Table:
         seeds = sorted(set(ours) & set(theirs))
         if not seeds:
             return None
-        sign = 1 if column == SCORE or direction(column.split()[-1]) == "higher" else -1
+        kind, metric = column.split()[0], column.split()[-1]
+        sign = 1 if kind == SCORE or direction(metric) == "higher" else -1
         values = [sign * (ours[s] - theirs[s]) for s in seeds]
         return Difference(Spread(tuple(values)), paired_p(values))
 
@@ -107,10 +108,22 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
     for columns in table.rows.values():
         seeds = set.intersection(*(set(columns.get(c, {})) for c in counted)) if counted else set()
         if seeds:
-            columns[SCORE] = {
-                seed: score_of({c: columns[c][seed] for c in counted}) for seed in sorted(seeds)
-            }
+            columns |= _scores(columns, list(counted), sorted(seeds))
     return table
+
+
+def _scores(
+    columns: Mapping[str, Values], counted: Sequence[str], seeds: Sequence[int]
+) -> dict[str, Values]:
+    """Give the scores of a row: over all tasks that count, and over all but each of them."""
+    tasks = list(dict.fromkeys(column.split()[0] for column in counted))
+    parts = {SCORE: list(counted)}
+    if len(tasks) > 1:
+        parts |= {without(t): [c for c in counted if c.split()[0] != t] for t in tasks}
+    return {
+        name: {seed: score_of({c: columns[c][seed] for c in part}) for seed in seeds}
+        for name, part in parts.items()
+    }
 
 
 def score_of(values: Mapping[str, float]) -> float:
