@@ -7,7 +7,8 @@ of the real corpora (`probing/superb_trees.py`), heads of full size, the whole g
 rates. Measured are the encoding, in hours of audio per minute; the time per update, over the grid;
 and the time to score. From it comes SUPERB's full length: its corpora's official numbers of
 utterances, as long as those here, encoded once; its updates; ten looks at dev; one look at test.
-Encoding waits for the disk and the decoding of audio as it does for a user. Scores mean nothing
+Encoding waits for the disk and the decoding of audio as it does for a user. The hidden states need
+some 30 GB, below `--keep` or in the folder of temporary files. Scores mean nothing
 here: the weights are random and the updates few.
 
 The LSTMs of ASR and SF take minutes per update on a CPU: leave them out there (`--tasks`).
@@ -35,6 +36,7 @@ from speechft.encoders import build_encoder
 from speechft.stages.evaluation.suites import SUITES
 
 DATA = "synthetic:tiny"
+PACKAGED = "tiny-hubert"
 TASKS = SUITES["superb10"].tasks
 # Updates that are timed: ASR and SF have LSTMs, pooled tasks a few matrices.
 UPDATES = {"asr": 8, "sf": 8, "pr": 40, "sd": 20, "asv": 20}
@@ -69,15 +71,21 @@ def evaluate_tasks(options: argparse.Namespace, encoder: str, work: Path) -> dic
         }
         result = run({"settings": settings, "threads": options.threads})
         found[task] = measured(task, data[task].partition(":")[0], steps, result)
+        if options.out:  # what is measured stays, whatever happens to the next task
+            write_json(options.out, summary(options, found))
     return found
 
 
 def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
-    encoder = "tiny-hubert"
+    encoder = PACKAGED
     if not options.quick:
         build_encoder({"model_type": "hubert"}, seed=0).save(work / "base")
         encoder = str(work / "base")
-    tasks = evaluate_tasks(options, encoder, work)
+    return summary(options, evaluate_tasks(options, encoder, work))
+
+
+def summary(options: argparse.Namespace, tasks: dict[str, Any]) -> dict[str, Any]:
+    """Give all figures from those of the tasks that are done."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     about = machine(options.threads)
     if options.device.startswith("cuda"):
@@ -85,7 +93,7 @@ def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         about["gpu_peak_mib"] = round(torch.cuda.max_memory_allocated(options.device) / 2**20)
     result = {
         "quick": options.quick,
-        "encoder": encoder if options.quick else "HuBERT Base, random weights",
+        "encoder": PACKAGED if options.quick else "HuBERT Base, random weights",
         "machine": {**about, "peak_mib": round(peak), "torch": torch.__version__},
         "device": options.device,
         "scale": options.scale,
@@ -116,7 +124,7 @@ def show(result: dict[str, Any]) -> str:
             f"{there['train_hours']:9.2f}{there['score_hours']:9.2f}"
         )
     lines.append(
-        f"all, every corpus encoded once: {full['audio_hours']:.0f} h of audio, "
+        f"all, nothing encoded twice: {full['audio_hours']:.0f} h of audio, "
         f"{full['encode_hours']:.2f} h to encode, {full['hours']:.1f} h in all"
     )
     return "\n".join(lines) + "\n"
@@ -137,12 +145,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, help="folder for all files; else a temporary one")
     options = parser.parse_args()
-    options.tasks = options.tasks.split(",")
+    options.tasks = list(dict.fromkeys(task.strip() for task in options.tasks.split(",")))
     unknown = [task for task in options.tasks if task not in TASKS]
     if unknown:
         parser.error(f"no task {unknown[0]!r}; there are {', '.join(TASKS)}")
     if options.quick:
-        options.scale, options.updates = 0.02, 2
+        options.scale, options.updates = 0.02, 4
+    if options.scale <= 0 or (options.updates or 3) < 3:
+        parser.error("--scale must be above 0 and --updates 3 or more")
     with working_folder(options.keep) as work:
         result = benchmark(options, work)
     sys.stdout.write(show(result))

@@ -43,7 +43,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     task = settings["tasks"]
     read = read_data(settings["data"], [task], settings["protocol"])
     splits = read.splits
-    pairs = [pair for stamps in probes for pair in pairwise(stamps)]
+    each = [list(pairwise(stamps)) for stamps in probes]
+    pairs = [pair for own in each for pair in own]
     return {
         "seconds": seconds,
         "splits": {name: len(cuts) for name, cuts in splits.items()},
@@ -51,6 +52,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "utterances": sum(map(len, splits.values())),
         "encoding": next(iter(timing["encoding"].values())),
         "cells": list(timing["cells"].values()),
+        "probe_clocks": [[after[0] - before[0] for before, after in own] for own in each],
         "update_seconds": [after[0] - before[0] for before, after in pairs],
         "update_cpu_seconds": [after[1] - before[1] for before, after in pairs],
         "results": read_jsonl(out / "results.jsonl"),

@@ -96,7 +96,7 @@ def _superb(record: dict[str, Any]) -> list[str]:
             f"{there['train_hours']:.2f} | {there['score_hours']:.2f} |"
         )
     lines.append(
-        f"| all, every corpus encoded once | | | {full['audio_hours']:.0f} | "
+        f"| all, nothing encoded twice | | | {full['audio_hours']:.0f} | "
         f"{full['encode_hours']:.2f} | | {full['hours']:.1f} in all |"
     )
     return [*lines, ""]
