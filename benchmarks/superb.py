@@ -8,8 +8,8 @@ rates. Measured are the encoding, in hours of audio per minute; the time per upd
 and the time to score. From it comes SUPERB's full length: its corpora's official numbers of
 utterances, as long as those here, encoded once; its updates; ten looks at dev; one look at test.
 Encoding waits for the disk and the decoding of audio as it does for a user. The hidden states need
-some 30 GB, below `--keep` or in the folder of temporary files. Scores mean nothing
-here: the weights are random and the updates few.
+some 30 GB, below `--keep` or in the folder of temporary files. Scores mean nothing here: the
+weights are random and the updates few.
 
 The LSTMs of ASR and SF take minutes per update on a CPU: leave them out there (`--tasks`).
 `--quick` shows in a minute that all works, with a small encoder and small heads.
@@ -49,7 +49,7 @@ def evaluate_tasks(options: argparse.Namespace, encoder: str, work: Path) -> dic
     data = lay_out(work / "corpora", DATA, options.tasks, options.scale)
     found = {}
     for task in options.tasks:
-        note(f"{task.upper()}")
+        note(task.upper())
         steps = options.updates or UPDATES.get(task, POOLED_UPDATES)
         settings = {
             "encoders": encoder,
@@ -156,8 +156,6 @@ def main() -> None:
     with working_folder(options.keep) as work:
         result = benchmark(options, work)
     sys.stdout.write(show(result))
-    if options.out:
-        write_json(options.out, result)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ def measured(task: str, corpus: str, steps: int, result: Record) -> Record:
     probes = [clocks for clocks in result["probe_clocks"] if len(clocks) > 1]
     update = median(clock for clocks in probes for clock in clocks[:-1]) if probes else 0.0
     encoding = result["encoding"]
-    looks = len(result["grid"]) if task == "qbe" else 1
-    if task == "qbe":
+    looks = CHECKS
+    if task == "qbe":  # dev is searched on every hidden state
+        looks = len(result["grid"])
         scoring = result["cells"][0] / scored(task, result["parts"], looks)
     else:
         spent = sum(max(0.0, clocks[-1] - update) for clocks in probes)
@@ -105,7 +106,6 @@ def _task(task: str, own: Record, tasks: dict[str, Record], pace: float) -> Reco
     same = [other for other in tasks.values() if other["heard"] == own["heard"]]
     seconds = sum(o["audio_seconds"] for o in same) / sum(o["utterances"] for o in same)
     updates = PLANS["superb"][task][0] * len(parts) // 3
-    looks = own["looks"] if task == "qbe" else CHECKS
     audio = utterances * seconds / 3600
     return {
         "utterances": utterances,
@@ -113,5 +113,5 @@ def _task(task: str, own: Record, tasks: dict[str, Record], pace: float) -> Reco
         "encode_hours": audio * pace,
         "updates": updates,
         "train_hours": updates * own["update_seconds"] / 3600,
-        "score_hours": scored(task, parts, looks) * own["score_seconds"] / 3600,
+        "score_hours": scored(task, parts, own["looks"]) * own["score_seconds"] / 3600,
     }

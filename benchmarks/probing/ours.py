@@ -43,8 +43,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     task = settings["tasks"]
     read = read_data(settings["data"], [task], settings["protocol"])
     splits = read.splits
-    each = [list(pairwise(stamps)) for stamps in probes]
-    pairs = [pair for own in each for pair in own]
+    clocks = [[(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(stamps)] for stamps in probes]
     return {
         "seconds": seconds,
         "splits": {name: len(cuts) for name, cuts in splits.items()},
@@ -52,9 +51,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "utterances": sum(map(len, splits.values())),
         "encoding": next(iter(timing["encoding"].values())),
         "cells": list(timing["cells"].values()),
-        "probe_clocks": [[after[0] - before[0] for before, after in own] for own in each],
-        "update_seconds": [after[0] - before[0] for before, after in pairs],
-        "update_cpu_seconds": [after[1] - before[1] for before, after in pairs],
+        "probe_clocks": [[wall for wall, _ in own] for own in clocks],
+        "update_seconds": [wall for own in clocks for wall, _ in own],
+        "update_cpu_seconds": [cpu for own in clocks for _, cpu in own],
         "results": read_jsonl(out / "results.jsonl"),
         "grid": read_jsonl(out / "grid.jsonl"),
     }

@@ -59,7 +59,7 @@ def _show(one: StudySettings, folder: Path) -> None:
     from rich.table import Table
 
     from speechft.stages.study import read_study
-    from speechft.stages.studying.settings import SCORE
+    from speechft.stages.studying.specs import SCORE
 
     _, table, claims, _ = read_study(folder)
     console = output()

@@ -9,7 +9,8 @@ import pytest
 from speechft.stages.studying.claims import judge
 from speechft.stages.studying.page import page
 from speechft.stages.studying.plots import draw
-from speechft.stages.studying.settings import SCORE, StudySettings
+from speechft.stages.studying.settings import StudySettings
+from speechft.stages.studying.specs import SCORE
 from speechft.stages.studying.tables import dev_score, make_table, paired_p, sign_p
 
 PER = {"theta0": [30.0, 31.0, 32.0], "tuned": [40.0, 42.0, 41.0], "ours": [28.0, 29.5, 29.5]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any, Literal
 
 from lhotse.cut import Cut
@@ -40,10 +40,10 @@ class DataSet:
 
     def hashes_of(self, task: str) -> dict[str, str]:
         """Give the hashes of a task's splits by their parts; folds count from the second on."""
-        parts = ("train", "dev", "test")
+        parts = zip(cycle(("train", "dev", "test")), self.names[task], strict=False)
         return {
-            parts[n % 3] if n < 3 else f"{parts[n % 3]}-{n // 3 + 1}": self.hashes[name]
-            for n, name in enumerate(self.names[task])
+            part if n < 3 else f"{part}-{n // 3 + 1}": self.hashes[name]
+            for n, (part, name) in enumerate(parts)
         }
 
 

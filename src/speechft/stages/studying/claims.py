@@ -143,8 +143,7 @@ def _one(pair: Pair, metric: str) -> str:
     if difference is None:
         return "not measured"
     p = f", paired t-test p = {difference.p_text}" if difference.p_text else ""
-    name = "score" if metric == "score" else metric
-    return f"{pair.first} against {pair.second}, {name}: {difference.text()}{p}."
+    return f"{pair.first} against {pair.second}, {metric}: {difference.text()}{p}."
 
 
 def _p(difference: Difference) -> str:

@@ -9,7 +9,8 @@ from speechft.metrics.directions import direction
 from speechft.stages.reporting.comparison import ARROWS, metric_title
 from speechft.stages.reporting.spreads import SUITE_TEXT
 from speechft.stages.studying.claims import Claim
-from speechft.stages.studying.settings import SCORE, StudySettings
+from speechft.stages.studying.settings import StudySettings
+from speechft.stages.studying.specs import SCORE
 from speechft.stages.studying.tables import Difference, Table
 
 _NO_BRACKETS = str.maketrans("[]", "()")

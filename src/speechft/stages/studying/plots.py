@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
 from speechft.stages.reporting.theme import FINETUNED, INK, MERGED, MUTED, SERIES, STYLE
-from speechft.stages.studying.settings import FEATURES, SCORE, StudySettings
-from speechft.stages.studying.specs import RowSpec
+from speechft.stages.studying.settings import FEATURES, StudySettings
+from speechft.stages.studying.specs import SCORE, RowSpec
 from speechft.stages.studying.tables import Table
 
 DIFFERENCES = "differences"

@@ -11,14 +11,21 @@ from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Settings
 from speechft.metrics.directions import DIRECTIONS
 from speechft.stages.finetuning.keeping import BEST, LAST, early_name
-from speechft.stages.studying.specs import OWN, FindingSpec, Name, RowSpec, StageSpec, check_own
+from speechft.stages.studying.specs import (
+    OWN,
+    SCORE,
+    FindingSpec,
+    Name,
+    RowSpec,
+    StageSpec,
+    check_own,
+)
 from speechft.tasks import TASKS
 
 STAGES = "stages"
 USUAL_TASKS = ("pr", "sid", "er", "sf")
 # What an analysis measures of a row beside the row of θ0, as if it were a task.
 FEATURES = "features"
-SCORE = "score"
 MEASURES = ("distance", "cka", "cosine", "connectivity")
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from speechft.core.settings import Settings
 
 Name = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+SCORE: Final = "score"
 # What the study itself says to a stage.
 OWN: Final = {
     "pretrain": ("init", "seed", "out"),
@@ -123,7 +124,7 @@ class FindingSpec(Settings):
     published: str = ""
     pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
     at_least: bool = False
-    metric: str = "score"
+    metric: str = SCORE
     need: Literal["all", "most"] = "all"
 
 

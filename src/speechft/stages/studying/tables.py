@@ -11,8 +11,8 @@ from typing import Any
 from speechft.metrics.directions import direction
 from speechft.stages.reporting.dev import chosen_figures
 from speechft.stages.reporting.spreads import Spread, suite_score
-from speechft.stages.studying.settings import FEATURES, SCORE, StudySettings, without
-from speechft.stages.studying.specs import RowSpec
+from speechft.stages.studying.settings import FEATURES, StudySettings, without
+from speechft.stages.studying.specs import SCORE, RowSpec
 
 Values = dict[int, float]
 
