@@ -16,7 +16,7 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.evaluation.searching import run_search
-from speechft.stages.hidden_store import SplitStates
+from speechft.stages.hidden.store import SplitStates
 from speechft.tasks import asv
 from speechft.tasks.qbe import QueryByExample
 from speechft.training.probe_states import FrameStates, PooledStates

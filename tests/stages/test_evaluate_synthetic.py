@@ -13,7 +13,7 @@ from speechft.data.audio import load_waveform
 from speechft.encoders import build_encoder
 from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.evaluation.audio import AudioSource
-from speechft.stages.hidden_library import Passes, encode
+from speechft.stages.hidden.library import Passes, encode
 from speechft.tasks import TASKS
 
 EIGHT = ("asr", "pr", "pc", "sid", "er", "ic", "ks", "sf")

@@ -16,8 +16,10 @@ import torch
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
-from speechft.stages import hidden_shards, hidden_store, hidden_work
-from speechft.stages.hidden_library import (
+from speechft.stages.hidden import looks, making
+from speechft.stages.hidden import shards as hidden_shards
+from speechft.stages.hidden import store as hidden_store
+from speechft.stages.hidden.library import (
     Library,
     Passes,
     Request,
@@ -25,8 +27,8 @@ from speechft.stages.hidden_library import (
     length_batches,
     mean_bytes,
 )
-from speechft.stages.hidden_shards import FRAMES, MEANS, META
-from speechft.stages.hidden_store import HiddenStore
+from speechft.stages.hidden.shards import FRAMES, MEANS, META
+from speechft.stages.hidden.store import HiddenStore
 
 CONFIG = {
     "model_type": "hubert",
@@ -94,8 +96,8 @@ class Case:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     """Shards of one batch each."""
-    monkeypatch.setattr(hidden_work, "SHARD_BYTES", 1)
-    monkeypatch.setattr(hidden_work, "SHARD_SECONDS", 0.1)
+    monkeypatch.setattr(making, "SHARD_BYTES", 1)
+    monkeypatch.setattr(making, "SHARD_SECONDS", 0.1)
 
 
 def same(one, other):
@@ -274,7 +276,7 @@ def run_elsewhere(folder: Path, slow: float = 0.0, first: str = "") -> subproces
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import test_hidden_store as t\n"
-        "t.hidden_work.SHARD_BYTES, t.hidden_work.SHARD_SECONDS = 1, 0.1\n"
+        "t.making.SHARD_BYTES, t.making.SHARD_SECONDS = 1, 0.1\n"
         f"{first}\n"
         "case = t.Case(Path(sys.argv[2]))\n"
         "case.source.slow = float(sys.argv[3])\n"
@@ -329,8 +331,8 @@ def test_processes_share_the_work(tmp_path):
 
 
 def test_every_process_of_a_launch_has_shards_to_make(tmp_path, monkeypatch):
-    monkeypatch.setattr(hidden_work, "SHARD_BYTES", 1 << 30)
-    monkeypatch.setattr(hidden_work, "SHARD_SECONDS", 1800.0)
+    monkeypatch.setattr(making, "SHARD_BYTES", 1 << 30)
+    monkeypatch.setattr(making, "SHARD_SECONDS", 1800.0)
     alone, shared = Case(tmp_path / "a"), Case(tmp_path / "b", processes=2)
     same(alone.open(), shared.open())
     assert len(alone.shards()) == 1
@@ -435,7 +437,7 @@ def test_audio_longer_than_its_cut_is_refused():
 
 
 def test_many_time_means_lie_in_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(hidden_work, "LARGE_BYTES", 1)
+    monkeypatch.setattr(looks, "LARGE_BYTES", 1)
     same(Case(tmp_path).open(), Case().open())
     assert not [p for p in tmp_path.iterdir() if p.is_file()]
 

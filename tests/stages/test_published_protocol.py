@@ -14,8 +14,8 @@ from speechft.stages.evaluation.plans import PUBLISHED, plan_for
 from speechft.stages.evaluation.probing import view_of
 from speechft.stages.evaluation.rounding import open_padded
 from speechft.stages.evaluation.settings import EvaluateSettings
-from speechft.stages.hidden_library import Library, Passes, Request
-from speechft.stages.hidden_store import HiddenStore, SplitStates
+from speechft.stages.hidden.library import Library, Passes, Request
+from speechft.stages.hidden.store import HiddenStore, SplitStates
 from speechft.tasks import TASKS
 from speechft.training import probe as probe_module
 from speechft.training.probe import ProbePlan, Split, probe

@@ -15,7 +15,7 @@ from speechft.data.audio import load_waveform
 from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.stages.evaluation.data import DataSet
-from speechft.stages.hidden_library import Library
+from speechft.stages.hidden.library import Library
 from speechft.training.kept_features import KeptFeatures
 
 _AHEAD = 64

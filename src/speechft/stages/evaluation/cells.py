@@ -17,7 +17,7 @@ from speechft.stages.evaluation.plans import plan_for
 from speechft.stages.evaluation.probing import Outcome, run_probe
 from speechft.stages.evaluation.searching import run_search
 from speechft.stages.evaluation.settings import EvaluateSettings
-from speechft.stages.hidden_store import SplitStates
+from speechft.stages.hidden.store import SplitStates
 from speechft.tasks import TASKS, ProtocolName, Size
 from speechft.training.probe import ProbePlan
 

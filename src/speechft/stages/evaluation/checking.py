@@ -9,7 +9,7 @@ from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.stages.evaluation.data import DataSet
 from speechft.stages.evaluation.settings import EvaluateSettings
-from speechft.stages.hidden_store import HiddenStore
+from speechft.stages.hidden.store import HiddenStore
 from speechft.tasks import TASKS, ProtocolName
 
 

@@ -23,8 +23,8 @@ from speechft.stages.evaluation.outcome import Outcome, reported
 from speechft.stages.evaluation.rounding import open_padded
 from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
 from speechft.stages.evaluation.shares import Share
-from speechft.stages.hidden_library import Passes, Request
-from speechft.stages.hidden_store import HiddenStore, SplitStates
+from speechft.stages.hidden.library import Passes, Request
+from speechft.stages.hidden.store import HiddenStore, SplitStates
 from speechft.tasks import TASKS
 from speechft.training.kept_features import KeptFeatures
 

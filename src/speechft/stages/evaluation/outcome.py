@@ -7,7 +7,7 @@ from typing import Any
 
 from speechft.core.logging import get_logger
 from speechft.stages.evaluation.failures import Failure, failure
-from speechft.stages.hidden_library import Passes
+from speechft.stages.hidden.library import Passes
 
 _logger = get_logger(__name__)
 

@@ -13,7 +13,7 @@ from torch import nn
 from speechft.core.logging import get_logger
 from speechft.core.seeding import torch_generator
 from speechft.data.effects import heard_samples
-from speechft.stages.hidden_store import SplitStates
+from speechft.stages.hidden.store import SplitStates
 from speechft.tasks import Size, Task
 from speechft.tasks.ctc import CTCTask
 from speechft.tasks.lexicon import LexiconDecoder

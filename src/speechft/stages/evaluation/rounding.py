@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import EncoderOutput
-from speechft.stages.hidden_library import Library, Passes, Request
-from speechft.stages.hidden_store import HiddenStore, SplitStates
+from speechft.stages.hidden.library import Library, Passes, Request
+from speechft.stages.hidden.store import HiddenStore, SplitStates
 
 Kind = Literal["means", "frames"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechft.metrics.directions import better
 from speechft.stages.evaluation.probing import Outcome, view_of
-from speechft.stages.hidden_store import SplitStates
+from speechft.stages.hidden.store import SplitStates
 from speechft.tasks import Task
 from speechft.tasks.matching import normalise, search, z_norm
 from speechft.training.probe_states import States

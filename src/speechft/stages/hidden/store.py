@@ -11,16 +11,17 @@ from typing import Any, Final, Literal
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.stages.hidden_library import (
+from speechft.stages.hidden.library import (
     Library,
     Passes,
     Request,
     frame_bytes,
     mean_bytes,
 )
-from speechft.stages.hidden_shards import ShardFolder, group_name
-from speechft.stages.hidden_views import SplitStates
-from speechft.stages.hidden_work import Rules, Work
+from speechft.stages.hidden.looks import in_memory, on_disk, streamed
+from speechft.stages.hidden.shards import ShardFolder, group_name
+from speechft.stages.hidden.views import SplitStates
+from speechft.stages.hidden.work import Rules, Work
 
 __all__ = ["HiddenStore", "SplitStates"]
 
@@ -176,13 +177,13 @@ class HiddenStore:
         work = Work(rules, encoder, library, dict(requests), passes or Passes(), tuple(further))
         framed = work.items(frames=True)
         if self.folder is None or self.keep == "none":
-            return work.in_memory(framed) if self._fits(work, framed) else work.streamed(None)
+            return in_memory(work, framed) if self._fits(work, framed) else streamed(work, None)
         place = self.folder / group_name(VERSION, encoder_hash, _about(encoder))
         if framed and not self._writes_frames:
             if not self._fits(work, framed):
-                return work.streamed(ShardFolder(place, None))
-            return work.in_memory(framed, ShardFolder(place, None))
-        return work.on_disk(place)
+                return streamed(work, ShardFolder(place, None))
+            return in_memory(work, framed, ShardFolder(place, None))
+        return on_disk(work, place)
 
     def _fits(self, work: Work, framed: Collection[int]) -> bool:
         seconds = sum(work.library.source.durations[i] for i in framed)

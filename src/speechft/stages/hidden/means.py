@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechft.stages.hidden_library import Encoded, Request
+from speechft.stages.hidden.library import Encoded, Request
 from speechft.training.probe_states import PooledStates
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from speechft.core.claims import lock_if_free
 from speechft.core.files import atomic_dir, hash_file, hash_json, read_json, write_json
 from speechft.core.logging import get_logger
-from speechft.stages.hidden_library import DTYPES
+from speechft.stages.hidden.library import DTYPES
 
 META: Final = "meta.json"
 MEANS: Final = "means.bin"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from speechft.encoders import SpeechEncoder
-from speechft.stages.hidden_library import (
+from speechft.stages.hidden.library import (
     DTYPES,
     FrontEndSource,
     Passes,
