@@ -8,8 +8,9 @@ HEAD = """# Studies
 
 Written by `make docs` from `results/studies/`. Each study is a file in `studies/`; `make study`
 does all of them but `attempts`, which looks for reasons where a finding does not hold. "As in the
-paper" means that the published direction is found and exceeds the seeds' spread; a study's own
-question "holds" or does not.
+paper" means that the published direction is found and exceeds the seeds' spread, "not here" that
+the other one is and does; a study's own question "holds" or does not. What exceeds it neither way
+is "not told apart".
 """
 
 

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 from speechft.core.line_worker import _visible
 
 
@@ -8,3 +14,37 @@ def test_a_worker_sees_its_gpu_alone(monkeypatch):
     assert [_visible(n) for n in (0, 1)] == ["2", "GPU-5"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert _visible(1) == "1"
+
+
+def test_a_worker_whose_parent_is_gone_before_it_looked_ends(tmp_path):
+    """It still imports when it becomes an orphan: its parent is then another process already."""
+    late = (
+        "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\n"
+        "time.sleep(1)\n"
+        "from speechft.core.line_worker import end_as_orphan\n"
+        "end_as_orphan(); time.sleep(60)\n"
+    )
+    (tmp_path / "late_worker.py").write_text(late)
+    mark = tmp_path / "pid"
+    code = (
+        "import os, pathlib, sys, time\n"
+        "from speechft.core.line_worker import LineWorker\n"
+        "mark = pathlib.Path(sys.argv[1]); LineWorker('late_worker', [str(mark)], 1)\n"
+        "while not (mark.is_file() and mark.read_text()): time.sleep(0.01)\n"
+        "os._exit(0)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code, str(mark)], env=environment, check=True)
+    pid = int(mark.read_text())
+    deadline = time.monotonic() + 30
+    while _runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # nobody may be there to bury it

@@ -51,6 +51,18 @@ def test_units_follow_the_sound_and_repeat_for_a_seed():
         assert first != second
 
 
+def test_more_units_than_frames_are_refused():
+    waveforms = tones()
+    with pytest.raises(SettingsError, match=r"100000 units cannot be found in \d+ frames"):
+        learn_units(
+            lambda chosen: [waveforms[i] for i in chosen],
+            [1.0] * 12,
+            mfcc_features(normalise=False),
+            100_000,
+            0,
+        )
+
+
 def test_units_of_a_hidden_layer_do_not_depend_on_the_batch(tiny_encoder):
     waveforms = [w[: 16000 - 1000 * i] for i, w in enumerate(tones())]
     durations = [len(w) / 16000 for w in waveforms]

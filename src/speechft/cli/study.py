@@ -59,6 +59,7 @@ def _show(one: StudySettings, folder: Path) -> None:
     from rich.table import Table
 
     from speechft.stages.study import read_study
+    from speechft.stages.studying.figures import figures_of
     from speechft.stages.studying.specs import SCORE
 
     _, table, claims, _ = read_study(folder)
@@ -78,6 +79,6 @@ def _show(one: StudySettings, folder: Path) -> None:
     console.print(view, soft_wrap=False)
     console.print()
     for claim in claims:
-        text = f"{claim.verdict}: {claim.finding.says} {claim.text}"
+        text = f"{claim.verdict}: {claim.finding.says} {figures_of(claim)}"
         console.print(text, soft_wrap=False, markup=False)
     console.print(f"\nReport: {folder / 'report.md'}", markup=False)

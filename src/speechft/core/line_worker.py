@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
+
+_PARENT: Final = "SPEECHFT_PARENT"
 
 
 class LineWorker:
@@ -24,7 +28,7 @@ class LineWorker:
     def __init__(
         self, module: str, arguments: Sequence[str], threads: int, gpu: int | None = None
     ) -> None:
-        own = {"OMP_NUM_THREADS": str(threads)}
+        own = {"OMP_NUM_THREADS": str(threads), _PARENT: str(os.getpid())}
         if gpu is not None:
             own["CUDA_VISIBLE_DEVICES"] = _visible(gpu)
         self._process = subprocess.Popen(
@@ -61,6 +65,26 @@ class LineWorker:
         """Stop it at once."""
         self._process.kill()
         self._process.wait()
+
+
+def is_orphan() -> bool:
+    """Say, in a worker, whether the process that started it is gone.
+
+    Whoever asks the system for the parent only when all is imported may be an orphan by then.
+    """
+    parent = os.environ.get(_PARENT)
+    return parent is not None and os.getppid() != int(parent)
+
+
+def end_as_orphan() -> None:
+    """Let a worker end, from now on, as soon as the process that started it is gone."""
+    threading.Thread(target=_end_as_orphan, daemon=True).start()
+
+
+def _end_as_orphan() -> None:
+    while not is_orphan():
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _visible(gpu: int) -> str:

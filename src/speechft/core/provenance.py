@@ -15,6 +15,7 @@ from speechft.core.files import hash_json, read_json, write_json
 
 FILE_NAME = "speechft.json"
 CLAIM_NAME = "begun.json"
+_KINDS = {"family": "cpu family", "model": "model"}
 
 
 def versions() -> dict[str, str]:
@@ -26,6 +27,18 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return result
+
+
+def processor() -> str:
+    """Name the processor: the last bits of results depend on its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    said = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines) if v}
+    name = said.get("model name") or platform.processor() or platform.machine()
+    kind = [f"{key} {said[long]}" for key, long in _KINDS.items() if said.get(long, "-").isdigit()]
+    return f"{name} ({', '.join(kind)})" if kind else name
 
 
 def write_provenance(
@@ -50,6 +63,7 @@ def write_provenance(
         "settings": dict(settings),
         "parents": dict(parents or {}),
         "versions": versions(),
+        "processor": processor(),
         **extra,
     }
     write_json(folder / FILE_NAME, record)

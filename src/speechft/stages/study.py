@@ -111,7 +111,8 @@ def _complete(one: StudySettings, root: Path, workers: int, threads: int, outcom
         found = execute(graph, workers, threads, log.info, lost, torch.cuda.device_count())
         outcome.done += found.done
         outcome.failed += found.failed
-        outcome.skipped += found.skipped
+        known = {job.folder for job in outcome.skipped}
+        outcome.skipped += [job for job in found.skipped if job.folder not in known]
         for job in found.diverged:
             log.warning(
                 "study %s: no result for %s %s, whose training diverged",

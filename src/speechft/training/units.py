@@ -128,6 +128,13 @@ def learn_units(
     frames = np.concatenate(
         [f.numpy() for _, f in _walk(load, durations, chosen, featurise, batch)]
     )
+    if len(frames) < clusters:
+        raise SettingsError(
+            f"{clusters} units cannot be found in {len(frames)} frames",
+            expected=f"at most {len(frames)} clusters, and rather a hundredth of that",
+            found=clusters,
+            hint="ask for fewer clusters, or give more speech",
+        )
     mean, spread = frames.mean(0), frames.std(0) + 1e-5
     model = MiniBatchKMeans(
         clusters,

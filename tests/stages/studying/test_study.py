@@ -107,6 +107,7 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
     with pytest.raises(SpeechFTError, match="1 job of the study failed") as caught:
         study(both, tmp_path / "out", workers=1)
     assert "no.csv" in str(caught.value)
+    assert "; 2 that need them were left" in str(caught.value)  # each once: a merge, a row
     for name in ("one", "two"):
         folder = tmp_path / "out" / name
         records = read_jsonl(folder / "measurements.jsonl")

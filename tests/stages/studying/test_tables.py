@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechft.stages.studying.claims import judge
+from speechft.stages.studying.figures import figures_of
 from speechft.stages.studying.page import page
 from speechft.stages.studying.plots import draw
 from speechft.stages.studying.settings import StudySettings
@@ -63,7 +64,7 @@ def test_the_score_without_a_task_is_that_of_the_others() -> None:
     (claim,) = judge(chosen, table)
     assert claim.pairs[0].difference is not None
     assert claim.pairs[0].difference.spread.values == pytest.approx((120.0, 125.0, 115.0))
-    assert claim.text.startswith("ours against tuned, score without sid: +120.0")
+    assert figures_of(claim).startswith("ours against tuned, score without sid: +120.0")
 
 
 def test_the_score_without_a_task_that_does_not_count_is_refused() -> None:
@@ -143,8 +144,8 @@ def test_one_seed_has_no_spread() -> None:
 def test_pairs_that_begin_alike_are_told_apart() -> None:
     one = study([{"says": "x", "pairs": [["ours", "theta0"], ["ours", "tuned"]]}])
     (claim,) = judge(one, make_table(one, measurements()))
-    assert "ours against theta0 +" in claim.text
-    assert "ours against tuned +" in claim.text
+    assert "ours against theta0 +" in figures_of(claim)
+    assert "ours against tuned +" in figures_of(claim)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +173,10 @@ def test_verdicts(pairs: list[list[str]], metric: str, need: str, verdict: str) 
         ([0.0, 10.0, 20.0], True, "holds"),
         ([0.0, 10.0, 19.0], True, "holds, within the spread"),
         ([-5.0, 4.0, 15.0], True, "does not hold"),
-        ([0.0, 10.0, 20.0], False, "does not hold"),
+        ([0.0, 10.0, 20.0], False, "not told apart, direction not as said"),
         ([1.0, 12.0, 22.0], False, "holds"),
-        ([-9.0, 11.0, 31.0], False, "holds, within the spread"),
+        ([-9.0, 11.0, 31.0], False, "not told apart, direction as said"),
+        ([-2.0, 7.0, 17.0], False, "does not hold"),
     ],
 )
 def test_the_studys_own_question(values: list[float], at_least: bool, verdict: str) -> None:
@@ -201,8 +203,8 @@ def test_only_pairs_that_share_no_row_are_coins(pairs: list[list[str]], signed: 
     records += [{**r, "row": n} for n, of in same.items() for r in measurements() if r["row"] == of]
     one = StudySettings.model_validate(values)
     (claim,) = judge(one, make_table(one, records))
-    assert ("sign test p = 0.25" in claim.text) == signed
-    assert claim.text.count("(p 0.") == 2  # of every pair, by its seeds
+    assert ("sign test p = 0.25" in figures_of(claim)) == signed
+    assert figures_of(claim).count("(p 0.") == 3  # of every pair and of their mean, by the seeds
 
 
 def test_the_sentence_counts_what_is_clear_for_the_finding_and_against_it() -> None:
@@ -219,10 +221,11 @@ def test_the_sentence_counts_what_is_clear_for_the_finding_and_against_it() -> N
         for seed, value in enumerate(values)
     ]
     (claim,) = judge(one, make_table(one, records))
-    assert claim.text == (
-        "3 of 4; beyond the seeds' spread 2 for it, 1 against it. "
-        "ours +1.0 ± 3.5 (p 0.67); tuned against theta0 +4.0 ± 2.0 (p 0.074); "
-        "theta0 -4.0 ± 2.0 (p 0.074); tuned against ours +3.0 ± 2.0 (p 0.12)"
+    assert figures_of(claim) == (
+        "3 of 4; beyond the seeds' spread 2 for it, 1 against it; "
+        "mean of the pairs +1.0 ± 0.5 (p 0.074). "
+        "ours against theta0 +1.0 ± 3.5 (p 0.67); tuned against theta0 +4.0 ± 2.0 (p 0.074); "
+        "theta0 against tuned -4.0 ± 2.0 (p 0.074); tuned against ours +3.0 ± 2.0 (p 0.12)"
     )
 
 
@@ -233,7 +236,49 @@ def test_a_small_difference_is_within_the_spread() -> None:
         if record["task"] == "er" and record["row"] == "ours":
             record["value"] = [9.0, 10.0, 12.0][int(str(record["seed"]))]
     (claim,) = judge(one, make_table(one, records))
-    assert claim.verdict == "as in the paper, within the spread"
+    assert claim.verdict == "not told apart, direction as in the paper"
+
+
+def test_what_all_are_compared_with_is_named_once_and_a_row_is_no_pair_with_itself() -> None:
+    values = study([]).model_dump(mode="json")
+    values["rows"] += [{"name": "again", "title": "again", "encoder": "theta0"}]
+    pairs = [["ours", "theta0"], ["tuned", "theta0"], ["again", "theta0"]]
+    values["findings"] = [{"says": "x", "pairs": pairs, "metric": "pr per"}]
+    one = StudySettings.model_validate(values)
+    records = measurements()
+    records += [{**r, "row": "again"} for r in measurements() if r["row"] == "theta0"]
+    (claim,) = judge(one, make_table(one, records))
+    text = figures_of(claim)
+    assert text.startswith("1 of 2; ")
+    assert ". Against theta0: ours +" in text
+    assert text.endswith("; again is the same encoder as theta0")
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ({"a": 5, "b": 5, "c": 5}, "holds"),
+        ({"a": 5, "b": 5, "c": -5}, "does not hold"),  # all are needed
+        ({"a": 5, "b": 5, "c": -1}, "not told apart, direction not as said"),
+        ({"a": 5, "b": 1, "c": 1}, "not told apart, direction as said"),
+    ],
+)
+def test_a_finding_over_pairs_fails_only_by_what_is_told_apart(
+    values: dict[str, float], verdict: str
+) -> None:
+    given = study([]).model_dump(mode="json")
+    given["rows"] += [{"name": n, "title": n, "encoder": "theta0"} for n in values]
+    given["findings"] = [
+        {"says": "x", "pairs": [[n, "theta0"] for n in values], "metric": "er acc"}
+    ]
+    noise = (-2.0, 0.0, 2.0)
+    records = [
+        {"row": row, "seed": seed, "task": "er", "metric": "acc", "value": 50 + more + of}
+        for row, more in {"theta0": 0.0, **values}.items()
+        for seed, of in enumerate(noise if row != "theta0" else (0.0, 0.0, 0.0))
+    ]
+    one = StudySettings.model_validate(given)
+    assert judge(one, make_table(one, records))[0].verdict == verdict
 
 
 def test_the_page_holds_what_was_measured() -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import sys
 from pathlib import Path
 
 import torch
 
+from speechft.core.line_worker import is_orphan
 from speechft.core.logging import set_up_logging
 from speechft.stages.evaluation.job import Workplace
 
 
 def main(setup: str, threads: str, device: str) -> None:
     """Work until standard input ends or the process that asked is gone."""
-    parent = os.getppid()
     set_up_logging(-1)
     torch.set_num_threads(int(threads))
     place: Workplace = pickle.loads(Path(setup).read_bytes())  # made by our own parent process
@@ -25,7 +24,7 @@ def main(setup: str, threads: str, device: str) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
 
     def stop_without_parent() -> None:
-        if os.getppid() != parent:
+        if is_orphan():
             raise SystemExit(1)
 
     for line in sys.stdin:

@@ -149,9 +149,7 @@ class Maker:
             coming = mean_bytes(self.work.encoder, len(chosen))
             if folder.dtype is not None:
                 coming += sum(part.frames_of(row).nbytes for part, row in chosen)
-            evict(
-                self.work.rules.folder, self.work.rules.limit_bytes - coming, self.work.rules.used
-            )
+            evict(rules.folder, rules.limit_bytes - coming, rules.used)
         place = folder.write(
             [self.work.library.keys[part.items[row]] for part, row in chosen],
             torch.stack([part.means[:, row] for part, row in chosen], dim=1),

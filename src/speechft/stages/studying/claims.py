@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from speechft.stages.reporting.spreads import Spread
 from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.specs import FindingSpec
-from speechft.stages.studying.tables import Difference, Table, sign_p
+from speechft.stages.studying.tables import Difference, Table, paired_p
 
-Outcome = Literal["holds", "within the spread", "one seed", "fails", "not measured"]
+Outcome = Literal[
+    "holds", "allowed", "leans", "one seed", "fails", "leans against", "one seed against",
+    "not measured",
+]  # fmt: skip
 # In words: of what the paper has published, and of what it has not.
 _WORDS: Final[dict[Outcome, tuple[str, str]]] = {
     "holds": ("as in the paper", "holds"),
-    "within the spread": ("as in the paper, within the spread", "holds, within the spread"),
+    "allowed": ("as in the paper, within the spread", "holds, within the spread"),
+    "leans": ("not told apart, direction as in the paper", "not told apart, direction as said"),
     "one seed": ("as in the paper, one seed", "holds, one seed"),
     "fails": ("not here", "does not hold"),
+    "leans against": ("not told apart, direction not as in the paper",
+                      "not told apart, direction not as said"),
+    "one seed against": ("not here, one seed", "does not hold, one seed"),
     "not measured": ("not measured", "not measured"),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,11 @@ class Pair:
     second: str
     at_least: bool
     difference: Difference | None
+
+    @property
+    def same(self) -> bool:
+        """Whether both rows have the same values: a choice fell on the other row's encoder."""
+        return self.difference is not None and not any(self.difference.spread.values)
 
     @property
     def held(self) -> bool:
@@ -77,38 +91,14 @@ class Claim:
         """The outcome in words; only what the paper has published is as in the paper or not."""
         return _WORDS[self.outcome][not self.finding.published]
 
-    @property
-    def text(self) -> str:
-        """The figures, in a sentence or two."""
-        measured = [p for p in self.pairs if p.difference is not None]
-        if not measured:
-            return "Not measured yet."
-        if len(measured) == 1:
-            return _one(measured[0], self.finding.metric)
-        held = sum(pair.held for pair in measured)
-        clear = sum(pair.clear for pair in measured)
-        against = sum(pair.against for pair in measured)
-        # Pairs that share a row are no coins of their own.
-        rows = [row for pair in measured for row in (pair.first, pair.second)]
-        apart = len(set(rows)) == len(rows) and not self.finding.at_least
-        sign = f" (sign test p = {sign_p(held, len(measured)):.2g})" if apart else ""
-        text = (
-            f"{held} of {len(measured)}{sign}; beyond the seeds' spread {clear} for it, "
-            f"{against} against it. "
-        )
-        return text + "; ".join(
-            f"{_name(p, measured)} {p.difference.text()}{_p(p.difference)}"
-            for p in measured
-            if p.difference
-        )
-
 
 def judge(study: StudySettings, table: Table) -> list[Claim]:
     """Say of every finding whether the table shows it.
 
     A finding with one pair, or one that needs all its pairs, holds clearly where every mean
     difference exceeds the standard deviation of the seeds' differences; one that needs most of
-    them where that is so for more than half.
+    them where that is so for more than half. It fails where so many differences exceed it the
+    other way that the rest are too few. Rows that are the same encoder are not counted.
     """
     return [_judge(finding, table) for finding in study.findings]
 
@@ -120,31 +110,31 @@ def _judge(finding: FindingSpec, table: Table) -> Claim:
     )
     if any(pair.difference is None for pair in pairs):
         return Claim(finding, pairs, "not measured")
+    return Claim(finding, pairs, _outcome(finding, [p for p in pairs if not p.same]))
+
+
+def _outcome(finding: FindingSpec, pairs: Sequence[Pair]) -> Outcome:
     needed = len(pairs) if finding.need == "all" else len(pairs) // 2 + 1
-    held = sum(pair.held for pair in pairs)
-    clear = sum(pair.clear for pair in pairs)
-    if held < needed:
-        return Claim(finding, pairs, "fails")
-    if clear < needed:
-        if any(p.difference and p.difference.spread.sd is None for p in pairs):
-            return Claim(finding, pairs, "one seed")
-        return Claim(finding, pairs, "within the spread")
-    return Claim(finding, pairs, "holds")
+    if not pairs:
+        return "holds" if finding.at_least else "leans against"
+    one = any(p.difference and p.difference.spread.sd is None for p in pairs)
+    if sum(pair.held for pair in pairs) >= needed:
+        if sum(pair.clear for pair in pairs) >= needed:
+            return "holds"
+        return "one seed" if one else ("allowed" if finding.at_least else "leans")
+    if one:
+        return "one seed against"
+    lost = sum(pair.against for pair in pairs) > len(pairs) - needed
+    return "fails" if lost else "leans against"
 
 
-def _name(pair: Pair, others: Sequence[Pair]) -> str:
-    """Name a pair by its first row, or by both where several begin alike."""
-    alike = sum(one.first == pair.first for one in others) > 1
-    return f"{pair.first} against {pair.second}" if alike else pair.first
+def mean_of(pairs: Sequence[Pair]) -> Difference | None:
+    """Give the mean over several pairs, seed by seed: what pairs that share a row share, it holds.
 
-
-def _one(pair: Pair, metric: str) -> str:
-    difference = pair.difference
-    if difference is None:
-        return "not measured"
-    p = f", paired t-test p = {difference.p_text}" if difference.p_text else ""
-    return f"{pair.first} against {pair.second}, {metric}: {difference.text()}{p}."
-
-
-def _p(difference: Difference) -> str:
-    return f" (p {difference.p_text})" if difference.p_text else ""
+    None where the pairs have not the same seeds.
+    """
+    found = [p.difference.spread.values for p in pairs if p.difference is not None]
+    if len(found) < 2 or len({len(values) for values in found}) > 1:
+        return None
+    means = [statistics.fmean(values) for values in zip(*found, strict=True)]
+    return Difference(Spread(tuple(means)), paired_p(means))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.files import read_json, write_json
+from speechft.core.provenance import processor
 from speechft.core.settings import Settings
 from speechft.stages.analyze import AnalyzeSettings, analyze
 from speechft.stages.evaluate import EvaluateSettings, evaluate
@@ -80,7 +81,8 @@ class Graph:
 
 def finish(job: Job, seconds: float) -> None:
     """Note that a job's result is there, and how long it took."""
-    write_json(job.folder / DONE, {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)})
+    about = {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)}
+    write_json(job.folder / DONE, {**about, "processor": processor()})
 
 
 def give_up(job: Job, error: str) -> None:
@@ -91,3 +93,8 @@ def give_up(job: Job, error: str) -> None:
 def seconds_of(job: Job) -> float:
     """Give how long a finished job took, in seconds."""
     return float(read_json(job.folder / DONE)["seconds"])
+
+
+def processors_of(jobs: Iterable[Job]) -> list[str]:
+    """Name the processors that finished jobs ran on."""
+    return sorted({read_json(job.folder / DONE).get("processor", "") for job in jobs} - {""})

@@ -9,6 +9,7 @@ from speechft.metrics.directions import direction
 from speechft.stages.reporting.comparison import ARROWS, metric_title
 from speechft.stages.reporting.spreads import SUITE_TEXT
 from speechft.stages.studying.claims import Claim
+from speechft.stages.studying.figures import figures_of
 from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.specs import SCORE
 from speechft.stages.studying.tables import Difference, Table
@@ -34,8 +35,8 @@ def page(
         study: the study.
         table: its values.
         claims: its findings.
-        about: what was done: "chosen" (row → encoder), "hours" of processor time, "synthetic",
-            "missing" and "diverged" (rows without values).
+        about: what was done: "chosen" (row → encoder), "hours" of processor time, "processors",
+            "synthetic",            "missing" and "diverged" (rows without values).
         figures: (path relative to the page, caption).
         reading: what a person says of the numbers.
     """
@@ -55,9 +56,10 @@ def page(
     parts += ["## How far from θ0\n", *_moved(study, table)] if table.moved else []
     for path, caption in figures:
         parts.append(f"![{caption.translate(_NO_BRACKETS)}]({path})\n\n{caption}\n")
+    on = f" ({'; '.join(about['processors'])})" if about.get("processors") else ""
     parts.append(
         f"Repeat it with `speechft study {study.name}`; it took {about.get('hours', 0):.1f} hours "
-        f"of one processor core, stages shared with other studies included.\n"
+        f"of one processor core{on}, stages shared with other studies included.\n"
     )
     return "\n".join(parts)
 
@@ -73,7 +75,7 @@ def _findings(claims: Sequence[Claim]) -> list[str]:
     for claim in claims:
         published = claim.finding.published
         said = claim.finding.says + (f" (Published: {published}.)" if published else "")
-        lines.append(f"| {cell(said)} | **{claim.verdict}** | {cell(claim.text)} |")
+        lines.append(f"| {cell(said)} | **{claim.verdict}** | {cell(figures_of(claim))} |")
     return [*lines, ""]
 
 
@@ -95,6 +97,8 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
         score = table.spread(row.name, SCORE)
         texts = ["" if s is None else s.text() for s in cells]
         name = cell(row.title) + (f" ({chosen[row.name]})" if row.name in chosen else "")
+        if score is not None and len(score.values) < len(study.seeds):  # some diverged
+            name += f", seeds: {len(score.values)}"
         lines.append(f"| {name} | {'' if score is None else score.text(0)} | {' | '.join(texts)} |")
     seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
     spread = f"Percent on the test splits, mean ± standard deviation over {seeds}."

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from speechft.core.claims import lock_if_free
 from speechft.core.errors import DivergedError, SpeechFTError
 from speechft.core.files import remove_leftovers
+from speechft.core.line_worker import end_as_orphan
 from speechft.core.logging import set_up_logging
 from speechft.core.settings import parse_settings
 from speechft.stages.evaluate import evaluate
@@ -32,8 +31,7 @@ KEPT_BYTES: Final = 2 << 30  # of front-end features, which most of a study's jo
 
 def main(threads: str) -> None:
     """Work until standard input ends or the process that asked is gone."""
-    parent = os.getppid()
-    threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
+    end_as_orphan()
     set_up_logging(0)
     torch.set_num_threads(int(threads))
     # Whatever a library prints must not come between us and the parent.
@@ -82,12 +80,6 @@ def _alone(folder: Path) -> Any:
                 yield
                 return
         time.sleep(1.0)
-
-
-def _end_without(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,14 @@ from typing import Any, Final
 
 import yaml
 
-from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from speechft.core.files import (
+    hash_file,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from speechft.core.provenance import write_provenance
 from speechft.stages.analyze import RECORDS as ANALYSIS
 from speechft.stages.analyzing.show import summary
@@ -17,7 +24,7 @@ from speechft.stages.evaluate import RESULTS
 from speechft.stages.studying.choosing import Choices, add_jobs, analysis_of, choices_of
 from speechft.stages.studying.claims import Claim, judge
 from speechft.stages.studying.graph import Builder
-from speechft.stages.studying.jobs import Graph, Job, seconds_of
+from speechft.stages.studying.jobs import Graph, Job, processors_of, seconds_of
 from speechft.stages.studying.page import page
 from speechft.stages.studying.plots import draw
 from speechft.stages.studying.settings import FEATURES, StudySettings
@@ -44,9 +51,23 @@ def write_page(folder: Path, figures: str = "") -> str:
     """
     settings, table, claims, about = read_study(folder)
     notes = folder / READING
-    reading = notes.read_text("utf-8") if notes.is_file() else ""
+    reading = _reading(notes.read_text("utf-8"), folder) if notes.is_file() else ""
     drawn = [(f"{figures}{name}", caption) for name, caption in about["figures"]]
     return page(settings, table, claims, about, drawn, reading)
+
+
+def stamp_of(folder: Path) -> str:
+    """Give the line that says of which measurements a study's `notes.md` speaks."""
+    return f"<!-- measurements {hash_file(folder / MEASUREMENTS)[:12]} -->"
+
+
+def _reading(notes: str, folder: Path) -> str:
+    """Give the reading; say so if it is stamped as one of other measurements."""
+    stamp, _, text = notes.partition("\n")
+    if not stamp.startswith("<!-- measurements "):
+        return notes
+    stale = "**The reading below speaks of other measurements than those of this page.**\n\n"
+    return text if stamp.strip() == stamp_of(folder) else stale + text
 
 
 @dataclass
@@ -102,12 +123,13 @@ def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
     jobs = list(graph.jobs.values())
     about = {
         "chosen": chosen,
-        "choices": {} if partial else choices_of(one, builder),
+        "choices": choices_of(one, builder),
         "missing": found.missing,
         "diverged": found.diverged,
         "synthetic": _is_synthetic(one.evaluate.get("data")),
         "jobs": {job.name: job.folder.name for job in jobs if job.done},
         "hours": round(sum(seconds_of(job) for job in jobs if job.done) / 3600, 2),
+        "processors": processors_of(job for job in jobs if job.done),
         "figures": draw(one, table, folder),
     }
     write_json(folder / ABOUT, about)

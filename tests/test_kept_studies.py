@@ -1,0 +1,87 @@
+"""What is kept of studies, and the scripts that keep it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from speechft.stages.study import load_study
+from speechft.stages.studying.settings import StudySettings
+from speechft.stages.studying.written import MEASUREMENTS, stamp_of, write_page
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = sorted(p.parent for p in (ROOT / "results" / "studies").glob(f"*/{MEASUREMENTS}"))
+STALE = "speaks of other measurements"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda p: p.name)
+def test_the_reading_is_of_the_kept_measurements(folder: Path) -> None:
+    assert (folder / "notes.md").read_text("utf-8").startswith(stamp_of(folder))
+    assert (folder / "report.md").read_text("utf-8") == write_page(folder)
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda p: p.name)
+def test_the_kept_recipe_is_the_study_of_that_name(folder: Path) -> None:
+    kept = StudySettings.model_validate(yaml.safe_load((folder / "study.yaml").read_text("utf-8")))
+    now = load_study(ROOT / "studies" / f"{folder.name}.yaml")
+    assert kept == now
+    assert json.loads((folder / "speechft.json").read_text("utf-8"))["settings"] == kept.model_dump(
+        mode="json", exclude_unset=True
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A place with one kept study, its recipe, and a run of it without a reading."""
+    for path in ("results/studies/unsupervised", "studies"):
+        shutil.copytree(ROOT / path, tmp_path / path)
+    shutil.copytree(ROOT / "results" / "studies" / "unsupervised", tmp_path / "run")
+    (tmp_path / "run" / "notes.md").unlink()
+    return tmp_path
+
+
+def test_what_is_kept_again_has_the_reading_and_says_when_it_is_of_other_numbers(
+    home: Path,
+) -> None:
+    place, run = home / "results" / "studies" / "unsupervised", home / "run"
+    script("keep_results").keep(run, place)
+    text = (place / "report.md").read_text("utf-8")
+    assert "## Reading" in text
+    assert STALE not in text
+    assert "<!--" not in text
+    lines = (run / MEASUREMENTS).read_text("utf-8").splitlines()
+    first = json.loads(lines[0])
+    lines[0] = json.dumps({**first, "value": first["value"] + 1})
+    (run / MEASUREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    script("keep_results").keep(run, place)
+    text = (place / "report.md").read_text("utf-8")
+    assert text.index(STALE) < text.index("## Reading")
+    script("reword_study").reword("unsupervised", home)
+    assert STALE not in (place / "report.md").read_text("utf-8")
+    assert (place / "notes.md").read_text("utf-8").count("<!-- measurements") == 1
+
+
+def test_words_are_taken_over_and_measured_settings_are_not(home: Path) -> None:
+    path = home / "studies" / "unsupervised.yaml"
+    text = path.read_text("utf-8").replace("title: Going on", "title: Once more going on")
+    path.write_text(text, encoding="utf-8")
+    folder = script("reword_study").reword("unsupervised", home)
+    assert (folder / "report.md").read_text("utf-8").startswith("# Once more going on")
+    path.write_text(text.replace("seeds: [0, 1, 2]", "seeds: [0, 1]"), encoding="utf-8")
+    with pytest.raises(SystemExit, match="seeds changed since it was measured"):
+        script("reword_study").reword("unsupervised", home)
