@@ -9,9 +9,11 @@ import torch
 from finetune_fixture import kill_at, moved, settings
 
 from speechft.core.errors import DataError, SettingsError
+from speechft.core.settings import parse_settings
 from speechft.data.sources import load_data
 from speechft.encoders import build_encoder, load_encoder
 from speechft.stages.finetune import finetune
+from speechft.stages.finetuning.settings import FinetuneSettings
 from speechft.training.units import load_units
 
 REHEARSED = {
@@ -160,3 +162,18 @@ def test_other_speech_to_rehearse_is_another_run(encoder_folder, tmp_path):
     with pytest.raises(SettingsError, match="other settings") as caught:
         finetune(settings(encoder_folder, tmp_path / "run", steps=2))
     assert "rehearsal_share" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"adapter_rank": 4}, "adapter_rank is read only with method lora or dora"),
+        ({"l2sp_strength": 0.5, "method": "lora"}, "l2sp_strength is read only with method l2sp"),
+        ({"rehearsal_layer": 2}, "rehearsal_layer is read only with rehearsal_share"),
+    ],
+)
+def test_a_setting_that_the_run_would_not_read_is_refused(given, message, tmp_path):
+    values = {"encoder": "tiny-hubert", "task": "sid", "data": "synthetic:tiny", "out": "x"}
+    with pytest.raises(SettingsError, match=message):
+        parse_settings(FinetuneSettings, {**values, **given}, "here")
+    parse_settings(FinetuneSettings, values, "here")

@@ -33,6 +33,8 @@ RECIPES: dict[str, Recipe] = {
     "lora": STABLE,
     "dora": STABLE,
 }
+# First letters of settings that some methods alone read.
+_OWN = {"l2sp_": ("l2sp",), "adapter_": ADAPTERS}
 
 
 class FinetuneSettings(Settings):
@@ -132,7 +134,19 @@ class FinetuneSettings(Settings):
             raise ValueError("keep_at holds a share twice")
         if (self.rehearsal_share > 0) != (self.rehearsal_data is not None):
             raise ValueError("rehearsal_share and rehearsal_data go together")
+        for name, field in type(self).model_fields.items():
+            read = self._readers(name)
+            if read and getattr(self, name) != field.default:
+                raise ValueError(f"{name} is read only {read}: take it away, or change that")
         return self
+
+    def _readers(self, name: str) -> str:
+        """Say what reads a setting that this run does not read; empty for all others."""
+        for part, methods in _OWN.items():
+            if name.startswith(part) and self.method not in methods:
+                return f"with method {' or '.join(methods)}"
+        unread = name.startswith("rehearsal_") and self.rehearsal_share == 0
+        return "with rehearsal_share and rehearsal_data" if unread else ""
 
     @property
     def tasks(self) -> tuple[str, ...]:
