@@ -85,3 +85,14 @@ def test_words_are_taken_over_and_measured_settings_are_not(home: Path) -> None:
     path.write_text(text.replace("seeds: [0, 1, 2]", "seeds: [0, 1]"), encoding="utf-8")
     with pytest.raises(SystemExit, match="seeds changed since it was measured"):
         script("reword_study").reword("unsupervised", home)
+
+
+def test_what_two_studies_measured_of_the_same_encoders_is_found() -> None:
+    folder = ROOT / "results" / "studies"
+    repeats = script("repeats").repeats
+    found = repeats(folder / "ablations", folder / "supervised")
+    assert found["encoders"] == 12  # θ0 and three that both have made, three seeds
+    assert found["equal"] == found["values"] == 96
+    other = repeats(folder / "supervised", folder / "baselines")  # on another kind of processor
+    assert other["equal"] < other["values"]
+    assert other["rms"] > abs(other["mean"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class SpeechFTError(Exception):
@@ -33,6 +33,11 @@ class SpeechFTError(Exception):
         self.found = None if found is None else str(found)
         self.hint = hint
         super().__init__(self.render())
+
+    def at(self, where: object) -> Self:
+        """Give the same error with its place, where it does not name one itself."""
+        details = {"expected": self.expected, "found": self.found, "hint": self.hint}
+        return type(self)(self.what, where=self.where or where, **details)
 
     def render(self) -> str:
         """Give the whole message: the sentence first, one labelled line for every known detail."""

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from torch import nn
 
 from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
 from speechft.encoders import SpeechEncoder
 
 AdapterKind = Literal["lora", "dora"]
@@ -83,6 +84,7 @@ def add_adapters(
             f"no layer to adapt for {', '.join(lost)}",
             where=f"adapter targets, {encoder.family}",
             expected=", ".join([*PRESETS, *endings]) if linear else "linear layers in its blocks",
+            hint=did_you_mean(lost[0], [*PRESETS, *endings]),
         )
     wanted = {name for names in matched.values() for name in names}
     chosen = [name for name in linear if name in wanted]

@@ -141,7 +141,10 @@ class Builder:
         kind = VERBS[verb][0]
         where = f"study {self.study.name}, {verb} of {name}"
         settings = parse_settings(kind, {**values, "out": "."}, where=where)
-        _check(settings, where)
+        try:
+            _check(settings, where)
+        except SettingsError as error:
+            raise error.at(where) from None
         # Only what is said counts: a setting that a later version adds changes no key.
         said = settings.model_dump(mode="json", exclude_defaults=True, exclude=NEUTRAL | {"out"})
         plain = {**said, **known}
