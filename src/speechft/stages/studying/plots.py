@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib as mpl
@@ -102,10 +103,25 @@ _MOVED_CAPTION = (
 _MARKERS = "os^D"
 
 
+@dataclass
+class _Mark:
+    """A place in the plot, with the numbers of the rows that lie there or nearly there."""
+
+    x: float
+    y: float
+    colour: str
+    numbers: list[str] = field(default_factory=list)
+
+    def near(self, x: float, y: float) -> bool:
+        """Whether a place is so near, in percent, that two labels would lie on each other."""
+        return abs(self.x - x) < 0.5 and abs(self.y - y) < 0.5
+
+
 def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
     figure = Figure(figsize=(8.4, max(3.6, 0.2 * len(rows))), layout="constrained")
     axes = figure.add_subplot()
     groups = list(dict.fromkeys(row.group for row in rows))
+    marks: list[_Mark] = []
     for number, row in enumerate(rows, start=1):
         far, alike = (table.spread(row.name, f"{FEATURES} {m}") for m in ("distance", "cka"))
         if far is None or alike is None:
@@ -115,10 +131,18 @@ def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
         title = textwrap.shorten(row.heading.replace("$", r"\$"), 56, placeholder=" …")
         label = f"{number} {title}"
         axes.plot(far.mean, alike.mean, marker, color=colour, markersize=5, label=label)
-        place = (far.mean, alike.mean)
-        offset = (4, 2 if number % 2 else -8)
+        near = next((m for m in marks if m.near(far.mean, alike.mean)), None)
+        if near is None:
+            marks.append(near := _Mark(far.mean, alike.mean, colour))
+        near.numbers.append(str(number))
+    for turn, mark in enumerate(marks):
         axes.annotate(
-            str(number), place, offset, textcoords="offset points", fontsize=7, color=colour
+            ", ".join(mark.numbers),
+            (mark.x, mark.y),
+            (4, -8 if turn % 2 else 2),
+            textcoords="offset points",
+            fontsize=7,
+            color=mark.colour,
         )
     axes.set_xlabel("distance of the weights from θ0 (%)")
     axes.set_ylabel("CKA with θ0 (%)")
