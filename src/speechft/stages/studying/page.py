@@ -36,7 +36,7 @@ def page(
         table: its values.
         claims: its findings.
         about: what was done: "chosen" (row → encoder), "hours" of processor time, "processors",
-            "synthetic",            "missing" and "diverged" (rows without values).
+            "synthetic", "missing" and "diverged" (rows without values).
         figures: (path relative to the page, caption).
         reading: what a person says of the numbers.
     """
