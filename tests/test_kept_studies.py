@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+from speechft.stages.report import ReportSettings, report
 from speechft.stages.study import load_study
 from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.written import MEASUREMENTS, stamp_of, write_page
@@ -96,3 +97,14 @@ def test_what_two_studies_measured_of_the_same_encoders_is_found() -> None:
     other = repeats(folder / "supervised", folder / "baselines")  # on another kind of processor
     assert other["equal"] < other["values"]
     assert other["rms"] > abs(other["mean"])
+
+
+def test_the_report_of_the_kept_run_is_of_its_results(tmp_path: Path) -> None:
+    """Up to the line of versions, which are those of whoever writes the report."""
+    kept = ROOT / "results" / "speech-ft"
+    report(ReportSettings(runs=(kept,), out=tmp_path))
+    texts = [
+        [line for line in path.read_text("utf-8").splitlines() if "Versions:" not in line]
+        for path in (kept / "report.md", tmp_path / "report.md")
+    ]
+    assert texts[0] == texts[1]
