@@ -33,8 +33,8 @@ PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
 HUBERT = PARITY / "hubert-tiny.pt"
 
 
-def to(target, kind="hf", source=HUBERT):
-    return convert(ConvertSettings(source=source, target=target, to=kind))
+def to(target, kind="hf", source=HUBERT, **more):
+    return convert(ConvertSettings(source=source, target=target, to=kind, **more))
 
 
 def test_the_source_is_never_written_over(tmp_path, monkeypatch):
@@ -68,6 +68,55 @@ def test_a_folder_with_more_than_an_encoder_is_never_replaced(tmp_path, name):
     with pytest.raises(SettingsError, match=f"no encoder folder[\\s\\S]*{name}"):
         to(tmp_path / "hf")
     assert (folder / name).exists()
+
+
+@pytest.mark.parametrize("kind", ["s3prl", "fairseq"])
+def test_a_file_is_replaced_only_where_that_is_asked_for(tmp_path, kind):
+    precious = tmp_path / "precious.pt"
+    precious.write_bytes(b"the only copy")
+    with pytest.raises(SettingsError, match=r"something else[\s\S]*13 bytes[\s\S]*--overwrite"):
+        to(precious, kind)
+    assert precious.read_bytes() == b"the only copy"
+    assert inspect(InspectSettings(path=to(precious, kind, overwrite=True))).family == "hubert"
+
+
+@pytest.mark.parametrize("stage", ["finetune", None])
+def test_a_folder_of_another_origin_is_replaced_only_where_that_is_asked_for(tmp_path, stage):
+    folder = to(tmp_path / "hf")
+    if stage is None:
+        (folder / "speechft.json").unlink()
+    else:
+        (folder / "speechft.json").write_text(json.dumps({"stage": stage}))
+    (folder / "README.md").write_text("weeks of training")
+    with pytest.raises(SettingsError, match=stage or r"README\.md, config\.json"):
+        to(folder)
+    assert (folder / "README.md").read_text() == "weeks of training"
+    to(folder, overwrite=True)
+    assert json.loads((folder / "speechft.json").read_text())["stage"] == "convert"
+    assert not (folder / "README.md").exists()
+    to(folder)  # which a conversion has made
+
+
+def test_the_command_replaces_only_where_that_is_asked_for(tmp_path, capsys):
+    from speechft.cli.app import main
+
+    (tmp_path / "a.pt").write_bytes(b"the only copy")
+    command = ["convert", str(HUBERT), str(tmp_path / "a.pt"), "--to", "s3prl"]
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 2
+    assert "--overwrite" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--overwrite"])
+    assert stopped.value.code in (0, None)
+    assert (tmp_path / "a.pt").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("kind", ["hf", "s3prl"])
+def test_a_place_where_nothing_can_be_written_is_said(kind):
+    for target in ("/proc/x.pt", "/proc/none/x.pt"):
+        with pytest.raises(SettingsError, match=f"cannot write there[\\s\\S]*{target}"):
+            to(Path(target), kind)
 
 
 @pytest.mark.parametrize("kind", ["s3prl", "fairseq"])
@@ -139,7 +188,8 @@ def test_the_verbs_are_functions_of_the_package(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, 4000)
     soundfile.write(tmp_path / "a.wav", noise, 16000)
     for audio in (tmp_path / "a.wav", [tmp_path / "a.wav"], str(tmp_path), (str(tmp_path),)):
-        out = speechft.embed(encoder=folder, audio=audio, out=tmp_path / "x.npy", layers=(1,))
+        given = {"encoder": folder, "audio": audio, "layers": (1,), "overwrite": True}
+        out = speechft.embed(**given, out=tmp_path / "x.npy")
         assert np.load(out).shape == (1, 12, 48)
     assert {"convert", "inspect", "embed"} <= set(dir(speechft))
     for wrong in (

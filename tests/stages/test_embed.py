@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.settings import parse_settings
@@ -200,7 +200,7 @@ def test_nothing_is_left_of_what_was_stopped(tmp_path, folder, monkeypatch, suff
     soundfile.write(folder / "nan.wav", bad, RATE, subtype="FLOAT")
     out = tmp_path / f"x{suffix}"
     out.write_text("an older result")
-    settings = make(audio=(str(folder),), out=out, batch_seconds=0.5)
+    settings = make(audio=(str(folder),), out=out, batch_seconds=0.5, overwrite=True)
     with pytest.raises(DataError, match=r"not finite[\s\S]*nan\.wav"):
         embed(settings)
     (folder / "nan.wav").unlink()
@@ -216,6 +216,25 @@ def test_nothing_is_left_of_what_was_stopped(tmp_path, folder, monkeypatch, suff
         embed(settings)
     assert out.read_text() == "an older result"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["audio", out.name]
+
+
+@pytest.mark.parametrize("suffix", state_files.SUFFIXES)
+def test_a_file_of_others_is_replaced_only_where_that_is_asked_for(tmp_path, folder, suffix):
+    out = tmp_path / f"model{suffix}"
+    if suffix == ".safetensors":
+        save_file({"encoder.weight": torch.ones(2)}, out, metadata={"format": "pt"})
+    else:
+        out.write_bytes(b"the only copy")
+    before = out.read_bytes()
+    given = {"audio": (str(folder),), "out": out, "pooled": True}
+    with pytest.raises(SettingsError, match=r"another file[\s\S]*model[\s\S]*--overwrite"):
+        embed(make(**given))
+    assert out.read_bytes() == before
+    embed(make(**given, overwrite=True))
+    assert out.read_bytes() != before
+    if suffix == ".safetensors":  # which says that it holds hidden states
+        embed(make(**given, layers=(1,)))
+        assert {len(tensor) for tensor in load_file(out).values()} == {1}
 
 
 def test_numbers_that_do_not_fit_half_precision(tmp_path, folder):
@@ -237,7 +256,7 @@ def test_an_encoder_of_its_own_base(tmp_path, folder):
     embed(make(audio=audio, out=tmp_path / "b.npy"))
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
     with pytest.raises(CheckpointError, match="no such encoder"):
-        embed(make(**values, base="nothing.pt", out=tmp_path / "a.npy"))
+        embed(make(**values, base="nothing.pt", out=tmp_path / "c.npy"))
 
 
 @pytest.mark.parametrize(

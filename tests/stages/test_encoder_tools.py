@@ -48,8 +48,13 @@ def test_convert_there_and_back(tmp_path):
 def test_convert_never_replaces_a_foreign_folder(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    with pytest.raises(SettingsError, match="no encoder folder"):
-        convert(ConvertSettings(source=HUBERT, target=tmp_path / "mine", to="hf"))
+    for overwrite, said in ((False, "something else"), (True, "no encoder folder")):
+        with pytest.raises(SettingsError, match=f"{said}[\\s\\S]*thesis.tex"):
+            convert(
+                ConvertSettings(
+                    source=HUBERT, target=tmp_path / "mine", to="hf", overwrite=overwrite
+                )
+            )
     assert (tmp_path / "mine" / "thesis.tex").exists()
     with pytest.raises(SettingsError, match="is a folder"):
         convert(ConvertSettings(source=HUBERT, target=tmp_path / "mine", to="s3prl"))

@@ -16,6 +16,9 @@ def command(
         str | None,
         typer.Option(help="The encoder that SOURCE came from, if it does not say its sizes."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the encoder that is in TARGET's place.")
+    ] = False,
 ) -> None:
     """Write an encoder in another format; every tensor stays bit for bit the same.
 
@@ -24,5 +27,11 @@ def command(
     from speechft.core.settings import parse_settings
     from speechft.stages.convert import ConvertSettings, convert
 
-    values = {"source": source, "target": target, "to": to, "base": base}
+    values = {
+        "source": source,
+        "target": target,
+        "to": to,
+        "base": base,
+        "overwrite": overwrite,
+    }
     typer.echo(convert(parse_settings(ConvertSettings, values, where="speechft convert")))

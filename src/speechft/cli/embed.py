@@ -29,6 +29,9 @@ def command(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out files that cannot be used; say which.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace any file that is in the place of --out.")
+    ] = False,
 ) -> None:
     """Write the hidden states of audio files, in batches of similar duration.
 
@@ -50,5 +53,6 @@ def command(
         "device": device,
         "base": base,
         "skip_bad": skip_bad,
+        "overwrite": overwrite,
     }
     typer.echo(embed(parse_settings(EmbedSettings, values, where="speechft embed")))

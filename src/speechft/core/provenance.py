@@ -79,6 +79,15 @@ def is_done(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> bool:
     return record.get("stage") == stage and same_settings
 
 
+def stage_of(folder: Path) -> str | None:
+    """Name the stage that made what lies in `folder`, if it says so."""
+    try:
+        found = read_json(folder / FILE_NAME).get("stage")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if found is None else str(found)
+
+
 def refuse_other_stage(folder: Path, stage: str) -> None:
     """Refuse a place that holds a file, or what another stage has made.
 
@@ -87,10 +96,7 @@ def refuse_other_stage(folder: Path, stage: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise SettingsError("the output is a file", where=folder, expected="a folder")
-    try:
-        found = read_json(folder / FILE_NAME).get("stage")
-    except (OSError, ValueError, AttributeError):
-        return
+    found = stage_of(folder)
     if found not in (None, stage):
         raise SettingsError(
             f"the folder holds what {found!r} has made",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
-from speechft.core.provenance import write_provenance
+from speechft.core.provenance import FILE_NAME, stage_of, write_provenance
 from speechft.core.settings import PathText, Settings
 from speechft.encoders.checkpoints import (
     check_complete,
@@ -15,9 +18,16 @@ from speechft.encoders.checkpoints import (
     write_checkpoint,
 )
 from speechft.encoders.checkpoints.checkpoint import not_finite
+from speechft.encoders.checkpoints.write import TORCH_SUFFIXES
 from speechft.encoders.load import encoder_class
 
 log = get_logger(__name__)
+
+#: Errors of the file system that another target mends.
+_NO_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
+    errno.ENAMETOOLONG,
+)
 
 
 class ConvertSettings(Settings):
@@ -25,17 +35,19 @@ class ConvertSettings(Settings):
 
     Attributes:
         source: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
-        target: a folder for `hf`, a file for `s3prl` and `fairseq`; an encoder that is there is
-            replaced.
+        target: a folder for `hf`, a file for `s3prl` and `fairseq`; a folder that an earlier
+            conversion made is replaced.
         to: hf, s3prl or fairseq.
         base: an encoder whose configuration is used where the file holds none, or that an
             adapter is merged into.
+        overwrite: replace any encoder that is there, also one that may be the only copy.
     """
 
     source: PathText
     target: Path
     to: str
     base: PathText | None = None
+    overwrite: bool = False
 
 
 def convert(settings: ConvertSettings) -> Path:
@@ -49,23 +61,26 @@ def convert(settings: ConvertSettings) -> Path:
 
     Raises:
         CheckpointError: the source is no complete encoder, or the format has no place for it.
-        SettingsError: the format is not known, the target holds something else, or it is the
-            source itself.
+        SettingsError: the format is not known, the target holds something else, is the source
+            itself, or cannot be written.
     """
     _refuse_source(settings)
+    with _said_where(settings.target):
+        _refuse_existing(settings)
     checkpoint = read_checkpoint(settings.source, base=settings.base)
     encoder_class(check_complete(checkpoint), checkpoint.where)
     damaged = not_finite(checkpoint.tensors)
     if damaged:
         log.warning("copied with NaN or infinite values in: %s", ", ".join(damaged))
-    target = write_checkpoint(checkpoint, settings.target, settings.to)
+    with _said_where(settings.target):
+        target = write_checkpoint(checkpoint, settings.target, settings.to)
     if checkpoint.dropped:
         names = ", ".join(checkpoint.dropped[:8])
         rest = f" and {len(checkpoint.dropped) - 8} more" if len(checkpoint.dropped) > 8 else ""
         log.info("left out, not part of the encoder: %s%s", names, rest)
     if target.is_dir():
         parents = {settings.source: fingerprint(checkpoint.tensors)}
-        values = settings.model_dump(mode="json")
+        values = settings.model_dump(mode="json", exclude={"overwrite"})
         write_provenance(target, stage="convert", settings=values, parents=parents)
     return target
 
@@ -86,3 +101,41 @@ def _refuse_source(settings: ConvertSettings) -> None:
             expected="another place",
             hint="convert to a new name, look at it, and remove the old one then",
         )
+
+
+def _refuse_existing(settings: ConvertSettings) -> None:
+    """Refuse to replace what may be the only copy: a file, or a folder of another origin."""
+    target, wants_folder = settings.target, settings.to == "hf"
+    if settings.overwrite or not target.exists():
+        return
+    if target.is_dir() != wants_folder or not (wants_folder or target.suffix in TORCH_SUFFIXES):
+        return  # the format's writer says what is wrong with it
+    found = f"a file of {target.stat().st_size} bytes"
+    if wants_folder:
+        names = sorted(path.name for path in target.iterdir())
+        made_by = stage_of(target)
+        if not names or made_by == "convert":
+            return
+        found = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        if made_by is not None:
+            found = f"what {made_by!r} has made, says its {FILE_NAME}"
+    raise SettingsError(
+        "there is something else in the target's place",
+        where=target,
+        expected="nothing, an empty folder, or a folder that an earlier conversion made",
+        found=found,
+        hint="choose another target, or replace an encoder with --overwrite",
+    )
+
+
+@contextmanager
+def _said_where(target: Path) -> Iterator[None]:
+    """Turn a place where nothing can be written into a message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise SettingsError(
+            "cannot write there", where=target, found=error.strerror, hint="choose another target"
+        ) from None

@@ -19,7 +19,7 @@ from speechft.data.audio import SAMPLE_RATE, read_audio
 from speechft.data.batching import DurationBatches
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
 from speechft.stages import state_files
-from speechft.stages.embed_files import duration_of, find_audio, usable_files
+from speechft.stages.embed_files import duration_of, find_audio, is_of_embed, usable_files
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -34,7 +34,7 @@ class EmbedSettings(Settings):
     Attributes:
         encoder: a folder, a checkpoint file, a Hub id or a packaged name.
         audio: files, or folders that are searched for audio files.
-        out: a file ending in .safetensors, .npz or .npy; one that is there is replaced.
+        out: a file ending in .safetensors, .npz or .npy.
         layers: numbers of hidden states to keep, 0 the transformer's input, -1 the encoder's
             output; all of them if not given.
         pooled: keep the mean over time instead of all frames.
@@ -46,6 +46,8 @@ class EmbedSettings(Settings):
         base: an encoder whose configuration is used where the checkpoint holds none.
         skip_bad: leave out files that cannot be used, each with a warning; otherwise the first one
             is an error. All files are decoded once more for that, before anything is encoded.
+        overwrite: replace any file that is in the place of `out`; otherwise only one that says that
+            it holds hidden states, as .safetensors does.
     """
 
     encoder: PathText
@@ -60,6 +62,7 @@ class EmbedSettings(Settings):
     device: str = "cpu"
     base: PathText | None = None
     skip_bad: bool = False
+    overwrite: bool = False
 
 
 def embed(settings: EmbedSettings) -> Path:
@@ -74,8 +77,8 @@ def embed(settings: EmbedSettings) -> Path:
 
     Raises:
         DataError: an audio file cannot be used, or none was found.
-        SettingsError: the kind of file is not known, a layer or the device does not exist, or the
-            numbers do not fit the type.
+        SettingsError: the kind of file is not known or there is another in its place, a layer or
+            the device does not exist, or the numbers do not fit the type.
     """
     files = find_audio(settings.audio)
     _check_out(settings, [] if settings.skip_bad else files)
@@ -191,6 +194,15 @@ def _check_out(settings: EmbedSettings, files: Sequence[Path]) -> None:
         )
     if out.is_dir():
         raise SettingsError("the output is a folder", where=out, expected="the name of a file")
+    if out.exists() and not settings.overwrite and not is_of_embed(out):
+        tells = out.suffix == ".safetensors"
+        raise SettingsError(
+            "there is another file in the output's place",
+            where=out,
+            expected="no file, or hidden states in a .safetensors file",
+            found="no hidden states" if tells else f"a {out.suffix} file, which does not say whose",
+            hint="choose another --out, or replace it with --overwrite",
+        )
     if out.suffix == ".npy" and len(files) > 1 and not settings.pooled:
         raise SettingsError(
             "frames of several files do not fit into one array",

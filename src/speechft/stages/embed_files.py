@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
@@ -110,3 +112,13 @@ def usable_files(
     if skipped:
         log.warning("embed: %d of %d files were skipped", len(skipped), len(files))
     return list(durations), list(durations.values()), skipped
+
+
+def is_of_embed(path: Path) -> bool:
+    """Tell whether a file says that `embed` wrote it; of its kinds only .safetensors does."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "null"))
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return isinstance(about, dict) and {"fingerprint", "layers", "hop"} <= set(about)
