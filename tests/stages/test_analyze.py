@@ -178,6 +178,20 @@ def test_the_place_of_something_else_is_refused(base, tmp_path):
         analyze(settings(base, [("o", str(base))], tmp_path / "file"))
 
 
+def test_a_folder_of_foreign_files_is_refused(base, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".begun.json.x1.tmp").touch()  # of a first call that was killed
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(SettingsError, match=r"something else[\s\S]*found: +thesis\.tex\n"):
+        analyze(settings(base, [("o", str(base))], out))
+    assert len(list(out.iterdir())) == 2
+    (out / "thesis.tex").unlink()
+    analyze(settings(base, [("o", str(base))], out))
+    (out / "notes.txt").write_text("beside results")
+    analyze(settings(base, [("o", str(base))], out))
+
+
 def test_a_device_that_is_not_there(base, tmp_path):
     with pytest.raises(SettingsError, match="device"):
         analyze(settings(base, [("o", str(base))], tmp_path / "out", device="xyz"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -43,6 +44,25 @@ def test_a_place_where_nothing_can_be_written_is_said(pair: tuple[Path, Path], a
     for out in (pair[0].parent / "file" / "deep" / "out", Path("/proc/none/out")):
         with pytest.raises(SettingsError, match="cannot write there"):
             run(pair, out, alpha=alpha)
+
+
+def test_a_merge_that_is_replaced_is_said(
+    pair: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    for alpha, said in (
+        (0.25, None),
+        (0.25, None),
+        (0.5, "linear, alpha 0.25, of"),
+        ("0:1:0.5", "linear, alpha 0.5, of"),
+        ("0:1:0.5", None),
+        (0.5, "linear, alpha a sweep of 3, of"),
+    ):
+        caplog.clear()
+        run(pair, alpha=alpha)
+        lines = [text for text in caplog.messages if "replacing the merge" in text]
+        assert len(lines) == (said is not None)
+        assert all(said in line for line in lines)
 
 
 def test_a_file_larger_than_the_place_allows_is_said(

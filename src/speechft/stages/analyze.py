@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.provenance import claim, is_done, write_provenance
+from speechft.core.provenance import CLAIM_NAME, claim, is_done, stage_of, write_provenance
 from speechft.core.seeding import numpy_generator
 from speechft.core.settings import PathText, Settings
 from speechft.data.content import audio_keys
@@ -40,6 +41,7 @@ _SHAPING = (
     *("do_stable_layer_norm", "feat_extract_norm", "feat_extract_activation", "hidden_act"),
     *("layer_norm_eps", "conv_stride"),
 )
+_LEFT_OVER = re.compile(rf"\.{re.escape(CLAIM_NAME)}\..*\.tmp")
 _PREFERRED = ("test", "dev", "train")
 _logger = get_logger(__name__)
 
@@ -102,6 +104,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
         SettingsError: two encoders have the same name, the device cannot be used, or the folder
             holds something else.
     """
+    _refuse_foreign(settings.out)
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
     device = str(usable_device(choose_device(settings.device)))
@@ -188,6 +191,25 @@ def _utterances(settings: AnalyzeSettings) -> tuple[str, list[Cut]]:
     cuts = list(data[wanted])
     order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
     return wanted, [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with files of nobody's; what stages have made, `claim` refuses by name."""
+    try:
+        if not folder.is_dir() or (folder / CLAIM_NAME).exists() or stage_of(folder) is not None:
+            return
+        # A first call that was killed may have left a hidden file.
+        names = sorted(p.name for p in folder.iterdir() if not _LEFT_OVER.fullmatch(p.name))
+    except OSError:
+        return  # `claim` says why
+    if names:
+        raise SettingsError(
+            "there is something else in the output's place",
+            where=folder,
+            expected="no folder, an empty one, or an earlier analysis",
+            found=", ".join(names[:5]) + (" …" if len(names) > 5 else ""),
+            hint="choose another --out",
+        )
 
 
 def _refuse_same_names(specs: Sequence[EncoderSpec]) -> None:

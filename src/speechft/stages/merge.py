@@ -13,7 +13,7 @@ from pydantic import Field
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, flush, read_json
 from speechft.core.logging import get_logger
-from speechft.core.provenance import FILE_NAME, is_done
+from speechft.core.provenance import FILE_NAME, is_done, stage_of
 from speechft.core.settings import Settings, read_yaml
 from speechft.merging.alpha import parse_alpha
 from speechft.merging.dtypes import USER_NAMES
@@ -130,6 +130,8 @@ def merge(settings: MergeSettings) -> Path:
                     hint="give files with --statistics, or merge with one alpha",
                 )
             with said_where(out, 0):
+                if not is_done(out, stage="merge", settings=settings.plain()):
+                    _say_what_is_replaced(out)
                 options, plain = settings.options(), settings.plain()
                 write_sweep(planned, sweep, texts, options, out, plain)
             log.info("merge: a sweep of %d encoders in %s", len(sweep), out)
@@ -162,6 +164,7 @@ def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None, 
             if list(read_json(out / FILE_NAME)["parents"].values()) == hashes:
                 log.info("merge: already done in %s", out)
                 return out
+        _say_what_is_replaced(out)
         with atomic_dir(out) as folder, Meter("merging", planned.nbytes) as meter:
             files = write_weights(
                 planned,
@@ -211,6 +214,21 @@ def _say_if_rounded(planned: Plan) -> None:
         log.info("merge: rounded to %s, BASE's type; dtype float32 keeps all of TUNED", name)
 
 
+def _say_what_is_replaced(out: Path) -> None:
+    """Tell which earlier merge is about to go: nothing else keeps it."""
+    if stage_of(out) != "merge":
+        return
+    record = read_json(out / FILE_NAME)
+    alphas = record.get("alphas")
+    alpha = f"a sweep of {len(alphas)}" if isinstance(alphas, list) else record.get("alpha")
+    parents = record.get("parents")
+    names = ", ".join(map(str, parents)) if isinstance(parents, dict) else "unknown"
+    log.info(
+        "merge: replacing the merge in %s (%s, alpha %s, of %s)",
+        *(out, record.get("method"), alpha, names),
+    )
+
+
 def _say_if_families_differ(planned: Plan) -> None:
     """Warn of a TUNED that fits by its shapes but was pre-trained otherwise than BASE."""
     base = (planned.base.config or {}).get("model_type")
@@ -234,7 +252,7 @@ def _check_output(settings: MergeSettings) -> None:
         raise SettingsError("--out would replace one of the encoders to merge", where=out)
     if not out.exists():
         return
-    if out.is_dir() and (not any(out.iterdir()) or _stage_of(out) == "merge"):
+    if out.is_dir() and (not any(out.iterdir()) or stage_of(out) == "merge"):
         return
     raise SettingsError(
         "there is something else in the output's place",
@@ -242,13 +260,6 @@ def _check_output(settings: MergeSettings) -> None:
         expected="no folder, an empty one, or an earlier merge",
         hint="choose another --out, or remove it",
     )
-
-
-def _stage_of(folder: Path) -> str | None:
-    try:
-        return str(read_json(folder / FILE_NAME).get("stage"))
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def parse_size(text: str | None) -> int | None:
