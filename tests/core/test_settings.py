@@ -79,6 +79,35 @@ def test_bad_yaml_is_one_clear_error(tmp_path, content, words):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "key", "lines"),
+    [
+        ("finetune:\n  steps: 1\nname: x\n'finetune':\n  steps: 2\n", "finetune", (1, 4)),
+        ("rounds:\n  - inner:\n      steps: 1\n      steps: 1\n", "steps", (3, 4)),
+        ('{"a": 1, "a": 2}', "a", (1, 1)),
+        ("one: &a {b: 1, b: 2}\ntwo:\n  <<: *a\n", "b", (1, 1)),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_its_lines(tmp_path, content, key, lines):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=f"the key '{key}' is given twice") as caught:
+        read_yaml(path)
+    assert caught.value.found == f"in line {lines[0]}, and again in line {lines[1]}"
+    assert caught.value.where == str(path)
+
+
+def test_merge_keys_may_be_overridden(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "a: &a {x: 1, y: 1}\nb: &b\n  <<: *a\n  x: 2\nc:\n  <<: *b\n  y: 3\nd:\n  <<: [*b, *a]\n"
+        "e:\n  <<: *a\n  <<: *b\n"
+    )
+    values = read_yaml(path)
+    assert values["b"] == values["d"] == {"x": 2, "y": 1}
+    assert values["c"] == {"x": 2, "y": 3}
+
+
 def test_missing_yaml(tmp_path):
     with pytest.raises(SettingsError, match="no such file"):
         read_yaml(tmp_path / "nothing.yaml")

@@ -68,6 +68,7 @@ Listed = BeforeValidator(_as_list)
 """For a list that one item, or text with commas between the items, may stand for."""
 
 S = TypeVar("S", bound=Settings)
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S:
@@ -90,14 +91,38 @@ def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S
         raise SettingsError(text, where=where) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping holds twice, of which YAML would keep the last silently."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Look at the keys as they are written, before merge keys (`<<`) are filled in."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise SettingsError(
+                    f"the key {key.value!r} is given twice",
+                    expected="every key once",
+                    found=f"in line {lines[name]}, and again in line {line}",
+                    hint="take one of them out, or put both into one",
+                )
+            lines[name] = line
+        return node
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        SettingsError: the file is missing, is not YAML, or holds no mapping.
+        SettingsError: the file is missing, is not YAML, holds no mapping, or holds a key twice.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except SettingsError as error:
+        raise error.at(path) from None
     except FileNotFoundError:
         raise SettingsError("no such file", where=path, hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
