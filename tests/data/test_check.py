@@ -147,3 +147,57 @@ def test_silence_and_gaps_are_warnings(clean, tmp_path):
     assert any("1 utterances are silent" in warning for warning in report.warnings)
     assert any("1 of 3 utterances have no speaker" in warning for warning in report.warnings)
     assert any("1 of 3 utterances have no emotion" in warning for warning in report.warnings)
+
+
+def test_what_a_whole_split_lacks_is_a_warning(tmp_path, tone):
+    lines = ["audio,text,label,phonemes,tags,intent,split"]
+    rows = (
+        ("hello,a,h e,O,", "train"),
+        ("hello,b,,O,", "train"),
+        ("hello,a,h e,,", "dev"),
+        (",a,h e,,", "test"),
+    )
+    for index, (labels, split) in enumerate(rows):
+        tone(f"{index}.wav", hz=200 + 20 * index)
+        lines.append(f"{index}.wav,{labels},{split}")
+    path = tmp_path / "gaps.csv"
+    path.write_text("\n".join(lines) + "\n")
+    report = check_data(str(path))
+    assert report.errors == []
+    assert [warning.rpartition(":")[0] for warning in report.warnings] == [
+        "train: 1 of 2 utterances have no phonemes",
+        "dev: 1 of 1 utterances have no tags",
+        "test: 1 of 1 utterances have no tags",
+        "test: 1 of 1 utterances have no text",
+    ]
+
+
+def test_audio_alone_is_said(tmp_path, tone):
+    lines = ["audio,split"]
+    for index, split in enumerate(("train", "dev", "test")):
+        tone(f"{index}.wav", hz=200 + 20 * index)
+        lines.append(f"{index}.wav,{split}")
+    path = tmp_path / "audio.csv"
+    path.write_text("\n".join(lines) + "\n")
+    (warning,) = check_data(str(path)).warnings
+    assert warning == (
+        "there is audio alone, without any label: only pretrain, embed and analyze can use it"
+    )
+
+
+def test_a_split_that_no_command_uses_is_named_with_the_nearest(tmp_path, tone):
+    names = {"trian": "train", "sid_tset": "sid_test", "dev_querys": "dev_queries"}
+    used = ("train", "valid", "val", "test", "es_train", "pretrain", "es_pretrain", "docs", "zzz")
+    lines = ["audio,text,split"]
+    for index, split in enumerate((*names, *used)):
+        tone(f"{index}.wav", hz=200 + 20 * index)
+        lines.append(f"{index}.wav,hello,{split}")
+    path = tmp_path / "odd.csv"
+    path.write_text("\n".join(lines) + "\n")
+    report = check_data(str(path))
+    assert report.errors == []
+    assert report.warnings == [
+        f"no command uses the split {odd!r} (1 utterances) unless it is asked for by name; "
+        f"did you mean {near!r}?"
+        for odd, near in names.items()
+    ]

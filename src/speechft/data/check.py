@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from speechft.core.errors import DataError
 from speechft.data.check_audio import check_audio, describe_audio
@@ -10,6 +10,8 @@ from speechft.data.check_labels import (
     check_gaps,
     check_texts,
     compare_splits,
+    kinds_of,
+    note_audio_alone,
     note_new_classes,
     summarise,
 )
@@ -18,6 +20,8 @@ from speechft.data.sources import find_data
 from speechft.data.utterances import Loaded
 
 __all__ = ["CheckReport", "check_data", "check_loaded"]
+
+_PARTS = ("train", "dev", "test")
 
 
 def check_data(spec: str, seed: int = 0) -> CheckReport:
@@ -45,10 +49,14 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
     if decode:
         check_audio(loaded, unique, report)
     report.warnings += describe_audio(unique.values())
+    if not loaded.official:
+        note_audio_alone(loaded.splits.values(), report)
+    held = _held(loaded)
     for name, cuts in loaded.splits.items():
         check_texts(name, cuts, report)
-        if family_of(name)[1] in ("train", "dev", "test"):
-            check_gaps(name, cuts, report)
+        family, part = family_of(name)
+        if part in _PARTS:
+            check_gaps(name, cuts, held.get(family, set()), report)
         report.summary[name] = summarise(cuts)
     for prefix in sorted({family_of(name)[0] for name in loaded.splits}):
         parts = {family_of(n)[1]: c for n, c in loaded.splits.items() if family_of(n)[0] == prefix}
@@ -57,6 +65,16 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
         else:
             compare_splits(prefix, parts, report)
     return report
+
+
+def _held(loaded: Loaded) -> dict[str, set[str]]:
+    """Give family → kinds of labels in its splits; a known corpus' splits may differ in them."""
+    result: dict[str, set[str]] = defaultdict(set)
+    for name, cuts in loaded.splits.items():
+        family, part = family_of(name)
+        if part in _PARTS and not loaded.official:
+            result[family] |= kinds_of(cuts)
+    return result
 
 
 def _check_counts(loaded: Loaded, report: CheckReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from lhotse import CutSet
@@ -12,6 +12,8 @@ from lhotse.cut import Cut
 from speechft.data.check_report import SHOWN, CheckReport
 
 _CLASSES = ("label", "emotion", "intent")
+_KINDS = ("speaker", *_CLASSES, "phonemes", "tags", "text")
+_TAGGED = ("words_tags", "word_tags")
 
 
 def check_texts(split: str, cuts: CutSet, report: CheckReport) -> None:
@@ -27,22 +29,59 @@ def check_texts(split: str, cuts: CutSet, report: CheckReport) -> None:
         report.errors.append(f"{split}: {len(empty)} of {len(cuts)} texts are empty: {shown}")
 
 
-def check_gaps(split: str, cuts: CutSet, report: CheckReport) -> None:
-    """Warn of what some utterances have and others lack; a task that needs it refuses the data."""
+def check_gaps(split: str, cuts: CutSet, held: Collection[str], report: CheckReport) -> None:
+    """Warn of what utterances lack and others have; a task that needs it refuses the data.
+
+    Args:
+        split: its name.
+        cuts: its utterances.
+        held: kinds that the data has in other splits.
+        report: where warnings go.
+    """
     without: dict[str, list[str]] = defaultdict(list)
-    for cut in cuts:
-        found = _labels([cut])
-        for kind in ("speaker", *_CLASSES):
-            if kind not in found:
-                without[kind].append(cut.id)
-        if "label" in found and not (cut.supervisions[0].text or "").strip():
-            without["text"].append(cut.id)
+    own = [(cut.id, _kinds(cut)) for cut in cuts]
+    here = set().union(*(found for _, found in own))
+    for name, found in own:
+        for kind in _KINDS:
+            # A text that only some have is an error, unless a class makes up for it.
+            if kind not in found and (kind != "text" or "label" in found or "text" not in here):
+                without[kind].append(name)
     for kind, names in without.items():
-        if len(names) < len(cuts):
+        if kind in here or kind in held:
             report.warnings.append(
                 f"{split}: {len(names)} of {len(cuts)} utterances have no {kind}: "
                 + ", ".join(names[:5])
             )
+
+
+def kinds_of(cuts: Iterable[Cut]) -> set[str]:
+    """Give the kinds of labels that some of the utterances have."""
+    return {kind for cut in cuts for kind in _kinds(cut)}
+
+
+def note_audio_alone(splits: Iterable[CutSet], report: CheckReport) -> None:
+    """Warn where there is nothing but audio: most commands can do nothing with it."""
+    if not any(_is_labelled(cut) for cuts in splits for cut in cuts):
+        report.warnings.append(
+            "there is audio alone, without any label: only pretrain, embed and analyze can use it"
+        )
+
+
+def _is_labelled(cut: Cut) -> bool:
+    return bool(cut.custom) or any(
+        s.text or s.speaker or s.custom or s.alignment for s in cut.supervisions
+    )
+
+
+def _kinds(cut: Cut) -> set[str]:
+    """Give the kinds of labels that an utterance has."""
+    kinds = set(_labels([cut]))
+    for supervision in cut.supervisions:
+        custom = supervision.custom or {}
+        kinds |= {"phonemes"} if custom.get("phonemes") else set()
+        kinds |= {"tags"} if any(custom.get(name) for name in _TAGGED) else set()
+        kinds |= {"text"} if (supervision.text or "").strip() else set()
+    return kinds
 
 
 def compare_splits(prefix: str, parts: Mapping[str, CutSet], report: CheckReport) -> None:

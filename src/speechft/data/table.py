@@ -36,6 +36,9 @@ COLUMNS: dict[str, str] = {
 }
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _SPLIT_NAMES = {"valid": "dev", "validation": "dev", "val": "dev", "training": "train"}
+# What commands look for; task and language may stand before the first four ("sid_train").
+_COMMON = ("train", "dev", "test", "pretrain")
+_USED = (*_COMMON, "pretrain_dev", "docs", "dev_queries", "eval_queries")
 _SURPLUS = "\0surplus"  # no column can be named so
 _log = get_logger(__name__)
 
@@ -71,7 +74,24 @@ def read_table(path: Path, seed: int = 0) -> Loaded:
     for name, cut in cuts.items():
         parts[splits[name]].append(cut)
     named = {name: CutSet.from_cuts(part) for name, part in parts.items() if name}
-    return Loaded(named, problems, frozenset(bad_audio))
+    return Loaded(named, problems, frozenset(bad_audio), _odd_splits(named))
+
+
+def _odd_splits(splits: Mapping[str, CutSet]) -> list[str]:
+    """Give a line per split that no command looks for and whose name is nearly one they do."""
+    lines = []
+    for name, cuts in splits.items():
+        head, sign, tail = name.rpartition("_")
+        if name in _USED or tail in _COMMON:
+            continue
+        close = [head + sign + other for other in nearest(tail, _COMMON, 1)]
+        close = close or nearest(name, _USED, 1)
+        if close:
+            lines.append(
+                f"no command uses the split {name!r} ({len(cuts)} utterances) unless it is asked "
+                f"for by name; did you mean {close[0]!r}?"
+            )
+    return lines
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
