@@ -49,6 +49,7 @@ def _command(name: str, command: Any, level: int) -> str:
         shown = ", ".join(f"`{n}`" for n in names)
         needed = " (needed)" if parameter.required and names[0].startswith("-") else ""
         text = re.sub(r"\s+", " ", getattr(parameter, "help", "") or "").replace("|", "\\|")
+        text = text.replace("\\[", "[")  # what keeps Rich from taking it as markup
         lines.append(f"| {shown}{needed} | {text}{_default(parameter)} |")
     return "\n".join([*lines, ""])
 

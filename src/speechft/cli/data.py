@@ -12,12 +12,13 @@ from speechft.cli.values import output
 if TYPE_CHECKING:
     from speechft.data.check import CheckReport
 
-app = typer.Typer(no_args_is_help=True, help="Check data, or make it ready.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check data, or make it ready.")
 Spec = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A table, cuts, NAME:ROOT, synthetic[:PRESET], or a known corpus' NAME before ROOT.",
+        help=r"A table, cuts, NAME:ROOT, synthetic[:PRESET\[@LANGUAGE]], or a known corpus' NAME "
+        "before ROOT.",
     ),
 ]
 Root = Annotated[

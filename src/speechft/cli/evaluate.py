@@ -12,18 +12,26 @@ KEPT = ("frames", "pooled", "none")
 
 def command(
     encoders: Annotated[
-        list[str], typer.Argument(help="ENCODER…: folders, files, Hub ids, packaged names.")
+        list[str],
+        typer.Argument(
+            help="ENCODER…: folders, files, Hub ids, packaged names: tiny-hubert, tiny-wavlm, "
+            "tiny-wav2vec2, tiny-decoar2."
+        ),
     ],
     data: Annotated[
         list[str],
         typer.Option(
-            help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]]; TASK=DATA for one "
+            help=r"A table, cuts, NAME:ROOT, or synthetic[:PRESET\[@LANGUAGE]]; TASK=DATA for one "
             "task; may be repeated."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
     tasks: Annotated[
-        str | None, typer.Option(help="Ids with commas between (default: pr,sid,er,sf).")
+        str | None,
+        typer.Option(
+            help="Of pr, pc, asr, ks, qbe, sid, asv, sd, ic, sf, er; commas between (default: "
+            "pr,sid,er,sf)."
+        ),
     ] = None,
     suite: Annotated[
         str | None, typer.Option(help="mini, paper4, superb10, or a label of your own.")

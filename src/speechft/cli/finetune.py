@@ -11,7 +11,13 @@ from speechft.cli.values import SET_HELP, settings_from
 
 
 def command(
-    encoder: Annotated[str, typer.Option(help="θ0: folder, file, Hub id or packaged name.")],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="θ0: folder, file, Hub id or packaged name: tiny-hubert, tiny-wavlm, "
+            "tiny-wav2vec2, tiny-decoar2."
+        ),
+    ],
     task: Annotated[
         str,
         typer.Option(
@@ -19,7 +25,7 @@ def command(
         ),
     ],
     data: Annotated[
-        str, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].")
+        str, typer.Option(help=r"A table, cuts, NAME:ROOT, or synthetic[:PRESET\[@LANGUAGE]].")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     hours: Annotated[

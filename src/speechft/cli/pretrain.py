@@ -16,10 +16,15 @@ MASKED = "masked-prediction"
 def command(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     init: Annotated[
-        str | None, typer.Option(help="ENCODER to go on from, or a configuration (YAML, JSON).")
+        str | None,
+        typer.Option(help="ENCODER to go on from, or an encoder's configuration (YAML, JSON)."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="A table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].")
+        str | None,
+        typer.Option(
+            help="A table, cuts, NAME:ROOT, synthetic, or synthetic:PRESET with or without "
+            "@LANGUAGE."
+        ),
     ] = None,
     front_end: Annotated[
         str | None,

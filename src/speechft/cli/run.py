@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="YAML file, or a packaged recipe (demo).")],
+    recipe: Annotated[
+        str, typer.Argument(help="YAML file, or a packaged recipe: demo, speech-ft.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the run (runs/NAME).")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan with sizes; do nothing.")

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    studies: Annotated[list[str], typer.Argument(help="YAML files, or names in studies/.")],
+    studies: Annotated[
+        list[str],
+        typer.Argument(help="YAML files; in a checkout also names of the files in its studies/."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of all studies.")] = Path("runs/studies"),
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per GPU, or core.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 1,
@@ -26,7 +29,7 @@ def command(
 ) -> None:
     """Do studies: stages are shared, what is done is kept, what was stopped goes on.
 
-    speechft study supervised --out runs/studies
+    speechft study supervised --out runs/studies  # in a checkout
     """
     from speechft.stages.study import load_study, study
 
