@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/: the page of commands, and the pages made from results/.
+"""Write the generated parts of docs/: commands, settings, and the pages made from results/.
 
 With `--check` nothing is written; the exit code says whether the pages are up to date.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pages.commands import cli_page
 from pages.results import results_page
+from pages.settings import settings_page
 from pages.studies import study_pages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ DOCS = ROOT / "docs"
 def pages() -> dict[Path, str]:
     """Give every generated page by its path."""
     found = {DOCS / "cli.md": cli_page(), DOCS / "results.md": results_page(ROOT)}
-    return found | study_pages(ROOT)
+    return found | {DOCS / "settings.md": settings_page()} | study_pages(ROOT)
 
 
 def main() -> int:

@@ -55,9 +55,15 @@ class FinetuneSettings(Settings):
         seconds: speech in one batch, in seconds.
         accumulate: batches per update.
         head_size: `superb` (the paper's sizes) or `mini` (for tiny encoders).
-        head_warmup, freeze_front_end, schedule: override what the method says.
+        head_warmup: share of the updates that train the head alone; the method's if not given.
+        freeze_front_end: whether the CNN front end stays as it is; the method's if not given.
+        schedule: of the learning rate: `stable`, `constant` or `warmup-decay`; the method's if not
+            given.
         l2sp_strength: weight of the pull towards θ0.
-        adapter_rank, adapter_scale, adapter_targets: LoRA's and DoRA's settings.
+        adapter_rank: of LoRA's and DoRA's two matrices.
+        adapter_scale: LoRA's alpha; the product of the two is multiplied by it over the rank.
+        adapter_targets: linear layers that get an adapter: `all`, `attention`, `query-value`,
+            `feed-forward`, ends of names or patterns; all if empty.
         evaluate_every: updates between evaluations on dev (0: at the end only).
         save_every: updates between resumable states.
         cache_gb: memory for features of the frozen CNN front end.

@@ -145,8 +145,9 @@ class PretrainSettings(Settings):
             `reconstruction` of filter banks (DeCoAR 2.0). None means masked prediction where there
             are iterations, else the family's own.
         iterations: the rounds of masked prediction, in order; each has its own updates and rate.
-        steps, learning_rate: updates and peak rate of the other objectives, or of the only
-            iteration. The rate is 1e-4 unless said in a run that goes on from an ENCODER.
+        steps: updates of the other objectives, or of masked prediction's only iteration.
+        learning_rate: peak rate of the same; 1e-4 unless said in a run that goes on from an
+            ENCODER.
         schedule: of the learning rate: `warmup-decay` unless said, or `stable` in a run that goes
             on from an ENCODER.
         freeze_front_end: whether the CNN front end stays as it is; so unless said in a run that
@@ -158,13 +159,15 @@ class PretrainSettings(Settings):
         seconds: speech in one batch, in seconds.
         unmasked_weight: weight of the loss on unmasked frames (0 for the other objectives unless
             said).
-        mask_share, mask_span: expected share of masked frames before spans overlap (0.65 for the
-            other objectives unless said), frames in a span.
+        mask_share: share of the frames that masked spans would cover if none overlapped (0.65 for
+            the other objectives unless said).
+        mask_span: frames in a span.
         mixing: share of the utterances that get a part of another utterance, or noise, on top
             (0.2 in WavLM).
         fit_seconds: speech that the k-means is fitted on.
         dev_seconds: speech held out for the dev loss, where there is no split for it.
-        evaluate_every, save_every: updates between dev losses and between resumable states.
+        evaluate_every: updates between dev losses (0: at the end only).
+        save_every: updates between resumable states.
         cache_gb: memory for features of a frozen CNN front end.
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.

@@ -1,0 +1,108 @@
+"""docs/settings.md, from the settings classes and the `Args:` of their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from typing import Any
+
+HEAD = """# Settings
+
+Written by `make docs` from the settings themselves: the keys of a [recipe](recipes.md)'s sections.
+A stage's own command takes them as `--set key=value`, a recipe as `--set section.key=value`; a dot
+leads into a setting that has keys of its own, and items of a list are counted from 0:
+`speechft pretrain --set quantiser.groups=1 --set iterations.0.clusters=200`. In `speechft merge`
+alone, `--set` means the method's `parameters`, which `speechft merge --methods` lists. ENCODER and
+DATA are as in [encoders.md](encoders.md) and [data.md](data.md).
+"""
+_ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*)$")
+
+
+def settings_page() -> str:
+    """Give docs/settings.md."""
+    from speechft.stages.analyze import AnalyzeSettings
+    from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
+    from speechft.stages.finetune import FinetuneSettings
+    from speechft.stages.merge import MergeSettings
+    from speechft.stages.pretraining.settings import (
+        ContrastiveSettings,
+        Guide,
+        Iteration,
+        PretrainSettings,
+        Quantiser,
+    )
+    from speechft.stages.report import ReportSettings
+    from speechft.stages.running import recipe
+
+    rounds = {"iterations.N": Iteration, "iterations.N.guide": Guide}
+    others = {"quantiser": Quantiser, "contrastive": ContrastiveSettings}
+    parts = [
+        HEAD,
+        _section("pretrain", PretrainSettings, recipe.PretrainSection),
+        *(_inner(name, kind) for name, kind in (rounds | others).items()),
+        _section("finetune", FinetuneSettings, recipe.FinetuneSection),
+        _section("merge", MergeSettings, recipe.MergeSection),
+        _section("evaluate", EvaluateSettings, recipe.EvaluateSection),
+        _inner("encoders.N (`EncoderSpec`)", EncoderSpec),
+        _section("analyze", AnalyzeSettings, None),
+        _section("report", ReportSettings, recipe.ReportSection),
+    ]
+    return "\n".join(parts)
+
+
+def descriptions(kind: Any) -> dict[str, str]:
+    """Give what a class's docstring says of each setting; `a, b: text` says it of both."""
+    lines = iter((inspect.getdoc(kind) or "").splitlines())
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in lines:
+        if line == "Args:":
+            break
+    for line in lines:
+        entry = _ENTRY.match(line)
+        if entry:
+            names = entry[1].split(", ")
+            found |= dict.fromkeys(names, entry[2])
+        elif line.startswith("     "):
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+        else:
+            break
+    return found
+
+
+def _section(name: str, kind: Any, section: Any) -> str:
+    lines = [f"## {name}\n"]
+    if section is None:
+        lines.append(f"Of `speechft {name}`; a recipe has no such section.\n")
+    else:
+        filled = [f"`{field}`" for field in kind.model_fields if field not in section.model_fields]
+        lines.append(f"A recipe fills in {', '.join(filled)}.\n")
+    return "\n".join([*lines, *_table(kind)])
+
+
+def _inner(name: str, kind: Any) -> str:
+    return "\n".join([f"### {name}\n", *_table(kind)])
+
+
+def _table(kind: Any) -> list[str]:
+    said = descriptions(kind)
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for name, field in kind.model_fields.items():
+        text = said[name].replace("|", "\\|")
+        lines.append(f"| `{name}` | {_default(field)} | {text} |")
+    return [*lines, ""]
+
+
+def _default(field: Any) -> str:
+    """Give a default as a recipe would say it."""
+    if field.is_required():
+        return "needed"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return ""
+    if hasattr(value, "model_fields"):
+        return "below"
+    if isinstance(value, str):
+        return f"`{value}`" if value else ""
+    return f"`{json.dumps(value)}`" if value not in ((), {}) else "empty"
