@@ -216,8 +216,9 @@ def test_processes_find_the_same_and_a_failure_does_not_stop_the_others(
     home, done, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(workers.os, "cpu_count", lambda: 2)  # each process has one thread, as here
-    encoders = (("θ0", home / "one"), ("gone", home / "nothing-here"), ("θ'", home / "two"))
-    with pytest.raises(CheckpointError, match="nothing-here"):
+    (tmp_path / "empty").mkdir()
+    encoders = (("θ0", home / "one"), ("gone", tmp_path / "empty"), ("θ'", home / "two"))
+    with pytest.raises(CheckpointError, match="empty"):
         evaluate(settings(home, tmp_path, encoders=encoders, workers=2))
     made = {cell.name: cell for cell in (tmp_path / "cells").iterdir()}
     expected = read_jsonl(done / "results.jsonl")

@@ -158,14 +158,45 @@ def test_data_that_does_not_fit_the_store_stops_no_other(home, tmp_path, caplog)
     assert max(needs) < min(n for n, line in enumerate(lines) if "one read " in line)
 
 
-def test_an_encoder_that_cannot_be_read_stops_no_other(home, tmp_path):
-    encoders = (("gone", home / "nothing"), ("one", home / "one"), ("away", home / "nowhere"))
-    with pytest.raises(CheckpointError, match=r"2 of 6 jobs failed") as caught:
-        evaluate(settings(home, tmp_path, encoders=encoders))
+def test_an_encoder_that_cannot_be_read_stops_no_other(home, tmp_path, caplog):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(home / "one", tmp_path / "damaged")
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
+    encoders = (("gone", tmp_path / "empty"), ("one", home / "one"), ("bad", tmp_path / "damaged"))
+    out = tmp_path / "out"
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(CheckpointError, match=r"2 of 6 jobs failed") as caught,
+    ):
+        evaluate(settings(home, out, encoders=encoders))
     assert "gone:" in str(caught.value)
-    assert "away:" in str(caught.value)
+    assert "bad:" in str(caught.value)
     assert caught.value.exit_code == 4
-    assert {r["encoder"] for r in read_jsonl(tmp_path / "results.jsonl")} == {"one"}
+    assert {r["encoder"] for r in read_jsonl(out / "results.jsonl")} == {"one"}
+    said = [r.getMessage() for r in caplog.records if " done" in r.getMessage()]
+    assert said == [
+        "evaluate: 0 done, 2 failed, 4 to do",
+        "evaluate: 2 done, 2 failed, 2 to do",
+        "evaluate: 2 done, 4 failed",
+    ]
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm"])
+def test_an_encoder_that_is_not_there_is_told_before_any_work(
+    home, tmp_path, monkeypatch, launcher
+):
+    monkeypatch.setattr("speechft.stages.evaluate.read_all", lambda *_: 1 / 0)
+    given = {"launcher": launcher, "store": tmp_path / "store"}
+    encoders = (("one", home / "one"), ("gone", home / "nothing"), "tiny-hubert")
+    with pytest.raises(CheckpointError, match="no such encoder") as caught:
+        evaluate(settings(home, tmp_path / "out", encoders=encoders, **given))
+    assert caught.value.where == str(home / "nothing")
+    between = {"base": str(home / "one"), "tuned": "tiny-huber", "alpha": 0.5}
+    with pytest.raises(CheckpointError, match=r"2 of 4 encoders are not there") as caught:
+        evaluate(settings(home, tmp_path / "out", encoders=(*encoders, between), **given))
+    assert f"{home / 'nothing'}: there is no such encoder" in str(caught.value)
+    assert "tiny-huber: there is no such encoder" in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_crash_is_not_hidden_by_a_users_mistake():
@@ -301,7 +332,8 @@ def test_slurm_gets_one_job_per_encoder_task_and_seed(home, tmp_path, submitit):
 
 
 def test_a_lost_job_is_told_and_the_others_are_kept(home, tmp_path, submitit):
-    encoders = (("one", home / "one"), ("gone", home / "nothing"))
+    (tmp_path / "empty").mkdir()
+    encoders = (("one", home / "one"), ("gone", tmp_path / "empty"))
     chosen = settings(
         home,
         tmp_path / "out",

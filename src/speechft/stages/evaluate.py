@@ -19,7 +19,7 @@ from speechft.core.logging import get_logger, progress_bar
 from speechft.core.provenance import FILE_NAME, is_done, refuse_other_stage, write_provenance
 from speechft.stages.evaluation.cells import VERSION
 from speechft.stages.evaluation.data import read_all
-from speechft.stages.evaluation.encoders import open_sweeps, source_hashes
+from speechft.stages.evaluation.encoders import open_sweeps, refuse_absent, source_hashes
 from speechft.stages.evaluation.failures import raise_failures
 from speechft.stages.evaluation.job import Workplace
 from speechft.stages.evaluation.outcome import Outcome
@@ -49,6 +49,7 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     softmax-weighted sum of its hidden states is trained with every learning rate of the grid; the
     dev split chooses rate and update, and the test split is scored once. Every encoder, task and
     seed is a job of its own: one that fails stops no other, and the next call does what is missing.
+    Only an encoder that is not there is refused before any work.
 
     Args:
         settings: encoders, data, tasks and how to probe.
@@ -62,7 +63,7 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     Raises:
         SettingsError: unknown task, or memory is missing.
         DataError: the data lacks a split or labels, or audio cannot be read.
-        CheckpointError: an encoder cannot be loaded.
+        CheckpointError: an encoder is not there or cannot be loaded.
         RuntimeError: a job ended otherwise.
     """
     begin = time.perf_counter()
@@ -72,6 +73,8 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     refuse_other_stage(settings.out, "evaluate")
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
+    if not is_done(settings.out, stage="evaluate", settings=plain):
+        refuse_absent(settings.encoders)  # before the data is read, which may take long
     device = choose_device(settings.device, share)
     if settings.launcher == "local":  # else the jobs' machines have another
         device = str(usable_device(device))
@@ -149,10 +152,25 @@ def _run_all(place: Workplace) -> list[Outcome]:
         for spec in settings.encoders:
             bar.update(task, note=spec.label)
             result.append(place.run(spec, lambda: bar.advance(task)))
-            count = sum(len(own.keys) + len(own.failures) for own in result)
-            bar.update(task, completed=count)
-            _logger.info("evaluate: %d of %d jobs done", count, _jobs(settings))
+            done, failed = _counts(settings, result)
+            bar.update(task, completed=done + failed)
+            _logger.info("evaluate: %s", _progress(done, failed, _jobs(settings)))
         return result
+
+
+def _counts(settings: EvaluateSettings, outcomes: Sequence[Outcome]) -> tuple[int, int]:
+    """Give how many jobs of the first encoders are done, and how many failed."""
+    jobs = [len(settings.tasks_of(spec)) * len(settings.seeds) for spec in settings.encoders]
+    done = sum(len(own.keys) for own in outcomes)
+    return done, sum(jobs[: len(outcomes)]) - done
+
+
+def _progress(done: int, failed: int, jobs: int) -> str:
+    """Say how far the work is; failed jobs count as failed."""
+    if not failed:
+        return f"{done} of {jobs} jobs done"
+    left = jobs - done - failed
+    return f"{done} done, {failed} failed" + (f", {left} to do" if left else "")
 
 
 def _devices(place: Workplace) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from speechft.core.errors import IncompatibleModelsError, SettingsError
+from speechft.core.errors import CheckpointError, IncompatibleModelsError, SettingsError
 from speechft.core.files import hash_file
 from speechft.core.known_hashes import known_hash
 from speechft.core.provenance import FILE_NAME
@@ -83,6 +83,33 @@ def open_sweeps(specs: Sequence[EncoderSpec]) -> tuple[EncoderSpec, ...]:
             name = f"{spec.name}@{alpha:g}" if spec.name else ""
             opened.append(spec.model_copy(update={"alpha": alpha, "name": name}))
     return tuple(opened)
+
+
+def refuse_absent(specs: Sequence[EncoderSpec]) -> None:
+    """Look for all stored encoders before any of them is worked with; Hub ids are downloaded.
+
+    Whether what is there can be read shows when its turn comes.
+
+    Raises:
+        CheckpointError: encoders are not there; all of them are named.
+    """
+    sources = list(dict.fromkeys(source for spec in specs for source in spec.sources))
+    absent: list[CheckpointError] = []
+    for source in sources:
+        try:
+            locate(source)
+        except CheckpointError as error:
+            absent.append(error)
+    if len(absent) == 1:
+        raise absent[0]
+    if absent:
+        first = absent[0]
+        lines = "".join(f"\n    {error.where}: {error.what}" for error in absent)
+        raise CheckpointError(
+            f"{len(absent)} of {len(sources)} encoders are not there:{lines}",
+            expected=first.expected,
+            hint=first.hint,
+        )
 
 
 def source_hashes(spec: EncoderSpec) -> list[str]:
