@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
 from speechft.stages.reporting.theme import FINETUNED, INK, MERGED, MUTED, SERIES, STYLE
+from speechft.stages.studying.scatter import CAPTION, scatter
 from speechft.stages.studying.settings import FEATURES, StudySettings
 from speechft.stages.studying.specs import SCORE, RowSpec
 from speechft.stages.studying.tables import Table
@@ -39,8 +39,8 @@ def draw(study: StudySettings, table: Table, folder: Path) -> list[tuple[str, st
         moved = [r for r in study.grouped if r.x is None]
         moved = [r for r in moved if table.spread(r.name, f"{FEATURES} cka")]
         if moved:
-            _save(_scatter(table, moved), folder / f"{MOVED}.png")
-            figures.append((f"{MOVED}.png", _MOVED_CAPTION))
+            _save(scatter(table, moved), folder / f"{MOVED}.png")
+            figures.append((f"{MOVED}.png", CAPTION))
     return figures
 
 
@@ -93,62 +93,6 @@ def _lines(study: StudySettings, table: Table, rows: list[RowSpec]) -> Figure:
     axes.grid(axis="y")
     if len(names) > 1:
         axes.legend(frameon=False)
-    return figure
-
-
-_MOVED_CAPTION = (
-    "How alike the hidden states are to the pretrained encoder's, against how far the weights have "
-    "moved; mean over the seeds, colours and shapes by group."
-)
-_MARKERS = "os^D"
-
-
-@dataclass
-class _Mark:
-    """A place in the plot, with the numbers of the rows that lie there or nearly there."""
-
-    x: float
-    y: float
-    colour: str
-    numbers: list[str] = field(default_factory=list)
-
-    def near(self, x: float, y: float) -> bool:
-        """Whether a place is so near, in percent, that two labels would lie on each other."""
-        return abs(self.x - x) < 0.5 and abs(self.y - y) < 0.5
-
-
-def _scatter(table: Table, rows: list[RowSpec]) -> Figure:
-    figure = Figure(figsize=(8.4, max(3.6, 0.2 * len(rows))), layout="constrained")
-    axes = figure.add_subplot()
-    groups = list(dict.fromkeys(row.group for row in rows))
-    marks: list[_Mark] = []
-    for number, row in enumerate(rows, start=1):
-        far, alike = (table.spread(row.name, f"{FEATURES} {m}") for m in ("distance", "cka"))
-        if far is None or alike is None:
-            continue
-        turn, tone = divmod(groups.index(row.group), len(SERIES))
-        colour, marker = SERIES[tone], _MARKERS[turn % len(_MARKERS)]
-        title = textwrap.shorten(row.heading.replace("$", r"\$"), 56, placeholder=" …")
-        label = f"{number} {title}"
-        axes.plot(far.mean, alike.mean, marker, color=colour, markersize=5, label=label)
-        near = next((m for m in marks if m.near(far.mean, alike.mean)), None)
-        if near is None:
-            marks.append(near := _Mark(far.mean, alike.mean, colour))
-        near.numbers.append(str(number))
-    for turn, mark in enumerate(marks):
-        axes.annotate(
-            ", ".join(mark.numbers),
-            (mark.x, mark.y),
-            (4, -8 if turn % 2 else 2),
-            textcoords="offset points",
-            fontsize=7,
-            color=mark.colour,
-        )
-    axes.set_xlabel("distance of the weights from θ0 (%)")
-    axes.set_ylabel("CKA with θ0 (%)")
-    axes.set_xlim(left=0)
-    axes.grid(axis="y")
-    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
     return figure
 
 
