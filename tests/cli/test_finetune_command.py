@@ -41,7 +41,10 @@ def test_several_tasks_early_encoders_and_rehearsal(call):
 
 
 def test_what_is_not_given_keeps_its_default(call):
-    found = call("--task", "pc", "--set", "keep_at=[0.25]", "--set", "adapter_targets=[attention]")
+    found = call(
+        "--task", "pc", "--set", "keep_at=[0.25]",
+        "--method", "lora", "--set", "adapter_targets=[attention]",
+    )  # fmt: skip
     assert found.keep_at == (0.25,)
     assert found.adapter_targets == ("attention",)
     assert found.rehearsal_share == 0.0

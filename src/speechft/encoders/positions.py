@@ -6,6 +6,7 @@ have no fast direct way. In blocks through the Fourier transform they take a thi
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Final
 
 import torch
@@ -14,6 +15,13 @@ from torch import Tensor
 
 _LONG: Final = 32
 """Kernels from here on are worth the way through the spectrum."""
+_NARROW: Final = 16
+"""Groups of fewer channels are convolved in the weights' own type on a CPU.
+
+In bfloat16, on Intel's processors with AMX, oneDNN (with torch 2.13) gives wrong values for them
+where the kernel's length is even; groups of 16 channels and more, such as all Base and Large
+encoders have, are right.
+"""
 _FRAMES_PER_CHANNEL: Final = 2
 """Frames that a batch needs for that: the kernel's own transform must pay too."""
 
@@ -46,7 +54,9 @@ def add_positions(module: Any, hidden: Tensor, frames: Tensor | None) -> Tensor:
 
 def _convolved(conv: Any, hidden: Tensor) -> Tensor:
     if not _through_spectrum(conv, hidden):
-        output: Tensor = conv(hidden)
+        exact = hidden.device.type == "cpu" and conv.in_channels // conv.groups < _NARROW
+        with torch.autocast("cpu", enabled=False) if exact else nullcontext():
+            output: Tensor = conv(hidden.to(conv.weight.dtype) if exact else hidden)
         return output
     same = spectral_convolution(hidden, conv.weight, conv.bias, conv.groups)
     return F.pad(same, (0, 1 - conv.kernel_size[0] % 2))  # the frame that `padding` cuts off

@@ -24,7 +24,7 @@ def add_jobs(one: StudySettings, builder: Builder) -> Choices:
         if (best := _choose(row.choose, one, builder)) is not None
     }
     for seed in one.seeds:  # one seed after the other, so that what is there soon can be compared
-        for row in one.rows:
+        for row in one.grouped:  # a group's encoders mostly share the front end, which is kept
             encoder = chosen.get(row.name, row.encoder)
             if encoder is not None:
                 builder.evaluation(encoder, seed)
