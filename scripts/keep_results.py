@@ -20,11 +20,12 @@ def keep(run: Path, place: Path) -> list[Path]:
     All files of a study are small: its stages lie elsewhere.
     """
     if (run / STUDY).is_file():
+        from speechft.core.files import write_text
         from speechft.stages.study import write_page
 
         shutil.copytree(run, place, dirs_exist_ok=True)
         # With the reading that lies there: the run itself has none.
-        (place / "report.md").write_text(write_page(place), encoding="utf-8")
+        write_text(place / "report.md", write_page(place))
         return [path for path in place.rglob("*") if path.is_file()]
     if not (run / "report.html").is_file():
         raise SystemExit(f"{run} is not a finished run: there is no report.html in it")

@@ -8,12 +8,8 @@ reading, `notes.md`, is stamped as one of these measurements: call it when you h
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = ("title", "about", "findings")
@@ -21,27 +17,24 @@ WORDS = ("title", "about", "findings")
 
 def reword(name: str, root: Path = ROOT) -> Path:
     """Write the kept study's recipe, provenance and page anew; give its folder."""
-    from speechft.stages.study import load_study, write_page
-    from speechft.stages.studying.written import READING, stamp_of
+    from speechft.core.files import read_json, write_json, write_text
+    from speechft.core.provenance import FILE_NAME
+    from speechft.stages.study import load_study, read_study, write_page
+    from speechft.stages.studying.written import stamp, write_recipe
 
     folder = root / "results" / "studies" / name
-    now = load_study(root / "studies" / f"{name}.yaml").model_dump(mode="json", exclude_unset=True)
-    kept: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text("utf-8"))
+    now, kept = (
+        study.model_dump(mode="json", exclude_unset=True)
+        for study in (load_study(root / "studies" / f"{name}.yaml"), read_study(folder)[0])
+    )
     other = [k for k in {**now, **kept} if k not in WORDS and now.get(k) != kept.get(k)]
     if other:
         raise SystemExit(f"{name}: {', '.join(other)} changed since it was measured: run it again")
-    (folder / "study.yaml").write_text(
-        yaml.safe_dump(now, sort_keys=False, allow_unicode=True), encoding="utf-8"
-    )
-    record = json.loads((folder / "speechft.json").read_text("utf-8"))
-    text = json.dumps({**record, "settings": now}, indent=2, ensure_ascii=False) + "\n"
-    (folder / "speechft.json").write_text(text, encoding="utf-8")
-    notes = folder / READING
-    if notes.is_file():
-        lines = notes.read_text("utf-8").splitlines()
-        kept_lines = [line for line in lines if not line.startswith("<!-- measurements ")]
-        notes.write_text("\n".join([stamp_of(folder), *kept_lines]) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(write_page(folder), encoding="utf-8")
+    write_recipe(folder, now)
+    record = read_json(folder / FILE_NAME)
+    write_json(folder / FILE_NAME, {**record, "settings": now})
+    stamp(folder)
+    write_text(folder / "report.md", write_page(folder))
     return folder
 
 

@@ -13,15 +13,22 @@ from speechft.data.prepare import prepare_data
 from speechft.data.sources import load_data
 
 
+def table(folder, tone, heading, rows):
+    """Write a table with an audio file of its own for each row; give its path."""
+    for index in range(len(rows)):
+        tone(f"{index}.wav", hz=200 + 20 * index)
+    lines = [heading, *(f"{index}.wav,{row}" for index, row in enumerate(rows))]
+    path = folder / "data.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 @pytest.fixture
 def clean(tmp_path, tone):
     """A table without a fault: path and a function that adds lines."""
-    lines = ["audio,text,speaker,emotion,split"]
-    for index, split in enumerate(["train", "train", "dev", "test"]):
-        tone(f"{index}.wav", hz=200 + 20 * index)
-        lines.append(f"{index}.wav,hello,{split}{index},sad,{split}")
-    path = tmp_path / "data.csv"
-    path.write_text("\n".join(lines) + "\n")
+    splits = enumerate(["train", "train", "dev", "test"])
+    rows = [f"hello,{split}{index},sad,{split}" for index, split in splits]
+    path = table(tmp_path, tone, "audio,text,speaker,emotion,split", rows)
 
     def add(line: str) -> None:
         with path.open("a") as file:
@@ -150,18 +157,14 @@ def test_silence_and_gaps_are_warnings(clean, tmp_path):
 
 
 def test_what_a_whole_split_lacks_is_a_warning(tmp_path, tone):
-    lines = ["audio,text,label,phonemes,tags,intent,split"]
     rows = (
         ("hello,a,h e,O,", "train"),
         ("hello,b,,O,", "train"),
         ("hello,a,h e,,", "dev"),
         (",a,h e,,", "test"),
     )
-    for index, (labels, split) in enumerate(rows):
-        tone(f"{index}.wav", hz=200 + 20 * index)
-        lines.append(f"{index}.wav,{labels},{split}")
-    path = tmp_path / "gaps.csv"
-    path.write_text("\n".join(lines) + "\n")
+    heading = "audio,text,label,phonemes,tags,intent,split"
+    path = table(tmp_path, tone, heading, [f"{labels},{split}" for labels, split in rows])
     report = check_data(str(path))
     assert report.errors == []
     assert [warning.rpartition(":")[0] for warning in report.warnings] == [
@@ -173,12 +176,7 @@ def test_what_a_whole_split_lacks_is_a_warning(tmp_path, tone):
 
 
 def test_audio_alone_is_said(tmp_path, tone):
-    lines = ["audio,split"]
-    for index, split in enumerate(("train", "dev", "test")):
-        tone(f"{index}.wav", hz=200 + 20 * index)
-        lines.append(f"{index}.wav,{split}")
-    path = tmp_path / "audio.csv"
-    path.write_text("\n".join(lines) + "\n")
+    path = table(tmp_path, tone, "audio,split", ["train", "dev", "test"])
     (warning,) = check_data(str(path)).warnings
     assert warning == (
         "there is audio alone, without any label: only pretrain, embed and analyze can use it"
@@ -188,12 +186,8 @@ def test_audio_alone_is_said(tmp_path, tone):
 def test_a_split_that_no_command_uses_is_named_with_the_nearest(tmp_path, tone):
     names = {"trian": "train", "sid_tset": "sid_test", "dev_querys": "dev_queries"}
     used = ("train", "valid", "val", "test", "es_train", "pretrain", "es_pretrain", "docs", "zzz")
-    lines = ["audio,text,split"]
-    for index, split in enumerate((*names, *used)):
-        tone(f"{index}.wav", hz=200 + 20 * index)
-        lines.append(f"{index}.wav,hello,{split}")
-    path = tmp_path / "odd.csv"
-    path.write_text("\n".join(lines) + "\n")
+    rows = [f"hello,{split}" for split in (*names, *used)]
+    path = table(tmp_path, tone, "audio,text,split", rows)
     report = check_data(str(path))
     assert report.errors == []
     assert report.warnings == [

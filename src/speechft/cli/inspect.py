@@ -50,6 +50,7 @@ def _show(found: Inspection) -> None:
     from rich.text import Text
 
     from speechft.cli.values import output
+    from speechft.core.places import first_of
 
     console = output()
     facts = Table.grid(padding=(0, 2))
@@ -69,7 +70,7 @@ def _show(found: Inspection) -> None:
         "hash": found.fingerprint,
     }
     if found.not_finite:
-        names = ", ".join(found.not_finite[:3]) + (" …" if len(found.not_finite) > 3 else "")
+        names = first_of(found.not_finite, 3)
         bad = f"NaN or infinity in {len(found.not_finite)} tensors"
         rows["damage"] = f"{bad}, so it will not load: {names}"
     for name, text in rows.items():

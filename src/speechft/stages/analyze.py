@@ -15,6 +15,7 @@ from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
+from speechft.core.places import first_of
 from speechft.core.provenance import CLAIM_NAME, claim, is_done, stage_of, write_provenance
 from speechft.core.seeding import numpy_generator
 from speechft.core.settings import PathText, Settings
@@ -207,7 +208,7 @@ def _refuse_foreign(folder: Path) -> None:
             "there is something else in the output's place",
             where=folder,
             expected="no folder, an empty one, or an earlier analysis",
-            found=", ".join(names[:5]) + (" …" if len(names) > 5 else ""),
+            found=first_of(names),
             hint="choose another --out",
         )
 

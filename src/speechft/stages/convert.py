@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
+from speechft.core.places import first_of, said_place
 from speechft.core.provenance import FILE_NAME, stage_of, write_provenance
 from speechft.core.settings import PathText, Settings
 from speechft.encoders.checkpoints import (
@@ -22,12 +22,6 @@ from speechft.encoders.checkpoints.write import TORCH_SUFFIXES
 from speechft.encoders.load import encoder_class
 
 log = get_logger(__name__)
-
-#: Errors of the file system that another target mends.
-_NO_PLACE = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
-    errno.ENAMETOOLONG,
-)
 
 
 class ConvertSettings(Settings):
@@ -65,14 +59,14 @@ def convert(settings: ConvertSettings) -> Path:
             itself, or cannot be written.
     """
     _refuse_source(settings)
-    with _said_where(settings.target):
+    with _said_place(settings.target):
         _refuse_existing(settings)
     checkpoint = read_checkpoint(settings.source, base=settings.base)
     encoder_class(check_complete(checkpoint), checkpoint.where)
     damaged = not_finite(checkpoint.tensors)
     if damaged:
         log.warning("copied with NaN or infinite values in: %s", ", ".join(damaged))
-    with _said_where(settings.target):
+    with _said_place(settings.target):
         target = write_checkpoint(checkpoint, settings.target, settings.to)
     if checkpoint.dropped:
         names = ", ".join(checkpoint.dropped[:8])
@@ -116,7 +110,7 @@ def _refuse_existing(settings: ConvertSettings) -> None:
         made_by = stage_of(target)
         if not names or made_by == "convert":
             return
-        found = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        found = first_of(names)
         if made_by is not None:
             found = f"what {made_by!r} has made, says its {FILE_NAME}"
     raise SettingsError(
@@ -128,14 +122,5 @@ def _refuse_existing(settings: ConvertSettings) -> None:
     )
 
 
-@contextmanager
-def _said_where(target: Path) -> Iterator[None]:
-    """Turn a place where nothing can be written into a message."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_PLACE:
-            raise
-        raise SettingsError(
-            "cannot write there", where=target, found=error.strerror, hint="choose another target"
-        ) from None
+def _said_place(target: Path) -> AbstractContextManager[None]:
+    return said_place(target, "choose another target", (errno.EEXIST,))

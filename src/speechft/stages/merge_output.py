@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from speechft.core.errors import SettingsError, SpeechFTError
+from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
+from speechft.core.places import said_place
 from speechft.core.provenance import write_provenance
 from speechft.merging.card import formula, write_card
 from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES
@@ -26,16 +27,6 @@ log = get_logger(__name__)
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 EXTRAS = "extras.safetensors"
-#: Errors of the file system that another output folder mends.
-_NO_PLACE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-    errno.EFBIG,
-)
 #: Formats of files that a merged encoder is written in too, and the writer's name for them.
 _OWN_FORMAT = {"s3prl": "s3prl", "fairseq": "fairseq", "wavlm": "s3prl", "decoar2": "s3prl"}
 
@@ -49,19 +40,16 @@ def said_where(out: Path, nbytes: int) -> Iterator[None]:
         nbytes: size of the result.
     """
     try:
-        yield
+        with said_place(out, "choose another --out", (errno.EFBIG,)):
+            yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SpeechFTError(
-                "the disk is full; nothing was left under the final name",
-                where=out,
-                expected=f"{nbytes / 1e6:.1f} MB free",
-                hint="free some space, or choose another place with --out",
-            ) from None
-        if error.errno not in _NO_PLACE:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise SettingsError(
-            "cannot write there", where=out, found=error.strerror, hint="choose another --out"
+        raise SpeechFTError(
+            "the disk is full; nothing was left under the final name",
+            where=out,
+            expected=f"{nbytes / 1e6:.1f} MB free",
+            hint="free some space, or choose another place with --out",
         ) from None
 
 

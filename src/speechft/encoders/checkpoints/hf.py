@@ -16,6 +16,7 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
+from speechft.core.places import first_of
 from speechft.encoders.checkpoints.checkpoint import (
     MASK_EMBEDDING,
     Checkpoint,
@@ -245,7 +246,7 @@ def _refuse_foreign(folder: Path) -> None:
             "the target is there already and is no encoder folder",
             where=folder,
             expected="a new folder, an empty one, or one with nothing but an encoder to replace",
-            found=", ".join(foreign[:5]) + (" …" if len(foreign) > 5 else ""),
+            found=first_of(foreign),
         )
 
 

@@ -33,6 +33,7 @@ from speechft.stages.studying.tables import Table, make_table
 
 MEASUREMENTS: Final = "measurements.jsonl"
 ABOUT, RECIPE, READING = "about.json", "study.yaml", "notes.md"
+_STAMP: Final = "<!-- measurements "
 
 
 def read_study(folder: Path) -> tuple[StudySettings, Table, list[Claim], dict[str, Any]]:
@@ -58,16 +59,30 @@ def write_page(folder: Path, figures: str = "") -> str:
 
 def stamp_of(folder: Path) -> str:
     """Give the line that says of which measurements a study's `notes.md` speaks."""
-    return f"<!-- measurements {hash_file(folder / MEASUREMENTS)[:12]} -->"
+    return f"{_STAMP}{hash_file(folder / MEASUREMENTS)[:12]} -->"
+
+
+def stamp(folder: Path) -> None:
+    """Write into a study's `notes.md`, if there is one, that it speaks of these measurements."""
+    notes = folder / READING
+    if notes.is_file():
+        lines = notes.read_text("utf-8").splitlines()
+        text = [line for line in lines if not line.startswith(_STAMP)]
+        write_text(notes, "\n".join([stamp_of(folder), *text]) + "\n")
+
+
+def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a study's settings, those that it says, as it can be read again."""
+    write_text(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
 
 def _reading(notes: str, folder: Path) -> str:
     """Give the reading; say so if it is stamped as one of other measurements."""
-    stamp, _, text = notes.partition("\n")
-    if not stamp.startswith("<!-- measurements "):
+    first, _, text = notes.partition("\n")
+    if not first.startswith(_STAMP):
         return notes
     stale = "**The reading below speaks of other measurements than those of this page.**\n\n"
-    return text if stamp.strip() == stamp_of(folder) else stale + text
+    return text if first.strip() == stamp_of(folder) else stale + text
 
 
 @dataclass
@@ -118,7 +133,7 @@ def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
         return folder
     write_jsonl(folder / MEASUREMENTS, found.measurements)
     recipe = one.model_dump(mode="json", exclude_unset=True)
-    write_text(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    write_recipe(folder, recipe)
     table = make_table(one, found.measurements)
     jobs = list(graph.jobs.values())
     about = {
