@@ -35,15 +35,17 @@ def folder(path: Path, seed: int, rows: int = 200) -> Path:
 
 # Moments are counted: just before and just after a tensor is written, a file is flushed or anything
 # is moved. Each merge is a new fork, so no import time is wasted; it ends itself at its last moment
-# or says with its exit code how many there were.
+# or says with its exit code how many there were. Hashes are not remembered: that is done once, when
+# the files are two seconds old, and is moments too.
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from speechft.core import files
+from speechft.core import files, known_hashes
 from speechft.merging.tensorfile import TensorFileWriter
 from speechft.stages.merge import MergeSettings, merge
 
 moments = last = 0
+known_hashes.SETTLED_NS = 1 << 62
 
 def moment():
     global moments

@@ -76,11 +76,21 @@ def test_a_title_with_brackets_is_shown_as_it_is(
 
 
 def test_a_second_call_does_nothing_and_another_study_shares_stages(done: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in (done / "out" / "stages").rglob(".done")}
-    further = {"name": "two", "rows": BASE["rows"][:2], "findings": []}
-    settings = [load_study(done / "one.yaml"), load_study(written(done, **further))]
+    def times() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in (done / "out" / "stages").rglob(".done")}
+
+    before = times()
+    other = {"name": "two", "rows": BASE["rows"][:2], "findings": []}
+    settings = [load_study(done / "one.yaml"), load_study(written(done, **other))]
     study(settings, done / "out", workers=1)
-    assert {p: p.stat().st_mtime_ns for p in (done / "out" / "stages").rglob(".done")} == before
+    assert times() == before
+    wider = {**other, "name": "wide", "rows": BASE["rows"][:1], "seeds": [0], "further": ["ks"]}
+    study([load_study(written(done, **wider))], done / "out", workers=1)
+    assert len(times()) == len(before) + 1
+    found = [read_jsonl(done / "out" / name / "measurements.jsonl") for name in ("two", "wide")]
+    sid, (again, ks) = found[0][0], found[1]
+    assert again == sid
+    assert (ks["task"], ks["metric"]) == ("ks", "acc")
 
 
 def test_a_changed_setting_makes_new_jobs_and_leaves_the_old_ones(done: Path) -> None:
@@ -255,17 +265,33 @@ def test_two_studies_of_one_name_would_share_a_folder(tmp_path: Path) -> None:
         study([one, one], tmp_path / "out")
 
 
-def test_a_choice_leaves_out_what_is_said_of_tasks_that_do_not_count(tmp_path: Path) -> None:
+def test_tasks_that_do_not_count_are_jobs_of_their_own_and_the_others_are_shared(
+    tmp_path: Path,
+) -> None:
     settings = {**BASE["evaluate"], "tasks": "sid", "steps": {"sid": 3, "asr": 5}}
     settings["data"] = {"default": "synthetic:tiny", "asr": "synthetic:demo"}
-    one = load_study(written(tmp_path, evaluate=settings, further=["asr"]))
-    tasks = [
-        j.settings for j in plan_studies([one], tmp_path).jobs.values() if j.verb == "evaluate"
-    ]
-    assert {tuple(t["tasks"]): t["steps"] for t in tasks} == {
+    plain = {**BASE["evaluate"], "steps": {"sid": 3}, "data": {"default": "synthetic:tiny"}}
+
+    def evaluations(**changes: Any) -> list[Job]:
+        jobs = plan_studies([load_study(written(tmp_path, **changes))], tmp_path).jobs.values()
+        return [job for job in jobs if job.verb == "evaluate"]
+
+    more, fewer = evaluations(evaluate=settings, further=["asr"]), evaluations(evaluate=plain)
+    assert {tuple(j.settings["tasks"]): j.settings["steps"] for j in more} == {
         ("sid",): {"sid": 3},
-        ("sid", "asr"): {"sid": 3, "asr": 5},
+        ("asr",): {"asr": 5},
     }
+    assert {job.key for job in fewer} < {job.key for job in more}
+    (asr, *_) = (job for job in more if job.settings["tasks"] == ["asr"])
+    assert asr.name == "theta0, seed 0, asr"
+
+
+def test_data_of_a_task_that_no_row_is_evaluated_on_is_a_mistake(tmp_path: Path) -> None:
+    data = {"default": "synthetic:tiny", "ks": "synthetic:demo"}
+    settings = {**BASE["evaluate"], "data": data}
+    one = load_study(written(tmp_path, evaluate=settings, further=["asr"]))
+    with pytest.raises(SettingsError, match="'ks', which is not in tasks"):
+        plan_studies([one], tmp_path)
 
 
 def test_keys_follow_the_files_that_only_some_stages_read(tmp_path: Path) -> None:

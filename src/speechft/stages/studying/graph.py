@@ -54,21 +54,40 @@ class Builder:
         self._known: dict[tuple[str, int], Source] = {}
         self._identities: dict[str, str] = {}
 
-    def evaluation(self, reference: str, seed: int, further: bool = True) -> Job:
-        """Add what an encoder's results need, and give the job that holds them.
+    def evaluations(self, reference: str, seed: int) -> list[Job]:
+        """Add what an encoder's results need, and give the jobs that hold them.
+
+        The tasks of the score are one job and those beside it another, since other studies share
+        the first.
 
         Args:
             reference: name of the encoder.
             seed: of its stages and of the probes.
-            further: whether the tasks that do not count in the score are wanted too.
+
+        Raises:
+            SettingsError: a stage's settings are wrong.
+        """
+        groups = [tasks for tasks in (self.study.tasks, self.study.further) if tasks]
+        if len(groups) > 1:  # what is said of a task in neither would be in neither's settings
+            values = {**self.study.evaluate, "tasks": sum(groups, ()), "encoders": [{"path": "."}]}
+            _settings("evaluate", values, f"study {self.study.name}, evaluate of {reference}")
+        return [self.evaluation(reference, seed, tasks) for tasks in groups]
+
+    def evaluation(self, reference: str, seed: int, tasks: tuple[str, ...]) -> Job:
+        """Add what an encoder's results on some tasks need, and give the job that holds them.
+
+        Args:
+            reference: name of the encoder.
+            seed: of its stages and of the probes.
+            tasks: the tasks.
 
         Raises:
             SettingsError: a stage's settings are wrong.
         """
         encoder = self._source(reference, seed)
-        tasks = self.study.tasks + (self.study.further if further else ())
+        some = set(tasks) != {*self.study.tasks, *self.study.further}
         values = {
-            **_of_tasks(self.study.evaluate, tasks if not further else None),
+            **(_of_tasks(self.study.evaluate, tasks) if some else self.study.evaluate),
             "tasks": tasks,
             "seeds": (seed,),
             "encoders": [{"name": "encoder", "path": encoder.path}],
@@ -138,13 +157,7 @@ class Builder:
         known: Mapping[str, Any],
         sources: list[Source],
     ) -> Job:
-        kind = VERBS[verb][0]
-        where = f"study {self.study.name}, {verb} of {name}"
-        settings = parse_settings(kind, {**values, "out": "."}, where=where)
-        try:
-            _check(settings, where)
-        except SettingsError as error:
-            raise error.at(where) from None
+        settings = _settings(verb, values, f"study {self.study.name}, {verb} of {name}")
         # Only what is said counts: a setting that a later version adds changes no key.
         said = settings.model_dump(mode="json", exclude_defaults=True, exclude=NEUTRAL | {"out"})
         plain = {**said, **known}
@@ -192,10 +205,8 @@ def _identity(encoder: str) -> str:
     return encoder
 
 
-def _of_tasks(values: Mapping[str, Any], tasks: tuple[str, ...] | None) -> dict[str, Any]:
-    """Leave out what an evaluation's settings say of other tasks than these (none: of no task)."""
-    if tasks is None:
-        return dict(values)
+def _of_tasks(values: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, Any]:
+    """Leave out what an evaluation's settings say of other tasks than these."""
     result = {k: v for k, v in values.items() if "asr" in tasks or k not in _OF_ASR}
     for key in _PER_TASK:
         if isinstance(result.get(key), Mapping):
@@ -205,6 +216,16 @@ def _of_tasks(values: Mapping[str, Any], tasks: tuple[str, ...] | None) -> dict[
 
 _PER_TASK = ("data", "steps", "batch_size", "learning_rates")
 _OF_ASR = ("asr_lm", "asr_lexicon")
+
+
+def _settings(verb: str, values: Mapping[str, Any], where: str) -> Settings:
+    """Give a stage's settings, in which all is right that is known before anything runs."""
+    settings = parse_settings(VERBS[verb][0], {**values, "out": "."}, where=where)
+    try:
+        _check(settings, where)
+    except SettingsError as error:
+        raise error.at(where) from None
+    return settings
 
 
 def _check(settings: Settings, where: str) -> None:
