@@ -180,7 +180,14 @@ def test_files_that_cannot_be_are_refused_before_any_work(tmp_path, folder, monk
     (folder / "gone.wav").symlink_to("nowhere.wav")
     with pytest.raises(DataError, match=r"no such audio file[\s\S]*gone\.wav"):
         embed(make(audio=audio, out=out))
+    (folder / "text.wav").write_text("no audio")
+    with pytest.raises(DataError, match=r"2 of \d+ files cannot be used") as caught:
+        embed(make(audio=audio, out=out))
+    assert "gone.wav: no such audio" in str(caught.value)
+    assert "text.wav: " in str(caught.value)
+    assert "--skip-bad" in str(caught.value)
     (folder / "gone.wav").unlink()
+    (folder / "text.wav").unlink()
     (tmp_path / "y.npz").mkdir()
     with pytest.raises(SettingsError, match="output is a folder"):
         embed(make(audio=audio, out=tmp_path / "y.npz"))

@@ -1,6 +1,7 @@
 """Fine-tuning as a stage: artefacts, methods, resuming after SIGKILL, clear refusals."""
 
 import json
+import re
 import signal
 
 import numpy as np
@@ -168,7 +169,9 @@ def test_other_data_under_the_same_name_is_noticed(encoder_folder, tmp_path):
     table.write_text("\n".join([*rows[:-1], rows[-1].replace("ben", "anna")]))
     with pytest.raises(SettingsError, match="other settings") as caught:
         finetune(chosen)
-    assert "utterances" in str(caught.value)
+    said = str(caught.value)
+    assert len(re.findall(r"utterances with content [0-9a-f]{8}\b", said)) == 2
+    assert not re.search("[0-9a-f]{16}", said)
 
 
 def test_after_a_mistake_the_same_folder_can_be_used(encoder_folder, tmp_path):

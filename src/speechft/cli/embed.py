@@ -21,7 +21,7 @@ def command(
     batch_seconds: Annotated[float, typer.Option(help="Audio per batch, with padding.")] = 60.0,
     max_seconds: Annotated[float, typer.Option(help="Longest file that is taken.")] = 120.0,
     precision: Annotated[str, typer.Option(help="Compute in float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     base: Annotated[
         str | None,
         typer.Option(help="The encoder that ENCODER came from, if it does not say its sizes."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -140,11 +141,30 @@ def claim(
     noted = {key: value for key, value in now.items() if key in before or key in later}
     if found.get("stage") == stage and before == noted:
         return
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    expected, different = _differences(before, noted)
     raise SettingsError(
         f"the folder holds a {found.get('stage')} that began with other settings",
         where=folder,
-        expected="; ".join(f"{key} {before.get(key)}" for key in keys[:4]) or found.get("stage"),
-        found="; ".join(f"{key} {now.get(key)}" for key in keys[:4]) or stage,
+        expected="; ".join(expected[:4]) or found.get("stage"),
+        found="; ".join(different[:4]) or stage,
         hint="choose another --out, or remove the folder to start anew",
     )
+
+
+def _differences(before: Any, now: Any, name: str = "") -> tuple[list[str], list[str]]:
+    """Name the settings in which two records differ, with their values before and now."""
+    if before == now:
+        return [], []
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [_shown(name, before)], [_shown(name, now)]
+    pairs = [
+        _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+        for key in {**before, **now}
+    ]
+    return [a for one, _ in pairs for a in one], [b for _, one in pairs for b in one]
+
+
+def _shown(name: str, value: Any) -> str:
+    """Show a setting; a hash is of an input's content, of which its beginning says enough."""
+    is_hash = isinstance(value, str) and re.fullmatch("[0-9a-f]{16,}", value) is not None
+    return f"{name} with content {str(value)[:8]}" if is_hash else f"{name} {value}"

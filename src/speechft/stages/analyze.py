@@ -34,7 +34,6 @@ from speechft.stages.evaluation.encoders import (
     source_hashes,
 )
 from speechft.stages.evaluation.settings import EncoderSpec, as_spec
-from speechft.stages.evaluation.shares import choose_device
 
 RECORDS, PAGE = "analysis.jsonl", "analysis.md"
 # Settings of a model that change what its weights do.
@@ -108,7 +107,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     _refuse_foreign(settings.out)
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
-    device = str(usable_device(choose_device(settings.device)))
+    device = str(usable_device(settings.device))
     split, cuts = _utterances(settings)
     base_spec = EncoderSpec(path=settings.base)
     plain = settings.model_dump(mode="json", exclude={"out", "device"})

@@ -19,7 +19,7 @@ from speechft.data.audio import SAMPLE_RATE, read_audio
 from speechft.data.batching import DurationBatches
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
 from speechft.stages import state_files
-from speechft.stages.embed_files import duration_of, find_audio, is_of_embed, usable_files
+from speechft.stages.embed_files import durations_of, find_audio, is_of_embed, usable_files
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -42,10 +42,10 @@ class EmbedSettings(Settings):
         batch_seconds: bound on a batch, padding included.
         max_seconds: bound on one file: attention over T frames needs memory as T times T.
         precision: bfloat16 computes faster and less exactly.
-        device: cpu, cuda or cuda:N.
+        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
         base: an encoder whose configuration is used where the checkpoint holds none.
-        skip_bad: leave out files that cannot be used, each with a warning; otherwise the first one
-            is an error. All files are decoded once more for that, before anything is encoded.
+        skip_bad: leave out files that cannot be used, each with a warning; otherwise they are
+            an error. All files are decoded once more for that, before anything is encoded.
         overwrite: replace any file that is in the place of `out`; otherwise only one that says that
             it holds hidden states, as .safetensors does.
     """
@@ -59,7 +59,7 @@ class EmbedSettings(Settings):
     batch_seconds: float = Field(default=60.0, gt=0)
     max_seconds: float = Field(default=120.0, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
-    device: str = "cpu"
+    device: str = "auto"
     base: PathText | None = None
     skip_bad: bool = False
     overwrite: bool = False
@@ -84,7 +84,7 @@ def embed(settings: EmbedSettings) -> Path:
     _check_out(settings, [] if settings.skip_bad else files)
     device = usable_device(settings.device)
     if not settings.skip_bad:
-        durations = [duration_of(file, settings.max_seconds) for file in files]
+        durations = durations_of(files, settings.max_seconds)
     encoder = load_encoder(settings.encoder, base=settings.base, device=device)
     layers = _layers(settings.layers, encoder)
     skipped: dict[str, str] = {}

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
+from speechft.core.places import first_of
 from speechft.data.audio import SAMPLE_RATE, SHORTEST_SAMPLES, read_audio
 from speechft.data.decoding import audio_seconds
 from speechft.encoders import SpeechEncoder
@@ -80,6 +81,31 @@ def duration_of(file: Path, longest: float) -> float:
             "with the square of the duration",
         )
     return seconds
+
+
+def durations_of(files: Sequence[Path], longest: float) -> list[float]:
+    """Give the files' durations in seconds.
+
+    Raises:
+        DataError: one cannot be used, or several; it says which.
+    """
+    durations: list[float] = []
+    wrong: list[DataError] = []
+    for file in files:
+        try:
+            durations.append(duration_of(file, longest))
+        except DataError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of {len(files)} files cannot be used",
+            where=wrong[0].where,
+            found=first_of([f"{error.where}: {error.what}" for error in wrong]),
+            hint="mend them, or leave them out with skip_bad (--skip-bad), which says why of each",
+        )
+    return durations
 
 
 def usable_files(

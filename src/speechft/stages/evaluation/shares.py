@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from speechft.core.devices import named_device
+
 
 @dataclass(frozen=True)
 class Share:
@@ -39,8 +41,7 @@ def this_share() -> Share:
 
 def choose_device(name: str, share: Share | None = None) -> str:
     """Give "cpu" or a GPU; each of several processes on a machine gets a GPU of its own."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = named_device(name)
     if name == "cuda" and share is not None and not share.alone:
         return f"cuda:{share.local_rank % max(1, torch.cuda.device_count())}"
     return name
