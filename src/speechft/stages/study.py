@@ -12,10 +12,11 @@ from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.logging import get_logger
 from speechft.encoders.checkpoints.locate import locate
 from speechft.stages.running.state import lock
+from speechft.stages.studying.board import Outcome
 from speechft.stages.studying.choosing import add_jobs
-from speechft.stages.studying.execute import Outcome, execute
+from speechft.stages.studying.execute import Crew
 from speechft.stages.studying.graph import Builder
-from speechft.stages.studying.jobs import Graph
+from speechft.stages.studying.jobs import Graph, Job
 from speechft.stages.studying.reading import load_study
 from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.written import MEASUREMENTS, read_study, write_page, write_study
@@ -54,8 +55,9 @@ def study(
 ) -> list[Path]:
     """Do studies: every stage once, whichever study needs it; what is done is kept.
 
-    One study after the other, so that each is complete as soon as it can be. A job that fails stops
-    only the jobs that need it; the next call does what is missing.
+    One study after the other, so that each is complete as soon as it can be; a process that would
+    have to wait for the end of one begins with the next. A job that fails stops only the jobs that
+    need it; the next call does what is missing.
 
     Args:
         studies: the studies.
@@ -83,16 +85,16 @@ def study(
     with lock(root):
         for encoder in _needed(studies, root):
             locate(encoder)
-        outcome = Outcome()
         written = []
-        for one in studies:
-            _complete(one, root, count, threads, outcome)
-            if not outcome.failed:  # at once, so that a stop later on takes no page away
-                written.append(write_study(one, root))
-        if outcome.failed:
+        with Crew(count, threads, log.info, torch.cuda.device_count()) as crew:
+            for place, one in enumerate(studies):
+                _complete(one, root, crew, plan_studies(studies[place + 1 :], root).open)
+                if not crew.board.lost:  # at once, so that a stop later on takes no page away
+                    written.append(write_study(one, root))
+        if crew.board.lost:
             for one in studies:
                 write_study(one, root, partial=True)
-            raise _failure(outcome, root)
+            raise _failure(crew.board.outcome, root)
         return written
 
 
@@ -102,26 +104,15 @@ def _needed(studies: Sequence[StudySettings], root: Path) -> list[str]:
     return list(dict.fromkeys(name for one in left for name in one.used))
 
 
-def _complete(one: StudySettings, root: Path, workers: int, threads: int, outcome: Outcome) -> None:
-    """Do a study's jobs, then those that its choices ask for; add what came of them."""
-    while (graph := plan_studies([one], root)).open:
-        left = len(graph.open)
-        log.info("study %s: %d %s to do", one.name, left, "job" if left == 1 else "jobs")
-        lost = {job.folder for job, _ in outcome.failed}
-        found = execute(graph, workers, threads, log.info, lost, torch.cuda.device_count())
-        outcome.done += found.done
-        outcome.failed += found.failed
-        known = {job.folder for job in outcome.skipped}
-        outcome.skipped += [job for job in found.skipped if job.folder not in known]
-        for job in found.diverged:
-            log.warning(
-                "study %s: no result for %s %s, whose training diverged",
-                one.name,
-                job.verb,
-                job.name,
-            )
-        if not found.done and not found.diverged:  # what is left needs what failed
-            return
+def _complete(one: StudySettings, root: Path, crew: Crew, spare: Sequence[Job]) -> None:
+    """Do a study's jobs, then those that its choices ask for."""
+    diverged = crew.board.outcome.diverged
+    while jobs := [j for j in plan_studies([one], root).open if j.folder not in crew.board.lost]:
+        log.info("study %s: %d %s to do", one.name, len(jobs), "job" if len(jobs) == 1 else "jobs")
+        said = len(diverged)
+        crew.do(jobs, spare)
+        for job in diverged[said:]:
+            log.warning("no result for %s %s, whose training diverged", job.verb, job.name)
 
 
 def _refuse_same_names(studies: Sequence[StudySettings]) -> None:

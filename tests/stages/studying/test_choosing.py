@@ -32,7 +32,7 @@ class Place:
         """Write accuracies of the candidates, and end their stages."""
         builder = self.builder()
         for name, on_dev, on_test in zip(CANDIDATES, dev, test, strict=True):
-            folder = builder.evaluation(name, seed, self.study.tasks).folder
+            folder = builder.evaluation(name, seed, further=False).folder
             folder.mkdir(parents=True, exist_ok=True)
             about = {"encoder": "encoder", "task": "sid", "seed": seed, "learning_rate": 0.1}
             grid = [
@@ -89,7 +89,7 @@ def test_a_score_that_is_no_number_loses(tmp_path: Path, dev: Pair) -> None:
 def test_a_candidate_that_diverged_loses_even_to_nothing(tmp_path: Path, lost: str) -> None:
     place = Place(tmp_path)
     place.evaluate(0, (0.0, 0.0), (50.0, 50.0))
-    job = place.builder().evaluation(lost, 0, place.study.tasks)
+    job = place.builder().evaluation(lost, 0, further=False)
     (job.folder / DONE).unlink()
     give_up(job, "no numbers")
     (other,) = set(CANDIDATES) - {lost}
@@ -100,5 +100,5 @@ def test_a_candidate_that_diverged_loses_even_to_nothing(tmp_path: Path, lost: s
 def test_nothing_is_chosen_while_a_candidate_is_out(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.evaluate(0, (60.0, 70.0), (50.0, 50.0))
-    (place.builder().evaluation("at-0.25", 0, place.study.tasks).folder / DONE).unlink()
+    (place.builder().evaluation("at-0.25", 0, further=False).folder / DONE).unlink()
     assert place.chosen is None

@@ -23,7 +23,7 @@ from speechft.stages import study as studying
 from speechft.stages.study import load_study, plan_studies, read_study, study
 from speechft.stages.studying import execute as executing
 from speechft.stages.studying import worker
-from speechft.stages.studying.jobs import Graph, Job
+from speechft.stages.studying.jobs import Graph, Job, seconds_of
 from speechft.training.kept_features import KeptFeatures
 
 
@@ -84,13 +84,29 @@ def test_a_second_call_does_nothing_and_another_study_shares_stages(done: Path) 
     settings = [load_study(done / "one.yaml"), load_study(written(done, **other))]
     study(settings, done / "out", workers=1)
     assert times() == before
-    wider = {**other, "name": "wide", "rows": BASE["rows"][:1], "seeds": [0], "further": ["ks"]}
-    study([load_study(written(done, **wider))], done / "out", workers=1)
-    assert len(times()) == len(before) + 1
-    found = [read_jsonl(done / "out" / name / "measurements.jsonl") for name in ("two", "wide")]
-    sid, (again, ks) = found[0][0], found[1]
-    assert again == sid
-    assert (ks["task"], ks["metric"]) == ("ks", "acc")
+
+
+def test_an_evaluation_on_more_tasks_is_one_on_fewer_too(tmp_path: Path) -> None:
+    rows = {"rows": BASE["rows"][:1], "findings": [], "seeds": [0]}
+    narrow = load_study(written(tmp_path, **rows))
+    wide = load_study(written(tmp_path, name="wide", further=["ks"], **rows))
+    for name, studies in (("out", [narrow, wide]), ("alone", [narrow])):
+        study(studies, tmp_path / name, workers=2)
+    stages = [p.parent.name for p in (tmp_path / "out" / "stages").glob("*/.done")]
+    about = read_json(tmp_path / "out" / "one" / "about.json")
+    assert sorted(about["jobs"].values()) < sorted(stages)
+    assert len(stages) == 2
+    assert not (tmp_path / "out" / "stages" / f"{next(iter(about['jobs'].values()))}.log").exists()
+    found, same, more = (
+        read_jsonl(tmp_path / place / "measurements.jsonl")
+        for place in ("out/one", "alone/one", "out/wide")
+    )
+    assert found == same
+    assert found == more[: len(found)]
+    assert [(r["task"], r["metric"]) for r in more[len(found) :]] == [("ks", "acc")]
+    graph = plan_studies([narrow, wide], tmp_path / "out")
+    (whole,) = (job for job in graph.jobs.values() if job.part is not None)
+    assert seconds_of(graph.jobs.values()) == seconds_of([whole]) == seconds_of([whole.part]) > 0
 
 
 def test_a_changed_setting_makes_new_jobs_and_leaves_the_old_ones(done: Path) -> None:
@@ -265,9 +281,7 @@ def test_two_studies_of_one_name_would_share_a_folder(tmp_path: Path) -> None:
         study([one, one], tmp_path / "out")
 
 
-def test_tasks_that_do_not_count_are_jobs_of_their_own_and_the_others_are_shared(
-    tmp_path: Path,
-) -> None:
+def test_what_is_said_of_further_tasks_is_no_part_of_the_others(tmp_path: Path) -> None:
     settings = {**BASE["evaluate"], "tasks": "sid", "steps": {"sid": 3, "asr": 5}}
     settings["data"] = {"default": "synthetic:tiny", "asr": "synthetic:demo"}
     plain = {**BASE["evaluate"], "steps": {"sid": 3}, "data": {"default": "synthetic:tiny"}}
@@ -278,12 +292,12 @@ def test_tasks_that_do_not_count_are_jobs_of_their_own_and_the_others_are_shared
 
     more, fewer = evaluations(evaluate=settings, further=["asr"]), evaluations(evaluate=plain)
     assert {tuple(j.settings["tasks"]): j.settings["steps"] for j in more} == {
-        ("sid",): {"sid": 3},
-        ("asr",): {"asr": 5},
+        ("sid",): {"sid": 3},  # of the candidates
+        ("sid", "asr"): {"sid": 3, "asr": 5},
     }
-    assert {job.key for job in fewer} < {job.key for job in more}
-    (asr, *_) = (job for job in more if job.settings["tasks"] == ["asr"])
-    assert asr.name == "theta0, seed 0, asr"
+    parts = {job.part.key for job in more if job.part is not None}
+    assert parts
+    assert parts < {job.key for job in fewer}
 
 
 def test_data_of_a_task_that_no_row_is_evaluated_on_is_a_mistake(tmp_path: Path) -> None:
@@ -340,7 +354,9 @@ def test_a_disk_that_is_full_ends_the_study_instead_of_hanging_it(
     graph = Graph()
     for name, parents in (("a", ()), ("b", (tmp_path / "a",))):
         graph.add(Job(name, "finetune", {}, tmp_path / name, name, parents))
-    outcome = executing.execute(graph, 2, 1, lambda _: None)
+    with executing.Crew(2, 1, lambda _: None) as crew:
+        crew.do(graph.open)
+    outcome = crew.board.outcome
     assert [(job.name, "No space" in error) for job, error in outcome.failed] == [("a", True)]
     assert [job.name for job in outcome.skipped] == ["b"]
 

@@ -27,7 +27,7 @@ def add_jobs(one: StudySettings, builder: Builder) -> Choices:
         for row in one.grouped:  # a group's encoders mostly share the front end, which is kept
             encoder = chosen.get(row.name, row.encoder)
             if encoder is not None:
-                builder.evaluations(encoder, seed)
+                builder.evaluation(encoder, seed)
                 analysis_of(one, builder, row, chosen, seed)
     return chosen
 
@@ -56,7 +56,7 @@ def _dev_scores(
     candidates: Sequence[str], one: StudySettings, builder: Builder
 ) -> dict[str, float] | None:
     """Give the score of every candidate on the dev splits; none while one is out."""
-    jobs = {name: builder.evaluation(name, one.seeds[0], one.tasks) for name in candidates}
+    jobs = {name: builder.evaluation(name, one.seeds[0], False) for name in candidates}
     if any(job in builder.graph.open for job in jobs.values()):
         return None
     return {name: _dev_score(job) for name, job in jobs.items()}

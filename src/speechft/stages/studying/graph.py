@@ -7,7 +7,7 @@ stage share it, and a changed setting makes a new folder instead of an old one's
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,40 +54,31 @@ class Builder:
         self._known: dict[tuple[str, int], Source] = {}
         self._identities: dict[str, str] = {}
 
-    def evaluations(self, reference: str, seed: int) -> list[Job]:
-        """Add what an encoder's results need, and give the jobs that hold them.
-
-        The tasks of the score are one job and those beside it another, since other studies share
-        the first.
+    def evaluation(self, reference: str, seed: int, further: bool = True) -> Job:
+        """Add what an encoder's results need, and give the job that holds them.
 
         Args:
             reference: name of the encoder.
             seed: of its stages and of the probes.
+            further: whether the tasks that do not count in the score are wanted too.
 
         Raises:
             SettingsError: a stage's settings are wrong.
         """
-        groups = [tasks for tasks in (self.study.tasks, self.study.further) if tasks]
-        if len(groups) > 1:  # what is said of a task in neither would be in neither's settings
-            values = {**self.study.evaluate, "tasks": sum(groups, ()), "encoders": [{"path": "."}]}
-            _settings("evaluate", values, f"study {self.study.name}, evaluate of {reference}")
-        return [self.evaluation(reference, seed, tasks) for tasks in groups]
+        job = self._evaluation(reference, seed, False)
+        if further and self.study.further:
+            job = replace(self._evaluation(reference, seed, True), part=job)
+        return self.graph.add(job)
 
-    def evaluation(self, reference: str, seed: int, tasks: tuple[str, ...]) -> Job:
-        """Add what an encoder's results on some tasks need, and give the job that holds them.
-
-        Args:
-            reference: name of the encoder.
-            seed: of its stages and of the probes.
-            tasks: the tasks.
-
-        Raises:
-            SettingsError: a stage's settings are wrong.
-        """
+    def _evaluation(self, reference: str, seed: int, further: bool) -> Job:
         encoder = self._source(reference, seed)
-        some = set(tasks) != {*self.study.tasks, *self.study.further}
+        given, tasks = self.study.evaluate, self.study.tasks
+        if further:
+            tasks += self.study.further
+        elif self.study.further:
+            given = _of_tasks(given, tasks)
         values = {
-            **(_of_tasks(self.study.evaluate, tasks) if some else self.study.evaluate),
+            **given,
             "tasks": tasks,
             "seeds": (seed,),
             "encoders": [{"name": "encoder", "path": encoder.path}],
@@ -115,7 +106,7 @@ class Builder:
         }
         known = {"base": base.key, "encoders": [encoder.key]}
         name = f"{reference} beside {before}, seed {seed}"
-        return self._job(name, "analyze", "", values, known, [base, encoder])
+        return self.graph.add(self._job(name, "analyze", "", values, known, [base, encoder]))
 
     def _source(self, reference: str, seed: int) -> Source:
         if (reference, seed) not in self._known:
@@ -146,7 +137,8 @@ class Builder:
             values[field_name], known = sources[0].path, {field_name: sources[0].key}
             label = f"{values.get('task', '')}-{values.get('method', 'stable')}".replace(",", "-")
             label = "" if stage.verb == "pretrain" else label
-        return self._job(f"{stage.name}, seed {seed}", stage.verb, label, values, known, sources)
+        name = f"{stage.name}, seed {seed}"
+        return self.graph.add(self._job(name, stage.verb, label, values, known, sources))
 
     def _job(
         self,
@@ -157,7 +149,13 @@ class Builder:
         known: Mapping[str, Any],
         sources: list[Source],
     ) -> Job:
-        settings = _settings(verb, values, f"study {self.study.name}, {verb} of {name}")
+        kind = VERBS[verb][0]
+        where = f"study {self.study.name}, {verb} of {name}"
+        settings = parse_settings(kind, {**values, "out": "."}, where=where)
+        try:
+            _check(settings, where)
+        except SettingsError as error:
+            raise error.at(where) from None
         # Only what is said counts: a setting that a later version adds changes no key.
         said = settings.model_dump(mode="json", exclude_defaults=True, exclude=NEUTRAL | {"out"})
         plain = {**said, **known}
@@ -166,7 +164,7 @@ class Builder:
         folder = self.root / STAGES / "-".join(filter(None, (verb, label, key[:12])))
         plain_values = settings.model_dump(mode="json", exclude_unset=True) | {"out": str(folder)}
         parents = tuple(dict.fromkeys(s.job for s in sources if s.job is not None))
-        return self.graph.add(Job(name, verb, plain_values, folder, key, parents))
+        return Job(name, verb, plain_values, folder, key, parents)
 
     def _further_inputs(self, settings: Settings) -> dict[str, Any]:
         """Hash what only few stages depend on besides encoder and data; empty for all others."""
@@ -216,16 +214,6 @@ def _of_tasks(values: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, An
 
 _PER_TASK = ("data", "steps", "batch_size", "learning_rates")
 _OF_ASR = ("asr_lm", "asr_lexicon")
-
-
-def _settings(verb: str, values: Mapping[str, Any], where: str) -> Settings:
-    """Give a stage's settings, in which all is right that is known before anything runs."""
-    settings = parse_settings(VERBS[verb][0], {**values, "out": "."}, where=where)
-    try:
-        _check(settings, where)
-    except SettingsError as error:
-        raise error.at(where) from None
-    return settings
 
 
 def _check(settings: Settings, where: str) -> None:

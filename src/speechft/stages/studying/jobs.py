@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.files import read_json, write_json
+from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.provenance import processor
 from speechft.core.settings import Settings
 from speechft.stages.analyze import AnalyzeSettings, analyze
-from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.stages.evaluate import GRID, RESULTS, EvaluateSettings, evaluate
 from speechft.stages.finetune import FinetuneSettings, finetune
 from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.pretrain import pretrain
@@ -39,6 +39,7 @@ class Job:
         folder: what it writes; its name holds the hash of what the result depends on.
         key: that hash.
         parents: folders of the jobs that must be done before.
+        part: the same evaluation on some of its tasks alone, whose result is a part of this one's.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Job:
     folder: Path
     key: str
     parents: tuple[Path, ...]
+    part: Job | None = None
 
     @property
     def done(self) -> bool:
@@ -80,9 +82,20 @@ class Graph:
 
 
 def finish(job: Job, seconds: float) -> None:
-    """Note that a job's result is there, and how long it took."""
+    """Note that a job's result is there, and how long it took; so is that of a part of it."""
+    if job.part is not None and not job.part.done:
+        tasks = job.part.settings["tasks"]
+        for name in (RESULTS, GRID):
+            records = read_jsonl(job.folder / name)
+            write_jsonl(job.part.folder / name, (r for r in records if r["task"] in tasks))
+        about = {**_about(job.part, seconds), "part_of": job.folder.name}
+        write_json(job.part.folder / DONE, about)
+    write_json(job.folder / DONE, _about(job, seconds))
+
+
+def _about(job: Job, seconds: float) -> dict[str, Any]:
     about = {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)}
-    write_json(job.folder / DONE, {**about, "processor": processor()})
+    return {**about, "processor": processor()}
 
 
 def give_up(job: Job, error: str) -> None:
@@ -90,9 +103,11 @@ def give_up(job: Job, error: str) -> None:
     write_json(job.folder / DIVERGED, {"key": job.key, "verb": job.verb, "error": error})
 
 
-def seconds_of(job: Job) -> float:
-    """Give how long a finished job took, in seconds."""
-    return float(read_json(job.folder / DONE)["seconds"])
+def seconds_of(jobs: Iterable[Job]) -> float:
+    """Give how long finished jobs took together, in seconds; of a part, what the whole took."""
+    records = {job.folder.name: read_json(job.folder / DONE) for job in jobs}
+    wholes = {r.get("part_of", name): float(r["seconds"]) for name, r in records.items()}
+    return sum(wholes.values())
 
 
 def processors_of(jobs: Iterable[Job]) -> list[str]:

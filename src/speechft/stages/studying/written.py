@@ -96,8 +96,8 @@ class _Gathered:
     def add(self, row: RowSpec, one: StudySettings, builder: Builder, chosen: Choices) -> None:
         """Add what is there of a row."""
         encoder = chosen.get(row.name, row.encoder)
-        jobs = {s: builder.evaluations(encoder, s) for s in one.seeds if encoder is not None}
-        for job in (job for own in jobs.values() for job in own if job.done):
+        jobs = {s: builder.evaluation(encoder, s) for s in one.seeds if encoder is not None}
+        for job in (job for job in jobs.values() if job.done):
             self.measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
         for seed in one.seeds:
             analysis = analysis_of(one, builder, row, chosen, seed)
@@ -105,8 +105,8 @@ class _Gathered:
                 self.measurements += _moved(row.name, seed, _records(analysis, ANALYSIS))
             elif analysis is not None and not builder.graph.is_lost(analysis):
                 self.missing.append(f"{row.name} beside {row.before}, seed {seed}")
-        without = [s for s in one.seeds if s not in jobs or not all(j.done for j in jobs[s])]
-        gone = [s for s in without if any(map(builder.graph.is_lost, jobs.get(s, ())))]
+        without = [s for s in one.seeds if s not in jobs or not jobs[s].done]
+        gone = [s for s in without if s in jobs and builder.graph.is_lost(jobs[s])]
         lacking = [s for s in without if s not in gone]
         for seeds, names in ((gone, self.diverged), (lacking, self.missing)):
             names += [f"{row.name}, seed {' '.join(map(str, seeds))}"] if seeds else []
@@ -143,7 +143,7 @@ def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
         "diverged": found.diverged,
         "synthetic": _is_synthetic(one.evaluate.get("data")),
         "jobs": {job.name: job.folder.name for job in jobs if job.done},
-        "hours": round(sum(seconds_of(job) for job in jobs if job.done) / 3600, 2),
+        "hours": round(seconds_of(job for job in jobs if job.done) / 3600, 2),
         "processors": processors_of(job for job in jobs if job.done),
         "figures": draw(one, table, folder),
     }

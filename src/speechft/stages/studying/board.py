@@ -1,0 +1,137 @@
+"""Who does what: jobs that wait, jobs under way, and what came of those that have ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speechft.stages.studying.jobs import Job
+
+
+@dataclass
+class Outcome:
+    """What came of jobs.
+
+    Attributes:
+        done: how many were done now.
+        diverged: jobs whose training came to no numbers, and those that need one.
+        failed: job → why it failed.
+        skipped: jobs that need one that failed.
+    """
+
+    done: int = 0
+    diverged: list[Job] = field(default_factory=list)
+    failed: list[tuple[Job, str]] = field(default_factory=list)
+    skipped: list[Job] = field(default_factory=list)
+
+
+class Board:
+    """Hands out jobs to threads, those that are wanted first.
+
+    Args:
+        note: told of every job that ends.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.outcome = Outcome()
+        self.lost: set[Path] = set()  # folders of what has failed, and of what needs it
+        self._note = note
+        self._waiting: dict[Path, Job] = {}
+        self._busy: dict[Path, Job] = {}
+        self._wanted: set[Path] = set()
+        self._total = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def offer(self, wanted: Sequence[Job], spare: Sequence[Job] = ()) -> None:
+        """Take the place of what still waits.
+
+        Args:
+            wanted: what is to be done.
+            spare: for those who would have to wait for the last of it.
+        """
+        with self._changed:
+            lost = self.lost | {job.folder for job in self.outcome.diverged}
+            self._wanted = {job.folder for job in wanted} - lost
+            self._waiting = {
+                job.folder: job
+                for job in (*wanted, *spare)
+                if job.folder not in self._busy and job.folder not in lost and not job.done
+            }
+            self._total = len(self._left())
+            self._give_up()
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait a while for all that is wanted; say whether it has ended."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._left(), seconds)
+
+    def next(self) -> Job | None:
+        """Give a job whose parents are done; wait for one; none when the board is closed."""
+        with self._changed:
+            while not self._closed:
+                job = self._ready()
+                if job is not None:
+                    self._busy[job.folder] = self._waiting.pop(job.folder)
+                    return job
+                self._changed.wait()
+            return None
+
+    def end(self, job: Job, error: str | None, diverged: bool = False) -> None:
+        """Take note of a job's end."""
+        with self._changed:
+            if self._closed:
+                return
+            del self._busy[job.folder]
+            if error is None:
+                self.outcome.done += 1
+            elif diverged:
+                self.outcome.diverged.append(job)
+            else:
+                self.lost.add(job.folder)
+                self.outcome.failed.append((job, error))
+            self._give_up()
+            place = f"{self._total - len(self._left())}/{self._total}"
+            place = place if job.folder in self._wanted else "ahead"
+            how = "" if error is None else " diverged" if diverged else f" FAILED: {error}"
+            self._note(f"[{place}] {job.verb} {job.name}{how}")
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Hand out nothing any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _left(self) -> set[Path]:
+        return self._wanted & (self._waiting.keys() | self._busy.keys())
+
+    def _ready(self) -> Job | None:
+        """Give what can be done; the spare jobs only beside the last of what is wanted."""
+        left = self._left()
+        for folder, job in list(self._waiting.items()):
+            if job.done:  # as a part of another one
+                del self._waiting[folder]
+            elif left and not self._must_wait(job):
+                return job
+        return None
+
+    def _must_wait(self, job: Job) -> bool:
+        ahead = (*self._waiting.values(), *self._busy.values())
+        if any(one.part is not None and one.part.folder == job.folder for one in ahead):
+            return True
+        return any(p in self._waiting or p in self._busy for p in job.parents)
+
+    def _give_up(self) -> None:
+        """Give up what needs a job that failed or diverged."""
+        gone = {job.folder for job in self.outcome.diverged}
+        for folder, job in list(self._waiting.items()):
+            if gone & set(job.parents):
+                gone.add(folder)
+                self.outcome.diverged.append(self._waiting.pop(folder))
+            elif self.lost & set(job.parents):
+                self.lost.add(folder)
+                self.outcome.skipped.append(self._waiting.pop(folder))
