@@ -85,17 +85,18 @@ def study(
     with lock(root):
         for encoder in _needed(studies, root):
             locate(encoder)
-        written = []
+        written: dict[str, Path] = {}
         with Crew(count, threads, log.info, torch.cuda.device_count()) as crew:
             for place, one in enumerate(studies):
-                _complete(one, root, crew, plan_studies(studies[place + 1 :], root).open)
-                if not crew.board.lost:  # at once, so that a stop later on takes no page away
-                    written.append(write_study(one, root))
+                later = plan_studies(studies[place + 1 :], root).open
+                if _complete(one, root, crew, later):  # at once: a stop later on takes no page away
+                    written[one.name] = write_study(one, root)
         if crew.board.lost:
             for one in studies:
-                write_study(one, root, partial=True)
+                if one.name not in written:
+                    write_study(one, root, partial=True)
             raise _failure(crew.board.outcome, root)
-        return written
+        return list(written.values())
 
 
 def _needed(studies: Sequence[StudySettings], root: Path) -> list[str]:
@@ -104,15 +105,15 @@ def _needed(studies: Sequence[StudySettings], root: Path) -> list[str]:
     return list(dict.fromkeys(name for one in left for name in one.used))
 
 
-def _complete(one: StudySettings, root: Path, crew: Crew, spare: Sequence[Job]) -> None:
-    """Do a study's jobs, then those that its choices ask for."""
-    diverged = crew.board.outcome.diverged
-    while jobs := [j for j in plan_studies([one], root).open if j.folder not in crew.board.lost]:
+def _complete(one: StudySettings, root: Path, crew: Crew, spare: Sequence[Job]) -> bool:
+    """Do a study's jobs, then those that its choices ask for; say whether none is missing."""
+    while left := plan_studies([one], root).open:
+        jobs = [job for job in left if job.folder not in crew.board.lost]
+        if not jobs:
+            return False
         log.info("study %s: %d %s to do", one.name, len(jobs), "job" if len(jobs) == 1 else "jobs")
-        said = len(diverged)
         crew.do(jobs, spare)
-        for job in diverged[said:]:
-            log.warning("no result for %s %s, whose training diverged", job.verb, job.name)
+    return True
 
 
 def _refuse_same_names(studies: Sequence[StudySettings]) -> None:

@@ -24,6 +24,7 @@ from speechft.stages.study import load_study, plan_studies, read_study, study
 from speechft.stages.studying import execute as executing
 from speechft.stages.studying import worker
 from speechft.stages.studying.jobs import Graph, Job, seconds_of
+from speechft.stages.studying.settings import StudySettings
 from speechft.training.kept_features import KeptFeatures
 
 
@@ -94,7 +95,7 @@ def test_an_evaluation_on_more_tasks_is_one_on_fewer_too(tmp_path: Path) -> None
         study(studies, tmp_path / name, workers=2)
     stages = [p.parent.name for p in (tmp_path / "out" / "stages").glob("*/.done")]
     about = read_json(tmp_path / "out" / "one" / "about.json")
-    assert sorted(about["jobs"].values()) < sorted(stages)
+    assert set(about["jobs"].values()) < set(stages)
     assert len(stages) == 2
     assert not (tmp_path / "out" / "stages" / f"{next(iter(about['jobs'].values()))}.log").exists()
     found, same, more = (
@@ -139,6 +140,29 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
         records = read_jsonl(folder / "measurements.jsonl")
         assert {r["row"] for r in records} == {"theta0", "tuned"}
         assert read_json(folder / "about.json")["missing"] == ["lost, seed 0"]
+
+
+def test_a_later_study_that_fails_takes_no_page_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs may have begun, and failed, while the first one was under way."""
+    first = {"seeds": [0], "rows": BASE["rows"][:2], "findings": []}
+    bad = [{"name": "bad", "finetune": {"task": "sid", "data": f"{tmp_path}/no.csv"}}]
+    rows = [BASE["rows"][0], {"name": "lost", "title": "-", "encoder": "bad"}]
+    second = {**first, "name": "two", "stages": bad, "rows": rows}
+    studies = [load_study(written(tmp_path, **changes)) for changes in (first, second)]
+    calls: list[tuple[str, bool]] = []
+    write = studying.write_study
+
+    def noted(one: StudySettings, root: Path, partial: bool = False) -> Path:
+        calls.append((one.name, partial))
+        return write(one, root, partial)
+
+    monkeypatch.setattr(studying, "write_study", noted)
+    with pytest.raises(SpeechFTError, match="1 job of the study failed"):
+        study(studies, tmp_path / "out", workers=2)
+    assert calls == [("one", False), ("two", True)]
+    assert read_json(tmp_path / "out" / "one" / "about.json")["missing"] == []
 
 
 def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:

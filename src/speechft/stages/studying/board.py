@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speechft.core.logging import get_logger
 from speechft.stages.studying.jobs import Job
+
+log = get_logger(__name__)
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Board:
         self._waiting: dict[Path, Job] = {}
         self._busy: dict[Path, Job] = {}
         self._wanted: set[Path] = set()
+        self._whole: dict[Path, Path] = {}  # of a job that comes of another one as its part
         self._total = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -49,19 +53,26 @@ class Board:
         """Take the place of what still waits.
 
         Args:
-            wanted: what is to be done.
-            spare: for those who would have to wait for the last of it.
+            wanted: what is to be done, parents first.
+            spare: for those who would have to wait for the last of it; and what one of the wanted
+                jobs is a part of is done in its place.
         """
         with self._changed:
             lost = self.lost | {job.folder for job in self.outcome.diverged}
+            every = [job for job in (*wanted, *spare) if job.folder not in lost and not job.done]
+            wholes: dict[Path, Job] = {}
+            for job in every:
+                if job.part is not None:
+                    wholes.setdefault(job.part.folder, job)
+            self._whole = {part: job.folder for part, job in wholes.items()}
             self._wanted = {job.folder for job in wanted} - lost
-            self._waiting = {
-                job.folder: job
-                for job in (*wanted, *spare)
-                if job.folder not in self._busy and job.folder not in lost and not job.done
-            }
-            self._total = len(self._left())
+            self._waiting = {}
+            for job in every:
+                for one in (wholes.get(job.folder), job):
+                    if one is not None and one.folder not in self._busy:
+                        self._waiting.setdefault(one.folder, one)
             self._give_up()
+            self._total = len(self._left())
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
@@ -88,8 +99,10 @@ class Board:
             del self._busy[job.folder]
             if error is None:
                 self.outcome.done += 1
+                if job.part is not None:
+                    self._waiting.pop(job.part.folder, None)
             elif diverged:
-                self.outcome.diverged.append(job)
+                self._diverges(job)
             else:
                 self.lost.add(job.folder)
                 self.outcome.failed.append((job, error))
@@ -111,19 +124,17 @@ class Board:
 
     def _ready(self) -> Job | None:
         """Give what can be done; the spare jobs only beside the last of what is wanted."""
-        left = self._left()
-        for folder, job in list(self._waiting.items()):
-            if job.done:  # as a part of another one
-                del self._waiting[folder]
-            elif left and not self._must_wait(job):
-                return job
-        return None
+        if not self._left():
+            return None
+        return next((job for job in self._waiting.values() if not self._must_wait(job)), None)
 
     def _must_wait(self, job: Job) -> bool:
-        ahead = (*self._waiting.values(), *self._busy.values())
-        if any(one.part is not None and one.part.folder == job.folder for one in ahead):
-            return True
-        return any(p in self._waiting or p in self._busy for p in job.parents)
+        before = [*job.parents, self._whole.get(job.folder)]
+        return any(one in self._waiting or one in self._busy for one in before if one is not None)
+
+    def _diverges(self, job: Job) -> None:
+        log.warning("no result for %s %s, whose training diverged", job.verb, job.name)
+        self.outcome.diverged.append(job)
 
     def _give_up(self) -> None:
         """Give up what needs a job that failed or diverged."""
@@ -131,7 +142,7 @@ class Board:
         for folder, job in list(self._waiting.items()):
             if gone & set(job.parents):
                 gone.add(folder)
-                self.outcome.diverged.append(self._waiting.pop(folder))
+                self._diverges(self._waiting.pop(folder))
             elif self.lost & set(job.parents):
                 self.lost.add(folder)
                 self.outcome.skipped.append(self._waiting.pop(folder))

@@ -73,7 +73,8 @@ class Crew:
             if keeper.ident is None:
                 keeper.start()
         while not self.board.wait(0.5):
-            continue
+            if not any(keeper.is_alive() for keeper in self._keepers):
+                raise RuntimeError("all threads that keep a study's processes have ended")
 
     def _start(self, gpu: int | None) -> LineWorker:
         """Start a process, of which `_stop` knows."""

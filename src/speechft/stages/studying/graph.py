@@ -12,22 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.errors import SettingsError
-from speechft.core.files import hash_file, hash_json
+from speechft.core.files import hash_json
 from speechft.core.settings import Settings, parse_settings
-from speechft.encoders.checkpoints.locate import locate, packaged_weights
-from speechft.merging.alpha import is_sweep, parse_alpha
-from speechft.merging.methods import METHODS
 from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.evaluation.cells import VERSION
-from speechft.stages.evaluation.plans import check_plans
-from speechft.stages.finetune import FinetuneSettings
 from speechft.stages.merge import MergeSettings
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.running.keys import NEUTRAL, inputs_of
+from speechft.stages.studying.job_settings import check, identity_of, of_tasks
 from speechft.stages.studying.jobs import VERBS, Graph, Job
 from speechft.stages.studying.settings import STAGES, StudySettings
 from speechft.stages.studying.specs import RowSpec, StageSpec
-from speechft.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Builder:
         if further:
             tasks += self.study.further
         elif self.study.further:
-            given = _of_tasks(given, tasks)
+            given = of_tasks(given, tasks)
         values = {
             **given,
             "tasks": tasks,
@@ -153,7 +148,7 @@ class Builder:
         where = f"study {self.study.name}, {verb} of {name}"
         settings = parse_settings(kind, {**values, "out": "."}, where=where)
         try:
-            _check(settings, where)
+            check(settings, where)
         except SettingsError as error:
             raise error.at(where) from None
         # Only what is said counts: a setting that a later version adds changes no key.
@@ -183,58 +178,10 @@ class Builder:
 
     def _identity(self, encoder: str) -> str:
         if encoder not in self._identities:
-            self._identities[encoder] = _identity(encoder)
+            self._identities[encoder] = identity_of(encoder)
         return self._identities[encoder]
 
 
 def rows_to_choose(study: StudySettings) -> list[RowSpec]:
     """Give the rows of which the dev splits choose the encoder."""
     return [row for row in study.rows if row.choose]
-
-
-def _identity(encoder: str) -> str:
-    """Give what tells an encoder from others: its weights where they are here, else its name."""
-    weights = packaged_weights(encoder)
-    if weights is not None:
-        return f"{encoder} {hash_file(weights)}"
-    if Path(encoder).expanduser().exists():  # a run's folder holds its encoder one floor below
-        found = inputs_of({"encoder": str(locate(encoder))})
-        return hash_json(found) if found else encoder
-    return encoder
-
-
-def _of_tasks(values: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, Any]:
-    """Leave out what an evaluation's settings say of other tasks than these."""
-    result = {k: v for k, v in values.items() if "asr" in tasks or k not in _OF_ASR}
-    for key in _PER_TASK:
-        if isinstance(result.get(key), Mapping):
-            result[key] = {k: v for k, v in result[key].items() if k in (*tasks, "default")}
-    return result
-
-
-_PER_TASK = ("data", "steps", "batch_size", "learning_rates")
-_OF_ASR = ("asr_lm", "asr_lexicon")
-
-
-def _check(settings: Settings, where: str) -> None:
-    """Look at what else is known before anything runs.
-
-    Raises:
-        SettingsError: an unknown task, a plan or a merge that makes no sense.
-    """
-    if isinstance(settings, EvaluateSettings):
-        check_plans(settings)
-    if isinstance(settings, FinetuneSettings):
-        for task in settings.tasks:
-            TASKS[task]  # an unknown one shows up here
-    if isinstance(settings, MergeSettings):
-        method, texts = METHODS[settings.method], settings.alpha_texts()
-        method.check(settings.parameters, len(settings.tuned))
-        if any(is_sweep(text) for text in texts):
-            raise SettingsError(
-                "a stage of a study merges with one alpha",
-                where=where,
-                found=", ".join(texts),
-                hint="write a stage for each with `for`",
-            )
-        parse_alpha(texts, method.default_alpha)

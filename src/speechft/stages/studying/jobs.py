@@ -39,7 +39,9 @@ class Job:
         folder: what it writes; its name holds the hash of what the result depends on.
         key: that hash.
         parents: folders of the jobs that must be done before.
-        part: the same evaluation on some of its tasks alone, whose result is a part of this one's.
+        part: the same evaluation on some of its tasks alone, whose result is a part of this one's;
+            alone it has the same digits if the other tasks read no further splits of its data,
+            which would make other batches.
     """
 
     name: str
@@ -106,7 +108,10 @@ def give_up(job: Job, error: str) -> None:
 def seconds_of(jobs: Iterable[Job]) -> float:
     """Give how long finished jobs took together, in seconds; of a part, what the whole took."""
     records = {job.folder.name: read_json(job.folder / DONE) for job in jobs}
-    wholes = {r.get("part_of", name): float(r["seconds"]) for name, r in records.items()}
+    wholes: dict[str, float] = {}
+    for name, record in records.items():
+        whole = record.get("part_of", name)  # its time twice, unless it was stopped in between
+        wholes[whole] = max(float(record["seconds"]), wholes.get(whole, 0.0))
     return sum(wholes.values())
 
 
