@@ -44,7 +44,7 @@ def measurements() -> list[dict[str, object]]:
                 {"row": row, "seed": seed, "task": "sid", "metric": "acc", "value": ACC[row][seed]},
                 {"row": row, "seed": seed, "task": "er", "metric": "acc", "value": 10.0 * seed},
             ]
-    return records
+    return [{**record, "encoder_hash": f"{record['row']} made"} for record in records]
 
 
 def test_the_score_counts_only_the_tasks_that_count() -> None:
@@ -252,6 +252,14 @@ def test_what_all_are_compared_with_is_named_once_and_a_row_is_no_pair_with_itse
     assert text.startswith("1 of 2; ")
     assert ". Against theta0: ours +" in text
     assert text.endswith("; again is the same encoder as theta0")
+
+
+def test_equal_values_make_no_same_encoder() -> None:
+    """On a small test split two encoders may well have the same accuracy."""
+    one = study([{"says": "x", "pairs": [["ours", "theta0"]], "metric": "er acc"}])
+    (claim,) = judge(one, make_table(one, measurements()))
+    assert "same encoder" not in figures_of(claim)
+    assert claim.verdict == "not told apart, direction not as in the paper"
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,14 @@ class Pair:
         second: this one,
         at_least: or as good.
         difference: how much better it is; none where it was not measured.
+        same: whether both rows are the same encoder: a choice fell on the other row's.
     """
 
     first: str
     second: str
     at_least: bool
     difference: Difference | None
-
-    @property
-    def same(self) -> bool:
-        """Whether both rows have the same values: a choice fell on the other row's encoder."""
-        return self.difference is not None and not any(self.difference.spread.values)
+    same: bool
 
     @property
     def held(self) -> bool:
@@ -105,7 +102,7 @@ def judge(study: StudySettings, table: Table) -> list[Claim]:
 
 def _judge(finding: FindingSpec, table: Table) -> Claim:
     pairs = tuple(
-        Pair(a, b, finding.at_least, table.difference(a, b, finding.metric))
+        Pair(a, b, finding.at_least, table.difference(a, b, finding.metric), table.same(a, b))
         for a, b in finding.pairs
     )
     if any(pair.difference is None for pair in pairs):

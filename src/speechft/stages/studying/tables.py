@@ -56,12 +56,18 @@ class Table:
         columns: "task metric", those that count in the score first.
         counted: how many of them count.
         moved: "features measure", of the rows' analyses.
+        encoders: row → (seed, hash) of its encoders.
     """
 
     rows: dict[str, dict[str, Values]] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     counted: int = 0
     moved: list[str] = field(default_factory=list)
+    encoders: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+
+    def same(self, row: str, other: str) -> bool:
+        """Say whether two rows are the same encoder with every seed."""
+        return row in self.encoders and self.encoders[row] == self.encoders.get(other)
 
     def spread(self, row: str, column: str) -> Spread | None:
         """Give a cell; none where it was not measured."""
@@ -104,6 +110,9 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
             continue
         values = table.rows.setdefault(one["row"], {}).setdefault(column, {})
         values[int(one["seed"])] = float(one["value"])
+        if "encoder_hash" in one:
+            place = (int(one["seed"]), str(one["encoder_hash"]))
+            table.encoders.setdefault(one["row"], set()).add(place)
     table.columns, table.counted, table.moved = [*counted, *further], len(counted), [*moved]
     for columns in table.rows.values():
         seeds = set.intersection(*(set(columns.get(c, {})) for c in counted)) if counted else set()
