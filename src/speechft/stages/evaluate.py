@@ -29,12 +29,11 @@ from speechft.stages.evaluation.shares import Share, choose_device, this_share
 from speechft.stages.evaluation.slurm import run_with_submitit, slurm_executor
 from speechft.stages.evaluation.suites import is_official
 from speechft.stages.evaluation.workers import run_in_processes
+from speechft.stages.result_files import GRID, RESULTS
 from speechft.training.kept_features import KeptFeatures
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 
-RESULTS: Final = "results.jsonl"
-GRID: Final = "grid.jsonl"
 TIMING: Final = "timing.json"
 FAILURES: Final = "failures.json"
 # Below this much audio times encoders, starting processes takes longer than it saves.

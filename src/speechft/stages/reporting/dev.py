@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from speechft.core.files import read_jsonl
 from speechft.metrics.directions import DIRECTIONS, direction
 from speechft.stages.reporting.measurements import Encoder, Measurement
+from speechft.stages.result_files import GRID
 
-GRID: Final = "grid.jsonl"
 _Key = tuple[str, int, str, str]
 
 

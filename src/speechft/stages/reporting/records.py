@@ -15,8 +15,8 @@ from speechft.core.provenance import FILE_NAME
 from speechft.stages.reporting.dev import dev_measurements
 from speechft.stages.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
 from speechft.stages.reporting.roles import infer_roles, number, read_object
+from speechft.stages.result_files import RESULTS
 
-RESULTS = "results.jsonl"
 ROLES = "encoders.json"
 RUN = "run.json"
 

@@ -20,7 +20,7 @@ from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.pretrain import pretrain
 from speechft.stages.pretraining.settings import PretrainSettings
 from speechft.stages.report import ReportSettings, report
-from speechft.stages.reporting.records import RESULTS
+from speechft.stages.result_files import RESULTS
 from speechft.stages.running.keys import inputs_of, portable, result_values
 from speechft.stages.running.recipe import FinetuneSection, RunSettings
 from speechft.stages.running.steps import Plan, Step

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from speechft.core.files import read_jsonl
-from speechft.stages.evaluate import GRID
+from speechft.stages.result_files import GRID
 from speechft.stages.studying.graph import Builder, rows_to_choose
 from speechft.stages.studying.jobs import Job
 from speechft.stages.studying.settings import StudySettings

@@ -11,11 +11,12 @@ from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.provenance import processor
 from speechft.core.settings import Settings
 from speechft.stages.analyze import AnalyzeSettings, analyze
-from speechft.stages.evaluate import GRID, RESULTS, EvaluateSettings, evaluate
+from speechft.stages.evaluate import EvaluateSettings, evaluate
 from speechft.stages.finetune import FinetuneSettings, finetune
 from speechft.stages.merge import MergeSettings, merge
 from speechft.stages.pretrain import pretrain
 from speechft.stages.pretraining.settings import PretrainSettings
+from speechft.stages.result_files import GRID, RESULTS
 
 VERBS: Final[dict[str, tuple[type[Settings], Callable[[Any], Path]]]] = {
     "pretrain": (PretrainSettings, pretrain),

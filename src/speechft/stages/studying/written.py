@@ -20,7 +20,7 @@ from speechft.core.files import (
 from speechft.core.provenance import write_provenance
 from speechft.stages.analyze import RECORDS as ANALYSIS
 from speechft.stages.analyzing.show import summary
-from speechft.stages.evaluate import RESULTS
+from speechft.stages.result_files import RESULTS
 from speechft.stages.studying.choosing import Choices, add_jobs, analysis_of, choices_of
 from speechft.stages.studying.claims import Claim, judge
 from speechft.stages.studying.graph import Builder
