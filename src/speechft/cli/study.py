@@ -47,7 +47,9 @@ def _show_plan(settings: list[StudySettings], out: Path) -> None:
 
     from speechft.stages.study import plan_studies
 
-    jobs, console = plan_studies(settings, out).jobs.values(), output()
+    planned, console = plan_studies(settings, out).jobs.values(), output()
+    parts = {job.part.folder for job in planned if job.part is not None}
+    jobs = [job for job in planned if job.done or job.folder not in parts]
     for job in jobs:
         console.print(f"{'done ' if job.done else 'to do'} {job.verb:<9} {job.name}", markup=False)
     counts = Counter((job.verb, job.done) for job in jobs)
