@@ -16,7 +16,7 @@ from speechft.stages.studying.board import Outcome
 from speechft.stages.studying.choosing import add_jobs
 from speechft.stages.studying.execute import Crew
 from speechft.stages.studying.graph import Builder
-from speechft.stages.studying.jobs import Graph, Job
+from speechft.stages.studying.jobs import Graph
 from speechft.stages.studying.reading import load_study
 from speechft.stages.studying.settings import StudySettings
 from speechft.stages.studying.written import MEASUREMENTS, read_study, write_page, write_study
@@ -88,8 +88,8 @@ def study(
         written: dict[str, Path] = {}
         with Crew(count, threads, log.info, torch.cuda.device_count()) as crew:
             for place, one in enumerate(studies):
-                later = plan_studies(studies[place + 1 :], root).open
-                if _complete(one, root, crew, later):  # at once: a stop later on takes no page away
+                if _complete(one, root, crew, studies[place + 1 :]):
+                    # At once, so that a stop later on takes no page away.
                     written[one.name] = write_study(one, root)
         if crew.board.lost:
             for one in studies:
@@ -105,14 +105,14 @@ def _needed(studies: Sequence[StudySettings], root: Path) -> list[str]:
     return list(dict.fromkeys(name for one in left for name in one.used))
 
 
-def _complete(one: StudySettings, root: Path, crew: Crew, spare: Sequence[Job]) -> bool:
+def _complete(one: StudySettings, root: Path, crew: Crew, later: Sequence[StudySettings]) -> bool:
     """Do a study's jobs, then those that its choices ask for; say whether none is missing."""
     while left := plan_studies([one], root).open:
         jobs = [job for job in left if job.folder not in crew.board.lost]
         if not jobs:
             return False
         log.info("study %s: %d %s to do", one.name, len(jobs), "job" if len(jobs) == 1 else "jobs")
-        crew.do(jobs, spare)
+        crew.do(jobs, spare=plan_studies(later, root).open)
     return True
 
 

@@ -126,7 +126,7 @@ def test_what_has_failed_and_what_needs_it_is_not_handed_out_again(tmp_path: Pat
     outcome = crew.board.outcome
     assert [one.name for one in outcome.skipped] == ["b"]
     assert [(one.name, error) for one, error in outcome.failed] == [("a", "no disk")]
-    assert outcome.done == 1
+    assert crew.said == ["[2/3] evaluate a FAILED: no disk", "[3/3] evaluate c"]
 
 
 def test_what_is_done_already_is_not_handed_out(tmp_path: Path) -> None:

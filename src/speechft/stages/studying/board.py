@@ -15,16 +15,14 @@ log = get_logger(__name__)
 
 @dataclass
 class Outcome:
-    """What came of jobs.
+    """What came of jobs that were not done.
 
     Attributes:
-        done: how many were done now.
         diverged: jobs whose training came to no numbers, and those that need one.
         failed: job → why it failed.
         skipped: jobs that need one that failed.
     """
 
-    done: int = 0
     diverged: list[Job] = field(default_factory=list)
     failed: list[tuple[Job, str]] = field(default_factory=list)
     skipped: list[Job] = field(default_factory=list)
@@ -98,7 +96,6 @@ class Board:
                 return
             del self._busy[job.folder]
             if error is None:
-                self.outcome.done += 1
                 if job.part is not None:
                     self._waiting.pop(job.part.folder, None)
             elif diverged:
