@@ -1,6 +1,8 @@
-"""Devices by name."""
+"""Devices by name, and what GPUs compute with."""
 
 from __future__ import annotations
+
+import warnings
 
 import torch
 
@@ -14,6 +16,21 @@ def named_device(name: str) -> str:
     return name
 
 
+def compute_exactly() -> None:
+    """Let cuDNN compute float32 in float32, and leave attention to other kernels, from now on.
+
+    By default its convolutions and LSTMs round float32 to TF32, which moves hidden states by some
+    1e-3 of their standard deviation. Its attention, which torch 2.11 prefers on some GPUs, gives
+    no gradient for WavLM's position bias and rounds the dropout rate. Both hold for the process,
+    since a block that puts the flags back would do so under the feet of other threads. Whoever
+    wants TF32 sets `torch.backends.cudnn.allow_tf32` after the encoder has been loaded.
+    """
+    with warnings.catch_warnings():  # later versions of torch deprecate the name that all know
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def usable_device(name: str) -> torch.device:
     """Give a device on which a tensor can be made.
 
@@ -23,6 +40,7 @@ def usable_device(name: str) -> torch.device:
     Raises:
         SettingsError: there is none of this name, or it cannot be used here.
     """
+    compute_exactly()
     try:
         device = torch.device(named_device(name))
         torch.empty(1, device=device)

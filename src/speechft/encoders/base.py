@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from speechft.core.devices import compute_exactly
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
 from speechft.encoders.checkpoints.checkpoint import Side, fingerprint
@@ -58,6 +59,7 @@ class SpeechEncoder(nn.Module, ABC):
         self, model: nn.Module, preprocessor: dict[str, Any], side: Side | None = None
     ) -> None:
         super().__init__()
+        compute_exactly()
         use_fast_linear(model)
         self.model: Any = model
         self.preprocessor = preprocessor
