@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import sys
 from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +32,20 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Name the processor: the last bits of results depend on its kind."""
+    """Name the processor, and the GPU in use if any: the last bits of results depend on both."""
+    gpu = _gpu()
+    return f"{gpu}, {_cpu()}" if gpu else _cpu()
+
+
+def _gpu() -> str:
+    """Name the GPU that this process computes on; it is never asked for here."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return ""
+    return str(torch.cuda.get_device_name())
+
+
+def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

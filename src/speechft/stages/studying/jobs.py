@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
-from speechft.core.provenance import processor
 from speechft.core.settings import Settings
 from speechft.stages.analyze import AnalyzeSettings, analyze
 from speechft.stages.evaluate import EvaluateSettings, evaluate
@@ -84,21 +83,21 @@ class Graph:
         return [job for job in self.jobs.values() if not job.done and not self.is_lost(job)]
 
 
-def finish(job: Job, seconds: float) -> None:
-    """Note that a job's result is there, and how long it took; so is that of a part of it."""
+def finish(job: Job, seconds: float, processor: str) -> None:
+    """Note that a job's result is there, and how long it took where; so is that of its part."""
     if job.part is not None and not job.part.done:
         tasks = job.part.settings["tasks"]
         for name in (RESULTS, GRID):
             records = read_jsonl(job.folder / name)
             write_jsonl(job.part.folder / name, (r for r in records if r["task"] in tasks))
-        about = {**_about(job.part, seconds), "part_of": job.folder.name}
+        about = {**_about(job.part, seconds, processor), "part_of": job.folder.name}
         write_json(job.part.folder / DONE, about)
-    write_json(job.folder / DONE, _about(job, seconds))
+    write_json(job.folder / DONE, _about(job, seconds, processor))
 
 
-def _about(job: Job, seconds: float) -> dict[str, Any]:
+def _about(job: Job, seconds: float, processor: str) -> dict[str, Any]:
     about = {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)}
-    return {**about, "processor": processor()}
+    return {**about, "processor": processor}
 
 
 def give_up(job: Job, error: str) -> None:

@@ -20,6 +20,7 @@ from speechft.core.errors import DivergedError, SpeechFTError
 from speechft.core.files import remove_leftovers
 from speechft.core.line_worker import end_as_orphan
 from speechft.core.logging import set_up_logging
+from speechft.core.provenance import processor
 from speechft.core.settings import parse_settings
 from speechft.stages.evaluate import evaluate
 from speechft.stages.finetune import finetune
@@ -68,7 +69,7 @@ def _do(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
         except Exception as error:
             file.write(traceback.format_exc())
             return {"error": f"{type(error).__name__}: {error} (see {log})"}
-    return {"seconds": time.process_time() - begin}
+    return {"seconds": time.process_time() - begin, "processor": processor()}
 
 
 @contextlib.contextmanager
