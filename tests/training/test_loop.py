@@ -24,6 +24,7 @@ class Fit:
         self.module.train()
 
     def loss(self, indices, items):
+        items = items.to(self.module[0].weight.device)  # the loop takes a GPU where there is one
         loss = (self.module(items) - items.sum(1, keepdim=True)).square().mean()
         return (loss * float("nan") if self.update in self.bad else loss), {"items": len(indices)}
 
@@ -143,6 +144,7 @@ class Linear:
 
     def loss(self, indices, items):
         del indices
+        items = items.to(self.module["w"].device)
         loss = (items @ self.module["w"]).square().mean() + 0.0 * self.module["still"].sum()
         return loss, {}
 

@@ -16,6 +16,7 @@ from speechft.metrics.errors import accuracy, error_rate
 from speechft.training import probe as probe_module
 from speechft.training.probe import ProbePlan, Split, predict, probe
 from speechft.training.probe_batches import updates
+from speechft.training.probe_feed import feed
 from speechft.training.probe_stack import Probe, ProbeStack, can_stack
 from speechft.training.probe_states import FrameStates, PooledStates
 
@@ -236,10 +237,13 @@ def test_batches_cover_every_utterance_once_per_epoch_with_similar_lengths():
     assert given != list(batches(lengths, plan, seed=1))
 
 
-def test_half_precision_frames_come_back_as_float32():
+def test_half_precision_frames_reach_a_probe_as_float32():
     states, _ = frame_states(dtype=torch.float16)
-    batch, lengths = states.batch([1, 0])
+    kept, _ = states.batch([1, 0])
+    assert kept.dtype == torch.float16
+    batch, lengths = next(feed(states, [[1, 0]], "cpu"))
     assert batch.dtype == torch.float32
+    assert torch.equal(batch, kept.float())
     assert batch.shape == (K, 2, max(lengths), D)
     assert (batch[:, 0, lengths[0] :] == 0).all()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, tee
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from speechft.core.seeding import derive_seed
 from speechft.heads.spec_augment import SpecAugment
 from speechft.metrics.directions import better
 from speechft.training.probe_batches import Scheme, eval_batches, updates
+from speechft.training.probe_feed import feed
 from speechft.training.probe_stack import Parameters, Probe, ProbeStack, can_stack
 from speechft.training.probe_states import States
 
@@ -156,13 +157,15 @@ def probe(
     score = task.score if choose is None else choose
     best: ProbeResult | None = None
     grid: list[dict[str, Any]] = []
-    for step, batches_ in enumerate(_updates(train, plan, seed), start=1):
+    ours, coming = tee(_updates(train, plan, seed))
+    fed = feed(train.states, chain.from_iterable(coming), device)
+    for step, batches_ in enumerate(ours, start=1):
         for part, items in enumerate(batches_):
-            states, lengths = _to(train.states.batch(items), device)
+            states, lengths = next(fed)
             targets = [train.targets[i] for i in items]
             for stack in stacks:
                 names = ("dropout", step, *([part] if part else []))
-                with _global_seed(derive_seed(seed, *names) if drops else None):
+                with _global_seed(derive_seed(seed, *names) if drops else None, device):
                     logits = stack.logits(states, lengths, train=True)
                 losses = torch.stack([task.loss(row, lengths, targets) for row in logits])
                 stack.add_gradients(losses / len(batches_))
@@ -194,7 +197,7 @@ def predict(
     module = Probe(states.num_states, build_head()).to(device)
     module.load_state_dict(weights)
     stack = ProbeStack(module, [0.0])
-    return _predictions(task, stack, states, plan)[0]
+    return _predictions(task, [stack], states, plan)[0][0]
 
 
 def _updates(train: Split, plan: ProbePlan, seed: int) -> Iterator[list[list[int]]]:
@@ -241,8 +244,9 @@ def _check(
 ) -> ProbeResult | None:
     draws = dev.draws if dev.draws is not None else range(len(dev.references))
     references = [dev.references[i] for i in draws]
-    for stack in stacks:
-        for copy, predictions in enumerate(_predictions(task, stack, dev.states, plan)):
+    found = _predictions(task, stacks, dev.states, plan)
+    for stack, copies in zip(stacks, found, strict=True):
+        for copy, predictions in enumerate(copies):
             scores = score([predictions[i] for i in draws], references)
             metric, rate = next(iter(scores)), stack.rates[copy]
             grid.append({"learning_rate": rate, "step": step, **scores})
@@ -253,32 +257,28 @@ def _check(
 
 @torch.no_grad()
 def _predictions(
-    task: ProbeTask, stack: ProbeStack, states: States, plan: ProbePlan
-) -> list[list[Any]]:
+    task: ProbeTask, stacks: Sequence[ProbeStack], states: States, plan: ProbePlan
+) -> list[list[list[Any]]]:
+    """Give the predictions of every copy of every stack; each batch is read once for all."""
     order = list(range(len(states.lengths)))
     if plan.eval_sorted:
         order.sort(key=lambda i: states.lengths[i])
-    result: list[list[Any]] = [[None] * len(order) for _ in stack.rates]
-    device = next(iter(stack.parameters.values())).device
-    for items in eval_batches(order, states.lengths, plan.eval_batch_size):
-        batch, lengths = _to(states.batch(items), device)
-        for copy, logits in enumerate(stack.logits(batch, lengths)):
-            for item, prediction in zip(items, task.decode(logits, lengths), strict=True):
-                result[copy][item] = prediction
+    result: list[list[list[Any]]] = [[[None] * len(order) for _ in s.rates] for s in stacks]
+    device = next(iter(stacks[0].parameters.values())).device
+    ours, coming = tee(eval_batches(order, states.lengths, plan.eval_batch_size))
+    for items, (batch, lengths) in zip(ours, feed(states, coming, device), strict=True):
+        for stack, found in zip(stacks, result, strict=True):
+            for copy, logits in enumerate(stack.logits(batch, lengths)):
+                for item, prediction in zip(items, task.decode(logits, lengths), strict=True):
+                    found[copy][item] = prediction
     return result
 
 
-def _to(
-    batch: tuple[Tensor, Tensor | None], device: torch.device | str
-) -> tuple[Tensor, Tensor | None]:
-    states, lengths = batch
-    return states.to(device), None if lengths is None else lengths.to(device)
-
-
 @contextmanager
-def _global_seed(seed: int | None) -> Iterator[None]:
-    """Seed torch's global generators for one block and put them back."""
-    with torch.random.fork_rng(enabled=seed is not None):
+def _global_seed(seed: int | None, device: torch.device | str) -> Iterator[None]:
+    """Seed torch's global generators for one block and put back those in use."""
+    gpus = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(gpus, enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         yield

@@ -52,6 +52,11 @@ class RoundedMeans:
         """Exact frames of each utterance."""
         return self.states.lengths
 
+    @property
+    def kept_apart(self) -> bool:
+        """Never: they are small."""
+        return False
+
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give (K, B, D) and None."""
         both, _ = self.states.batch(items)
@@ -97,8 +102,13 @@ class RoundedFrames:
         """Exact frames of each utterance."""
         return [n - 1 for n in self.states.lengths]
 
+    @property
+    def kept_apart(self) -> bool:
+        """As the exact frames."""
+        return self.states.kept_apart
+
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Give zero-padded (K, B, T, D) in float32 and lengths (B,)."""
+        """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""
         frames, _ = self.states.batch(items)
         exact = [self.states.lengths[i] - 1 for i in items]
         longest = max(exact)

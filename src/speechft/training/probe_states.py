@@ -25,8 +25,15 @@ class States(Protocol):
     def lengths(self) -> list[int]:
         """Valid frames of each utterance."""
 
+    @property
+    def kept_apart(self) -> bool:
+        """Whether a batch is put together in the memory of the CPU from frames that lie ready."""
+
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Give float32 states of some utterances, and their lengths where there are frames."""
+        """Give states of some utterances, and their lengths where there are frames.
+
+        They are zero where padded, and of the type that they are kept in.
+        """
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,15 @@ class PooledStates:
     def width(self) -> int:
         """Width D."""
         return self.means.shape[2]
+
+    @property
+    def kept_apart(self) -> bool:
+        """Never: they are small."""
+        return False
+
+    def to(self, device: torch.device | str) -> PooledStates:
+        """Give the same on a device."""
+        return PooledStates(self.means.to(device), self.lengths)
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give (K, B, D) and None."""
@@ -86,11 +102,16 @@ class FrameStates:
         start = self.starts[item]
         return self.frames[:, start : start + self.lengths[item]]
 
+    @property
+    def kept_apart(self) -> bool:
+        """Whether they are on the CPU."""
+        return self.frames.device.type == "cpu"
+
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Give zero-padded (K, B, T, D) in float32 and lengths (B,)."""
+        """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""
         lengths = [self.lengths[i] for i in items]
         shape = (self.num_states, len(items), max(lengths), self.width)
-        batch = torch.empty(shape, device=self.frames.device)
+        batch = torch.empty(shape, dtype=self.frames.dtype, device=self.frames.device)
         for row, (i, length) in enumerate(zip(items, lengths, strict=True)):
             start = self.starts[i]
             batch[:, row, :length] = self.frames[:, start : start + length]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -78,7 +78,7 @@ def run_probe(
     """
     decoder = _Worded(task, *files) if files else None
     train, dev, test = (
-        _split(task, own, view, plan, role)
+        _split(task, own, _near(view, task, device), plan, role)
         for role, own, view in zip(("train", "dev", "test"), cuts, states, strict=True)
     )
     splits = {"train": train, "dev": dev, "test": test}
@@ -154,6 +154,11 @@ def view_of(task: Task, cuts: Sequence[Cut], states: SplitStates, *, alone: bool
     labelled = task.id == "sd"
     wanted = [n // FRAME if labelled else rounded(n) for n in samples]
     return RoundedFrames(cast(States, states.frames), wanted, alone, repeat=labelled)
+
+
+def _near(states: SplitStates, task: Task, device: str) -> SplitStates:
+    """Give time means where they are used at every update; frames come batch by batch."""
+    return replace(states, pooled=states.pooled.to(device)) if task.pooled else states
 
 
 def _split(

@@ -61,10 +61,16 @@ class ShardedFrames:
         shard, start = self.places[item]
         return self.shards[shard][:, start : start + self.lengths[item]]
 
+    @property
+    def kept_apart(self) -> bool:
+        """Always: they are on the disk."""
+        return True
+
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Give zero-padded (K, B, T, D) in float32 and lengths (B,)."""
+        """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""
         lengths = [self.lengths[i] for i in items]
-        batch = torch.empty(self.num_states, len(items), max(lengths), self.width)
+        shape = (self.num_states, len(items), max(lengths), self.width)
+        batch = torch.empty(shape, dtype=self.shards[0].dtype)
         for row, (i, length) in enumerate(zip(items, lengths, strict=True)):
             batch[:, row, :length] = self.frames_of(i)
             batch[:, row, length:] = 0
@@ -103,10 +109,16 @@ class EncodedFrames:
         """Width D."""
         return self.encoder.hidden_size
 
+    @property
+    def kept_apart(self) -> bool:
+        """Never: the encoder computes them, where the probe is."""
+        return False
+
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Give zero-padded (K, B, T, D) in float32 and lengths (B,)."""
+        """Give zero-padded (K, B, T, D), as if they had been kept, and lengths (B,)."""
         lengths = [self.lengths[i] for i in items]
-        frames = torch.zeros(self.num_states, len(items), max(lengths), self.width)
+        shape = (self.num_states, len(items), max(lengths), self.width)
+        frames = torch.zeros(shape, dtype=DTYPES[self.dtype])
         durations = [self.source.durations[self.items[i]] for i in items]
         for rows in length_batches(durations, self.seconds):
             own = [self.items[items[row]] for row in rows]
