@@ -57,4 +57,6 @@ def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
     """Give the mean of (B, T, D) over the valid frames of each item: (B, D)."""
     keep = ~padding_mask(lengths, values.shape[1])
     total = (values * keep[..., None]).sum(dim=1)
-    return total / lengths.clamp(min=1)[:, None].to(values.dtype)
+    # Half precision has no room for the lengths: 257 frames would be 256.
+    count = lengths.clamp(min=1)[:, None].to(torch.promote_types(values.dtype, torch.float32))
+    return total / count

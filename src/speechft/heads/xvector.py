@@ -70,14 +70,16 @@ class XVector(nn.Module):
         embedding = torch.relu(self.embedding(statistics(x.transpose(1, 2), valid)))
         if not self.training:
             return embedding
-        hidden = torch.relu(self.hidden(embedding))
-        return functional.normalize(hidden) @ functional.normalize(self.directions, dim=0)
+        hidden = torch.relu(self.hidden(embedding)).float()
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.normalize(hidden) @ functional.normalize(self.directions, dim=0)
 
 
 def statistics(x: Tensor, lengths: Tensor) -> Tensor:
     """Give mean and unbiased standard deviation (B, 2 D) over the valid frames of (B, T, D)."""
     keep = ~padding_mask(lengths, x.shape[1])[..., None]
-    counts = lengths[:, None].to(x.dtype)
+    # Half precision has no room for the lengths: 257 frames would be 256.
+    counts = lengths[:, None].to(torch.promote_types(x.dtype, torch.float32))
     mean = (x * keep).sum(dim=1) / counts
     squares = ((x - mean[:, None]).square() * keep).sum(dim=1)
     variance = squares / (counts - 1)

@@ -98,7 +98,7 @@ class PhonemeClassification(Task):
         Raises:
             DataError: the encoder has another frame rate than 50 per second.
         """
-        wanted = torch.full(logits.shape[:2], IGNORED, device=logits.device)
+        wanted = torch.full(logits.shape[:2], IGNORED)
         for row, (count, target) in enumerate(zip(_counts(logits, lengths), targets, strict=True)):
             if abs(count - len(target)) > _SLACK:
                 raise DataError(
@@ -107,9 +107,11 @@ class PhonemeClassification(Task):
                     found=count,
                 )
             used = min(count, len(target))
-            wanted[row, :used] = target[:used].to(logits.device)
+            wanted[row, :used] = target[:used]
         return functional.cross_entropy(
-            logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED
+            logits.float().flatten(0, 1),
+            wanted.flatten().to(logits.device),
+            ignore_index=IGNORED,
         )
 
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:

@@ -153,7 +153,8 @@ def contrastive_logits(
     rows = (first[:, None] + drawn).clamp(max=len(context) - 1)
     context = functional.normalize(context.float(), dim=-1)
     targets = functional.normalize(targets.float(), dim=-1)
-    similar = context @ targets.T / temperature
+    with torch.autocast(context.device.type, enabled=False):
+        similar = context @ targets.T / temperature
     same = (codes[rows] == codes[:, None]).all(dim=-1) | (others < 1)
     against = similar.gather(1, rows).masked_fill(same, float("-inf"))
     return torch.cat([similar.diagonal()[:, None], against], dim=1)

@@ -6,10 +6,10 @@ from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechft.encoders import SpeechEncoder
+from speechft.training.inputs import features_of
 from speechft.training.kept_features import KeptFeatures, Shelf
 from speechft.training.waveforms import Waveforms
 
@@ -18,9 +18,6 @@ class FrontEndCache:
     """Gives front-end features by index; what does not fit the limit is computed again each time.
 
     Where the front end has other rows than frames (Whisper) it gives waveforms, as `Waveforms`.
-
-    Every utterance goes through the front end alone, so that its features do not depend, not even
-    in the last bit, on which batch asked for them first.
 
     Args:
         encoder: its front end must stay frozen while the cache is in use.
@@ -50,16 +47,10 @@ class FrontEndCache:
         return self._own.shelf(self.encoder, self._keys)
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
-        """Give features (T, C), on the CPU, for each index, or 1-D waveforms."""
+        """Give features (T, C) for each index, or 1-D waveforms."""
         if not self.encoder.front_end_by_frames:
             return self.waveforms.load(indices)
-        found = ((i, self.kept.get(i)) for i in indices)
-        return [self._compute(i) if features is None else features for i, features in found]
+        return self.kept.load(indices, self._compute)
 
-    @torch.no_grad()
-    def _compute(self, index: int) -> Tensor:
-        waveform = self.waveforms.load([index])[0][None].to(self.encoder.device)
-        lengths = torch.tensor([waveform.shape[1]], device=waveform.device)
-        features = self.encoder.front_end(waveform, lengths)[0][0].float().cpu()
-        self.kept.keep(index, features)
-        return features
+    def _compute(self, indices: Sequence[int]) -> list[Tensor]:
+        return features_of(self.encoder, self.waveforms.load(indices))

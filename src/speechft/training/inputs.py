@@ -25,3 +25,21 @@ def front_end_output(encoder: SpeechEncoder, items: Sequence[Tensor]) -> tuple[T
         return encoder.front_end(waveforms.to(device), samples.to(device))
     lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
     return pad_sequence(list(items), batch_first=True).to(device), lengths.to(device)
+
+
+@torch.no_grad()
+def features_of(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
+    """Give a frozen front end's features (T, C) of each 1-D waveform, on the encoder's device.
+
+    On a CPU every utterance goes through alone, so that its features do not depend, not even in the
+    last bit, on which batch asked for them first. A GPU would wait for the calls of so little work:
+    there all go together, and a last bit may differ.
+    """
+    alone = encoder.device.type == "cpu"
+    found: list[Tensor] = []
+    for group in [[w] for w in waveforms] if alone else [list(waveforms)] * bool(waveforms):
+        batch, samples = pad_waveforms(group)
+        features, frames = encoder.front_end(batch.to(encoder.device), samples.to(encoder.device))
+        pairs = zip(features, frames.tolist(), strict=True)
+        found += [own[:length].float() for own, length in pairs]
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +85,22 @@ class Shelf:
     def get(self, index: int) -> Tensor | None:
         """Give features (T, C), if they are there."""
         return self.kept.find(self.front_end, self.keys[index])
+
+    def load(
+        self, indices: Sequence[int], compute: Callable[[Sequence[int]], list[Tensor]]
+    ) -> list[Tensor]:
+        """Give what is kept; what is not is computed, and kept where there is room.
+
+        Args:
+            indices: what is wanted.
+            compute: gives the features of some of it.
+        """
+        found = {i: self.get(i) for i in indices}
+        missing = [i for i, features in found.items() if features is None]
+        new = dict(zip(missing, compute(missing) if missing else [], strict=True))
+        for i, features in new.items():
+            self.keep(i, features)
+        return [own if (own := found[i]) is not None else new[i] for i in indices]
 
     def keep(self, index: int, features: Tensor) -> None:
         """Keep features where there is room."""

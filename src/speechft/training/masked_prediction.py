@@ -41,7 +41,8 @@ class UnitPredictor(nn.Module):
         """Turn frames (N, D) into logits (N, K), in float32."""
         projected = functional.normalize(self.final_proj(frames).float(), dim=-1)
         embeddings = functional.normalize(self.label_embs_concat.float(), dim=-1)
-        return projected @ embeddings.T / self.temperature
+        with torch.autocast(frames.device.type, enabled=False):
+            return projected @ embeddings.T / self.temperature
 
 
 def sample_spans(

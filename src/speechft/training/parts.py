@@ -104,7 +104,7 @@ class TaskPart:
         """Give the task's mean loss."""
         frames, lengths = host.encode(items)
         logits = self.head(frames, lengths)
-        targets = [self.targets[i].to(frames.device) for i in indices]
+        targets = [self.targets[i] for i in indices]
         loss = self.task.loss(logits, lengths, targets)
         return loss, {f"{self.name}_loss": float(loss.detach())} if self.name else {}
 

@@ -29,5 +29,10 @@ class L2SP:
         moving = [(n, p) for n, p in self._parameters.items() if p.requires_grad]
         if not moving:
             return torch.zeros(())
-        squares = [(p - self._start[n].to(p.device)).square().sum() for n, p in moving]
+        squares = [(p - self._at(n, p.device)).square().sum() for n, p in moving]
         return self.strength / 2 * torch.stack(squares).sum()
+
+    def _at(self, name: str, device: torch.device) -> Tensor:
+        """Give a parameter of θ0 where the parameter itself has gone, copied once."""
+        self._start[name] = self._start[name].to(device)
+        return self._start[name]

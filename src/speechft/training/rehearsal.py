@@ -98,7 +98,7 @@ def warm_up(
     head.to(encoder.device)
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate)
     order = (batch for epoch in count() for batch in batches.epoch(epoch))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for indices in islice(order, updates):
             items = source.load(indices)

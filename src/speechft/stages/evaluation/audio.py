@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.stages.evaluation.data import DataSet
 from speechft.stages.hidden.library import Library
+from speechft.training.inputs import features_of
 from speechft.training.kept_features import KeptFeatures
 
 _AHEAD = 64
@@ -24,9 +24,7 @@ _AHEAD = 64
 class AudioSource:
     """Gives front-end features by index.
 
-    Every utterance goes through the front end alone, so that its features do not depend, not even
-    in the last bit, on which batch asked for them first. What there is room for is kept for further
-    encoders with the same front end.
+    What there is room for is kept for further encoders with the same front end.
 
     Args:
         encoder: its front end must stay frozen.
@@ -70,8 +68,7 @@ class AudioSource:
         """
         if not self.encoder.front_end_by_frames:
             return [self._waveform(i) for i in indices]
-        found = ((i, self._kept.get(i)) for i in indices)
-        return [self._compute(i) if features is None else features for i, features in found]
+        return self._kept.load(indices, self._compute)
 
     def _fill(self) -> None:
         if self._coming and self._pool is None:
@@ -87,13 +84,8 @@ class AudioSource:
         self._fill()
         return wave
 
-    @torch.no_grad()
-    def _compute(self, index: int) -> Tensor:
-        waveform = self._waveform(index)[None].to(self.encoder.device)
-        lengths = torch.tensor([waveform.shape[1]], device=waveform.device)
-        features = self.encoder.front_end(waveform, lengths)[0][0].float()
-        self._kept.keep(index, features)
-        return features
+    def _compute(self, indices: Sequence[int]) -> list[Tensor]:
+        return features_of(self.encoder, [self._waveform(i) for i in indices])
 
 
 def library_of(
