@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--float32", action="store_true", help="no TF32 on a GPU")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     expert = load_expert(options.family, options.checkpoint).to(options.device)
@@ -56,8 +57,14 @@ def main() -> None:
     batches = [waves[i : i + options.batch] for i in range(0, len(waves), options.batch)]
     cuda = options.device.startswith("cuda")
     kept = []
+    if options.float32:
+        torch.backends.cudnn.allow_tf32 = False
     with torch.no_grad():
-        expert(batches[0][:1])
+        for batch in batches if cuda else [batches[0][:1]]:  # a GPU picks kernels for each length
+            expert(batch)
+        if cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
         start, cpu_start = time.perf_counter(), time.process_time()
         for batch in batches:
             states = expert(batch)["hidden_states"]
