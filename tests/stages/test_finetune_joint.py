@@ -97,7 +97,7 @@ def test_tasks_on_the_same_utterances_share_the_cache(encoder_folder, tmp_path, 
     computed = []
     compute = FrontEndCache._compute
     monkeypatch.setattr(
-        FrontEndCache, "_compute", lambda self, i: (computed.append(i), compute(self, i))[1]
+        FrontEndCache, "_compute", lambda self, i: (computed.extend(i), compute(self, i))[1]
     )
     finetune(settings(encoder_folder, tmp_path / "run", task="pr,er", steps=20))
     data = load_data("synthetic:tiny")

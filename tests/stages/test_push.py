@@ -183,6 +183,14 @@ def test_no_hub_is_said(hub: Hub, encoder: Path):
     assert "cannot be reached" in done.stderr
 
 
+def test_offline_mode_is_said(hub: Hub, encoder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = run(hub, str(encoder), "me/encoder")
+    assert done.returncode == 1
+    assert "offline mode is on" in done.stderr
+    assert "HF_HUB_OFFLINE" in done.stderr
+
+
 def test_only_whole_encoders_are_pushed(encoder: Path, tmp_path: Path):
     with pytest.raises(SettingsError, match="no repository name"):
         push(PushSettings(folder=encoder, repo="encoder"))

@@ -177,7 +177,7 @@ def test_two_batches_make_one_update_with_the_mean_of_their_gradients(tmp_path):
     weights = torch.ones(4, requires_grad=True)
     for batch in Order().epoch(0)[:2]:
         (Items().load(batch) @ weights).square().mean().div(2).backward()
-    torch.testing.assert_close(found, weights.grad)
+    torch.testing.assert_close(found.cpu(), weights.grad)
 
 
 def test_what_has_no_gradient_does_not_decay(tmp_path):

@@ -75,7 +75,7 @@ def push(settings: PushSettings) -> str:
     files = _files(folder)
     record = _record(folder)
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="speechft")
     operations = [CommitOperationAdd(path.name, str(path)) for path in files if path.name != CARD]
@@ -89,6 +89,13 @@ def push(settings: PushSettings) -> str:
         commit = api.create_commit(settings.repo, operations, commit_message=settings.message)
     except HfHubHTTPError as error:
         raise _refused(error, settings.repo) from None
+    except OfflineModeIsEnabled:
+        raise SpeechFTError(
+            "the Hub is not asked: offline mode is on",
+            where=api.endpoint,
+            found="HF_HUB_OFFLINE is set",
+            hint="unset it, then give the same command again",
+        ) from None
     except Exception as error:
         if not is_network_error(error):
             raise

@@ -110,7 +110,7 @@ class Crew:
                     if diverged := bool(answer.get("diverged")):
                         give_up(job, error)
                 else:
-                    finish(job, answer["seconds"], answer["processor"])
+                    finish(job, answer)
             except Exception as problem:
                 # The disk may be full. A thread that ended here would leave the others waiting.
                 log.debug("%s", job.name, exc_info=True)

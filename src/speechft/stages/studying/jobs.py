@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -83,21 +83,21 @@ class Graph:
         return [job for job in self.jobs.values() if not job.done and not self.is_lost(job)]
 
 
-def finish(job: Job, seconds: float, processor: str) -> None:
-    """Note that a job's result is there, and how long it took where; so is that of its part."""
+def finish(job: Job, taken: Mapping[str, Any]) -> None:
+    """Note that a job's result is there; so is that of its part.
+
+    Args:
+        job: the job.
+        taken: "seconds" of processor time, "elapsed" seconds, and the "processor".
+    """
     if job.part is not None and not job.part.done:
         tasks = job.part.settings["tasks"]
         for name in (RESULTS, GRID):
             records = read_jsonl(job.folder / name)
             write_jsonl(job.part.folder / name, (r for r in records if r["task"] in tasks))
-        about = {**_about(job.part, seconds, processor), "part_of": job.folder.name}
+        about = {"key": job.part.key, "verb": job.verb, **taken, "part_of": job.folder.name}
         write_json(job.part.folder / DONE, about)
-    write_json(job.folder / DONE, _about(job, seconds, processor))
-
-
-def _about(job: Job, seconds: float, processor: str) -> dict[str, Any]:
-    about = {"key": job.key, "verb": job.verb, "seconds": round(seconds, 1)}
-    return {**about, "processor": processor}
+    write_json(job.folder / DONE, {"key": job.key, "verb": job.verb, **taken})
 
 
 def give_up(job: Job, error: str) -> None:
