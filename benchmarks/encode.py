@@ -76,11 +76,12 @@ def start_clock(cuda: bool) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def measure(command: list[object]) -> dict[str, float]:
+def measure(name: str, command: list[object]) -> dict[str, float]:
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {name}: {result['seconds']:.2f} s\n")
     return result
 
 
@@ -108,7 +109,7 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, object]:
         if options.device.startswith("cuda"):
             sides["S3PRL, float32"] = [*theirs, "--float32"]
     audio = sum(map(len, waves)) / 16000
-    rounds = [{n: measure(c) for n, c in sides.items()} for _ in range(options.rounds)]
+    rounds = [{n: measure(n, c) for n, c in sides.items()} for _ in range(options.rounds)]
     clock = "cpu_seconds" if options.processor_time else "seconds"
     best = {
         name: {
@@ -128,6 +129,7 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, object]:
         "torch": torch.__version__,
         "utterances": len(waves),
         "audio_seconds": round(audio, 1),
+        "batch_seconds": options.batch_seconds,
         "sides": best,
     }
 

@@ -6,19 +6,23 @@ Jobs differ by stage, task, method, updates and tasks that are scored; of every 
 with what it needs, by as many processes as `--workers` says, as a study does them. All jobs of all
 studies are counted by kind: those that the plan names, and the further seeds of what dev chose,
 from the kept studies' `about.json`. An evaluation that another one holds as a part is not counted.
-A job's cost is the processor time that its process took, a GPU's waits included; the hours that all
-would take are its sum, times the clock's share of the sample. On a GPU, hide it with
-`CUDA_VISIBLE_DEVICES=` to have the CPU's figures. The seeds are those of the studies.
+A job's cost is its processor time, which other work on the machine hardly changes, or on a GPU, for
+which a process waits, what the clock says. All hours are the sum over the number of processes, for
+whom there is work nearly to the end. `--kinds` does some kinds alone, for lack of time, and takes
+others by those of their stage, a fine-tuning by its updates. `--keep` with a folder that is there
+goes on in it. On a machine with a GPU, `CUDA_VISIBLE_DEVICES=` gives the CPU's figures. The seeds
+are those of the studies.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -27,12 +31,14 @@ from probing.figures import rounded
 from probing.folder import working_folder
 
 from speechft.core.files import read_json, write_json
+from speechft.data.sources import load_data
 from speechft.stages.study import load_study, plan_studies
 from speechft.stages.studying.execute import Crew
 from speechft.stages.studying.jobs import DONE, Job
 
 ROOT = Path(__file__).parents[1]
 Kind = tuple[str, str, int]
+VERBS = ("pretrain", "finetune", "merge", "analyze", "evaluate")  # in the order of their needs
 
 
 def names() -> list[str]:
@@ -67,19 +73,23 @@ def count(jobs: Iterable[Job]) -> Counter[Kind]:
     return kinds
 
 
-def sample(jobs: Iterable[Job]) -> list[Job]:
-    """Give one job of every kind and all that they need, parents first."""
+def sample(jobs: Iterable[Job], labels: tuple[str, ...]) -> list[Job]:
+    """Give one job of every kind, or of some, and all that they need, parents first."""
     every = {job.folder: job for job in jobs}
+    # A part would be done as the whole, and would seem to cost as much.
+    parts = {job.part.folder for job in every.values() if job.part is not None}
+    kinds: dict[Kind, list[Job]] = {}
+    for job in every.values():
+        if job.folder not in parts and (not labels or kind_of(job)[0] in labels):
+            kinds.setdefault(kind_of(job), []).append(job)
     wanted: dict[Path, Job] = {}
-    seen: set[Kind] = set()
-    # Those that need little first: what they need is of a kind, too. Of them, the long ones.
-    verbs = ("pretrain", "evaluate", "finetune", "merge", "analyze")
-    order = {job.folder: (len(_needs(job, every)), verbs.index(job.verb)) for job in every.values()}
-    for job in sorted(every.values(), key=lambda job: order[job.folder]):
-        if kind_of(job) not in seen:
-            for one in (*_needs(job, every), job):
-                wanted.setdefault(one.folder, one)
-                seen.add(kind_of(one))
+    for kind in sorted(kinds, key=lambda kind: VERBS.index(kind[0].partition("-")[0])):
+        if kind not in map(kind_of, wanted.values()):
+            missing = [
+                [one for one in (*_needs(job, every), job) if one.folder not in wanted]
+                for job in kinds[kind]
+            ]
+            wanted |= {one.folder: one for one in min(missing, key=len)}
     return list(wanted.values())
 
 
@@ -93,24 +103,31 @@ def _needs(job: Job, every: dict[Path, Job]) -> list[Job]:
 
 def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     studies = [load_study(str(ROOT / "studies" / f"{name}.yaml"), []) for name in names()]
-    jobs = plan_studies(studies, work / "studies").open
-    kinds, chosen = count(jobs), sample(jobs)
+    jobs = list(plan_studies(studies, work / "studies").jobs.values())
+    kinds = count(jobs)
+    chosen = sample(jobs, options.kinds)
+    missing = {job.verb for job in jobs} - {job.verb for job in chosen}
+    if missing:
+        raise SystemExit(f"--kinds: nothing of the stage {', '.join(sorted(missing))}")
+    given = [job.settings["data"] for job in chosen if "data" in job.settings]
+    every = [own for data in given for own in (data.values() if isinstance(data, dict) else [data])]
+    for spec in dict.fromkeys(map(str, every)):
+        load_data(spec)  # synthetic speech is made once, not by the job that happens to be first
     note(f"{len(chosen)} of {sum(kinds.values())} jobs, {options.workers} at a time")
-    begin = time.perf_counter()
     with Crew(options.workers, 1, note, torch.cuda.device_count()) as crew:
         crew.do(chosen)
-    clock = time.perf_counter() - begin
     if crew.board.outcome.failed:
         raise SystemExit("\n".join(f"{j.name}: {e}" for j, e in crew.board.outcome.failed))
     done = [(kind_of(job), read_json(job.folder / DONE)) for job in chosen]
     taken: dict[Kind, list[float]] = {}
+    clock = "elapsed" if torch.cuda.is_available() else "seconds"
     for kind, record in done:
-        taken.setdefault(kind, []).append(float(record["seconds"]))
-    cost = {kind: sum(own) / len(own) for kind, own in taken.items()}
+        taken.setdefault(kind, []).append(float(record[clock]))
+    cost = {kind: fmean(own) for kind, own in taken.items()}
+    cost |= {kind: _like(kind, cost) for kind in kinds if kind not in cost}
     whole = sum(cost[kind] * number for kind, number in kinds.items())
-    spent = sum(sum(own) for own in taken.values())
     rows = [
-        {"kind": " ".join(map(str, filter(None, k))), "jobs": n, "seconds": cost[k]}
+        {**_said(k), "jobs": n, "seconds": cost[k], "measured": k in taken}
         for k, n in sorted(kinds.items(), key=lambda item: -cost[item[0]] * item[1])
     ]
     about = {**machine(1), "processor": max((r["processor"] for _, r in done), key=len)}
@@ -121,12 +138,22 @@ def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         "jobs": sum(kinds.values()),
         "sampled": len(chosen),
         "process_hours": whole / 3600,
-        "sample_seconds": clock,
-        "sample_process_seconds": spent,
-        "hours": whole / 3600 * clock / spent,
+        "hours": whole / 3600 / options.workers,
         "kinds": rows,
     }
     return {key: rounded(value) for key, value in result.items()}
+
+
+def _said(kind: Kind) -> dict[str, str]:
+    label, tasks, steps = kind
+    return {"kind": " ".join(filter(None, (label, tasks, f"{steps} updates" if steps else "")))}
+
+
+def _like(kind: Kind, cost: dict[Kind, float]) -> float:
+    """Give what a kind that was not done takes, by those of its stage: by its updates, if any."""
+    verb, steps = kind[0].partition("-")[0], kind[2]
+    same = [(k, own) for k, own in cost.items() if k[0].partition("-")[0] == verb]
+    return steps * fmean(own / k[2] for k, own in same) if steps else fmean(o for _, o in same)
 
 
 def show(result: dict[str, Any]) -> str:
@@ -148,9 +175,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, help="folder for all files; else a temporary one")
+    parser.add_argument("--kinds", default="", help="some kinds alone, such as finetune-sid-stable")
     options = parser.parse_args()
-    with working_folder(options.keep) as work:
-        result = benchmark(options, work)
+    options.kinds = tuple(filter(None, options.kinds.split(",")))
+    there = options.keep is not None and options.keep.is_dir()
+    with nullcontext(options.keep) if there else working_folder(options.keep) as work:
+        result = benchmark(options, work.absolute())
     sys.stdout.write(show(result))
     if options.out:
         write_json(options.out, result)

@@ -31,7 +31,7 @@ from probing.full_length import at_full_length, measured
 from probing.ours import run
 from probing.superb_trees import lay_out
 
-from speechft.core.files import write_json
+from speechft.core.files import read_json, write_json
 from speechft.encoders import build_encoder
 from speechft.stages.evaluation.suites import SUITES
 
@@ -45,8 +45,9 @@ POOLED_UPDATES = 200
 
 def evaluate_tasks(options: argparse.Namespace, encoder: str, work: Path) -> dict[str, Any]:
     """Evaluate the tasks one after the other on one store; give what each took."""
-    note(f"laying out the corpora below {work}")
-    data = lay_out(work / "corpora", DATA, options.tasks, options.scale)
+    root = options.corpora or work / "corpora"
+    note(f"laying out the corpora below {root}")
+    data = laid_out(root, options)
     found = {}
     for task in options.tasks:
         note(task.upper())
@@ -74,6 +75,14 @@ def evaluate_tasks(options: argparse.Namespace, encoder: str, work: Path) -> dic
         if options.out:  # what is measured stays, whatever happens to the next task
             write_json(options.out, summary(options, found))
     return found
+
+
+def laid_out(root: Path, options: argparse.Namespace) -> dict[str, str]:
+    """Lay out the corpora, unless they lie there; the list of them is written last."""
+    listed = root / "data.json"
+    if not listed.is_file():
+        write_json(listed, lay_out(root.absolute(), DATA, options.tasks, options.scale))
+    return read_json(listed)
 
 
 def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
@@ -143,6 +152,8 @@ def main() -> None:
     parser.add_argument("--store-gb", type=float, default=100.0)
     parser.add_argument("--quick", action="store_true", help="a small encoder, few utterances")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--corpora", type=Path, help="folder of the trees, for further runs")
+    parser.add_argument("--lay-out", action="store_true", help="nothing but that")
     parser.add_argument("--keep", type=Path, help="folder for all files; else a temporary one")
     options = parser.parse_args()
     options.tasks = list(dict.fromkeys(task.strip() for task in options.tasks.split(",")))
@@ -153,6 +164,9 @@ def main() -> None:
         options.scale, options.updates = 0.02, 4
     if options.scale <= 0 or (options.updates or 3) < 3:
         parser.error("--scale must be above 0 and --updates 3 or more")
+    if options.lay_out:
+        laid_out(options.corpora or parser.error("--lay-out needs --corpora"), options)
+        return
     with working_folder(options.keep) as work:
         result = benchmark(options, work)
     sys.stdout.write(show(result))

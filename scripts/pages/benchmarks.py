@@ -10,12 +10,20 @@ from typing import Any
 def benchmarks(root: Path) -> list[str]:
     """Give the section's lines, from results/benchmarks/."""
     lines = ["## Speed\n"]
-    known = {"encode": _encode, "probe": _probe, "superb": _superb, "merge": _merge}
+    known = {
+        "encode": _encode,
+        "probe": _probe,
+        "superb": _superb,
+        "merge": _merge,
+        "study": _study,
+    }
     for name, show in known.items():
-        path = root / "results" / "benchmarks" / f"{name}.json"
-        if path.is_file():
-            lines += show(json.loads(path.read_text(encoding="utf-8")))
-            lines.append(f"Measured by `benchmarks/{name}.py`.\n")
+        # What was measured on a GPU lies in a file of its own, beside what a CPU took.
+        folder = root / "results" / "benchmarks"
+        for path in (folder / f"{name}{end}.json" for end in ("", "-gpu", "-gpu-more")):
+            if path.is_file():
+                lines += show(json.loads(path.read_text(encoding="utf-8")))
+                lines.append(f"Measured by `benchmarks/{name}.py`.\n")
     return lines if len(lines) > 1 else []
 
 
@@ -23,9 +31,9 @@ def _encode(record: dict[str, Any]) -> list[str]:
     sides = record["sides"]
     peer = next(name for name in sides if name.startswith("S3PRL"))
     lines = [
-        f"### Hidden states of {record['utterances']} utterances at Base size\n",
+        f"### Hidden states of {record['utterances']} utterances at Base size{_on(record)}\n",
         f"{record['family']}, random weights, {record['audio_seconds'] / 60:.0f} minutes of speech "
-        f"in utterances of 1 to 15 s, {record['threads']} threads, {record['device']}.\n",
+        f"in utterances of 1 to 15 s, {record['threads']} threads{_more(record)}\n",
         "| | × real time | against S3PRL | peak MiB |",
         "| --- | ---: | ---: | ---: |",
     ]
@@ -34,6 +42,20 @@ def _encode(record: dict[str, Any]) -> list[str]:
         figures = f"{side['times_real_time']:.1f} | {ratio:.2f} × | {side['peak_mib']}"
         lines.append(f"| {name} | {figures} |")
     return [*lines, ""]
+
+
+def _on(record: dict[str, Any]) -> str:
+    return f", {record['gpu']}" if record.get("gpu") else ""
+
+
+def _more(record: dict[str, Any]) -> str:
+    if not record.get("gpu"):
+        return f", {record['device']}."
+    return (
+        f"; speechft's batches hold {record['batch_seconds']:.0f} s. Every side has passed over "
+        "all once before. S3PRL's batches are computed as torch does it by default, with "
+        "convolutions in TF32; the last line is S3PRL without that, as exact as speechft's float32."
+    )
 
 
 def _probe(record: dict[str, Any]) -> list[str]:
@@ -115,4 +137,31 @@ def _merge(record: dict[str, Any]) -> list[str]:
     names = {"cp": "cp", "speechft_first": "speechft, first time", "speechft": "speechft"}
     for key, name in (names | {"mergekit": "mergekit"}).items():
         lines.append(f"| {name} | {base[key]['seconds_min']:.2f} | {base[key]['peak_mb']:.0f} |")
+    return [*lines, ""]
+
+
+def _study(record: dict[str, Any]) -> list[str]:
+    kinds, most = record["kinds"], 8
+    about = record["machine"]
+    rest = kinds[most:]
+    done = sum(row["measured"] for row in kinds)
+    rest_said = "" if done == len(kinds) else ", others, marked ~, by those of their stage"
+    lines = [
+        f"### All of `make study`, {about['processor']}\n",
+        f"{record['jobs']} jobs of {len(kinds)} kinds. One of each of {done} kinds was done"
+        f"{rest_said}; {record['workers']} processes of one thread on {about['cores']} cores: "
+        f"**{record['process_hours']:.1f} hours of processes, {record['hours']:.1f} by the clock**."
+        "\n",
+        "| kind of job | jobs | seconds each | hours |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for row in kinds[:most]:
+        hours = row["jobs"] * row["seconds"] / 3600
+        each = f"{'' if row['measured'] else '~'}{row['seconds']:.1f}"
+        lines.append(f"| {row['kind']} | {row['jobs']} | {each} | {hours:.2f} |")
+    jobs = sum(row["jobs"] for row in rest)
+    seconds = sum(row["jobs"] * row["seconds"] for row in rest)
+    lines.append(
+        f"| {len(rest)} further kinds | {jobs} | {seconds / jobs:.1f} | {seconds / 3600:.2f} |"
+    )
     return [*lines, ""]
