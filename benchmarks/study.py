@@ -7,11 +7,12 @@ with what it needs, by as many processes as `--workers` says, as a study does th
 studies are counted by kind: those that the plan names, and the further seeds of what dev chose,
 from the kept studies' `about.json`. An evaluation that another one holds as a part is not counted.
 A job's cost is its processor time, which other work on the machine hardly changes, or on a GPU, for
-which a process waits, what the clock says. All hours are the sum over the number of processes, for
-whom there is work nearly to the end. `--kinds` does some kinds alone, for lack of time, and takes
-others by those of their stage, a fine-tuning by its updates. `--keep` with a folder that is there
-goes on in it. On a machine with a GPU, `CUDA_VISIBLE_DEVICES=` gives the CPU's figures. The seeds
-are those of the studies.
+which a process waits, what the clock says, its start included. All hours are the sum over the
+number of processes, for whom there is work nearly to the end; on a GPU that holds if they do not
+slow each other down more than in the sample. `--kinds` does some kinds alone, for lack of time, and
+takes others by those of their stage, a fine-tuning by its updates. `--keep` with a folder that is
+there goes on in it. On a machine with a GPU, `CUDA_VISIBLE_DEVICES=` gives the CPU's figures. The
+seeds are those of the studies.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     taken: dict[Kind, list[float]] = {}
     clock = "elapsed" if torch.cuda.is_available() else "seconds"
     for kind, record in done:
-        taken.setdefault(kind, []).append(float(record[clock]))
+        # Of jobs that an earlier version left in `--keep`, the processor's time alone is known.
+        taken.setdefault(kind, []).append(float(record.get(clock, record["seconds"])))
     cost = {kind: fmean(own) for kind, own in taken.items()}
     cost |= {kind: _like(kind, cost) for kind in kinds if kind not in cost}
     whole = sum(cost[kind] * number for kind, number in kinds.items())
@@ -137,6 +139,7 @@ def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         "studies": names(),
         "jobs": sum(kinds.values()),
         "sampled": len(chosen),
+        "measured_share": sum(cost[k] * kinds[k] for k in kinds if k in taken) / whole,
         "process_hours": whole / 3600,
         "hours": whole / 3600 / options.workers,
         "kinds": rows,
@@ -150,10 +153,15 @@ def _said(kind: Kind) -> dict[str, str]:
 
 
 def _like(kind: Kind, cost: dict[Kind, float]) -> float:
-    """Give what a kind that was not done takes, by those of its stage: by its updates, if any."""
-    verb, steps = kind[0].partition("-")[0], kind[2]
+    """Give what a kind that was not done takes, by those of its stage.
+
+    A fine-tuning by its updates, an evaluation as that of the nearest number of tasks.
+    """
+    verb, tasks, steps = kind[0].partition("-")[0], len(kind[1].split()), kind[2]
     same = [(k, own) for k, own in cost.items() if k[0].partition("-")[0] == verb]
-    return steps * fmean(own / k[2] for k, own in same) if steps else fmean(o for _, o in same)
+    if steps:
+        return steps * fmean(own / k[2] for k, own in same)
+    return min(same, key=lambda item: abs(len(item[0][1].split()) - tasks))[1]
 
 
 def show(result: dict[str, Any]) -> str:

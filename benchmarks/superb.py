@@ -2,14 +2,15 @@
 
     python benchmarks/superb.py --device cuda --out results/benchmarks/superb.json
 
-HuBERT Base with random weights and some 5,000 utterances (9 hours) of synthetic speech in the trees
-of the real corpora (`probing/superb_trees.py`), heads of full size, the whole grid of learning
-rates. Measured are the encoding, in hours of audio per minute; the time per update, over the grid;
-and the time to score. From it comes SUPERB's full length: its corpora's official numbers of
-utterances, as long as those here, encoded once; its updates; ten looks at dev; one look at test.
-Encoding waits for the disk and the decoding of audio as it does for a user. The hidden states need
-some 30 GB, below `--keep` or in the folder of temporary files. Scores mean nothing here: the
-weights are random and the updates few.
+HuBERT Base with random weights and some 5,000 utterances (9 hours; `--scale` takes a share of them)
+of synthetic speech in the trees of the real corpora (`probing/superb_trees.py`), heads of full
+size, the whole grid of learning rates. Measured are the encoding, in hours of audio per minute; the
+time per update, over the grid; and the time to score. From it comes SUPERB's full length: its
+corpora's official numbers of utterances, as long as those here, encoded once; its updates; ten
+looks at dev; one look at test. Encoding waits for the disk and the decoding of audio as it does for
+a user; the kept hidden states of so little speech are read from memory, those of the real corpora
+from a disk. They need some 30 GB, below `--keep` or in the folder of temporary files. Scores mean
+nothing here: the weights are random and the updates few.
 
 The LSTMs of ASR and SF take minutes per update on a CPU: leave them out there (`--tasks`).
 `--quick` shows in a minute that all works, with a small encoder and small heads.
@@ -79,10 +80,15 @@ def evaluate_tasks(options: argparse.Namespace, encoder: str, work: Path) -> dic
 
 def laid_out(root: Path, options: argparse.Namespace) -> dict[str, str]:
     """Lay out the corpora, unless they lie there; the list of them is written last."""
-    listed = root / "data.json"
+    listed, wanted = root / "data.json", {"scale": options.scale, "tasks": options.tasks}
     if not listed.is_file():
-        write_json(listed, lay_out(root.absolute(), DATA, options.tasks, options.scale))
-    return read_json(listed)
+        data = lay_out(root.absolute(), DATA, options.tasks, options.scale)
+        write_json(listed, {**wanted, "data": data})
+    found = read_json(listed)
+    if {key: found[key] for key in wanted} != wanted:
+        raise SystemExit(f"{root} holds {found['tasks']} at scale {found['scale']}: take another")
+    data = found["data"]
+    return data
 
 
 def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:

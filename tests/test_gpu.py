@@ -34,9 +34,13 @@ def test_cudnn_computes_in_float32_and_leaves_attention_alone():
     try:
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cuda.enable_cudnn_sdp(True)
+        compute_exactly.cache_clear()
         build_encoder(config_of("hubert"), seed=0)
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.cudnn_sdp_enabled()
+        torch.backends.cudnn.allow_tf32 = True  # somebody wants it all the same
+        build_encoder(config_of("hubert"), seed=0)
+        assert torch.backends.cudnn.allow_tf32
     finally:
         torch.backends.cudnn.allow_tf32 = before[0]
         torch.backends.cuda.enable_cudnn_sdp(before[1])
@@ -60,12 +64,12 @@ def test_states_are_those_of_the_cpu_alone_and_in_a_batch(family):
                 assert worst(batch.hidden_states[state][row, :frames], reference) < TOLERANCE
 
 
-@needs_gpu
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 @pytest.mark.parametrize("family", ["hubert", "wavlm", "decoar2"])
-def test_gradients_in_half_precision_with_padding(family):
+def test_gradients_in_half_precision_with_padding(family, device):
     config = {**config_of(family), "attention_dropout": 0.1, "num_attention_heads": 4}
-    encoder = build_encoder(config, seed=0).train().to("cuda")
-    with torch.autocast("cuda", torch.bfloat16):
+    encoder = build_encoder(config, seed=0).train().to(device)
+    with torch.autocast(device, torch.bfloat16):
         output = encoder(speech(16000, 24000, 40000))
         loss = output.hidden_states[-1].float().square().mean()
     loss.backward()
@@ -73,6 +77,9 @@ def test_gradients_in_half_precision_with_padding(family):
     assert len(gradients) > 10
     assert all(bool(torch.isfinite(g).all()) for g in gradients.values())
     assert any(bool(g.abs().max() > 0) for g in gradients.values())
+    biases = [n for n in encoder.encoder_parameters() if "rel_attn_embed" in n or "gru_rel" in n]
+    assert bool(biases) == (family == "wavlm")
+    assert all(bool(gradients[n].abs().max() > 0) for n in biases)
 
 
 @needs_gpu

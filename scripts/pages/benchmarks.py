@@ -54,7 +54,7 @@ def _more(record: dict[str, Any]) -> str:
     return (
         f"; speechft's batches hold {record['batch_seconds']:.0f} s. Every side has passed over "
         "all once before. S3PRL's batches are computed as torch does it by default, with "
-        "convolutions in TF32; the last line is S3PRL without that, as exact as speechft's float32."
+        "convolutions in TF32; the last line is S3PRL in float32, too. One round, no spread."
     )
 
 
@@ -99,6 +99,7 @@ def _probe(record: dict[str, Any]) -> list[str]:
 
 def _superb(record: dict[str, Any]) -> list[str]:
     about, encoding, full = record["machine"], record["encoding"], record["full_length"]
+    updates = [own["updates"] for own in record["tasks"].values() if own["updates"]]
     lines = [
         "### SUPERB at full size\n",
         f"{record['encoder']}, on {about.get('gpu', about['processor'])}: {encoding['utterances']} "
@@ -106,7 +107,8 @@ def _superb(record: dict[str, Any]) -> list[str]:
         f"real corpora, encoded at **{encoding['hours_per_minute']:.1f} hours of audio per "
         "minute**. An update trains the whole grid of rates. What this means for the real "
         "corpora: their official numbers of utterances, as long as those here, SUPERB's updates "
-        "and ten looks at dev.\n",
+        f"and ten looks at dev. An update is the median of {min(updates)} to {max(updates)}; its "
+        "hidden states came from memory; a disk that has to give them must be as fast.\n",
         "| task | rates | s per update | hours of audio | encode, h | train, h | score, h |",
         "| --- |" + " ---: |" * 6,
     ]
@@ -141,27 +143,36 @@ def _merge(record: dict[str, Any]) -> list[str]:
 
 
 def _study(record: dict[str, Any]) -> list[str]:
-    kinds, most = record["kinds"], 8
-    about = record["machine"]
-    rest = kinds[most:]
+    kinds, about = record["kinds"], record["machine"]
     done = sum(row["measured"] for row in kinds)
-    rest_said = "" if done == len(kinds) else ", others, marked ~, by those of their stage"
+    rest = (
+        ""
+        if done == len(kinds)
+        else "; others, marked ~, are taken by those of their stage, so that "
+        f"{100 * record['measured_share']:.0f} % of the hours are measured"
+    )
+    load = ", if they slow each other no more than in that sample" * ("NVIDIA" in about[_CHIP])
     lines = [
-        f"### All of `make study`, {about['processor']}\n",
-        f"{record['jobs']} jobs of {len(kinds)} kinds. One of each of {done} kinds was done"
-        f"{rest_said}; {record['workers']} processes of one thread on {about['cores']} cores: "
-        f"**{record['process_hours']:.1f} hours of processes, {record['hours']:.1f} by the clock**."
-        "\n",
+        f"### All of `make study`, {about[_CHIP]}\n",
+        f"{record['jobs']} jobs of {len(kinds)} kinds. One of each of {done} kinds was done{rest}. "
+        f"**{record['process_hours']:.1f} hours of processes**, and with {record['workers']} of "
+        f"one thread on {about['cores']} cores **{record['hours']:.1f} by the clock**{load}.\n",
         "| kind of job | jobs | seconds each | hours |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for row in kinds[:most]:
-        hours = row["jobs"] * row["seconds"] / 3600
-        each = f"{'' if row['measured'] else '~'}{row['seconds']:.1f}"
-        lines.append(f"| {row['kind']} | {row['jobs']} | {each} | {hours:.2f} |")
-    jobs = sum(row["jobs"] for row in rest)
-    seconds = sum(row["jobs"] * row["seconds"] for row in rest)
-    lines.append(
-        f"| {len(rest)} further kinds | {jobs} | {seconds / jobs:.1f} | {seconds / 3600:.2f} |"
-    )
+    for row in kinds[:_MOST]:
+        lines.append(_line(row["kind"], row["jobs"], row["seconds"], row["measured"]))
+    if rows := kinds[_MOST:]:
+        jobs = sum(row["jobs"] for row in rows)
+        seconds = sum(row["jobs"] * row["seconds"] for row in rows) / jobs
+        measured = all(row["measured"] for row in rows)
+        lines.append(_line(f"{len(rows)} further kinds", jobs, seconds, measured))
     return [*lines, ""]
+
+
+_CHIP, _MOST = "processor", 8
+
+
+def _line(kind: str, jobs: int, seconds: float, measured: bool) -> str:
+    each = f"{'' if measured else '~'}{seconds:.1f}"
+    return f"| {kind} | {jobs} | {each} | {jobs * seconds / 3600:.2f} |"

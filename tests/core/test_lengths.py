@@ -32,6 +32,13 @@ def test_masked_mean_ignores_padding():
     assert masked_mean(values, torch.tensor([2, 3])).tolist() == [[2.0], [4.0]]
 
 
+def test_masked_mean_of_half_precision_counts_every_frame():
+    values = torch.ones(1, 300, 1, dtype=torch.bfloat16)
+    mean = masked_mean(values, torch.tensor([257]))
+    assert mean.dtype == torch.float32
+    assert mean.tolist() == [[1.0]]
+
+
 def test_padding():
     batch, lengths = pad_waveforms([torch.ones(2), torch.ones(3)])
     assert batch.tolist() == [[1, 1, 0], [1, 1, 1]]

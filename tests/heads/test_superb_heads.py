@@ -65,6 +65,23 @@ def test_xvector_ignores_padding_but_for_s3prls_frame():
     assert torch.isfinite(short).all()
 
 
+def test_statistics_of_half_precision_count_every_frame():
+    x = torch.tensor([1.0, 3.0]).repeat(150)[None, :, None].bfloat16()
+    found = statistics(x, torch.tensor([258]))
+    assert found.dtype == torch.float32
+    assert found[0].tolist() == pytest.approx([2.0, (258 / 257) ** 0.5], rel=1e-6)
+
+
+def test_cosines_stay_float32_in_half_precision_training():
+    torch.manual_seed(0)
+    head = XVector(8, 5)
+    x, lengths = torch.randn(2, 40, 8), torch.tensor([40, 30])
+    with torch.autocast("cpu", torch.bfloat16):
+        cosines = head(x, lengths)
+    assert cosines.dtype == torch.float32
+    assert not torch.equal(cosines, cosines.bfloat16().float())
+
+
 def test_statistics_of_what_does_not_vary_have_a_gradient():
     x = torch.ones(1, 5, 2, requires_grad=True)
     found = statistics(x, torch.tensor([4]))

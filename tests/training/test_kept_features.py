@@ -8,6 +8,7 @@ import torch
 from speechft.encoders import build_encoder
 from speechft.training import kept_features
 from speechft.training.front_end_cache import FrontEndCache
+from speechft.training.inputs import features_of
 from speechft.training.kept_features import KeptFeatures, front_end_hash
 
 ROW = torch.zeros(10, 4)  # 160 bytes
@@ -34,6 +35,32 @@ def test_what_has_no_room_is_not_kept(front_end):
     for index in range(3):
         shelf.keep(index, ROW)
     assert [index in shelf for index in range(3)] == [True, False, False]
+
+
+def test_what_is_missing_is_computed_once_and_comes_in_the_order_asked_for(front_end):
+    shelf = KeptFeatures(1000).shelf(front_end, "abcd")
+    shelf.keep(2, ROW + 2)
+    asked = []
+
+    def compute(indices):
+        asked.append(list(indices))
+        return [ROW + i for i in indices]
+
+    found = shelf.load([3, 2, 0, 3], compute)
+    assert asked == [[3, 0]]
+    assert [float(own[0, 0]) for own in found] == [3, 2, 0, 3]
+    assert 0 in shelf
+    shelf.load([0, 2, 3], compute)
+    assert asked == [[3, 0]]
+
+
+def test_features_do_not_depend_on_the_batch(front_end):
+    waves = [torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (9000, 4000)]
+    together = features_of(front_end, waves)
+    assert all(
+        torch.equal(features_of(front_end, [w])[0], f) for w, f in zip(waves, together, strict=True)
+    )
+    assert features_of(front_end, []) == []
 
 
 def test_the_same_audio_is_found_at_another_place(front_end):

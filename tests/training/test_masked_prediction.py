@@ -138,6 +138,15 @@ def test_dev_figures_repeat(tiny_encoder):
     assert objective.evaluate() == objective.evaluate()
 
 
+def test_cosines_stay_float32_in_half_precision_training():
+    torch.manual_seed(0)
+    head = UnitPredictor(8, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = head(torch.randn(4, 8))
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
 class Oracle(torch.nn.Module):
     """Names the unit that stands in each frame's first place."""
 

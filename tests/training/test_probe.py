@@ -207,6 +207,23 @@ def test_a_rate_gives_the_same_whatever_else_is_in_the_grid():
     assert grids[0][0] == grids[1][1]
 
 
+def test_rates_that_do_not_stack_read_dev_once(monkeypatch):
+    states, labels = frame_states()
+    split = symbol_split(states, labels)
+    read = []
+    real = FrameStates.batch
+    monkeypatch.setattr(
+        FrameStates, "batch", lambda self, items: (read.append(len(items)), real(self, items))[1]
+    )
+
+    def build():
+        return RecurrentCTC(D, CLASSES + 1, projection=4, hidden=3, layers=1)
+
+    plan = ProbePlan((0.1, 0.01, 0.001), steps=4, batch_size=8, checks=2, eval_batch_size=20)
+    probe(Symbols(), build, split, split, plan, seed=0)
+    assert sorted(read) == [8] * 4 + [20] * 4  # 40 utterances, twice
+
+
 def test_a_gradient_that_is_not_finite_is_skipped_for_its_copy_only():
     torch.manual_seed(0)
     stack = ProbeStack(Probe(K, head()), [0.1, 0.1])

@@ -224,6 +224,17 @@ def test_negatives_are_other_frames_of_the_same_utterance():
         assert drawn == {round(cosines[i], 4) for i in own if i != frame}
 
 
+def test_contrasts_stay_float32_in_half_precision_training():
+    context, targets = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
+    given = torch.arange(6)[:, None], torch.tensor([6]), 3, 0.1
+    torch.manual_seed(0)
+    wanted = contrastive_logits(context, targets, *given)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = contrastive_logits(context, targets, *given)
+    torch.testing.assert_close(found, wanted)
+
+
 def test_negatives_with_the_same_code_are_left_out():
     codes = torch.tensor([[0, 1], [0, 1], [0, 2]])
     logits = contrastive_logits(torch.eye(3), torch.eye(3), codes, torch.tensor([3]), 50, 0.1)

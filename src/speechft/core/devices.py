@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import torch
 
@@ -16,14 +17,17 @@ def named_device(name: str) -> str:
     return name
 
 
+@cache
 def compute_exactly() -> None:
     """Let cuDNN compute float32 in float32, and leave attention to other kernels, from now on.
+
+    Called once in a process; further calls leave alone what has been set since.
 
     By default its convolutions and LSTMs round float32 to TF32, which moves hidden states by some
     1e-3 of their standard deviation. Its attention, which torch 2.11 prefers on some GPUs, gives
     no gradient for WavLM's position bias and rounds the dropout rate. Both hold for the process,
     since a block that puts the flags back would do so under the feet of other threads. Whoever
-    wants TF32 sets `torch.backends.cudnn.allow_tf32` after the encoder has been loaded.
+    wants TF32 sets `torch.backends.cudnn.allow_tf32` after the first encoder has been loaded.
     """
     with warnings.catch_warnings():  # later versions of torch deprecate the name that all know
         warnings.simplefilter("ignore")

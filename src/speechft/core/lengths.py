@@ -54,9 +54,8 @@ def pad_waveforms(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
-    """Give the mean of (B, T, D) over the valid frames of each item: (B, D)."""
+    """Give the mean of (B, T, D) over the valid frames of each item: (B, D), float32 or more."""
     keep = ~padding_mask(lengths, values.shape[1])
-    total = (values * keep[..., None]).sum(dim=1)
-    # Half precision has no room for the lengths: 257 frames would be 256.
-    count = lengths.clamp(min=1)[:, None].to(torch.promote_types(values.dtype, torch.float32))
-    return total / count
+    wide = torch.promote_types(values.dtype, torch.float32)  # in bfloat16 257 frames would be 256
+    total = (values * keep[..., None]).sum(dim=1, dtype=wide)
+    return total / lengths.clamp(min=1)[:, None].to(wide)

@@ -78,10 +78,10 @@ class XVector(nn.Module):
 def statistics(x: Tensor, lengths: Tensor) -> Tensor:
     """Give mean and unbiased standard deviation (B, 2 D) over the valid frames of (B, T, D)."""
     keep = ~padding_mask(lengths, x.shape[1])[..., None]
-    # Half precision has no room for the lengths: 257 frames would be 256.
-    counts = lengths[:, None].to(torch.promote_types(x.dtype, torch.float32))
-    mean = (x * keep).sum(dim=1) / counts
-    squares = ((x - mean[:, None]).square() * keep).sum(dim=1)
+    wide = torch.promote_types(x.dtype, torch.float32)  # in bfloat16 257 frames would be 256
+    counts = lengths[:, None].to(wide)
+    mean = (x * keep).sum(dim=1, dtype=wide) / counts
+    squares = ((x - mean[:, None]).square() * keep).sum(dim=1, dtype=wide)
     variance = squares / (counts - 1)
     # The root has no gradient at zero: leave columns that do not vary out of it.
     deviation = torch.where(variance > 0, variance.clamp(min=1e-20).sqrt(), 0.0)

@@ -28,7 +28,8 @@ class FeatureSimilarity:
 
     def add(self, first: Tensor, second: Tensor) -> None:
         """Add frames (N, D) of one encoder and the same frames (N, D) of the other."""
-        x, y = (states.detach().float() for states in (first, second))
+        device = "cpu" if first.device.type == "mps" else first.device  # which has no float64
+        x, y = (states.detach().float().to(device) for states in (first, second))
         self._cosines += float(torch.nn.functional.cosine_similarity(x, y, dim=1).double().sum())
         self.frames += len(x)
         # Near the mean nothing cancels out where the products are centred.

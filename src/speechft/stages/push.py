@@ -93,7 +93,7 @@ def push(settings: PushSettings) -> str:
         raise SpeechFTError(
             "the Hub is not asked: offline mode is on",
             where=api.endpoint,
-            found="HF_HUB_OFFLINE is set",
+            found="HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set",
             hint="unset it, then give the same command again",
         ) from None
     except Exception as error:

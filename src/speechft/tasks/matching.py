@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 SHORTEST: Final = 5  # frames; a shorter query scores 0 everywhere
 _FLOOR: Final = 1e-9
 # Padded document frames that are searched at once: what a CPU's cache likes, what keeps a GPU busy.
-_BATCH_FRAMES: Final = {"cpu": 100_000, "cuda": 1_000_000}
+_BATCH_FRAMES: Final = {"cpu": 100_000, "cuda": 300_000}
 
 
 def normalise(groups: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:

@@ -47,10 +47,11 @@ class FrontEndCache:
         return self._own.shelf(self.encoder, self._keys)
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
-        """Give features (T, C) for each index, or 1-D waveforms."""
+        """Give features (T, C), on the CPU, for each index, or 1-D waveforms."""
         if not self.encoder.front_end_by_frames:
             return self.waveforms.load(indices)
         return self.kept.load(indices, self._compute)
 
     def _compute(self, indices: Sequence[int]) -> list[Tensor]:
-        return features_of(self.encoder, self.waveforms.load(indices))
+        # Whole dev splits are held: what is not kept may not fill the GPU either.
+        return [own.cpu() for own in features_of(self.encoder, self.waveforms.load(indices))]

@@ -35,9 +35,11 @@ def features_of(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Ten
     last bit, on which batch asked for them first. A GPU would wait for the calls of so little work:
     there all go together, and a last bit may differ.
     """
+    if not waveforms:
+        return []
     alone = encoder.device.type == "cpu"
     found: list[Tensor] = []
-    for group in [[w] for w in waveforms] if alone else [list(waveforms)] * bool(waveforms):
+    for group in [[wave] for wave in waveforms] if alone else [list(waveforms)]:
         batch, samples = pad_waveforms(group)
         features, frames = encoder.front_end(batch.to(encoder.device), samples.to(encoder.device))
         pairs = zip(features, frames.tolist(), strict=True)

@@ -14,7 +14,7 @@ from speechft.training.probe_states import States
 
 Fed = tuple[Tensor, Tensor | None]
 
-_AHEAD: Final = 3
+_AHEAD: Final = 2
 """Batches that are put together while a GPU is busy with others, each by a thread of its own."""
 
 

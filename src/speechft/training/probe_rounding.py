@@ -54,7 +54,7 @@ class RoundedMeans:
 
     @property
     def kept_apart(self) -> bool:
-        """Never: they are small."""
+        """Never: one vector per utterance is quickly there."""
         return False
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:

@@ -60,7 +60,7 @@ class PooledStates:
 
     @property
     def kept_apart(self) -> bool:
-        """Never: they are small."""
+        """Never: one vector per utterance is quickly there."""
         return False
 
     def to(self, device: torch.device | str) -> PooledStates:

@@ -93,7 +93,9 @@ def test_an_evaluation_on_more_tasks_is_one_on_fewer_too(tmp_path: Path) -> None
     wide = load_study(written(tmp_path, name="wide", further=["ks"], **rows))
     for name, studies in (("out", [narrow, wide]), ("alone", [narrow])):
         study(studies, tmp_path / name, workers=2)
-    stages = [p.parent.name for p in (tmp_path / "out" / "stages").glob("*/.done")]
+    places = list((tmp_path / "out" / "stages").glob("*/.done"))
+    stages = [place.parent.name for place in places]
+    assert all({"seconds", "elapsed", "processor"} < set(read_json(place)) for place in places)
     about = read_json(tmp_path / "out" / "one" / "about.json")
     assert set(about["jobs"].values()) < set(stages)
     assert len(stages) == 2

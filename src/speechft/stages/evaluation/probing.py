@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
+import torch
 from lhotse.cut import Cut
 from torch import nn
 
@@ -25,6 +26,7 @@ from speechft.training.probe_states import States
 
 # S3PRL seeds every pass over the dev split alike, so that its draw is always the same.
 _DEV_DRAW: Final = 1337
+_SHARE: Final = 0.1  # of a GPU's free memory, for the time means of one split
 _logger = get_logger(__name__)
 
 
@@ -157,8 +159,13 @@ def view_of(task: Task, cuts: Sequence[Cut], states: SplitStates, *, alone: bool
 
 
 def _near(states: SplitStates, task: Task, device: str) -> SplitStates:
-    """Give time means where they are used at every update; frames come batch by batch."""
-    return replace(states, pooled=states.pooled.to(device)) if task.pooled else states
+    """Give time means on the GPU that uses them at every update, where there is much room."""
+    means = states.pooled.means
+    if not task.pooled or torch.device(device).type != "cuda":
+        return states
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = means.nbytes <= free * _SHARE
+    return replace(states, pooled=states.pooled.to(device)) if fits else states
 
 
 def _split(

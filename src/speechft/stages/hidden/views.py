@@ -111,7 +111,7 @@ class EncodedFrames:
 
     @property
     def kept_apart(self) -> bool:
-        """Never: the encoder computes them, where the probe is."""
+        """Never: the encoder computes them, and threads shall not share it."""
         return False
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
