@@ -6,6 +6,7 @@ from pathlib import Path
 
 from speechft.stages.studying.board import Board
 from speechft.stages.studying.jobs import DONE, Job
+from speechft.stages.studying.pace import Pace
 
 
 def job(folder: Path, name: str, *parents: Job, part: Job | None = None) -> Job:
@@ -143,3 +144,15 @@ def test_a_closed_board_hands_out_nothing(tmp_path: Path) -> None:
     crew.board.offer([job(tmp_path, "a")])
     crew.board.close()
     assert crew.board.next() is None
+
+
+def test_how_long_the_rest_will_take_is_said(tmp_path: Path) -> None:
+    now = [0.0]
+    crew = Crew()
+    crew.board._pace = Pace(lambda: now[0])
+    a, b, c = (job(tmp_path, name) for name in "abc")
+    crew.board.offer([a, b], [c])
+    assert crew.ready() == "a"
+    now[0] = 300.0
+    crew.board.end(a, None)
+    assert crew.said == ["[1/2] evaluate a, about 5 min left"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speechft.core.logging import get_logger
 from speechft.stages.studying.jobs import Job
+from speechft.stages.studying.pace import Pace
 
 log = get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Board:
         self._wanted: set[Path] = set()
         self._whole: dict[Path, Path] = {}  # of a job that comes of another one as its part
         self._total = 0
+        self._pace = Pace()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -85,6 +87,7 @@ class Board:
                 job = self._ready()
                 if job is not None:
                     self._busy[job.folder] = self._waiting.pop(job.folder)
+                    self._pace.begin(job)
                     return job
                 self._changed.wait()
             return None
@@ -95,6 +98,7 @@ class Board:
             if self._closed:
                 return
             del self._busy[job.folder]
+            self._pace.end(job, error is None)
             if error is None:
                 if job.part is not None:
                     self._waiting.pop(job.part.folder, None)
@@ -104,10 +108,13 @@ class Board:
                 self.lost.add(job.folder)
                 self.outcome.failed.append((job, error))
             self._give_up()
-            place = f"{self._total - len(self._left())}/{self._total}"
+            left = self._left()
+            place = f"{self._total - len(left)}/{self._total}"
             place = place if job.folder in self._wanted else "ahead"
+            jobs = {**self._waiting, **self._busy}
+            time_left = self._pace.left([jobs[folder] for folder in left])
             how = "" if error is None else " diverged" if diverged else f" FAILED: {error}"
-            self._note(f"[{place}] {job.verb} {job.name}{how}")
+            self._note(f"[{place}] {job.verb} {job.name}{how}{time_left}")
             self._changed.notify_all()
 
     def close(self) -> None:

@@ -59,7 +59,7 @@ def page(
     on = f" ({'; '.join(about['processors'])})" if about.get("processors") else ""
     parts.append(
         f"Repeat it with `speechft study {study.name}`; it took {about.get('hours', 0):.1f} hours "
-        f"of one processor core{on}, stages shared with other studies included.\n"
+        f"of processor time{on}, stages shared with other studies included.\n"
     )
     return "\n".join(parts)
 
