@@ -111,6 +111,7 @@ def summary(options: argparse.Namespace, tasks: dict[str, Any]) -> dict[str, Any
         "encoder": PACKAGED if options.quick else "HuBERT Base, random weights",
         "machine": {**about, "peak_mib": round(peak), "torch": torch.__version__},
         "device": options.device,
+        "recurrence": "TF32" if options.device.startswith("cuda") else "float32",
         "scale": options.scale,
         "tasks": tasks,
         **at_full_length(tasks),

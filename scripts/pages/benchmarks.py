@@ -107,7 +107,8 @@ def _superb(record: dict[str, Any]) -> list[str]:
         f"real corpora, encoded at **{encoding['hours_per_minute']:.1f} hours of audio per "
         "minute**. An update trains the whole grid of rates. What this means for the real "
         "corpora: their official numbers of utterances, as long as those here, SUPERB's updates "
-        f"and ten looks at dev. An update is the median of {min(updates)} to {max(updates)}; its "
+        f"and ten looks at dev. An update is the median of {min(updates)} to {max(updates)}, with "
+        f"LSTMs in {record['recurrence']}; its "
         "hidden states came from memory; a disk that has to give them must be as fast.\n",
         "| task | rates | s per update | hours of audio | encode, h | train, h | score, h |",
         "| --- |" + " ---: |" * 6,

@@ -16,7 +16,7 @@ from speechft.metrics.errors import accuracy, error_rate
 from speechft.training import probe as probe_module
 from speechft.training.probe import ProbePlan, Split, predict, probe
 from speechft.training.probe_batches import updates
-from speechft.training.probe_feed import feed
+from speechft.training.probe_feed import feed, quick_recurrence
 from speechft.training.probe_stack import Probe, ProbeStack, can_stack
 from speechft.training.probe_states import FrameStates, PooledStates
 
@@ -263,6 +263,22 @@ def test_half_precision_frames_reach_a_probe_as_float32():
     assert torch.equal(batch, kept.float())
     assert batch.shape == (K, 2, max(lengths), D)
     assert (batch[:, 0, lengths[0] :] == 0).all()
+
+
+def test_only_heads_on_kept_states_may_round_on_a_gpu(monkeypatch):
+    kept, _ = frame_states(count=2)
+    pooled = PooledStates(torch.zeros(K, 2, D), [1, 1])
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+    def allowed(states, device):
+        with quick_recurrence(states, device):
+            return torch.backends.cudnn.allow_tf32
+
+    assert [allowed(kept, "cuda"), allowed(kept, "cpu"), allowed(pooled, "cuda")] == [1, 0, 0]
+    assert not torch.backends.cudnn.allow_tf32
+    with pytest.raises(ValueError, match="wrong"), quick_recurrence(kept, "cuda"):
+        raise ValueError("wrong")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_recurrent_heads_do_not_stack_and_linear_ones_do():

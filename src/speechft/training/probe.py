@@ -16,7 +16,7 @@ from speechft.core.seeding import derive_seed
 from speechft.heads.spec_augment import SpecAugment
 from speechft.metrics.directions import better
 from speechft.training.probe_batches import Scheme, eval_batches, updates
-from speechft.training.probe_feed import feed
+from speechft.training.probe_feed import feed, quick_recurrence
 from speechft.training.probe_stack import Parameters, Probe, ProbeStack, can_stack
 from speechft.training.probe_states import States
 
@@ -159,22 +159,24 @@ def probe(
     grid: list[dict[str, Any]] = []
     ours, coming = tee(_updates(train, plan, seed))
     fed = feed(train.states, chain.from_iterable(coming), device)
-    for step, batches_ in enumerate(ours, start=1):
-        for part, items in enumerate(batches_):
-            states, lengths = next(fed)
-            targets = [train.targets[i] for i in items]
-            for stack in stacks:
+    with quick_recurrence(train.states, device):
+        for step, batches_ in enumerate(ours, start=1):
+            for part, items in enumerate(batches_):
+                states, lengths = next(fed)
+                targets = [train.targets[i] for i in items]
                 names = ("dropout", step, *([part] if part else []))
-                with _global_seed(derive_seed(seed, *names) if drops else None, device):
-                    logits = stack.logits(states, lengths, train=True)
-                losses = torch.stack([task.loss(row, lengths, targets) for row in logits])
-                stack.add_gradients(losses / len(batches_))
-        for stack in stacks:
-            stack.step(plan.factor(step))
-        if step in checks:
-            best = _check(task, stacks, dev, plan, step, grid, best, score)
-        if on_step is not None:
-            on_step()
+                chance = derive_seed(seed, *names) if drops else None
+                for stack in stacks:
+                    with _global_seed(chance, device):
+                        logits = stack.logits(states, lengths, train=True)
+                    losses = torch.stack([task.loss(row, lengths, targets) for row in logits])
+                    stack.add_gradients(losses / len(batches_))
+            for stack in stacks:
+                stack.step(plan.factor(step))
+            if step in checks:
+                best = _check(task, stacks, dev, plan, step, grid, best, score)
+            if on_step is not None:
+                on_step()
     if best is None:
         raise SettingsError("a probe needs at least one update", found=f"{plan.steps} steps")
     best.grid = grid
@@ -197,7 +199,8 @@ def predict(
     module = Probe(states.num_states, build_head()).to(device)
     module.load_state_dict(weights)
     stack = ProbeStack(module, [0.0])
-    return _predictions(task, [stack], states, plan)[0][0]
+    with quick_recurrence(states, device):
+        return _predictions(task, [stack], states, plan)[0][0]
 
 
 def _updates(train: Split, plan: ProbePlan, seed: int) -> Iterator[list[list[int]]]:

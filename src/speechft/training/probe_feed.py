@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -37,6 +38,24 @@ def feed(
     for items in batches:
         batch, lengths = states.batch(items)
         yield batch.to(device).float(), None if lengths is None else lengths.to(device)
+
+
+@contextmanager
+def quick_recurrence(states: States, device: torch.device | str) -> Iterator[None]:
+    """Let cuDNN's LSTMs round to TF32 while heads read kept states on a GPU.
+
+    They are what probes of ASR, SF and SD wait for there, and S3PRL's are computed so too. An
+    encoder is not at work then; where it is, since nothing is kept, all stays as it was.
+    """
+    if torch.device(device).type != "cuda" or not states.kept_apart:
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _ahead(
