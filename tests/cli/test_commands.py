@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
+from evaluate_fixture import write_tones
 
 from speechft.cli.app import main
 
@@ -47,6 +49,23 @@ def test_dry_run_shows_the_plan_and_does_nothing(
         assert expected in text
     assert max(map(len, text.splitlines())) <= 80 + len(str(out))
     assert not out.exists()
+
+
+def test_dry_run_looks_for_labels_in_data_that_lies_ready(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_tones(tmp_path / "data")
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, "data": str(table)}))
+    command = ("run", str(path), "--dry-run", "--out", str(tmp_path / "o"))
+    assert call(*command) == 0
+    assert "labels" in (text := capsys.readouterr().out)
+    assert "all there" in text.replace("\n", " ")
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    table.write_text("".join(json.dumps({**row, "speaker": None}) + "\n" for row in rows))
+    assert call(*command) == 3
+    assert "speaker" in message(capsys)
+    assert not (tmp_path / "o").exists()
 
 
 def test_set_changes_the_recipe(

@@ -55,6 +55,7 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     from rich.table import Table
 
     from speechft.stages.run import plan_run
+    from speechft.stages.running.inputs import look_at_labels
     from speechft.stages.running.sizes import hours_of_audio, parameters_of, size_of, total_bytes
     from speechft.stages.running.state import refusals, status
 
@@ -80,6 +81,11 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     console.print(table, soft_wrap=False)
     total = total_bytes(plan, parameters)
     console.print(f"\nabout {total / 1e6:.0f} MB on disk" if total else "\ndisk: not known yet")
+    read, unread = look_at_labels(plan)
+    if read:
+        console.print(f"splits and labels of {', '.join(read)}: all there", markup=False)
+    if unread:
+        console.print(f"splits and labels of {', '.join(unread)}: not looked at", markup=False)
     for name, differing in refused.items():
         console.print(
             f"{name} is finished, with other {'; '.join(differing[:4])}: nothing is done without "

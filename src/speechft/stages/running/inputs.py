@@ -12,6 +12,7 @@ from speechft.stages.evaluation.checking import find_refused, framed_splits, mak
 from speechft.stages.evaluation.data import DataSet, glance_at_data
 from speechft.stages.finetuning.data import read_task, rehearsal_cuts
 from speechft.stages.finetuning.settings import FinetuneSettings
+from speechft.stages.running.sizes import hours_of_audio
 from speechft.stages.running.state import status
 from speechft.stages.running.steps import Plan, Step
 from speechft.tasks import TASKS
@@ -38,6 +39,29 @@ def check_inputs(plan: Plan) -> None:
         if isinstance(step.settings, EvaluateSettings) and not room_checked:
             _check_room(step.settings, [d for key in readings if (d := seen[key])], plan.out)
             room_checked = True  # the evaluations of a run differ in nothing that counts here
+
+
+def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
+    """Read what lies ready of the data of all steps, as a run would before it begins.
+
+    Args:
+        plan: the run.
+
+    Returns:
+        The data that was read, and that which would have to be made, fetched or scanned first.
+
+    Raises:
+        DataError: data is broken, or lacks a split or what a task needs.
+    """
+    steps = [step for step in plan.steps if status(plan, step) != "done"]
+    readings = list(dict.fromkeys(reading for step in steps for reading in _readings(step)))
+    names = list(dict.fromkeys(data for _, data, *_ in readings))
+    ready = [data for data in names if hours_of_audio(data) is not None]
+    for reading in readings:
+        if reading[1] in ready:
+            _read(*reading)
+    made = ("synthetic",)  # by rules: nothing is missing there
+    return ready, [d for d in names if d not in ready and not d.startswith(made)]
 
 
 _Reading = tuple[str, str, tuple[str, ...], str, float | None]
