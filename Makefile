@@ -4,7 +4,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.speechft-setup
-# What was tried where a finding does not hold is no part of the paper: make study STUDY=attempts-asr.
+# What was tried where a finding does not hold, or asked again, is no part of the paper:
+# make study STUDY=attempts-asr.
 STUDIES := $(filter-out attempts-%,$(basename $(notdir $(wildcard studies/*.yaml))))
 STUDY ?= $(STUDIES)
 BENCHES := $(basename $(notdir $(wildcard benchmarks/*.py)))

@@ -85,9 +85,9 @@ def laid_out(root: Path, options: argparse.Namespace) -> dict[str, str]:
         data = lay_out(root.absolute(), DATA, options.tasks, options.scale)
         write_json(listed, {**wanted, "data": data})
     found = read_json(listed)
-    if {key: found[key] for key in wanted} != wanted:
-        raise SystemExit(f"{root} holds {found['tasks']} at scale {found['scale']}: take another")
-    data = found["data"]
+    if {key: found.get(key) for key in wanted} != wanted:
+        raise SystemExit(f"{root} holds other trees than {wanted}: take another folder")
+    data: dict[str, str] = found["data"]
     return data
 
 

@@ -54,7 +54,9 @@ def _more(record: dict[str, Any]) -> str:
     return (
         f"; speechft's batches hold {record['batch_seconds']:.0f} s. Every side has passed over "
         "all once before. S3PRL's batches are computed as torch does it by default, with "
-        "convolutions in TF32; the last line is S3PRL in float32, too. One round, no spread."
+        "convolutions in TF32; the last line is S3PRL in float32, too."
+        + " One round, no spread."
+        * (len(next(iter(record["sides"].values()))["seconds"]) == 1)
     )
 
 
@@ -99,7 +101,7 @@ def _probe(record: dict[str, Any]) -> list[str]:
 
 def _superb(record: dict[str, Any]) -> list[str]:
     about, encoding, full = record["machine"], record["encoding"], record["full_length"]
-    updates = [own["updates"] for own in record["tasks"].values() if own["updates"]]
+    updates = [own["updates"] for own in record["tasks"].values() if own["updates"]] or [0]
     lines = [
         "### SUPERB at full size\n",
         f"{record['encoder']}, on {about.get('gpu', about['processor'])}: {encoding['utterances']} "
@@ -107,8 +109,8 @@ def _superb(record: dict[str, Any]) -> list[str]:
         f"real corpora, encoded at **{encoding['hours_per_minute']:.1f} hours of audio per "
         "minute**. An update trains the whole grid of rates. What this means for the real "
         "corpora: their official numbers of utterances, as long as those here, SUPERB's updates "
-        f"and ten looks at dev. An update is the median of {min(updates)} to {max(updates)}, with "
-        f"LSTMs in {record['recurrence']}; its "
+        f"and ten looks at dev. An update is the median of {min(updates)} to {max(updates)} timed "
+        f"ones, with LSTMs in {record.get('recurrence', 'float32')}; its "
         "hidden states came from memory; a disk that has to give them must be as fast.\n",
         "| task | rates | s per update | hours of audio | encode, h | train, h | score, h |",
         "| --- |" + " ---: |" * 6,

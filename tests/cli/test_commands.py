@@ -59,12 +59,17 @@ def test_dry_run_looks_for_labels_in_data_that_lies_ready(
     path.write_text(yaml.safe_dump({**RECIPE, "data": str(table)}))
     command = ("run", str(path), "--dry-run", "--out", str(tmp_path / "o"))
     assert call(*command) == 0
-    assert "labels" in (text := capsys.readouterr().out)
-    assert "all there" in text.replace("\n", " ")
+    assert "all there" in capsys.readouterr().out.replace("\n", " ")
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     table.write_text("".join(json.dumps({**row, "speaker": None}) + "\n" for row in rows))
     assert call(*command) == 3
     assert "speaker" in message(capsys)
+    table.write_text("no row\n")
+    assert call(*command) == 3
+    assert table.name in message(capsys)
+    table.unlink()
+    assert call(*command) == 3
+    assert "no such data" in message(capsys)
     assert not (tmp_path / "o").exists()
 
 

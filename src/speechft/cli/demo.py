@@ -13,7 +13,8 @@ from speechft.cli.run import execute
 def command(
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan with sizes; do nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show the plan with sizes, look for labels; do nothing."),
     ] = False,
     redo: Annotated[
         bool, typer.Option("--redo", help="Replace finished steps whose settings changed.")

@@ -19,7 +19,8 @@ def command(
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the run (runs/NAME).")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan with sizes; do nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show the plan with sizes, look for labels; do nothing."),
     ] = False,
     redo: Annotated[
         bool, typer.Option("--redo", help="Replace finished steps whose settings changed.")
@@ -81,14 +82,14 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     console.print(table, soft_wrap=False)
     total = total_bytes(plan, parameters)
     console.print(f"\nabout {total / 1e6:.0f} MB on disk" if total else "\ndisk: not known yet")
-    read, unread = look_at_labels(plan)
-    if read:
-        console.print(f"splits and labels of {', '.join(read)}: all there", markup=False)
-    if unread:
-        console.print(f"splits and labels of {', '.join(unread)}: not looked at", markup=False)
     for name, differing in refused.items():
         console.print(
             f"{name} is finished, with other {'; '.join(differing[:4])}: nothing is done without "
             "--redo, or another --out",
             markup=False,
         )
+    read, unread = look_at_labels(plan)
+    if read:
+        console.print(f"splits and labels of {', '.join(read)}: all there", markup=False)
+    if unread:
+        console.print(f"splits and labels of {', '.join(unread)}: not looked at", markup=False)

@@ -42,9 +42,9 @@ def feed(
 
 @contextmanager
 def quick_recurrence(states: States, device: torch.device | str) -> Iterator[None]:
-    """Let cuDNN's LSTMs round to TF32 while heads read kept states on a GPU.
+    """Let cuDNN round to TF32 in LSTMs and convolutions of heads that read kept states on a GPU.
 
-    They are what probes of ASR, SF and SD wait for there, and S3PRL's are computed so too. An
+    LSTMs are what probes of ASR, SF and SD wait for there, and S3PRL's are computed so too. An
     encoder is not at work then; where it is, since nothing is kept, all stays as it was.
     """
     if torch.device(device).type != "cuda" or not states.kept_apart:

@@ -149,10 +149,23 @@ def test_a_closed_board_hands_out_nothing(tmp_path: Path) -> None:
 def test_how_long_the_rest_will_take_is_said(tmp_path: Path) -> None:
     now = [0.0]
     crew = Crew()
-    crew.board._pace = Pace(lambda: now[0])
+    crew.board._pace = Pace(1, lambda: now[0])
     a, b, c = (job(tmp_path, name) for name in "abc")
     crew.board.offer([a, b], [c])
     assert crew.ready() == "a"
     now[0] = 300.0
     crew.board.end(a, None)
     assert crew.said == ["[1/2] evaluate a, about 5 min left"]
+
+
+def test_the_time_left_for_a_part_is_that_of_its_whole(tmp_path: Path) -> None:
+    now = [0.0]
+    crew = Crew()
+    crew.board._pace = Pace(2, lambda: now[0])
+    part = job(tmp_path, "part")
+    first, whole = job(tmp_path, "first"), job(tmp_path, "whole", part=part)
+    crew.board.offer([first, part], [whole])
+    assert {crew.ready(), crew.ready()} == {"first", "whole"}
+    now[0] = 300.0
+    crew.board.end(first, None)
+    assert crew.said == ["[1/2] evaluate first"]  # the whole has been under way for as long

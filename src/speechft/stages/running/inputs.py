@@ -12,7 +12,7 @@ from speechft.stages.evaluation.checking import find_refused, framed_splits, mak
 from speechft.stages.evaluation.data import DataSet, glance_at_data
 from speechft.stages.finetuning.data import read_task, rehearsal_cuts
 from speechft.stages.finetuning.settings import FinetuneSettings
-from speechft.stages.running.sizes import hours_of_audio
+from speechft.stages.running.sizes import is_synthetic, lies_ready
 from speechft.stages.running.state import status
 from speechft.stages.running.steps import Plan, Step
 from speechft.tasks import TASKS
@@ -48,20 +48,21 @@ def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
         plan: the run.
 
     Returns:
-        The data that was read, and that which would have to be made, fetched or scanned first.
+        The data that was read, and the corpora that would have to be scanned first.
 
     Raises:
-        DataError: data is broken, or lacks a split or what a task needs.
+        DataError: data is missing or broken, or lacks a split or what a task needs.
+        SettingsError: synthetic speech that there is not.
     """
     steps = [step for step in plan.steps if status(plan, step) != "done"]
     readings = list(dict.fromkeys(reading for step in steps for reading in _readings(step)))
     names = list(dict.fromkeys(data for _, data, *_ in readings))
-    ready = [data for data in names if hours_of_audio(data) is not None]
+    ready = [data for data in names if lies_ready(data)]
     for reading in readings:
         if reading[1] in ready:
             _read(*reading)
-    made = ("synthetic",)  # by rules: nothing is missing there
-    return ready, [d for d in names if d not in ready and not d.startswith(made)]
+    # Of speech that is still to be made nothing can be missing.
+    return ready, [d for d in names if d not in ready and not is_synthetic(d)]
 
 
 _Reading = tuple[str, str, tuple[str, ...], str, float | None]

@@ -66,10 +66,7 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
     """Give the hours of each split; none where finding out would mean to make or scan a corpus."""
     from speechft.data.sources import load_data
 
-    if data.startswith("synthetic"):
-        if not _is_made(data):
-            return None
-    elif not Path(data).expanduser().exists():
+    if not lies_ready(data) or not is_there(data):
         return None
     try:
         splits = load_data(data)
@@ -78,13 +75,26 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
     return {name: sum(cut.duration for cut in cuts) / 3600 for name, cuts in splits.items()}
 
 
-def _is_made(data: str) -> bool:
+def is_there(data: str) -> bool:
+    """Tell whether what is no synthetic speech is a file or folder."""
+    return is_synthetic(data) or Path(data).expanduser().exists()
+
+
+def is_synthetic(data: str) -> bool:
+    """Tell whether DATA means speech that is made here."""
+    return data.partition(":")[0] == "synthetic"
+
+
+def lies_ready(data: str) -> bool:
+    """Tell whether DATA can be read without being made or scanned, or be found wrong at once."""
     from speechft.data.sources import DEFAULT_PRESET
     from speechft.data.synthetic.corpus import corpus_folder
     from speechft.data.synthetic.settings import PRESETS
 
+    if not is_synthetic(data):
+        return is_there(data) or ":" not in data
     preset = data.partition(":")[2].partition("@")[0] or DEFAULT_PRESET
-    return preset in PRESETS and corpus_folder(PRESETS[preset]).is_dir()
+    return preset not in PRESETS or corpus_folder(PRESETS[preset]).is_dir()
 
 
 def parameters_of(encoder: str | None) -> int | None:

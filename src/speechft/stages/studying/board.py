@@ -34,9 +34,10 @@ class Board:
 
     Args:
         note: told of every job that ends.
+        workers: threads that will ask for jobs.
     """
 
-    def __init__(self, note: Callable[[str], None]) -> None:
+    def __init__(self, note: Callable[[str], None], workers: int = 1) -> None:
         self.outcome = Outcome()
         self.lost: set[Path] = set()  # folders of what has failed, and of what needs it
         self._note = note
@@ -45,7 +46,7 @@ class Board:
         self._wanted: set[Path] = set()
         self._whole: dict[Path, Path] = {}  # of a job that comes of another one as its part
         self._total = 0
-        self._pace = Pace()
+        self._pace = Pace(workers)
         self._changed = threading.Condition()
         self._closed = False
 
@@ -111,8 +112,7 @@ class Board:
             left = self._left()
             place = f"{self._total - len(left)}/{self._total}"
             place = place if job.folder in self._wanted else "ahead"
-            jobs = {**self._waiting, **self._busy}
-            time_left = self._pace.left([jobs[folder] for folder in left])
+            time_left = self._pace.left(self._done_for(left))
             how = "" if error is None else " diverged" if diverged else f" FAILED: {error}"
             self._note(f"[{place}] {job.verb} {job.name}{how}{time_left}")
             self._changed.notify_all()
@@ -125,6 +125,12 @@ class Board:
 
     def _left(self) -> set[Path]:
         return self._wanted & (self._waiting.keys() | self._busy.keys())
+
+    def _done_for(self, wanted: set[Path]) -> list[Job]:
+        """Give the jobs that what is wanted waits for: of a part the whole, where that is done."""
+        jobs = {**self._waiting, **self._busy}
+        folders = {w if (w := self._whole.get(f)) in jobs else f for f in wanted}
+        return [jobs[folder] for folder in folders if folder in jobs]
 
     def _ready(self) -> Job | None:
         """Give what can be done; the spare jobs only beside the last of what is wanted."""

@@ -34,7 +34,7 @@ class Crew:
     def __init__(
         self, workers: int, threads: int, note: Callable[[str], None], gpus: int = 0
     ) -> None:
-        self.board = Board(note)
+        self.board = Board(note, workers)
         self._threads = threads
         self._processes: list[LineWorker] = []
         self._lock = threading.Lock()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -18,19 +18,18 @@ class Pace:
     """A clock for the jobs of one call.
 
     Args:
+        workers: how many jobs are done at a time.
         clock: gives seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._workers, self._clock = workers, clock
         self._begun: dict[Path, float] = {}
-        self._taken: dict[tuple[str, int], list[float]] = {}
-        self._most = 0
+        self._taken: dict[_Kind, list[float]] = {}
 
     def begin(self, job: Job) -> None:
         """Take note of a job's begin."""
         self._begun[job.folder] = self._clock()
-        self._most = max(self._most, len(self._begun))
 
     def end(self, job: Job, well: bool) -> None:
         """Take note of a job's end; one that went wrong says nothing of others."""
@@ -46,17 +45,29 @@ class Pace:
         if not jobs or sum(_kind(job) in self._taken for job in jobs) < _KNOWN * len(jobs):
             return ""
         mean = {kind: fmean(own) for kind, own in self._taken.items()}
-        usual = fmean(mean.values())
         now = self._clock()
         seconds = sum(
-            max(0.0, mean.get(_kind(job), usual) - (now - self._begun.get(job.folder, now)))
+            max(0.0, _expected(job, mean) - (now - self._begun.get(job.folder, now)))
             for job in jobs
-        ) / min(len(jobs), self._most)
+        ) / min(len(jobs), self._workers)
         if seconds < _SHORTEST:
             return ""
         hours, minutes = divmod(round(seconds / 60), 60)
         return f", about {f'{hours} h ' if hours else ''}{minutes} min left"
 
 
-def _kind(job: Job) -> tuple[str, int]:
-    return job.verb, len(job.settings.get("tasks", ()))
+_Kind = tuple[str, int]
+
+
+def _kind(job: Job) -> _Kind:
+    """Tell evaluations by their tasks and fine-tunings by their updates."""
+    if job.verb == "evaluate":
+        return job.verb, len(job.settings.get("tasks", ()))
+    return job.verb, int(job.settings.get("steps", 0)) if job.verb == "finetune" else 0
+
+
+def _expected(job: Job, mean: Mapping[_Kind, float]) -> float:
+    """Give the time of the job's kind, or of the nearest: of its stage if any, else the longest."""
+    verb, size = _kind(job)
+    near = [kind for kind in mean if kind[0] == verb]
+    return mean[min(near, key=lambda kind: abs(kind[1] - size))] if near else max(mean.values())
