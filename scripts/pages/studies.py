@@ -10,7 +10,8 @@ Written by `make docs` from `results/studies/`. Each study is a file in `studies
 does all of them but the attempts, which look for reasons where a finding does not hold, or ask
 again what was found. "As in the paper" means that the published direction is found and exceeds the
 seeds' spread, "not here" that the other one is and does; a study's own question "holds" or does
-not. What exceeds it neither way is "not told apart".
+not. What exceeds it neither way is "not told apart"; only "as good or better" also holds where the
+means are level.
 """
 
 
