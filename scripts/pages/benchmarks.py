@@ -147,6 +147,7 @@ def _merge(record: dict[str, Any]) -> list[str]:
 
 def _study(record: dict[str, Any]) -> list[str]:
     kinds, about = record["kinds"], record["machine"]
+    chip = about["processor"]
     done = sum(row["measured"] for row in kinds)
     rest = (
         ""
@@ -154,9 +155,9 @@ def _study(record: dict[str, Any]) -> list[str]:
         else "; others, marked ~, are taken by those of their stage, so that "
         f"{100 * record['measured_share']:.0f} % of the hours are measured"
     )
-    load = ", if they slow each other no more than in that sample" * ("NVIDIA" in about[_CHIP])
+    load = ", if they slow each other no more than in that sample" * ("NVIDIA" in chip)
     lines = [
-        f"### All of `make study`, {about[_CHIP]}\n",
+        f"### All of `make study`, {chip}\n",
         f"{record['jobs']} jobs of {len(kinds)} kinds. One of each of {done} kinds was done{rest}. "
         f"**{record['process_hours']:.1f} hours of processes**, and with {record['workers']} of "
         f"one thread on {about['cores']} cores **{record['hours']:.1f} by the clock**{load}.\n",
@@ -173,7 +174,7 @@ def _study(record: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-_CHIP, _MOST = "processor", 8
+_MOST = 8
 
 
 def _line(kind: str, jobs: int, seconds: float, measured: bool) -> str:

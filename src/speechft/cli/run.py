@@ -55,6 +55,7 @@ def execute(recipe: str, out: Path | None, dry_run: bool, redo: bool, overrides:
 def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     from rich.table import Table
 
+    from speechft.data.sources import is_synthetic
     from speechft.stages.run import plan_run
     from speechft.stages.running.inputs import look_at_labels
     from speechft.stages.running.sizes import hours_of_audio, parameters_of, size_of, total_bytes
@@ -64,7 +65,7 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     parameters = parameters_of(settings.encoder)
     console.print(f"{settings.name} in {plan.out}, {len(plan.steps)} steps")
     hours = hours_of_audio(settings.data)
-    unknown = "not made yet" if settings.data.startswith("synthetic") else "not counted"
+    unknown = "not made yet" if is_synthetic(settings.data) else "not counted"
     known = f"{sum(hours.values()):.2f} h in {len(hours)} splits" if hours else unknown
     console.print(f"audio    {settings.data}: {known}")
     count = f"{parameters / 1e6:.1f} M parameters" if parameters else "not counted"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -30,3 +32,18 @@ def torch_generator(seed: int, *names: object) -> torch.Generator:
 def numpy_generator(seed: int, *names: object) -> np.random.Generator:
     """Give a NumPy generator for the stream that the names stand for."""
     return np.random.default_rng(derive_seed(seed, *names))
+
+
+@contextmanager
+def seeded(seed: int | None, device: torch.device | str) -> Iterator[None]:
+    """Seed torch's global generators for one block and put back those in use.
+
+    Args:
+        seed: none leaves them alone.
+        device: whose generator is put back besides the CPU's.
+    """
+    gpus = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(gpus, enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield

@@ -53,6 +53,11 @@ def load_data(
     return found if splits is None else {name: found[name] for name in splits}
 
 
+def is_synthetic(spec: str) -> bool:
+    """Tell whether DATA means speech that is made here."""
+    return spec.partition(":")[0] == "synthetic"
+
+
 def root_and_variant(rest: str) -> tuple[Path, str]:
     """Read `ROOT` or `ROOT@VARIANT`; a folder with an @ in its own path is taken as it is."""
     before, sign, variant = rest.rpartition("@")
@@ -64,7 +69,7 @@ def root_and_variant(rest: str) -> tuple[Path, str]:
 def find_data(spec: str, seed: int = 0) -> Loaded:
     """Load what can be loaded, with the list of what cannot. Arguments as `load_data`."""
     name, sign, rest = spec.partition(":")
-    if name == "synthetic":
+    if is_synthetic(spec):
         return _synthetic(rest if sign else DEFAULT_PRESET)
     path = Path(spec).expanduser()
     if path.is_dir():

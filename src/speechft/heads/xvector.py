@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechft.core.lengths import padding_mask
+from speechft.core.lengths import masked_mean, padding_mask
+from speechft.heads.full_precision import full_precision
 
 # kernel width and dilation of the five time-delay layers
 CONTEXTS: Final = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
@@ -70,19 +71,16 @@ class XVector(nn.Module):
         embedding = torch.relu(self.embedding(statistics(x.transpose(1, 2), valid)))
         if not self.training:
             return embedding
-        hidden = torch.relu(self.hidden(embedding)).float()
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(torch.relu(self.hidden(embedding))) as hidden:
             return functional.normalize(hidden) @ functional.normalize(self.directions, dim=0)
 
 
 def statistics(x: Tensor, lengths: Tensor) -> Tensor:
     """Give mean and unbiased standard deviation (B, 2 D) over the valid frames of (B, T, D)."""
     keep = ~padding_mask(lengths, x.shape[1])[..., None]
-    wide = torch.promote_types(x.dtype, torch.float32)  # in bfloat16 257 frames would be 256
-    counts = lengths[:, None].to(wide)
-    mean = (x * keep).sum(dim=1, dtype=wide) / counts
-    squares = ((x - mean[:, None]).square() * keep).sum(dim=1, dtype=wide)
-    variance = squares / (counts - 1)
+    mean = masked_mean(x, lengths)
+    squares = ((x - mean[:, None]).square() * keep).sum(dim=1)
+    variance = squares / (lengths[:, None] - 1)
     # The root has no gradient at zero: leave columns that do not vary out of it.
     deviation = torch.where(variance > 0, variance.clamp(min=1e-20).sqrt(), 0.0)
     return torch.cat([mean, deviation], dim=1)

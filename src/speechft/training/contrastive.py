@@ -16,6 +16,7 @@ from torch.nn import functional
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
+from speechft.heads.full_precision import full_precision
 from speechft.training.quantised_objective import Measured, QuantisedObjective
 from speechft.training.quantiser import GumbelQuantiser, Quantised
 
@@ -151,10 +152,9 @@ def contrastive_logits(
     drawn = torch.minimum((drawn * others).long(), (others - 1).clamp(min=0))
     drawn = drawn + (drawn >= (own - first)[:, None])  # never the frame itself
     rows = (first[:, None] + drawn).clamp(max=len(context) - 1)
-    context = functional.normalize(context.float(), dim=-1)
-    targets = functional.normalize(targets.float(), dim=-1)
-    with torch.autocast(context.device.type, enabled=False):
-        similar = context @ targets.T / temperature
+    with full_precision(context) as context:
+        targets = functional.normalize(targets.float(), dim=-1)
+        similar = functional.normalize(context, dim=-1) @ targets.T / temperature
     same = (codes[rows] == codes[:, None]).all(dim=-1) | (others < 1)
     against = similar.gather(1, rows).masked_fill(same, float("-inf"))
     return torch.cat([similar.diagonal()[:, None], against], dim=1)

@@ -40,8 +40,7 @@ def features_of(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Ten
     alone = encoder.device.type == "cpu"
     found: list[Tensor] = []
     for group in [[wave] for wave in waveforms] if alone else [list(waveforms)]:
-        batch, samples = pad_waveforms(group)
-        features, frames = encoder.front_end(batch.to(encoder.device), samples.to(encoder.device))
+        features, frames = front_end_output(encoder, group)
         pairs = zip(features, frames.tolist(), strict=True)
         found += [own[:length].float() for own, length in pairs]
     return found

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
+from speechft.heads.full_precision import full_precision
 from speechft.training.inputs import front_end_output
 from speechft.training.utterance_mixing import mix_utterances
 
@@ -39,10 +40,9 @@ class UnitPredictor(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Turn frames (N, D) into logits (N, K), in float32."""
-        projected = functional.normalize(self.final_proj(frames).float(), dim=-1)
-        embeddings = functional.normalize(self.label_embs_concat.float(), dim=-1)
-        with torch.autocast(frames.device.type, enabled=False):
-            return projected @ embeddings.T / self.temperature
+        with full_precision(self.final_proj(frames)) as projected:
+            embeddings = functional.normalize(self.label_embs_concat.float(), dim=-1)
+            return functional.normalize(projected, dim=-1) @ embeddings.T / self.temperature
 
 
 def sample_spans(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice, tee
 from typing import Any, ClassVar, Protocol
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import SettingsError
-from speechft.core.seeding import derive_seed
+from speechft.core.seeding import derive_seed, seeded
 from speechft.heads.spec_augment import SpecAugment
 from speechft.metrics.directions import better
 from speechft.training.probe_batches import Scheme, eval_batches, updates
@@ -167,7 +166,7 @@ def probe(
                 names = ("dropout", step, *([part] if part else []))
                 chance = derive_seed(seed, *names) if drops else None
                 for stack in stacks:
-                    with _global_seed(chance, device):
+                    with seeded(chance, device):
                         logits = stack.logits(states, lengths, train=True)
                     losses = torch.stack([task.loss(row, lengths, targets) for row in logits])
                     stack.add_gradients(losses / len(batches_))
@@ -275,13 +274,3 @@ def _predictions(
                 for item, prediction in zip(items, task.decode(logits, lengths), strict=True):
                     found[copy][item] = prediction
     return result
-
-
-@contextmanager
-def _global_seed(seed: int | None, device: torch.device | str) -> Iterator[None]:
-    """Seed torch's global generators for one block and put back those in use."""
-    gpus = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(gpus, enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield

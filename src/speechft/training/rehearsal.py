@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechft.core.errors import SettingsError
+from speechft.core.seeding import seeded
 from speechft.encoders import SpeechEncoder
 from speechft.training.finetuning import FineTuning
 from speechft.training.freezing import FreezePlan
@@ -98,8 +99,7 @@ def warm_up(
     head.to(encoder.device)
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate)
     order = (batch for epoch in count() for batch in batches.epoch(epoch))
-    with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with seeded(seed, encoder.device):
         for indices in islice(order, updates):
             items = source.load(indices)
             loss, figures = rehearsal.loss(host, indices, items)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechft.core.logging import get_logger
-from speechft.data.sources import load_data
+from speechft.data.sources import is_synthetic, load_data
 from speechft.encoders import load_encoder
 from speechft.stages.evaluate import EvaluateSettings
 from speechft.stages.evaluation.checking import find_refused, framed_splits, make_store
 from speechft.stages.evaluation.data import DataSet, glance_at_data
 from speechft.stages.finetuning.data import read_task, rehearsal_cuts
 from speechft.stages.finetuning.settings import FinetuneSettings
-from speechft.stages.running.sizes import is_synthetic, lies_ready
+from speechft.stages.running.sizes import lies_ready
 from speechft.stages.running.state import status
 from speechft.stages.running.steps import Plan, Step
 from speechft.tasks import TASKS

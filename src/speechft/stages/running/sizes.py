@@ -77,17 +77,14 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
 
 def is_there(data: str) -> bool:
     """Tell whether what is no synthetic speech is a file or folder."""
+    from speechft.data.sources import is_synthetic
+
     return is_synthetic(data) or Path(data).expanduser().exists()
-
-
-def is_synthetic(data: str) -> bool:
-    """Tell whether DATA means speech that is made here."""
-    return data.partition(":")[0] == "synthetic"
 
 
 def lies_ready(data: str) -> bool:
     """Tell whether DATA can be read without being made or scanned, or be found wrong at once."""
-    from speechft.data.sources import DEFAULT_PRESET
+    from speechft.data.sources import DEFAULT_PRESET, is_synthetic
     from speechft.data.synthetic.corpus import corpus_folder
     from speechft.data.synthetic.settings import PRESETS
 

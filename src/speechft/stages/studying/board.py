@@ -130,7 +130,7 @@ class Board:
         """Give the jobs that what is wanted waits for: of a part the whole, where that is done."""
         jobs = {**self._waiting, **self._busy}
         folders = {w if (w := self._whole.get(f)) in jobs else f for f in wanted}
-        return [jobs[folder] for folder in folders if folder in jobs]
+        return [jobs[folder] for folder in folders]
 
     def _ready(self) -> Job | None:
         """Give what can be done; the spare jobs only beside the last of what is wanted."""

@@ -18,6 +18,7 @@ from speechft.core.files import (
     write_text,
 )
 from speechft.core.provenance import write_provenance
+from speechft.data.sources import is_synthetic
 from speechft.stages.analyze import RECORDS as ANALYSIS
 from speechft.stages.analyzing.show import summary
 from speechft.stages.result_files import RESULTS
@@ -155,7 +156,7 @@ def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
 
 def _is_synthetic(data: Any) -> bool:
     specs = data.values() if isinstance(data, Mapping) else [data]
-    return any(str(spec).partition(":")[0] == "synthetic" for spec in specs)
+    return any(is_synthetic(str(spec)) for spec in specs)
 
 
 _KEPT = ("seed", "task", "metric", "value", "direction", "split", "items", "learning_rate")
