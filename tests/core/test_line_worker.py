@@ -6,7 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from speechft.core.line_worker import _visible
+import pytest
+
+from speechft.core.line_worker import LineWorker, _visible
 
 
 def test_a_worker_sees_its_gpu_alone(monkeypatch):
@@ -40,6 +42,22 @@ def test_a_worker_whose_parent_is_gone_before_it_looked_ends(tmp_path):
     while _runs(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _runs(pid)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_closed_worker_leaves_no_file_open(tmp_path, monkeypatch, killed):
+    (tmp_path / "echoing.py").write_text(
+        "import sys\nfor line in sys.stdin: print('{}', flush=True)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = LineWorker("echoing", [], 1)
+    assert worker.ask("x") == {}
+    if killed:
+        worker.kill()
+    assert (worker.close() == 0) is not killed
+    process = worker._process
+    assert process.stdin.closed
+    assert process.stdout.closed
 
 
 def _runs(pid: int) -> bool:

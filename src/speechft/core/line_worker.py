@@ -59,7 +59,10 @@ class LineWorker:
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
-        return self._process.wait()
+        code = self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()  # else whoever collects it later is warned
+        return code
 
     def kill(self) -> None:
         """Stop it at once."""
