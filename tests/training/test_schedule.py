@@ -47,8 +47,8 @@ def test_constant_schedule():
     assert {make_schedule("constant", 10)(i) for i in range(10)} == {1.0}
 
 
-@pytest.mark.parametrize(("total", "first"), [(30, 3), (15, 2), (1000, 100), (5, 1), (1, 1)])
-def test_the_encoder_first_moves_at_update_ceil_of_a_tenth(total, first):
+@pytest.mark.parametrize(("total", "first"), [(30, 4), (15, 3), (1000, 101), (5, 2), (1, 1)])
+def test_the_encoder_first_moves_behind_a_tenth_of_the_updates(total, first):
     plan = FreezePlan(total)
     assert plan.first_encoder_update == first
     assert not plan.encoder_moves(first - 1)

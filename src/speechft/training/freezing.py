@@ -28,8 +28,12 @@ class FreezePlan:
 
     @property
     def first_encoder_update(self) -> int:
-        """Give the update (counted from 1) at which the encoder moves for the first time."""
-        return max(1, share_of(self.total, self.head_warmup))
+        """Give the update (counted from 1) at which the encoder moves for the first time.
+
+        Of 600 updates the first 60 train the head alone, of 10 the first one; the last update of a
+        run always moves the encoder.
+        """
+        return min(self.total, share_of(self.total, self.head_warmup) + 1)
 
     def encoder_moves(self, update: int) -> bool:
         """Tell whether the encoder is trained at `update` (counted from 1)."""
