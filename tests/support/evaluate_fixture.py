@@ -21,14 +21,14 @@ CONFIG = {
 }
 
 
-def write_tones(folder: Path, seed: int = 0) -> Path:
+def write_tones(folder: Path, seed: int = 0, length: tuple[float, float] = (0.3, 0.7)) -> Path:
     """A corpus small enough for unit tests: the pitch tells the speaker, the text is random."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     rows = []
     for split, count in SIZES.items():
         for i in range(count):
-            seconds = random.uniform(0.3, 0.7)
+            seconds = random.uniform(*length)
             time = np.arange(int(16000 * seconds)) / 16000
             pitch = (150, 400)[i % 2]
             wave = 0.3 * np.sign(np.sin(2 * np.pi * pitch * time)) + 0.05 * random.normal(

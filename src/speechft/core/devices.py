@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from speechft.core.errors import SettingsError
 
@@ -56,3 +59,22 @@ def usable_device(name: str) -> torch.device:
             expected="auto, cpu, cuda or cuda:N",
         ) from None
     return device
+
+
+@contextmanager
+def computing_threads(count: int) -> Iterator[None]:
+    """Let numerical libraries use so many threads while the block runs, whatever they were told.
+
+    Sums are put together from one part per thread, so that the number of threads shows in the last
+    bits of a result, and training makes more of them.
+
+    Args:
+        count: threads of torch, and of NumPy's and SciPy's matrix libraries.
+    """
+    before = torch.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

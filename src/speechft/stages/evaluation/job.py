@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lhotse.cut import Cut
 
 from speechft.core.claims import lock_if_free
+from speechft.core.devices import computing_threads
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.stages.evaluation.audio import library_of
@@ -28,6 +29,7 @@ from speechft.stages.hidden.store import HiddenStore, SplitStates
 from speechft.tasks import TASKS
 from speechft.training.kept_features import KeptFeatures
 
+THREADS: Final = 1  # a figure does not depend on how many processes or threads there are
 _POLL_SECONDS = 0.5
 _logger = get_logger(__name__)
 Place = tuple[str, int]
@@ -100,7 +102,12 @@ class Workplace:
             tasks: only these.
             seeds: only these.
         """
-        places = self.places(spec, tasks, seeds)
+        with computing_threads(THREADS):
+            return self._run(spec, on_cell, self.places(spec, tasks, seeds))
+
+    def _run(
+        self, spec: EncoderSpec, on_cell: Callable[[], None] | None, places: list[Place]
+    ) -> Outcome:
         outcome = Outcome(passes=Passes(on_batch=lambda: self._show(spec, outcome)))
         try:
             encoder = open_encoder(spec, self.device)

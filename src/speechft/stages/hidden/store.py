@@ -25,7 +25,7 @@ from speechft.stages.hidden.work import Rules, Work
 
 __all__ = ["HiddenStore", "SplitStates"]
 
-VERSION: Final = 2  # raise it when the content of stored states changes
+VERSION: Final = 3  # raise it when the content of stored states changes
 _GIB: Final = 2**30
 _logger = get_logger(__name__)
 
