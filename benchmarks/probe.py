@@ -39,7 +39,7 @@ from probing.trees import Sizes, lay_out
 
 from speechft.core.files import read_json, write_json
 from speechft.encoders import build_encoder
-from speechft.stages.convert import ConvertSettings, convert
+from speechft.encoders.convert import ConvertSettings, convert
 
 DATA = "synthetic:demo"
 PACKAGED = "tiny-hubert"

@@ -33,9 +33,9 @@ from probing.folder import working_folder
 
 from speechft.core.files import read_json, write_json
 from speechft.data.sources import load_data
-from speechft.stages.study import load_study, plan_studies
-from speechft.stages.studying.execute import Crew
-from speechft.stages.studying.jobs import DONE, Job
+from speechft.pipeline.study.execute import Crew
+from speechft.pipeline.study.jobs import DONE, Job
+from speechft.pipeline.study.stage import load_study, plan_studies
 
 ROOT = Path(__file__).parents[1]
 Kind = tuple[str, str, int]

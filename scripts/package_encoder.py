@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from speechft.core.files import atomic_dir, read_json, read_jsonl, write_json, write_text
 from speechft.core.settings import parse_settings, read_yaml
 from speechft.encoders import load_encoder
-from speechft.stages.pretraining.settings import MASKED, Iteration, PretrainSettings
+from speechft.training.pretrain.settings import MASKED, Iteration, PretrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS, ASSETS = ROOT / "results" / "layers.json", ROOT / "src" / "speechft" / "assets"

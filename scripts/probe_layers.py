@@ -21,7 +21,7 @@ from speechft.core.files import read_json, write_json
 from speechft.data.audio import load_waveform
 from speechft.data.sources import load_data
 from speechft.encoders import load_encoder
-from speechft.training.phoneme_units import phoneme_units
+from speechft.training.pretrain.phoneme_units import phoneme_units
 
 TRAIN, EPOCHS, BATCH, RATE = 250, 6, 512, 3e-3
 

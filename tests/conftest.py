@@ -70,3 +70,13 @@ def corpus_tree(tmp_path, synthetic_splits):
         return MAKERS[name](tmp_path / name, Speech(synthetic_splits), **options)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def units_folder(tmp_path_factory, monkeypatch):
+    """An empty cache of units, so that no test reads what another has learned."""
+    from speechft.training.pretrain import unit_cache
+
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(unit_cache, "cache_folder", lambda: folder)
+    return folder / unit_cache.FOLDER

@@ -17,9 +17,9 @@ from speechft.cli.commands import COMMANDS
 from speechft.core.settings import parse_settings
 from speechft.merging.methods import METHODS
 from speechft.metrics.directions import DIRECTIONS, TITLES
-from speechft.stages.evaluation.plans import PLANS
-from speechft.stages.run import RunSettings, load_recipe, plan_run
-from speechft.stages.study import load_study, plan_studies
+from speechft.pipeline.recipe.stage import RunSettings, load_recipe, plan_run
+from speechft.pipeline.study.stage import load_study, plan_studies
+from speechft.probing.plans import PLANS
 from speechft.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent

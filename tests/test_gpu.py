@@ -12,9 +12,9 @@ from speechft.core.devices import compute_exactly
 from speechft.core.provenance import processor
 from speechft.encoders import build_encoder
 from speechft.heads.rnn import RecurrentCTC
-from speechft.training.probe_feed import feed
-from speechft.training.probe_stack import Probe, ProbeStack
-from speechft.training.probe_states import FrameStates
+from speechft.hidden.states import FrameStates
+from speechft.probing.feed import feed
+from speechft.probing.stack import Probe, ProbeStack
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 TOLERANCE = 1e-4

@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 import yaml
 
-from speechft.stages.report import ReportSettings, report
-from speechft.stages.study import load_study
-from speechft.stages.studying.settings import StudySettings
-from speechft.stages.studying.written import MEASUREMENTS, stamp_of, write_page
+from speechft.pipeline.study.settings import StudySettings
+from speechft.pipeline.study.stage import load_study
+from speechft.pipeline.study.written import MEASUREMENTS, stamp_of, write_page
+from speechft.reporting.stage import ReportSettings, report
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = sorted(p.parent for p in (ROOT / "results" / "studies").glob(f"*/{MEASUREMENTS}"))

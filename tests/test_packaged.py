@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 import speechft
 from speechft.core.files import read_json
 from speechft.core.settings import parse_settings
-from speechft.encoders.checkpoints.locate import packaged_names
-from speechft.stages.pretraining.settings import PretrainSettings
+from speechft.encoders.formats.locate import packaged_names
+from speechft.training.pretrain.settings import PretrainSettings
 
 SOURCE = Path(speechft.__file__).parent
 ASSETS, RECIPES = SOURCE / "assets", SOURCE / "recipes"

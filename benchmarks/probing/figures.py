@@ -11,7 +11,7 @@ from probing.trees import CORPORA
 from scipy.stats import t as student
 
 from speechft.data.corpora import corpora
-from speechft.stages.evaluation.plans import PLANS, PUBLISHED
+from speechft.probing.plans import PLANS, PUBLISHED
 
 Record = dict[str, Any]
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from speechft.data.corpora import corpora
-from speechft.stages.evaluation.plans import CHECKS, PLANS
+from speechft.probing.plans import CHECKS, PLANS
 from speechft.tasks.asv import HELD_OUT
 
 Record = dict[str, Any]

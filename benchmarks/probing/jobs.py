@@ -7,7 +7,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from speechft.stages.evaluation.plans import PUBLISHED
+from speechft.probing.plans import PUBLISHED
 from speechft.tasks.pr import ARPABET
 
 METRICS = {"ic": "acc", "pr": "per", "sf": "slot_type_f1"}

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from speechft.core.files import read_json, read_jsonl, write_json
-from speechft.stages.evaluate import EvaluateSettings, evaluate
-from speechft.stages.evaluation import probing
-from speechft.stages.evaluation.data import read_data
+from speechft.probing import probing
+from speechft.probing.data import read_data
+from speechft.probing.evaluate import EvaluateSettings, evaluate
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ Written by `make docs` from the files in `results/`; no number here is typed by 
 
 def results_page(root: Path) -> str:
     """Give docs/results.md: one section per folder of results/ that holds a run."""
-    from speechft.stages.reporting.comparison import compare
-    from speechft.stages.reporting.findings import findings, label, symbol
-    from speechft.stages.reporting.page import SYNTHETIC, cells, headings
-    from speechft.stages.reporting.records import read_evidence
+    from speechft.reporting.comparison import compare
+    from speechft.reporting.findings import findings, label, symbol
+    from speechft.reporting.page import SYNTHETIC, cells, headings
+    from speechft.reporting.records import read_evidence
 
     parts = [RESULTS_HEAD]
     runs = sorted({p.parent for p in (root / "results").glob("*/run.json")})

@@ -21,19 +21,19 @@ _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*)$")
 
 def settings_page() -> str:
     """Give docs/settings.md."""
-    from speechft.stages.analyze import AnalyzeSettings
-    from speechft.stages.evaluation.settings import EncoderSpec, EvaluateSettings
-    from speechft.stages.finetune import FinetuneSettings
-    from speechft.stages.merge import MergeSettings
-    from speechft.stages.pretraining.settings import (
+    from speechft.analysis.stage import AnalyzeSettings
+    from speechft.merging.stage import MergeSettings
+    from speechft.pipeline.recipe import settings as recipe
+    from speechft.probing.settings import EncoderSpec, EvaluateSettings
+    from speechft.reporting.stage import ReportSettings
+    from speechft.training.finetune.stage import FinetuneSettings
+    from speechft.training.pretrain.settings import (
         ContrastiveSettings,
         Guide,
         Iteration,
         PretrainSettings,
         Quantiser,
     )
-    from speechft.stages.report import ReportSettings
-    from speechft.stages.running import recipe
 
     rounds = {"iterations.N": Iteration, "iterations.N.guide": Guide}
     others = {"quantiser": Quantiser, "contrastive": ContrastiveSettings}

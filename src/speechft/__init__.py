@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any
 from speechft._version import __version__
 
 if TYPE_CHECKING:
-    from speechft.encoders import load_encoder
-    from speechft.metrics.superb import superb_score
-    from speechft.verbs import (
+    from speechft.api import (
         analyze,
         convert,
         embed,
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
         run,
         study,
     )
+    from speechft.encoders import load_encoder
+    from speechft.metrics.superb import superb_score
 
 __all__ = [
     "__version__",
@@ -59,7 +59,7 @@ _HOMES = {
             *("analyze", "convert", "embed", "evaluate", "finetune", "inspect"),
             *("leaderboard", "merge", "pretrain", "report", "run", "study"),
         ),
-        "speechft.verbs",
+        "speechft.api",
     ),
 }
 

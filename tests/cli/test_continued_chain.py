@@ -8,14 +8,14 @@ from safetensors.torch import load_file
 
 from speechft.cli.app import main
 from speechft.encoders import load_encoder
-from speechft.encoders.checkpoints.locate import locate
-from speechft.stages import pretrain as pretraining
+from speechft.encoders.formats.locate import locate
+from speechft.training.pretrain import stage as pretraining
 
 
 @pytest.fixture(autouse=True)
 def _own_units(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("speechft.stages.pretraining.unit_cache.cache_folder", lambda: folder)
+    monkeypatch.setattr("speechft.training.pretrain.unit_cache.cache_folder", lambda: folder)
 
 
 def call(*arguments):

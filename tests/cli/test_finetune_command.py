@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from speechft.cli.finetune import command
 from speechft.core.errors import SettingsError
-from speechft.stages import finetune as stage
+from speechft.training.finetune import stage
 
 GIVEN = ["--encoder", "tiny-hubert", "--data", "synthetic:tiny", "--out", "runs/x"]
 

@@ -8,7 +8,7 @@ from speechft.data.sources import find_data, load_data
 from speechft.data.synthetic import corpus
 from speechft.data.synthetic.plan import make_plan
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
-from speechft.stages.running.sizes import hours_of_audio
+from speechft.pipeline.recipe.sizes import hours_of_audio
 
 
 @pytest.fixture(autouse=True)

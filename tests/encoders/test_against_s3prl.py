@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speechft.encoders import load_encoder
-from speechft.encoders.checkpoints import read_checkpoint, write_checkpoint
+from speechft.encoders.formats import read_checkpoint, write_checkpoint
 
 TOLERANCE = 1e-4
 

@@ -9,7 +9,7 @@ import torch
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.checkpoints import read_checkpoint, write_checkpoint
+from speechft.encoders.formats import read_checkpoint, write_checkpoint
 
 
 def data2vec_file(encoder, path, *, teacher=True, prefix=""):

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.checkpoints import read_checkpoint, write_checkpoint
-from speechft.encoders.checkpoints.unpickle import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch_file
+from speechft.encoders.formats import read_checkpoint, write_checkpoint
+from speechft.encoders.formats.unpickle import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch_file
 
 HUBERT = Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt"
 

@@ -19,8 +19,8 @@ import torch
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import load_encoder
-from speechft.encoders.checkpoints.records import plain
-from speechft.encoders.checkpoints.unpickle import Record, read_torch_file
+from speechft.encoders.formats.records import plain
+from speechft.encoders.formats.unpickle import Record, read_torch_file
 
 GADGETS = [
     ("os", "system"),

@@ -27,7 +27,7 @@ WIDER = {
 CALL = """
 import json, sys
 from speechft.core.settings import parse_settings
-from speechft.stages.evaluate import EvaluateSettings, evaluate
+from speechft.probing.evaluate import EvaluateSettings, evaluate
 evaluate(parse_settings(EvaluateSettings, json.loads(sys.argv[1]), where="test"))
 """
 

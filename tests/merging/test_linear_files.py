@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from speechft.core.errors import IncompatibleModelsError, SettingsError
 from speechft.merging import linear_state
-from speechft.stages.merge import MergeSettings, merge
+from speechft.merging.stage import MergeSettings, merge
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 

@@ -9,13 +9,13 @@ import sys
 import torch
 from safetensors.torch import load_file
 
-from speechft.stages.finetune import FinetuneSettings
+from speechft.training.finetune.stage import FinetuneSettings
 
 SCRIPT = """
 import os, signal, sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
-from speechft.stages.finetune import FinetuneSettings, finetune
+from speechft.training.finetune.stage import FinetuneSettings, finetune
 from speechft.training.loop import Loop
 
 file, moment, update = sys.argv[1:]

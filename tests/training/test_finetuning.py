@@ -7,12 +7,12 @@ from family_configs import FAMILIES, config_of
 from speechft.core.errors import SettingsError
 from speechft.encoders import build_encoder
 from speechft.heads.pooled import PooledLinear
-from speechft.stages.finetuning.settings import RECIPES, FinetuneSettings, Recipe
+from speechft.hidden.front_end_cache import FrontEndCache
 from speechft.training.adapters import PRESETS, add_adapters, block_linears, merge_adapters
-from speechft.training.finetuning import FineTuning
+from speechft.training.finetune.objective import FineTuning
+from speechft.training.finetune.parts import TaskPart
+from speechft.training.finetune.settings import RECIPES, FinetuneSettings, Recipe
 from speechft.training.freezing import FreezePlan
-from speechft.training.front_end_cache import FrontEndCache
-from speechft.training.parts import TaskPart
 from speechft.training.penalties import L2SP
 
 STEPS = 30

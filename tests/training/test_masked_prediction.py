@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from speechft.core.errors import SettingsError
-from speechft.training.masked_prediction import (
+from speechft.training.pretrain.masked_prediction import (
     MaskedPrediction,
     UnitPredictor,
     sample_spans,
     unit_loss,
     unit_targets,
 )
-from speechft.training.units import (
+from speechft.training.pretrain.units import (
     hidden_features,
     learn_units,
     load_units,

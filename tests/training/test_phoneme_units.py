@@ -7,8 +7,8 @@ from lhotse.supervision import AlignmentItem, SupervisionSegment
 from lhotse.testing.dummies import dummy_cut
 
 from speechft.core.errors import DataError
-from speechft.training.phoneme_units import phoneme_units
-from speechft.training.units import smoothed
+from speechft.training.pretrain.phoneme_units import phoneme_units
+from speechft.training.pretrain.units import smoothed
 
 
 def cut(items, duration=0.2):

@@ -8,9 +8,9 @@ from pretrain_fixture import DECOAR
 
 from speechft.core.errors import SettingsError
 from speechft.encoders import build_encoder
-from speechft.training.contrastive import Contrastive, ContrastiveHead, contrastive_logits
-from speechft.training.quantiser import GumbelQuantiser, perplexity, temperature_at
-from speechft.training.reconstruction import Reconstruction, ReconstructionHead
+from speechft.training.pretrain.contrastive import Contrastive, ContrastiveHead, contrastive_logits
+from speechft.training.pretrain.quantiser import GumbelQuantiser, perplexity, temperature_at
+from speechft.training.pretrain.reconstruction import Reconstruction, ReconstructionHead
 
 BOOKS = {"groups": 2, "entries": 12, "width": 16}
 
@@ -134,7 +134,7 @@ def test_the_last_layer_learns_on_unmasked_frames_only_if_asked(tiny_config, bui
 @BOTH
 def test_what_is_masked_does_not_leak(tiny_config, build, monkeypatch):
     """Features of masked frames change the targets, never what the transformer makes of them."""
-    from speechft.training.masked_prediction import sample_spans
+    from speechft.training.pretrain.masked_prediction import sample_spans
 
     objective = build(tiny_config)
     wave = syllables(1)

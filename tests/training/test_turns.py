@@ -6,7 +6,7 @@ import pytest
 
 from speechft.core.errors import SettingsError
 from speechft.data.batching import DurationBatches
-from speechft.training.turns import TakingTurns, Turn
+from speechft.training.finetune.turns import TakingTurns, Turn
 
 LARGE, SMALL, SPEECH = 90, 7, 40  # utterances of two tasks and of what is rehearsed
 

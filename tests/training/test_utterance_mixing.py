@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from speechft.training.masked_prediction import MaskedPrediction, UnitPredictor
-from speechft.training.utterance_mixing import mix_utterances
+from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
+from speechft.training.pretrain.utterance_mixing import mix_utterances
 
 
 def batch(count=200, seed=0):
@@ -101,7 +101,7 @@ def test_what_cannot_be_mixed_stays(waveforms):
 
 
 def test_training_mixes_evaluation_does_not(tiny_encoder, monkeypatch):
-    from speechft.training import masked_prediction as module
+    from speechft.training.pretrain import masked_prediction as module
 
     calls = []
 

@@ -36,8 +36,8 @@ def command(
 
     speechft analyze tiny-hubert runs/sid/encoder runs/sid-merged --data synthetic:demo --out a
     """
-    from speechft.stages.analyze import RECORDS, AnalyzeSettings, analyze
-    from speechft.stages.analyzing.show import FIGURE
+    from speechft.analysis.show import FIGURE
+    from speechft.analysis.stage import RECORDS, AnalyzeSettings, analyze
 
     given = {
         "base": base,
@@ -62,8 +62,8 @@ def show(records: Path) -> None:
     """Print an analysis as a table of 80 columns."""
     from rich.table import Table
 
+    from speechft.analysis.show import rows
     from speechft.core.files import read_jsonl
-    from speechft.stages.analyzing.show import rows
 
     heads, cells = rows(read_jsonl(records))
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")

@@ -38,7 +38,7 @@ def command(
     speechft embed tiny-hubert recordings/ --out states.safetensors --layer 4
     """
     from speechft.core.settings import parse_settings
-    from speechft.stages.embed import EmbedSettings, embed
+    from speechft.prediction.embed import EmbedSettings, embed
 
     values = {
         "encoder": encoder,

@@ -70,8 +70,8 @@ def command(
     speechft evaluate me/hubert --tasks pr,er --data pr=librispeech:LS --data er=iemocap:IE --out s
     """
     from speechft.cli.values import settings_from
-    from speechft.stages.evaluate import EvaluateSettings, evaluate
-    from speechft.stages.result_files import RESULTS
+    from speechft.probing.evaluate import EvaluateSettings, evaluate
+    from speechft.probing.result_files import RESULTS
 
     if store in KEPT and keep in (None, store):
         store, keep = None, store

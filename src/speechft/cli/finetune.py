@@ -52,7 +52,7 @@ def command(
 
     speechft finetune --encoder tiny-hubert --task sid --data synthetic --steps 600 --out runs/sid
     """
-    from speechft.stages.finetune import FinetuneSettings, finetune
+    from speechft.training.finetune.stage import FinetuneSettings, finetune
 
     given = {
         "encoder": encoder,

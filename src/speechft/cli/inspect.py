@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from speechft.stages.inspect import Inspection
+    from speechft.encoders.inspect import Inspection
 
 
 FORMATS = {
@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Show what a checkpoint holds, and what a merge would do with it."""
     from speechft.core.settings import parse_settings
-    from speechft.stages.inspect import InspectSettings, inspect
+    from speechft.encoders.inspect import InspectSettings, inspect
 
     values = {"path": path, "base": base}
     found = inspect(parse_settings(InspectSettings, values, where="speechft inspect"))

@@ -23,8 +23,8 @@ def command(
 
     speechft leaderboard runs/hubert runs/mine --out leaderboard.md
     """
-    from speechft.stages.leaderboard import LeaderboardSettings, leaderboard
-    from speechft.stages.ranking.show import terminal_text
+    from speechft.reporting.leaderboard.show import terminal_text
+    from speechft.reporting.leaderboard.stage import LeaderboardSettings, leaderboard
 
     given = {"runs": tuple(runs or ()), "suite": suite, "out": out}
     board = leaderboard(settings_from(LeaderboardSettings, "leaderboard", given, None))

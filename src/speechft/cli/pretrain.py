@@ -87,8 +87,8 @@ def command(
     speechft pretrain --init tiny-hubert --data synthetic:languages@es --steps 1000 --out runs/es
     """
     from speechft.core.settings import read_yaml
-    from speechft.stages.pretrain import pretrain
-    from speechft.stages.pretraining.settings import PretrainSettings
+    from speechft.training.pretrain.settings import PretrainSettings
+    from speechft.training.pretrain.stage import pretrain
 
     base: dict[str, Any] = read_yaml(config) if config else {}
     given: dict[str, Any] = {"init": init, "data": data, "objective": objective, "mixing": mixing}

@@ -27,7 +27,7 @@ def command(
     speechft push merged me/hubert-base-speech-ft
     """
     from speechft.core.settings import parse_settings
-    from speechft.stages.push import PushSettings, push
+    from speechft.reporting.push import PushSettings, push
 
     values = {
         "folder": folder,

@@ -20,7 +20,7 @@ def command(
 
     speechft report runs/demo --out runs/demo
     """
-    from speechft.stages.report import ReportSettings, report
+    from speechft.reporting.stage import ReportSettings, report
 
     given = {"runs": runs, "out": out, "title": title}
     path = report(settings_from(ReportSettings, "report", given, set_))
@@ -29,9 +29,9 @@ def command(
 
 def show(runs: tuple[Path, ...], path: Path) -> None:
     """Print findings and table, and where the page is."""
-    from speechft.stages.report import comparison_of
-    from speechft.stages.reporting.findings import findings
-    from speechft.stages.reporting.page import terminal_table
+    from speechft.reporting.findings import findings
+    from speechft.reporting.page import terminal_table
+    from speechft.reporting.stage import comparison_of
 
     comparison, console = comparison_of(runs), output()
     console.print()

@@ -10,7 +10,7 @@ import typer
 from speechft.cli.values import output
 
 if TYPE_CHECKING:
-    from speechft.stages.run import RunSettings
+    from speechft.pipeline.recipe.stage import RunSettings
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
 
 def execute(recipe: str, out: Path | None, dry_run: bool, redo: bool, overrides: list[str]) -> None:
     """Run a recipe or show its plan."""
-    from speechft.stages.run import load_recipe, run
+    from speechft.pipeline.recipe.stage import load_recipe, run
 
     settings = load_recipe(recipe, overrides)
     if dry_run:
@@ -56,10 +56,10 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     from rich.table import Table
 
     from speechft.data.sources import is_synthetic
-    from speechft.stages.run import plan_run
-    from speechft.stages.running.inputs import look_at_labels
-    from speechft.stages.running.sizes import hours_of_audio, parameters_of, size_of, total_bytes
-    from speechft.stages.running.state import refusals, status
+    from speechft.pipeline.recipe.inputs import look_at_labels
+    from speechft.pipeline.recipe.sizes import hours_of_audio, parameters_of, size_of, total_bytes
+    from speechft.pipeline.recipe.stage import plan_run
+    from speechft.pipeline.recipe.state import refusals, status
 
     plan, console = plan_run(settings, out), output()
     parameters = parameters_of(settings.encoder)

@@ -10,7 +10,7 @@ import typer
 from speechft.cli.values import output
 
 if TYPE_CHECKING:
-    from speechft.stages.study import StudySettings
+    from speechft.pipeline.study.stage import StudySettings
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
 
     speechft study supervised --out runs/studies  # in a checkout
     """
-    from speechft.stages.study import load_study, study
+    from speechft.pipeline.study.stage import load_study, study
 
     settings = [load_study(one, set_ or []) for one in studies]
     if dry_run:
@@ -45,7 +45,7 @@ def command(
 def _show_plan(settings: list[StudySettings], out: Path) -> None:
     from collections import Counter
 
-    from speechft.stages.study import plan_studies
+    from speechft.pipeline.study.stage import plan_studies
 
     planned, console = plan_studies(settings, out).jobs.values(), output()
     parts = {job.part.folder for job in planned if job.part is not None}
@@ -63,9 +63,9 @@ def _show(one: StudySettings, folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from speechft.stages.study import read_study
-    from speechft.stages.studying.figures import figures_of
-    from speechft.stages.studying.specs import SCORE
+    from speechft.pipeline.study.figures import figures_of
+    from speechft.pipeline.study.specs import SCORE
+    from speechft.pipeline.study.stage import read_study
 
     _, table, claims, _ = read_study(folder)
     console = output()

@@ -17,7 +17,7 @@ from torch.nn import Parameter
 from speechft.core.devices import compute_exactly
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
-from speechft.encoders.checkpoints.checkpoint import Side, fingerprint
+from speechft.encoders.formats.checkpoint import Side, fingerprint
 from speechft.encoders.linear import use_fast_linear
 
 SAMPLE_RATE = 16000
@@ -177,7 +177,7 @@ class SpeechEncoder(nn.Module, ABC):
 
         The folder loads with `transformers.AutoModel.from_pretrained`.
         """
-        from speechft.encoders.checkpoints.hf import write_hf_folder
+        from speechft.encoders.formats.hf import write_hf_folder
 
         tensors = self.model.state_dict()
         architecture = type(self.model).__name__

@@ -10,10 +10,10 @@ import torch
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.base import SpeechEncoder
-from speechft.encoders.checkpoints import Side, fill_model, read_checkpoint
-from speechft.encoders.checkpoints.checkpoint import default_preprocessor, tame_config
 from speechft.encoders.convolutional import ConvolutionalEncoder
 from speechft.encoders.decoar2 import Decoar2Encoder
+from speechft.encoders.formats import Side, fill_model, read_checkpoint
+from speechft.encoders.formats.checkpoint import default_preprocessor, tame_config
 from speechft.encoders.spectral import ConformerEncoder, WhisperEncoder
 
 

@@ -96,7 +96,7 @@ def steady(method: Method) -> Iterator[None]:
     if not method.single_blas:
         yield
         return
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield

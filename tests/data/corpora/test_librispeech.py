@@ -9,7 +9,7 @@ from speechft.core.errors import DataError
 from speechft.data.audio import load_waveform, read_audio
 from speechft.data.prepare import prepare_data
 from speechft.data.sources import load_data
-from speechft.stages.evaluation.settings import data_name
+from speechft.probing.settings import data_name
 
 
 def test_reads_the_tree(corpus_tree):

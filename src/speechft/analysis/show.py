@@ -1,0 +1,158 @@
+"""An analysis for people: a table for the terminal and for Markdown, and a figure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from speechft.analysis.weights import ALL
+from speechft.core.files import atomic_path
+from speechft.core.theme import SERIES, STYLE
+
+FIGURE: Final = "similarity.png"
+Records = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One encoder against θ0, all in percent.
+
+    Attributes:
+        name: of the encoder.
+        distance: length of the task vector, of θ0's length.
+        cka: linear CKA of each hidden state.
+        cosine: mean cosine of each hidden state.
+        connected: alpha → cosine of each hidden state with the interpolated ones.
+    """
+
+    name: str
+    distance: float
+    cka: list[float]
+    cosine: list[float]
+    connected: dict[float, list[float]]
+
+
+def lines_of(records: Records) -> list[Line]:
+    """Put an analysis' records together by encoder."""
+    names = dict.fromkeys(str(one["encoder"]) for one in records)
+    return [_line(name, [one for one in records if one["encoder"] == name]) for name in names]
+
+
+def summary(records: Records) -> dict[str, float]:
+    """Give one encoder's figures: distance, and means over the hidden states of all else."""
+    (line,) = lines_of(records)
+    figures = {"distance": line.distance, "cka": _mean(line.cka), "cosine": _mean(line.cosine)}
+    connected = [value for values in line.connected.values() for value in values]
+    figures |= {"connectivity": _mean(connected)} if connected else {}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def rows(records: Records) -> tuple[list[str], list[list[str]]]:
+    """Give the headings and the cells of the table that sums an analysis up."""
+    lines = lines_of(records)
+    alphas = list(dict.fromkeys(alpha for line in lines for alpha in line.connected))
+    heads = ["encoder", "distance", "CKA", "CKA last", "cosine", *(f"linear {a:g}" for a in alphas)]
+    return heads, [
+        [
+            line.name,
+            f"{line.distance:.2f}",
+            *(_text(value) for value in (_mean(line.cka), line.cka[-1], _mean(line.cosine))),
+            *(_text(_mean(line.connected[alpha])) for alpha in alphas),
+        ]
+        for line in lines
+    ]
+
+
+def markdown(records: Records, base: str, utterances: int) -> str:
+    """Give the page."""
+    heads, cells = rows(records)
+    table = [heads, ["---", *["---:"] * (len(heads) - 1)], *cells]
+    text = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in table)
+    return f"""# Beside {base}
+
+{text}
+
+Percent, over {utterances} utterances. *distance*: length of the task vector, of the base's
+weights. *CKA*, *cosine*: how alike the hidden states are to the base's (linear CKA; mean cosine
+frame by frame), mean over the layers, and CKA of the last. *linear*: cosine between the hidden
+states of the encoder at that alpha and the mixture of both encoders' states; 100 where
+interpolating weights interpolates features.
+
+![Similarity by layer, and against the distance]({FIGURE})
+"""
+
+
+def draw(records: Records, path: Path) -> None:
+    """Draw similarity by layer, and against the distance of the weights."""
+    with mpl.rc_context(STYLE):
+        lines = lines_of(records)
+        titles = [_title(line.name) for line in lines]
+        columns = max(1, 110 // (max(map(len, titles)) + 8))
+        height = 3.6 + 0.2 * (len(lines) // columns)
+        figure = Figure(figsize=(8.4, height), layout="constrained")
+        by_layer, by_distance = figure.subplots(1, 2)
+        for line, title, colour in zip(lines, titles, _colours(len(lines)), strict=True):
+            by_layer.plot(
+                range(len(line.cka)), line.cka, "o-", color=colour, label=title, markersize=4
+            )
+            by_distance.plot(line.distance, _mean(line.cka), "o", color=colour)
+        by_layer.set_ylim(0, 103)
+        by_distance.set_ylim(0, 103)
+        by_distance.set_xlim(left=0)
+        by_layer.set_xlabel("hidden state")
+        by_layer.set_ylabel("CKA with θ0 (%)")
+        by_layer.xaxis.get_major_locator().set_params(integer=True)
+        by_distance.set_xlabel("distance of the weights (%)")
+        by_distance.set_ylabel("mean CKA with θ0 (%)")
+        figure.legend(
+            *by_layer.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=8,
+            frameon=False,
+        )
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=130, metadata={"Software": ""})
+
+
+def _title(name: str) -> str:
+    """Give a name as matplotlib shows it: as it is, and never left out of the legend."""
+    short = name if len(name) <= 32 else "…" + name[-31:]
+    return short.replace("$", r"\$").replace("_", "\u200a_", short.startswith("_"))
+
+
+def _colours(count: int) -> list[Any]:
+    """Give a colour for each line; where there are many, in order from dark to light."""
+    if count <= len(SERIES):
+        return list(SERIES[:count])
+    return [mpl.colormaps["viridis"](0.9 * n / (count - 1)) for n in range(count)]
+
+
+def _line(name: str, own: Records) -> Line:
+    def of(measure: str, alpha: float | None = None) -> list[float]:
+        found = [r for r in own if r["measure"] == measure and r.get("alpha") == alpha]
+        ordered = sorted(found, key=lambda r: int(r["layer"]))
+        return [math.nan if r["value"] is None else float(r["value"]) for r in ordered]
+
+    (distance,) = (r["value"] for r in own if r["measure"] == "distance" and r["part"] == ALL)
+    alphas = dict.fromkeys(r["alpha"] for r in own if "alpha" in r)
+    return Line(
+        name, float(distance), of("cka"), of("cosine"), {a: of("connectivity", a) for a in alphas}
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Give the mean of what says something."""
+    known = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(known) if known else math.nan
+
+
+def _text(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "–"

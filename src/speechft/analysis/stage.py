@@ -1,0 +1,222 @@
+"""`speechft analyze`: how far encoders are from θ0, in their weights and in what they say."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lhotse.cut import Cut
+from pydantic import Field, field_validator
+
+from speechft.analysis.features import compare_states
+from speechft.analysis.records import Record, records_of
+from speechft.analysis.show import FIGURE, draw, markdown
+from speechft.analysis.weights import distances
+from speechft.core.devices import usable_device
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
+from speechft.core.logging import get_logger, progress_bar
+from speechft.core.places import first_of
+from speechft.core.provenance import CLAIM_NAME, claim, is_done, stage_of, write_provenance
+from speechft.core.seeding import numpy_generator
+from speechft.core.settings import PathText, Settings
+from speechft.data.content import audio_keys
+from speechft.data.sources import load_data
+from speechft.encoders import SpeechEncoder
+from speechft.probing.encoders import (
+    check_same_tensors,
+    interpolate,
+    open_encoder,
+    open_sweeps,
+    source_hashes,
+)
+from speechft.probing.settings import EncoderSpec, as_spec
+
+RECORDS, PAGE = "analysis.jsonl", "analysis.md"
+# Settings of a model that change what its weights do.
+_SHAPING = (
+    *("do_stable_layer_norm", "feat_extract_norm", "feat_extract_activation", "hidden_act"),
+    *("layer_norm_eps", "conv_stride"),
+)
+_LEFT_OVER = re.compile(rf"\.{re.escape(CLAIM_NAME)}\..*\.tmp")
+_PREFERRED = ("test", "dev", "train")
+_logger = get_logger(__name__)
+
+
+class AnalyzeSettings(Settings):
+    """Settings of `speechft analyze`.
+
+    Args:
+        base: ENCODER, θ0.
+        encoders: each an ENCODER, a pair [name, ENCODER], or the fields of `EncoderSpec`; with the
+            base's tensors.
+        data: DATA; only its audio counts.
+        out: folder of the results.
+        split: of the data; by default test, else dev, else train.
+        utterances: at most so many, drawn by the seed.
+        alphas: points between θ0 and every encoder where layers are looked at for being linear.
+        batch_seconds: seconds of audio per batch.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        seed: of the draw.
+    """
+
+    base: PathText
+    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
+    data: PathText
+    out: Path
+    split: str | None = None
+    utterances: int = Field(default=200, gt=0)
+    alphas: tuple[float, ...] = (0.25, 0.5)
+    batch_seconds: float = Field(default=60.0, gt=0)
+    device: str = "auto"
+    seed: int = 0
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _as_specs(cls, value: Any) -> Any:
+        return [as_spec(one) for one in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("alphas")
+    @classmethod
+    def _between(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < alpha < 1 for alpha in value) or len(set(value)) != len(value):
+            raise ValueError("alphas are above 0 and below 1, each once")
+        return value
+
+
+def analyze(settings: AnalyzeSettings) -> Path:
+    """Compare encoders with the one that they come from.
+
+    Weights: the length of the task vector, by part. Hidden states, layer by layer: linear CKA and
+    cosine to θ0's; and, for every alpha, whether the states of the interpolated encoder are the
+    interpolation of the states (layerwise linear feature connectivity).
+
+    Returns:
+        The folder: `analysis.jsonl` (a record per encoder, measure and layer), `analysis.md`,
+        `similarity.png`.
+
+    Raises:
+        CheckpointError: an encoder cannot be loaded, or its tensors are not those of the base.
+        DataError: the data cannot be read, or lacks the split.
+        SettingsError: two encoders have the same name, the device cannot be used, or the folder
+            holds something else.
+    """
+    _refuse_foreign(settings.out)
+    specs = open_sweeps(settings.encoders)
+    _refuse_same_names(specs)
+    device = str(usable_device(settings.device))
+    split, cuts = _utterances(settings)
+    base_spec = EncoderSpec(path=settings.base)
+    plain = settings.model_dump(mode="json", exclude={"out", "device"})
+    plain |= {
+        "sources": [source_hashes(spec) for spec in (base_spec, *specs)],
+        "audio": hash_json(audio_keys(cuts))[:16],
+        "split": split,
+    }
+    claim(settings.out, stage="analyze", settings=plain)
+    files = [settings.out / name for name in (RECORDS, PAGE, FIGURE)]
+    done = is_done(settings.out, stage="analyze", settings=plain)
+    if done and all(file.is_file() and file.stat().st_size for file in files):
+        _logger.info("analyze: already done in %s", settings.out)
+        return settings.out
+    base = open_encoder(base_spec, device)
+    records = _measure(settings, base, specs, cuts, device)
+    draw(records, files[2])
+    write_text(files[1], markdown(records, str(settings.base), len(cuts)))
+    write_provenance(
+        settings.out, stage="analyze", settings=plain, parents={"base": base.fingerprint()}
+    )
+    return settings.out
+
+
+def _measure(
+    settings: AnalyzeSettings,
+    base: SpeechEncoder,
+    specs: Sequence[EncoderSpec],
+    cuts: Sequence[Cut],
+    device: str,
+) -> list[Record]:
+    """Measure one encoder after the other; what a stopped call has measured is kept."""
+    path = settings.out / RECORDS
+    records: list[Record] = read_jsonl(path) if path.is_file() else []
+    there = {record["encoder"] for record in records}
+    left = [spec for spec in specs if spec.label not in there]
+    with progress_bar() as bar:
+        task = bar.add_task("analyze", total=len(left) * len(cuts), note="")
+        for spec in left:
+            bar.update(task, note=spec.label)
+            other = open_encoder(spec, device)
+            check_same_tensors(base.model.state_dict(), other.model.state_dict(), spec.label)
+            _warn_of_other_models(base, other, spec.label)
+            between = {a: _between(base, other, a, spec.label) for a in settings.alphas}
+            seconds = settings.batch_seconds
+            found = compare_states(
+                base, other, between, cuts, seconds, lambda n: bar.advance(task, n)
+            )
+            records += records_of(spec.label, distances(base, other), found)
+            write_jsonl(path, records)
+    return records
+
+
+def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str) -> None:
+    ours, theirs = (
+        {**e.config.to_dict(), **e.preprocessor, "family": e.family} for e in (base, other)
+    )
+    keys = {"family", "do_normalize", *_SHAPING}
+    differing = sorted(k for k in keys if ours.get(k) != theirs.get(k))
+    if differing:
+        _logger.warning(
+            "%s has the base's tensors and differs in %s: what is measured is not what its weights "
+            "have moved alone, and points between are the base's model",
+            label,
+            ", ".join(differing),
+        )
+
+
+def _between(base: SpeechEncoder, other: SpeechEncoder, alpha: float, label: str) -> SpeechEncoder:
+    start, end = (copy.deepcopy(encoder).cpu() for encoder in (base, other))
+    return interpolate(start, end, alpha, label).to(base.device).eval()
+
+
+def _utterances(settings: AnalyzeSettings) -> tuple[str, list[Cut]]:
+    data = load_data(settings.data)
+    wanted = settings.split or next((n for n in _PREFERRED if n in data), next(iter(data)))
+    if wanted not in data:
+        raise DataError(
+            f"the data has no split {wanted!r}", where=settings.data, found=", ".join(sorted(data))
+        )
+    cuts = list(data[wanted])
+    order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
+    return wanted, [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with files of nobody's; what stages have made, `claim` refuses by name."""
+    try:
+        if not folder.is_dir() or (folder / CLAIM_NAME).exists() or stage_of(folder) is not None:
+            return
+        # A first call that was killed may have left a hidden file.
+        names = sorted(p.name for p in folder.iterdir() if not _LEFT_OVER.fullmatch(p.name))
+    except OSError:
+        return  # `claim` says why
+    if names:
+        raise SettingsError(
+            "there is something else in the output's place",
+            where=folder,
+            expected="no folder, an empty one, or an earlier analysis",
+            found=first_of(names),
+            hint="choose another --out",
+        )
+
+
+def _refuse_same_names(specs: Sequence[EncoderSpec]) -> None:
+    labels = [spec.label for spec in specs]
+    if len(set(labels)) != len(labels):
+        raise SettingsError(
+            "two encoders have the same name",
+            found=max(labels, key=labels.count),
+            hint="give each a name of its own: encoders: [[name, ENCODER], ...]",
+        )

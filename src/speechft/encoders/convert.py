@@ -1,0 +1,126 @@
+"""`speechft convert`: an encoder in another format, tensors bit for bit the same."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from speechft.core.errors import SettingsError
+from speechft.core.logging import get_logger
+from speechft.core.places import first_of, said_place
+from speechft.core.provenance import FILE_NAME, stage_of, write_provenance
+from speechft.core.settings import PathText, Settings
+from speechft.encoders.formats import (
+    check_complete,
+    fingerprint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from speechft.encoders.formats.checkpoint import not_finite
+from speechft.encoders.formats.write import TORCH_SUFFIXES
+from speechft.encoders.load import encoder_class
+
+log = get_logger(__name__)
+
+
+class ConvertSettings(Settings):
+    """What to convert, and into what.
+
+    Attributes:
+        source: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
+        target: a folder for `hf`, a file for `s3prl` and `fairseq`; a folder that an earlier
+            conversion made is replaced.
+        to: hf, s3prl or fairseq.
+        base: an encoder whose configuration is used where the file holds none, or that an
+            adapter is merged into.
+        overwrite: replace any encoder that is there, also one that may be the only copy.
+    """
+
+    source: PathText
+    target: Path
+    to: str
+    base: PathText | None = None
+    overwrite: bool = False
+
+
+def convert(settings: ConvertSettings) -> Path:
+    """Write an encoder in another format.
+
+    Parts of pre-training (final_proj, label embeddings, quantizer) go along: in place where the
+    format has one, else in `extras.safetensors`.
+
+    Returns:
+        The file or folder that was written.
+
+    Raises:
+        CheckpointError: the source is no complete encoder, or the format has no place for it.
+        SettingsError: the format is not known, the target holds something else, is the source
+            itself, or cannot be written.
+    """
+    _refuse_source(settings)
+    with _said_place(settings.target):
+        _refuse_existing(settings)
+    checkpoint = read_checkpoint(settings.source, base=settings.base)
+    encoder_class(check_complete(checkpoint), checkpoint.where)
+    damaged = not_finite(checkpoint.tensors)
+    if damaged:
+        log.warning("copied with NaN or infinite values in: %s", ", ".join(damaged))
+    with _said_place(settings.target):
+        target = write_checkpoint(checkpoint, settings.target, settings.to)
+    if checkpoint.dropped:
+        names = ", ".join(checkpoint.dropped[:8])
+        rest = f" and {len(checkpoint.dropped) - 8} more" if len(checkpoint.dropped) > 8 else ""
+        log.info("left out, not part of the encoder: %s%s", names, rest)
+    if target.is_dir():
+        parents = {settings.source: fingerprint(checkpoint.tensors)}
+        values = settings.model_dump(mode="json", exclude={"overwrite"})
+        write_provenance(target, stage="convert", settings=values, parents=parents)
+    return target
+
+
+def _refuse_source(settings: ConvertSettings) -> None:
+    """Refuse to write over what is read, or over a folder that it lies in."""
+    try:
+        source = Path(settings.source).expanduser().resolve()
+        target = settings.target.resolve()
+        if not source.exists():
+            return
+    except (OSError, RuntimeError, ValueError):
+        return
+    if target == source or (settings.to == "hf" and source.is_relative_to(target)):
+        raise SettingsError(
+            "the target is the source itself, or a folder that it lies in",
+            where=settings.target,
+            expected="another place",
+            hint="convert to a new name, look at it, and remove the old one then",
+        )
+
+
+def _refuse_existing(settings: ConvertSettings) -> None:
+    """Refuse to replace what may be the only copy: a file, or a folder of another origin."""
+    target, wants_folder = settings.target, settings.to == "hf"
+    if settings.overwrite or not target.exists():
+        return
+    if target.is_dir() != wants_folder or not (wants_folder or target.suffix in TORCH_SUFFIXES):
+        return  # the format's writer says what is wrong with it
+    found = f"a file of {target.stat().st_size} bytes"
+    if wants_folder:
+        names = sorted(path.name for path in target.iterdir())
+        made_by = stage_of(target)
+        if not names or made_by == "convert":
+            return
+        found = first_of(names)
+        if made_by is not None:
+            found = f"what {made_by!r} has made, says its {FILE_NAME}"
+    raise SettingsError(
+        "there is something else in the target's place",
+        where=target,
+        expected="nothing, an empty folder, or a folder that an earlier conversion made",
+        found=found,
+        hint="choose another target, or replace an encoder with --overwrite",
+    )
+
+
+def _said_place(target: Path) -> AbstractContextManager[None]:
+    return said_place(target, "choose another target", (errno.EEXIST,))

@@ -1,0 +1,327 @@
+"""Hugging Face folders: configuration, weights, preprocessor, and our side file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.files import atomic_dir
+from speechft.core.logging import get_logger
+from speechft.core.nearest import did_you_mean
+from speechft.core.places import first_of
+from speechft.encoders.formats.checkpoint import (
+    MASK_EMBEDDING,
+    Checkpoint,
+    Side,
+    default_preprocessor,
+    empty_model,
+    tame_config,
+)
+from speechft.encoders.formats.disk import disk_errors
+from speechft.encoders.formats.keymaps import EXTRA_ROWS, translate
+from speechft.encoders.formats.unpickle import read_torch_file
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TORCH_WEIGHTS = "pytorch_model.bin"
+PREPROCESSOR = "preprocessor_config.json"
+EXTRAS_FILE = "extras.safetensors"
+# What this package writes into an encoder's folder.
+_OWN = re.compile(
+    r"config\.json|preprocessor_config\.json|speechft\.json|README\.md|extras\.safetensors"
+    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|\..*\.(tmp|old)"
+)
+LEGACY = {
+    ".weight_g": ".parametrizations.weight.original0",
+    ".weight_v": ".parametrizations.weight.original1",
+}
+
+logger = get_logger(__name__)
+
+
+def read_hf_folder(folder: Path) -> Checkpoint:
+    """Read a Hugging Face folder: the base model without heads.
+
+    Raises:
+        CheckpointError: a file is missing or broken.
+    """
+    config = read_config(folder)
+    tensors = modern_names(read_tensors(folder))
+    has_mask = any(name.rpartition(".")[2] == MASK_EMBEDDING for name in tensors)
+    tame_config(config, has_mask_embedding=has_mask)
+    base, rest = split_base(config, tensors, folder)
+    side = read_side(folder)
+    side = Side({**heads_as_extras(config.model_type, rest), **side.tensors}, side.source)
+    return Checkpoint("hf", config, base, _read_preprocessor(folder, config), side, folder)
+
+
+def read_config(folder: Path) -> Any:
+    """Read `config.json` as a transformers configuration."""
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    import speechft.encoders.decoar2  # noqa: F401  (registers the model type)
+
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(
+            "this folder is no encoder",
+            where=folder,
+            expected=f"a file {CONFIG}",
+            found="no such file",
+            hint=_other_files(folder) or "give the folder that save() or save_pretrained() wrote",
+        )
+    values = read_json_object(folder / CONFIG)
+    model_type = values.pop("model_type", None)
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise CheckpointError(
+            "the configuration names an unknown model type",
+            where=folder / CONFIG,
+            found=model_type,
+            hint=did_you_mean(str(model_type), list(CONFIG_MAPPING.keys()))
+            if isinstance(model_type, str)
+            else "is this the configuration of an encoder?",
+        )
+    try:
+        return AutoConfig.for_model(model_type, **values)
+    except Exception as error:
+        # transformers checks values with its own error classes, which differ between versions.
+        raise CheckpointError(
+            "the configuration cannot be read", where=folder / CONFIG, found=error
+        ) from None
+
+
+def _other_files(folder: Path) -> str | None:
+    kinds = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+    files = sorted(p.name for p in folder.iterdir() if p.suffix in kinds)[:3]
+    folders = sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))[:3]
+    names = " or ".join(str(folder / name) for name in files + folders)
+    return f"give {names} itself" if names else None
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a folder: one file or several, safetensors or torch."""
+    for single, read in ((WEIGHTS, read_safetensors), (TORCH_WEIGHTS, read_state_dict)):
+        if (folder / single).is_file():
+            return read(folder / single)
+        index = folder / f"{single}.index.json"
+        if index.is_file():
+            return _read_shards(index, read)
+    raise CheckpointError(
+        "the folder has a configuration but no weights",
+        where=folder,
+        expected=f"{WEIGHTS} or {TORCH_WEIGHTS}",
+        hint="copy the weights beside config.json",
+    )
+
+
+def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
+    mapping = read_json_object(index).get("weight_map")
+    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+        raise CheckpointError(
+            "the index of shards has no weight_map", where=index, expected="tensor → file"
+        )
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(set(mapping.values())):
+        path = index.parent / Path(name).name
+        if not path.is_file():
+            raise CheckpointError("a shard of the weights is missing", where=path)
+        tensors |= read(path)
+    missing = sorted(set(mapping) - set(tensors))
+    if missing:
+        raise CheckpointError(
+            "the shards lack tensors that their index names: " + ", ".join(missing), where=index
+        )
+    return tensors
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: the file is cut short or is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            "the weights cannot be read: the file is cut short or is no safetensors file",
+            where=path,
+            found=f"{error} ({path.stat().st_size} bytes)",
+            hint="copy or download it again",
+        ) from None
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict that `torch.save` wrote."""
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise CheckpointError("the file holds no state dict", where=path)
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def modern_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename weight-norm tensors from `weight_g` and `weight_v` to the parametrised names."""
+    return {_modern(name): tensor for name, tensor in tensors.items()}
+
+
+def split_base(
+    config: Any, tensors: dict[str, Tensor], where: object
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Part the base model's tensors, without prefix, from those of the heads around it."""
+    model = empty_model(config, where)
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    if len(prefix) > 1 and any(name.startswith(prefix) for name in tensors):
+        base = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        return base, {n: t for n, t in tensors.items() if not n.startswith(prefix)}
+    rooms = {name.partition(".")[0] for name in model.state_dict()}
+    base = {n: t for n, t in tensors.items() if n.partition(".")[0] in rooms}
+    return base, {n: t for n, t in tensors.items() if n not in base}
+
+
+def heads_as_extras(family: str, heads: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give heads fairseq's names where fairseq has the same part."""
+    known = translate(heads, EXTRA_ROWS, back=True) if family == "wav2vec2" else {}
+    return {known.get(name, name): tensor for name, tensor in heads.items()}
+
+
+def write_hf_folder(
+    folder: Path,
+    config: Any,
+    tensors: dict[str, Tensor],
+    preprocessor: dict[str, Any],
+    side: Side,
+    architecture: str,
+) -> Path:
+    """Write an encoder in the Hugging Face layout, atomically.
+
+    Raises:
+        SettingsError: the folder is there already and holds something else than an encoder.
+    """
+    _refuse_foreign(folder)
+    config.architectures = [architecture]
+    tensors = _apart(tensors)
+    config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
+    with disk_errors(folder), atomic_dir(folder) as temporary:
+        config.to_json_file(temporary / CONFIG)
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        text = json.dumps(preprocessor, indent=2) + "\n"
+        (temporary / PREPROCESSOR).write_text(text, encoding="utf-8")
+        if side.tensors or side.source:
+            extras = _apart(side.tensors)
+            metadata = {"format": "pt", "source": json.dumps(side.source)}
+            save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
+    return folder
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give tensors that share no memory, which safetensors would refuse to write."""
+    result: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        result[name] = plain.clone() if place in seen and plain.numel() else plain
+        seen.add(place)
+    return result
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder is replaced as a whole, so it must not hold what is not an encoder's."""
+    if not folder.exists():
+        return
+    foreign = [folder.name]
+    if folder.is_dir():
+        names = sorted(path.name for path in folder.iterdir())
+        foreign = [name for name in names if not _OWN.fullmatch(name)]
+    if foreign:
+        raise SettingsError(
+            "the target is there already and is no encoder folder",
+            where=folder,
+            expected="a new folder, an empty one, or one with nothing but an encoder to replace",
+            found=first_of(foreign),
+        )
+
+
+def read_side(folder: Path) -> Side:
+    """Read the side file of a folder; an empty one if there is none."""
+    path = folder / EXTRAS_FILE
+    if not path.is_file():
+        return Side()
+    tensors = read_safetensors(path)
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("source", "{}")
+    try:
+        source = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError("the side file's settings are broken", where=path) from error
+    if not isinstance(source, dict):
+        raise CheckpointError("the side file's settings are broken", where=path, found=text[:80])
+    return Side(tensors, source)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError("this is no JSON file", where=path, found=error) from None
+    if not isinstance(values, dict):
+        raise CheckpointError("the file holds no settings", where=path, found=type(values).__name__)
+    return values
+
+
+def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
+    path = folder / PREPROCESSOR
+    if path.is_file():
+        return _checked(read_json_object(path), path)
+    settings = default_preprocessor(config)
+    logger.warning(
+        "%s has no %s: the usual settings of this kind of encoder are used%s",
+        folder,
+        PREPROCESSOR,
+        {True: ", waveforms normalised", False: ", waveforms as they are", None: ""}[
+            settings.get("do_normalize")
+        ],
+    )
+    return settings
+
+
+def _checked(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Refuse preprocessor settings that would be followed wrongly."""
+    rules: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "do_normalize": ((bool, type(None)), "true or false"),
+        "normalize_eps": ((int, float), "a number"),
+        "sampling_rate": ((int, float), "16000"),
+    }
+    for name, (kinds, expected) in rules.items():
+        value = settings.get(name)
+        if name in settings and not isinstance(value, kinds):
+            raise CheckpointError(
+                f"the preprocessor's {name} cannot be used",
+                where=path,
+                expected=expected,
+                found=repr(value),
+            )
+    if settings.get("sampling_rate", 16000) != 16000:
+        raise CheckpointError(
+            "the encoder takes audio of another sampling rate than 16 kHz",
+            where=path,
+            expected="sampling_rate 16000",
+            found=settings["sampling_rate"],
+        )
+    return settings
+
+
+def _modern(name: str) -> str:
+    for old, new in LEGACY.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name

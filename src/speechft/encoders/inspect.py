@@ -1,0 +1,205 @@
+"""`speechft inspect`: what a checkpoint holds, and what a merge would do with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechft.core.settings import PathText, Settings
+from speechft.encoders.base import SpeechEncoder
+from speechft.encoders.convolutional import ConvolutionalEncoder, TransformerEncoder
+from speechft.encoders.formats import (
+    Checkpoint,
+    fill_model,
+    fingerprint,
+    read_checkpoint,
+)
+from speechft.encoders.formats.checkpoint import not_finite
+from speechft.encoders.load import wrap_model
+from speechft.encoders.spectral import ConformerEncoder
+
+_ORDER = (
+    *("CNN front end", "mask embedding", "projection", "positions", "transformer", "decoder"),
+)
+_MERGED = "interpolated: θ0 + alpha (θ' − θ0)"
+_FROZEN = f"{_MERGED}; equal in both after stable fine-tuning"
+_WEIGHT_NORM = f"{_MERGED}; g and v each by itself, or the kernel (--weight-norm fused)"
+_SIDE = "not merged: dropped, or BASE's own with --heads keep"
+_OUTSIDE = "not read: no part of the encoder"
+
+
+class InspectSettings(Settings):
+    """What to look at.
+
+    Attributes:
+        path: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
+        base: an encoder whose configuration is used where the file holds none.
+    """
+
+    path: PathText
+    base: PathText | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tensors that belong together.
+
+    Attributes:
+        name: what they are.
+        tensors: how many.
+        parameters: how many numbers.
+        merge: what a merge does with them.
+    """
+
+    name: str
+    tensors: int
+    parameters: int
+    merge: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint holds.
+
+    Attributes:
+        where: the file or folder.
+        format: hf, peft, s3prl, s3prl-downstream, fairseq, wavlm, decoar2, spin or tensors.
+        family: the transformers model type.
+        style: base or large, and where it normalises.
+        input: what the front end is given.
+        parameters: numbers in the encoder.
+        bytes: size on disk.
+        hidden_size: width of the hidden states.
+        layers: transformer layers.
+        feed_forward: width of their feed-forward parts.
+        attention_heads: per layer.
+        hop: samples per frame.
+        dtypes: type → number of tensors.
+        normalize_input: whether waveforms are brought to zero mean and unit variance.
+        fingerprint: SHA-256 of the encoder in float32, as `SpeechEncoder.fingerprint` gives it.
+        not_finite: names of tensors with NaN or infinite values; such an encoder is not loaded.
+        groups: the tensors.
+    """
+
+    where: str
+    format: str
+    family: str
+    style: str
+    input: str
+    parameters: int
+    bytes: int
+    hidden_size: int
+    layers: int
+    feed_forward: int
+    attention_heads: int
+    hop: int
+    dtypes: dict[str, int]
+    normalize_input: bool
+    fingerprint: str
+    not_finite: tuple[str, ...]
+    groups: tuple[Group, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self)
+
+
+def inspect(settings: InspectSettings) -> Inspection:
+    """Read a checkpoint and say what it holds.
+
+    Raises:
+        CheckpointError: it cannot be read, or it is no complete encoder.
+    """
+    checkpoint = read_checkpoint(settings.path, base=settings.base)
+    model = fill_model(checkpoint, torch.float32, allow_nan=True)
+    encoder = wrap_model(model, checkpoint.preprocessor, where=checkpoint.where)
+    config = checkpoint.config
+    dtypes = Counter(str(t.dtype).removeprefix("torch.") for t in checkpoint.tensors.values())
+    return Inspection(
+        where=str(checkpoint.where),
+        format=checkpoint.format,
+        family=checkpoint.family,
+        style=_style(encoder),
+        input=_input(encoder),
+        parameters=sum(t.numel() for t in checkpoint.tensors.values()),
+        bytes=_size(checkpoint.where),
+        hidden_size=encoder.hidden_size,
+        layers=encoder.num_layers,
+        feed_forward=int(getattr(config, "intermediate_size", 0) or config.encoder_ffn_dim),
+        attention_heads=int(config.num_attention_heads),
+        hop=encoder.hop,
+        dtypes=dict(dtypes),
+        normalize_input=bool(checkpoint.preprocessor.get("do_normalize", False)),
+        fingerprint=fingerprint(encoder.model.state_dict()),
+        not_finite=tuple(not_finite(checkpoint.tensors)),
+        groups=_groups(checkpoint, set(encoder.front_end_parameters())),
+    )
+
+
+def _style(encoder: SpeechEncoder) -> str:
+    """Say where an encoder normalises, and after which published models that is called."""
+    if isinstance(encoder, ConformerEncoder):
+        return "conformer layers, pre-norm"
+    if not isinstance(encoder, TransformerEncoder):
+        return "pre-norm layers"
+    order = "pre-norm layers" if encoder.pre_norm else "post-norm layers"
+    if not isinstance(encoder, ConvolutionalEncoder):
+        return f"base: {order}"
+    each = getattr(encoder.config, "feat_extract_norm", "layer") == "layer"
+    size = "large: " if each and encoder.pre_norm else "" if each or encoder.pre_norm else "base: "
+    norm = "layer norm in every convolution" if each else "group norm in the first convolution"
+    return f"{size}{norm}, {order}"
+
+
+def _input(encoder: SpeechEncoder) -> str:
+    """Say what the front end is given."""
+    if isinstance(encoder, ConvolutionalEncoder):
+        return "waveform, normalised per utterance" if encoder.normalize else "waveform as it is"
+    if isinstance(encoder, TransformerEncoder):
+        return "80 filter banks, normalised per utterance and bin"
+    if isinstance(encoder, ConformerEncoder):
+        return "stacked log filter banks, normalised per utterance and bin"
+    return "log-mel spectrogram of 30 s"
+
+
+def _groups(checkpoint: Checkpoint, front_end: set[str]) -> tuple[Group, ...]:
+    named: dict[str, list[Tensor]] = {}
+    for name, tensor in checkpoint.tensors.items():
+        named.setdefault(_group_name(name, front_end), []).append(tensor)
+    merges = {"CNN front end": _FROZEN}
+    if any("original0" in name for name in checkpoint.tensors):
+        merges["positions"] = _WEIGHT_NORM
+    groups = [_group(n, named[n], merges.get(n, _MERGED)) for n in _ORDER if n in named]
+    sides: dict[str, list[Tensor]] = {}
+    for name, tensor in checkpoint.side.tensors.items():
+        sides.setdefault(name.partition(".")[0], []).append(tensor)
+    groups += [_group(name, tensors, _SIDE) for name, tensors in sides.items()]
+    if checkpoint.dropped:
+        groups.append(Group("others", len(checkpoint.dropped), 0, _OUTSIDE))
+    return tuple(groups)
+
+
+def _group(name: str, tensors: list[Tensor], merge: str) -> Group:
+    return Group(name, len(tensors), sum(t.numel() for t in tensors), merge)
+
+
+def _group_name(name: str, front_end: set[str]) -> str:
+    if name in front_end:
+        return "CNN front end"
+    if name == "masked_spec_embed":
+        return "mask embedding"
+    if name.startswith(("feature_projection.", "post_extract_proj.")):
+        return "projection"
+    if name.startswith("decoder."):
+        return "decoder"
+    return "positions" if "pos_conv" in name or "embed_positions" in name else "transformer"
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [p for p in path.iterdir() if p.is_file()]
+    return sum(file.stat().st_size for file in files)

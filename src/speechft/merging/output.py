@@ -1,0 +1,154 @@
+"""What a merged encoder's folder holds besides its weights: configuration, card, provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from speechft.core.errors import SpeechFTError
+from speechft.core.files import write_json, write_text
+from speechft.core.logging import get_logger
+from speechft.core.places import said_place
+from speechft.core.provenance import write_provenance
+from speechft.merging.card import formula, write_card
+from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES
+from speechft.merging.inputs import CheckpointSource
+from speechft.merging.planning import Plan
+from speechft.merging.sources import Source, read_mapping
+
+log = get_logger(__name__)
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+EXTRAS = "extras.safetensors"
+#: Formats of files that a merged encoder is written in too, and the writer's name for them.
+_OWN_FORMAT = {"s3prl": "s3prl", "fairseq": "fairseq", "wavlm": "s3prl", "decoar2": "s3prl"}
+
+
+@contextmanager
+def said_where(out: Path, nbytes: int) -> Iterator[None]:
+    """Turn a full disk, and a place where nothing can be written, into messages.
+
+    Args:
+        out: the folder that is written.
+        nbytes: size of the result.
+    """
+    try:
+        with said_place(out, "choose another --out", (errno.EFBIG,)):
+            yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SpeechFTError(
+            "the disk is full; nothing was left under the final name",
+            where=out,
+            expected=f"{nbytes / 1e6:.1f} MB free",
+            hint="free some space, or choose another place with --out",
+        ) from None
+
+
+def describe(planned: Plan, hashes: Sequence[str], folder: Path, plain: Mapping[str, Any]) -> None:
+    """Write everything but the weights.
+
+    Args:
+        planned: the merge.
+        hashes: SHA-256 of the weights of BASE, every TUNED and every statistics file.
+        folder: where the weights have been written.
+        plain: the stage's settings.
+    """
+    class_name = _write_config(planned, folder)
+    _write_preprocessor(planned, folder)
+    _write_extras(planned, folder)
+    write_text(folder / "README.md", write_card(planned, hashes, class_name))
+    write_provenance(
+        folder,
+        stage="merge",
+        settings=plain,
+        parents=parents_record([planned.base, *planned.tuned, *planned.statistics], hashes),
+        method=planned.method.name,
+        alpha=str(planned.alpha),
+        formula=formula(planned),
+        kept=list(planned.match.kept),
+        dropped=list(planned.match.dropped),
+    )
+
+
+def parents_record(sources: Sequence[Source], hashes: Sequence[str]) -> dict[str, str]:
+    """Give name → hash; a parent that is named twice gets a prime."""
+    result: dict[str, str] = {}
+    for source, digest in zip(sources, hashes, strict=True):
+        name = source.label
+        while name in result:
+            name += "'"
+        result[name] = digest
+    return result
+
+
+def _write_config(planned: Plan, folder: Path) -> str:
+    """Write BASE's configuration; without its head the class is the bare encoder's."""
+    found = [source.config for source in (planned.base, *planned.tuned) if source.config]
+    if not found:
+        log.warning("neither BASE nor TUNED has a config.json; none is written")
+        return "the class that fits its config.json"
+    if planned.base.config is None:
+        log.warning("BASE has no config.json; TUNED's is used")
+    config = dict(found[0])
+    classes = config.get("architectures") or []
+    if planned.recipe.heads == "drop":
+        classes = [re.sub(r"For[A-Z]\w*$", "Model", name) for name in classes]
+        if classes:
+            config["architectures"] = classes
+    if planned.recipe.dtype is not None:
+        config.pop("torch_dtype", None)
+        config["dtype"] = USER_NAMES[BY_USER_NAME[planned.recipe.dtype]]
+    write_json(folder / CONFIG, config)
+    return str(classes[0]) if classes else "the class in config.json"
+
+
+def _write_preprocessor(planned: Plan, folder: Path) -> None:
+    """Write how waveforms are prepared (rate, normalisation): BASE's, else TUNED's."""
+    every = [preprocessor_of(source) for source in (planned.base, *planned.tuned)]
+    found = [settings for settings in every if settings is not None]
+    if not found:
+        log.warning("no %s in BASE or TUNED; none is written", PREPROCESSOR)
+        return
+    write_json(folder / PREPROCESSOR, found[0])
+    if len({settings.get("do_normalize") for settings in found}) > 1:
+        log.warning("BASE and TUNED normalise waveforms differently; BASE's setting is kept")
+
+
+def preprocessor_of(source: Source) -> dict[str, Any] | None:
+    """Give the content of an encoder's preprocessor_config.json, if it has one."""
+    if isinstance(source, CheckpointSource):
+        return dict(source.checkpoint.preprocessor)
+    path = None if source.folder is None else source.folder / PREPROCESSOR
+    if path is None or not path.is_file():
+        return None
+    return read_mapping(path)
+
+
+def _write_extras(planned: Plan, folder: Path) -> None:
+    """Keep what leads back to BASE's first format; write that format too where it is a file's."""
+    base = planned.base
+    if base.folder is not None and (base.folder / EXTRAS).is_file():
+        shutil.copyfile(base.folder / EXTRAS, folder / EXTRAS)
+    if not isinstance(base, CheckpointSource):
+        return
+    own = _OWN_FORMAT.get(base.checkpoint.format)
+    if own is None:
+        return
+    from safetensors.torch import load_file
+
+    from speechft.encoders.formats import write_checkpoint
+
+    tensors: dict[str, Any] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        tensors |= load_file(file)
+    merged = dataclasses.replace(base.checkpoint, tensors=tensors)
+    write_checkpoint(merged, folder / Path(base.label).with_suffix(".pt").name, own)

@@ -1,0 +1,1 @@
+"""What joins stages: recipes and studies."""

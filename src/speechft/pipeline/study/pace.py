@@ -1,0 +1,73 @@
+"""How long jobs take, and how long those that are left will."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+from speechft.pipeline.study.jobs import Job
+
+_KNOWN: Final = 0.5  # share of what is left that must be of a kind that has been seen
+_SHORTEST: Final = 60.0  # seconds worth a word
+
+
+class Pace:
+    """A clock for the jobs of one call.
+
+    Args:
+        workers: how many jobs are done at a time.
+        clock: gives seconds.
+    """
+
+    def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._workers, self._clock = workers, clock
+        self._begun: dict[Path, float] = {}
+        self._taken: dict[_Kind, list[float]] = {}
+
+    def begin(self, job: Job) -> None:
+        """Take note of a job's begin."""
+        self._begun[job.folder] = self._clock()
+
+    def end(self, job: Job, well: bool) -> None:
+        """Take note of a job's end; one that went wrong says nothing of others."""
+        begun = self._begun.pop(job.folder)
+        if well:
+            self._taken.setdefault(_kind(job), []).append(self._clock() - begun)
+
+    def left(self, jobs: Collection[Job]) -> str:
+        """Say how long the jobs that are left will take, as ", about 2 h 10 min left".
+
+        Nothing is said while most of them are of kinds that have not been seen, nor at the end.
+        """
+        if not jobs or sum(_kind(job) in self._taken for job in jobs) < _KNOWN * len(jobs):
+            return ""
+        mean = {kind: fmean(own) for kind, own in self._taken.items()}
+        now = self._clock()
+        seconds = sum(
+            max(0.0, _expected(job, mean) - (now - self._begun.get(job.folder, now)))
+            for job in jobs
+        ) / min(len(jobs), self._workers)
+        if seconds < _SHORTEST:
+            return ""
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f", about {f'{hours} h ' if hours else ''}{minutes} min left"
+
+
+_Kind = tuple[str, int]
+
+
+def _kind(job: Job) -> _Kind:
+    """Tell evaluations by their tasks and fine-tunings by their updates."""
+    if job.verb == "evaluate":
+        return job.verb, len(job.settings.get("tasks", ()))
+    return job.verb, int(job.settings.get("steps", 0)) if job.verb == "finetune" else 0
+
+
+def _expected(job: Job, mean: Mapping[_Kind, float]) -> float:
+    """Give the time of the job's kind, or of the nearest: of its stage if any, else the longest."""
+    verb, size = _kind(job)
+    near = [kind for kind in mean if kind[0] == verb]
+    return mean[min(near, key=lambda kind: abs(kind[1] - size))] if near else max(mean.values())

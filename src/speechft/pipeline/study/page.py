@@ -1,0 +1,148 @@
+"""The study's page in Markdown: table, differences, findings, plots, how to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from speechft.metrics.directions import direction
+from speechft.pipeline.study.claims import Claim
+from speechft.pipeline.study.figures import figures_of
+from speechft.pipeline.study.settings import StudySettings
+from speechft.pipeline.study.specs import SCORE
+from speechft.pipeline.study.tables import Difference, Table
+from speechft.reporting.comparison import ARROWS, metric_title
+from speechft.reporting.spreads import SUITE_TEXT
+
+_NO_BRACKETS = str.maketrans("[]", "()")
+SYNTHETIC = (
+    "Measured on synthetic speech with tiny encoders: the directions are what counts, not the "
+    "values."
+)
+
+
+def page(
+    study: StudySettings,
+    table: Table,
+    claims: Sequence[Claim],
+    about: Mapping[str, Any],
+    figures: Sequence[tuple[str, str]],
+    reading: str = "",
+) -> str:
+    """Give the page.
+
+    Args:
+        study: the study.
+        table: its values.
+        claims: its findings.
+        about: what was done: "chosen" (row → encoder), "hours" of processor time, "processors",
+            "synthetic", "missing" and "diverged" (rows without values).
+        figures: (path relative to the page, caption).
+        reading: what a person says of the numbers.
+    """
+    parts = [f"# {study.title}\n"]
+    if about.get("synthetic"):
+        parts.append(f"{SYNTHETIC}\n")
+    parts += [f"{study.about.strip()}\n"] if study.about else []
+    if missing := about.get("missing"):
+        parts.append(f"**Not complete:** nothing yet for {'; '.join(missing)}.\n")
+    if diverged := about.get("diverged"):
+        parts.append(f"**Diverged in training, so without a value:** {'; '.join(diverged)}.\n")
+    if claims:
+        parts += ["## What was found\n", *_findings(claims)]
+    parts += [f"{reading.strip()}\n"] if reading.strip() else []
+    parts += ["## Table\n", *_table(study, table, about.get("chosen", {}))]
+    parts += ["## Differences\n", *_differences(study, table)]
+    parts += ["## How far from θ0\n", *_moved(study, table)] if table.moved else []
+    for path, caption in figures:
+        parts.append(f"![{caption.translate(_NO_BRACKETS)}]({path})\n\n{caption}\n")
+    on = f" ({'; '.join(about['processors'])})" if about.get("processors") else ""
+    parts.append(
+        f"Repeat it with `speechft study {study.name}`; it took {about.get('hours', 0):.1f} hours "
+        f"of processor time{on}, stages shared with other studies included.\n"
+    )
+    return "\n".join(parts)
+
+
+def cell_title(column: str) -> str:
+    """Name a column for people: `PR PER ↓`."""
+    task, metric = column.split()
+    return f"{task.upper()} {metric_title(metric)} {ARROWS[direction(metric)]}"
+
+
+def _findings(claims: Sequence[Claim]) -> list[str]:
+    lines = ["| finding | here | figures |", "| --- | --- | --- |"]
+    for claim in claims:
+        published = claim.finding.published
+        said = claim.finding.says + (f" (Published: {published}.)" if published else "")
+        lines.append(f"| {cell(said)} | **{claim.verdict}** | {cell(figures_of(claim))} |")
+    return [*lines, ""]
+
+
+def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> list[str]:
+    titles = [cell_title(c) for c in table.columns]
+    lines = [
+        f"| encoder | score ↑ | {' | '.join(titles)} |",
+        "| --- |" + " ---: |" * (1 + len(titles)),
+    ]
+    group = ""
+    for row in study.grouped:
+        if row.name not in table.rows:
+            continue
+        if row.group != group:
+            group = row.group
+            if group:
+                lines.append(f"| **{cell(group)}** |" + " |" * (1 + len(titles)))
+        cells = [table.spread(row.name, c) for c in table.columns]
+        score = table.spread(row.name, SCORE)
+        texts = ["" if s is None else s.text() for s in cells]
+        name = cell(row.title) + (f" ({chosen[row.name]})" if row.name in chosen else "")
+        if score is not None and len(score.values) < len(study.seeds):  # some diverged
+            name += f", seeds: {len(score.values)}"
+        lines.append(f"| {name} | {'' if score is None else score.text(0)} | {' | '.join(texts)} |")
+    seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+    spread = f"Percent on the test splits, mean ± standard deviation over {seeds}."
+    further = f" {', '.join(t.upper() for t in study.further)} not counted in the score."
+    return [*lines, "", f"{spread} {SUITE_TEXT}{further if study.further else ''}\n"]
+
+
+def _differences(study: StudySettings, table: Table) -> list[str]:
+    lines = [
+        "| encoder | score against θ0 | p | score against θ′ | p |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in study.grouped:
+        before, tuned = table.against(row, row.before), table.against(row, row.tuned)
+        if before or tuned:
+            lines.append(f"| {cell(row.heading)} | {_pair(before)} | {_pair(tuned)} |")
+    return [*lines, "", "Paired by seed; p of a paired two-sided t-test over the seeds.\n"]
+
+
+_MOVED = (
+    "Percent, mean ± standard deviation over the seeds. *distance*: length of the task vector, of "
+    "θ0's weights. *CKA*, *cosine*: how alike the hidden states are to θ0's, mean over the layers. "
+    "*connectivity*: cosine between the hidden states of the encoder between θ0 and this one and "
+    "the mixture of both encoders' states."
+)
+
+
+def _moved(study: StudySettings, table: Table) -> list[str]:
+    heads = [metric_title(column.split()[1]) for column in table.moved]
+    lines = [f"| encoder | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+    for row in study.grouped:
+        spreads = [table.spread(row.name, column) for column in table.moved]
+        if any(spreads):
+            texts = ["" if spread is None else spread.text() for spread in spreads]
+            lines.append(f"| {cell(row.heading)} | {' | '.join(texts)} |")
+    return [*lines, "", f"{_MOVED}\n"]
+
+
+def _pair(difference: Difference | None) -> str:
+    if difference is None:
+        return " | "
+    return f"{difference.text()} | {difference.p_text}"
+
+
+def cell(text: str) -> str:
+    """Write a text so that it fits into one cell of a table."""
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,175 @@
+"""From the jobs' results to the study's table: values per row, seed and metric, and differences."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from speechft.metrics.directions import direction
+from speechft.pipeline.study.settings import FEATURES, StudySettings, without
+from speechft.pipeline.study.specs import SCORE, RowSpec
+from speechft.reporting.dev import chosen_figures
+from speechft.reporting.spreads import Spread, suite_score
+
+Values = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one row is than another, seed by seed; positive is better.
+
+    Attributes:
+        spread: of the seeds' differences.
+        p: of the paired two-sided t-test over seeds; none where it has no sense.
+    """
+
+    spread: Spread
+    p: float | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the mean exceeds the standard deviation of the seeds."""
+        sd = self.spread.sd
+        return sd is not None and abs(self.spread.mean) > sd
+
+    @property
+    def p_text(self) -> str:
+        """The p with two digits; empty where there is none."""
+        return "" if self.p is None else f"{self.p:.2g}"
+
+    def text(self, digits: int = 1) -> str:
+        """Write it as `+1.2 ± 0.3`."""
+        sd = "" if self.spread.sd is None else f" ± {self.spread.sd:.{digits}f}"
+        return f"{self.spread.mean:+.{digits}f}{sd}"
+
+
+@dataclass
+class Table:
+    """The values of a study.
+
+    Attributes:
+        rows: row → "task metric" → seed → percent; and the score of every seed under "score", that
+            over all tasks but one under "score without TASK".
+        columns: "task metric", those that count in the score first.
+        counted: how many of them count.
+        moved: "features measure", of the rows' analyses.
+        encoders: row → (seed, hash) of its encoders.
+    """
+
+    rows: dict[str, dict[str, Values]] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    counted: int = 0
+    moved: list[str] = field(default_factory=list)
+    encoders: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+
+    def same(self, row: str, other: str) -> bool:
+        """Say whether two rows are the same encoder with every seed."""
+        return row in self.encoders and self.encoders[row] == self.encoders.get(other)
+
+    def spread(self, row: str, column: str) -> Spread | None:
+        """Give a cell; none where it was not measured."""
+        values = self.rows.get(row, {}).get(column)
+        return Spread(tuple(values[s] for s in sorted(values))) if values else None
+
+    def difference(self, row: str, other: str, column: str) -> Difference | None:
+        """Give how much better `row` is than `other`, over the seeds that both have."""
+        ours, theirs = (self.rows.get(name, {}).get(column, {}) for name in (row, other))
+        seeds = sorted(set(ours) & set(theirs))
+        if not seeds:
+            return None
+        kind, metric = column.split()[0], column.split()[-1]
+        sign = 1 if kind == SCORE or direction(metric) == "higher" else -1
+        values = [sign * (ours[s] - theirs[s]) for s in seeds]
+        return Difference(Spread(tuple(values)), paired_p(values))
+
+    def against(self, row: RowSpec, other: str) -> Difference | None:
+        """Give how much better a row scores than another; none without one, or beside itself."""
+        return self.difference(row.name, other, SCORE) if other and other != row.name else None
+
+
+def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) -> Table:
+    """Build the table.
+
+    Args:
+        study: the study; tasks in its `further` do not count in the score.
+        measurements: records with row, seed, task, metric and value (percent); a value that is no
+            finite number counts as not measured.
+    """
+    table = Table()
+    counted: dict[str, None] = {}
+    further: dict[str, None] = {}
+    moved: dict[str, None] = {}
+    for one in measurements:
+        column = f"{one['task']} {one['metric']}"
+        kinds = {FEATURES: moved, **dict.fromkeys(study.further, further)}
+        kinds.get(one["task"], counted)[column] = None
+        if one["value"] is None or not math.isfinite(float(one["value"])):
+            continue
+        values = table.rows.setdefault(one["row"], {}).setdefault(column, {})
+        values[int(one["seed"])] = float(one["value"])
+        if "encoder_hash" in one:
+            place = (int(one["seed"]), str(one["encoder_hash"]))
+            table.encoders.setdefault(one["row"], set()).add(place)
+    table.columns, table.counted, table.moved = [*counted, *further], len(counted), [*moved]
+    for columns in table.rows.values():
+        seeds = set.intersection(*(set(columns.get(c, {})) for c in counted)) if counted else set()
+        if seeds:
+            columns |= _scores(columns, list(counted), sorted(seeds))
+    return table
+
+
+def _scores(
+    columns: Mapping[str, Values], counted: Sequence[str], seeds: Sequence[int]
+) -> dict[str, Values]:
+    """Give the scores of a row: over all tasks that count, and over all but each of them."""
+    tasks = list(dict.fromkeys(column.split()[0] for column in counted))
+    parts = {SCORE: list(counted)}
+    if len(tasks) > 1:
+        parts |= {without(t): [c for c in counted if c.split()[0] != t] for t in tasks}
+    return {
+        name: {seed: score_of({c: columns[c][seed] for c in part}) for seed in seeds}
+        for name, part in parts.items()
+    }
+
+
+def score_of(values: Mapping[str, float]) -> float:
+    """Give the suite score of one encoder and seed.
+
+    Args:
+        values: "task metric" → percent.
+    """
+    tasks: dict[str, dict[str, tuple[float, str]]] = {}
+    for column, value in values.items():
+        task, metric = column.split()
+        tasks.setdefault(task, {})[metric] = (value, direction(metric))
+    return suite_score(tasks)
+
+
+def dev_score(grid: Iterable[Mapping[str, Any]]) -> float:
+    """Give the suite score on the dev splits, from the chosen rows of an evaluation's grid.
+
+    Where a task has folds, each has a chosen row; their mean counts.
+    """
+    values: dict[str, list[float]] = {}
+    for row, metric, value in chosen_figures(grid):
+        values.setdefault(f"{row['task']} {metric}", []).append(value)
+    return score_of({column: statistics.fmean(found) for column, found in values.items()})
+
+
+def paired_p(differences: Sequence[float]) -> float | None:
+    """Give the p of a paired two-sided t-test; none for one seed or equal differences."""
+    from scipy.stats import ttest_1samp
+
+    if len(differences) < 2 or statistics.pstdev(differences) < 1e-12:
+        return None
+    p = float(ttest_1samp(differences, 0.0).pvalue)
+    return p if math.isfinite(p) else None
+
+
+def sign_p(held: int, total: int) -> float:
+    """Give the chance that so many of `total` coins or more show heads (one-sided sign test)."""
+    ways = sum(math.comb(total, k) for k in range(held, total + 1))
+    return float(ways / 2**total)

@@ -1,0 +1,228 @@
+"""`speechft embed`: the hidden states of audio files, as safetensors or NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+
+from speechft.core.devices import usable_device
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.lengths import masked_mean
+from speechft.core.logging import progress_bar
+from speechft.core.settings import PathText, Settings
+from speechft.data.audio import SAMPLE_RATE, read_audio
+from speechft.data.batching import DurationBatches
+from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
+from speechft.prediction import state_files
+from speechft.prediction.embed_files import durations_of, find_audio, is_of_embed, usable_files
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+class EmbedSettings(Settings):
+    """What to encode, and how.
+
+    Attributes:
+        encoder: a folder, a checkpoint file, a Hub id or a packaged name.
+        audio: files, or folders that are searched for audio files.
+        out: a file ending in .safetensors, .npz or .npy.
+        layers: numbers of hidden states to keep, 0 the transformer's input, -1 the encoder's
+            output; all of them if not given.
+        pooled: keep the mean over time instead of all frames.
+        dtype: type of the numbers written.
+        batch_seconds: bound on a batch, padding included.
+        max_seconds: bound on one file: attention over T frames needs memory as T times T.
+        precision: bfloat16 computes faster and less exactly.
+        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
+        base: an encoder whose configuration is used where the checkpoint holds none.
+        skip_bad: leave out files that cannot be used, each with a warning; otherwise they are
+            an error. All files are decoded once more for that, before anything is encoded.
+        overwrite: replace any file that is in the place of `out`; otherwise only one that says that
+            it holds hidden states, as .safetensors does.
+    """
+
+    encoder: PathText
+    audio: Annotated[tuple[PathText, ...], BeforeValidator(_several)] = Field(min_length=1)
+    out: Path
+    layers: tuple[int, ...] | None = Field(default=None, min_length=1)
+    pooled: bool = False
+    dtype: Literal["float32", "float16"] = "float32"
+    batch_seconds: float = Field(default=60.0, gt=0)
+    max_seconds: float = Field(default=120.0, gt=0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"
+    base: PathText | None = None
+    skip_bad: bool = False
+    overwrite: bool = False
+
+
+def embed(settings: EmbedSettings) -> Path:
+    """Write the hidden states of audio files.
+
+    Each file's hidden states stand under its path: (layers, T, D), or (layers, D) where pooled.
+    A `.npy` file holds one array: (files, layers, D) of pooled states in the order of the files,
+    or the (layers, T, D) of a single file. One batch is in memory at a time.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        DataError: an audio file cannot be used, or none was found.
+        SettingsError: the kind of file is not known or there is another in its place, a layer or
+            the device does not exist, or the numbers do not fit the type.
+    """
+    files = find_audio(settings.audio)
+    _check_out(settings, [] if settings.skip_bad else files)
+    device = usable_device(settings.device)
+    if not settings.skip_bad:
+        durations = durations_of(files, settings.max_seconds)
+    encoder = load_encoder(settings.encoder, base=settings.base, device=device)
+    layers = _layers(settings.layers, encoder)
+    skipped: dict[str, str] = {}
+    if settings.skip_bad:
+        files, durations, skipped = usable_files(files, settings.max_seconds, encoder)
+        _check_out(settings, files)
+    about: dict[str, Any] = {
+        "encoder": settings.encoder,
+        "fingerprint": encoder.fingerprint(),
+        "layers": layers,
+        "pooled": settings.pooled,
+        "hop": encoder.hop,
+        "sample_rate": SAMPLE_RATE,
+    }
+    if settings.skip_bad:
+        about["skipped"] = skipped
+    names = [str(file) for file in files]
+    batches = DurationBatches(durations, settings.batch_seconds, seed=0, shuffle=False).epoch(0)
+    with (
+        state_files.open_states(settings.out, names, about, pooled=settings.pooled) as target,
+        progress_bar() as bar,
+    ):
+        task = bar.add_task("embed", total=len(files), note="")
+        for batch in batches:
+            paths = [files[i] for i in batch]
+            for path, states in zip(paths, _encode(settings, encoder, paths, layers), strict=True):
+                target.add(str(path), _converted(states, settings.dtype, path))
+            bar.advance(task, len(batch))
+    return settings.out
+
+
+def _encode(
+    settings: EmbedSettings, encoder: SpeechEncoder, paths: Sequence[Path], layers: list[int]
+) -> Iterator[Tensor]:
+    """Give one tensor per file: (layers, T, D) or (layers, D)."""
+    waveforms = [read_audio(path) for path in paths]
+    half = settings.precision == "bfloat16"
+    try:
+        with torch.inference_mode(), torch.autocast(encoder.device.type, torch.bfloat16, half):
+            output = encoder(waveforms)
+    except DataError as error:
+        if len(paths) == 1:
+            raise DataError(
+                error.what, where=paths[0], expected=error.expected, found=error.found
+            ) from None
+        for path in paths:
+            yield from _encode(settings, encoder, [path], layers)
+        return
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if "memory" not in str(error):
+            raise
+        raise SettingsError(
+            "there is not enough memory for a batch",
+            where=", ".join(map(str, paths[:3])),
+            found=f"{len(paths)} files of up to {max(map(len, waveforms)) / SAMPLE_RATE:.1f} s",
+            hint="lower batch_seconds (--batch-seconds), or cut long files",
+        ) from None
+    yield from _chosen(output, layers, settings.pooled)
+
+
+def _chosen(output: EncoderOutput, layers: list[int], pooled: bool) -> Iterator[Tensor]:
+    states = [output.hidden_states[layer] for layer in layers]
+    if pooled:
+        means = torch.stack([masked_mean(state.float(), output.lengths) for state in states], 1)
+        yield from means
+        return
+    for i, length in enumerate(output.lengths.tolist()):
+        yield torch.stack([state[i, :length] for state in states])
+
+
+def _converted(states: Tensor, dtype: str, path: Path) -> Any:
+    """Give states as NumPy numbers of the type that was asked for."""
+    result = states.to("cpu", DTYPES[dtype])
+    if not bool(torch.isfinite(result).all()):
+        if bool(torch.isfinite(states).all()):
+            raise SettingsError(
+                "a hidden state is too large for float16",
+                where=path,
+                found=f"{float(states.abs().max()):g}",
+                expected="at most 65504",
+                hint="write float32",
+            )
+        raise DataError("the hidden states of this file are not finite", where=path)
+    return result.numpy()
+
+
+def _layers(wanted: tuple[int, ...] | None, encoder: SpeechEncoder) -> list[int]:
+    count = encoder.num_layers + 1
+    if wanted is None:
+        return list(range(count))
+    bad = [layer for layer in wanted if not -count <= layer < count]
+    if bad:
+        raise SettingsError(
+            "the encoder has no such layer",
+            where="layers",
+            found=", ".join(map(str, bad)),
+            expected=f"0 to {count - 1}, or {-count} to -1",
+        )
+    return [layer % count for layer in wanted]
+
+
+def _check_out(settings: EmbedSettings, files: Sequence[Path]) -> None:
+    out = settings.out
+    if out.suffix not in state_files.SUFFIXES:
+        raise SettingsError(
+            "unknown kind of output file", where=out, expected=" or ".join(state_files.SUFFIXES)
+        )
+    if out.is_dir():
+        raise SettingsError("the output is a folder", where=out, expected="the name of a file")
+    if out.exists() and not settings.overwrite and not is_of_embed(out):
+        tells = out.suffix == ".safetensors"
+        raise SettingsError(
+            "there is another file in the output's place",
+            where=out,
+            expected="no file, or hidden states in a .safetensors file",
+            found="no hidden states" if tells else f"a {out.suffix} file, which does not say whose",
+            hint="choose another --out, or replace it with --overwrite",
+        )
+    if out.suffix == ".npy" and len(files) > 1 and not settings.pooled:
+        raise SettingsError(
+            "frames of several files do not fit into one array",
+            where=out,
+            hint="write .safetensors or .npz, or pool them",
+        )
+    for file in files:
+        name = str(file)
+        if name == "__metadata__" or not _is_utf8(name):
+            raise DataError(
+                "the file's name cannot stand in the output",
+                where=name.encode("utf-8", "backslashreplace").decode(),
+                expected="UTF-8, and not __metadata__",
+                hint="rename it",
+            )
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

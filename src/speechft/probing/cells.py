@@ -1,0 +1,196 @@
+"""One cell of an evaluation: one encoder, one task, one seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lhotse.cut import Cut
+
+from speechft.core.files import atomic_dir, hash_json, write_json, write_jsonl
+from speechft.core.seeding import derive_seed
+from speechft.hidden.store import SplitStates
+from speechft.metrics.directions import direction
+from speechft.probing.plans import plan_for
+from speechft.probing.probe import ProbePlan
+from speechft.probing.probing import Outcome, run_probe
+from speechft.probing.searching import run_search
+from speechft.probing.settings import EvaluateSettings
+from speechft.tasks import TASKS, ProtocolName, Size
+
+VERSION: Final = 4  # raise it when the same settings would give other results
+# What is added for single tasks and protocols whose results alone have changed.
+_REVISIONS: Final = {("sf", "clean"): 1, ("sf", "s3prl"): 1, ("asv", "s3prl"): 1}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell's result depends on.
+
+    Attributes:
+        encoder_hash: the encoder's fingerprint.
+        task: id.
+        seed: of head and batches.
+        data_hash: over the task's splits.
+        plan: steps, rates, batch size.
+        size: width of the head.
+        frame_dtype: of kept frames.
+        predictions: whether the test predictions are kept.
+        protocol: "clean" or "s3prl".
+        language_model: hashes of ASR's language model and lexicon.
+        files: where these lie.
+    """
+
+    encoder_hash: str
+    task: str
+    seed: int
+    data_hash: str
+    plan: ProbePlan
+    size: Size
+    frame_dtype: str
+    predictions: bool
+    protocol: ProtocolName = "clean"
+    language_model: dict[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Name of the cell's folder."""
+        own = {name: value for name, value in vars(self).items() if name != "files"}
+        version = VERSION + _REVISIONS.get((self.task, self.protocol), 0)
+        values = [version, *(v if k != "plan" else vars(v) for k, v in own.items())]
+        return f"{self.task}-{self.seed}-{hash_json(values)[:20]}"
+
+
+def make_cell(
+    encoder_hash: str, task: str, seed: int, hashes: Mapping[str, str], settings: EvaluateSettings
+) -> Cell:
+    """Give the cell of an encoder, a task and a seed; `hashes` are those of the task's splits."""
+    data_hash = hash_json(dict(hashes))
+    plan = plan_for(task, settings)
+    pooled = TASKS[task].pooled
+    return Cell(
+        encoder_hash=encoder_hash,
+        task=task,
+        seed=seed,
+        data_hash=data_hash,
+        plan=plan,
+        size=settings.size,
+        frame_dtype="float32" if pooled else settings.frame_dtype,
+        predictions=settings.predictions,
+        protocol=settings.protocol,
+        language_model=settings.language_model() if task == "asr" else {},
+        files=tuple(f for f in (settings.asr_lexicon, settings.asr_lm) if f and task == "asr"),
+    )
+
+
+def run_cell(
+    cell: Cell,
+    cuts: Sequence[Sequence[Cut]],
+    states: Sequence[SplitStates],
+    folder: Path,
+    device: str,
+) -> None:
+    """Train, choose, score the test split once, and write the cell's folder in one move.
+
+    Args:
+        cell: what to run.
+        cuts: of train, dev and test; of every fold where there are folds.
+        states: of the same splits.
+        folder: where cells lie.
+        device: where heads are trained.
+    """
+    begin = time.perf_counter()
+    folds = [
+        _run(cell, cuts[n : n + 3], states[n : n + 3], device, n // 3)
+        for n in range(0, len(cuts), 3)
+    ]
+    found = folds[0] if len(folds) == 1 else join_folds(folds)
+    with atomic_dir(folder / cell.key) as place:
+        write_json(place / "cell.json", _content(cell, found))
+        write_json(place / "timing.json", {"seconds": round(time.perf_counter() - begin, 3)})
+        if cell.predictions:
+            write_jsonl(place / "predictions.jsonl", found.rows)
+
+
+def join_folds(folds: Sequence[Outcome]) -> Outcome:
+    """Give the mean over folds; each keeps its own choices in the record."""
+
+    def mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {m: sum(s[m] for s in scores) / len(scores) for m in scores[0]}
+
+    numbered = list(enumerate(folds, start=1))
+    unreachable = [fold.about["unreachable"] for fold in folds]
+    return Outcome(
+        scores=mean([fold.scores for fold in folds]),
+        items=sum(fold.items for fold in folds),
+        grid=[{"fold": n, **row} for n, fold in numbered for row in fold.grid],
+        dev=mean([fold.dev for fold in folds]),
+        about={
+            **folds[0].about,
+            "learning_rate": None,
+            "step": None,
+            "unreachable": {part: sum(u[part] for u in unreachable) for part in unreachable[0]},
+            "folds": [
+                {
+                    "fold": n,
+                    **{m: round(v, 6) for m, v in fold.scores.items()},
+                    "learning_rate": fold.about["learning_rate"],
+                    "step": fold.about["step"],
+                    "items": fold.items,
+                }
+                for n, fold in numbered
+            ],
+        },
+        layer_weights=[
+            round(sum(shares) / len(folds), 6)
+            for shares in zip(*(fold.layer_weights for fold in folds), strict=True)
+        ],
+        rows=[{"fold": n, **row} for n, fold in numbered for row in fold.rows],
+        skipped={f"fold {n}, {r}": k for n, fold in numbered for r, k in fold.skipped.items()},
+    )
+
+
+def _run(
+    cell: Cell,
+    cuts: Sequence[Sequence[Cut]],
+    states: Sequence[SplitStates],
+    device: str,
+    fold: int,
+) -> Outcome:
+    task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol)
+    if not task.trains:
+        return run_search(task, cuts, states, device=device)
+    names = ("probe", cell.task, *([fold] if fold else []))
+    seed = derive_seed(cell.seed, *names)
+    return run_probe(
+        task, cuts, states, cell.plan, size=cell.size, seed=seed, device=device, files=cell.files
+    )
+
+
+def _content(cell: Cell, found: Outcome) -> dict[str, Any]:
+    common = {
+        "encoder_hash": cell.encoder_hash,
+        "task": cell.task,
+        "split": "test",
+        "items": found.items,
+        "seed": cell.seed,
+        "data_hash": cell.data_hash,
+        **found.about,
+        "head": cell.size,
+        "protocol": cell.protocol,
+        "cell": cell.key,
+    }
+    return {
+        "records": [
+            {"metric": m, "value": round(v, 6), "direction": direction(m), **common}
+            for m, v in found.scores.items()
+        ],
+        "grid": found.grid,
+        "dev": found.dev,
+        "layer_weights": found.layer_weights,
+        "skipped_updates": found.skipped,
+    }

@@ -1,0 +1,152 @@
+"""The data of an evaluation: every task's splits, and hashes of what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, pairwise
+from typing import Any, Literal
+
+from lhotse.cut import Cut
+
+from speechft.core.errors import DataError
+from speechft.core.files import hash_json
+from speechft.data.content import audio_files, audio_hashes, audio_key, audio_part
+from speechft.data.sources import load_data
+from speechft.probing.settings import EvaluateSettings
+from speechft.tasks import TASKS
+
+Splits = dict[str, list[Cut]]
+Rules = Literal["clean", "s3prl"]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One DATA and the tasks that read it.
+
+    Attributes:
+        spec: DATA.
+        splits: the cuts of every split that a task needs.
+        names: task → its train, dev and test splits (several threes where it has folds).
+        hashes: split → hash of ids, times, labels and audio.
+        audio: split → one key per utterance, equal where what the encoder hears is the same.
+    """
+
+    spec: str
+    splits: Splits
+    names: dict[str, list[str]]
+    hashes: dict[str, str]
+    audio: dict[str, list[str]]
+
+    def hashes_of(self, task: str) -> dict[str, str]:
+        """Give the hashes of a task's splits by their parts; folds count from the second on."""
+        parts = zip(cycle(("train", "dev", "test")), self.names[task], strict=False)
+        return {
+            part if n < 3 else f"{part}-{n // 3 + 1}": self.hashes[name]
+            for n, (part, name) in enumerate(parts)
+        }
+
+
+def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSet]:
+    """Read every DATA of an evaluation, each once.
+
+    Args:
+        settings: of the evaluation.
+        only: a task; then only its DATA is read, for all the tasks that share it.
+
+    Raises:
+        DataError, SettingsError: as `read_data`.
+    """
+    tasks: dict[str, list[str]] = {}
+    for task in settings.tasks:
+        tasks.setdefault(settings.data_of(task), []).append(task)
+    wanted = list(tasks) if only is None else [settings.data_of(only)]
+    return [read_data(spec, tasks[spec], settings.protocol) for spec in wanted]
+
+
+def read_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -> DataSet:
+    """Read a DATA once for all its tasks.
+
+    Raises:
+        DataError: a split is missing, empty or holds an id twice, or audio cannot be read.
+    """
+    splits, names = read_splits(spec, tasks, protocol)
+    content = audio_hashes(_all(splits))
+    return DataSet(
+        spec=spec,
+        splits=splits,
+        names=names,
+        hashes=_hash(splits, content),
+        audio={name: [audio_key(cut, content) for cut in cuts] for name, cuts in splits.items()},
+    )
+
+
+def glance_at_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -> DataSet:
+    """Read a DATA without its audio: nothing is hashed, and every file counts as another audio.
+
+    Raises:
+        DataError: a split is missing, empty or holds an id twice.
+    """
+    splits, names = read_splits(spec, tasks, protocol)
+    itself = {file: file for cut in _all(splits) for file in audio_files(cut)}
+    audio = {name: [audio_key(cut, itself) for cut in cuts] for name, cuts in splits.items()}
+    return DataSet(spec=spec, splits=splits, names=names, hashes={}, audio=audio)
+
+
+def read_splits(
+    spec: str, tasks: Sequence[str], protocol: Rules = "clean"
+) -> tuple[Splits, dict[str, list[str]]]:
+    """Read the cuts of every split that a task needs, and each task's names of its splits.
+
+    Raises:
+        DataError: a split is missing, empty or holds an id twice.
+    """
+    loaded = {
+        name: sorted(cuts, key=lambda cut: str(cut.id)) for name, cuts in load_data(spec).items()
+    }
+    splits: Splits = {}
+    names: dict[str, list[str]] = {}
+    for task in tasks:
+        try:
+            arranged = TASKS[task].arrange(loaded, protocol)
+        except DataError as error:
+            raise type(error)(
+                error.what,
+                where=error.where or spec,
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+            ) from None
+        names[task] = [name for name, _ in arranged]
+        splits |= dict(arranged)
+    for name in sorted({name for own in names.values() for name in own}):
+        if not splits[name]:
+            raise DataError(f"the split {name!r} is empty", where=spec, expected="utterances")
+    for name in set(splits) & set(loaded):
+        for one, other in pairwise(loaded[name]):
+            if one.id == other.id:
+                raise DataError("two utterances have one id", where=spec, found=one.id)
+    return {name: splits[name] for name in sorted(splits)}, names
+
+
+def hash_splits(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
+    """Give a hash per split over ids, times, labels and the bytes of the audio files.
+
+    Paths do not matter, so that the same data has the same hash on every machine.
+    """
+    return _hash(splits, audio_hashes(_all(splits)))
+
+
+def _all(splits: Mapping[str, Sequence[Cut]]) -> Iterable[Cut]:
+    return (cut for cuts in splits.values() for cut in cuts)
+
+
+def _hash(splits: Mapping[str, Sequence[Cut]], content: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: hash_json([_describe(cut, content) for cut in cuts]) for name, cuts in splits.items()
+    }
+
+
+def _describe(cut: Cut, content: Mapping[str, str]) -> list[Any]:
+    audio, *part = audio_part(cut, content)
+    return [cut.id, *part, [s.to_dict() for s in cut.supervisions], audio]

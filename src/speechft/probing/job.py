@@ -1,0 +1,278 @@
+"""One encoder on its tasks and seeds: hidden states once, then every cell that is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+from lhotse.cut import Cut
+
+from speechft.core.claims import lock_if_free
+from speechft.core.devices import computing_threads
+from speechft.core.logging import get_logger
+from speechft.encoders import SpeechEncoder
+from speechft.hidden.kept_features import KeptFeatures
+from speechft.hidden.library import Passes, Request
+from speechft.hidden.store import HiddenStore, SplitStates
+from speechft.probing.cells import Cell, make_cell, run_cell
+from speechft.probing.checking import Labels, find_refused, framed_splits, make_store
+from speechft.probing.data import DataSet
+from speechft.probing.encoders import open_encoder
+from speechft.probing.library import library_of
+from speechft.probing.outcome import Outcome, reported
+from speechft.probing.padded_encoder import open_padded
+from speechft.probing.settings import EncoderSpec, EvaluateSettings
+from speechft.probing.shares import Share
+from speechft.tasks import TASKS
+
+THREADS: Final = 1  # a figure does not depend on how many processes or threads there are
+_POLL_SECONDS = 0.5
+_logger = get_logger(__name__)
+Place = tuple[str, int]
+
+
+@dataclass
+class Workplace:
+    """What one process keeps between encoders.
+
+    Attributes:
+        settings: of the evaluation.
+        data: every DATA with the tasks that read it.
+        device: "cpu", "cuda" or "cuda:N".
+        share: this process among those that `accelerate launch` started.
+        note: shows a few words on what is going on.
+        kept: front-end features of other evaluations in this process; None: its own ones.
+    """
+
+    settings: EvaluateSettings
+    data: list[DataSet]
+    device: str = "cpu"
+    share: Share = field(default_factory=Share)
+    note: Callable[[str], None] | None = None
+    kept: InitVar[KeptFeatures | None] = None
+    _kept: KeptFeatures = field(init=False)
+    _labels: Labels = field(init=False)
+
+    def __post_init__(self, kept: KeptFeatures | None) -> None:
+        self._labels = Labels(self.settings.protocol)
+        if kept is None or not self.settings.cache_gb:
+            shared = self.settings.cache_gb if len(self.settings.encoders) > 1 else 0
+            kept = KeptFeatures(int(shared * 2**30))
+        self._kept = kept
+
+    @property
+    def cells_folder(self) -> Path:
+        """Where finished cells lie."""
+        return self.settings.out / "cells"
+
+    @property
+    def seconds(self) -> float:
+        """Length of all audio."""
+        splits = [cuts for data in self.data for cuts in data.splits.values()]
+        return sum(float(cut.duration) for cuts in splits for cut in cuts)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of every split."""
+        if len(self.data) == 1:
+            return self.data[0].hashes
+        names = self.settings.data_names()
+        return {
+            f"{names[next(iter(data.names))]}/{split}": value
+            for data in self.data
+            for split, value in data.hashes.items()
+        }
+
+    def run(
+        self,
+        spec: EncoderSpec,
+        on_cell: Callable[[], None] | None = None,
+        tasks: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Outcome:
+        """Finish the cells of an encoder; one that fails does not stop the others.
+
+        Args:
+            spec: the encoder.
+            on_cell: called after each cell that was run.
+            tasks: only these.
+            seeds: only these.
+        """
+        with computing_threads(THREADS):
+            return self._run(spec, on_cell, self.places(spec, tasks, seeds))
+
+    def _run(
+        self, spec: EncoderSpec, on_cell: Callable[[], None] | None, places: list[Place]
+    ) -> Outcome:
+        outcome = Outcome(passes=Passes(on_batch=lambda: self._show(spec, outcome)))
+        try:
+            encoder = open_encoder(spec, self.device)
+            fingerprint = encoder.fingerprint()
+        except Exception as error:
+            outcome.failures.append(reported(error, spec.label))
+            return outcome
+        cells = self.cells(fingerprint, places)
+        for data, own in self._ready(spec, encoder, cells, outcome):
+            self._finish(spec, encoder, data, own, outcome, on_cell)
+        failed = {(f.task, f.seed) for f in outcome.failures}
+        outcome.keys = [cells[place].key for place in places if place not in failed]
+        return outcome
+
+    def places(
+        self, spec: EncoderSpec, tasks: Sequence[str] | None = None, seeds: Any = None
+    ) -> list[Place]:
+        """Give tasks and seeds of an encoder, all or only some."""
+        wanted = [t for t in self.settings.tasks_of(spec) if tasks is None or t in tasks]
+        chosen = [s for s in self.settings.seeds if seeds is None or s in seeds]
+        return list(product(wanted, chosen))
+
+    def cells(self, fingerprint: str, places: Sequence[Place]) -> dict[Place, Cell]:
+        """Give the cells of an encoder."""
+        of = {task: data for data in self.data for task in data.names}
+        return {
+            (task, seed): make_cell(
+                fingerprint, task, seed, of[task].hashes_of(task), self.settings
+            )
+            for task, seed in places
+        }
+
+    def is_done(self, cell: Cell) -> bool:
+        """Tell whether a cell's result is there."""
+        return (self.cells_folder / cell.key / "cell.json").is_file()
+
+    def _ready(
+        self,
+        spec: EncoderSpec,
+        encoder: SpeechEncoder,
+        cells: dict[Place, Cell],
+        outcome: Outcome,
+    ) -> list[tuple[DataSet, dict[Place, Cell]]]:
+        """Give the missing cells of each data set; what cannot be done fails before any work."""
+        ready: list[tuple[DataSet, dict[Place, Cell]]] = []
+        for data in self.data:
+            missing: dict[Place, Cell] = {}
+            for place, cell in cells.items():
+                if cell.task not in data.names or self.is_done(cell):
+                    continue
+                error = self._labels.find_error(data, cell.task)
+                if error is None:
+                    missing[place] = cell
+                else:
+                    outcome.failures.append(reported(error, spec.label, *place))
+            if missing:
+                ready.append((data, missing))
+        wanted = [(data, self._needs(data, list(own.values()))) for data, own in ready]
+        refused = find_refused(self._store(), encoder, wanted, self.settings)
+        for data, own in ready:
+            if data.spec in refused:
+                error = refused[data.spec]
+                outcome.failures += [reported(error, spec.label, *place) for place in own]
+        return [(data, own) for data, own in ready if data.spec not in refused]
+
+    def _finish(
+        self,
+        spec: EncoderSpec,
+        encoder: SpeechEncoder,
+        data: DataSet,
+        cells: dict[Place, Cell],
+        outcome: Outcome,
+        on_cell: Callable[[], None] | None,
+    ) -> None:
+        """Run the cells of one data set that are missing, with whoever else runs some of them."""
+        missing = {place: cell for place, cell in cells.items() if not self.is_done(cell)}
+        if not missing:
+            return
+        begin = time.perf_counter()
+        try:
+            states = self._states(spec, encoder, data, list(missing.values()), outcome.passes)
+        except Exception as error:
+            found = [reported(error, spec.label, *place) for place in missing]
+            outcome.failures += found
+            return
+        finally:
+            outcome.seconds += time.perf_counter() - begin
+        _logger.info(
+            "evaluate: %s read %d utterances, %.2f h of audio, in %.1f s",
+            spec.label,
+            outcome.passes.utterances,
+            outcome.passes.audio_seconds / 3600,
+            outcome.seconds,
+        )
+        if self.note is not None:
+            self.note(f"{spec.label}: probing")
+        order = self._own_first(list(missing))
+        while order:
+            left: list[Place] = []
+            for place in order:
+                cell = missing[place]
+                with lock_if_free(self.cells_folder / f".{cell.key}.lock") as mine:
+                    if not mine:
+                        left.append(place)
+                    elif not self.is_done(cell):
+                        try:
+                            self._run_cell(cell, data, states)
+                        except Exception as error:
+                            outcome.failures.append(reported(error, spec.label, *place))
+                        if on_cell is not None:
+                            on_cell()
+            if len(left) == len(order):
+                time.sleep(_POLL_SECONDS)
+            order = left
+
+    def _run_cell(self, cell: Cell, data: DataSet, states: dict[str, SplitStates]) -> None:
+        names = data.names[cell.task]
+        cuts: list[list[Cut]] = [data.splits[name] for name in names]
+        run_cell(cell, cuts, [states[name] for name in names], self.cells_folder, self.device)
+
+    def _own_first(self, places: list[Place]) -> list[Place]:
+        shares = range(self.share.processes)
+        return [
+            place
+            for turn in shares
+            for place in places[(self.share.rank + turn) % len(shares) :: len(shares)]
+        ]
+
+    def _show(self, spec: EncoderSpec, outcome: Outcome) -> None:
+        if self.note is not None:
+            self.note(f"{spec.label}: {outcome.passes.audio_seconds / 60:.1f} min of audio read")
+
+    def _needs(self, data: DataSet, cells: Sequence[Cell]) -> dict[str, bool]:
+        """Give the splits that cells read, and whether they need frames."""
+        return framed_splits(data, [cell.task for cell in cells])
+
+    def _others(self, spec: EncoderSpec, data: DataSet, cells: Sequence[Cell]) -> dict[str, bool]:
+        """Give what cells of the same encoder and data need that other processes may run."""
+        places = [place for place in self.places(spec) if place[0] in data.names]
+        own = {cell.key for cell in cells}
+        every = self.cells(cells[0].encoder_hash, places).values()
+        return self._needs(
+            data, [cell for cell in every if cell.key not in own and not self.is_done(cell)]
+        )
+
+    def _states(
+        self,
+        spec: EncoderSpec,
+        encoder: SpeechEncoder,
+        data: DataSet,
+        cells: list[Cell],
+        passes: Passes,
+    ) -> dict[str, SplitStates]:
+        settings = self.settings
+        framed = self._needs(data, cells)
+        library, items = library_of(encoder, data, self._kept)
+        store = self._store()
+        requests = {name: Request(items[name], frames) for name, frames in framed.items()}
+        fingerprint = cells[0].encoder_hash
+        if settings.protocol == "s3prl":
+            pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
+            return open_padded(store, encoder, library, requests, pooled, fingerprint, passes)
+        others = self._others(spec, data, cells).items()
+        further = [Request(items[name], frames) for name, frames in others]
+        return store.open(encoder, library, requests, fingerprint, passes, further)
+
+    def _store(self) -> HiddenStore:
+        return make_store(self.settings, self.share.rank, self.share.processes)

@@ -1,0 +1,258 @@
+"""Settings of `speechft evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from speechft.core.errors import SettingsError
+from speechft.core.known_hashes import known_hash
+from speechft.core.settings import Listed, PathText, Settings
+from speechft.data.sources import root_and_variant
+from speechft.probing.suites import SUITES, suite_of
+
+DEFAULT = "default"
+
+PerTask = int | dict[str, int] | None
+Names = Annotated[tuple[str, ...], Listed]
+_Grid = Annotated[tuple[float, ...], Listed]
+Rates = Annotated[tuple[float, ...] | dict[str, _Grid] | None, Listed]
+
+
+class EncoderSpec(Settings):
+    """An encoder to evaluate: a stored one, or a point between stored ones.
+
+    Args:
+        name: its name in the results; by default the path, or `TUNED@ALPHA`.
+        path: ENCODER; or a sweep as `speechft merge --alpha 0:1:0.05` writes it, which stands for
+            all its points, or with `alpha` for one.
+        base: θ0 of an interpolation, ENCODER.
+        tuned: θ' of an interpolation, ENCODER.
+        alpha: θ0 + alpha · (θ' − θ0), in float32, in memory.
+        tasks: only these of the evaluation's tasks.
+    """
+
+    name: str = ""
+    path: PathText | None = None
+    base: PathText | None = None
+    tuned: PathText | None = None
+    alpha: float | None = None
+    tasks: Annotated[tuple[str, ...] | None, Listed] = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> EncoderSpec:
+        stored = self.path is not None and self.base is None and self.tuned is None
+        between = self.path is None and None not in (self.base, self.tuned, self.alpha)
+        if not stored and not between:
+            raise ValueError("give either path, or base with tuned and alpha")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The encoder's name in the results."""
+        source = self.path or self.tuned or ""
+        return self.name or (source if self.alpha is None else f"{source}@{self.alpha:g}")
+
+    @property
+    def sources(self) -> list[str]:
+        """The stored encoders that it is made of."""
+        return [s for s in (self.path, self.base, self.tuned) if s is not None]
+
+
+class EvaluateSettings(Settings):
+    """Settings of `speechft evaluate`.
+
+    Args:
+        encoders: each an ENCODER, a pair [name, ENCODER], or the fields of `EncoderSpec`.
+        data: DATA with train, dev and test splits; or DATA per task, with `default` for the rest.
+        out: folder of the results.
+        tasks: ids of tasks.
+        seeds: of heads and batches; every seed is a run of its own on the same hidden states.
+        size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
+        steps: updates per probe, one number or one per task; by default the size's plan.
+        batch_size: utterances per update, likewise.
+        learning_rates: the grid, one list or one per task; by default the size's plan.
+        checks: how often the dev split is scored in the course of a probe; by default 10 times, or
+            as often as S3PRL does.
+        suite: label of the scores; scores of different suites are never compared. "mini", "paper4"
+            and "superb10" fix tasks, sizes and corpora. By default "mini" where the settings are
+            that suite's, and "own" elsewhere.
+        protocol: "clean" with exact lengths, or "s3prl" with the quirks of published numbers.
+        asr_lm: KenLM file; ASR's test split is then also decoded with it and with `asr_lexicon`.
+        asr_lexicon: text file, an upper-case word a line, behind it its letters and `|` or nothing.
+        predictions: keep what the chosen probe predicts for each test utterance.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        launcher: "local" runs in processes here; "slurm" submits every encoder, task and seed as a
+            job of its own.
+        slurm: options of the jobs, such as partition, timeout_min, gpus_per_node, mem_gb.
+        workers: processes, each with an encoder at a time; 0 for one per core or GPU where it pays.
+        batch_seconds: seconds of audio per batch when encoding.
+        frame_dtype: type of the kept frames; time means are float32 always.
+        store: folder for memory-mapped hidden states, kept for later runs; memory if not given.
+        keep: "frames" keeps time means and frames, "pooled" only time means, "none" nothing. What
+            is not kept is computed anew, for every batch where it does not fit in memory.
+        store_gb: largest size of the hidden states of one encoder, in memory or in the folder.
+        cache_gb: memory per process for the CNN front end's output, which encoders share that
+            have the same front end.
+    """
+
+    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
+    data: PathText | dict[str, PathText]
+    out: Path
+    tasks: Names = Field(default=("pr", "sid", "er", "sf"), min_length=1)
+    seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
+    size: Literal["mini", "superb"] = "mini"
+    steps: PerTask = None
+    batch_size: PerTask = None
+    learning_rates: Rates = None
+    checks: int | None = Field(default=None, gt=0)
+    suite: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    protocol: Literal["clean", "s3prl"] = "clean"
+    asr_lm: Path | None = None
+    asr_lexicon: Path | None = None
+    predictions: bool = True
+    device: str = "auto"
+    launcher: Literal["local", "slurm"] = "local"
+    slurm: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    workers: int = Field(default=0, ge=0)
+    batch_seconds: float = Field(default=60.0, gt=0)
+    frame_dtype: Literal["float16", "float32"] = "float32"
+    store: Path | None = None
+    keep: Literal["pooled", "frames", "none"] = "frames"
+    store_gb: float = Field(default=4.0, gt=0)
+    cache_gb: float = Field(default=2.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_suite(cls, values: Any) -> Any:
+        suite = SUITES.get(str(values.get("suite"))) if isinstance(values, dict) else None
+        if suite is None:
+            return values
+        given = {key: value for key, value in values.items() if value is not None}
+        return {"tasks": suite.tasks, "size": suite.size, **given}
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_per_task(cls, value: Any) -> Any:
+        return parse_data(value) if isinstance(value, list | tuple) else value
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, str | dict):
+            value = [value]
+        return [as_spec(item) for item in value] if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _distinct(self) -> EvaluateSettings:
+        for what, names in (
+            ("encoder", [spec.label for spec in self.encoders]),
+            ("task", list(self.tasks)),
+            ("seed", list(self.seeds)),
+        ):
+            twice = [name for i, name in enumerate(names) if name in names[:i]]
+            if twice:
+                raise ValueError(f"the {what} {twice[0]!r} is given twice")
+        unknown = {t for s in self.encoders for t in s.tasks or ()} - set(self.tasks)
+        if unknown:
+            raise ValueError(f"an encoder asks for the task {min(unknown)!r} that is not in tasks")
+        return self
+
+    @model_validator(mode="after")
+    def _whole(self) -> EvaluateSettings:
+        if isinstance(self.data, dict):
+            without = [t for t in self.tasks if t not in self.data and DEFAULT not in self.data]
+            if without:
+                raise ValueError(f"data names none for the task {without[0]!r}, and no default")
+            strange = [t for t in self.data if t not in (*self.tasks, DEFAULT)]
+            if strange:
+                raise ValueError(f"data names the task {strange[0]!r}, which is not in tasks")
+        if self.suite in SUITES:
+            problems = SUITES[self.suite].problems(self.model_dump(), self.data_names())
+            if problems:
+                raise ValueError(f"this is not the suite {self.suite}: " + "; ".join(problems))
+        if (self.asr_lm is None) != (self.asr_lexicon is None):
+            raise ValueError("asr_lm and asr_lexicon belong together: give both or none")
+        if self.asr_lm is not None and "asr" not in self.tasks:
+            raise ValueError("asr_lm is given, but the task 'asr' is not in tasks")
+        if self.launcher == "slurm" and (self.store is None or self.keep == "none"):
+            raise ValueError("launcher slurm needs store: FOLDER, which all its jobs share")
+        return self
+
+    def data_of(self, task: str) -> str:
+        """Give the DATA of a task."""
+        if isinstance(self.data, str):
+            return self.data
+        return self.data.get(task) or self.data[DEFAULT]
+
+    def data_names(self) -> dict[str, str]:
+        """Give the name of each task's data."""
+        return {task: data_name(self.data_of(task)) for task in self.tasks}
+
+    @property
+    def label(self) -> str:
+        """The suite that the scores carry."""
+        return self.suite or suite_of(self.model_dump(), self.data_names())
+
+    def tasks_of(self, spec: EncoderSpec) -> list[str]:
+        """Give the tasks that an encoder is evaluated on, in the evaluation's order."""
+        return [t for t in self.tasks if spec.tasks is None or t in spec.tasks]
+
+    def result_values(self) -> dict[str, Any]:
+        """Give the settings that the results depend on, as plain values."""
+        without = {"out", "workers", "store", "store_gb", "cache_gb", "device", "keep"}
+        without |= {"launcher", "slurm", "asr_lm", "asr_lexicon"}
+        return {**self.model_dump(mode="json", exclude=without), **self.language_model()}
+
+    def language_model(self) -> dict[str, str]:
+        """Give the hashes of language model and lexicon; nothing where there are none.
+
+        Raises:
+            SettingsError: a file is missing.
+        """
+        files = {"asr_lm": self.asr_lm, "asr_lexicon": self.asr_lexicon}
+        given = {key: path for key, path in files.items() if path is not None}
+        for key, path in given.items():
+            if not path.is_file():
+                raise SettingsError("no such file", where=key, found=path, hint="check the path")
+        return {key: known_hash(path) for key, path in given.items()}
+
+
+def parse_data(values: Sequence[str]) -> str | dict[str, str]:
+    """Read DATA as on the command line: one DATA, or TASK=DATA for some tasks, or both.
+
+    Raises:
+        ValueError: a task, or the data of all others, is given twice.
+    """
+    result: dict[str, str] = {}
+    for value in values:
+        task, sign, data = value.partition("=")
+        key, data = (task, data) if sign and task.isalnum() else (DEFAULT, value)
+        if key in result:
+            what = "the data of all other tasks" if key == DEFAULT else f"the data of {key!r}"
+            raise ValueError(f"{what} is given twice")
+        result[key] = data
+    return result[DEFAULT] if set(result) == {DEFAULT} else result
+
+
+def data_name(spec: str) -> str:
+    """Give what results call a DATA: a corpus or a preset, or the last part of a path."""
+    kind, sign, rest = spec.partition(":")
+    if kind == "synthetic":
+        return spec if sign else "synthetic:demo"
+    if sign and kind.replace("_", "").isalnum() and len(kind) > 1:
+        variant = root_and_variant(rest)[1]
+        return f"{kind}@{variant}" if variant else kind
+    return spec.rstrip("/").rpartition("/")[2]
+
+
+def as_spec(item: Any) -> Any:
+    """Give the fields of an `EncoderSpec` for an ENCODER or a pair [name, ENCODER]."""
+    if isinstance(item, str | Path):
+        return {"path": str(item)}
+    if isinstance(item, list | tuple) and len(item) == 2:
+        return {"name": str(item[0]), "path": str(item[1])}
+    return item

@@ -1,0 +1,247 @@
+"""Compare: means and spread over seeds, the best of each column, and one score per encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from speechft.core.errors import DataError
+from speechft.metrics.directions import TITLES
+from speechft.metrics.superb import of_reference, superb_score
+from speechft.probing.suites import SUITES
+from speechft.reporting.choice import Choice, choices
+from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
+from speechft.reporting.spreads import SUITE_TEXT, Spread, suite_score
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+Metric = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of one task."""
+
+    task: str
+    metric: str
+    direction: str
+
+    @property
+    def key(self) -> Metric:
+        """Task and metric."""
+        return (self.task, self.metric)
+
+    @property
+    def title(self) -> str:
+        """For people: `PR PER ↓`."""
+        return f"{self.task.upper()} {metric_title(self.metric)} {ARROWS[self.direction]}"
+
+    def better(self, value: float, than: float) -> bool:
+        """Tell whether `value` beats `than`."""
+        return value > than if self.direction == "higher" else value < than
+
+
+@dataclass
+class Row:
+    """One encoder's values."""
+
+    encoder: Encoder
+    cells: dict[Metric, Spread]
+    score: Spread | None = None
+    best: set[Metric | str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Trio:
+    """θ0, θ' and θ̂ of one fine-tuning."""
+
+    pretrained: Row
+    finetuned: Row
+    merged: Row
+
+
+@dataclass
+class Comparison:
+    """The table.
+
+    Attributes:
+        columns: one per task and metric.
+        rows: θ0 first, then for each fine-tuning task θ' and θ̂.
+        sweep: group → alpha → row, θ0 (alpha 0) and θ' (alpha 1) included.
+        score_name: "SUPERB_S" or "Suite score".
+        score_text: how the score is computed, one sentence.
+        seeds: the seeds, sorted.
+        items: task → number of utterances scored.
+        choices: group → what the dev splits say of its alphas.
+    """
+
+    columns: list[Column]
+    rows: list[Row]
+    sweep: dict[Group, dict[float, Row]]
+    score_name: str
+    score_text: str
+    seeds: list[int]
+    items: dict[str, int]
+    choices: dict[Group, Choice] = field(default_factory=dict)
+
+    @property
+    def trios(self) -> list[Trio]:
+        """θ0, θ' and θ̂ of every fine-tuning that has all three, in the order of the table."""
+        found = []
+        for group in dict.fromkeys(r.encoder.group for r in self.rows if r.encoder.tuned_on):
+            rows = [
+                self._row("pretrained", (group[0], "", "")),
+                self._row("finetuned", group),
+                self._row("merged", group),
+            ]
+            if all(rows):
+                found.append(Trio(*[r for r in rows if r is not None]))
+        return found
+
+    def _row(self, role: str, group: Group) -> Row | None:
+        rows = (r for r in self.rows if r.encoder.role == role and r.encoder.group == group)
+        return next(rows, None)
+
+
+def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()) -> Comparison:
+    """Build the table.
+
+    Args:
+        measurements: metrics in percent; dev records are left out where test records exist.
+        dev: what the chosen probes have on the dev splits.
+
+    Raises:
+        DataError: there is nothing to compare, or there are scores of several suites.
+    """
+    splits = {m.split for m in measurements}
+    chosen = [m for m in measurements if m.split == "test" or "test" not in splits]
+    if not chosen:
+        raise DataError("there is no result to report")
+    refuse_several_suites({_measured_by(m): m.encoder.run or m.task for m in chosen})
+    columns = _columns(chosen)
+    reference = _reference(chosen)
+    rows = [_row(encoder, group, reference) for encoder, group in _by_encoder(chosen).items()]
+    main = {m.encoder for m in chosen if m.main}
+    table = sorted((r for r in rows if r.encoder in main), key=_order)
+    full = {c.key for c in columns}
+    for row in table:
+        if set(row.cells) != full:
+            row.score = None
+    _mark_best(table, columns)
+    return Comparison(
+        columns=columns,
+        rows=table,
+        sweep=_sweep(rows),
+        score_name="SUPERB_S" if reference else "Suite score",
+        score_text=superb_text(reference) if reference else SUITE_TEXT,
+        seeds=sorted({m.seed for m in chosen}),
+        items={m.task: m.items for m in chosen if m.items},
+        choices=choices(dev),
+    )
+
+
+def superb_text(reference: str) -> str:
+    """Say how SUPERB_S is computed with a set of reference values."""
+    return (
+        "SUPERB_S: 1000 × the mean over the tasks, each metric rescaled so that FBANK features "
+        f"score 0 and the state of the art 1 (reference set “{reference}”)."
+    )
+
+
+def _measured_by(one: Measurement) -> str:
+    """Give the suite, and the protocol where it is not the usual one."""
+    return one.suite if one.protocol == "clean" else f"{one.suite}, protocol {one.protocol}"
+
+
+def refuse_several_suites(where: Mapping[str, str]) -> None:
+    """Refuse to put scores of different suites into one table.
+
+    Args:
+        where: suite → a place where its scores are.
+
+    Raises:
+        DataError: there are several suites.
+    """
+    if len(where) > 1:
+        raise DataError(
+            "scores of different suites cannot be compared",
+            expected="one suite",
+            found="; ".join(f"{suite or 'no suite'} ({place})" for suite, place in where.items()),
+            hint="give the runs of one suite at a time",
+        )
+
+
+def _reference(measurements: Sequence[Measurement]) -> str | None:
+    """Give the reference set of the suite, where all of its tasks were measured."""
+    suite = SUITES.get(measurements[0].suite)
+    whole = suite is not None and {m.task for m in measurements} == set(suite.tasks)
+    return suite.reference if suite is not None and whole else None
+
+
+def metric_title(metric: str) -> str:
+    """Give a metric's name for people."""
+    return TITLES.get(metric, metric)
+
+
+def _columns(measurements: Iterable[Measurement]) -> list[Column]:
+    found = {(m.task, m.metric): m.direction for m in measurements}
+    return [Column(task, metric, way) for (task, metric), way in found.items()]
+
+
+def _by_encoder(measurements: Iterable[Measurement]) -> dict[Encoder, list[Measurement]]:
+    groups: dict[Encoder, list[Measurement]] = {}
+    for found in measurements:
+        groups.setdefault(found.encoder, []).append(found)
+    return groups
+
+
+def _row(encoder: Encoder, group: Sequence[Measurement], reference: str | None) -> Row:
+    cells: dict[Metric, dict[int, float]] = {}
+    for found in sorted(group, key=lambda m: m.seed):
+        cells.setdefault((found.task, found.metric), {})[found.seed] = found.value
+    whole = [s for s in by_seed(group).values() if sum(map(len, s.values())) == len(cells)]
+    scores = [
+        superb_score(of_reference(_plain(s), reference), reference) if reference else suite_score(s)
+        for s in whole
+    ]
+    spreads = {key: Spread(tuple(values.values())) for key, values in cells.items()}
+    return Row(encoder, spreads, Spread(tuple(scores)) if scores else None)
+
+
+def _plain(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> dict[str, dict[str, float]]:
+    return {task: {m: v for m, (v, _) in metrics.items()} for task, metrics in scores.items()}
+
+
+def _order(row: Row) -> tuple[str, str, str, int, float, str]:
+    encoder = row.encoder
+    rank = {"pretrained": 0, "finetuned": 1, "merged": 2, "other": 3}[encoder.role]
+    return (encoder.run, encoder.tuned_on, encoder.method, rank, encoder.alpha or 0.0, encoder.name)
+
+
+def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    """Mark the best mean of each column, unless all are the same."""
+    for column in columns:
+        having = [r for r in rows if column.key in r.cells]
+        sign = 1 if column.direction == "higher" else -1
+        means = [sign * r.cells[column.key].mean for r in having]
+        for row, mean in zip(having, means, strict=True):
+            if mean == max(means) > min(means):
+                row.best.add(column.key)
+    scored = [(r, r.score.mean) for r in rows if r.score is not None]
+    scores = [value for _, value in scored]
+    for row, value in scored:
+        if value == max(scores) > min(scores):
+            row.best.add("score")
+
+
+def _sweep(rows: Sequence[Row]) -> dict[Group, dict[float, Row]]:
+    """Collect the alphas of each fine-tuning that was merged with more than one of them."""
+    result: dict[Group, dict[float, Row]] = {}
+    for group in dict.fromkeys(r.encoder.group for r in rows if r.encoder.tuned_on):
+        points = {
+            r.encoder.alpha: r
+            for r in rows
+            if r.encoder.alpha is not None and r.encoder.group in (group, (group[0], "", ""))
+        }
+        if sum(r.encoder.role == "merged" for r in points.values()) > 1:
+            result[group] = dict(sorted(points.items()))
+    return result

@@ -1,0 +1,285 @@
+"""Draw: bars per task, the alpha sweep, training curves. One drawing serves PNG and page.
+
+In the page a figure is inline SVG whose colours are CSS variables, so it follows dark and light.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from speechft.core.files import atomic_path
+from speechft.core.theme import (
+    COLOURS,
+    FINETUNED,
+    INK,
+    MERGED,
+    MUTED,
+    PRETRAINED,
+    STYLE,
+    themed,
+)
+from speechft.reporting.comparison import Column, Comparison, Row
+from speechft.reporting.findings import label
+from speechft.reporting.measurements import Curve, Group
+from speechft.reporting.spreads import Spread
+
+PER_LINE = 3
+SWEEP_POINTS = 4  # fewer make no curve
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure.
+
+    Attributes:
+        name: stem of the PNG's name.
+        title: heading in the page.
+        caption: what to see in it.
+        svg: for the page.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> list[Drawing]:
+    """Draw every figure that the evidence allows; write the PNGs.
+
+    Args:
+        comparison: the table and the sweep.
+        curves: training curves.
+        folder: gets `NAME.png`.
+    """
+    drawings = []
+    with mpl.rc_context(STYLE):
+        drawings.append(_keep(_bars(comparison), "tasks", "Task by task", BARS_CAPTION, folder))
+        for group, points in comparison.sweep.items():
+            task = group[1]
+            name = "-".join(["alpha-sweep", *(p for p in group if p)])
+            title = f"From pretrained to finetuned on {task.upper()}: the sweep of alpha"
+            figure = _sweep(comparison, group, points)
+            drawings.append(_keep(figure, name, title, SWEEP_CAPTION, folder))
+        if curves:
+            figure = _training(curves)
+            drawings.append(_keep(figure, "training", "Training", TRAINING_CAPTION, folder))
+    return drawings
+
+
+BARS_CAPTION = (
+    "Each panel is one metric on the test split, in percent; the arrow says which way is better. "
+    "Whiskers are one standard deviation over seeds."
+)
+SWEEP_CAPTION = (
+    "α = 0 is the pretrained encoder, α = 1 the finetuned one; the dashed line keeps the "
+    "pretrained value in sight, the filled point is the α of the table. All values are on the "
+    "test split and served to look, not to choose α."
+)
+TRAINING_CAPTION = "Loss (smoothed over what was logged) and learning rate, per update."
+
+
+def _bars(comparison: Comparison) -> Figure:
+    columns, rows = comparison.columns, comparison.rows
+    figure, axes = _panels(len(columns) + (1 if _scored(rows) else 0), height=2.5)
+    titles = [(c.title, [r.cells.get(c.key) for r in rows]) for c in columns]
+    if _scored(rows):
+        titles.append((f"{comparison.score_name} ↑", [r.score for r in rows]))
+    for axis, (title, spreads) in zip(axes, titles, strict=False):
+        _bar_panel(axis, title, spreads, rows)
+    handles = [axes[0].patches[i] for i in range(len(rows))]
+    width = 1 if len(rows) > 4 else len(rows)
+    figure.legend(
+        handles,
+        [label(r.encoder) for r in rows],
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=min(width, 3),
+        frameon=False,
+    )
+    return figure
+
+
+def _bar_panel(axis: Any, title: str, spreads: list[Spread | None], rows: Sequence[Row]) -> None:
+    axis.set_title(title)
+    digits = 0 if any(s and s.mean >= 200 for s in spreads) else 1
+    shades = _shades(rows)
+    for place, (spread, shade) in enumerate(zip(spreads, shades, strict=True)):
+        mean = 0.0 if spread is None else spread.mean
+        colour, alpha = shade
+        axis.bar(place, mean, width=0.72, color=colour, alpha=alpha, linewidth=0)
+        if spread is None:
+            continue
+        sd = spread.sd or 0.0
+        if sd:
+            axis.errorbar(place, mean, yerr=sd, color=INK, linewidth=1.1, capsize=3)
+        axis.annotate(
+            f"{mean:.{digits}f}",
+            (place, mean + sd),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=9,
+        )
+    axis.set_xticks([])
+    top = max([s.mean + (s.sd or 0.0) for s in spreads if s is not None], default=0.0)
+    axis.set_ylim(0, 1.16 * top or 1)
+    axis.yaxis.grid(True)
+    axis.spines["left"].set_visible(False)
+
+
+def _shades(rows: Sequence[Row]) -> list[tuple[str, float]]:
+    """Give one colour per role; several encoders of a role get fainter and fainter."""
+    count: dict[str, int] = {}
+    shades = []
+    for row in rows:
+        role = row.encoder.role
+        shades.append((COLOURS[role], max(0.35, 1 - 0.25 * count.get(role, 0))))
+        count[role] = count.get(role, 0) + 1
+    return shades
+
+
+def _scored(rows: Sequence[Row]) -> bool:
+    return sum(r.score is not None for r in rows) > 1
+
+
+def _sweep(comparison: Comparison, group: Group, points: dict[float, Row]) -> Figure:
+    columns = [
+        c
+        for c in comparison.columns
+        if sum(c.key in r.cells for r in points.values()) >= SWEEP_POINTS
+    ]
+    whole = {a: r.score for a, r in points.items() if _covers(r, comparison.columns)}
+    with_score = len(whole) >= SWEEP_POINTS
+    figure, axes = _panels(len(columns) + with_score, height=2.6)
+    chosen = {
+        r.encoder.alpha
+        for r in comparison.rows
+        if r.encoder.role == "merged" and r.encoder.group == group
+    }
+    for axis, column in zip(axes, columns, strict=False):
+        spreads = {a: r.cells[column.key] for a, r in points.items() if column.key in r.cells}
+        _sweep_panel(axis, column.title + _own(column, group), spreads, chosen)
+    if with_score:
+        scores = {a: s for a, s in whole.items() if s is not None}
+        _sweep_panel(axes[len(columns)], f"{comparison.score_name} ↑", scores, chosen)
+    return figure
+
+
+def _own(column: Column, group: Group) -> str:
+    return "  (tuned on)" if column.task == group[1] else ""
+
+
+def _covers(row: Row, columns: Sequence[Column]) -> bool:
+    return row.score is not None and all(c.key in row.cells for c in columns)
+
+
+def _sweep_panel(
+    axis: Any, title: str, spreads: dict[float, Spread], chosen: set[float | None]
+) -> None:
+    alphas = sorted(spreads)
+    means = [spreads[a].mean for a in alphas]
+    low = [spreads[a].mean - (spreads[a].sd or 0) for a in alphas]
+    high = [spreads[a].mean + (spreads[a].sd or 0) for a in alphas]
+    axis.set_title(title)
+    axis.fill_between(alphas, low, high, color=MERGED, alpha=0.16, linewidth=0)
+    axis.plot(alphas, means, color=MERGED, linewidth=2)
+    if 0 in spreads:
+        axis.axhline(spreads[0].mean, color=PRETRAINED, linewidth=1.2, linestyle=(0, (4, 3)))
+    for alpha, mean in zip(alphas, means, strict=True):
+        colour = {0.0: PRETRAINED, 1.0: FINETUNED}.get(alpha, MERGED)
+        big = alpha in chosen or alpha in (0.0, 1.0)
+        axis.plot(
+            alpha,
+            mean,
+            marker="o",
+            markersize=8 if big else 5,
+            color=colour,
+            markeredgecolor=colour,
+            fillstyle="full" if big else "none",
+        )
+    axis.set_xticks(alphas, [f"{a:g}" for a in alphas])
+    axis.set_xlabel("α")
+    axis.margins(x=0.06, y=0.2)
+    axis.yaxis.grid(True)
+    axis.spines["left"].set_visible(False)
+    digits = 0 if max(means) >= 200 else 1
+    for alpha, name, neighbour in ((0.0, "θ₀", 1), (1.0, "θ′", -2)):
+        if alpha in spreads:
+            mean = spreads[alpha].mean
+            above = means[neighbour] <= mean  # on the side that the curve leaves free
+            axis.annotate(
+                f"{name} {mean:.{digits}f}",
+                (alpha, mean),
+                xytext=(0, 8 if above else -8),
+                textcoords="offset points",
+                ha="left" if alpha == 0 else "right",
+                va="bottom" if above else "top",
+                fontsize=9,
+            )
+
+
+def _training(curves: Sequence[Curve]) -> Figure:
+    titles = list(dict.fromkeys(c.title for c in curves))
+    figure, axes = _panels(2 * len(titles), height=2.3, per_line=2)
+    for place, title in enumerate(titles):
+        loss, rate = axes[2 * place], axes[2 * place + 1]
+        loss.set_title(f"{title}: loss")
+        rate.set_title("learning rate")
+        same = [c for c in curves if c.title == title]
+        for curve in same:
+            points = [(r["update"], r["loss"], r["lr"]) for r in curve.records if "loss" in r]
+            if not points:
+                continue
+            updates, losses, rates = zip(*points, strict=True)
+            loss.plot(updates, _smooth(losses), color=FINETUNED, linewidth=1.4, alpha=0.85)
+            rate.plot(updates, rates, color=MUTED, linewidth=1.4)
+        for axis in (loss, rate):
+            axis.set_xlabel("update")
+            axis.yaxis.grid(True)
+            axis.spines["left"].set_visible(False)
+            axis.set_ylim(bottom=0)
+        rate.yaxis.set_major_formatter(lambda value, _: f"{value:.1e}" if value else "0")
+    return figure
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Give the exponential mean with a memory of a twentieth of the curve."""
+    keep = 1 - 1 / max(1.0, len(values) / 20)
+    result = [values[0]]
+    for value in values[1:]:
+        result.append(keep * result[-1] + (1 - keep) * value)
+    return result
+
+
+def _panels(count: int, height: float, per_line: int = PER_LINE) -> tuple[Figure, list[Any]]:
+    wide = min(count, per_line)
+    lines = ceil(count / wide)
+    figure = Figure(figsize=(9.6 * (wide / per_line) ** 0.5, height * lines), layout="constrained")
+    grid = figure.subplots(lines, wide, squeeze=False)
+    axes = [axis for line in grid for axis in line]
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes[:count]
+
+
+def _keep(figure: Figure, name: str, title: str, caption: str, folder: Path) -> Drawing:
+    with atomic_path(folder / f"{name}.png") as temporary:
+        figure.savefig(
+            temporary, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None}
+        )
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(
+            buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+        )
+    return Drawing(name, title, caption, themed(buffer.getvalue(), name))

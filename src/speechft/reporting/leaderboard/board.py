@@ -1,0 +1,245 @@
+"""Rows of the leaderboard: published ones, and those of one's own runs of the same suite."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.files import read_jsonl
+from speechft.core.nearest import did_you_mean
+from speechft.metrics.directions import direction
+from speechft.metrics.published import ROWS
+from speechft.metrics.superb import REFERENCES, of_reference, superb_score
+from speechft.probing.suites import SUITES
+from speechft.reporting.comparison import refuse_several_suites
+from speechft.reporting.records import find_results
+from speechft.reporting.spreads import suite_score
+
+Metric = tuple[str, str]
+Found = tuple[Path, Path, Mapping[str, Any]]  # run folder, folder of the results, record
+
+
+@dataclass
+class BoardRow:
+    """One encoder.
+
+    Attributes:
+        name: of the encoder.
+        values: (task, metric) → values of all seeds, in percent.
+        score: SUPERB_S or suite score; none where a task is missing.
+        source: where a published row is from; empty for one's own.
+        run: folder of one's own row.
+        why_apart: why the row is not ranked; empty where it is.
+    """
+
+    name: str
+    values: dict[Metric, list[float]]
+    score: float | None = None
+    source: str = ""
+    run: str = ""
+    why_apart: str = ""
+
+    def mean(self, metric: Metric) -> float | None:
+        """Give the mean over seeds."""
+        values = self.values.get(metric)
+        return statistics.fmean(values) if values else None
+
+
+@dataclass
+class Board:
+    """The leaderboard of one suite.
+
+    Attributes:
+        suite: label.
+        title: of the suite.
+        columns: (task, metric), in the suite's order.
+        ranked: best first; rows without a score last.
+        apart: one's own rows that cannot be ranked with the others.
+        score_name: "SUPERB_S" or "Suite score".
+        score_text: how it is computed.
+        sources: of the published rows.
+    """
+
+    suite: str
+    title: str
+    columns: list[Metric]
+    ranked: list[BoardRow]
+    apart: list[BoardRow] = field(default_factory=list)
+    score_name: str = ""
+    score_text: str = ""
+    sources: list[str] = field(default_factory=list)
+
+
+def make_board(folders: Sequence[Path], suite: str | None = None) -> Board:
+    """Collect the rows.
+
+    Args:
+        folders: run folders; each holds `results.jsonl`, or folders that do.
+        suite: show this suite alone, whatever else the folders hold.
+
+    Raises:
+        DataError: a folder holds no results, they are of several suites, or one task was measured
+            on different data.
+        SettingsError: the folders hold nothing of the suite.
+    """
+    records: list[Found] = [
+        (folder, file.parent, record)
+        for folder in folders
+        for file in find_results(folder)
+        for record in read_jsonl(file)
+        if record.get("split", "test") == "test"
+    ]
+    labels = {str(_field(r, "suite", place)): str(place) for _, place, r in records}
+    if suite is not None and suite not in labels and (suite not in SUITES or folders):
+        raise SettingsError(
+            f"no results of the suite {suite!r}",
+            expected=", ".join(labels) or ", ".join(SUITES),
+            hint=did_you_mean(suite, [*labels, *SUITES]),
+        )
+    if suite is None:
+        refuse_several_suites(labels)
+    chosen = suite or next(iter(labels), "superb10")
+    own = [found for found in records if found[2]["suite"] == chosen]
+    published = _published(chosen)
+    columns = _columns(chosen, own, published)
+    rows = [*published, *_own_rows(chosen, own)]
+    if not published:
+        _refuse_other_data(own)
+    for row in rows:
+        row.score = _score(chosen, columns, row)
+    return Board(
+        suite=chosen,
+        title=SUITES[chosen].title if chosen in SUITES else "a suite of your own",
+        columns=columns,
+        ranked=_ranked([row for row in rows if not row.why_apart]),
+        apart=_ranked([row for row in rows if row.why_apart]),
+        score_name="SUPERB_S" if _reference(chosen) else "Suite score",
+        score_text=_score_text(chosen),
+        sources=list(dict.fromkeys(row.source for row in published)),
+    )
+
+
+def _published(suite: str) -> list[BoardRow]:
+    if _reference(suite) is None:
+        return []
+    tasks = SUITES[suite].tasks
+    return [
+        BoardRow(
+            row.name,
+            {(t, m): [v] for t in tasks for m, v in row.scores[t].items()},
+            source=row.source,
+        )
+        for row in ROWS
+        if set(tasks) <= set(row.scores)
+    ]
+
+
+def _own_rows(suite: str, records: Sequence[Found]) -> list[BoardRow]:
+    """Give one row per encoder and run; its seeds, in folders of their own or not, are one row."""
+    groups: dict[tuple[Path, str, str], list[Found]] = {}
+    for found in records:
+        folder, place, record = found
+        name, protocol = str(_field(record, "encoder", place)), str(record.get("protocol", ""))
+        groups.setdefault((folder, name, protocol), []).append(found)
+    names = [name for _, name, _ in groups]
+    rows = []
+    for (folder, name, protocol), own in groups.items():
+        further = [folder.resolve().name] if names.count(name) > 1 else []
+        further += [protocol] if protocol == "s3prl" else []
+        values: dict[Metric, dict[int, float]] = {}
+        for _, place, record in own:
+            metric = (str(_field(record, "task", place)), str(_field(record, "metric", place)))
+            seed = int(_field(record, "seed", place))
+            values.setdefault(metric, {})[seed] = float(_field(record, "value", place))
+        rows.append(
+            BoardRow(
+                f"{name} ({', '.join(further)})" if further else name,
+                {metric: [v for _, v in sorted(seeds.items())] for metric, seeds in values.items()},
+                run=str(folder),
+                why_apart=_why_apart(suite, [record for _, _, record in own]),
+            )
+        )
+    return rows
+
+
+def _why_apart(suite: str, records: Sequence[Mapping[str, Any]]) -> str:
+    """Say why a row may not stand among published ones; empty where it may."""
+    if _reference(suite) is None:
+        return ""
+    wrong = sorted({str(r["task"]) for r in records if r.get("official_test") is False})
+    if wrong:
+        return f"not the official test set of {', '.join(wrong)}"
+    made = sorted({str(r["task"]) for r in records if "synthetic" in str(r.get("data", ""))})
+    return f"synthetic data for {', '.join(made)}" if made else ""
+
+
+def _refuse_other_data(records: Sequence[Found]) -> None:
+    """Refuse rows of one task on different data, where no suite says what the data is."""
+    seen: dict[str, tuple[str, Path]] = {}
+    for _, place, record in records:
+        task, data = str(record["task"]), str(record.get("data_hash", ""))
+        first = seen.setdefault(task, (data, place))
+        if first[0] != data:
+            raise DataError(
+                f"the scores of {task!r} were measured on different data",
+                where=place,
+                expected=f"the data of {first[1]}",
+                found=record.get("data", "other data"),
+                hint="give runs on the same data",
+            )
+
+
+def _columns(suite: str, own: Sequence[Found], published: Sequence[BoardRow]) -> list[Metric]:
+    if published:
+        return list(published[0].values)
+    found = dict.fromkeys((str(r["task"]), str(r["metric"])) for _, _, r in own)
+    order = SUITES[suite].tasks if suite in SUITES else ()
+    return sorted(found, key=lambda c: order.index(c[0]) if c[0] in order else len(order))
+
+
+def _score(suite: str, columns: Sequence[Metric], row: BoardRow) -> float | None:
+    scores: dict[str, dict[str, float]] = {}
+    for task, metric in columns:
+        mean = row.mean((task, metric))
+        if mean is None:
+            return None
+        scores.setdefault(task, {})[metric] = mean
+    reference = _reference(suite)
+    if reference is not None:
+        return superb_score(of_reference(scores, reference), reference)
+    pairs = {t: {m: (v, direction(m)) for m, v in own.items()} for t, own in scores.items()}
+    return suite_score({t: dict(own) for t, own in pairs.items()}) if pairs else None
+
+
+def _ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    return sorted(rows, key=lambda row: (row.score is None, -(row.score or 0.0), row.name))
+
+
+def _reference(suite: str) -> str | None:
+    return SUITES[suite].reference if suite in SUITES else None
+
+
+def _score_text(suite: str) -> str:
+    from speechft.reporting.comparison import superb_text
+    from speechft.reporting.spreads import SUITE_TEXT
+
+    reference = _reference(suite)
+    if reference is None:
+        return SUITE_TEXT
+    return f"{superb_text(reference)} {REFERENCES[reference].source}"
+
+
+def _field(record: Mapping[str, Any], name: str, place: Path) -> Any:
+    if name not in record:
+        raise DataError(
+            "a record of the results cannot be used",
+            where=place,
+            expected=name,
+            found=", ".join(record),
+            hint="evaluate again with this version",
+        )
+    return record[name]

@@ -1,0 +1,41 @@
+"""`speechft leaderboard`: published rows beside one's own, of one suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from speechft.core.files import write_text
+from speechft.core.logging import get_logger
+from speechft.core.settings import Settings
+from speechft.reporting.leaderboard.board import Board, make_board
+from speechft.reporting.leaderboard.show import markdown
+
+_logger = get_logger(__name__)
+
+
+class LeaderboardSettings(Settings):
+    """Settings of `speechft leaderboard`.
+
+    Args:
+        runs: run folders; each holds `results.jsonl`, or folders that do.
+        suite: show this suite alone; needed where the runs hold several, or where there is no run.
+        out: Markdown file.
+    """
+
+    runs: tuple[Path, ...] = ()
+    suite: str | None = None
+    out: Path | None = None
+
+
+def leaderboard(settings: LeaderboardSettings) -> Board:
+    """Rank encoders that were measured on one suite; published rows are marked as such.
+
+    Raises:
+        DataError: a folder holds no results, or scores that cannot be compared.
+        SettingsError: the folders hold nothing of the suite.
+    """
+    board = make_board(settings.runs, settings.suite)
+    if settings.out is not None:
+        write_text(settings.out, markdown(board))
+        _logger.info("leaderboard: %s", settings.out)
+    return board

@@ -1,0 +1,258 @@
+"""Lay out: the HTML page, the Markdown page, and the table for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+import yaml
+from rich.table import Table
+from rich.text import Text
+
+from speechft.core.provenance import versions
+from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
+from speechft.reporting.figures import Drawing
+from speechft.reporting.findings import findings, label, symbol
+from speechft.reporting.measurements import Evidence
+
+SYNTHETIC = (
+    "measured on speech made by a synthesiser (eSpeak NG). It shows how the method behaves; it "
+    "says nothing about benchmarks on human speech."
+)
+DIFFERENT = (
+    "not all rows were measured on the same test data, so these columns compare only rows of one "
+    "run."
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report shows."""
+
+    title: str
+    comparison: Comparison
+    evidence: Evidence
+    drawings: list[Drawing]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the table, as text.
+
+    Attributes:
+        text: mean and spread.
+        change: difference to the pretrained encoder ("+1.2"), or nothing.
+        good: whether that change is for the better; none if there is none.
+        best: the best of its column.
+        own: the row's encoder was fine-tuned on this column's task.
+    """
+
+    text: str
+    change: str = ""
+    good: bool | None = None
+    best: bool = False
+    own: bool = False
+
+
+def cells(comparison: Comparison, row: Row) -> list[Cell]:
+    """Give a row's cells, the score last."""
+    base = _base(comparison, row)
+    result = []
+    for column in comparison.columns:
+        spread = row.cells.get(column.key)
+        if spread is None:
+            result.append(Cell("–"))
+            continue
+        ground = base.cells.get(column.key) if base else None
+        change, good = "", None
+        if ground is not None:
+            change, good = _change(spread.mean, ground.mean, column.direction, 1)
+        own = column.task in row.encoder.tuned_on.split(",")
+        result.append(Cell(spread.text(), change, good, column.key in row.best, own))
+    if row.score is None:
+        return [*result, Cell("–")]
+    change, good = "", None
+    if base and base.score:
+        change, good = _change(row.score.mean, base.score.mean, "higher", 0)
+    return [*result, Cell(row.score.text(0), change, good, "score" in row.best)]
+
+
+def _base(comparison: Comparison, row: Row) -> Row | None:
+    if row.encoder.role == "pretrained":
+        return None
+    rows = (
+        r
+        for r in comparison.rows
+        if r.encoder.role == "pretrained" and r.encoder.run == row.encoder.run
+    )
+    return next(rows, None)
+
+
+def _change(value: float, base: float, direction: str, digits: int) -> tuple[str, bool | None]:
+    difference = value - base
+    if round(abs(difference), digits) == 0:
+        return "±0", None
+    sign = "+" if difference > 0 else "−"
+    return f"{sign}{abs(difference):.{digits}f}", (difference > 0) == (direction == "higher")
+
+
+def headings(comparison: Comparison) -> list[tuple[str, str]]:
+    """Give the table's columns as (task, metric with arrow), the score last."""
+    titles = [
+        (c.task.upper(), f"{metric_title(c.metric)} {ARROWS[c.direction]}")
+        for c in comparison.columns
+    ]
+    return [*titles, (comparison.score_name, "↑")]
+
+
+def render_html(page: Page) -> str:
+    """Give the page as one HTML file with everything inside."""
+    return _environment(html=True).get_template("report.html.j2").render(_context(page))
+
+
+def render_markdown(page: Page) -> str:
+    """Give the page as Markdown; its figures lie in `figures/`."""
+    return _environment(html=False).get_template("report.md.j2").render(_context(page))
+
+
+def terminal_table(comparison: Comparison) -> Table:
+    """Give the table for a terminal of 80 columns; the best of each column is bold.
+
+    Where there are more metrics than fit beside each other, they become the lines.
+    """
+    names = [f"{symbol(r.encoder)} {label(r.encoder, short=True)}".strip() for r in comparison.rows]
+    titles = [f"{task}\n{metric.removeprefix('slot-')}" for task, metric in headings(comparison)]
+    titles[-1] = comparison.score_name.replace(" ", "\n") + " ↑"
+    texts = [
+        [
+            Text(cell.text.replace(" ± ", "±"), style="bold green" if cell.best else "")
+            for cell in cells(comparison, row)
+        ]
+        for row in comparison.rows
+    ]
+    if len(titles) > 7:
+        titles, names = names, [title.replace("\n", " ") for title in titles]
+        texts = [list(column) for column in zip(*texts, strict=True)]
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+    table.add_column("", overflow="fold", max_width=26)
+    for title in titles:
+        table.add_column(title, justify="right", overflow="fold")
+    for name, line in zip(names, texts, strict=True):
+        table.add_row(name, *line)
+    return table
+
+
+def _context(page: Page) -> dict[str, Any]:
+    comparison, evidence = page.comparison, page.evidence
+    return {
+        "title": page.title,
+        "notes": _notes(evidence),
+        "findings": findings(comparison),
+        "headings": headings(comparison),
+        "rows": [
+            {
+                "symbol": symbol(row.encoder),
+                "label": label(row.encoder),
+                "role": row.encoder.role,
+                "cells": cells(comparison, row),
+            }
+            for row in comparison.rows
+        ],
+        "tiles": _tiles(comparison),
+        "score_name": comparison.score_name,
+        "score_text": comparison.score_text,
+        "seeds": comparison.seeds,
+        "items": comparison.items,
+        "tasks": _task_titles(comparison),
+        "drawings": page.drawings,
+        "runs": [_run(run) for run in evidence.runs or _evaluations(evidence)],
+        "provenance": _artefacts(evidence),
+        "versions": versions(),
+    }
+
+
+def _notes(evidence: Evidence) -> list[tuple[str, str]]:
+    """Give what a reader must know first, as (heading, text)."""
+    notes = []
+    if evidence.synthetic:
+        measured = "Some of the numbers here were" if evidence.real else "Every number here was"
+        notes.append(("Synthetic speech.", f"{measured} {SYNTHETIC}"))
+    apart = [task.upper() for task in evidence.on_different_data]
+    if apart:
+        notes.append(("Different data.", f"{' and '.join(apart)}: {DIFFERENT}"))
+    return notes
+
+
+def _tiles(comparison: Comparison) -> list[dict[str, str]]:
+    trio = comparison.trios[:1]
+    rows = [trio[0].pretrained, trio[0].finetuned, trio[0].merged] if trio else []
+    return [
+        {
+            "role": row.encoder.role,
+            "symbol": symbol(row.encoder),
+            "label": label(row.encoder),
+            "value": row.score.text(0),
+        }
+        for row in rows
+        if row.score is not None
+    ]
+
+
+def _task_titles(comparison: Comparison) -> dict[str, str]:
+    from speechft.tasks import TASKS
+
+    ids = dict.fromkeys(c.task for c in comparison.columns)
+    return {task: TASKS[task].title if task in TASKS else task for task in ids}
+
+
+def _run(run: dict[str, Any]) -> dict[str, Any]:
+    recipe = yaml.safe_dump(
+        run.get("recipe", {}), sort_keys=False, allow_unicode=True, default_flow_style=False
+    )
+    return {"name": "run", "command": "speechft run recipe.yaml", **run, "recipe_text": recipe}
+
+
+def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
+    """Give what stands for a recipe where there is none: the evaluations' settings."""
+    runs = []
+    for folder, made in evidence.provenance.items():
+        settings = made.get("settings", {})
+        if made.get("stage") != "evaluate":
+            continue
+        specs = settings.get("encoders", [])
+        encoders = [str(spec.get("path") or spec.get("name")) for spec in specs]
+        seeds = [f"--seed {seed}" for seed in settings.get("seeds", [])]
+        data = settings.get("data")
+        given = [f"{t}={d}" for t, d in data.items()] if isinstance(data, dict) else [data]
+        words = ["speechft evaluate", *encoders, *(f"--data {one}" for one in given)]
+        words += [f"--tasks {','.join(settings.get('tasks', []))}", *seeds, "--out DIR"]
+        name = f"evaluation in {folder}"
+        runs.append({"name": name, "command": " ".join(words), "recipe": settings})
+    return runs
+
+
+def _artefacts(evidence: Evidence) -> list[dict[str, str]]:
+    return [
+        {
+            "folder": folder,
+            "stage": str(made.get("stage", "")),
+            "hash": str(made.get("encoder") or made.get("encoder_hash") or "")[:16],
+            "parents": ", ".join(f"{k} {str(v)[:12]}" for k, v in made.get("parents", {}).items()),
+        }
+        for folder, made in evidence.provenance.items()
+    ]
+
+
+def _environment(html: bool) -> jinja2.Environment:
+    folder = resources.files("speechft.reporting") / "templates"
+    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
+    return jinja2.Environment(
+        loader=loader,
+        autoescape=html,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,205 @@
+"""`speechft push`: upload an encoder with its card and provenance to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
+from speechft.core.files import read_json, read_jsonl
+from speechft.core.logging import get_logger
+from speechft.core.network import is_network_error
+from speechft.core.provenance import FILE_NAME
+from speechft.core.settings import Settings
+from speechft.merging.card import plain_card, public_name, with_scores
+from speechft.merging.sources import open_folder
+from speechft.reporting.records import find_results
+
+log = get_logger(__name__)
+
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+CARD = "README.md"
+FILES = (
+    CARD,
+    "config.json",
+    "preprocessor_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "extras.safetensors",
+)
+
+
+class PushSettings(Settings):
+    """Settings of `speechft push`.
+
+    Args:
+        folder: an encoder in the Hugging Face layout, or the folder of a run that made one; without
+            a card of its own it gets one that says how it was made.
+        repo: where it goes, OWNER/NAME.
+        private: whether a new repository is private.
+        scores: results of `speechft evaluate`: files, or folders that hold such files; those of
+            this encoder (by the hash of its weights) go into the card, means over seeds.
+        message: of the commit.
+    """
+
+    folder: Path
+    repo: str
+    private: bool = False
+    scores: tuple[Path, ...] = ()
+    message: str = "Upload an encoder with speechft"
+
+
+def push(settings: PushSettings) -> str:
+    """Upload an encoder in one commit; local paths are taken out of its provenance.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        SettingsError: the repository's name is wrong, or there is no access to it.
+        CheckpointError: the folder is no whole encoder.
+        DataError: there are no such results, or they are not about this encoder.
+        SpeechFTError: the Hub cannot be reached.
+    """
+    if not REPO_ID.fullmatch(settings.repo):
+        raise SettingsError(
+            "this is no repository name", where="repo", expected="OWNER/NAME", found=settings.repo
+        )
+    folder = settings.folder.expanduser()
+    if not (folder / "config.json").exists() and (folder / "encoder").is_dir():
+        folder = folder / "encoder"
+    files = _files(folder)
+    record = _record(folder)
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="speechft")
+    operations = [CommitOperationAdd(path.name, str(path)) for path in files if path.name != CARD]
+    card = with_scores(_card(folder, record), _scores(folder, settings.scores))
+    operations.append(CommitOperationAdd(CARD, card.encode()))
+    if record:
+        text = json.dumps(public_record(record), indent=2) + "\n"
+        operations.append(CommitOperationAdd(FILE_NAME, text.encode()))
+    try:
+        api.create_repo(settings.repo, private=settings.private, exist_ok=True)
+        commit = api.create_commit(settings.repo, operations, commit_message=settings.message)
+    except HfHubHTTPError as error:
+        raise _refused(error, settings.repo) from None
+    except OfflineModeIsEnabled:
+        raise SpeechFTError(
+            "the Hub is not asked: offline mode is on",
+            where=api.endpoint,
+            found="HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set",
+            hint="unset it, then give the same command again",
+        ) from None
+    except Exception as error:
+        if not is_network_error(error):
+            raise
+        raise SpeechFTError(
+            "the Hub cannot be reached",
+            where=api.endpoint,
+            found=type(error).__name__,
+            hint="check the network, then give the same command again",
+        ) from None
+    log.info("push: %d files in %s", len(operations), commit.commit_url)
+    return str(commit.commit_url)
+
+
+LOCAL = ("/", "~", ".")
+
+
+def public_record(record: Any) -> Any:
+    """Give a provenance record without local paths: of a path only its last part is left."""
+    if isinstance(record, Mapping):
+        return {_public(str(key)): public_record(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [public_record(value) for value in record]
+    return _public(record) if isinstance(record, str) else record
+
+
+def _public(text: str) -> str:
+    if "\n" in text:
+        return text
+    words = re.split(r"(\s+)", text)
+    if text.startswith(LOCAL) or len(words) == 1:
+        return public_name(text) if _is_local(text) else text
+    # A path may stand inside a sentence.
+    return "".join(public_name(word) if _is_local(word) else word for word in words)
+
+
+def _is_local(text: str) -> bool:
+    """Tell a local path from a Hub id, which has one slash and no such file beside it."""
+    if "://" in text or "/" not in text.replace("\\", "/"):
+        return False
+    return text.startswith(LOCAL) or "\\" in text or text.count("/") > 1 or Path(text).exists()
+
+
+def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Give task → metric → mean over seeds, of records about this encoder."""
+    if not results:
+        return {}
+    from speechft.encoders import load_encoder
+
+    fingerprint = load_encoder(folder).fingerprint()
+    values: dict[tuple[str, str], list[float]] = {}
+    for file in [f for path in results for f in ([path] if path.is_file() else find_results(path))]:
+        for record in read_jsonl(file):
+            if record.get("encoder_hash") == fingerprint:
+                key = str(record["task"]), str(record["metric"])
+                values.setdefault(key, []).append(float(record["value"]))
+    if not values:
+        raise DataError(
+            "these results are not about this encoder",
+            where=", ".join(map(str, results)),
+            expected=f"records with encoder_hash {fingerprint[:16]}…",
+            hint="evaluate the folder that you push",
+        )
+    scores: dict[str, dict[str, float]] = {}
+    for (task, metric), found in values.items():
+        scores.setdefault(task, {})[metric] = sum(found) / len(found)
+    return scores
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Give the provenance of an encoder, or of the run whose folder it lies in; empty without."""
+    places = [folder, *([folder.parent] if folder.name.startswith("encoder") else [])]
+    found = next((p / FILE_NAME for p in places if (p / FILE_NAME).is_file()), None)
+    return {} if found is None else dict(read_json(found))
+
+
+def _card(folder: Path, record: Mapping[str, Any]) -> str:
+    """Give the encoder's card; one that tells of the run where it has none of its own."""
+    if (folder / CARD).is_file():
+        return (folder / CARD).read_text("utf-8")
+    class_name = next(iter(read_json(folder / "config.json").get("architectures") or ()), "")
+    return plain_card(public_name(str(folder)), record, class_name)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Check that the folder holds a whole encoder, and list what is uploaded."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            "this is no encoder in the Hugging Face layout",
+            where=folder,
+            expected="a file config.json",
+            hint="give what `speechft merge`, `finetune`, `pretrain` or `convert --to hf` wrote",
+        )
+    open_folder(folder).close()
+    return [path for pattern in FILES for path in sorted(folder.glob(pattern))]
+
+
+def _refused(error: Any, repo: str) -> SpeechFTError:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    reason = getattr(error, "server_message", None) or str(error).partition("\n")[0]
+    if status in (401, 403):
+        return SettingsError(
+            "the Hub refused access",
+            where=repo,
+            found=f"{status}: {reason}",
+            hint="log in with `hf auth login`, or set HF_TOKEN to a token that may write",
+        )
+    return SpeechFTError("the Hub refused the upload", where=repo, found=f"{status}: {reason}")

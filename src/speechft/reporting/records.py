@@ -1,0 +1,242 @@
+"""Read results: find `results.jsonl`, and learn which encoder is θ0, θ' or θ̂."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from speechft.core.errors import DataError
+from speechft.core.files import read_json, read_jsonl
+from speechft.core.provenance import FILE_NAME
+from speechft.probing.result_files import RESULTS
+from speechft.reporting.dev import dev_measurements
+from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
+from speechft.reporting.roles import infer_roles, number, read_object
+
+ROLES = "encoders.json"
+RUN = "run.json"
+
+
+def read_evidence(folders: Sequence[Path]) -> Evidence:
+    """Read run folders.
+
+    Args:
+        folders: each holds `results.jsonl`, or folders that do.
+
+    Raises:
+        DataError: a folder is missing, holds no results, or a record lacks a field.
+    """
+    evidence = Evidence()
+    seen: dict[tuple[Any, ...], float] = {}
+    for folder in folders:
+        files = find_results(folder)
+        run = read_object(folder / RUN)
+        if run:
+            evidence.runs.append(run)
+        name = str(run.get("name", folder.resolve().name))
+        read = [_read(f, name, _roles(f, folder)) for f in files]
+        found, dev = ([m for parts in read for m in parts[i]] for i in (0, 1))
+        if any(seen.get(_key(m), m.value) != m.value for m in found):
+            # Another run of this name; one of the same run, with other seeds or copied, has no
+            # other value for anything.
+            other = f"{name} ({folder.resolve().name})"
+            found, dev = ([_of_run(m, other) for m in part] for part in (found, dev))
+        evidence.dev += [m for m in dev if m not in evidence.dev]
+        for one in found:
+            if _key(one) not in seen:
+                seen[_key(one)] = one.value
+                evidence.measurements.append(one)
+        for file in files:
+            synthetic = _is_synthetic(file, run)
+            evidence.synthetic |= synthetic
+            evidence.real |= not synthetic
+        evidence.curves += _curves(folder)
+        evidence.provenance |= _provenance(folder)
+    if len({m.encoder.run for m in evidence.measurements}) == 1:
+        # The run's name says nothing where there is only one.
+        evidence.measurements = [_of_run(m, "") for m in evidence.measurements]
+        evidence.dev = [_of_run(m, "") for m in evidence.dev]
+    return evidence
+
+
+def _key(one: Measurement) -> tuple[Any, ...]:
+    measured_by = (one.suite, one.protocol)
+    return (one.encoder, one.seed, one.task, one.metric, one.split, *measured_by)
+
+
+def _of_run(one: Measurement, run: str) -> Measurement:
+    return replace(one, encoder=replace(one.encoder, run=run))
+
+
+def find_results(folder: Path) -> list[Path]:
+    """Give every `results.jsonl` in a folder and below.
+
+    Raises:
+        DataError: there is none, or no folder.
+    """
+    if not folder.is_dir():
+        raise DataError("no such run folder", where=folder, hint="check the path")
+    files = sorted(p for p in folder.rglob(RESULTS) if not _hidden(p.relative_to(folder)))
+    if not files:
+        raise DataError(
+            "no results in this folder",
+            where=folder,
+            expected=f"{RESULTS}, as `speechft evaluate` and `speechft run` write it",
+            hint="give the folder of an evaluation that has ended",
+        )
+    return files
+
+
+def _roles(file: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the nearest `encoders.json` between the results and the run's folder."""
+    for place in file.parents:
+        if (place / ROLES).is_file():
+            return _read_roles(place / ROLES)
+        if place == folder:
+            break
+    return {}
+
+
+def _read(
+    file: Path, run: str, roles: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Measurement], list[Measurement]]:
+    """Give what an evaluation found, and what its chosen probes had on the dev splits."""
+    try:
+        records = read_jsonl(file)
+    except ValueError as error:
+        raise DataError(
+            "the results cannot be read", where=file, found=error, hint="evaluate again"
+        ) from None
+    if not records:
+        raise DataError("the results are empty", where=file, hint="evaluate again")
+    whole = [record for record in records if isinstance(record, dict)]
+    abouts = roles or infer_roles(whole)
+    encoders = {
+        label: _encoder(abouts.get(label) or {"role": "other", "name": label}, run)
+        for label in {str(record["encoder"]) for record in whole if "encoder" in record}
+    }
+    found = list(_measurements(file, records, abouts, encoders))
+    return found, list(dev_measurements(file, whole, encoders))
+
+
+def _measurements(
+    file: Path,
+    records: Sequence[Any],
+    abouts: Mapping[str, Mapping[str, Any]],
+    encoders: Mapping[str, Encoder],
+) -> Iterable[Measurement]:
+    for line, record in enumerate(records, start=1):
+        try:
+            label = str(record["encoder"])
+            about = abouts.get(label, {})
+            yield Measurement(
+                encoder=encoders[label],
+                seed=int(record["seed"]),
+                task=str(record["task"]),
+                metric=str(record["metric"]),
+                value=_finite(record["value"]),
+                direction=str(record["direction"]),
+                split=str(record.get("split", "test")),
+                items=int(record.get("items", 0)),
+                suite=str(record.get("suite", "")),
+                protocol=str(record.get("protocol", "clean")),
+                main=bool(about.get("main", True)),
+                data_hash=str(record.get("data_hash", "")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "a record of the results cannot be used",
+                where=f"{file}, line {line}",
+                expected="encoder, task, metric, value, direction, seed",
+                found=f"{type(error).__name__} {error}",
+            ) from None
+
+
+def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
+    alpha = number(about.get("alpha"))
+    return Encoder(
+        role=about["role"],
+        tuned_on=str(about.get("tuned_on") or ""),
+        method=str(about.get("method") or ""),
+        merge_method=str(about.get("merge_method") or ""),
+        alpha=alpha,
+        name=str(about.get("name") or ""),
+        run=run,
+    )
+
+
+def _curves(folder: Path) -> list[Curve]:
+    curves = []
+    for file in sorted(folder.rglob("metrics.jsonl")):
+        if _hidden(file.relative_to(folder)):
+            continue
+        settings = read_object(file.parent / FILE_NAME).get("settings", {})
+        task, method = settings.get("task"), settings.get("method", "")
+        title = f"{method} fine-tuning on {task.upper()}" if task else file.parent.name
+        curves.append(Curve(title.strip(), int(settings.get("seed", 0)), _points(file)))
+    return curves
+
+
+def _points(file: Path) -> list[dict[str, Any]]:
+    """Read what was logged; the last line of a run that goes on, or was killed, may be half."""
+    points = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "update" in record:
+            points.append(record)
+    return points
+
+
+def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(folder.rglob(FILE_NAME))
+    shown = [f.parent.relative_to(folder) for f in files]
+    return {
+        path.as_posix(): read_object(file)
+        for path, file in zip(shown, files, strict=True)
+        if not _hidden(path)
+    }
+
+
+def _is_synthetic(results: Path, run: Mapping[str, Any]) -> bool:
+    """Tell from an evaluation's provenance, or else from its run's, what it was measured on."""
+    settings = read_object(results.parent / FILE_NAME).get("settings", {})
+    data = settings.get("data") or run.get("data", "")
+    given = data.values() if isinstance(data, dict) else [data]
+    return any(str(one).startswith("synthetic") for one in given)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _read_roles(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        roles = {str(record["encoder"]): dict(record) for record in read_json(path)}
+        unknown = {str(about["role"]) for about in roles.values()} - set(get_args(Role))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"{type(error).__name__} {error}"
+    else:
+        if not unknown:
+            return roles
+        found = f"the role {min(unknown)!r}"
+    raise DataError(
+        "the encoders' roles cannot be read",
+        where=path,
+        expected="a list of encoder, role, alpha, as `speechft run` writes it",
+        found=found,
+        hint="run the recipe again, or remove the file: then provenance tells the roles",
+    )
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"the value {number} is no finite number")
+    return number

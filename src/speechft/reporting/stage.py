@@ -1,0 +1,64 @@
+"""`speechft report`: one page that says what was found, shows it, and tells how to repeat it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from speechft.core.files import write_text
+from speechft.core.logging import get_logger
+from speechft.core.settings import Settings
+from speechft.reporting.comparison import Comparison, compare
+from speechft.reporting.figures import draw_all
+from speechft.reporting.page import Page, render_html, render_markdown
+from speechft.reporting.records import read_evidence
+
+log = get_logger(__name__)
+
+
+class ReportSettings(Settings):
+    """Settings of `speechft report`.
+
+    Args:
+        runs: run folders; each holds `results.jsonl`, or folders that do.
+        out: folder for `report.html`, `report.md` and `figures/`.
+        title: heading; made from the run's name if not given.
+    """
+
+    runs: tuple[Path, ...] = Field(min_length=1)
+    out: Path
+    title: str | None = None
+
+
+def report(settings: ReportSettings) -> Path:
+    """Write the report of one or more runs.
+
+    Returns:
+        The path of `report.html`, one file that needs no other.
+
+    Raises:
+        DataError: a run folder is missing or holds no usable results.
+    """
+    evidence = read_evidence(settings.runs)
+    comparison = compare(evidence.measurements, evidence.dev)
+    if evidence.on_different_data:
+        log.warning(
+            "report: not all rows have the same test data for %s; compare only rows of one run",
+            ", ".join(evidence.on_different_data),
+        )
+    drawings = draw_all(comparison, evidence.curves, settings.out / "figures")
+    names = [str(run["name"]) for run in evidence.runs if "name" in run]
+    title = settings.title or " and ".join(names) or settings.runs[0].resolve().name
+    page = Page(title=title, comparison=comparison, evidence=evidence, drawings=drawings)
+    write_text(settings.out / "report.md", render_markdown(page))
+    path = settings.out / "report.html"
+    write_text(path, render_html(page))
+    log.info("report: %s", path)
+    return path
+
+
+def comparison_of(runs: tuple[Path, ...]) -> Comparison:
+    """Give the table of run folders, for the terminal."""
+    evidence = read_evidence(runs)
+    return compare(evidence.measurements, evidence.dev)

@@ -1,1 +1,0 @@
-"""Stages: one verb per file. Each reads folders and writes one folder."""

@@ -1,0 +1,221 @@
+"""One run of fine-tuning, put together from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from lhotse.cut import Cut
+from safetensors.torch import save_file
+from torch import Tensor
+
+from speechft.core.files import atomic_path, write_json
+from speechft.core.logging import get_logger
+from speechft.core.seeding import derive_seed
+from speechft.data.batching import DurationBatches
+from speechft.data.content import audio_keys
+from speechft.encoders import SpeechEncoder
+from speechft.hidden.front_end_cache import FrontEndCache
+from speechft.hidden.kept_features import KeptFeatures
+from speechft.hidden.waveforms import Waveforms
+from speechft.training.adapters import Coverage, add_adapters
+from speechft.training.finetune.data import Chosen, Pool, TaskData
+from speechft.training.finetune.keeping import Keeper
+from speechft.training.finetune.objective import FineTuning
+from speechft.training.finetune.parts import Part, TaskPart
+from speechft.training.finetune.rehearsing import make_rehearsal
+from speechft.training.finetune.settings import ADAPTERS, FinetuneSettings
+from speechft.training.finetune.turns import TakingTurns, Turn
+from speechft.training.freezing import FreezePlan
+from speechft.training.loop import LoopSettings, train
+from speechft.training.penalties import L2SP
+from speechft.training.schedule import make_schedule
+from speechft.training.stream import EpochBatches
+
+REHEARSAL = "rehearsal"
+log = get_logger(__name__)
+
+
+class Run:
+    """The parts of one fine-tuning run.
+
+    Args:
+        settings: of the run.
+        encoder: θ0; it becomes θ'.
+        tasks: name → task with its utterances, in the order in which they take turns.
+        rehearsed: utterances of pre-training, where some are rehearsed.
+        kept: front-end features that further runs in this process share.
+    """
+
+    def __init__(
+        self,
+        settings: FinetuneSettings,
+        encoder: SpeechEncoder,
+        tasks: dict[str, TaskData],
+        rehearsed: Sequence[Cut] = (),
+        kept: KeptFeatures | None = None,
+    ) -> None:
+        self.settings, self.encoder, self.tasks = settings, encoder, tasks
+        pool = Pool()
+        self._spoken = {name: pool.add(data.cuts) for name, data in tasks.items()}
+        if rehearsed:
+            self._spoken[REHEARSAL] = pool.add(rehearsed)
+        self._held_out = {name: pool.add(data.dev) for name, data in tasks.items()}
+        self.source: FrontEndCache | Waveforms
+        if settings.recipe.freeze_front_end:
+            kept = kept if settings.cache_gb > 0 else None
+            limit = int(settings.cache_gb * 2**30)
+            keys = [] if kept is None else audio_keys(pool.cuts)
+            self.source = FrontEndCache(encoder, pool.cuts, limit, kept, keys)
+        else:
+            self.source = Waveforms(pool.cuts)
+        self.parts = self._make_parts(rehearsed)
+        self.coverage = self._adapt()
+        self.keeper = Keeper(
+            settings.out,
+            encoder,
+            {name: data.task for name, data in tasks.items()},
+            adapted=self.coverage is not None,
+            steps=settings.steps,
+            shares=settings.keep_at,
+        )
+        self.objective = self._objective()
+
+    @property
+    def utterances(self) -> int:
+        """Number of utterances of the tasks."""
+        return sum(len(data.cuts) for data in self.tasks.values())
+
+    @property
+    def hours(self) -> float:
+        """Their length."""
+        return sum(sum(self._durations(name)) for name in self.tasks) / 3600
+
+    def train(self) -> None:
+        """Do the updates that are left."""
+        settings = self.settings
+        loop = LoopSettings(
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            clip=settings.clip,
+            accumulate=settings.accumulate,
+            evaluate_every=settings.evaluate_every,
+            save_every=settings.save_every,
+            # Every part's loss shall be seen, whatever the rhythm of their turns.
+            log_every=LoopSettings.log_every if len(self.parts) == 1 else 1,
+            seed=settings.seed,
+            precision=settings.precision,
+        )
+        for name, data in self.tasks.items():
+            write_json(settings.out / f"task{self._suffix(name)}.json", data.task.to_dict())
+        train(
+            self.objective,
+            self._batches(),
+            Chosen(self.source, [place for own in self._spoken.values() for place in own]),
+            make_schedule(settings.recipe.schedule, settings.steps),
+            loop,
+            settings.out,
+            self.keeper.best,
+            self.keeper.early,
+        )
+
+    def finish(self) -> str:
+        """Write θ' and the heads; give the hash of θ'."""
+        written = self.keeper.last()
+        for name in self.tasks:
+            state = self.parts[f"head{self._suffix(name)}"].head.state_dict()
+            path = self.settings.out / f"head{self._suffix(name)}.safetensors"
+            with atomic_path(path) as temporary:
+                save_file({n: t.detach().cpu() for n, t in state.items()}, temporary)
+        return written
+
+    def _suffix(self, name: str) -> str:
+        """Tell the files of several tasks apart."""
+        return f"-{name}" if len(self.tasks) > 1 else ""
+
+    def _make_parts(self, rehearsed: Sequence[Cut]) -> dict[str, Part]:
+        settings, parts = self.settings, dict[str, Part]()
+        for name, data in self.tasks.items():
+            own = (name,) if len(self.tasks) > 1 else ()
+            torch.manual_seed(derive_seed(settings.seed, "head", *own))
+            parts[f"head{self._suffix(name)}"] = TaskPart(
+                data.task.build_head(
+                    self.encoder.hidden_size, purpose="finetune", size=settings.head_size
+                ),
+                data.task,
+                [data.task.target(cut) for cut in data.cuts],
+                partial(self._dev, name),
+                name if own else "",
+            )
+        if rehearsed:
+            parts["predictor"] = make_rehearsal(settings, self.encoder, rehearsed)
+        return parts
+
+    def _adapt(self) -> Coverage | None:
+        """Put adapters into the encoder where the method asks for them."""
+        settings = self.settings
+        if settings.method not in ADAPTERS:
+            return None
+        coverage = add_adapters(
+            self.encoder,
+            "lora" if settings.method == "lora" else "dora",
+            rank=settings.adapter_rank,
+            scale=settings.adapter_scale,
+            targets=settings.adapter_targets,
+        )
+        log.info(
+            "%s covers %d of %d linear layers (%.0f %%), %d parameters",
+            settings.method,
+            len(coverage.adapted),
+            coverage.linear,
+            coverage.share,
+            coverage.parameters,
+        )
+        return coverage
+
+    def _objective(self) -> FineTuning:
+        settings, encoder = self.settings, self.encoder
+        frozen = settings.recipe.freeze_front_end
+        penalty: Callable[[], Tensor] | None = None
+        if settings.method == "l2sp":
+            front = {} if frozen else encoder.front_end_parameters()
+            penalty = L2SP(encoder.encoder_parameters() | front, settings.l2sp_strength)
+        movable = None
+        if self.coverage is not None:
+            movable = [p for n, p in encoder.model.named_parameters() if "lora_" in n]
+        plan = FreezePlan(settings.steps, settings.recipe.head_warmup, frozen)
+        return FineTuning(encoder, self.parts, plan, penalty, movable)
+
+    def _batches(self) -> EpochBatches:
+        """Give one task's batches as they are; several parts take turns."""
+        turns: dict[str, Turn] = {}
+        first = 0
+        for name, places in self._spoken.items():
+            own = (name,) if len(self._spoken) > 1 else ()
+            seed = derive_seed(self.settings.seed, "order", *own)
+            order = DurationBatches(self._durations(name), self.settings.seconds, seed)
+            turns[name] = Turn(order, first)
+            first += len(places)
+        if len(turns) == 1:
+            return turns.popitem()[1].batches
+        rehearsal = turns.pop(REHEARSAL, None)
+        share, processes = self.settings.rehearsal_share, PartialState().num_processes
+        return TakingTurns(list(turns.values()), rehearsal, share, processes)
+
+    def _durations(self, name: str) -> list[float]:
+        return [self.source.durations[place] for place in self._spoken[name]]
+
+    def _dev(self, name: str) -> Sequence[tuple[list[Tensor], list[Any]]]:
+        """Give a task's dev split in batches, the short ones first."""
+        places, data = self._held_out[name], self.tasks[name]
+        if not places:
+            return []
+        durations = [self.source.durations[place] for place in places]
+        result = []
+        for batch in DurationBatches(durations, self.settings.seconds, 0, shuffle=False).epoch(0):
+            items = self.source.load([places[i] for i in batch])
+            result.append((items, [data.task.reference(data.dev[i]) for i in batch]))
+        return result

@@ -1,0 +1,167 @@
+"""One round of pre-training: learn units, then predict those of masked frames."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from speechft.core.logging import get_logger
+from speechft.core.seeding import derive_seed
+from speechft.encoders import SpeechEncoder
+from speechft.training.freezing import set_trainable
+from speechft.training.loop import train
+from speechft.training.pretrain.continuing import check_rates, unit_layer
+from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
+from speechft.training.pretrain.phoneme_units import phoneme_units
+from speechft.training.pretrain.settings import Guide, Iteration, PretrainSettings
+from speechft.training.pretrain.speech import Speech, loop_settings, planned, reached
+from speechft.training.pretrain.unit_cache import cached_units, units_key
+from speechft.training.pretrain.unit_head import carry_predictor, make_predictor
+from speechft.training.pretrain.units import (
+    Featurise,
+    hidden_features,
+    learn_units,
+    load_units,
+    mfcc_features,
+    save_units,
+    smoothed,
+)
+from speechft.training.schedule import make_schedule
+
+log = get_logger(__name__)
+
+_UNITS = "units.npz"
+# A guide names what it hears: nearly nothing is masked, and what is counts little.
+_GUIDE_MASK_SHARE, _GUIDE_UNMASKED_WEIGHT = 0.1, 5.0
+
+
+def run_iteration(
+    settings: PretrainSettings,
+    iteration: Iteration,
+    encoder: SpeechEncoder,
+    speech: Speech,
+    folder: Path,
+    teacher: SpeechEncoder | None = None,
+) -> None:
+    """Run one iteration on `encoder`, in place; goes on from what `folder` holds.
+
+    Args:
+        settings: of the whole run.
+        iteration: of this round.
+        encoder: what the round before left.
+        speech: what is learned from and what is held out.
+        folder: where units, states and metrics of the round go; its name seeds the round.
+        teacher: the encoder whose layer is clustered; none for `encoder` itself.
+
+    Raises:
+        DataError: a guide's cuts have no alignment.
+        SettingsError: the encoder has no such layer, or nothing to mask frames with; units come
+            at another rate than frames.
+    """
+    heard = teacher or encoder
+    layer = unit_layer(settings, iteration, heard)
+    check_rates(encoder, heard, layer)
+    encoder.check_mask()
+    key = _make_units(settings, iteration, layer, heard, speech, folder)
+    torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
+    predictor = make_predictor(encoder, iteration.clusters, key)
+    source, steps = speech.inputs(settings, encoder), iteration.steps
+    objective = MaskedPrediction(
+        encoder,
+        predictor,
+        load_units(folder / _UNITS),
+        unmasked_weight=settings.unmasked_weight,
+        share=settings.mask_share,
+        span=settings.mask_span,
+        dev=lambda: speech.held_out(settings.seconds, source),
+        mixing=settings.mixing,
+    )
+    loop = loop_settings(settings, steps, iteration.learning_rate, folder.name)
+    batches = speech.order(settings, folder.name)
+    schedule = make_schedule(settings.schedule, steps)
+    plan = planned(settings, objective, encoder, steps)
+    train(plan, batches, source, schedule, loop, folder)
+    set_trainable(encoder.parameters(), True)
+    carry_predictor(encoder, predictor, key)
+
+
+def _make_units(
+    settings: PretrainSettings,
+    iteration: Iteration,
+    layer: int | None,
+    encoder: SpeechEncoder,
+    speech: Speech,
+    folder: Path,
+) -> str | None:
+    """Write the round's units unless they are there; give what identifies them."""
+    seed = derive_seed(settings.seed, "units", folder.name)
+    cuts = speech.source.cuts
+    key = units_key(iteration, layer, encoder, cuts, seed, settings.fit_seconds)
+    accelerator = Accelerator(mixed_precision="no")
+    encoder.to(accelerator.device)
+    # A guide is trained by all processes together; what needs no training the first one does.
+    with accelerator.main_process_first() if key else nullcontext():
+        if not (folder / _UNITS).exists():
+            learn = partial(_learn, settings, iteration, layer, encoder, speech, folder, seed)
+            save_units(folder / _UNITS, cached_units(key, learn))
+    return key
+
+
+def _learn(
+    settings: PretrainSettings,
+    iteration: Iteration,
+    layer: int | None,
+    encoder: SpeechEncoder,
+    speech: Speech,
+    folder: Path,
+    seed: int,
+) -> list[NDArray[np.int16]]:
+    if iteration.guide:
+        encoder = _guided(settings, iteration.guide, encoder, speech, folder / "guide")
+    log.info("clustering %s", "MFCCs" if layer is None else f"hidden layer {layer}")
+    features: Featurise = mfcc_features() if layer is None else hidden_features(encoder, layer)
+    return learn_units(
+        speech.source.load,
+        speech.source.durations,
+        smoothed(features, iteration.smooth) if iteration.smooth else features,
+        iteration.clusters,
+        seed,
+        settings.fit_seconds,
+    )
+
+
+def _guided(
+    settings: PretrainSettings,
+    guide: Guide,
+    encoder: SpeechEncoder,
+    speech: Speech,
+    folder: Path,
+) -> SpeechEncoder:
+    """Give a copy of the encoder that learned to name phonemes on a little labelled speech."""
+    log.info("guide: %g s of labelled speech", guide.seconds)
+    count = reached(speech.source.durations[: speech.train], guide.seconds)
+    chosen = [*range(count), *range(speech.train, speech.total)]
+    units, symbols = phoneme_units([speech.source.cuts[i] for i in chosen], encoder.hop)
+    torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
+    copied = copy.deepcopy(encoder)
+    objective = MaskedPrediction(
+        copied,
+        UnitPredictor(encoder.hidden_size, len(symbols)),
+        dict(zip(chosen, units, strict=True)),
+        unmasked_weight=_GUIDE_UNMASKED_WEIGHT,
+        share=_GUIDE_MASK_SHARE,
+        span=settings.mask_span,
+        dev=lambda: speech.held_out(settings.seconds),
+    )
+    loop = loop_settings(settings, guide.steps, guide.learning_rate, folder.name)
+    batches = speech.order(settings, folder.name, guide.seconds)
+    schedule = make_schedule("warmup-decay", guide.steps)
+    train(objective, batches, speech.source, schedule, loop, folder)
+    return copied

@@ -1,0 +1,92 @@
+"""Units that were learned once are not learned again: a folder of them, named by what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechft.core.files import hash_json
+from speechft.core.known_hashes import cache_folder
+from speechft.core.logging import get_logger
+from speechft.data.content import audio_hashes, audio_part
+from speechft.data.effects import effects_of
+from speechft.encoders import SpeechEncoder
+from speechft.training.pretrain.settings import Iteration
+from speechft.training.pretrain.units import load_units, save_units
+
+# Part of the key: raise it with every change that changes a unit.
+VERSION = 1
+FOLDER = "units"
+
+log = get_logger(__name__)
+
+
+def units_key(
+    iteration: Iteration,
+    layer: int | None,
+    encoder: SpeechEncoder,
+    cuts: Sequence[Any],
+    seed: int,
+    fit_seconds: float,
+) -> str | None:
+    """Name the units by all that makes them: encoder, layer, clusters, data, seed.
+
+    Args:
+        iteration: its number of clusters and its smoothing.
+        layer: hidden layer that is clustered; none for MFCCs, which no encoder has a part in.
+        encoder: whose layer it is.
+        cuts: all that is clustered, in order.
+        seed: of the k-means.
+        fit_seconds: speech it is fitted on.
+
+    Returns:
+        A hash; none for guided units, which a training of its own makes.
+
+    Raises:
+        DataError: an audio file cannot be read.
+    """
+    if iteration.guide is not None:
+        return None
+    source = "mfcc" if layer is None else [encoder.fingerprint(), layer]
+    made_from = [VERSION, source, iteration.clusters, iteration.smooth, seed, fit_seconds]
+    return hash_json([*made_from, _content(cuts)])[:32]
+
+
+def cached_units(
+    key: str | None, learn: Callable[[], list[NDArray[np.int16]]]
+) -> list[NDArray[np.int16]]:
+    """Give the units of a key from the cache, or learn them and keep them there."""
+    if key is None:
+        return learn()
+    path = cache_folder() / FOLDER / f"{key}.npz"
+    found = _read(path)
+    if found is not None:
+        log.info("units: learned before, read from %s", path)
+        return found
+    units = learn()
+    try:
+        save_units(path, units)
+    except OSError as error:
+        log.warning("the units are not kept for later runs: %s", error)
+    return units
+
+
+def _read(path: Path) -> list[NDArray[np.int16]] | None:
+    try:
+        return load_units(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        log.warning("the kept units cannot be read, so they are learned again: %s", error)
+        return None
+
+
+def _content(cuts: Sequence[Any]) -> list[Any]:
+    """Describe what is heard, not where it lies."""
+    hashes = audio_hashes(cuts)
+    return [[*audio_part(cut, hashes), *effects_of(cut)] for cut in cuts]

@@ -1,0 +1,418 @@
+"""`speechft study` from YAML to tables: shared stages, kill and resume, failures, mistakes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from study_fixture import BASE, written
+
+from speechft.cli.study import _show
+from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
+from speechft.core.files import read_json, read_jsonl
+from speechft.core.line_worker import LineWorker
+from speechft.hidden.kept_features import KeptFeatures
+from speechft.pipeline.study import execute as executing
+from speechft.pipeline.study import stage as studying
+from speechft.pipeline.study import worker
+from speechft.pipeline.study.jobs import Graph, Job, seconds_of
+from speechft.pipeline.study.settings import StudySettings
+from speechft.pipeline.study.stage import load_study, plan_studies, read_study, study
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study."""
+    place = tmp_path_factory.mktemp("study")
+    study([load_study(written(place))], place / "out", workers=1)
+    return place
+
+
+def test_every_row_has_every_seed(done: Path) -> None:
+    records = read_jsonl(done / "out" / "one" / "measurements.jsonl")
+    cells = {(r["row"], r["seed"]) for r in records}
+    assert cells == {(row, seed) for row in ("theta0", "tuned", "chosen") for seed in (0, 1)}
+    hashes = {r["row"]: r["encoder_hash"] for r in records if r["seed"] == 0}
+    assert len(set(hashes.values())) == 3
+
+
+def test_a_choice_is_made_on_dev_with_the_first_seed_only(done: Path) -> None:
+    about = read_json(done / "out" / "one" / "about.json")
+    scores = about["choices"]["chosen"]
+    assert about["chosen"]["chosen"] == max(scores, key=lambda name: scores[name])
+    lost = min(scores, key=lambda name: scores[name])
+    if scores[lost] < max(scores.values()):
+        assert not any(name.startswith(f"{lost}, seed 1") for name in about["jobs"])
+
+
+def test_the_page_and_the_figures_are_there(done: Path) -> None:
+    folder = done / "out" / "one"
+    text = (folder / "report.md").read_text("utf-8")
+    assert "It is so." in text
+    assert "synthetic speech" in text
+    assert (folder / "differences.png").stat().st_size > 5000
+
+
+def test_a_title_with_brackets_is_shown_as_it_is(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "one"
+    shutil.copytree(done / "out" / "one", folder)
+    recipe = yaml.safe_load((folder / "study.yaml").read_text("utf-8"))
+    recipe["title"], recipe["rows"][1]["title"] = "Tiny [/b] study", "[red]"
+    (folder / "study.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    _show(read_study(folder)[0], folder)
+    text = capsys.readouterr().out
+    assert "Tiny [/b] study" in text
+    assert "[red]" in text
+    assert "It is so." in text
+
+
+def test_a_second_call_does_nothing_and_another_study_shares_stages(done: Path) -> None:
+    def times() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in (done / "out" / "stages").rglob(".done")}
+
+    before = times()
+    other = {"name": "two", "rows": BASE["rows"][:2], "findings": []}
+    settings = [load_study(done / "one.yaml"), load_study(written(done, **other))]
+    study(settings, done / "out", workers=1)
+    assert times() == before
+
+
+def test_an_evaluation_on_more_tasks_is_one_on_fewer_too(tmp_path: Path) -> None:
+    rows = {"rows": BASE["rows"][:1], "findings": [], "seeds": [0]}
+    narrow = load_study(written(tmp_path, **rows))
+    wide = load_study(written(tmp_path, name="wide", further=["ks"], **rows))
+    for name, studies in (("out", [narrow, wide]), ("alone", [narrow])):
+        study(studies, tmp_path / name, workers=2)
+    places = list((tmp_path / "out" / "stages").glob("*/.done"))
+    stages = [place.parent.name for place in places]
+    assert all({"seconds", "elapsed", "processor"} < set(read_json(place)) for place in places)
+    about = read_json(tmp_path / "out" / "one" / "about.json")
+    assert set(about["jobs"].values()) < set(stages)
+    assert len(stages) == 2
+    assert not (tmp_path / "out" / "stages" / f"{next(iter(about['jobs'].values()))}.log").exists()
+    found, same, more = (
+        read_jsonl(tmp_path / place / "measurements.jsonl")
+        for place in ("out/one", "alone/one", "out/wide")
+    )
+    assert found == same
+    assert found == more[: len(found)]
+    assert [(r["task"], r["metric"]) for r in more[len(found) :]] == [("ks", "acc")]
+    graph = plan_studies([narrow, wide], tmp_path / "out")
+    (whole,) = (job for job in graph.jobs.values() if job.part is not None)
+    assert seconds_of(graph.jobs.values()) == seconds_of([whole]) == seconds_of([whole.part]) > 0
+
+
+def test_a_changed_setting_makes_new_jobs_and_leaves_the_old_ones(done: Path) -> None:
+    path = written(done, name="three", finetune={**BASE["finetune"], "steps": 4})
+    jobs = plan_studies([load_study(path)], done / "out").jobs.values()
+    assert not any(job.done for job in jobs if job.verb == "finetune")
+    assert all(job.done for job in jobs if job.name.startswith("theta0"))
+
+
+def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
+    stages = [
+        {"name": "bad", "finetune": {"task": "sid", "data": f"{tmp_path}/no.csv"}},
+        {"name": "bad-merged", "of": "bad", "merge": {"alpha": 0.5}},
+        {"name": "sid-stable", "finetune": {"task": "sid"}},
+    ]
+    rows = [
+        {"name": "theta0", "title": "θ0", "encoder": "theta0"},
+        {"name": "lost", "title": "-", "encoder": "bad-merged"},
+        {"name": "tuned", "title": "θ'", "encoder": "sid-stable"},
+    ]
+    changes: dict[str, Any] = {"seeds": [0], "stages": stages, "rows": rows, "findings": []}
+    # The second study needs the same job, which is not tried twice, and is done as far as it can.
+    both = [load_study(written(tmp_path, name=name, **changes)) for name in ("one", "two")]
+    with pytest.raises(SpeechFTError, match="1 job of the study failed") as caught:
+        study(both, tmp_path / "out", workers=1)
+    assert "no.csv" in str(caught.value)
+    assert "; 2 that need them were left" in str(caught.value)  # each once: a merge, a row
+    for name in ("one", "two"):
+        folder = tmp_path / "out" / name
+        records = read_jsonl(folder / "measurements.jsonl")
+        assert {r["row"] for r in records} == {"theta0", "tuned"}
+        assert read_json(folder / "about.json")["missing"] == ["lost, seed 0"]
+
+
+def test_a_later_study_that_fails_takes_no_page_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs may have begun, and failed, while the first one was under way."""
+    first = {"seeds": [0], "rows": BASE["rows"][:2], "findings": []}
+    bad = [{"name": "bad", "finetune": {"task": "sid", "data": f"{tmp_path}/no.csv"}}]
+    rows = [BASE["rows"][0], {"name": "lost", "title": "-", "encoder": "bad"}]
+    second = {**first, "name": "two", "stages": bad, "rows": rows}
+    studies = [load_study(written(tmp_path, **changes)) for changes in (first, second)]
+    calls: list[tuple[str, bool]] = []
+    write = studying.write_study
+
+    def noted(one: StudySettings, root: Path, partial: bool = False) -> Path:
+        calls.append((one.name, partial))
+        return write(one, root, partial)
+
+    monkeypatch.setattr(studying, "write_study", noted)
+    with pytest.raises(SpeechFTError, match="1 job of the study failed"):
+        study(studies, tmp_path / "out", workers=2)
+    assert calls == [("one", False), ("two", True)]
+    assert read_json(tmp_path / "out" / "one" / "about.json")["missing"] == []
+
+
+def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
+    too_fast = {"task": "sid", "steps": 60, "learning_rate": 1.0e30, "method": "regular"}
+    stages = [
+        {"name": "fast", "finetune": too_fast},
+        {"name": "fast-merged", "of": "fast", "merge": {"alpha": 0.5}},
+        {"name": "slow", "finetune": {"task": "sid"}},
+    ]
+    rows = [
+        {"name": "theta0", "title": "θ0", "encoder": "theta0"},
+        {"name": "fast", "title": "-", "encoder": "fast-merged"},
+        {"name": "chosen", "title": "-", "choose": ["fast-merged", "slow"]},
+    ]
+    path = written(tmp_path, seeds=[0], stages=stages, rows=rows, findings=[])
+    study([load_study(path)], tmp_path / "out", workers=1)
+    folder = tmp_path / "out" / "one"
+    about = read_json(folder / "about.json")
+    assert about["chosen"] == {"chosen": "slow"}
+    assert about["choices"]["chosen"]["fast-merged"] is None
+    assert about["choices"]["chosen"]["slow"] > 0
+    assert (about["missing"], about["diverged"]) == ([], ["fast, seed 0"])
+    assert "without a value:** fast, seed 0" in (folder / "report.md").read_text("utf-8")
+    logs = {p: p.stat().st_size for p in (tmp_path / "out" / "stages").glob("*.log")}
+    study([load_study(path)], tmp_path / "out", workers=1)  # it is not tried again
+    assert {p: p.stat().st_size for p in (tmp_path / "out" / "stages").glob("*.log")} == logs
+
+
+def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
+    """Its choices too, whose further seeds are known only when the first one is done."""
+    said: list[str] = []
+    rows = [BASE["rows"][0], {"name": "chosen", "title": "-", "choose": ["at-0.25", "at-0.75"]}]
+    other = {"name": "two", "seeds": [7], "rows": BASE["rows"][:1], "findings": []}
+    studies = [written(tmp_path, rows=rows), written(tmp_path, **other)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studying.log, "info", lambda text, *more: said.append(text % more))
+        study([load_study(path) for path in studies], tmp_path / "out", workers=1)
+    last = [number for number, line in enumerate(said) if "seed 1" in line][-1]
+    assert last < said.index("study two: 1 job to do")
+
+
+def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[])
+    command = [sys.executable, "-m", "speechft", "study", str(path)]
+    command += ["--out", str(tmp_path / "out"), "--workers", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out").rglob(".done")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = list((tmp_path / "out").rglob(".done"))
+    assert finished, "nothing was done before the kill"
+    assert not (tmp_path / "out" / "one").exists()
+    study([load_study(path)], tmp_path / "out", workers=1)
+    whole, resumed = (
+        [r for r in read_jsonl(place / "out" / "one" / "measurements.jsonl") if r["seed"] == 0]
+        for place in (done, tmp_path)
+    )
+    assert resumed == [r for r in whole if r["row"] != "chosen"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": [{"name": "a", "title": "a", "encoder": "theta1"}]}, "theta0"),
+        ({"stages": [{"name": "a", "of": "b", "merge": {}}]}, "nothing before it is named 'b'"),
+        ({"stages": [{"name": "a"}]}, "exactly one of pretrain, finetune, merge"),
+        ({"seed": [0]}, "seeds"),
+        ({"findings": [{"says": "x", "pairs": [["chosen", "tund"]]}]}, "tuned"),
+        (
+            {"findings": [{"says": "x", "pairs": [["tuned", "theta0"]], "metric": "sid ac"}]},
+            "'sid acc'",
+        ),
+        ({"rows": [{"name": "theta0", "title": "a", "encoder": "theta0/encoder"}]}, "no encoder"),
+        (
+            {
+                "rows": [
+                    *BASE["rows"],
+                    {"name": "a", "title": "a", "encoder": "sid-stable/encoder-at-9"},
+                ]
+            },
+            "leaves no encoder 'encoder-at-9'; did you mean",
+        ),
+        ({"stages": [{"name": "a", "base": "theta0", "finetune": {}}]}, "only a merge has a base"),
+        ({"stages": [{"name": "a", "finetune": {"seed": 3}}]}, "seed is set by the study"),
+        ({"evaluate": {**BASE["evaluate"], "encoders": []}}, "encoders is set by the study"),
+        ({"evaluate": {**BASE["evaluate"], "tasks": 3}}, "no list of tasks"),
+        ({"further": ["sid"]}, "'sid' is given twice"),
+        ({"seeds": [0, 0]}, "0 is given twice"),
+        ({"name": "stages"}, "cannot be named"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_study(written(tmp_path, **change))
+
+
+def test_a_wrong_setting_of_a_stage_is_found_before_anything_runs(tmp_path: Path) -> None:
+    path = written(tmp_path, finetune={**BASE["finetune"], "step": 3})
+    with pytest.raises(SettingsError, match="steps"):
+        study([load_study(path)], tmp_path / "out")
+    assert not (tmp_path / "out" / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"name": "a", "finetune": {"task": "sidd"}}, "unknown task 'sidd'"),
+        ({"name": "a", "of": "theta0", "merge": {"alpha": "0:1:0.5"}}, "merges with one alpha"),
+        ({"name": "a", "of": "theta0", "merge": {"alpha": "much"}}, "much"),
+    ],
+)
+def test_a_stage_that_makes_no_sense_is_found_before_anything_runs(
+    tmp_path: Path, stage: dict[str, Any], message: str
+) -> None:
+    rows = [BASE["rows"][0], {"name": "a", "title": "a", "encoder": "a"}]
+    path = written(tmp_path, stages=[stage], rows=rows, findings=[])
+    with pytest.raises(SettingsError, match=message):
+        study([load_study(path)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_that_is_not_there_is_found_before_anything_runs(tmp_path: Path) -> None:
+    path = written(tmp_path, encoders={"theta0": str(tmp_path / "nowhere")})
+    with pytest.raises(CheckpointError, match="no such encoder"):
+        study([load_study(path)], tmp_path / "out")
+    assert not (tmp_path / "out" / "stages").exists()
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(-1, 1), (1, 0)])
+def test_somebody_must_do_the_work(tmp_path: Path, workers: int, threads: int) -> None:
+    with pytest.raises(SettingsError, match="nobody to do the work"):
+        study([load_study(written(tmp_path))], tmp_path, workers=workers, threads=threads)
+
+
+def test_two_studies_of_one_name_would_share_a_folder(tmp_path: Path) -> None:
+    one = load_study(written(tmp_path))
+    with pytest.raises(SettingsError, match="two studies are named 'one'"):
+        study([one, one], tmp_path / "out")
+
+
+def test_what_is_said_of_further_tasks_is_no_part_of_the_others(tmp_path: Path) -> None:
+    settings = {**BASE["evaluate"], "tasks": "sid", "steps": {"sid": 3, "asr": 5}}
+    settings["data"] = {"default": "synthetic:tiny", "asr": "synthetic:demo"}
+    plain = {**BASE["evaluate"], "steps": {"sid": 3}, "data": {"default": "synthetic:tiny"}}
+
+    def evaluations(**changes: Any) -> list[Job]:
+        jobs = plan_studies([load_study(written(tmp_path, **changes))], tmp_path).jobs.values()
+        return [job for job in jobs if job.verb == "evaluate"]
+
+    more, fewer = evaluations(evaluate=settings, further=["asr"]), evaluations(evaluate=plain)
+    assert {tuple(j.settings["tasks"]): j.settings["steps"] for j in more} == {
+        ("sid",): {"sid": 3},  # of the candidates
+        ("sid", "asr"): {"sid": 3, "asr": 5},
+    }
+    parts = {job.part.key for job in more if job.part is not None}
+    assert parts
+    assert parts < {job.key for job in fewer}
+
+
+def test_data_of_a_task_that_no_row_is_evaluated_on_is_a_mistake(tmp_path: Path) -> None:
+    data = {"default": "synthetic:tiny", "ks": "synthetic:demo"}
+    settings = {**BASE["evaluate"], "data": data}
+    one = load_study(written(tmp_path, evaluate=settings, further=["asr"]))
+    with pytest.raises(SettingsError, match="'ks', which is not in tasks"):
+        plan_studies([one], tmp_path)
+
+
+def test_keys_follow_the_files_that_only_some_stages_read(tmp_path: Path) -> None:
+    def key(**finetune: Any) -> str:
+        stage = {"name": "a", "of": "theta0", **finetune}
+        rows = [BASE["rows"][0], {"name": "a", "title": "a", "encoder": "a"}]
+        one = load_study(written(tmp_path, seeds=[0], stages=[stage], rows=rows, findings=[]))
+        jobs = plan_studies([one], tmp_path / "out").jobs.values()
+        return next(job.key for job in jobs if job.name == "a, seed 0")
+
+    def made() -> tuple[str, ...]:
+        rounds = [{"steps": 3, "layer": 1, "teacher": str(tmp_path / "run")}]
+        pretrained = {"data": "synthetic:tiny", "iterations": rounds}
+        merged = {"method": "fisher", "statistics": [str(tmp_path / "a.safetensors")]}
+        return key(pretrain=pretrained), key(merge=merged)
+
+    def write(text: str) -> tuple[str, ...]:
+        (tmp_path / "run" / "encoder").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / "head.safetensors").write_text("the same")
+        for file in ("run/encoder/config.json", "run/encoder/model.safetensors", "a.safetensors"):
+            (tmp_path / file).write_text(text)
+        return made()
+
+    before, same, after = write("one"), write("one"), write("two")
+    assert before == same
+    assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_a_disk_that_is_full_ends_the_study_instead_of_hanging_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Worker:
+        def __init__(self, *_: object) -> None: ...
+
+        def ask(self, line: str) -> dict[str, Any]:
+            return {"seconds": 1.0}
+
+        def close(self) -> int:
+            return 0
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(executing, "LineWorker", Worker)
+    monkeypatch.setattr(executing, "finish", full)
+    graph = Graph()
+    for name, parents in (("a", ()), ("b", (tmp_path / "a",))):
+        graph.add(Job(name, "finetune", {}, tmp_path / name, name, parents))
+    with executing.Crew(2, 1, lambda _: None) as crew:
+        crew.do(graph.open)
+    outcome = crew.board.outcome
+    assert [(job.name, "No space" in error) for job, error in outcome.failed] == [("a", True)]
+    assert [job.name for job in outcome.skipped] == ["b"]
+
+
+def test_a_log_that_cannot_be_written_is_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
+        raise OSError(28, "No space left on device", job["folder"])
+
+    monkeypatch.setattr(worker, "_do", full)
+    answer = worker._answer({"folder": str(tmp_path)}, KeptFeatures(0))
+    assert "No space left on device" in answer["error"]
+
+
+def test_a_worker_that_dies_in_the_middle_of_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_worker.py").write_text("print('{\"sec', end='', flush=True)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process = LineWorker("half_worker", [], 1)
+    assert process.ask("{}") is None
+    assert process.close() == 0
+
+
+def test_a_study_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "studies").mkdir()
+    written(tmp_path / "studies")
+    monkeypatch.chdir(tmp_path)
+    assert load_study("one").name == "one"
+    with pytest.raises(SettingsError, match="no such study") as caught:
+        load_study("onne")
+    assert "one" in str(caught.value.hint)

@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.files import read_json, read_jsonl, write_json
+from speechft.core.settings import parse_settings
+from speechft.encoders import build_encoder
+from speechft.pipeline.recipe import state
+from speechft.pipeline.recipe.sizes import parameters_of, size_of
+from speechft.pipeline.recipe.stage import RunSettings, find_recipe, load_recipe, plan_run, run
+from speechft.pipeline.recipe.steps import Plan, Step
+
+TINY = {
+    "model_type": "hubert",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    build_encoder(TINY, seed=0).save(folder)
+    return folder
+
+
+def recipe(start: Path | str, **changes: object) -> dict[str, object]:
+    return {
+        "name": "small",
+        "encoder": str(start),
+        "data": "synthetic:tiny",
+        "finetune": {
+            "task": "sid",
+            "steps": 6,
+            "seconds": 8,
+            "head_size": "mini",
+            "evaluate_every": 2,
+            "save_every": 2,
+        },
+        "evaluate": {"tasks": ["sid"], "steps": 3, "sweep": [0.5], "workers": 1},
+        **changes,
+    }
+
+
+def settings(start: Path | str, **changes: object) -> RunSettings:
+    return parse_settings(RunSettings, recipe(start, **changes), "test")
+
+
+@pytest.fixture(scope="module")
+def finished(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return run(settings(encoder), tmp_path_factory.mktemp("finished") / "out")
+
+
+def results_of(out: Path) -> dict[str, str]:
+    """Hash what must not depend on how often a run was stopped."""
+    files = [p for p in out.rglob("*") if p.is_file() and "cells" not in p.parts]
+    kept = [p for p in files if p.suffix == ".safetensors" or p.name in ("results.jsonl",)]
+    kept += [p for p in files if p.name in ("encoders.json", "run.json")]
+    return {
+        str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in kept
+        if "checkpoints" not in p.parts
+    }
+
+
+def test_the_chain_ends_in_a_report(finished: Path) -> None:
+    assert (finished / "report.html").is_file()
+    assert (finished / "report.md").is_file()
+    assert (finished / "seed-0" / "merge-sid" / "model.safetensors").is_file()
+    records = read_jsonl(finished / "seed-0" / "evaluate" / "results.jsonl")
+    names = ["pretrained", "finetuned-sid", "merged-sid", "sid@0.5"]
+    assert [r["encoder"] for r in records] == names
+
+
+def test_recipe_of_a_run_can_be_run_again(finished: Path) -> None:
+    plan = plan_run(load_recipe(finished / "recipe.yaml"), finished)
+    assert [state.status(plan, step) for step in plan.steps] == ["done"] * 4
+    assert len({step.key for step in plan.steps}) == 4
+
+
+def test_second_run_does_nothing(finished: Path, encoder: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.safetensors")}
+    page = (finished / "report.html").stat().st_mtime_ns
+    run(settings(encoder), finished)
+    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*.safetensors")}
+    assert page == (finished / "report.html").stat().st_mtime_ns
+
+
+def test_a_moved_run_is_still_done(finished: Path, encoder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    subprocess.run(["cp", "-r", str(finished), str(moved)], check=True)
+    plan = plan_run(settings(encoder), moved)
+    assert {state.status(plan, step) for step in plan.steps} == {"done"}
+
+
+def test_a_missing_product_is_made_again(finished: Path, encoder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(finished), str(copy)], check=True)
+    (copy / "report.html").unlink()
+    plan = plan_run(settings(encoder), copy)
+    assert [state.status(plan, s) for s in plan.steps] == ["done", "done", "done", "resume"]
+
+
+def test_changed_settings_of_finished_work_are_refused(finished: Path, encoder: Path) -> None:
+    changed = recipe(encoder)
+    changed["finetune"] = {**changed["finetune"], "steps": 7}  # type: ignore[dict-item]
+    with pytest.raises(SettingsError, match=r"steps: 6 → 7(.|\n)*--redo"):
+        run(parse_settings(RunSettings, changed, "test"), finished)
+
+
+def test_redo_replaces_it_and_what_hangs_on_it(encoder: Path, tmp_path: Path) -> None:
+    small = {"evaluate": {"tasks": ["sid"], "steps": 1, "workers": 1}}
+    out = run(settings(encoder, **small), tmp_path / "out")
+    before = results_of(out)
+    changed = recipe(encoder, **small)
+    changed["finetune"] = {**changed["finetune"], "steps": 3}  # type: ignore[dict-item]
+    run(parse_settings(RunSettings, changed, "test"), out, redo=True)
+    after = results_of(out)
+    assert before.keys() == after.keys()
+    for name in ("finetune-sid/encoder", "merge-sid"):
+        weights = f"seed-0/{name}/model.safetensors"
+        assert before[weights] != after[weights]
+    fresh = run(parse_settings(RunSettings, changed, "test"), tmp_path / "fresh")
+    assert results_of(fresh) == after  # nothing of the old run is left in it
+
+
+def test_more_alphas_need_no_redo(encoder: Path, finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(finished), str(copy)], check=True)
+    more = recipe(encoder)
+    more["evaluate"] = {**more["evaluate"], "sweep": [0.5, 0.75]}  # type: ignore[dict-item]
+    cells = {p: p.stat().st_mtime_ns for p in (copy / "seed-0/evaluate/cells").iterdir()}
+    run(parse_settings(RunSettings, more, "test"), copy)
+    now = {p: p.stat().st_mtime_ns for p in (copy / "seed-0/evaluate/cells").iterdir()}
+    assert len(now) == len(cells) + 1
+    assert all(now[p] == stamp for p, stamp in cells.items())
+
+
+def test_where_and_how_fast_do_not_count_as_settings(encoder: Path, tmp_path: Path) -> None:
+    one = plan_run(settings(encoder), tmp_path / "a")
+    other = settings(encoder, evaluate={**recipe(encoder)["evaluate"], "workers": 2})  # type: ignore[dict-item]
+    two = plan_run(other, tmp_path / "b")
+    assert [s.key for s in one.steps] == [s.key for s in two.steps]
+
+
+def test_a_changed_input_file_is_noticed(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text("audio,label\n")
+    before = plan_run(settings("x", data=str(table)), tmp_path / "out")
+    table.write_text("audio,label\na.wav,b\n")
+    after = plan_run(settings("x", data=str(table)), tmp_path / "out")
+    assert before.steps[0].key != after.steps[0].key
+
+
+def test_a_replaced_packaged_encoder_is_noticed(tmp_path: Path) -> None:
+    plan = plan_run(settings("tiny-hubert"), tmp_path / "out")
+    step = plan.steps[0]
+    step.product.mkdir(parents=True)
+    state.end(plan, step)
+    newer = replace(plan, packaged="0" * 64)
+    assert state.status(plan, step) == "done"
+    assert state.status(newer, step) == "redo"
+    with pytest.raises(SettingsError, match="packaged encoder"):
+        state.check_redo(newer)
+    assert plan_run(settings("x"), tmp_path / "out").packaged == ""
+
+
+def test_tables_of_one_name_in_two_folders_are_two_inputs(tmp_path: Path) -> None:
+    tables = [tmp_path / name / "table.csv" for name in ("a", "b")]
+    for table in tables:
+        table.parent.mkdir()
+        table.write_text("audio,label\n")
+    data = {"sid": str(tables[0]), "er": str(tables[1])}
+    chosen = settings("x", evaluate={"tasks": ["sid", "er"], "data": data})
+    keys = []
+    for table in (None, *tables):
+        if table:
+            table.write_text("audio,label\na.wav,b\n")
+        (step,) = [s for s in plan_run(chosen, tmp_path / "out").steps if s.verb == "evaluate"]
+        keys.append(step.key)
+    assert len(set(keys)) == 3
+
+
+def test_a_changed_folder_of_cuts_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "cuts").mkdir()
+    keys = []
+    for text in ("one", "two"):
+        (tmp_path / "cuts" / "train.jsonl.gz").write_text(text)
+        chosen = settings("x", data=str(tmp_path / "cuts"))
+        keys.append(plan_run(chosen, tmp_path / "out").steps[0].key)
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evaluate": {"tasks": ["sid"], "steps": {"sdi": 3}}}, "did you mean 'sid'"),
+        ({"evaluate": {"tasks": ["sid"], "learning_rates": {"sid": [-1.0]}}}, "above 0"),
+        ({"merge": {"alpha": "nan"}}, "not a finite number"),
+        ({"merge": {"alpha": float("nan")}}, "finite number"),
+        ({"merge": {"alpha": "0:1:0.1"}}, "evaluate.sweep"),
+        ({"merge": {"parameters": {"densty": 0.5}}}, "densty"),
+    ],
+)
+def test_mistakes_of_late_stages_are_found_in_the_plan(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        plan_run(settings("x", **changes), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("nowhere.csv", "no such data"),
+        ("table.csv", "needs an emotion"),
+        ("notest.csv", "lacks the split"),
+    ],
+)
+def test_data_of_late_stages_is_looked_at_before_work_begins(
+    encoder: Path, tmp_path: Path, data: str, words: str
+) -> None:
+    soundfile.write(tmp_path / "a.wav", torch.randn(16000).numpy() / 10, 16000)
+    rows = ["audio,label,split", "a.wav,x,train", "a.wav,x,dev"]
+    (tmp_path / "notest.csv").write_text("\n".join(rows))
+    (tmp_path / "table.csv").write_text("\n".join([*rows, "a.wav,x,test"]).replace("label", "text"))
+    evaluate = {"tasks": ["er"], "data": str(tmp_path / data), "workers": 1}
+    with pytest.raises((DataError, SettingsError), match=words):
+        run(settings(encoder, evaluate=evaluate), tmp_path / "out")
+    assert not (tmp_path / "out" / "seed-0").exists()
+
+
+def test_seeds_and_fine_tunings_multiply(tmp_path: Path) -> None:
+    lora = {"task": "sid", "method": "lora", "name": "sid-lora"}
+    several = [{"task": "sid"}, {"task": "pr"}, lora]
+    plan = plan_run(settings("x", seeds=[1, 2], finetune=several), tmp_path)
+    names = [step.name for step in plan.steps]
+    assert len(names) == 2 * (3 + 3 + 1) + 1
+    assert "seed-2/merge-sid-lora" in names
+    assert names[-1] == "report"
+    roles = {r["encoder"]: r for r in plan.roles}
+    assert roles["merged-sid-lora"]["method"] == "lora"
+    assert roles["merged-pr"]["tuned_on"] == "pr"
+
+
+def test_parents_come_first_and_count(tmp_path: Path) -> None:
+    plan = plan_run(settings("x"), tmp_path)
+    place = {step.name: i for i, step in enumerate(plan.steps)}
+    for step in plan.steps:
+        assert all(place[parent] < place[step.name] for parent in step.parents)
+    other = plan_run(settings("y"), tmp_path)
+    pairs = zip(plan.steps, other.steps, strict=True)
+    assert all(a.key != b.key for a, b in pairs)  # the encoder is an ancestor of everything
+
+
+def test_pretraining_comes_first(tmp_path: Path) -> None:
+    first = {"init": "config.yaml", "iterations": [{"steps": 5}]}
+    plan = plan_run(settings("x", encoder=None, pretrain=first), tmp_path)
+    assert plan.steps[0].name == "pretrain"
+    assert plan.steps[1].settings.encoder == str(tmp_path / "pretrain" / "encoder")  # type: ignore[attr-defined]
+
+
+def test_two_processes_cannot_share_a_folder(encoder: Path, tmp_path: Path) -> None:
+    with state.lock(tmp_path), pytest.raises(SettingsError, match="another speechft is at work"):
+        run(settings(encoder), tmp_path)
+
+
+def test_status_of_each_kind(tmp_path: Path) -> None:
+    plan = plan_run(settings("x"), tmp_path)
+    step: Step = plan.steps[0]
+    assert state.status(plan, step) == "to do"
+    state.begin(plan, step)
+    assert state.status(plan, step) == "resume"
+    step.product.mkdir(parents=True)
+    state.end(plan, step)
+    assert state.status(plan, step) == "done"
+    file = tmp_path / ".steps" / "seed-0" / "finetune-sid.json"
+    write_json(file, read_json(file) | {"key": "other"})
+    assert state.status(plan, step) == "redo"
+
+
+def test_sizes_before_a_run(encoder: Path, tmp_path: Path) -> None:
+    plan: Plan = plan_run(settings(encoder), tmp_path)
+    parameters = parameters_of(str(encoder))
+    model = build_encoder(TINY, seed=0).model
+    assert parameters == sum(p.numel() for p in model.state_dict().values())
+    tune, _, probe, _ = (size_of(step, parameters) for step in plan.steps)
+    assert tune.text == "6 updates, stable, SID"
+    assert tune.bytes == 5 * 4 * parameters
+    assert probe.text.startswith("4 encoders, 4 probes")
+
+
+def test_packaged_recipes_are_sound(tmp_path: Path) -> None:
+    plan = plan_run(load_recipe("demo"), tmp_path)
+    assert [step.verb for step in plan.steps] == ["finetune", "merge", "evaluate", "report"]
+    assert find_recipe("demo").name == "demo.yaml"
+
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(recipe_file: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "speechft", "-q", "run", str(recipe_file), "--out", str(out)]
+
+
+def kill_when(arguments: list[str], there: Path, seconds: float = 90) -> None:
+    """Start a process and kill it hard as soon as a path is there."""
+    with subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, start_new_session=True, env=ONE_THREAD
+    ) as process:
+        end = time.monotonic() + seconds
+        while not there.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert there.exists()
+
+
+@pytest.mark.slow
+def test_killed_in_any_stage_the_run_ends_with_the_same_bytes(
+    encoder: Path, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(recipe(encoder)))
+    home = out / "seed-0"
+    for place in (
+        home / "finetune-sid" / "encoder-best",
+        out / ".steps" / "seed-0" / "merge-sid.json",
+        out / ".steps" / "seed-0" / "evaluate.json",
+        out / ".steps" / "report.json",
+    ):
+        kill_when(command(file, out), place)
+        assert not (out / "report.html").exists() or place.name == "report.json"
+    never_killed = tmp_path / "never-killed"
+    for folder in (out, never_killed):
+        subprocess.run(command(file, folder), check=True, capture_output=True, env=ONE_THREAD)
+    assert results_of(out) == results_of(never_killed)
+    assert (out / "report.html").is_file()
+
+
+def test_an_encoder_inside_a_run_s_folder_is_noticed_when_it_changes(tmp_path: Path) -> None:
+    inside = tmp_path / "before" / "encoder"
+    inside.mkdir(parents=True)
+    (inside / "config.json").write_text("{}")
+    (tmp_path / "before" / "head.safetensors").write_text("the same")
+    keys = set()
+    for text in ("one", "two"):
+        (inside / "model.safetensors").write_text(text)
+        plan = plan_run(settings(tmp_path / "before"), tmp_path / "out")
+        keys.add(plan.steps[0].key)
+    assert len(keys) == 2
+
+
+def test_states_that_do_not_fit_are_refused_before_fine_tuning(
+    encoder: Path, tmp_path: Path
+) -> None:
+    few = {"tasks": ["sid", "pr"], "steps": 3, "store_gb": 1e-6}
+    with pytest.raises(SettingsError, match="the hidden states do not fit"):
+        run(settings(encoder, evaluate=few), tmp_path)
+    assert not (tmp_path / "seed-0").exists()

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speechft.cli.app import main
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.files import write_jsonl
+from speechft.metrics.directions import direction
+from speechft.metrics.published import FBANK, ROWS, best_published
+from speechft.metrics.superb import REFERENCES, of_reference, superb_score
+from speechft.probing.suites import SUITES
+from speechft.reporting.leaderboard.board import make_board
+from speechft.reporting.leaderboard.show import markdown, terminal_text
+from speechft.reporting.leaderboard.stage import LeaderboardSettings, leaderboard
+
+GOOD = {
+    "pr": {"per": 4.0},
+    "sid": {"acc": 86.0},
+    "er": {"acc": 67.0},
+    "sf": {"slot_type_f1": 89.0, "slot_value_cer": 23.0},
+}
+DATA = {"pr": "librispeech", "sid": "voxceleb1", "er": "iemocap", "sf": "snips"}
+
+
+def write(folder: Path, suite="paper4", name="mine", seeds=(0,), scores=GOOD, **fields) -> Path:
+    records = [
+        {
+            "encoder": name,
+            "encoder_hash": "e",
+            "task": task,
+            "metric": metric,
+            "value": value + seed,
+            "direction": direction(metric),
+            "split": "test",
+            "items": 10,
+            "seed": seed,
+            "data_hash": f"hash of {task}",
+            "data": DATA.get(task, task),
+            "suite": suite,
+            **fields,
+        }
+        for seed in seeds
+        for task, metrics in scores.items()
+        for metric, value in metrics.items()
+    ]
+    folder.mkdir(parents=True)
+    write_jsonl(folder / "results.jsonl", records)
+    return folder
+
+
+def test_own_row_stands_among_published_ones_by_its_score(tmp_path):
+    board = make_board([write(tmp_path / "run")])
+    names = [row.name for row in board.ranked]
+    assert board.suite == "paper4"
+    assert names.index("WavLM Base+") < names.index("mine") < names.index("HuBERT Base")
+    assert names[-1] == "FBANK"
+    (mine,) = [row for row in board.ranked if not row.source]
+    assert mine.score == pytest.approx(superb_score(GOOD, "speech-ft"))
+    assert all(row.source for row in board.ranked if row is not mine)
+    assert {row.name for row in board.ranked} == {row.name for row in ROWS} | {"mine"}
+
+
+def test_seeds_are_one_row_with_a_spread(tmp_path):
+    write(tmp_path / "run" / "seed-0", seeds=(0,))
+    write(tmp_path / "run" / "seed-1", seeds=(1,))
+    board = make_board([tmp_path / "run"])
+    (mine,) = [row for row in board.ranked if not row.source]
+    assert mine.values["pr", "per"] == [4.0, 5.0]
+    assert "4.50 ± 0.71" in markdown(board)
+
+
+def test_suites_are_never_mixed(tmp_path):
+    runs = [write(tmp_path / "a"), write(tmp_path / "b", suite="mini")]
+    with pytest.raises(DataError, match="different suites"):
+        make_board(runs)
+    assert make_board(runs, "paper4").suite == "paper4"
+    assert not [row for row in make_board(runs, "mini").ranked if row.source]
+    with pytest.raises(SettingsError, match="superb10"):
+        make_board(runs, "superb10")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"data": "synthetic:demo"}, "synthetic data for er, pr, sf, sid"),
+        ({"official_test": False}, "not the official test set of er, pr, sf, sid"),
+    ],
+)
+def test_synthetic_and_partial_data_is_never_ranked_among_published_rows(tmp_path, fields, why):
+    board = make_board([write(tmp_path / "run", **fields)])
+    assert all(row.source for row in board.ranked)
+    assert [(row.name, row.why_apart) for row in board.apart] == [("mine", why)]
+    assert why in terminal_text(board)
+    assert why in markdown(board)
+
+
+def test_missing_task_gives_no_score_and_no_rank(tmp_path):
+    scores = {task: GOOD[task] for task in ("pr", "sid")}
+    board = make_board([write(tmp_path / "run", scores=scores)])
+    assert board.ranked[-1].name == "mine"
+    assert board.ranked[-1].score is None
+    assert "  – mine" in terminal_text(board)
+
+
+def test_own_suites_need_the_same_data(tmp_path):
+    scores = {"pr": {"per": 20.0}}
+    one = write(tmp_path / "a", suite="own", scores=scores)
+    two = write(tmp_path / "b", suite="own", scores={"pr": {"per": 10.0}}, name="other")
+    board = make_board([one, two])
+    assert [row.name for row in board.ranked] == ["other", "mine"]
+    assert board.score_name == "Suite score"
+    three = write(tmp_path / "c", suite="own", scores=scores, data_hash="x", name="third")
+    with pytest.raises(DataError, match="different data"):
+        make_board([one, three])
+
+
+def test_one_encoder_in_two_runs_is_two_rows(tmp_path):
+    board = make_board([write(tmp_path / "a"), write(tmp_path / "b", protocol="s3prl")])
+    assert {"mine (a)", "mine (b, s3prl)"} <= {row.name for row in board.ranked}
+
+
+@pytest.mark.parametrize("suite", ["paper4", "superb10"])
+def test_terminal_shows_every_metric_in_80_columns(tmp_path, suite):
+    scores = GOOD
+    if suite == "superb10":
+        scores = {
+            **best_published(),
+            "asr": {"wer": 5.0, "cer": 2.0},
+        }
+    run = write(tmp_path / "run", suite=suite, scores=scores, name="x" * 60, official_test=True)
+    board = make_board([run])
+    text = terminal_text(board)
+    assert max(map(len, text.splitlines())) <= 80
+    for task in SUITES[suite].tasks:
+        assert f"{task.upper()}" in text
+    assert "† published" in text
+    mine = next(row for row in board.ranked if not row.source)
+    assert mine.score is not None
+    lines = [line for line in markdown(board).splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    assert "arXiv 2105.01051" in markdown(board)
+
+
+def test_metrics_of_one_task_have_headings_of_their_own(tmp_path):
+    run = write(tmp_path / "run", suite="own", scores={"asr": {"wer": 5.0, "cer": 2.0}})
+    heading = terminal_text(make_board([run])).splitlines()[2].split()
+    assert heading == ["score", "ASR↓", "CER↓"]
+
+
+def test_published_rows_and_references_fit_the_suites():
+    assert superb_score(FBANK.scores, "superb-published") == pytest.approx(0)
+    wavlm = next(row for row in ROWS if row.name == "WavLM Base+")
+    assert superb_score(wavlm.scores, "superb-published") == pytest.approx(1000)
+    for suite in SUITES.values():
+        if suite.reference:
+            assert set(suite.tasks) == set(REFERENCES[suite.reference].floor)
+            assert REFERENCES[suite.reference].source
+    found = of_reference({"asr": {"wer": 1.0, "cer": 2.0}}, "superb-published")
+    assert found == {"asr": {"wer": 1.0}}
+
+
+def test_without_runs_the_published_rows_are_shown(tmp_path):
+    out = tmp_path / "board.md"
+    board = leaderboard(LeaderboardSettings(out=out))
+    assert board.suite == "superb10"
+    assert len(board.ranked) == 5
+    assert out.read_text() == markdown(board)
+
+
+def test_the_verb_gives_the_rows(tmp_path):
+    import speechft
+
+    board = speechft.leaderboard(runs=(write(tmp_path / "run"),))
+    assert "mine" in [row.name for row in board.ranked]
+    with pytest.raises(SettingsError, match="did you mean 'runs'"):
+        speechft.leaderboard(run=())
+
+
+def test_command_line(tmp_path, capsys):
+    run, out = write(tmp_path / "run"), tmp_path / "board.md"
+    with pytest.raises(SystemExit) as ended:
+        main(["leaderboard", str(run), "--out", str(out)])
+    assert not ended.value.code
+    assert "mine" in capsys.readouterr().out
+    assert "**mine**" in out.read_text()

@@ -1,0 +1,250 @@
+"""`push` against a stand-in of the Hub's HTTP interface on this machine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from evaluate_fixture import CONFIG
+from safetensors.numpy import save_file
+
+from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.files import write_jsonl
+from speechft.core.provenance import write_provenance
+from speechft.encoders import build_encoder, load_encoder
+from speechft.merging.stage import MergeSettings, merge
+from speechft.reporting.push import PushSettings, public_record, push
+
+TOKEN = "hf_" + "x" * 34
+
+
+class Hub(ThreadingHTTPServer):
+    """Keeps what is uploaded: repositories, large files by hash, commits."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self.server_port}"
+        self.repos: dict[str, dict] = {}
+        self.large: dict[str, bytes] = {}
+        self.commits: list[dict] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def answer(self, value: object, status: int = 200) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_PUT(self) -> None:
+        data = self.body()
+        self.server.large[hashlib.sha256(data).hexdigest()] = data
+        self.answer({})
+
+    def do_GET(self) -> None:
+        self.answer({"error": f"unknown address {self.path}"}, 404)
+
+    def do_POST(self) -> None:
+        data = self.body()
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer({"error": "Invalid credentials"}, 401)
+        if self.path == "/api/repos/create":
+            request = json.loads(data)
+            name = f"{request['organization']}/{request['name']}"
+            known = name in self.server.repos
+            self.server.repos.setdefault(name, request)
+            return self.answer(
+                {"url": f"{self.server.endpoint}/{name}", "id": name}, 409 if known else 200
+            )
+        if self.path == "/api/validate-yaml":
+            return self.answer({"errors": [], "warnings": []})
+        if "/preupload/" in self.path:
+            files = [
+                {
+                    "path": f["path"],
+                    "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular",
+                    "shouldIgnore": False,
+                }
+                for f in json.loads(data)["files"]
+            ]
+            return self.answer({"files": files})
+        if self.path.endswith("/info/lfs/objects/batch"):
+            objects = [
+                {**o, "actions": {"upload": {"href": f"{self.server.endpoint}/lfs/{o['oid']}"}}}
+                for o in json.loads(data)["objects"]
+            ]
+            return self.answer({"transfer": "basic", "objects": objects})
+        if "/commit/" in self.path:
+            lines = [json.loads(line) for line in data.splitlines()]
+            self.server.commits.append({"path": self.path, "lines": lines})
+            url = f"{self.server.endpoint}/me/encoder/commit/abc"
+            return self.answer({"success": True, "commitOid": "abc", "commitUrl": url})
+        return self.answer({"error": f"unknown address {self.path}"}, 404)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    folders = []
+    for seed, name in enumerate(("base", "tuned")):
+        folder = tmp_path / "home" / name
+        folder.mkdir(parents=True)
+        state = np.random.default_rng(seed).standard_normal((4, 4), dtype=np.float32)
+        save_file({"encoder.layers.0.x": state}, folder / "model.safetensors")
+        (folder / "config.json").write_text('{"architectures": ["HubertModel"]}')
+        folders.append(folder)
+    return merge(MergeSettings(base=folders[0], tuned=folders[1:], out=tmp_path / "out"))
+
+
+def run(hub: Hub, *arguments: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": token, "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "*",
+    }  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "speechft", "push", *arguments],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_push_uploads_all_in_one_commit(hub: Hub, encoder: Path):
+    done = run(hub, str(encoder), "me/encoder", "--private", "--message", "First")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{hub.endpoint}/me/encoder/commit/abc"
+    repository = hub.repos["me/encoder"]
+    assert repository.get("visibility") == "private" or repository.get("private") is True
+    (commit,) = hub.commits
+    assert commit["path"] == "/api/models/me/encoder/commit/main"
+    header, *operations = commit["lines"]
+    assert header["value"]["summary"] == "First"
+    plain = {
+        o["value"]["path"]: base64.b64decode(o["value"]["content"])
+        for o in operations
+        if o["key"] == "file"
+    }
+    large = {o["value"]["path"]: o["value"]["oid"] for o in operations if o["key"] == "lfsFile"}
+    assert set(plain) == {"README.md", "config.json", "speechft.json"}
+    assert plain["README.md"] == (encoder / "README.md").read_bytes()
+    assert set(large) == {"model.safetensors"}
+    assert hub.large[large["model.safetensors"]] == (encoder / "model.safetensors").read_bytes()
+    # Where the parents lie on this machine is nobody's business.
+    assert str(encoder.parent) in (encoder / "speechft.json").read_text()
+    assert str(encoder.parent).encode() not in b"".join(plain.values())
+    record = json.loads(plain["speechft.json"])
+    assert set(record["parents"]) == {"base", "tuned"}
+    again = run(hub, str(encoder), "me/encoder")
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_wrong_token_is_said(hub: Hub, encoder: Path):
+    done = run(hub, str(encoder), "me/encoder", token="hf_" + "y" * 34)
+    assert done.returncode == 2
+    assert "refused access" in done.stderr
+    assert "hf auth login" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not hub.commits
+
+
+def test_no_hub_is_said(hub: Hub, encoder: Path):
+    hub.endpoint = "http://127.0.0.1:9"
+    done = run(hub, str(encoder), "me/encoder")
+    assert done.returncode == 1
+    assert "cannot be reached" in done.stderr
+
+
+def test_offline_mode_is_said(hub: Hub, encoder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = run(hub, str(encoder), "me/encoder")
+    assert done.returncode == 1
+    assert "offline mode is on" in done.stderr
+    assert "HF_HUB_OFFLINE" in done.stderr
+
+
+def test_only_whole_encoders_are_pushed(encoder: Path, tmp_path: Path):
+    with pytest.raises(SettingsError, match="no repository name"):
+        push(PushSettings(folder=encoder, repo="encoder"))
+    with pytest.raises(CheckpointError, match="no encoder in the Hugging Face layout"):
+        push(PushSettings(folder=tmp_path, repo="me/encoder"))
+    weights = encoder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="whole safetensors"):
+        push(PushSettings(folder=encoder, repo="me/encoder"))
+
+
+def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
+    """As fine-tuning leaves it in its run's folder, with the run's provenance."""
+    run_folder = tmp_path / "runs" / "sid"
+    build_encoder(dict(CONFIG), seed=0).save(run_folder / "encoder")
+    tuned = {"encoder": "facebook/hubert-base-ls960", "task": "sid", "steps": 600}
+    tuned |= {"data": f"{tmp_path}/secret/table.csv", "method": "stable"}
+    write_provenance(run_folder, stage="finetune", settings=tuned)
+    fingerprint = load_encoder(run_folder).fingerprint()
+    record = {"task": "sid", "metric": "acc", "value": 80.0, "encoder_hash": fingerprint}
+    write_jsonl(tmp_path / "scores" / "seed-0" / "results.jsonl", [record])
+    done = run(hub, str(run_folder), "me/encoder", "--scores", str(tmp_path / "scores"))
+    assert done.returncode == 0, done.stderr
+    plain = {
+        o["value"]["path"]: base64.b64decode(o["value"]["content"]).decode()
+        for o in hub.commits[0]["lines"][1:]
+        if o["key"] == "file"
+    }
+    card = plain["README.md"]
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["base_model"] == ["facebook/hubert-base-ls960"]
+    assert front["base_model_relation"] == "finetune"
+    assert "# sid\n" in card
+    assert "`speechft finetune`" in card
+    assert "| data | table.csv |" in card
+    assert "| sid | acc | 80.00 |" in card
+    assert str(tmp_path) not in "".join(plain.values())
+    assert json.loads(plain["speechft.json"])["stage"] == "finetune"
+    for wrong in (tmp_path / "nowhere", tmp_path / "runs"):
+        done = run(hub, str(run_folder), "me/encoder", "--scores", str(wrong))
+        assert done.returncode == 3
+        assert "Traceback" not in done.stderr
+
+
+def test_public_records_keep_ids_and_lose_paths():
+    record = {
+        "parents": {"/home/me/runs/sid/encoder": "ab", "facebook/hubert-base-ls960": "cd"},
+        "settings": {"tuned": ["../x/y"], "alpha": 0.25, "formula": "θ0 + 0.25 · x"},
+        "inside": "table.csv through /home/me/runs/sid/encoder",
+        "relative": ["runs/sid/encoder", "https://example.org/a/b"],
+    }
+    assert public_record(record) == {
+        "parents": {"sid": "ab", "facebook/hubert-base-ls960": "cd"},
+        "settings": {"tuned": ["y"], "alpha": 0.25, "formula": "θ0 + 0.25 · x"},
+        "inside": "table.csv through sid",
+        "relative": ["sid", "https://example.org/a/b"],
+    }
