@@ -20,7 +20,7 @@ from speechft.training.pretrain.settings import (
     Quantiser,
 )
 
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 KINDS = {
     "pretrain": PretrainSettings,
     "iterations.N": Iteration,

@@ -54,10 +54,10 @@ def test_with_two_batches_an_update_sees_both_tasks(encoder_folder, tmp_path):
 
 def test_both_heads_learn_while_the_encoder_stands_still(encoder_folder, tmp_path):
     same = {"task": "pr,sid", "steps": 10, "head_warmup": 0.9, "save_every": 8}
-    out = finetune(settings(encoder_folder, tmp_path / "a", keep_at=(0.8, 0.9), **same))
+    out = finetune(settings(encoder_folder, tmp_path / "a", keep_at=(0.9,), **same))
     start = finetune(settings(encoder_folder, tmp_path / "b", learning_rate=1e-30, **same))
-    assert not moved(out / "encoder-at-80", encoder_folder)
-    assert moved(out / "encoder-at-90", encoder_folder)  # update 9 is the first to move it
+    assert not moved(out / "encoder-at-90", encoder_folder)
+    assert moved(out / "encoder", encoder_folder)  # update 10 is the first to move it
     for name in ("pr", "sid"):
         before = load_file(start / f"head-{name}.safetensors")
         after = load_file(out / f"head-{name}.safetensors")

@@ -1,0 +1,421 @@
+"""What a thing is, what a result depends on, and whether it is done: known here and nowhere else.
+
+- `content_id` tells one thing from another by what is in it: a file, the files of a folder, or
+  parts that an encoder or data name.
+- A settings field says by its type what it is to a result: `Neutral` fields change none (workers,
+  device); the value of an `Input` field (an encoder, data, a file) counts by its content.
+- `Artifact` is a folder that a stage makes. Its record (`speechft.json`) is removed before work
+  begins and written last, with the size and hash of every product. It is done where the record says
+  the same as the stage would, and the products are there as they were written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+
+from pydantic import BaseModel
+
+from speechft.core.errors import SettingsError
+from speechft.core.files import read_json, write_json
+from speechft.core.known_hashes import known_hash
+from speechft.core.provenance import processor, versions
+
+RECORD: Final = "speechft.json"
+BEGUN: Final = "begun.json"
+_SHOWN: Final = 4
+
+
+class _Neutral:
+    """Marks a field that changes no result."""
+
+
+class Input(NamedTuple):
+    """Marks a field that names an input.
+
+    Attributes:
+        identify: gives the content id of what the field's text names.
+    """
+
+    identify: Callable[[str], str]
+
+
+Neutral: Final = _Neutral()
+"""For fields that change no result: `workers: Annotated[int, Neutral] = 0`."""
+
+
+def content_id(what: Path | Mapping[str, Any]) -> str:
+    """Give the identity of a thing: a SHA-256 over all that is in it, as hex.
+
+    Args:
+        what: a file; a folder, whose files count with their names; or named parts, each a plain
+            value, a path (which counts by its content) or a mapping or list of these.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if isinstance(what, Path):
+        return _path_id(what)
+    return hash_values(_with_content(what))
+
+
+def hash_values(value: Any) -> str:
+    """Give the SHA-256 of plain values as hex; the order of keys does not matter.
+
+    Numbers count with all their digits; what JSON does not know counts by its type and text.
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_as_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_id(name: str) -> str:
+    """Give the identity of a file or folder by its name; a missing one counts by its name alone."""
+    path = Path(name).expanduser()
+    return content_id(path) if path.exists() else f"missing {name}"
+
+
+FileInput = Annotated[Path, Input(file_id)]
+"""A file that a result depends on, by its content."""
+
+
+def dependencies(settings: BaseModel, known: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Give what a result depends on, of all that settings say.
+
+    Fields at their default are left out: a setting that is added later changes no result that is
+    there, and a stage whose defaults change raises its version.
+
+    Args:
+        settings: of a stage; nested settings count, too.
+        known: name of an input → identity, where the input is still to be made, or is known.
+
+    Returns:
+        Plain values; inputs by their content.
+    """
+    found: dict[str, Any] = _of_model(settings, known or {})
+    return found
+
+
+@dataclass
+class Artifact:
+    """A folder that a stage makes.
+
+    Args:
+        folder: the stage's output.
+        stage: the verb ("finetune").
+        depends: all that the result depends on, as plain values (see `dependencies`).
+        version: of what makes it; raised when the same settings give another result.
+    """
+
+    folder: Path
+    stage: str
+    depends: Mapping[str, Any]
+    version: int = 1
+    _wanted: dict[str, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        values = {"stage": self.stage, "version": self.version, "depends": dict(self.depends)}
+        self._wanted = json.loads(json.dumps(values, default=_as_plain))
+
+    @property
+    def id(self) -> str:
+        """The identity of the result by what it is made from, whether it is there or not."""
+        return hash_values(self._wanted)
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there: the same record, and every product as it was written."""
+        record = read_record(self.folder)
+        if record is None or any(record.get(key) != self._wanted[key] for key in self._wanted):
+            return False
+        return not damaged(self.folder, record)
+
+    @property
+    def begun(self) -> bool:
+        """Whether work on this very result was begun and not ended."""
+        return _read_object(self.folder / BEGUN) == self._wanted
+
+    def begin(self, *, replace: bool = False) -> bool:
+        """Note that work begins: the record goes, so that nothing counts as done meanwhile.
+
+        Args:
+            replace: take the place of what other settings began or made.
+
+        Returns:
+            Whether this very result was begun before, so that its states may be gone on with.
+
+        Raises:
+            SettingsError: the folder cannot be written to, or holds what another stage, or other
+                settings, have made or begun.
+        """
+        self.refuse_other_stage()
+        before = _read_object(self.folder / BEGUN) or read_record(self.folder)
+        same = self.begun
+        if before is not None and not same and not replace:
+            self._refuse_other(before)
+        try:
+            (self.folder / RECORD).unlink(missing_ok=True)
+            if not same:
+                write_json(self.folder / BEGUN, self._wanted)
+        except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            raise SettingsError(
+                "the folder cannot be made or written to", where=self.folder, found=str(error)
+            ) from None
+        return same
+
+    def end(self, products: Iterable[str], **about: Any) -> None:
+        """Write the record, last of all.
+
+        Args:
+            products: files and folders of the result, relative to the artefact's folder.
+            about: further plain values (alpha, method, scores).
+        """
+        record = {
+            **self._wanted,
+            "products": {
+                name: _stamp(self.folder / name) for name in _files(self.folder, products)
+            },
+            "versions": versions(),
+            "processor": processor(),
+            **about,
+        }
+        write_json(self.folder / RECORD, record)
+        (self.folder / BEGUN).unlink(missing_ok=True)
+
+    def clear(self, *working: str) -> None:
+        """Remove what the stage has made here, and nothing else.
+
+        Args:
+            working: files and folders of unfinished work, relative to the artefact's folder.
+        """
+        named = {*products_of(self.folder), BEGUN, *working}
+        for name in [*sorted(named - {RECORD}), RECORD]:
+            path = self.folder / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for folder in sorted({(self.folder / name).parent for name in named}, reverse=True):
+            if folder != self.folder and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def refuse_other_stage(self) -> None:
+        """Refuse a place that holds a file, or what another stage has made.
+
+        Raises:
+            SettingsError: says which.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise SettingsError("the output is a file", where=self.folder, expected="a folder")
+        found = stage_of(self.folder)
+        if found not in (None, self.stage):
+            raise SettingsError(
+                f"the folder holds what {found!r} has made",
+                where=self.folder,
+                expected=f"a folder for {self.stage!r}",
+                hint="choose another --out",
+            )
+
+    def changes(self) -> list[str]:
+        """Say in what the record that is there differs, as "name: before → now"."""
+        before = read_record(self.folder) or _read_object(self.folder / BEGUN) or {}
+        return [f"{name}: {a} → {b}" for name, a, b in self._differences(before)]
+
+    def _differences(self, before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+        old, new = _flat(before.get("depends", {})), _flat(self._wanted["depends"])
+        old["version"], new["version"] = before.get("version"), self.version
+        names = [n for n in {**old, **new} if old.get(n) != new.get(n)]
+        return [(n, _shown(old.get(n)), _shown(new.get(n))) for n in names]
+
+    def _refuse_other(self, before: Mapping[str, Any]) -> None:
+        differing = self._differences(before)
+        if not differing:
+            return
+        few = differing[:_SHOWN]
+        raise SettingsError(
+            f"the folder holds a {before.get('stage') or self.stage} with other settings",
+            where=self.folder,
+            expected="; ".join(f"{name} {old}" for name, old, _ in few),
+            found="; ".join(f"{name} {new}" for name, _, new in few),
+            hint="choose another --out, or remove the folder to start anew",
+        )
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Read an artefact's record; None where there is none, or nothing that can be read."""
+    return _read_object(folder / RECORD)
+
+
+def stage_of(folder: Path) -> str | None:
+    """Name the stage that made what lies in `folder`, if it says so."""
+    found = (read_record(folder) or {}).get("stage")
+    return None if found is None else str(found)
+
+
+def products_of(folder: Path) -> set[str]:
+    """Give the files that the record of a folder names, and the record itself; none without one."""
+    record = read_record(folder)
+    if record is None:
+        return set()
+    products = record.get("products")
+    inside = [n for n in products if _stays_inside(n)] if isinstance(products, dict) else []
+    return {*inside, RECORD}
+
+
+def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """Give the products of a record that are gone or are not what was written."""
+    products = record.get("products")
+    if not isinstance(products, Mapping) or not products:
+        return [RECORD]
+    return [name for name, stamp in products.items() if not _is_as(folder / name, stamp)]
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "sha256": known_hash(path)}
+
+
+def _is_as(path: Path, stamp: Any) -> bool:
+    try:
+        return bool(path.stat().st_size == stamp["size"] and known_hash(path) == stamp["sha256"])
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def _stays_inside(name: str) -> bool:
+    """Tell a name below the folder from one that leaves it."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def _files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Give the files behind names, relative to the folder; hidden ones are no products."""
+    found: list[str] = []
+    for name in names:
+        path = folder / name
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found += [
+            f.relative_to(folder).as_posix() for f in inside if f.is_file() and not _hidden(f)
+        ]
+    return sorted(set(found))
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _path_id(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.is_file() and not _hidden(f))
+        return hash_values({f.relative_to(path).as_posix(): known_hash(f) for f in files})
+    return known_hash(path)
+
+
+def _with_content(value: Any) -> Any:
+    if isinstance(value, Path):
+        return _path_id(value)
+    if isinstance(value, Mapping):
+        return {str(key): _with_content(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_content(item) for item in value]
+    return value
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return str(value)
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        value = read_json(path)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _of_model(settings: BaseModel, known: Mapping[str, str]) -> dict[str, Any]:
+    hints = typing.get_type_hints(type(settings), include_extras=True)
+    found: dict[str, Any] = {}
+    for name, info in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if any(isinstance(mark, _Neutral) for mark in _marks(hints[name])):
+            continue
+        if not info.is_required() and value == info.get_default(call_default_factory=True):
+            continue
+        found[name] = _of_value(hints[name], value, known)
+    return found
+
+
+def _of_value(hint: Any, value: Any, known: Mapping[str, str]) -> Any:
+    """Give a field's value as it counts; `hint` says where in it inputs are named."""
+    if value is None:
+        return None
+    if isinstance(value, BaseModel):
+        return _of_model(value, known)
+    marks = _marks(hint)
+    for mark in marks:
+        if isinstance(mark, Input) and isinstance(value, str | Path):
+            name = str(value)
+            return known[name] if name in known else mark.identify(name)
+    inner = _inner(hint)
+    if isinstance(value, Mapping):
+        return {str(key): _of_any(inner, item, known) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return [_of_any(inner, item, known) for item in items]
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _of_any(hints: Collection[Any], value: Any, known: Mapping[str, str]) -> Any:
+    for hint in hints:
+        if any(isinstance(mark, Input) for mark in _marks(hint)) and isinstance(value, str | Path):
+            return _of_value(hint, value, known)
+    nested = [hint for hint in hints if _inner(hint)]
+    return _of_value(nested[0] if nested else None, value, known)
+
+
+def _marks(hint: Any) -> tuple[Any, ...]:
+    """Give the marks of a hint, and of the members of a union."""
+    if typing.get_origin(hint) is Annotated:
+        first, *marks = typing.get_args(hint)
+        return (*marks, *_marks(first))
+    if _is_union(hint):
+        return tuple(mark for one in typing.get_args(hint) for mark in _marks(one))
+    return ()
+
+
+def _inner(hint: Any) -> list[Any]:
+    """Give the hints of the items of a container, through unions and marks."""
+    if hint is None:
+        return []
+    if typing.get_origin(hint) is Annotated:
+        return _inner(typing.get_args(hint)[0])
+    if _is_union(hint):
+        return [one for part in typing.get_args(hint) for one in _inner(part)]
+    return [one for one in typing.get_args(hint) if one is not Ellipsis]
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    result: dict[str, Any] = {}
+    for key, item in value.items():
+        result |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return result
+
+
+def _shown(value: Any) -> str:
+    """Show a value; of an identity its beginning says enough."""
+    text = str(value)
+    is_id = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
+    return f"with content {text[:8]}" if is_id else text

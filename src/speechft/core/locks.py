@@ -1,0 +1,69 @@
+"""Locks between processes: who works in a folder, and who does a piece of shared work.
+
+A lock ends with its process, however that ends. Its file stays: to remove a file that others may
+be about to lock would give the lock two holders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from speechft.core.errors import SettingsError
+
+LOCK: Final = ".lock"
+
+
+@contextmanager
+def lock_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock while the block runs; give False at once where another process holds it.
+
+    Where the disk knows no locks, a file that marks the holder takes their place.
+
+    Args:
+        path: of the lock's file, which should begin with a dot.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """Hold a lock while the block runs; wait where another process holds it.
+
+    Args:
+        path: of the lock's file, which should begin with a dot.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
+@contextmanager
+def work_alone(folder: Path) -> Iterator[None]:
+    """Keep every other process out of a folder while the block runs.
+
+    Raises:
+        SettingsError: another process is at work there.
+    """
+    with lock_if_free(folder / LOCK) as free:
+        if not free:
+            raise SettingsError(
+                "another speechft is at work in this folder",
+                where=folder,
+                hint="wait for it, or choose another --out",
+            )
+        yield

@@ -1,0 +1,75 @@
+"""What an encoder is, by what its files hold: whatever changes a hidden state counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator
+
+from speechft.core.artifact import RECORD, Input, content_id
+from speechft.core.files import read_json
+from speechft.encoders.formats.locate import HUB_ID, locate, packaged_names
+
+# Of a configuration: where it comes from, and what was used to write it.
+SAYS_NOTHING: Final = frozenset(
+    {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+)
+_SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".yaml")
+
+
+def encoder_id(name: str) -> str:
+    """Give the identity of an ENCODER: weights, configuration, preprocessor and adapters.
+
+    A Hub id that is not on this machine stands for itself.
+
+    Args:
+        name: a folder, a checkpoint file, a packaged name, or a Hub id.
+
+    Raises:
+        CheckpointError: nothing is there.
+    """
+    there = _exists(name) or name in packaged_names()
+    if not there and HUB_ID.fullmatch(name):
+        return f"hub {name}"
+    path = locate(name)
+    if path.is_file():
+        return content_id({"file": path, "beside": _described(path.parent)})
+    weights = {f.name: f for f in sorted(path.iterdir()) if f.suffix in _SUFFIXES and f.is_file()}
+    return content_id({"weights": weights, "described": _described(path)})
+
+
+def computing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what of a configuration may change a hidden state."""
+    return {key: value for key, value in config.items() if key not in SAYS_NOTHING}
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """Give the JSON files beside weights: configuration, preprocessor, adapter, index."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.json")):
+        if path.name in (RECORD, "begun.json", "task.json"):
+            continue
+        try:
+            values = read_json(path)
+        except (OSError, ValueError, RecursionError):
+            found[path.name] = path
+            continue
+        found[path.name] = computing(values) if isinstance(values, dict) else values
+    return found
+
+
+def _exists(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+EncoderName = Annotated[str, BeforeValidator(_as_text), Input(encoder_id)]
+"""A settings field that names an ENCODER."""
