@@ -21,7 +21,7 @@ def keep(run: Path, place: Path) -> list[Path]:
     """
     if (run / STUDY).is_file():
         from speechft.core.files import write_text
-        from speechft.pipeline.study.stage import write_page
+        from speechft.reporting.study.files import write_page
 
         shutil.copytree(run, place, dirs_exist_ok=True)
         # With the reading that lies there: the run itself has none.

@@ -37,7 +37,7 @@ def repeats(one: Path, other: Path) -> dict[str, float]:
 
 def _values(folder: Path) -> dict[Key, dict[str, float]]:
     """Give the values of every encoder and seed: "task metric" → percent, and the score."""
-    from speechft.pipeline.study.stage import read_study
+    from speechft.reporting.study.files import read_study
 
     study, table, _, about = read_study(folder)
     found: dict[Key, dict[str, float]] = {}

@@ -19,8 +19,8 @@ def reword(name: str, root: Path = ROOT) -> Path:
     """Write the kept study's recipe, provenance and page anew; give its folder."""
     from speechft.core.files import read_json, write_json, write_text
     from speechft.core.provenance import FILE_NAME
-    from speechft.pipeline.study.stage import load_study, read_study, write_page
-    from speechft.pipeline.study.written import stamp, write_recipe
+    from speechft.pipeline.study.reading import load_study
+    from speechft.reporting.study.files import read_study, stamp, write_page, write_recipe
 
     folder = root / "results" / "studies" / name
     now, kept = (

@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 import yaml
 
-from speechft.pipeline.study.settings import StudySettings
 from speechft.pipeline.study.stage import load_study
-from speechft.pipeline.study.written import MEASUREMENTS, stamp_of, write_page
 from speechft.reporting.stage import ReportSettings, report
+from speechft.reporting.study.files import MEASUREMENTS, stamp_of, write_page
+from speechft.reporting.study.settings import StudySettings
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = sorted(p.parent for p in (ROOT / "results" / "studies").glob(f"*/{MEASUREMENTS}"))

@@ -17,8 +17,8 @@ means are level.
 
 def study_pages(root: Path) -> dict[Path, str]:
     """Give the pages by their paths; none where no study has been kept."""
-    from speechft.pipeline.study.page import cell
-    from speechft.pipeline.study.stage import MEASUREMENTS, read_study, write_page
+    from speechft.reporting.study.files import MEASUREMENTS, read_study, write_page
+    from speechft.reporting.study.page import cell
 
     kept = sorted(p.parent for p in (root / "results" / "studies").glob(f"*/{MEASUREMENTS}"))
     place = root / "docs" / "studies"

@@ -10,7 +10,7 @@ import typer
 from speechft.cli.values import output
 
 if TYPE_CHECKING:
-    from speechft.pipeline.study.stage import StudySettings
+    from speechft.reporting.study.settings import StudySettings
 
 
 def command(
@@ -63,9 +63,9 @@ def _show(one: StudySettings, folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from speechft.pipeline.study.figures import figures_of
-    from speechft.pipeline.study.specs import SCORE
-    from speechft.pipeline.study.stage import read_study
+    from speechft.reporting.study.files import read_study
+    from speechft.reporting.study.specs import SCORE
+    from speechft.reporting.study.wording import figures_of
 
     _, table, claims, _ = read_study(folder)
     console = output()

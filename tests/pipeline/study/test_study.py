@@ -24,8 +24,9 @@ from speechft.pipeline.study import execute as executing
 from speechft.pipeline.study import stage as studying
 from speechft.pipeline.study import worker
 from speechft.pipeline.study.jobs import Graph, Job, seconds_of
-from speechft.pipeline.study.settings import StudySettings
-from speechft.pipeline.study.stage import load_study, plan_studies, read_study, study
+from speechft.pipeline.study.stage import load_study, plan_studies, study
+from speechft.reporting.study.files import read_study
+from speechft.reporting.study.settings import StudySettings
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from study_fixture import BASE, written
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl
-from speechft.pipeline.study.stage import load_study, plan_studies, read_study, study
+from speechft.pipeline.study.stage import load_study, plan_studies, study
+from speechft.reporting.study.files import read_study
 
 ANALYZE = {"data": "synthetic:tiny", "utterances": 2, "alphas": [0.5]}
 FINDING = {"says": "Less moved.", "metric": "features cka", "pairs": [["chosen", "tuned"]]}

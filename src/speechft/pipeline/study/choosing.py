@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from speechft.core.files import read_jsonl
 from speechft.pipeline.study.graph import Builder, rows_to_choose
 from speechft.pipeline.study.jobs import Job
-from speechft.pipeline.study.settings import StudySettings
-from speechft.pipeline.study.specs import RowSpec
-from speechft.pipeline.study.tables import dev_score
 from speechft.probing.result_files import GRID
+from speechft.reporting.study.settings import StudySettings
+from speechft.reporting.study.specs import RowSpec
+from speechft.reporting.study.table import dev_score
 
 Choices = dict[str, str]
 

@@ -18,10 +18,10 @@ from speechft.merging.stage import MergeSettings
 from speechft.pipeline.recipe.keys import NEUTRAL, inputs_of
 from speechft.pipeline.study.job_settings import check, identity_of, of_tasks
 from speechft.pipeline.study.jobs import VERBS, Graph, Job
-from speechft.pipeline.study.settings import STAGES, StudySettings
-from speechft.pipeline.study.specs import RowSpec, StageSpec
 from speechft.probing.cells import VERSION
 from speechft.probing.evaluate import EvaluateSettings
+from speechft.reporting.study.settings import STAGES, StudySettings
+from speechft.reporting.study.specs import RowSpec, StageSpec
 from speechft.training.pretrain.settings import PretrainSettings
 
 

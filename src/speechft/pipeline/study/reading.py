@@ -9,7 +9,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.core.settings import apply_overrides, parse_settings, read_yaml
 from speechft.pipeline.study.expand import expand
-from speechft.pipeline.study.settings import StudySettings
+from speechft.reporting.study.settings import StudySettings
 
 FOLDER = "studies"
 

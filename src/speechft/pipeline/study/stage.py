@@ -18,18 +18,10 @@ from speechft.pipeline.study.execute import Crew
 from speechft.pipeline.study.graph import Builder
 from speechft.pipeline.study.jobs import Graph
 from speechft.pipeline.study.reading import load_study
-from speechft.pipeline.study.settings import StudySettings
-from speechft.pipeline.study.written import MEASUREMENTS, read_study, write_page, write_study
+from speechft.pipeline.study.written import write_study
+from speechft.reporting.study.settings import StudySettings
 
-__all__ = [
-    "MEASUREMENTS",
-    "StudySettings",
-    "load_study",
-    "plan_studies",
-    "read_study",
-    "study",
-    "write_page",
-]
+__all__ = ["load_study", "plan_studies", "study"]
 
 log = get_logger(__name__)
 

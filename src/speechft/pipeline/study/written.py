@@ -1,19 +1,15 @@
-"""A study's small files: written from its jobs' results, read again wherever they lie."""
+"""A study's small files, written from its jobs' results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
+from typing import Any
 
 from speechft.analysis.show import summary
 from speechft.analysis.stage import RECORDS as ANALYSIS
 from speechft.core.files import (
-    hash_file,
-    read_json,
     read_jsonl,
     write_json,
     write_jsonl,
@@ -22,68 +18,14 @@ from speechft.core.files import (
 from speechft.core.provenance import write_provenance
 from speechft.data.sources import is_synthetic
 from speechft.pipeline.study.choosing import Choices, add_jobs, analysis_of, choices_of
-from speechft.pipeline.study.claims import Claim, judge
 from speechft.pipeline.study.graph import Builder
 from speechft.pipeline.study.jobs import Graph, Job, processors_of, seconds_of
-from speechft.pipeline.study.page import page
-from speechft.pipeline.study.plots import draw
-from speechft.pipeline.study.settings import FEATURES, StudySettings
-from speechft.pipeline.study.specs import RowSpec
-from speechft.pipeline.study.tables import Table, make_table
 from speechft.probing.result_files import RESULTS
-
-MEASUREMENTS: Final = "measurements.jsonl"
-ABOUT, RECIPE, READING = "about.json", "study.yaml", "notes.md"
-_STAMP: Final = "<!-- measurements "
-
-
-def read_study(folder: Path) -> tuple[StudySettings, Table, list[Claim], dict[str, Any]]:
-    """Read a finished study's small files, wherever they were copied to."""
-    settings = StudySettings.model_validate(yaml.safe_load((folder / RECIPE).read_text("utf-8")))
-    table = make_table(settings, read_jsonl(folder / MEASUREMENTS))
-    return settings, table, judge(settings, table), read_json(folder / ABOUT)
-
-
-def write_page(folder: Path, figures: str = "") -> str:
-    """Give a finished study's page.
-
-    Args:
-        folder: its small files, with `notes.md` where somebody has written a reading.
-        figures: prefix of the figures' paths as seen from the page.
-    """
-    settings, table, claims, about = read_study(folder)
-    notes = folder / READING
-    reading = _reading(notes.read_text("utf-8"), folder) if notes.is_file() else ""
-    drawn = [(f"{figures}{name}", caption) for name, caption in about["figures"]]
-    return page(settings, table, claims, about, drawn, reading)
-
-
-def stamp_of(folder: Path) -> str:
-    """Give the line that says of which measurements a study's `notes.md` speaks."""
-    return f"{_STAMP}{hash_file(folder / MEASUREMENTS)[:12]} -->"
-
-
-def stamp(folder: Path) -> None:
-    """Write into a study's `notes.md`, if there is one, that it speaks of these measurements."""
-    notes = folder / READING
-    if notes.is_file():
-        lines = notes.read_text("utf-8").splitlines()
-        text = [line for line in lines if not line.startswith(_STAMP)]
-        write_text(notes, "\n".join([stamp_of(folder), *text]) + "\n")
-
-
-def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """Write a study's settings, those that it says, as it can be read again."""
-    write_text(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
-
-
-def _reading(notes: str, folder: Path) -> str:
-    """Give the reading; say so if it is stamped as one of other measurements."""
-    first, _, text = notes.partition("\n")
-    if not first.startswith(_STAMP):
-        return notes
-    stale = "**The reading below speaks of other measurements than those of this page.**\n\n"
-    return text if first.strip() == stamp_of(folder) else stale + text
+from speechft.reporting.study.files import ABOUT, MEASUREMENTS, write_page, write_recipe
+from speechft.reporting.study.plots import draw
+from speechft.reporting.study.settings import FEATURES, StudySettings
+from speechft.reporting.study.specs import RowSpec
+from speechft.reporting.study.table import make_table
 
 
 @dataclass

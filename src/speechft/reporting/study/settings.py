@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Settings
 from speechft.metrics.directions import DIRECTIONS
-from speechft.pipeline.study.specs import (
+from speechft.reporting.study.specs import (
     OWN,
     SCORE,
     FindingSpec,

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
 from speechft.core.theme import FINETUNED, INK, MERGED, MUTED, SERIES, STYLE
-from speechft.pipeline.study.scatter import CAPTION, scatter
-from speechft.pipeline.study.settings import FEATURES, StudySettings
-from speechft.pipeline.study.specs import SCORE, RowSpec
-from speechft.pipeline.study.tables import Table
+from speechft.reporting.study.scatter import CAPTION, scatter
+from speechft.reporting.study.settings import FEATURES, StudySettings
+from speechft.reporting.study.specs import SCORE, RowSpec
+from speechft.reporting.study.table import Table
 
 DIFFERENCES = "differences"
 LINES = "lines"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speechft.metrics.directions import direction
-from speechft.pipeline.study.settings import FEATURES, StudySettings, without
-from speechft.pipeline.study.specs import SCORE, RowSpec
 from speechft.reporting.dev import chosen_figures
 from speechft.reporting.spreads import Spread, suite_score
+from speechft.reporting.study.settings import FEATURES, StudySettings, without
+from speechft.reporting.study.specs import SCORE, RowSpec
 
 Values = dict[int, float]
 

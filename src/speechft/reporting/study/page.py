@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechft.metrics.directions import direction
-from speechft.pipeline.study.claims import Claim
-from speechft.pipeline.study.figures import figures_of
-from speechft.pipeline.study.settings import StudySettings
-from speechft.pipeline.study.specs import SCORE
-from speechft.pipeline.study.tables import Difference, Table
 from speechft.reporting.comparison import ARROWS, metric_title
 from speechft.reporting.spreads import SUITE_TEXT
+from speechft.reporting.study.settings import StudySettings
+from speechft.reporting.study.specs import SCORE
+from speechft.reporting.study.table import Difference, Table
+from speechft.reporting.study.verdicts import Claim
+from speechft.reporting.study.wording import figures_of
 
 _NO_BRACKETS = str.maketrans("[]", "()")
 SYNTHETIC = (

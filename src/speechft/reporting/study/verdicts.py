@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from speechft.pipeline.study.settings import StudySettings
-from speechft.pipeline.study.specs import FindingSpec
-from speechft.pipeline.study.tables import Difference, Table, paired_p
 from speechft.reporting.spreads import Spread
+from speechft.reporting.study.settings import StudySettings
+from speechft.reporting.study.specs import FindingSpec
+from speechft.reporting.study.table import Difference, Table, paired_p
 
 Outcome = Literal[
     "holds", "allowed", "leans", "one seed", "fails", "leans against", "one seed against",

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from speechft.pipeline.study.claims import judge
-from speechft.pipeline.study.figures import figures_of
-from speechft.pipeline.study.page import page
-from speechft.pipeline.study.plots import draw
-from speechft.pipeline.study.settings import StudySettings
-from speechft.pipeline.study.specs import SCORE
-from speechft.pipeline.study.tables import dev_score, make_table, paired_p, sign_p
+from speechft.reporting.study.page import page
+from speechft.reporting.study.plots import draw
+from speechft.reporting.study.settings import StudySettings
+from speechft.reporting.study.specs import SCORE
+from speechft.reporting.study.table import dev_score, make_table, paired_p, sign_p
+from speechft.reporting.study.verdicts import judge
+from speechft.reporting.study.wording import figures_of
 
 PER = {"theta0": [30.0, 31.0, 32.0], "tuned": [40.0, 42.0, 41.0], "ours": [28.0, 29.5, 29.5]}
 ACC = {"theta0": [50.0, 52.0, 54.0], "tuned": [60.0, 60.0, 60.0], "ours": [58.0, 58.0, 58.0]}

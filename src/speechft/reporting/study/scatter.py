@@ -11,9 +11,9 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from speechft.core.theme import SERIES
-from speechft.pipeline.study.settings import FEATURES
-from speechft.pipeline.study.specs import RowSpec
-from speechft.pipeline.study.tables import Table
+from speechft.reporting.study.settings import FEATURES
+from speechft.reporting.study.specs import RowSpec
+from speechft.reporting.study.table import Table
 
 CAPTION: Final = (
     "How alike the hidden states are to the pretrained encoder's, against how far the weights have "

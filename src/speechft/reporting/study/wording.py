@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from speechft.pipeline.study.claims import Claim, Pair, mean_of
-from speechft.pipeline.study.tables import Difference, sign_p
+from speechft.reporting.study.table import Difference, sign_p
+from speechft.reporting.study.verdicts import Claim, Pair, mean_of
 
 
 def figures_of(claim: Claim) -> str:

@@ -1,0 +1,1 @@
+"""A study's page: what a study is, its table, the verdicts on its findings, and its plots."""
