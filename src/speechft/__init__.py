@@ -10,10 +10,10 @@ The verbs of the command line are functions here; each is imported when it is fi
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speechft._version import __version__
+from speechft.core.lazy import lazily
 
 if TYPE_CHECKING:
     from speechft.api import (
@@ -51,25 +51,11 @@ __all__ = [
     "superb_score",
 ]
 
-_HOMES = {
-    "load_encoder": "speechft.encoders",
-    "superb_score": "speechft.metrics.superb",
-    **dict.fromkeys(
-        (
-            *("analyze", "convert", "embed", "evaluate", "finetune", "inspect"),
-            *("leaderboard", "merge", "pretrain", "report", "run", "study"),
-        ),
-        "speechft.api",
-    ),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'speechft' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(
+    __name__,
+    dict.fromkeys(__all__, "speechft.api")
+    | {"load_encoder": "speechft.encoders", "superb_score": "speechft.metrics.superb"},
+)
 
 
 def __dir__() -> list[str]:

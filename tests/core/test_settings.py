@@ -169,27 +169,6 @@ def test_a_setting_of_several_types_is_one_line():
     assert "union" not in text
 
 
-class Grown(Settings):
-    """`Inner` as a later version has it."""
-
-    added_later = frozenset({"mixing", "parts"})
-    steps: int = 10
-    mixing: float = 0.0
-    parts: tuple[Inner, ...] = Field(default_factory=tuple)
-
-
-def test_new_fields_at_their_default_leave_a_dump_as_it_was():
-    assert Grown().model_dump(mode="json") == {"steps": 10}
-    assert Grown(mixing=0.0, steps=3).model_dump(exclude={"steps"}) == {}
-    changed = Grown(mixing=0.2, parts=(Inner(steps=2),))
-    assert changed.model_dump(mode="json") == {
-        "steps": 10,
-        "mixing": 0.2,
-        "parts": [{"steps": 2, "learning_rate": 1e-4}],
-    }
-    assert Grown(**changed.model_dump()) == changed
-
-
 class Lists(Settings):
     names: Annotated[tuple[str, ...], Listed] = ()
     rates: Annotated[tuple[float, ...] | None, Listed] = None

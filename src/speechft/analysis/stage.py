@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lhotse.cut import Cut
 from pydantic import Field, field_validator
@@ -15,6 +15,7 @@ from speechft.analysis.features import compare_states
 from speechft.analysis.records import Record, records_of
 from speechft.analysis.show import FIGURE, draw, markdown
 from speechft.analysis.weights import distances
+from speechft.core.artifact import Neutral
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
@@ -22,10 +23,12 @@ from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import first_of
 from speechft.core.provenance import CLAIM_NAME, claim, is_done, stage_of, write_provenance
 from speechft.core.seeding import numpy_generator
-from speechft.core.settings import PathText, Settings
+from speechft.core.settings import Settings
 from speechft.data.content import audio_keys
+from speechft.data.identity import DataName
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.identity import EncoderName
 from speechft.probing.encoders import (
     check_same_tensors,
     interpolate,
@@ -63,15 +66,15 @@ class AnalyzeSettings(Settings):
         seed: of the draw.
     """
 
-    base: PathText
+    base: EncoderName
     encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
-    data: PathText
-    out: Path
+    data: DataName
+    out: Annotated[Path, Neutral]
     split: str | None = None
     utterances: int = Field(default=200, gt=0)
     alphas: tuple[float, ...] = (0.25, 0.5)
     batch_seconds: float = Field(default=60.0, gt=0)
-    device: str = "auto"
+    device: Annotated[str, Neutral] = "auto"
     seed: int = 0
 
     @field_validator("encoders", mode="before")

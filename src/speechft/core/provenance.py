@@ -6,7 +6,7 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -121,16 +121,13 @@ def refuse_other_stage(folder: Path, stage: str) -> None:
         )
 
 
-def claim(
-    folder: Path, *, stage: str, settings: Mapping[str, Any], later: Collection[str] = ()
-) -> None:
+def claim(folder: Path, *, stage: str, settings: Mapping[str, Any]) -> None:
     """Note what a resumable stage begins with; refuse to go on with what other settings began.
 
     Args:
         folder: the run's folder.
         stage: the verb.
         settings: plain values that decide the result, such as the settings and parents' hashes.
-        later: settings that are left out at their default, so that their absence says something.
 
     Raises:
         SettingsError: the folder holds a run, finished or not, that began with other settings.
@@ -151,11 +148,9 @@ def claim(
             ) from None
         return
     before, now = found.get("settings", {}), wanted["settings"]
-    # What an earlier version did not note cannot have changed for all one knows.
-    noted = {key: value for key, value in now.items() if key in before or key in later}
-    if found.get("stage") == stage and before == noted:
+    if found.get("stage") == stage and before == now:
         return
-    expected, different = _differences(before, noted)
+    expected, different = _differences(before, now)
     raise SettingsError(
         f"the folder holds a {found.get('stage')} that began with other settings",
         where=folder,

@@ -7,45 +7,21 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict about keys, defaults checked too, numbers finite.
-
-    Attributes:
-        added_later: fields that earlier versions lacked. Their dump leaves them out while they are
-            at their default, so that what an earlier version made still counts as made with the
-            same settings.
-    """
-
-    added_later: ClassVar[frozenset[str]] = frozenset()
+    """Base of all settings: frozen, strict about keys, defaults checked too, numbers finite."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
-
-    @model_serializer(mode="wrap")
-    def _without_new_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        fields = type(self).model_fields
-        for name in self.added_later & values.keys():
-            if getattr(self, name) == fields[name].get_default(call_default_factory=True):
-                del values[name]
-        return values
 
 
 def _as_text(value: Any) -> Any:
@@ -53,7 +29,7 @@ def _as_text(value: Any) -> Any:
 
 
 PathText = Annotated[str, BeforeValidator(_as_text)]
-"""The name of an encoder or of data: text, or a path that is taken as text."""
+"""A name as text; a path is taken as text."""
 
 
 def _as_list(value: Any) -> Any:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BeforeValidator
+from typing import TYPE_CHECKING, Annotated
 
 from speechft.core.artifact import Input, content_id, hash_values
+from speechft.core.settings import PathText
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -67,9 +65,5 @@ def cuts_id(cuts: Iterable[Cut], content: Mapping[str, str]) -> str:
     )
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-DataName = Annotated[str, BeforeValidator(_as_text), Input(data_id)]
+DataName = Annotated[PathText, Input(data_id)]
 """A settings field that names DATA."""

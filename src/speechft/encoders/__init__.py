@@ -1,6 +1,17 @@
 """Speech encoders: waveforms in, padding-invariant hidden states out, for every family."""
 
-from speechft.encoders.base import EncoderOutput, SpeechEncoder
-from speechft.encoders.load import build_encoder, load_encoder
+from typing import TYPE_CHECKING
+
+from speechft.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from speechft.encoders.base import EncoderOutput, SpeechEncoder
+    from speechft.encoders.load import build_encoder, load_encoder
 
 __all__ = ["EncoderOutput", "SpeechEncoder", "build_encoder", "load_encoder"]
+
+__getattr__ = lazily(
+    __name__,
+    dict.fromkeys(("EncoderOutput", "SpeechEncoder"), "speechft.encoders.base")
+    | dict.fromkeys(("build_encoder", "load_encoder"), "speechft.encoders.load"),
+)

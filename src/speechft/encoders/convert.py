@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Annotated
 
+from speechft.core.artifact import Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
 from speechft.core.provenance import FILE_NAME, stage_of, write_provenance
-from speechft.core.settings import PathText, Settings
+from speechft.core.settings import Settings
 from speechft.encoders.formats import (
     check_complete,
     fingerprint,
@@ -19,6 +21,7 @@ from speechft.encoders.formats import (
 )
 from speechft.encoders.formats.checkpoint import not_finite
 from speechft.encoders.formats.write import TORCH_SUFFIXES
+from speechft.encoders.identity import EncoderName
 from speechft.encoders.load import encoder_class
 
 log = get_logger(__name__)
@@ -37,11 +40,11 @@ class ConvertSettings(Settings):
         overwrite: replace any encoder that is there, also one that may be the only copy.
     """
 
-    source: PathText
-    target: Path
+    source: EncoderName
+    target: Annotated[Path, Neutral]
     to: str
-    base: PathText | None = None
-    overwrite: bool = False
+    base: EncoderName | None = None
+    overwrite: Annotated[bool, Neutral] = False
 
 
 def convert(settings: ConvertSettings) -> Path:

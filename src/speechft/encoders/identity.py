@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator
-
 from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.files import read_json
+from speechft.core.settings import PathText
 from speechft.encoders.formats.locate import HUB_ID, locate, packaged_names
 
 # Of a configuration: where it comes from, and what was used to write it.
@@ -67,9 +66,5 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-EncoderName = Annotated[str, BeforeValidator(_as_text), Input(encoder_id)]
+EncoderName = Annotated[PathText, Input(encoder_id)]
 """A settings field that names an ENCODER."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechft.core.settings import PathText, Settings
+from speechft.core.settings import Settings
 from speechft.encoders.base import SpeechEncoder
 from speechft.encoders.convolutional import ConvolutionalEncoder, TransformerEncoder
 from speechft.encoders.formats import (
@@ -20,6 +20,7 @@ from speechft.encoders.formats import (
     read_checkpoint,
 )
 from speechft.encoders.formats.checkpoint import not_finite
+from speechft.encoders.identity import EncoderName
 from speechft.encoders.load import wrap_model
 from speechft.encoders.spectral import ConformerEncoder
 
@@ -41,8 +42,8 @@ class InspectSettings(Settings):
         base: an encoder whose configuration is used where the file holds none.
     """
 
-    path: PathText
-    base: PathText | None = None
+    path: EncoderName
+    base: EncoderName | None = None
 
 
 @dataclass(frozen=True)

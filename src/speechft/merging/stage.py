@@ -6,15 +6,18 @@ import dataclasses
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from speechft.core.artifact import FileInput, Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, flush, read_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import FILE_NAME, is_done, stage_of
 from speechft.core.settings import Settings, read_yaml
+from speechft.data.identity import DataName
+from speechft.encoders.identity import EncoderName
 from speechft.merging.alpha import parse_alpha
 from speechft.merging.dtypes import USER_NAMES
 from speechft.merging.inputs import find, open_encoder
@@ -56,9 +59,9 @@ class MergeSettings(Settings):
         seed: of random masks.
     """
 
-    base: str | Path
-    tuned: tuple[str | Path, ...] = Field(min_length=1)
-    out: Path
+    base: EncoderName
+    tuned: tuple[EncoderName, ...] = Field(min_length=1)
+    out: Annotated[Path, Neutral]
     method: str = "linear"
     alpha: float | str | tuple[float | str, ...] | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -67,10 +70,10 @@ class MergeSettings(Settings):
     heads: Literal["drop", "keep"] = "drop"
     dtype: str | None = None
     max_shard_size: str | None = None
-    statistics: tuple[str | Path, ...] = ()
-    gram_data: tuple[str, ...] = ()
+    statistics: tuple[FileInput, ...] = ()
+    gram_data: tuple[DataName, ...] = ()
     gram_seconds: float = Field(default=600.0, gt=0)
-    threads: int | None = Field(default=None, ge=1)
+    threads: Annotated[int | None, Neutral] = Field(default=None, ge=1)
     seed: int = 0
 
     def alpha_texts(self) -> list[str]:

@@ -10,14 +10,16 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
+from speechft.core.artifact import FileInput, Neutral
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import masked_mean
 from speechft.core.logging import progress_bar
-from speechft.core.settings import PathText, Settings
+from speechft.core.settings import Settings
 from speechft.data.audio import SAMPLE_RATE, read_audio
 from speechft.data.batching import DurationBatches
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
+from speechft.encoders.identity import EncoderName
 from speechft.prediction import state_files
 from speechft.prediction.embed_files import durations_of, find_audio, is_of_embed, usable_files
 
@@ -50,19 +52,19 @@ class EmbedSettings(Settings):
             it holds hidden states, as .safetensors does.
     """
 
-    encoder: PathText
-    audio: Annotated[tuple[PathText, ...], BeforeValidator(_several)] = Field(min_length=1)
-    out: Path
+    encoder: EncoderName
+    audio: Annotated[tuple[FileInput, ...], BeforeValidator(_several)] = Field(min_length=1)
+    out: Annotated[Path, Neutral]
     layers: tuple[int, ...] | None = Field(default=None, min_length=1)
     pooled: bool = False
     dtype: Literal["float32", "float16"] = "float32"
     batch_seconds: float = Field(default=60.0, gt=0)
     max_seconds: float = Field(default=120.0, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
-    device: str = "auto"
-    base: PathText | None = None
+    device: Annotated[str, Neutral] = "auto"
+    base: EncoderName | None = None
     skip_bad: bool = False
-    overwrite: bool = False
+    overwrite: Annotated[bool, Neutral] = False
 
 
 def embed(settings: EmbedSettings) -> Path:

@@ -23,7 +23,7 @@ SUFFIXES = (
 log = get_logger(__name__)
 
 
-def find_audio(names: Sequence[str]) -> list[Path]:
+def find_audio(names: Sequence[str | Path]) -> list[Path]:
     """Give the audio files that are named or lie in a named folder, each once, in order.
 
     Raises:
@@ -46,7 +46,7 @@ def find_audio(names: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def _path(name: str) -> Path:
+def _path(name: str | Path) -> Path:
     try:
         path = Path(name).expanduser()
         path.stat()

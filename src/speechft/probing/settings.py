@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from speechft.core.artifact import FileInput, Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.known_hashes import known_hash
-from speechft.core.settings import Listed, PathText, Settings
+from speechft.core.settings import Listed, Settings
+from speechft.data.identity import DataName
 from speechft.data.sources import root_and_variant
+from speechft.encoders.identity import EncoderName
 from speechft.probing.suites import SUITES, suite_of
 
 DEFAULT = "default"
@@ -36,9 +39,9 @@ class EncoderSpec(Settings):
     """
 
     name: str = ""
-    path: PathText | None = None
-    base: PathText | None = None
-    tuned: PathText | None = None
+    path: EncoderName | None = None
+    base: EncoderName | None = None
+    tuned: EncoderName | None = None
     alpha: float | None = None
     tasks: Annotated[tuple[str, ...] | None, Listed] = None
 
@@ -100,8 +103,8 @@ class EvaluateSettings(Settings):
     """
 
     encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
-    data: PathText | dict[str, PathText]
-    out: Path
+    data: DataName | dict[str, DataName]
+    out: Annotated[Path, Neutral]
     tasks: Names = Field(default=("pr", "sid", "er", "sf"), min_length=1)
     seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
     size: Literal["mini", "superb"] = "mini"
@@ -111,19 +114,19 @@ class EvaluateSettings(Settings):
     checks: int | None = Field(default=None, gt=0)
     suite: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     protocol: Literal["clean", "s3prl"] = "clean"
-    asr_lm: Path | None = None
-    asr_lexicon: Path | None = None
+    asr_lm: FileInput | None = None
+    asr_lexicon: FileInput | None = None
     predictions: bool = True
-    device: str = "auto"
-    launcher: Literal["local", "slurm"] = "local"
-    slurm: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    workers: int = Field(default=0, ge=0)
+    device: Annotated[str, Neutral] = "auto"
+    launcher: Annotated[Literal["local", "slurm"], Neutral] = "local"
+    slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)
+    workers: Annotated[int, Neutral] = Field(default=0, ge=0)
     batch_seconds: float = Field(default=60.0, gt=0)
     frame_dtype: Literal["float16", "float32"] = "float32"
-    store: Path | None = None
-    keep: Literal["pooled", "frames", "none"] = "frames"
-    store_gb: float = Field(default=4.0, gt=0)
-    cache_gb: float = Field(default=2.0, ge=0)
+    store: Annotated[Path | None, Neutral] = None
+    keep: Annotated[Literal["pooled", "frames", "none"], Neutral] = "frames"
+    store_gb: Annotated[float, Neutral] = Field(default=4.0, gt=0)
+    cache_gb: Annotated[float, Neutral] = Field(default=2.0, ge=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechft.core.artifact import FileInput
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
@@ -46,10 +47,10 @@ class PushSettings(Settings):
         message: of the commit.
     """
 
-    folder: Path
+    folder: FileInput
     repo: str
     private: bool = False
-    scores: tuple[Path, ...] = ()
+    scores: tuple[FileInput, ...] = ()
     message: str = "Upload an encoder with speechft"
 
 

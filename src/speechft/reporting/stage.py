@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
+from speechft.core.artifact import FileInput, Neutral
 from speechft.core.files import write_text
 from speechft.core.logging import get_logger
 from speechft.core.settings import Settings
@@ -26,8 +28,8 @@ class ReportSettings(Settings):
         title: heading; made from the run's name if not given.
     """
 
-    runs: tuple[Path, ...] = Field(min_length=1)
-    out: Path
+    runs: tuple[FileInput, ...] = Field(min_length=1)
+    out: Annotated[Path, Neutral]
     title: str | None = None
 
 

@@ -6,13 +6,15 @@ import copy
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from pydantic import Field, create_model, field_validator, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings, read_yaml
+from speechft.data.identity import DataName
+from speechft.encoders.identity import EncoderName
 from speechft.merging.stage import MergeSettings
 from speechft.probing.evaluate import EvaluateSettings
 from speechft.reporting.stage import ReportSettings
@@ -32,16 +34,17 @@ def section(kind: type[Settings], title: str, chained: Sequence[str], **further:
     missing = set(chained) - set(kind.model_fields)
     if missing:
         raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(missing))}")
+    hints = get_type_hints(kind, include_extras=True)
     fields: dict[str, Any] = {
-        field: (about.annotation, copy.copy(about))
+        field: (hints[field], copy.copy(about))
         for field, about in kind.model_fields.items()
         if field not in chained
     }
     return create_model(title, __base__=Settings, **fields, **further)
 
 
-OWN_DATA = (str | None, None)
-DATA_PER_TASK = (str | dict[str, str] | None, None)
+OWN_DATA = (DataName | None, None)
+DATA_PER_TASK = (DataName | dict[str, DataName] | None, None)
 
 if TYPE_CHECKING:
 
@@ -110,8 +113,8 @@ class RunSettings(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
-    encoder: str | None = None
-    data: str
+    encoder: EncoderName | None = None
+    data: DataName
     pretrain: PretrainSection | None = None
     finetune: tuple[FinetuneSection, ...]
     merge: MergeSection = Field(default_factory=MergeSection)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from speechft.core.artifact import FileInput, Neutral
 from speechft.core.files import write_text
 from speechft.core.logging import get_logger
 from speechft.core.settings import Settings
@@ -22,9 +24,9 @@ class LeaderboardSettings(Settings):
         out: Markdown file.
     """
 
-    runs: tuple[Path, ...] = ()
+    runs: tuple[FileInput, ...] = ()
     suite: str | None = None
-    out: Path | None = None
+    out: Annotated[Path | None, Neutral] = None
 
 
 def leaderboard(settings: LeaderboardSettings) -> Board:

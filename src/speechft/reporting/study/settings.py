@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Settings
+from speechft.encoders.identity import EncoderName
 from speechft.metrics.directions import DIRECTIONS
 from speechft.reporting.study.specs import (
     OWN,
@@ -50,7 +51,7 @@ class StudySettings(Settings):
     title: str
     about: str = ""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    encoders: dict[str, str] = Field(min_length=1)
+    encoders: dict[str, EncoderName] = Field(min_length=1)
     pretrain: dict[str, Any] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)
     merge: dict[str, Any] = Field(default_factory=dict)

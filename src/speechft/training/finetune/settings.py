@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from speechft.core.settings import Listed, PathText, Settings
+from speechft.core.artifact import Neutral
+from speechft.core.settings import Listed, Settings
+from speechft.data.identity import DataName
+from speechft.encoders.identity import EncoderName
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 
@@ -82,25 +85,11 @@ class FinetuneSettings(Settings):
         rehearsal_unmasked_weight: weight of the loss on frames that are not masked.
     """
 
-    added_later: ClassVar[frozenset[str]] = frozenset(
-        {
-            "hours",
-            "keep_at",
-            "rehearsal_share",
-            "rehearsal_data",
-            "rehearsal_seconds",
-            "rehearsal_layer",
-            "rehearsal_clusters",
-            "rehearsal_warmup",
-            "rehearsal_unmasked_weight",
-        }
-    )
-
-    encoder: PathText
+    encoder: EncoderName
     task: str
-    data: PathText
+    data: DataName
     hours: float | None = Field(default=None, gt=0)
-    out: Path
+    out: Annotated[Path, Neutral]
     method: Method = "stable"
     steps: int = Field(default=10_000, gt=0)
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -116,13 +105,13 @@ class FinetuneSettings(Settings):
     adapter_scale: float = Field(default=32.0, gt=0)
     adapter_targets: Annotated[tuple[str, ...], Listed] = ()
     evaluate_every: int = Field(default=500, ge=0)
-    save_every: int = Field(default=500, gt=0)
-    cache_gb: float = Field(default=4.0, ge=0)
+    save_every: Annotated[int, Neutral] = Field(default=500, gt=0)
+    cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
     seed: int = 0
     precision: Precision = "auto"
     keep_at: Annotated[tuple[float, ...], Listed] = ()
     rehearsal_share: float = Field(default=0.0, ge=0, lt=1)
-    rehearsal_data: PathText | None = None
+    rehearsal_data: DataName | None = None
     rehearsal_seconds: float = Field(default=3600.0, gt=0)
     rehearsal_layer: int | None = Field(default=None, ge=0)
     rehearsal_clusters: int = Field(default=100, gt=1)

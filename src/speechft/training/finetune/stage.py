@@ -60,8 +60,7 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
     inputs: dict[str, Any] = {"encoder": start, "utterances": content(spoken)}
     if rehearsed:
         inputs["rehearsed"] = content(rehearsed)
-    later = settings.added_later
-    claim(settings.out, stage="finetune", settings={**plain, **inputs}, later=later)
+    claim(settings.out, stage="finetune", settings={**plain, **inputs})
     if is_done(settings.out, stage="finetune", settings=plain):
         log.info("finetune: already done in %s", settings.out)
         return settings.out

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from speechft.core.artifact import Input, Neutral, file_id
 from speechft.core.settings import PathText, Settings
+from speechft.data.identity import DataName
+from speechft.encoders.identity import EncoderName, encoder_id
 from speechft.training.precision import Precision
 from speechft.training.pretrain.defaults import continues, with_defaults
 from speechft.training.schedule import ScheduleName
@@ -15,6 +18,13 @@ from speechft.training.schedule import ScheduleName
 ObjectiveName = Literal["masked-prediction", "contrastive", "reconstruction"]
 MASKED: ObjectiveName = "masked-prediction"
 
+
+def init_id(name: str) -> str:
+    """Give the identity of what a run begins with: an ENCODER, or a configuration's file."""
+    return encoder_id(name) if continues(name) else file_id(name)
+
+
+InitName = Annotated[PathText, Input(init_id)]
 # Fields that only some objectives read.
 _READ_BY: dict[str, tuple[str, ...]] = {
     "iterations": ("masked-prediction",),
@@ -62,15 +72,13 @@ class Iteration(Settings):
             none for the encoder that is trained.
     """
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"teacher"})
-
     steps: int = Field(gt=0)
     clusters: int = Field(default=100, gt=1)
     layer: int | Literal["mfcc"] | None = None
     learning_rate: float = Field(default=5e-4, gt=0)
     smooth: int = Field(default=0, ge=0)
     guide: Guide | None = None
-    teacher: PathText | None = None
+    teacher: EncoderName | None = None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Iteration:
@@ -174,15 +182,10 @@ class PretrainSettings(Settings):
         out: the run's folder.
     """
 
-    added_later: ClassVar[frozenset[str]] = frozenset(
-        {"objective", "steps", "learning_rate", "quantiser", "contrastive", "mixing", "front_end"}
-        | {"schedule", "freeze_front_end", "head_warmup", "cache_gb"}
-    )
-
-    init: PathText | dict[str, Any]
-    data: PathText
-    out: Path
-    front_end: PathText | None = None
+    init: InitName | dict[str, Any]
+    data: DataName
+    out: Annotated[Path, Neutral]
+    front_end: EncoderName | None = None
     iterations: tuple[Iteration, ...] = ()
     split: str | None = None
     objective: ObjectiveName | None = None
@@ -201,8 +204,8 @@ class PretrainSettings(Settings):
     fit_seconds: float = Field(default=3600.0, gt=0)
     dev_seconds: float = Field(default=120.0, ge=0)
     evaluate_every: int = Field(default=1000, ge=0)
-    save_every: int = Field(default=1000, gt=0)
-    cache_gb: float = Field(default=4.0, ge=0)
+    save_every: Annotated[int, Neutral] = Field(default=1000, gt=0)
+    cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
     seed: int = 0
     precision: Precision = "auto"
 

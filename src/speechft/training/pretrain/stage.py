@@ -52,7 +52,7 @@ def pretrain(settings: PretrainSettings) -> Path:
     start = encoder.fingerprint()
     begun = {k: v for k, v in plain.items() if k != "iterations"}
     begun |= {"init": start, "utterances": content([*cuts, *dev])}
-    claim(settings.out, stage="pretrain", settings=begun, later=settings.added_later)
+    claim(settings.out, stage="pretrain", settings=begun)
     if is_done(settings.out, stage="pretrain", settings=plain):
         log.info("pretrain: already done in %s", settings.out)
         return settings.out
