@@ -3,13 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from speechft.core.errors import IncompatibleModelsError, SettingsError
-from speechft.merging import linear_state
 from speechft.merging.stage import MergeSettings, merge
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -63,18 +61,6 @@ def test_several_tuned_are_averaged_once(tmp_path: Path):
     b, o = states[0][name], states[-1][name]
     expected = b + 0.5 * torch.stack([s[name] - b for s in states[1:-1]]).mean(0)
     torch.testing.assert_close(o, expected, rtol=0, atol=1e-6)
-
-
-def test_linear_state_agrees_with_the_files(tmp_path: Path):
-    base, tuned = make(tmp_path / "base", 1), make(tmp_path / "tuned", 2)
-    out = merge(MergeSettings(base=base, tuned=(tuned,), alpha=0.3, out=tmp_path / "out"))
-    b, t, o = (load_file(p / "model.safetensors") for p in (base, tuned, out))
-    in_memory = linear_state(b, t, 0.3)
-    assert all(torch.equal(in_memory[name], o[name]) for name in o)
-    arrays = linear_state(
-        {k: v.numpy() for k, v in b.items()}, {k: v.numpy() for k, v in t.items()}, 0.3
-    )
-    assert all(np.array_equal(arrays[name], o[name].numpy()) for name in o)
 
 
 def test_mismatch_lists_everything(tmp_path: Path):

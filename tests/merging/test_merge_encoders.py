@@ -15,8 +15,8 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import load_encoder
 from speechft.merging.card import with_scores
 from speechft.merging.gathering import gather_gram
+from speechft.merging.points import OpenSweep, load_merged, load_point
 from speechft.merging.stage import MergeSettings, merge
-from speechft.merging.sweep_stage import OpenSweep, load_point
 from speechft.reporting.push import _scores
 
 TINY = {
@@ -63,6 +63,28 @@ def test_encoders_of_a_sweep_are_those_that_merge_writes(folders: list[Path], tm
     half = merge(MergeSettings(base=base, tuned=(one,), alpha=0.5, out=tmp_path / "half"))
     assert prints[0.5] == load_encoder(half).fingerprint()
     assert load_point(out, 0.5).fingerprint() == prints[0.5]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1 / 3, 1.0])
+def test_an_encoder_between_others_is_what_merge_writes(
+    folders: list[Path], tmp_path: Path, alpha: float
+):
+    base, *tuned = folders
+    for several in (tuned[:1], tuned):
+        out = tmp_path / f"out{len(several)}"
+        merge(MergeSettings(base=base, tuned=several, alpha=alpha, out=out))
+        loaded = load_merged(base, several, alpha)
+        assert loaded.fingerprint() == load_encoder(out).fingerprint()
+    assert load_merged(base, tuned[0], alpha).fingerprint() != loaded.fingerprint() or alpha == 0
+
+
+def test_near_points_of_a_sweep_have_names_of_their_own(folders: list[Path], tmp_path: Path):
+    values = {"base": folders[0], "tuned": folders[1:2], "out": tmp_path / "sweep"}
+    sweep = OpenSweep(merge(MergeSettings(alpha="0.25:0.2500002:0.0000001", **values)))
+    sweep.close()
+    assert sweep.names() == ["alpha-0.25", "alpha-0.2500001", "alpha-0.2500002"]
+    card = (tmp_path / "sweep" / "README.md").read_text()
+    assert "alpha = 0.25, 0.2500001, 0.2500002" in card
 
 
 def test_gram_matrices_are_those_of_the_layers_inputs(folders: list[Path]):

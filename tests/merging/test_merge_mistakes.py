@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
+from speechft.merging.points import OpenSweep
 from speechft.merging.stage import MergeSettings, merge, recipe_values
-from speechft.merging.sweep_stage import OpenSweep
 
 NAME = "encoder.layers.0.x.weight"
 

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import hash_file
 from speechft.merging import METHODS
+from speechft.merging.points import OpenSweep
 from speechft.merging.stage import MergeSettings, merge, parse_size, recipe_values
-from speechft.merging.sweep_stage import OpenSweep
 
 LAYERS = 4
 SYMMETRIC = [

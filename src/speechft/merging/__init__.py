@@ -2,7 +2,6 @@
 
 from speechft.merging.alpha import AlphaRules, Ramp, constant, parse_alpha
 from speechft.merging.engine import compute, stream
-from speechft.merging.memory import linear_state
 from speechft.merging.methods import METHODS, Method
 from speechft.merging.planning import Plan, Recipe, plan
 from speechft.merging.sources import (
@@ -26,7 +25,6 @@ __all__ = [
     "Source",
     "compute",
     "constant",
-    "linear_state",
     "open_file",
     "open_folder",
     "parse_alpha",

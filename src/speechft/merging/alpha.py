@@ -36,7 +36,7 @@ class Ramp:
         return low + (place - left) * (high - low) if place > left else low
 
     def __str__(self) -> str:
-        return "..".join(f"{point:g}" for point in self.points)
+        return "..".join(map(number_text, self.points))
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class AlphaRules:
     def __str__(self) -> str:
         rules = [f"{pattern}={ramp}" for pattern, ramp in self.patterns]
         return ", ".join([str(self.default), *rules])
+
+
+def number_text(value: float) -> str:
+    """Give a number with all its digits ("0.25", "1"): one text stands for one number."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def constant(alpha: float) -> AlphaRules:

@@ -27,8 +27,7 @@ from speechft.merging.output import describe, said_where
 from speechft.merging.planning import Plan, Recipe, plan
 from speechft.merging.progress import Meter
 from speechft.merging.sources import Source
-from speechft.merging.sweep import split_texts
-from speechft.merging.sweep_stage import write_sweep
+from speechft.merging.sweep import split_texts, write_sweep
 from speechft.merging.writing import default_threads, write_weights
 
 log = get_logger(__name__)

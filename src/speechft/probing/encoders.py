@@ -14,8 +14,8 @@ from speechft.core.provenance import FILE_NAME
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.formats.locate import locate, packaged_weights
 from speechft.merging.methods.elementwise import linear
+from speechft.merging.points import load_point
 from speechft.merging.sweep import is_sweep_folder, read_sweep
-from speechft.merging.sweep_stage import load_point
 from speechft.probing.settings import EncoderSpec
 
 _WEIGHTS = (".json", ".safetensors", ".bin")
