@@ -7,20 +7,23 @@ import errno
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from speechft.core.errors import SpeechFTError
-from speechft.core.files import write_json, write_text
+from speechft.core.files import atomic_dir, write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.core.places import said_place
 from speechft.core.provenance import write_provenance
-from speechft.merging.card import formula, write_card
+from speechft.merging.alpha import number_text
+from speechft.merging.card import formula, public_name, write_card
 from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES
 from speechft.merging.inputs import CheckpointSource
 from speechft.merging.planning import Plan
 from speechft.merging.sources import Source, read_mapping
+from speechft.merging.sweep import FILE_NAME, Parent, Sweep
 
 log = get_logger(__name__)
 
@@ -152,3 +155,58 @@ def _write_extras(planned: Plan, folder: Path) -> None:
         tensors |= load_file(file)
     merged = dataclasses.replace(base.checkpoint, tensors=tensors)
     write_checkpoint(merged, folder / Path(base.label).with_suffix(".pt").name, own)
+
+
+def write_sweep(
+    planned: Plan,
+    alphas: Sequence[float],
+    fixed: Sequence[str],
+    options: Mapping[str, Any],
+    out: Path,
+    plain: Mapping[str, Any],
+) -> None:
+    """Write a sweep: no weights, only where they come from.
+
+    Args:
+        planned: the merge at any point (all points fit if one does).
+        alphas: the points.
+        fixed: patterns of alpha that hold at all points.
+        options: the other fields of the recipe.
+        out: the folder.
+        plain: the stage's settings.
+    """
+    sources = [planned.base, *planned.tuned, *planned.statistics]
+    with ThreadPoolExecutor(len(sources)) as pool:
+        hashes = list(pool.map(lambda source: source.sha256(), sources))
+    parents = [
+        Parent(_stable_path(source.label), digest)
+        for source, digest in zip(sources, hashes, strict=True)
+    ]
+    count = 1 + len(planned.tuned)
+    tuned, statistics = tuple(parents[1:count]), tuple(parents[count:])
+    sweep = Sweep(parents[0], tuned, tuple(alphas), tuple(fixed), options, statistics)
+    names = [public_name(source.label, source.config) for source in sources[:count]]
+    points = ", ".join(number_text(alpha) for alpha in alphas)
+    card = (
+        "---\nlibrary_name: speechft\ntags:\n- merge\n- speechft\n---\n\n"
+        f"# Sweep of {len(alphas)} encoders between {names[0]} and {', '.join(names[1:])}\n\n"
+        f"{planned.method.title} at alpha = {points}:\n\n    {planned.method.formula}\n\n"
+        f"This folder holds no weights: `{FILE_NAME}` says what each encoder is made of. They are "
+        "made in memory when they are evaluated; `speechft merge` with one alpha writes one.\n"
+    )
+    with atomic_dir(out) as folder:
+        write_json(folder / FILE_NAME, sweep.to_json())
+        write_text(folder / "README.md", card)
+        write_provenance(
+            folder,
+            stage="merge",
+            settings=plain,
+            parents=parents_record(sources, hashes),
+            method=planned.method.name,
+            alphas=list(alphas),
+        )
+
+
+def _stable_path(label: str) -> str:
+    path = Path(label).expanduser()
+    return str(path.resolve()) if path.exists() else label

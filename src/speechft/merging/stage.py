@@ -23,11 +23,11 @@ from speechft.merging.dtypes import USER_NAMES
 from speechft.merging.inputs import find, open_encoder
 from speechft.merging.mergekit import from_mergekit
 from speechft.merging.methods import METHODS
-from speechft.merging.output import describe, said_where
+from speechft.merging.output import describe, said_where, write_sweep
 from speechft.merging.planning import Plan, Recipe, plan
 from speechft.merging.progress import Meter
 from speechft.merging.sources import Source
-from speechft.merging.sweep import split_texts, write_sweep
+from speechft.merging.sweep import split_texts
 from speechft.merging.writing import default_threads, write_weights
 
 log = get_logger(__name__)

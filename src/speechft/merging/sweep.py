@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from speechft.core.errors import CheckpointError, SettingsError
-from speechft.core.files import atomic_dir, read_json, write_json, write_text
-from speechft.core.provenance import write_provenance
+from speechft.core.files import read_json
 from speechft.merging.alpha import is_sweep, number_text, parse_alpha, parse_sweep
-from speechft.merging.card import public_name
-from speechft.merging.output import parents_record
-from speechft.merging.planning import Plan, Recipe
+from speechft.merging.planning import Recipe
 
 FILE_NAME = "sweep.json"
 KIND = "speechft-sweep"
@@ -120,58 +116,3 @@ def read_sweep(folder: Path) -> Sweep:
         raise CheckpointError(
             "this is no sweep", where=folder / FILE_NAME, found=repr(error)
         ) from None
-
-
-def write_sweep(
-    planned: Plan,
-    alphas: Sequence[float],
-    fixed: Sequence[str],
-    options: Mapping[str, Any],
-    out: Path,
-    plain: Mapping[str, Any],
-) -> None:
-    """Write a sweep: no weights, only where they come from.
-
-    Args:
-        planned: the merge at any point (all points fit if one does).
-        alphas: the points.
-        fixed: patterns of alpha that hold at all points.
-        options: the other fields of the recipe.
-        out: the folder.
-        plain: the stage's settings.
-    """
-    sources = [planned.base, *planned.tuned, *planned.statistics]
-    with ThreadPoolExecutor(len(sources)) as pool:
-        hashes = list(pool.map(lambda source: source.sha256(), sources))
-    parents = [
-        Parent(_stable_path(source.label), digest)
-        for source, digest in zip(sources, hashes, strict=True)
-    ]
-    count = 1 + len(planned.tuned)
-    tuned, statistics = tuple(parents[1:count]), tuple(parents[count:])
-    sweep = Sweep(parents[0], tuned, tuple(alphas), tuple(fixed), options, statistics)
-    names = [public_name(source.label, source.config) for source in sources[:count]]
-    points = ", ".join(number_text(alpha) for alpha in alphas)
-    card = (
-        "---\nlibrary_name: speechft\ntags:\n- merge\n- speechft\n---\n\n"
-        f"# Sweep of {len(alphas)} encoders between {names[0]} and {', '.join(names[1:])}\n\n"
-        f"{planned.method.title} at alpha = {points}:\n\n    {planned.method.formula}\n\n"
-        f"This folder holds no weights: `{FILE_NAME}` says what each encoder is made of. They are "
-        "made in memory when they are evaluated; `speechft merge` with one alpha writes one.\n"
-    )
-    with atomic_dir(out) as folder:
-        write_json(folder / FILE_NAME, sweep.to_json())
-        write_text(folder / "README.md", card)
-        write_provenance(
-            folder,
-            stage="merge",
-            settings=plain,
-            parents=parents_record(sources, hashes),
-            method=planned.method.name,
-            alphas=list(alphas),
-        )
-
-
-def _stable_path(label: str) -> str:
-    path = Path(label).expanduser()
-    return str(path.resolve()) if path.exists() else label
