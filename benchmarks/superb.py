@@ -58,7 +58,7 @@ def evaluate_tasks(options: argparse.Namespace, encoder: str, work: Path) -> dic
             "data": data[task],
             "tasks": task,
             "out": str(work / f"out-{task}"),
-            "size": "mini" if options.quick else "superb",
+            "head_size": "mini" if options.quick else "superb",
             "steps": steps,
             "checks": 1,
             "suite": "benchmark",

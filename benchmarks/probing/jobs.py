@@ -48,7 +48,7 @@ def our_job(
         "out": str(out),
         "tasks": trial.task,
         "seeds": trial.seeds,
-        "size": "superb",
+        "head_size": "superb",
         "steps": trial.more_steps or trial.steps,
         "batch_size": trial.batch,
         "learning_rates": list(rates or (trial.rate,)),

@@ -27,7 +27,7 @@ def test_every_trained_task_of_superb_is_documented():
 @pytest.mark.parametrize("protocol", ["clean", "s3prl"])
 @pytest.mark.parametrize("task", sorted(PUBLISHED))
 def test_documented_numbers_are_those_of_the_plan(task, protocol):
-    values = {"encoders": ("x",), "data": "x", "out": "x", "tasks": (task,), "size": "superb"}
+    values = {"encoders": ("x",), "data": "x", "out": "x", "tasks": (task,), "head_size": "superb"}
     settings = parse_settings(EvaluateSettings, values | {"protocol": protocol}, where="test")
     plan = plan_for(task, settings)
     steps, batch, rates, optimiser, clip, _ = documented()[task]

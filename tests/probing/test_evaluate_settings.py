@@ -50,7 +50,7 @@ def test_every_task_has_its_data():
         ({"suite": "paper4", "data": "synthetic"}, "must be librispeech, not 'synthetic:demo'"),
         ({"suite": "paper4", "data": PAPER4, "steps": 3}, "steps is fixed"),
         ({"suite": "paper4", "data": PAPER4, "checks": 3}, "checks is fixed"),
-        ({"suite": "paper4", "data": PAPER4, "size": "mini"}, "size must be 'superb'"),
+        ({"suite": "paper4", "data": PAPER4, "head_size": "mini"}, "head_size must be 'superb'"),
         ({"suite": "mini", "data": "synthetic", "tasks": "asv"}, "'asv' is not one of"),
         ({"suite": "mini", "data": "synthetic:tiny"}, "must be synthetic:demo"),
         ({"launcher": "slurm"}, "needs store"),
@@ -65,7 +65,11 @@ def test_mistakes_are_named(values, words):
 
 def test_a_suite_fills_in_what_it_fixes():
     found = settings(suite="paper4", data=PAPER4)
-    assert (found.tasks, found.size, found.label) == (SUITES["paper4"].tasks, "superb", "paper4")
+    assert (found.tasks, found.head_size, found.label) == (
+        SUITES["paper4"].tasks,
+        "superb",
+        "paper4",
+    )
     part = settings(suite="paper4", data="librispeech:/a", tasks="pr", learning_rates=0.1)
     assert (part.tasks, part.label) == (("pr",), "paper4")
 
@@ -79,7 +83,7 @@ def test_a_suite_fills_in_what_it_fixes():
         ({"steps": 3}, "own"),
         ({"data": "synthetic:tiny"}, "own"),
         ({"data": "table.csv"}, "own"),
-        ({"size": "superb"}, "own"),
+        ({"head_size": "superb"}, "own"),
         ({"suite": "home"}, "home"),
     ],
 )

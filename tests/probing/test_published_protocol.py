@@ -128,8 +128,8 @@ def settings(**values):
 
 
 def test_plans_of_both_protocols():
-    clean = {t: plan_for(t, settings(size="superb")) for t in PUBLISHED}
-    quirks = {t: plan_for(t, settings(size="superb", protocol="s3prl")) for t in PUBLISHED}
+    clean = {t: plan_for(t, settings(head_size="superb")) for t in PUBLISHED}
+    quirks = {t: plan_for(t, settings(head_size="superb", protocol="s3prl")) for t in PUBLISHED}
     assert set(PUBLISHED) == {t for t in TASKS if TASKS[t].trains} - {"pc"}
     for task in PUBLISHED:
         one, other = clean[task], quirks[task]

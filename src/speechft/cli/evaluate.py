@@ -37,7 +37,7 @@ def command(
         str | None, typer.Option(help="mini, paper4, superb10, or a label of your own.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="May be repeated (default: 0).")] = None,
-    size: Annotated[
+    head_size: Annotated[
         str | None,
         typer.Option(help="Heads: 'mini' for small encoders (default), 'superb' for SUPERB's."),
     ] = None,
@@ -82,7 +82,7 @@ def command(
         "tasks": tasks,
         "suite": suite,
         "seeds": tuple(seed or [0]),
-        "size": size,
+        "head_size": head_size,
         "protocol": protocol,
         "steps": steps,
         "device": device,

@@ -36,7 +36,7 @@ class Cell:
         seed: of head and batches.
         data_hash: over the task's splits.
         plan: steps, rates, batch size.
-        size: width of the head.
+        head_size: width of the head.
         frame_dtype: of kept frames.
         predictions: whether the test predictions are kept.
         protocol: "clean" or "s3prl".
@@ -49,7 +49,7 @@ class Cell:
     seed: int
     data_hash: str
     plan: ProbePlan
-    size: Size
+    head_size: Size
     frame_dtype: str
     predictions: bool
     protocol: ProtocolName = "clean"
@@ -78,7 +78,7 @@ def make_cell(
         seed=seed,
         data_hash=data_hash,
         plan=plan,
-        size=settings.size,
+        head_size=settings.head_size,
         frame_dtype="float32" if pooled else settings.frame_dtype,
         predictions=settings.predictions,
         protocol=settings.protocol,
@@ -167,7 +167,14 @@ def _run(
     names = ("probe", cell.task, *([fold] if fold else []))
     seed = derive_seed(cell.seed, *names)
     return run_probe(
-        task, cuts, states, cell.plan, size=cell.size, seed=seed, device=device, files=cell.files
+        task,
+        cuts,
+        states,
+        cell.plan,
+        size=cell.head_size,
+        seed=seed,
+        device=device,
+        files=cell.files,
     )
 
 
@@ -180,7 +187,7 @@ def _content(cell: Cell, found: Outcome) -> dict[str, Any]:
         "seed": cell.seed,
         "data_hash": cell.data_hash,
         **found.about,
-        "head": cell.size,
+        "head": cell.head_size,
         "protocol": cell.protocol,
         "cell": cell.key,
     }

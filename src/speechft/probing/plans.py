@@ -102,7 +102,7 @@ def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:
     Raises:
         SettingsError: a setting names a task that is not evaluated.
     """
-    steps, batch_size, rates, decay = PLANS[settings.size][task]
+    steps, batch_size, rates, decay = PLANS[settings.head_size][task]
     own: dict[str, Any] = dict(_OPTIMISERS.get(task, {}))
     published = PUBLISHED.get(task) if settings.protocol == "s3prl" else None
     if published is None:
@@ -118,7 +118,7 @@ def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:
         batch_size=_chosen("batch_size", settings.batch_size, task, batch_size, settings),
         checks=settings.checks or (published.checks if published else CHECKS),
         decay=decay and published is None,
-        spec_augment=task in _AUGMENTED and settings.size == "superb",
+        spec_augment=task in _AUGMENTED and settings.head_size == "superb",
         **own,
     )
 

@@ -74,10 +74,10 @@ class EvaluateSettings(Settings):
         out: folder of the results.
         tasks: ids of tasks.
         seeds: of heads and batches; every seed is a run of its own on the same hidden states.
-        size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
-        steps: updates per probe, one number or one per task; by default the size's plan.
+        head_size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
+        steps: updates per probe, one number or one per task; by default the head size's plan.
         batch_size: utterances per update, likewise.
-        learning_rates: the grid, one list or one per task; by default the size's plan.
+        learning_rates: the grid, one list or one per task; by default the head size's plan.
         checks: how often the dev split is scored in the course of a probe; by default 10 times, or
             as often as S3PRL does.
         suite: label of the scores; scores of different suites are never compared. "mini", "paper4"
@@ -107,7 +107,7 @@ class EvaluateSettings(Settings):
     out: Annotated[Path, Neutral]
     tasks: Names = Field(default=("pr", "sid", "er", "sf"), min_length=1)
     seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
-    size: Literal["mini", "superb"] = "mini"
+    head_size: Literal["mini", "superb"] = "mini"
     steps: PerTask = None
     batch_size: PerTask = None
     learning_rates: Rates = None
@@ -135,7 +135,7 @@ class EvaluateSettings(Settings):
         if suite is None:
             return values
         given = {key: value for key, value in values.items() if value is not None}
-        return {"tasks": suite.tasks, "size": suite.size, **given}
+        return {"tasks": suite.tasks, "head_size": suite.head_size, **given}
 
     @field_validator("data", mode="before")
     @classmethod

@@ -20,7 +20,7 @@ class Suite:
         name: the label.
         title: for people.
         tasks: its tasks, in the order of the tables.
-        size: of heads and plans.
+        head_size: of heads and plans.
         data: task → the names of data that serve.
         items: task → number of items of the official test set, where it is known.
         reference: the set of `metrics.superb.REFERENCES` for SUPERB_S; none where it has no sense.
@@ -29,7 +29,7 @@ class Suite:
     name: str
     title: str
     tasks: tuple[str, ...]
-    size: str
+    head_size: str
     data: Mapping[str, tuple[str, ...]]
     items: Mapping[str, int] = field(default_factory=dict)
     reference: str | None = None
@@ -38,15 +38,15 @@ class Suite:
         """Say what in an evaluation's settings is not this suite.
 
         Args:
-            values: tasks, size, steps, batch_size and checks.
+            values: tasks, head_size, steps, batch_size and checks.
             names: task → name of its data.
         """
         found = []
         others = [task for task in values["tasks"] if task not in self.tasks]
         if others:
             found.append(f"the task {others[0]!r} is not one of {', '.join(self.tasks)}")
-        if values["size"] != self.size:
-            found.append(f"size must be {self.size!r}")
+        if values["head_size"] != self.head_size:
+            found.append(f"head_size must be {self.head_size!r}")
         for key in ("steps", "batch_size", "checks"):
             if values[key] is not None:
                 found.append(f"{key} is fixed")
@@ -95,14 +95,14 @@ SUITES: Final[dict[str, Suite]] = {
             name="mini",
             title="short probes on the package's synthetic speech",
             tasks=_MINI,
-            size="mini",
+            head_size="mini",
             data=dict.fromkeys(_MINI, ("synthetic:demo",)),
         ),
         Suite(
             name="paper4",
             title="the four SUPERB tasks of the Speech-FT paper",
             tasks=_PAPER4,
-            size="superb",
+            head_size="superb",
             data={task: _CORPORA[task] for task in _PAPER4},
             items={task: n for task, n in _ITEMS.items() if task in _PAPER4},
             reference="speech-ft",
@@ -111,7 +111,7 @@ SUITES: Final[dict[str, Suite]] = {
             name="superb10",
             title="the ten tasks of SUPERB",
             tasks=tuple(_CORPORA),
-            size="superb",
+            head_size="superb",
             data=_CORPORA,
             items=_ITEMS,
             reference="superb-published",
