@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from worker_jobs import die
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.synthetic import speaking
@@ -157,7 +158,7 @@ def test_killed_build_is_made_again(tmp_path):
 
 
 def test_failing_process_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(speaking.sys, "executable", "/bin/false")
+    monkeypatch.setattr(speaking, "speak_some", die)
     with pytest.raises(DataError, match="process that makes synthetic speech failed"):
         make_corpus(SMALL, tmp_path, processes=2)
     assert not corpus_folder(SMALL, tmp_path).exists()

@@ -98,7 +98,7 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
     started = time.monotonic()
     with atomic_dir(folder) as temporary:
         (temporary / "audio").mkdir()
-        spoken = speak_all(planned, temporary / "audio", temporary / "jobs", processes)
+        spoken = speak_all(planned, temporary / "audio", processes)
         (temporary / "cuts").mkdir()
         for name, utterances in plan.items():
             cuts = CutSet.from_cuts(_make_cut(item, spoken[item.job.id]) for item in utterances)

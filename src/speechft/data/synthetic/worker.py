@@ -1,16 +1,10 @@
-"""The process that speaks: reads jobs from a file, writes audio, reports on standard output.
+"""What a worker process does: it speaks some utterances and writes their audio.
 
-`python -m speechft.data.synthetic.worker JOBS FOLDER`: JOBS holds one JSON job per line; every
-utterance becomes FOLDER/SPLIT/ID.flac and one line of JSON. A process of its own, rather than
-a fork or `multiprocessing`, because eSpeak has global state and because a caller's script then
-needs no `__main__` guard. It ends when its reader is gone.
+eSpeak has global state, so that processes are fresh ones and no forks.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +15,9 @@ from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.render import Job, render
 
 
-def speak_jobs(jobs: Iterable[dict[str, Any]], folder: Path) -> Iterator[dict[str, Any]]:
-    """Render jobs into `folder`; give for each its id, number of samples and timed phonemes."""
-    for values in jobs:
-        job = Job(**values)
+def speak_jobs(jobs: Iterable[Job], folder: Path) -> Iterator[dict[str, Any]]:
+    """Render jobs into FOLDER/SPLIT/ID.flac; give for each its id, samples and timed phonemes."""
+    for job in jobs:
         utterance = render(job)
         path = audio_path(folder, job.id)
         path.parent.mkdir(exist_ok=True)
@@ -32,25 +25,11 @@ def speak_jobs(jobs: Iterable[dict[str, Any]], folder: Path) -> Iterator[dict[st
         yield {"id": job.id, "samples": len(utterance.samples), "phones": utterance.phones}
 
 
+def speak_some(jobs: Iterable[Job], folder: Path) -> list[dict[str, Any]]:
+    """Do what `speak_jobs` does, all at once."""
+    return list(speak_jobs(jobs, folder))
+
+
 def audio_path(folder: Path, name: str) -> Path:
     """Give the file of an utterance: one folder per split."""
     return folder / name.rpartition("-")[0] / f"{name}.flac"
-
-
-def main() -> None:
-    """Speak the jobs of a file."""
-    jobs, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    parent = os.getppid()
-    with jobs.open(encoding="utf-8") as lines:
-        for record in speak_jobs((json.loads(line) for line in lines), folder):
-            try:
-                sys.stdout.write(json.dumps(record) + "\n")
-                sys.stdout.flush()
-            except BrokenPipeError:
-                os._exit(1)
-            if os.getppid() != parent:  # killed: nobody wants the rest
-                os._exit(1)
-
-
-if __name__ == "__main__":
-    main()
