@@ -11,7 +11,7 @@ from probing.trees import CORPORA
 from scipy.stats import t as student
 
 from speechft.data.corpora import corpora
-from speechft.probing.plans import PLANS, PUBLISHED
+from speechft.tasks import TASKS as SUPERB
 
 Record = dict[str, Any]
 
@@ -28,7 +28,7 @@ def speed(trial: Trial, theirs: list[Record], ours: Record) -> Record:
     read = sum(theirs[0]["utterances"].values())
     result = {
         "updates": {"s3prl": trial.steps, "ours": trial.more_steps or trial.steps},
-        "batch": trial.batch * PUBLISHED[task].accumulate,
+        "batch": trial.batch * SUPERB[task].published.accumulate,
         "audio_seconds_per_utterance": encoding["audio_seconds"] / distinct,
         "s3prl": s3prl,
         "ours": own,
@@ -67,9 +67,10 @@ def our_evaluation(trial: Trial, ours: Record, update: float) -> float:
 def full_length(task: str, s3prl: Record, ours: Record) -> Record:
     """SUPERB's updates and looks at dev, on its whole corpus, with utterances as measured."""
     counts = corpora()[CORPORA[task]].counts
-    steps, batch = PLANS["superb"][task][0], PUBLISHED[task].batch * PUBLISHED[task].accumulate
+    plan = SUPERB[task].published
+    steps, batch = SUPERB[task].plans["superb"].steps, plan.batch * plan.accumulate
     utterances = sum(counts[split] for split in ("train", "dev", "test"))
-    looks = PUBLISHED[task].checks
+    looks = plan.checks
     theirs = looks * sum(counts[split] for split in CHECKED[task]) + counts["test"]
     own = looks * counts["dev"] + counts["test"]
     hours = {
@@ -104,7 +105,7 @@ def scores(trial: Trial, theirs: list[Record], ours: Record) -> Record:
     result = {
         "metric": metric,
         "updates": trial.steps,
-        "batch": trial.batch * PUBLISHED[trial.task].accumulate,
+        "batch": trial.batch * SUPERB[trial.task].published.accumulate,
         "rate": trial.rate,
         "checks": trial.checks,
         "seeds": list(trial.seeds),

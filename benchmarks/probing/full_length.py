@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any
 
 from speechft.data.corpora import corpora
-from speechft.probing.plans import CHECKS, PLANS
+from speechft.probing.plans import CHECKS
+from speechft.tasks import TASKS as SUPERB
 from speechft.tasks.asv import HELD_OUT
 
 Record = dict[str, Any]
@@ -105,7 +106,7 @@ def _task(task: str, own: Record, tasks: dict[str, Record], pace: float) -> Reco
     utterances = sum(parts[:3])
     same = [other for other in tasks.values() if other["heard"] == own["heard"]]
     seconds = sum(o["audio_seconds"] for o in same) / sum(o["utterances"] for o in same)
-    updates = PLANS["superb"][task][0] * len(parts) // 3
+    updates = SUPERB[task].plans["superb"].steps * len(parts) // 3
     audio = utterances * seconds / 3600
     return {
         "utterances": utterances,

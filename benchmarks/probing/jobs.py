@@ -7,7 +7,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from speechft.probing.plans import PUBLISHED
+from speechft.tasks import TASKS as SUPERB
 from speechft.tasks.pr import ARPABET
 
 METRICS = {"ic": "acc", "pr": "per", "sf": "slot_type_f1"}
@@ -86,7 +86,7 @@ def s3prl_config(trial: Trial, root: Path) -> dict[str, Any]:
         "runner": {
             "total_steps": trial.steps,
             "gradient_clipping": 1,
-            "gradient_accumulate_steps": PUBLISHED[trial.task].accumulate,
+            "gradient_accumulate_steps": SUPERB[trial.task].published.accumulate,
             "log_step": 100,
             "eval_step": trial.steps // trial.checks,
             "save_step": trial.steps,
@@ -116,7 +116,7 @@ _SPECAUG = {
 
 def _intents(root: Path, batch: int) -> dict[str, Any]:
     data = {"file_path": str(root), "num_workers": 0}
-    sizes = {"train_batch_size": batch, "eval_batch_size": PUBLISHED["ic"].eval_batch}
+    sizes = {"train_batch_size": batch, "eval_batch_size": SUPERB["ic"].published.eval_batch}
     model = {"select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}
     return {"datarc": {**data, **sizes}, "modelrc": {"projector_dim": 256, **model}}
 

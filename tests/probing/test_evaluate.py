@@ -22,7 +22,7 @@ from speechft.probing import job, workers
 from speechft.probing.data import hash_splits, read_splits
 from speechft.probing.encoders import open_encoder
 from speechft.probing.evaluate import EvaluateSettings, evaluate
-from speechft.probing.plans import PLANS, plan_for
+from speechft.probing.plans import plan_for
 from speechft.probing.settings import EncoderSpec
 from speechft.tasks import TASKS
 
@@ -392,10 +392,11 @@ def test_a_missing_split_names_the_data(home, tmp_path):
 
 
 def test_every_task_has_a_plan_in_every_size(home, tmp_path):
-    for plans in PLANS.values():
-        assert set(plans) == set(TASKS)
+    for kind in TASKS.values():
+        assert set(kind.plans) == {"mini", "superb"}
     own = settings(home, tmp_path, steps={"pr": 7}, learning_rates=0.5, batch_size=None)
-    assert (plan_for("pr", own).steps, plan_for("sid", own).steps) == (7, PLANS["mini"]["sid"][0])
+    usual = TASKS["sid"].plans["mini"].steps
+    assert (plan_for("pr", own).steps, plan_for("sid", own).steps) == (7, usual)
     assert plan_for("pr", own).rates == (0.5,)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from evaluate_fixture import CONFIG
 
@@ -9,15 +11,17 @@ from speechft.core.files import read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.probing.evaluate import EvaluateSettings, evaluate
-from speechft.probing.plans import PLANS
 from speechft.reporting.leaderboard.stage import LeaderboardSettings, leaderboard
+from speechft.tasks import TASKS
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """SUPERB's plans with very few updates."""
-    for task, (_, batch, rates, decay) in list(PLANS["superb"].items()):
-        monkeypatch.setitem(PLANS["superb"], task, (2, batch, rates[:2], decay))
+    for kind in TASKS.values():
+        plan = kind.plans["superb"]
+        short = replace(plan, steps=2, rates=plan.rates[:2])
+        monkeypatch.setattr(kind, "plans", {**kind.plans, "superb": short})
 
 
 def test_paper4_on_four_corpora_and_its_place_beside_published_rows(corpus_tree, tmp_path, quick):

@@ -15,7 +15,7 @@ from speechft.hidden.store import HiddenStore, SplitStates
 from speechft.probing import probe as probe_module
 from speechft.probing import probing
 from speechft.probing.padded_encoder import open_padded
-from speechft.probing.plans import PUBLISHED, plan_for
+from speechft.probing.plans import plan_for
 from speechft.probing.probe import ProbePlan, Split, probe
 from speechft.probing.probing import view_of
 from speechft.probing.settings import EvaluateSettings
@@ -120,6 +120,9 @@ def test_diarization_matches_frames_to_labels(made):
         assert [len(source.features[i]) for i in (0, 1, 2)] == [19, 31, 25]
         repeated = torch.equal(frames[:, 0, 19], frames[:, 0, 18])
         assert repeated is alone  # in a batch it is the padding frame instead
+
+
+PUBLISHED = [task for task, kind in TASKS.items() if kind.published]
 
 
 def settings(**values):

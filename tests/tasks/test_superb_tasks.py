@@ -152,7 +152,7 @@ def test_ks_cuts_background_noise_into_fixed_seconds():
     assert [c.start for c in again] == [c.start for c in train]
     task = TASKS["ks"].from_cuts(train)
     assert task.groups == {"keyword": ["_silence_", "_unknown_", "no", "yes"]}
-    assert task.balanced
+    assert task.scheme == "balanced"
     assert not task.balanced_dev
     assert TASKS["ks"].from_cuts(train, "s3prl").balanced_dev
 

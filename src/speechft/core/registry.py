@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import Generic, TypeVar
 
 from speechft.core.errors import SettingsError
@@ -55,3 +57,14 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def import_modules(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that what they register is there.
+
+    Args:
+        package: its name.
+        path: its `__path__`.
+    """
+    for found in pkgutil.iter_modules(path):
+        import_module(f"{package}.{found.name}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
-from typing import Final, Literal
+from typing import Final
 
 import torch
 
 from speechft.core.seeding import torch_generator
+from speechft.tasks.plans import Scheme
 
-Scheme = Literal["bucketed", "shuffled", "balanced", "window", "blocks"]
 # S3PRL's limits, in samples.
 HALVED_WINDOW: Final = 300_000
 HALVED_BLOCK: Final = 2_000

@@ -22,8 +22,6 @@ from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, Size
 
 VERSION: Final = 4  # raise it when the same settings would give other results
-# What is added for single tasks and protocols whose results alone have changed.
-_REVISIONS: Final = {("sf", "clean"): 1, ("sf", "s3prl"): 1, ("asv", "s3prl"): 1}
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Cell:
     def key(self) -> str:
         """Name of the cell's folder."""
         own = {name: value for name, value in vars(self).items() if name != "files"}
-        version = VERSION + _REVISIONS.get((self.task, self.protocol), 0)
+        version = VERSION + TASKS[self.task].revisions.get(self.protocol, 0)
         values = [version, *(v if k != "plan" else vars(v) for k, v in own.items())]
         return f"{self.task}-{self.seed}-{hash_json(values)[:20]}"
 
@@ -71,7 +69,7 @@ def make_cell(
     """Give the cell of an encoder, a task and a seed; `hashes` are those of the task's splits."""
     data_hash = hash_json(dict(hashes))
     plan = plan_for(task, settings)
-    pooled = TASKS[task].pooled
+    kind = TASKS[task]
     return Cell(
         encoder_hash=encoder_hash,
         task=task,
@@ -79,11 +77,11 @@ def make_cell(
         data_hash=data_hash,
         plan=plan,
         head_size=settings.head_size,
-        frame_dtype="float32" if pooled else settings.frame_dtype,
+        frame_dtype="float32" if kind.pooled else settings.frame_dtype,
         predictions=settings.predictions,
         protocol=settings.protocol,
-        language_model=settings.language_model() if task == "asr" else {},
-        files=tuple(f for f in (settings.asr_lexicon, settings.asr_lm) if f and task == "asr"),
+        language_model=settings.language_model() if kind.takes_language_model else {},
+        files=settings.language_model_files() if kind.takes_language_model else (),
     )
 
 

@@ -15,9 +15,10 @@ from speechft.core.seeding import derive_seed, seeded
 from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.states import States
 from speechft.metrics.directions import better
-from speechft.probing.batches import Scheme, eval_batches, updates
+from speechft.probing.batches import eval_batches, updates
 from speechft.probing.feed import feed, quick_recurrence
 from speechft.probing.stack import Parameters, Probe, ProbeStack, can_stack
+from speechft.tasks.plans import Scheme
 
 
 class ProbeTask(Protocol):

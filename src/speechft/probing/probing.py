@@ -20,8 +20,6 @@ from speechft.probing.batches import balanced_draws
 from speechft.probing.probe import ProbePlan, ProbeResult, Split, predict, probe
 from speechft.probing.rounding import RoundedFrames, RoundedMeans, rounded
 from speechft.tasks import Size, Task
-from speechft.tasks.ctc import CTCTask
-from speechft.tasks.lexicon import LexiconDecoder
 from speechft.tasks.turns import FRAME
 
 # S3PRL seeds every pass over the dev split alike, so that its draw is always the same.
@@ -78,7 +76,7 @@ def run_probe(
         device: where heads are trained.
         files: ASR's lexicon and language model, where the test split is to be decoded with them.
     """
-    decoder = _Worded(task, *files) if files else None
+    worded = task.with_language_model(*files) if files else None
     train, dev, test = (
         _split(task, own, _near(view, task, device), plan, role)
         for role, own, view in zip(("train", "dev", "test"), cuts, states, strict=True)
@@ -92,18 +90,17 @@ def run_probe(
 
     found = probe(task, build_head, train, dev, plan, seed=seed, device=device, choose=task.choose)
 
-    def predictions(split: Split, decoder: _Worded | None = None) -> list[Any]:
-        judge: Any = decoder or task
-        return predict(judge, build_head, found.weights, split.states, plan, device=device)
+    def predictions(split: Split, decoded_by: Task = task) -> list[Any]:
+        return predict(decoded_by, build_head, found.weights, split.states, plan, device=device)
 
     tuned = task.tune(predictions(dev), dev.references) if tunes(task) else {}
     answers = predictions(test)
     scores = task.score(answers, test.references)
     rows = task.rows(cuts[2], test.references, answers)
-    if decoder is not None:
-        worded = predictions(test, decoder)
-        scores["wer_lm"] = task.score(worded, test.references)["wer"]
-        rows = [{**row, "with_lm": words} for row, words in zip(rows, worded, strict=True)]
+    if worded is not None:
+        texts = predictions(test, worded)
+        scores |= worded.score(texts, test.references)
+        rows = [{**row, "with_lm": text} for row, text in zip(rows, texts, strict=True)]
     shares = found.weights["weighted_sum.weights"].softmax(dim=0).tolist()
     judge = "test" if cuts[1] is cuts[2] else "dev"
     return Outcome(
@@ -122,15 +119,6 @@ def run_probe(
         rows=rows,
         skipped={f"{rate:g}": n for rate, n in found.skipped.items() if n},
     )
-
-
-class _Worded:
-    """A task with another decoder."""
-
-    def __init__(self, task: Task, lexicon: Path, language_model: Path) -> None:
-        self.metrics: Any = task.metrics
-        self.loss, self.score = task.loss, task.score
-        self.decode = LexiconDecoder(cast(CTCTask, task).vocabulary, lexicon, language_model)
 
 
 def tunes(task: Task) -> bool:
@@ -153,7 +141,7 @@ def view_of(task: Task, cuts: Sequence[Cut], states: SplitStates, *, alone: bool
     samples = [heard_samples(cut) for cut in cuts]
     if pooled:
         return RoundedMeans(states.pooled, [rounded(n) for n in samples], alone)
-    labelled = task.id == "sd"
+    labelled = task.labels_by_frame
     wanted = [n // FRAME if labelled else rounded(n) for n in samples]
     return RoundedFrames(cast(States, states.frames), wanted, alone, repeat=labelled)
 

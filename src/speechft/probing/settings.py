@@ -179,11 +179,20 @@ class EvaluateSettings(Settings):
                 raise ValueError(f"this is not the suite {self.suite}: " + "; ".join(problems))
         if (self.asr_lm is None) != (self.asr_lexicon is None):
             raise ValueError("asr_lm and asr_lexicon belong together: give both or none")
-        if self.asr_lm is not None and "asr" not in self.tasks:
-            raise ValueError("asr_lm is given, but the task 'asr' is not in tasks")
+        if self.asr_lm is not None:
+            self._refuse_needless_language_model()
         if self.launcher == "slurm" and (self.store is None or self.keep == "none"):
             raise ValueError("launcher slurm needs store: FOLDER, which all its jobs share")
         return self
+
+    def _refuse_needless_language_model(self) -> None:
+        from speechft.tasks import TASKS
+
+        takers = [task for task in TASKS if TASKS[task].takes_language_model]
+        if not set(takers) & set(self.tasks):
+            raise ValueError(
+                f"asr_lm is given, but the task {' or '.join(map(repr, takers))} is not in tasks"
+            )
 
     def data_of(self, task: str) -> str:
         """Give the DATA of a task."""
@@ -209,6 +218,10 @@ class EvaluateSettings(Settings):
         without = {"out", "workers", "store", "store_gb", "cache_gb", "device", "keep"}
         without |= {"launcher", "slurm", "asr_lm", "asr_lexicon"}
         return {**self.model_dump(mode="json", exclude=without), **self.language_model()}
+
+    def language_model_files(self) -> tuple[Path, ...]:
+        """Give lexicon and language model; nothing where there are none."""
+        return tuple(path for path in (self.asr_lexicon, self.asr_lm) if path)
 
     def language_model(self) -> dict[str, str]:
         """Give the hashes of language model and lexicon; nothing where there are none.

@@ -6,7 +6,7 @@ Scores of one suite may stand side by side; scores of different suites never do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 OWN: Final = "own"
@@ -21,8 +21,8 @@ class Suite:
         title: for people.
         tasks: its tasks, in the order of the tables.
         head_size: of heads and plans.
-        data: task → the names of data that serve.
-        items: task → number of items of the official test set, where it is known.
+        data: names of the data that serve all its tasks; none where each task has its own corpora
+            and official test set.
         reference: the set of `metrics.superb.REFERENCES` for SUPERB_S; none where it has no sense.
     """
 
@@ -30,9 +30,20 @@ class Suite:
     title: str
     tasks: tuple[str, ...]
     head_size: str
-    data: Mapping[str, tuple[str, ...]]
-    items: Mapping[str, int] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
     reference: str | None = None
+
+    def corpora(self, task: str) -> tuple[str, ...]:
+        """Give the names of the data that serve a task."""
+        from speechft.tasks import TASKS
+
+        return self.data or TASKS[task].corpora
+
+    def official_items(self, task: str) -> int | None:
+        """Give the number of items of a task's official test set; None where there is none."""
+        from speechft.tasks import TASKS
+
+        return None if self.data or task not in self.tasks else TASKS[task].official_items
 
     def problems(self, values: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
         """Say what in an evaluation's settings is not this suite.
@@ -51,42 +62,11 @@ class Suite:
             if values[key] is not None:
                 found.append(f"{key} is fixed")
         for task, name in names.items():
-            if task in self.data and name not in self.data[task]:
-                wanted = " or ".join(self.data[task])
+            if task in self.tasks and name not in self.corpora(task):
+                wanted = " or ".join(self.corpora(task))
                 found.append(f"the data of {task!r} must be {wanted}, not {name!r}")
         return found
 
-
-_LIBRISPEECH: Final = ("librispeech",)
-_CORPORA: Final[dict[str, tuple[str, ...]]] = {
-    "pr": _LIBRISPEECH,
-    "asr": _LIBRISPEECH,
-    "ks": ("speech_commands",),
-    "qbe": ("quesst2014",),
-    "sid": ("voxceleb1",),
-    "asv": ("voxceleb1",),
-    "sd": ("libri2mix",),
-    "ic": ("fluent_speech_commands",),
-    "sf": ("snips",),
-    "er": ("iemocap",),
-}
-# LibriSpeech test-clean, the Speech Commands test set, QUESST's English queries, VoxCeleb1's list,
-# the utterances of its cleaned trials, Libri2Mix, Fluent Speech Commands, Audio SNIPS, IEMOCAP's
-# five folds with four emotions.
-_ITEMS: Final = {
-    "pr": 2620,
-    "asr": 2620,
-    "ks": 3081,
-    "qbe": 138,
-    "sid": 8251,
-    "asv": 4715,
-    "sd": 3000,
-    "ic": 3793,
-    "sf": 2800,
-    "er": 5531,
-}
-_PAPER4: Final = ("pr", "sid", "er", "sf")
-_MINI: Final = ("pr", "asr", "sid", "ic", "sf", "er")
 
 SUITES: Final[dict[str, Suite]] = {
     suite.name: suite
@@ -94,26 +74,22 @@ SUITES: Final[dict[str, Suite]] = {
         Suite(
             name="mini",
             title="short probes on the package's synthetic speech",
-            tasks=_MINI,
+            tasks=("pr", "asr", "sid", "ic", "sf", "er"),
             head_size="mini",
-            data=dict.fromkeys(_MINI, ("synthetic:demo",)),
+            data=("synthetic:demo",),
         ),
         Suite(
             name="paper4",
             title="the four SUPERB tasks of the Speech-FT paper",
-            tasks=_PAPER4,
+            tasks=("pr", "sid", "er", "sf"),
             head_size="superb",
-            data={task: _CORPORA[task] for task in _PAPER4},
-            items={task: n for task, n in _ITEMS.items() if task in _PAPER4},
             reference="speech-ft",
         ),
         Suite(
             name="superb10",
             title="the ten tasks of SUPERB",
-            tasks=tuple(_CORPORA),
+            tasks=("pr", "asr", "ks", "qbe", "sid", "asv", "sd", "ic", "sf", "er"),
             head_size="superb",
-            data=_CORPORA,
-            items=_ITEMS,
             reference="superb-published",
         ),
     )
@@ -130,7 +106,7 @@ def suite_of(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 def is_official(suite: str, task: str, items: int) -> bool | None:
     """Tell whether a test set has the official number of items; None where that is not known."""
-    known = SUITES[suite].items.get(task) if suite in SUITES else None
+    known = SUITES[suite].official_items(task) if suite in SUITES else None
     return None if known is None else known == items
 
 

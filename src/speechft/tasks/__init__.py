@@ -6,20 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechft.core.errors import CheckpointError
-from speechft.tasks import (  # noqa: F401  (they register themselves)
-    asr,
-    asv,
-    er,
-    ic,
-    ks,
-    pc,
-    pr,
-    qbe,
-    sd,
-    sf,
-    sid,
-)
+from speechft.core.registry import import_modules
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits
+
+import_modules(__name__, __path__)  # each task registers itself
 
 __all__ = ["TASKS", "ProtocolName", "Purpose", "Size", "Task", "choose_splits", "task_from_dict"]
 

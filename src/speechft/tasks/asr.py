@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, ClassVar
 
 from lhotse.cut import Cut
-from torch import nn
+from torch import Tensor
 
 from speechft.metrics.errors import error_rate
-from speechft.tasks.base import TASKS, Purpose, Size
+from speechft.tasks.base import TASKS
 from speechft.tasks.ctc import CTCTask
 from speechft.tasks.labels import missing, supervision
-from speechft.tasks.recurrent import recurrent_head
+from speechft.tasks.lexicon import SPACE, LexiconDecoder
+from speechft.tasks.plans import PublishedPlan
 from speechft.tasks.text import normalise_text
-
-SPACE = "|"
 
 
 @TASKS.register("asr")
@@ -30,6 +30,10 @@ class SpeechRecognition(CTCTask):
     title: ClassVar[str] = "speech recognition"
     metrics: ClassVar[tuple[str, ...]] = ("wer", "cer")
     ending: ClassVar[tuple[str, ...]] = (SPACE, "</s>")
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("blocks", 32, 1, 1, 100)
+    takes_language_model: ClassVar[bool] = True
+    corpora: ClassVar[tuple[str, ...]] = ("librispeech",)
+    official_items: ClassVar[int | None] = 2620  # LibriSpeech test-clean
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give the characters of a cut."""
@@ -50,11 +54,25 @@ class SpeechRecognition(CTCTask):
         """Give the text."""
         return " ".join("".join(symbols).replace(SPACE, " ").split())
 
-    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
-        """Build the recurrent head."""
-        return recurrent_head(input_dim, self.output_size, purpose, size)
-
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give WER and CER (spaces count as characters)."""
         words = error_rate([r.split() for r in references], [p.split() for p in predictions])
         return {"wer": words, "cer": error_rate(references, predictions)}
+
+    def with_language_model(self, lexicon: Path, language_model: Path) -> _WithLanguageModel:
+        """Give the task with flashlight's decoder and the metric `wer_lm`."""
+        return _WithLanguageModel(self, LexiconDecoder(self.vocabulary, lexicon, language_model))
+
+
+class _WithLanguageModel(SpeechRecognition):
+    metrics: ClassVar[tuple[str, ...]] = ("wer_lm",)
+
+    def __init__(self, task: SpeechRecognition, decoder: LexiconDecoder) -> None:
+        super().__init__(task.vocabulary[2:], task.protocol)
+        self._decoder = decoder
+
+    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
+        return list(self._decoder(logits, lengths))
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        return {"wer_lm": super().score(predictions, references)["wer"]}

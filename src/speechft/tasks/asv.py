@@ -10,7 +10,7 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechft.core.errors import CheckpointError, DataError, MissingSplitError
+from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.seeding import numpy_generator
 from speechft.data.effects import GAIN, TRIM, crop, with_effects
 from speechft.data.heard import heard_lengths
@@ -20,6 +20,7 @@ from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose
 from speechft.tasks.crops import crop_start
 from speechft.tasks.labels import custom, missing, supervision
 from speechft.tasks.losses import am_softmax
+from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
 from speechft.tasks.trials import has_trials, trials_of, with_drawn_trials
 
 CROP: Final = 128_000  # samples of a training utterance
@@ -45,6 +46,15 @@ class SpeakerVerification(Task):
     pooled: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("eer",)
     target_is_sequence: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, type]] = ("speakers", list)
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(400, 32, (3e-3, 1e-3), clip=1000.0, weight_decay=0.01),
+        "superb": Plan(200_000, 50, RECURRENT_GRID, clip=1000.0, weight_decay=0.01),
+    }
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 10, 5, 1, 10)
+    corpora: ClassVar[tuple[str, ...]] = ("voxceleb1",)
+    official_items: ClassVar[int | None] = 4715  # the utterances of VoxCeleb1's cleaned trials
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"s3prl": 1}
 
     def __init__(self, speakers: Sequence[str], protocol: ProtocolName = "clean") -> None:
         self.speakers = list(speakers)
@@ -89,18 +99,6 @@ class SpeakerVerification(Task):
                 found=", ".join(speakers),
             )
         return cls(sorted(speakers), protocol)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the task's id, speakers and protocol."""
-        return {"task": self.id, "speakers": self.speakers, "protocol": self.protocol}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the task of what `to_dict` gave."""
-        speakers = values.get("speakers")
-        if not isinstance(speakers, list):
-            raise CheckpointError(f"no speakers for the task {cls.id!r}", found=sorted(values))
-        return cls(speakers, values.get("protocol", "clean"))
 
     @property
     def output_size(self) -> int:

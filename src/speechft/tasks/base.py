@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from lhotse.cut import Cut
 from torch import Tensor, nn
 
-from speechft.core.errors import DataError, MissingSplitError
+from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
 from speechft.core.registry import Registry
+from speechft.tasks.plans import Plan, PublishedPlan, Scheme
 
 Purpose = Literal["probe", "finetune"]
 # "clean": exact lengths, every choice on dev. "s3prl": the published benchmark with its quirks.
@@ -31,6 +33,20 @@ class Task(ABC):
             and `test` are used where a corpus lacks them.
         target_is_sequence: `target` gives a sequence of labels (CTC), not classes.
         trains: the task trains a head; otherwise it compares hidden states as they are.
+        fixed: name and type of what the training split fixes (classes, vocabulary, speakers): the
+            constructor's first argument, saved under this name.
+        plans: how the probe is trained, by size of the head. Size "mini" is for small encoders and
+            corpora of minutes to hours: there a rate that falls to 0 gives better scores and a
+            third of the spread between seeds, but not for recurrent heads, which are far from done
+            after so few updates. Size "superb" is as SUPERB's configurations say.
+        scheme: of the probe's batches.
+        spec_augment: a head of size "superb" is trained with SpecAugment on the weighted sum.
+        published: S3PRL's batches, for the protocol "s3prl"; none where S3PRL lacks the task.
+        labels_by_frame: S3PRL cuts hidden states to as many frames as there are labels.
+        takes_language_model: the test split can be decoded with a lexicon and a language model too.
+        corpora: names of the data that SUPERB measures the task on.
+        official_items: items of that official test set.
+        revisions: protocol → raised by one when the task's results under it have changed.
 
     Attributes:
         protocol: whose rules hold; "clean" where nothing else is said.
@@ -43,7 +59,20 @@ class Task(ABC):
     splits: ClassVar[tuple[str, str, str]] = ("train", "dev", "test")
     target_is_sequence: ClassVar[bool]
     trains: ClassVar[bool] = True
-    protocol: ProtocolName = "clean"
+    fixed: ClassVar[tuple[str, type]]
+    plans: ClassVar[Mapping[Size, Plan]]
+    scheme: ClassVar[Scheme] = "bucketed"
+    spec_augment: ClassVar[bool] = False
+    published: ClassVar[PublishedPlan | None] = None
+    labels_by_frame: ClassVar[bool] = False
+    takes_language_model: ClassVar[bool] = False
+    corpora: ClassVar[tuple[str, ...]] = ()
+    official_items: ClassVar[int | None] = None
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {}
+    protocol: ProtocolName
+
+    @abstractmethod
+    def __init__(self, fixed: Any, protocol: ProtocolName = "clean") -> None: ...
 
     @classmethod
     def arrange(
@@ -70,19 +99,27 @@ class Task(ABC):
             DataError: the split is empty, or a cut lacks what the task needs.
         """
 
-    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Give plain values that `from_dict` makes the same task of, to be saved beside a head."""
+        name = self.fixed[0]
+        return {"task": self.id, name: getattr(self, name), "protocol": self.protocol}
 
     @classmethod
-    @abstractmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the task of what `to_dict` gave."""
+        """Make the task of what `to_dict` gave.
+
+        Raises:
+            CheckpointError: the values lack what the training split has fixed.
+        """
+        name, kind = cls.fixed
+        if not isinstance(values.get(name), kind):
+            raise CheckpointError(f"no {name} for the task {cls.id!r}", found=sorted(values))
+        return cls(values[name], values.get("protocol", "clean"))
 
     @property
     def balanced_dev(self) -> bool:
-        """Whether dev is scored on a draw in which all classes are equally frequent."""
-        return False
+        """Whether dev is scored on a draw in which all classes are equally frequent, as S3PRL's."""
+        return self.scheme == "balanced" and self.protocol == "s3prl"
 
     @property
     @abstractmethod
@@ -144,6 +181,14 @@ class Task(ABC):
         Called with what the chosen head predicts, before the test split is scored.
         """
         return {}
+
+    def with_language_model(self, lexicon: Path, language_model: Path) -> Task:  # noqa: ARG002
+        """Give the same task, decoded with a lexicon and a language model; its metrics say so.
+
+        Raises:
+            SettingsError: the task cannot be decoded so.
+        """
+        raise SettingsError(f"the task {self.id!r} takes no language model")
 
     def rows(
         self, cuts: Sequence[Cut], references: Sequence[Any], predictions: Sequence[Any]

@@ -11,10 +11,11 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechft.core.errors import CheckpointError, DataError
+from speechft.core.errors import DataError
 from speechft.heads.pooled import PooledLinear
 from speechft.metrics.errors import accuracy
 from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
+from speechft.tasks.plans import GRID, Plan
 
 Labels = dict[str, str]
 
@@ -26,18 +27,23 @@ class ClassTask(Task):
 
     Args:
         groups: group → its classes; one group but for intents with several slots.
-
-    Class attributes:
-        balanced: training draws utterances so that all classes are equally frequent.
+        protocol: "clean" or "s3prl".
     """
 
-    balanced: ClassVar[bool] = False
     pooled: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("acc",)
     target_is_sequence: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, type]] = ("groups", dict)
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(1000, 32, (1e-1, 3e-2, 1e-2), decay=True),
+        "superb": Plan(200_000, 32, GRID),
+    }
 
-    def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, groups: Mapping[str, Sequence[str]], protocol: ProtocolName = "clean"
+    ) -> None:
         self.groups = {group: list(classes) for group, classes in groups.items()}
+        self.protocol = protocol
         self._sizes = [len(classes) for classes in self.groups.values()]
         self._index = {g: {c: i for i, c in enumerate(cs)} for g, cs in self.groups.items()}
 
@@ -59,26 +65,7 @@ class ClassTask(Task):
                 f"the task {cls.id!r} needs at least two classes in the training split",
                 found=", ".join(label for labels in groups.values() for label in labels),
             )
-        task = cls(groups)
-        task.protocol = protocol
-        return task
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the task's id and classes."""
-        return {"task": self.id, "groups": self.groups}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the task of what `to_dict` gave."""
-        groups = values.get("groups")
-        if not isinstance(groups, dict):
-            raise CheckpointError(f"no classes for the task {cls.id!r}", found=sorted(values))
-        return cls(groups)
-
-    @property
-    def balanced_dev(self) -> bool:
-        """S3PRL draws KS's dev split as it draws the training split."""
-        return self.balanced and self.protocol == "s3prl"
+        return cls(groups, protocol)
 
     @property
     def output_size(self) -> int:

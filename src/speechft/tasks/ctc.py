@@ -1,4 +1,4 @@
-"""What PR, ASR and SF share: a vocabulary, the CTC loss, greedy decoding."""
+"""What PR, ASR and SF share: a vocabulary, a recurrent head, the CTC loss, greedy decoding."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any, ClassVar, Self
 
 import torch
 from lhotse.cut import Cut
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from speechft.core.errors import CheckpointError, DataError
+from speechft.core.errors import DataError
 from speechft.core.lengths import padding_mask
 from speechft.core.logging import get_logger
-from speechft.tasks.base import ProtocolName, Task, non_empty
+from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
+from speechft.tasks.plans import RECURRENT_GRID, Plan
+from speechft.tasks.recurrent import recurrent_head
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"
@@ -40,6 +42,12 @@ class CTCTask(Task):
 
     pooled: ClassVar[bool] = False
     target_is_sequence: ClassVar[bool] = True
+    fixed: ClassVar[tuple[str, type]] = ("symbols", list)
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(400, 16, (3e-3,)),
+        "superb": Plan(200_000, 32, RECURRENT_GRID),
+    }
+    spec_augment: ClassVar[bool] = True
     ending: ClassVar[tuple[str, ...]] = ()
     silent: ClassVar[frozenset[str]] = frozenset({"<pad>", "<eos>", "</s>"})
 
@@ -92,14 +100,6 @@ class CTCTask(Task):
         """Give the task's id, symbols and protocol."""
         return {"task": self.id, "symbols": self.vocabulary[2:], "protocol": self.protocol}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the task of what `to_dict` gave."""
-        symbols = values.get("symbols")
-        if not isinstance(symbols, list):
-            raise CheckpointError(f"no vocabulary for the task {cls.id!r}", found=sorted(values))
-        return cls(symbols, values.get("protocol", "clean"))
-
     @property
     def output_size(self) -> int:
         """V, with blank and unknown."""
@@ -115,6 +115,10 @@ class CTCTask(Task):
     def ends(self, cut: Cut) -> bool:  # noqa: ARG002
         """Tell whether S3PRL puts its ending behind a cut's target."""
         return True
+
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
+        """Build the recurrent head."""
+        return recurrent_head(input_dim, self.output_size, purpose, size)
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
         """Give the CTC loss: each item over its target's length, mean over the batch.

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS, ProtocolName
+from speechft.tasks.base import TASKS, ProtocolName, Size
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.labels import custom, missing
+from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 
 @TASKS.register("er")
@@ -22,6 +23,13 @@ class EmotionRecognition(ClassTask):
 
     id: ClassVar[str] = "er"
     title: ClassVar[str] = "emotion recognition"
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), decay=True),
+        "superb": Plan(30_000, 32, GRID),
+    }
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 4, 8, 4, 30)
+    corpora: ClassVar[tuple[str, ...]] = ("iemocap",)
+    official_items: ClassVar[int | None] = 5531  # IEMOCAP's five folds with four emotions
 
     @classmethod
     def labels(cls, cut: Cut) -> Labels:

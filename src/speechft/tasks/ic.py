@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS
+from speechft.tasks.base import TASKS, Size
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.labels import custom, missing
+from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 
 @TASKS.register("ic")
@@ -21,6 +23,13 @@ class IntentClassification(ClassTask):
 
     id: ClassVar[str] = "ic"
     title: ClassVar[str] = "intent classification"
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), decay=True),
+        "superb": Plan(200_000, 32, GRID),
+    }
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 32, 1, 32, 40)
+    corpora: ClassVar[tuple[str, ...]] = ("fluent_speech_commands",)
+    official_items: ClassVar[int | None] = 3793  # Fluent Speech Commands
 
     @classmethod
     def labels(cls, cut: Cut) -> Labels:

@@ -13,6 +13,7 @@ from speechft.tasks.base import TASKS, ProtocolName, choose_splits
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.crops import RATE, fixed_crops
 from speechft.tasks.labels import custom, missing
+from speechft.tasks.plans import PublishedPlan, Scheme
 
 SILENCE: Final = "_silence_"
 # Crops of one second from each background recording; S3PRL draws a new one each time.
@@ -34,7 +35,10 @@ class KeywordSpotting(ClassTask):
     id: ClassVar[str] = "ks"
     title: ClassVar[str] = "keyword spotting"
     splits: ClassVar[tuple[str, str, str]] = ("ks_train", "ks_dev", "ks_test")
-    balanced: ClassVar[bool] = True
+    scheme: ClassVar[Scheme] = "balanced"
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("balanced", 32, 1, 32, 40)
+    corpora: ClassVar[tuple[str, ...]] = ("speech_commands",)
+    official_items: ClassVar[int | None] = 3081  # the Speech Commands test set
 
     @classmethod
     def labels(cls, cut: Cut) -> Labels:

@@ -11,12 +11,13 @@ from lhotse.supervision import AlignmentItem
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechft.core.errors import CheckpointError, DataError
+from speechft.core.errors import DataError
 from speechft.data.effects import heard_samples
 from speechft.heads.frame import FrameLinear
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, non_empty
 from speechft.tasks.crops import RATE
 from speechft.tasks.labels import missing, supervision
+from speechft.tasks.plans import GRID, Plan
 
 HOP: Final = 320  # samples: the encoders' 50 frames per second
 CENTRE: Final = 200  # of the 400 samples that a frame of the usual CNN front end hears
@@ -35,6 +36,7 @@ class PhonemeClassification(Task):
 
     Args:
         classes: the phonemes of the training split and silence.
+        protocol: "clean" or "s3prl".
     """
 
     id: ClassVar[str] = "pc"
@@ -42,9 +44,15 @@ class PhonemeClassification(Task):
     pooled: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("frame_acc",)
     target_is_sequence: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, type]] = ("classes", list)
+    # It is none of SUPERB's tasks, and is trained as PR is.
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(400, 16, (3e-2, 1e-2), decay=True),
+        "superb": Plan(100_000, 32, GRID),
+    }
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.classes = list(classes)
+    def __init__(self, classes: Sequence[str], protocol: ProtocolName = "clean") -> None:
+        self.classes, self.protocol = list(classes), protocol
         self.silence = next((name for name in SILENCES if name in self.classes), SILENCES[0])
         self._index = {name: i for i, name in enumerate(self.classes)}
 
@@ -54,21 +62,7 @@ class PhonemeClassification(Task):
         found = {item.symbol for cut in non_empty(train, cls.id) for item in _phones(cut)}
         if not found & set(SILENCES):
             found.add(SILENCES[0])
-        task = cls(sorted(found))
-        task.protocol = protocol
-        return task
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the task's id and classes."""
-        return {"task": self.id, "classes": self.classes}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the task of what `to_dict` gave."""
-        classes = values.get("classes")
-        if not isinstance(classes, list):
-            raise CheckpointError(f"no classes for the task {cls.id!r}", found=sorted(values))
-        return cls(classes)
+        return cls(sorted(found), protocol)
 
     @property
     def output_size(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, ClassVar, Final
 
 from lhotse.cut import Cut
@@ -14,6 +14,7 @@ from speechft.metrics.errors import error_rate
 from speechft.tasks.base import TASKS, Purpose, Size
 from speechft.tasks.ctc import CTCTask
 from speechft.tasks.labels import custom, missing
+from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 _VOWELS: Final = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS: Final = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
@@ -33,6 +34,14 @@ class PhonemeRecognition(CTCTask):
     title: ClassVar[str] = "phoneme recognition"
     metrics: ClassVar[tuple[str, ...]] = ("per",)
     ending: ClassVar[tuple[str, ...]] = ("<eos>",)
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(400, 16, (3e-2, 1e-2), decay=True),
+        "superb": Plan(100_000, 32, GRID),
+    }
+    spec_augment: ClassVar[bool] = False
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("window", 16, 2, 1, 100)
+    corpora: ClassVar[tuple[str, ...]] = ("librispeech",)
+    official_items: ClassVar[int | None] = 2620  # LibriSpeech test-clean
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give the phonemes of a cut."""

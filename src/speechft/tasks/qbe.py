@@ -14,6 +14,7 @@ from speechft.data.effects import GAIN, with_effects
 from speechft.metrics.detection import mtwv
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits
 from speechft.tasks.labels import custom, missing
+from speechft.tasks.plans import Plan
 
 DECISION: Final = 2.0  # a normalised score above it counts as found
 
@@ -34,9 +35,13 @@ class QueryByExample(Task):
     splits: ClassVar[tuple[str, str, str]] = ("docs", "dev_queries", "eval_queries")
     target_is_sequence: ClassVar[bool] = False
     trains: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, type]] = ("documents", list)
+    plans: ClassVar[Mapping[Size, Plan]] = {"mini": Plan(0, 0, ()), "superb": Plan(0, 0, ())}
+    corpora: ClassVar[tuple[str, ...]] = ("quesst2014",)
+    official_items: ClassVar[int | None] = 138  # QUESST's English queries
 
-    def __init__(self, documents: Sequence[str]) -> None:
-        self.documents = list(documents)
+    def __init__(self, documents: Sequence[str], protocol: ProtocolName = "clean") -> None:
+        self.documents, self.protocol = list(documents), protocol
         self._known = set(self.documents)
 
     @classmethod
@@ -57,18 +62,7 @@ class QueryByExample(Task):
         documents = [str(cut.id) for cut in train]
         if len(documents) < 2:
             raise DataError("there are too few documents to search", found=len(documents))
-        task = cls(documents)
-        task.protocol = protocol
-        return task
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the task's id and its documents."""
-        return {"task": self.id, "documents": self.documents}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the task of what `to_dict` gave."""
-        return cls(values.get("documents", ()))
+        return cls(documents, protocol)
 
     @property
     def output_size(self) -> int:

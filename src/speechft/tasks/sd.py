@@ -11,12 +11,13 @@ from lhotse.cut import Cut
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from speechft.core.errors import CheckpointError, DataError
+from speechft.core.errors import DataError
 from speechft.heads.diarizer import Diarizer
 from speechft.metrics.diarization import diarization_error_rate
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits, non_empty
 from speechft.tasks.crops import renamed
 from speechft.tasks.losses import permutation_free
+from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
 from speechft.tasks.turns import chunks, decide, frame_labels, frames_of, most_speakers, turns_of
 
 CHUNK: Final = 2000  # frames
@@ -43,6 +44,15 @@ class SpeakerDiarization(Task):
     pooled: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("der",)
     target_is_sequence: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, type]] = ("speakers", int)
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(400, 8, (3e-3, 1e-3)),
+        "superb": Plan(30_000, 32, RECURRENT_GRID),
+    }
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 8, 4, 1, 60)
+    labels_by_frame: ClassVar[bool] = True
+    corpora: ClassVar[tuple[str, ...]] = ("libri2mix",)
+    official_items: ClassVar[int | None] = 3000  # Libri2Mix
 
     def __init__(self, speakers: int = 2, protocol: ProtocolName = "clean") -> None:
         self.speakers = speakers
@@ -83,18 +93,6 @@ class SpeakerDiarization(Task):
                 hint="leave the task out, or make mixtures such as Libri2Mix",
             )
         return cls(speakers, protocol)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the task's id, number of speakers and protocol."""
-        return {"task": self.id, "speakers": self.speakers, "protocol": self.protocol}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the task of what `to_dict` gave."""
-        speakers = values.get("speakers")
-        if not isinstance(speakers, int):
-            raise CheckpointError(f"no speakers for the task {cls.id!r}", found=sorted(values))
-        return cls(speakers, values.get("protocol", "clean"))
 
     @property
     def output_size(self) -> int:

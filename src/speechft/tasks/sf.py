@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from string import ascii_uppercase
 from typing import Any, ClassVar
 
 from lhotse.cut import Cut
-from torch import nn
 
 from speechft.core.errors import DataError
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
-from speechft.tasks.base import TASKS, Purpose, Size
+from speechft.tasks.base import TASKS, ProtocolName
 from speechft.tasks.ctc import CTCTask
 from speechft.tasks.labels import custom, missing
-from speechft.tasks.recurrent import recurrent_head
+from speechft.tasks.plans import PublishedPlan
 from speechft.tasks.text import normalise_text
 
 OUTSIDE = "O"
@@ -33,6 +32,10 @@ class SlotFilling(CTCTask):
     title: ClassVar[str] = "slot filling"
     metrics: ClassVar[tuple[str, ...]] = ("slot_type_f1", "slot_value_cer")
     ending: ClassVar[tuple[str, ...]] = ("<eos>",)
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("window", 32, 1, 1, 100)
+    corpora: ClassVar[tuple[str, ...]] = ("snips",)
+    official_items: ClassVar[int | None] = 2800  # Audio SNIPS
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give characters and markers of a cut."""
@@ -70,10 +73,6 @@ class SlotFilling(CTCTask):
         """Give the marked transcript, spaces around every marker."""
         spaced = [f" {s} " if s[:2] in ("B-", "E-") else s for s in symbols]
         return " ".join("".join(spaced).split())
-
-    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
-        """Build the recurrent head."""
-        return recurrent_head(input_dim, self.output_size, purpose, size)
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give slot-type F1 and slot-value CER."""

@@ -11,6 +11,7 @@ from speechft.tasks.base import TASKS, ProtocolName
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.crops import fixed_crop, renamed
 from speechft.tasks.labels import custom, missing, supervision
+from speechft.tasks.plans import PublishedPlan
 
 CROP: Final = 128_000  # samples
 
@@ -27,6 +28,9 @@ class SpeakerIdentification(ClassTask):
     id: ClassVar[str] = "sid"
     title: ClassVar[str] = "speaker identification"
     splits: ClassVar[tuple[str, str, str]] = ("sid_train", "sid_dev", "sid_test")
+    published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 8, 4, 1, 40)
+    corpora: ClassVar[tuple[str, ...]] = ("voxceleb1",)
+    official_items: ClassVar[int | None] = 8251  # VoxCeleb1's list
 
     @classmethod
     def labels(cls, cut: Cut) -> Labels:

@@ -20,7 +20,7 @@ from speechft.tasks import TASKS
 from speechft.training.finetune.stage import FinetuneSettings
 
 _PER_TASK: Final = ("data", "steps", "batch_size", "learning_rates")
-_OF_ASR: Final = ("asr_lm", "asr_lexicon")
+_OF_LANGUAGE_MODEL: Final = ("asr_lm", "asr_lexicon")
 
 
 def identity_of(encoder: str) -> str:
@@ -36,7 +36,8 @@ def identity_of(encoder: str) -> str:
 
 def of_tasks(values: Mapping[str, Any], tasks: tuple[str, ...]) -> dict[str, Any]:
     """Leave out what an evaluation's settings say of other tasks than these."""
-    result = {k: v for k, v in values.items() if "asr" in tasks or k not in _OF_ASR}
+    without = () if any(TASKS[t].takes_language_model for t in tasks) else _OF_LANGUAGE_MODEL
+    result = {key: value for key, value in values.items() if key not in without}
     for key in _PER_TASK:
         if isinstance(result.get(key), Mapping):
             result[key] = {k: v for k, v in result[key].items() if k in (*tasks, "default")}

@@ -1,0 +1,58 @@
+"""A task is one file: fine-tuning, evaluation and everything between know it from there."""
+
+from __future__ import annotations
+
+import json
+
+from evaluate_fixture import CONFIG, write_tones
+from one_new_file import package_with, run
+
+from speechft.core.files import read_jsonl
+from speechft.encoders import build_encoder
+
+GENDER = '''"""Gender: whether a voice is low or high."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lhotse.cut import Cut
+
+from speechft.tasks.base import TASKS
+from speechft.tasks.classes import ClassTask, Labels
+from speechft.tasks.labels import custom, missing
+
+
+@TASKS.register("gender")
+class Gender(ClassTask):
+    """The gender in `custom["gender"]`, or a generic `label` where there is none."""
+
+    id: ClassVar[str] = "gender"
+    title: ClassVar[str] = "gender"
+
+    @classmethod
+    def labels(cls, cut: Cut) -> Labels:
+        """Give the gender of a cut."""
+        gender = custom(cut, "gender", "label")
+        if gender is None:
+            raise missing(cut, "a gender", cls.id, ["gender", "label"])
+        return {"gender": str(gender)}
+'''
+
+
+def test_a_task_is_added_by_one_file(tmp_path):
+    table = write_tones(tmp_path / "data")
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for row in rows:
+        row["label"] = {"low": "male", "high": "female"}[row.pop("speaker")]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    build_encoder(dict(CONFIG), seed=0).save(tmp_path / "encoder")
+    package = package_with(tmp_path / "package", "tasks/gender.py", GENDER)
+    common = ("--task", "gender", "--data", table, "--steps", 4)
+    run(package, "finetune", "--encoder", tmp_path / "encoder", *common, "--out", tmp_path / "run")
+    tuned = tmp_path / "run" / "encoder"
+    assert tuned.is_dir()
+    common = ("--tasks", "gender", "--data", table, "--steps", 4)
+    run(package, "evaluate", tuned, *common, "--out", tmp_path / "scores")
+    (record,) = read_jsonl(tmp_path / "scores" / "results.jsonl")
+    assert (record["task"], record["metric"], record["items"]) == ("gender", "acc", 6)
