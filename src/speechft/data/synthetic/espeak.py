@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ _PHONEME_EVENTS, _DO_NOT_EXIT = 1, 0x8000
 _UTF8 = 1
 _RATE, _PITCH, _RANGE, _WORD_GAP = 1, 3, 4, 7
 _EVENT_END_OF_LIST, _EVENT_PHONEME = 0, 7
+_BETWEEN = "_"
+_IPA = 2
+_STRESS = "ˈˌ"
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,41 @@ def speak(
         library.espeak_Synchronize()
     samples = np.frombuffer(b"".join(collector.chunks), dtype=np.int16)
     return Spoken(samples, collector.phones)
+
+
+def phonemes_of(texts: Sequence[str], voice: str) -> list[list[str]]:
+    """Give the phonemes of texts by eSpeak's rules, in IPA without stress.
+
+    Args:
+        texts: sentences.
+        voice: language, such as "cs".
+
+    Raises:
+        DataError: `espeakng-loader` is not installed, or the language does not exist.
+    """
+    with _fresh_library() as library:
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        if library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise DataError("eSpeak NG does not know this voice", where=voice)
+        return [_phonemes(library, text) for text in texts]
+
+
+def _phonemes(library: ctypes.CDLL, text: str) -> list[str]:
+    """Read clause after clause; the library moves the pointer on, and clears it at the end."""
+    data = ctypes.create_string_buffer(text.encode())
+    left = ctypes.c_void_p(ctypes.addressof(data))
+    found: list[str] = []
+    while left.value:
+        clause = library.espeak_TextToPhonemes(ctypes.byref(left), _UTF8, _IPA | ord(_BETWEEN) << 8)
+        words = (clause or b"").decode("utf-8", "replace").split()
+        symbols = [symbol.strip(_STRESS) for word in words for symbol in word.split(_BETWEEN)]
+        found += [symbol for symbol in symbols if symbol and not symbol.startswith("(")]
+    return found
+
+
+def is_installed() -> bool:
+    """Tell whether eSpeak NG is there."""
+    return importlib.util.find_spec("espeakng_loader") is not None
 
 
 @contextmanager

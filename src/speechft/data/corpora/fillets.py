@@ -1,0 +1,139 @@
+"""Fish Fillets: acted dialogue of a game in Czech and Dutch, human voices with exact transcripts.
+
+The game and its data are under the GNU General Public License, version 2 or later (ALTAR
+interactive, 2004, and the translators); https://fillets.sourceforge.net. Debian packages its data
+as `fillets-ng-data` (scripts), `fillets-ng-data-cs` and `fillets-ng-data-nl` (speech).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from speechft.core.artifact import content_id, hash_values
+from speechft.core.errors import DataError
+from speechft.data.corpora import register
+from speechft.data.layout import find_root, read_lines
+from speechft.data.synthetic.espeak import is_installed, phonemes_of
+from speechft.data.utterances import Loaded, Utterance, load_splits
+
+LANGUAGES: Final = {"cs": "Czech", "nl": "Dutch"}
+# Of the levels, in the order of a hash of their names: what is kept for later questions, then test
+# and dev; the rest is for training.
+SHARES: Final = {"aside": 0.2, "test": 0.2, "dev": 0.1}
+FEWEST: Final = 18  # utterances of a voice that counts as a speaker
+SILENT: Final = {"elevator1/nl/zd1-m-cesta", "gems/nl/zav-v-sto"}  # files without a sample
+BY_RULE: Final = "eSpeak NG"
+_FOLDER: Final = ("usr/share/games/fillets-ng", "games/fillets-ng", "fillets-ng")
+_DIALOG: Final = re.compile(
+    r'dialogId\(\s*"([^"]+)"\s*,\s*"([^"]*)"\s*,\s*"(?:[^"\\]|\\.)*"\s*\)\s*'
+    r'dialogStr\(\s*"((?:[^"\\]|\\.)*)"\s*\)'
+)
+_LETTERS: Final = re.compile(r"[\W_]+")
+_HINT: Final = (
+    "apt-get download fillets-ng-data fillets-ng-data-cs fillets-ng-data-nl, and dpkg -x each file "
+    "into one folder"
+)
+
+
+@register("fillets", source=_HINT, variants={k: f"{v} alone" for k, v in LANGUAGES.items()})
+def fillets(root: Path, variant: str) -> Loaded:
+    """Read `sound/LEVEL/LANGUAGE/KEY.ogg` and `script/LEVEL/dialogs_LANGUAGE.lua`.
+
+    The splits are made of whole levels, the same for both languages: `train`, `dev`, `test`, and
+    `aside`, a fifth of the levels that nothing here is scored on. No audio and no text is in two
+    of them: what occurs again stays in the first of aside, test, dev, train. `sid_train`,
+    `sid_dev` and `sid_test` hold those utterances whose voice has 18 or more.
+
+    `custom["phonemes"]` is made by rule from the text (eSpeak NG, the extra `synthetic`), as
+    `custom["phonemes_by"]` says; without that package there are none.
+
+    Args:
+        root: the folder that the packages were unpacked to, or the game's folder in it.
+        variant: "cs" or "nl"; both if empty.
+
+    Raises:
+        DataError: the folder is missing or holds no speech.
+    """
+    base = find_root(root, _FOLDER, ("script", "sound"), _HINT)
+    languages = [variant] if variant else list(LANGUAGES)
+    found = [u for language in languages for u in _utterances(base, language)]
+    if not found:
+        wanted = " and ".join(f"sound/LEVEL/{language}/KEY.ogg" for language in languages)
+        raise DataError("there is no speech", where=base, expected=wanted, hint=_HINT)
+    homes = split_levels({_level(u) for u in found})
+    kept, again = _without_repeats(found, homes)
+    voices = Counter(u.speaker for u in kept)
+    parts: dict[str, list[Utterance]] = {name: [] for name in ("train", "dev", "test", "aside")}
+    for utterance in kept:
+        home = homes[_level(utterance)]
+        parts[home].append(utterance)
+        if voices[utterance.speaker] >= FEWEST and home != "aside":
+            parts.setdefault(f"sid_{home}", []).append(utterance)
+    notes = [f"{again} utterances repeat the audio or the text of another and are left out"]
+    if not is_installed():
+        notes.append("no phonemes: they need eSpeak NG (pip install 'espeakng-loader>=0.2.4')")
+    return load_splits({n: part for n, part in parts.items() if part}, notes=notes)
+
+
+def split_levels(levels: set[str]) -> dict[str, str]:
+    """Give level → split, by a hash of the levels' names: the same on every machine."""
+    order = sorted(levels, key=hash_values)
+    homes = dict.fromkeys(order, "train")
+    start = 0
+    for name, share in SHARES.items():
+        count = round(share * len(order))
+        homes |= dict.fromkeys(order[start : start + count], name)
+        start += count
+    return homes
+
+
+def _utterances(base: Path, language: str) -> Iterator[Utterance]:
+    """Read one language, level by level; recordings without a text of their own are left out."""
+    for script in sorted((base / "script").glob(f"*/dialogs_{language}.lua")):
+        level = script.parent.name
+        text = "\n".join(line for _, line in read_lines(script))
+        lines = [(k, f, t) for k, f, t in _DIALOG.findall(text) if f and t and "%" not in t]
+        lines = [one for one in lines if _audio(base, level, language, one[0]).is_file()]
+        spoken = [" ".join(re.sub(r"\\(.)", r"\1", t).split()) for _, _, t in lines]
+        phonemes = phonemes_of(spoken, language) if is_installed() else [[] for _ in spoken]
+        for (key, font, _), words, symbols in zip(lines, spoken, phonemes, strict=True):
+            if f"{level}/{language}/{key}" in SILENT:
+                continue
+            rule = {"phonemes": symbols, "phonemes_by": BY_RULE} if symbols else {}
+            yield Utterance(
+                id=f"{language}-{level}-{key}",
+                audio=_audio(base, level, language, key),
+                where=f"{level}/{language}/{key}",
+                text=words,
+                speaker=f"{language}-{font.removeprefix('font_')}",
+                language=language,
+                custom=rule,
+            )
+
+
+def _audio(base: Path, level: str, language: str, key: str) -> Path:
+    return base / "sound" / level / language / f"{key}.ogg"
+
+
+def _level(utterance: Utterance) -> str:
+    return utterance.audio.parent.parent.name
+
+
+def _without_repeats(found: list[Utterance], homes: dict[str, str]) -> tuple[list[Utterance], int]:
+    """Leave out what repeats the audio, or in another split the text, of an utterance before it."""
+    order = [*SHARES, "train"]
+    first: dict[tuple[str, str], str] = {}
+    kept = set()
+    for utterance in sorted(found, key=lambda u: (order.index(homes[_level(u)]), u.id)):
+        home = homes[_level(utterance)]
+        audio = ("audio", content_id(utterance.audio))
+        text = (str(utterance.language), _LETTERS.sub("", str(utterance.text)).casefold())
+        if audio in first or first.get(text, home) != home:
+            continue
+        first |= {audio: home, text: home}
+        kept.add(utterance.id)
+    return [u for u in found if u.id in kept], len(found) - len(kept)
