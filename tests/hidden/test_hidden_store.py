@@ -7,28 +7,26 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
-from speechft.hidden import looks, making
-from speechft.hidden import shards as hidden_shards
+from speechft.hidden import folder as hidden_folder
 from speechft.hidden import store as hidden_store
-from speechft.hidden.library import (
-    Library,
+from speechft.hidden.encoding import (
     Passes,
-    Request,
+    Utterances,
     frame_bytes,
     length_batches,
     mean_bytes,
 )
-from speechft.hidden.shards import FRAMES, MEANS, META
-from speechft.hidden.store import HiddenStore
+from speechft.hidden.folder import FRAMES, INDEX, MEANS
+from speechft.hidden.store import HiddenStore, Request
 
 CONFIG = {
     "model_type": "hubert",
@@ -55,6 +53,9 @@ class Source:
     def expect(self, indices):
         pass
 
+    def name(self, index):
+        return f"utterance {index}"
+
     @torch.no_grad()
     def load(self, indices):
         time.sleep(self.slow)
@@ -76,28 +77,27 @@ class Case:
     def open(self, frames=True, splits=None, **values):
         keys = self.source.keys()
         splits = splits or {"train": list(range(len(keys)))}
-        library = Library(self.source, keys, [list(range(len(keys)))])
+        utterances = Utterances(self.source, keys)
         passes = Passes()
         given = {"batch_seconds": 1.2, "folder": self.folder, **self.values, **values}
         found = HiddenStore(**given).open(
             self.encoder,
-            library,
+            utterances,
             {name: Request(items, frames) for name, items in splits.items()},
-            self.encoder.fingerprint(),
+            self.encoder.content_id(),
             passes,
         )
         self.passes = passes.utterances
         return found if len(found) > 1 else found["train"]
 
-    def shards(self):
-        return sorted(p.parent for p in self.folder.glob(f"*/*/{META}"))
+    def entries(self):
+        return sorted(p.parent for p in self.folder.glob(f"*/*/{RECORD}"))
 
 
 @pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    """Shards of one batch each."""
-    monkeypatch.setattr(making, "SHARD_BYTES", 1)
-    monkeypatch.setattr(making, "SHARD_SECONDS", 0.1)
+def small_pieces(monkeypatch):
+    """Entries of one utterance each."""
+    monkeypatch.setattr(hidden_store, "PIECE_SECONDS", 0.1)
 
 
 def same(one, other):
@@ -131,7 +131,7 @@ def test_states_are_those_of_each_utterance_alone():
 def test_time_means_do_not_depend_on_the_type_of_frames():
     case = Case()
     half, full = case.open(dtype="float16"), case.open()
-    assert half.frames.frames.dtype == torch.float16
+    assert half.frames.frames[0].dtype == torch.float16
     assert torch.equal(half.pooled.means, full.pooled.means)
     no_frames = case.open(frames=False)
     assert no_frames.frames is None
@@ -164,24 +164,24 @@ def test_an_utterance_is_encoded_once_for_all_splits_and_for_means_and_frames(tm
     case = Case(tmp_path)
     splits = {"train": [0, 1, 2, 3], "sid_train": [3, 0, 5]}
     found = case.open(splits=splits)
-    assert case.passes == 6
+    assert case.passes == 5
     assert torch.equal(found["train"].pooled.means[:, 0], found["sid_train"].pooled.means[:, 1])
     case.open(frames=False, splits=splits)
     assert case.passes == 0
     memory = Case()
     same(memory.open(splits=splits)["sid_train"], found["sid_train"])
-    assert memory.passes == 6
+    assert memory.passes == 5
 
 
 def test_frames_of_one_split_and_means_of_another_take_one_pass(tmp_path):
     case = Case(tmp_path)
     keys = case.source.keys()
-    library = Library(case.source, keys, [list(range(6))])
+    utterances = Utterances(case.source, keys)
     requests = {"pr": Request([0, 2, 4], True), "sid": Request([0, 1, 2, 3, 4, 5], False)}
     for expected in (6, 0):
         passes = Passes()
         store = HiddenStore(folder=tmp_path, batch_seconds=1.2)
-        found = store.open(case.encoder, library, requests, "hash", passes)
+        found = store.open(case.encoder, utterances, requests, "hash", passes)
         assert passes.utterances == expected
         assert found["sid"].frames is None
         assert torch.equal(found["sid"].pooled.means, Case().open().pooled.means)
@@ -189,16 +189,15 @@ def test_frames_of_one_split_and_means_of_another_take_one_pass(tmp_path):
 
 def test_what_others_need_is_written_on_the_way(tmp_path):
     case = Case(tmp_path)
-    library = Library(case.source, case.source.keys(), [list(range(6))])
+    utterances = Utterances(case.source, case.source.keys())
     pr, sid = Request([0, 2, 4], True), Request([0, 1, 2, 3], False)
     counts = []
-    for mine, further in ((sid, [pr]), (pr, [sid]), (Request([5], False), [])):
+    for mine, further in ((sid, pr.items), (pr, []), (Request([5], False), [])):
         passes = Passes()
         store = HiddenStore(folder=tmp_path, batch_seconds=1.2)
-        store.open(case.encoder, library, {"own": mine}, "hash", passes, further)
+        store.open(case.encoder, utterances, {"own": mine}, "hash", passes, further)
         counts.append(passes.utterances)
-    assert counts[:2] == [6, 0]
-    assert counts[2] <= 3  # nobody had asked for it
+    assert counts == [4, 1, 1]
 
 
 def test_other_encoder_type_of_frames_or_audio_is_computed(tmp_path):
@@ -213,13 +212,12 @@ def test_other_encoder_type_of_frames_or_audio_is_computed(tmp_path):
     same(Case(encoder=case.encoder, source=case.source).open(), before)
 
 
-def test_one_changed_sample_costs_its_batch_alone(tmp_path):
+def test_one_changed_sample_costs_its_utterance_alone(tmp_path):
     case = Case(tmp_path)
     old = case.open()
     case.source.waves[2][1000] += 0.01
     new = case.open()
-    batches = length_batches(case.source.durations, 1.2)
-    assert case.passes == len(next(b for b in batches if 2 in b)) < 6
+    assert case.passes == 1
     same(new, Case(source=case.source, encoder=case.encoder).open())
     assert not torch.equal(old.pooled.means[:, 2], new.pooled.means[:, 2])
     assert torch.equal(old.pooled.means[:, 1], new.pooled.means[:, 1])
@@ -227,14 +225,14 @@ def test_one_changed_sample_costs_its_batch_alone(tmp_path):
     assert case.passes == 0
 
 
-@pytest.mark.parametrize("name", [MEANS, FRAMES, META])
-def test_a_flipped_byte_is_noticed_and_only_its_shard_made_again(tmp_path, name, caplog):
+@pytest.mark.parametrize("name", [MEANS, FRAMES, RECORD])
+def test_a_flipped_byte_is_noticed_and_only_its_entry_made_again(tmp_path, name, caplog):
     case = Case(tmp_path)
     case.open()
-    assert len(case.shards()) > 2
-    damaged = case.shards()[0]
+    assert len(case.entries()) > 2
+    damaged = case.entries()[0]
     content = bytearray((damaged / name).read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(b"keys") + 20 if name == RECORD else len(content) // 2] ^= 1
     (damaged / name).write_bytes(content)
     with caplog.at_level(logging.WARNING):
         after = case.open()
@@ -247,11 +245,11 @@ def test_a_flipped_byte_is_noticed_and_only_its_shard_made_again(tmp_path, name,
     assert not caplog.records
 
 
-@pytest.mark.parametrize("name", ["", MEANS, FRAMES, META])
+@pytest.mark.parametrize("name", ["", MEANS, FRAMES, RECORD])
 def test_what_is_removed_is_made_again_and_nothing_else(tmp_path, name):
     case = Case(tmp_path)
     case.open()
-    victim = case.shards()[1]
+    victim = case.entries()[1]
     if name:
         (victim / name).unlink()
     else:
@@ -265,7 +263,7 @@ def test_what_is_removed_is_made_again_and_nothing_else(tmp_path, name):
 def test_a_file_cut_short_is_noticed(tmp_path):
     case = Case(tmp_path)
     case.open()
-    file = case.shards()[0] / FRAMES
+    file = case.entries()[0] / FRAMES
     os.truncate(file, file.stat().st_size // 2)
     same(case.open(), Case().open())
     assert 0 < case.passes < 6
@@ -276,7 +274,7 @@ def run_elsewhere(folder: Path, slow: float = 0.0, first: str = "") -> subproces
         "import sys, torch; torch.set_num_threads(1); from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import test_hidden_store as t\n"
-        "t.making.SHARD_BYTES, t.making.SHARD_SECONDS = 1, 0.1\n"
+        "t.hidden_store.PIECE_SECONDS = 0.1\n"
         f"{first}\n"
         "case = t.Case(Path(sys.argv[2]))\n"
         "case.source.slow = float(sys.argv[3])\n"
@@ -288,32 +286,33 @@ def run_elsewhere(folder: Path, slow: float = 0.0, first: str = "") -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def die_after(name: str, calls: int) -> None:
-    """Let this process end itself once shards have called a function so often."""
-    function, left = getattr(hidden_shards, name), iter(range(calls - 1, -1, -1))
+def die_at_record(calls: int, *, written: bool) -> None:
+    """Let this process end itself when so many records are to be written, or just were."""
+    end, left = hidden_folder.Artifact.end, iter(range(calls - 1, -1, -1))
 
     def counted(*args):
-        found = function(*args)
-        if next(left) == 0:
+        last = next(left) == 0
+        if not last or written:
+            end(*args)
+        if last:
             os.kill(os.getpid(), signal.SIGKILL)
-        return found
 
-    setattr(hidden_shards, name, counted)
+    hidden_folder.Artifact.end = counted
 
 
 @pytest.mark.parametrize(
-    ("name", "calls", "count"),
-    [("hash_file", 1, 0), ("write_json", 2, 1)],
-    ids=["inside the first shard", "before the second is moved"],
+    ("calls", "written", "count"),
+    [(1, False, 0), (2, True, 1)],
+    ids=["inside the first entry", "before the second is moved"],
 )
-def test_killed_while_writing_leaves_nothing_half(tmp_path, name, calls, count):
-    process = run_elsewhere(tmp_path, first=f"t.die_after({name!r}, {calls})")
+def test_killed_while_writing_leaves_nothing_half(tmp_path, calls, written, count):
+    process = run_elsewhere(tmp_path, first=f"t.die_at_record({calls}, written={written})")
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert list(tmp_path.glob(f"*/.*.tmp/{FRAMES}"))
     whole = [p for p in tmp_path.glob("*/*") if p.is_dir() and not p.name.startswith(".")]
     assert len(whole) == count
-    assert all((p / META).is_file() for p in whole)
+    assert all((p / RECORD).is_file() for p in whole)
     case = Case(tmp_path)
     same(case.open(), Case().open())
     assert case.passes > 0
@@ -327,22 +326,34 @@ def test_processes_share_the_work(tmp_path):
     case = Case(tmp_path)
     same(case.open(), Case().open())
     assert case.passes == 0
-    assert not [p for p in tmp_path.glob("*/.*") if p.name.endswith(".lock")]
 
 
-def test_every_process_of_a_launch_has_shards_to_make(tmp_path, monkeypatch):
-    monkeypatch.setattr(making, "SHARD_BYTES", 1 << 30)
-    monkeypatch.setattr(making, "SHARD_SECONDS", 1800.0)
-    alone, shared = Case(tmp_path / "a"), Case(tmp_path / "b", processes=2)
-    same(alone.open(), shared.open())
-    assert len(alone.shards()) == 1
-    assert len(shared.shards()) > 2
+def test_work_is_cut_into_pieces_for_several_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(hidden_store, "PIECE_SECONDS", 1800.0)
+    case = Case(tmp_path)
+    same(case.open(), Case().open())
+    assert len(case.entries()) == 6
 
 
-def test_half_a_shard_of_a_killed_process_goes_when_it_is_old(tmp_path):
+def test_utterances_of_one_piece_lie_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(hidden_store, "PIECE_SECONDS", 1800.0)
+    monkeypatch.setattr(hidden_store, "PIECES", 2)
+    case = Case(tmp_path)
+    same(case.open(), Case().open())
+    assert len(case.entries()) == 3
+    pr = {"train": [1, 2]}
+    half = Case(tmp_path / "half")
+    half.open(frames=False)
+    same(half.open(splits=pr), Case().open(splits=pr))
+    assert half.passes == 2
+    half.open(frames=False)
+    assert half.passes == 0
+
+
+def test_half_an_entry_of_a_killed_process_goes_when_it_is_old(tmp_path):
     case = Case(tmp_path)
     case.open()
-    left = case.shards()[0].with_name(".0123.abc.tmp")
+    left = case.entries()[0].with_name(f".{'0' * 32}.abc.tmp")
     left.mkdir()
     case.open()
     assert left.exists()  # its writer may be alive
@@ -354,18 +365,18 @@ def test_half_a_shard_of_a_killed_process_goes_when_it_is_old(tmp_path):
 def test_folder_keeps_to_its_limit_and_drops_what_was_used_least_recently(tmp_path):
     case = Case(tmp_path)
     case.open()
-    size = sum(f.stat().st_size for shard in case.shards() for f in shard.iterdir())
-    first = case.shards()
-    for used, shard in enumerate(first):
-        os.utime(shard, (used, used))
+    size = sum(f.stat().st_size for entry in case.entries() for f in entry.iterdir())
+    first = case.entries()
+    for used, entry in enumerate(first):
+        os.utime(entry, (used, used))
     for seed in (1, 2):
         other = Case(tmp_path, encoder=build_encoder(dict(CONFIG), seed=seed))
         other.open(limit_gb=2.5 * size / 2**30)
-    left = [shard.exists() for shard in first]
+    left = [entry.exists() for entry in first]
     assert left == sorted(left)  # the oldest went first
     assert not left[0]
     assert left[-1]
-    total = sum(f.stat().st_size for shard in case.shards() for f in shard.iterdir())
+    total = sum(f.stat().st_size for entry in case.entries() for f in entry.iterdir())
     assert total <= 2.5 * size
     other.open()
     assert other.passes == 0
@@ -375,7 +386,7 @@ def test_pooled_keeps_time_means_alone(tmp_path):
     memory = Case().open()
     case = Case(tmp_path, keep="pooled")
     same(case.open(), memory)
-    assert {f.name for shard in case.shards() for f in shard.iterdir()} == {MEANS, META}
+    assert {f.name for entry in case.entries() for f in entry.iterdir()} == {MEANS, RECORD}
     case.open(frames=False)
     assert case.passes == 0
     case.open()
@@ -392,7 +403,7 @@ def test_frames_that_fit_nowhere_are_encoded_for_every_batch(tmp_path, keep, cap
     assert torch.equal(states.pooled.means, memory.pooled.means)
     for one, other in zip(states.frames.batch([0, 4]), memory.frames.batch([0, 4]), strict=True):
         torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3)
-    assert bool(case.shards()) == (keep == "pooled")
+    assert bool(case.entries()) == (keep == "pooled")
 
 
 def test_need_is_said_and_what_does_not_fit_is_refused(tmp_path, caplog):
@@ -437,9 +448,9 @@ def test_audio_longer_than_its_cut_is_refused():
 
 
 def test_many_time_means_lie_in_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(looks, "LARGE_BYTES", 1)
+    monkeypatch.setattr(hidden_store, "LARGE_BYTES", 1)
     same(Case(tmp_path).open(), Case().open())
-    assert not [p for p in tmp_path.iterdir() if p.is_file()]
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {INDEX, ".lock"}
 
 
 def test_batches_of_similar_length_within_the_limit():
@@ -449,12 +460,47 @@ def test_batches_of_similar_length_within_the_limit():
     assert length_batches([30.0], 10.0) == [[0]]  # one alone may pass it
 
 
-def test_a_batch_of_a_probe_is_encoded_in_parts(tmp_path):
-    whole = Case(keep="none", limit_gb=1e-6).open().frames
-    parts = replace(whole, seconds=0.1)
-    before = whole.passes.utterances
-    found, lengths = parts.batch([4, 0, 2])
-    assert whole.passes.utterances - before == 3
-    wanted, same_lengths = whole.batch([4, 0, 2])
+def test_a_batch_of_a_probe_is_encoded_utterance_by_utterance(tmp_path):
+    frames = Case(keep="none", limit_gb=1e-6).open().frames
+    before = frames.reader.passes.utterances
+    found, lengths = frames.batch([4, 0, 4])
+    assert frames.reader.passes.utterances - before == 2
+    wanted, same_lengths = Case().open().frames.batch([4, 0, 4])
     assert torch.equal(lengths, same_lengths)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_states_that_are_not_finite_are_not_kept(tmp_path, dtype):
+    case = Case(tmp_path, dtype=dtype)
+    bias = case.encoder.model.encoder.layer_norm.bias
+    with torch.no_grad():
+        bias[0] = 1e5 if dtype == "float16" else float("nan")
+    expected = "values beyond float16" if dtype == "float16" else "NaN"
+    with pytest.raises(DataError, match="not finite") as caught:
+        case.open()
+    assert caught.value.where == "utterance 1"  # the longest
+    assert expected in str(caught.value)
+    assert not case.entries()
+    with pytest.raises(DataError, match="not finite"):
+        Case(encoder=case.encoder, dtype=dtype).open()
+
+
+def test_eviction_leaves_alone_what_the_store_did_not_write(tmp_path):
+    """Seen: every folder with a meta.json below the user's folder was removed to make room."""
+    case = Case(tmp_path)
+    case.open()
+    own = case.entries()
+    mine = [tmp_path / "photos" / "2020", tmp_path / ("a" * 32) / ("b" * 32), tmp_path / "x"]
+    for folder in mine:
+        folder.mkdir(parents=True)
+        shutil.copytree(own[0], folder, dirs_exist_ok=True)
+        (folder / "meta.json").write_text("{}")
+        os.utime(folder, (1, 1))
+    with (tmp_path / INDEX).open("a") as file:
+        file.write("../outside\nphotos/2020\n")
+    size = sum(f.stat().st_size for entry in own for f in entry.iterdir())
+    other = Case(tmp_path, encoder=build_encoder(dict(CONFIG), seed=1))
+    other.open(limit_gb=1.2 * size / 2**30)
+    assert not all(entry.exists() for entry in own)
+    assert all((folder / RECORD).is_file() for folder in mine)

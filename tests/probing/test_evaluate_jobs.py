@@ -220,8 +220,8 @@ def test_processes_of_accelerate_share_the_work(home, done, tmp_path):
     values = settings(home, tmp_path / "out", store=tmp_path / "store").model_dump(mode="json")
     code = (
         "import json, sys, torch; torch.set_num_threads(1)\n"
-        "from speechft.hidden import making\n"
-        "making.SHARD_BYTES = 1\n"
+        "from speechft.hidden import store\n"
+        "store.PIECE_SECONDS = 0.1\n"
         "from speechft.probing.evaluate import EvaluateSettings, evaluate\n"
         "from speechft.probing import job\n"
         "found = []\n"

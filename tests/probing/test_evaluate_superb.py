@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +13,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
-from speechft.hidden.states import FrameStates, PooledStates
-from speechft.hidden.store import SplitStates
+from speechft.hidden.states import FrameStates, PooledStates, SplitStates
 from speechft.probing.evaluate import EvaluateSettings, evaluate
 from speechft.probing.searching import run_search
 from speechft.tasks import asv
@@ -110,8 +108,7 @@ def states(spoken):
     lengths = [len(one) for one in spoken[0]]
     frames = torch.stack([torch.cat(own) for own in spoken])
     means = torch.stack([torch.stack([one.mean(0) for one in own]) for own in spoken])
-    starts = [0, *accumulate(lengths[:-1])]
-    return SplitStates(PooledStates(means, lengths), FrameStates(frames, starts, lengths))
+    return SplitStates(PooledStates(means, lengths), FrameStates(frames.split(lengths, dim=1)))
 
 
 def test_the_dev_queries_alone_choose_the_state_that_is_searched():

@@ -11,8 +11,8 @@ from speechft.core.files import read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.data.audio import load_waveform
 from speechft.encoders import build_encoder
-from speechft.hidden.audio import AudioSource
-from speechft.hidden.library import Passes, encode
+from speechft.hidden.encoding import Passes, Reader
+from speechft.hidden.front_end import FrontEndCache
 from speechft.probing.evaluate import EvaluateSettings, evaluate
 from speechft.tasks import TASKS
 
@@ -52,11 +52,11 @@ def test_every_task_has_a_score_on_synthetic_speech(tmp_path, synthetic_splits, 
 def test_every_family_is_encoded_for_its_probes_as_on_its_own(family, synthetic_splits):
     encoder = build_encoder(config_of(family), seed=0)
     cuts = list(synthetic_splits["sid_dev"])[:3]
-    source = AudioSource(encoder, cuts)
-    found = encode(encoder, source, [0, 1, 2], torch.float32, Passes())
+    source = FrontEndCache(encoder, cuts)
+    found = dict(Reader(encoder, source, "float32", Passes()).read([0, 1, 2], {0, 1, 2}))
     with torch.no_grad():
         wanted = encoder([load_waveform(cut) for cut in cuts])
-    assert found.lengths == wanted.lengths.tolist()
-    for row, length in enumerate(found.lengths):
+    assert [found[i].length for i in range(3)] == wanted.lengths.tolist()
+    for row, length in enumerate(wanted.lengths.tolist()):
         states = torch.stack([state[row, :length] for state in wanted.hidden_states])
-        torch.testing.assert_close(found.frames_of(row), states, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found[row].frames, states, rtol=1e-4, atol=1e-4)

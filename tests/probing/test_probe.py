@@ -70,7 +70,7 @@ def frame_states(count=40, seed=0, dtype=torch.float32):
     labels = torch.randint(0, CLASSES, (count,), generator=generator)
     for start, length, label in zip(starts, lengths, labels.tolist(), strict=True):
         frames[1, start : start + length, label] += 1.0  # only state 1 tells
-    return FrameStates(frames.to(dtype), starts, lengths), labels
+    return FrameStates(frames.to(dtype).split(lengths, dim=1)), labels
 
 
 def pooled_of(states):

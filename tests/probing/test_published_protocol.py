@@ -9,9 +9,9 @@ from torch import nn
 
 from speechft.core.settings import parse_settings
 from speechft.heads.frame import FrameLinear
-from speechft.hidden.library import Library, Passes, Request
-from speechft.hidden.states import FrameStates, PooledStates
-from speechft.hidden.store import HiddenStore, SplitStates
+from speechft.hidden.encoding import Passes, Utterances
+from speechft.hidden.states import FrameStates, PooledStates, SplitStates
+from speechft.hidden.store import HiddenStore, Request
 from speechft.probing import probe as probe_module
 from speechft.probing import probing
 from speechft.probing.padded_encoder import open_padded
@@ -36,6 +36,9 @@ class Source:
     def expect(self, indices):
         pass
 
+    def name(self, index):
+        return str(index)
+
 
 def cut_of(name, samples):
     seconds = samples / 16000
@@ -50,9 +53,9 @@ def made(tiny_encoder):
     with torch.no_grad():
         source = Source(encoder, waves)
         items = list(range(len(waves)))
-        library = Library(source, [str(i) for i in items], [items])
+        utterances = Utterances(source, [str(i) for i in items])
         states = open_padded(
-            HiddenStore(batch_seconds=1.0), encoder, library,
+            HiddenStore(batch_seconds=1.0), encoder, utterances,
             {"x": Request(items, True)}, {"x"}, "hash", Passes(),
         )["x"]  # fmt: skip
     cuts = [cut_of(str(i), n) for i, n in enumerate(SAMPLES)]
@@ -158,7 +161,7 @@ def test_plans_of_both_protocols():
 def test_an_update_over_several_batches_is_one_over_all_of_them():
     torch.manual_seed(0)
     lengths = [6] * 8
-    frames = FrameStates(torch.randn(2, 48, 5), [6 * i for i in range(8)], lengths)
+    frames = FrameStates(torch.randn(2, 48, 5).split(lengths, dim=1))
     targets = [torch.tensor([i % 3]) for i in range(8)]
 
     class Task:

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from speechft.core.artifact import hash_values
 from speechft.core.devices import compute_exactly
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
 from speechft.encoders.formats.checkpoint import Side, fingerprint
+from speechft.encoders.identity import computing
 from speechft.encoders.linear import use_fast_linear
 
 SAMPLE_RATE = 16000
@@ -188,6 +190,11 @@ class SpeechEncoder(nn.Module, ABC):
     def fingerprint(self) -> str:
         """Give the SHA-256 of names, shapes, types and bytes of all tensors."""
         return fingerprint(self.model.state_dict())
+
+    def content_id(self) -> str:
+        """Give the identity of all that changes a hidden state: tensors, configuration, input."""
+        parts = [self.family, self.fingerprint(), computing(self.config.to_dict())]
+        return hash_values([*parts, self.preprocessor])
 
     def check_mask(self) -> None:
         """Refuse an encoder that has nothing to put in the place of masked frames.

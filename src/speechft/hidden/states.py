@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from speechft.hidden.encoding import Reader
+
 
 class States(Protocol):
     """Hidden states of utterances 0..N-1 of one split."""
@@ -26,7 +28,7 @@ class States(Protocol):
         """Valid frames of each utterance."""
 
     @property
-    def kept_apart(self) -> bool:
+    def on_cpu(self) -> bool:
         """Whether a batch is put together in the memory of the CPU from frames that lie ready."""
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
@@ -59,7 +61,7 @@ class PooledStates:
         return self.means.shape[2]
 
     @property
-    def kept_apart(self) -> bool:
+    def on_cpu(self) -> bool:
         """Never: one vector per utterance is quickly there."""
         return False
 
@@ -73,47 +75,91 @@ class PooledStates:
         return self.means.index_select(1, index), None
 
 
-@dataclass(frozen=True)
 class FrameStates:
-    """Every frame of every utterance.
+    """Every frame of every utterance, in memory or mapped from the disk.
+
+    Args:
+        frames: (K, T, D) of each utterance, float16 or float32.
+    """
+
+    def __init__(self, frames: Sequence[Tensor]) -> None:
+        self.frames = list(frames)
+        self.lengths = [own.shape[1] for own in self.frames]
+
+    @property
+    def num_states(self) -> int:
+        """Number of hidden states K."""
+        return self.frames[0].shape[0]
+
+    @property
+    def width(self) -> int:
+        """Width D."""
+        return self.frames[0].shape[2]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether they are on the CPU."""
+        return self.frames[0].device.type == "cpu"
+
+    def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""
+        return side_by_side([self.frames[i] for i in items])
+
+
+@dataclass(frozen=True)
+class EncodedFrames:
+    """Frames that nobody keeps: the encoder reads the utterances anew for every batch.
 
     Attributes:
-        frames: (K, F, D), float16 or float32, the utterances one after the other.
-        starts: first frame of each utterance.
+        reader: encodes them, in batches of its own size, whatever a probe's batch holds.
+        items: the split's utterances, as indices into the reader's source.
         lengths: frames of each utterance.
     """
 
-    frames: Tensor
-    starts: list[int]
+    reader: Reader
+    items: list[int]
     lengths: list[int]
 
     @property
     def num_states(self) -> int:
         """Number of hidden states K."""
-        return self.frames.shape[0]
+        return self.reader.encoder.num_layers + 1
 
     @property
     def width(self) -> int:
         """Width D."""
-        return self.frames.shape[2]
-
-    def frames_of(self, item: int) -> Tensor:
-        """Give the frames (K, T, D) of one utterance, in the type they are kept in."""
-        start = self.starts[item]
-        return self.frames[:, start : start + self.lengths[item]]
+        return self.reader.encoder.hidden_size
 
     @property
-    def kept_apart(self) -> bool:
-        """Whether they are on the CPU."""
-        return self.frames.device.type == "cpu"
+    def on_cpu(self) -> bool:
+        """Never: the encoder computes them, and threads shall not share it."""
+        return False
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""
-        lengths = [self.lengths[i] for i in items]
-        shape = (self.num_states, len(items), max(lengths), self.width)
-        batch = torch.empty(shape, dtype=self.frames.dtype, device=self.frames.device)
-        for row, (i, length) in enumerate(zip(items, lengths, strict=True)):
-            start = self.starts[i]
-            batch[:, row, :length] = self.frames[:, start : start + length]
-            batch[:, row, length:] = 0
-        return batch, torch.tensor(lengths, device=self.frames.device)
+        """Give zero-padded (K, B, T, D), as if they had been kept, and lengths (B,)."""
+        own = [self.items[i] for i in items]
+        found = dict(self.reader.read(list(dict.fromkeys(own)), set(own)))
+        return side_by_side([frames for i in own if (frames := found[i].frames) is not None])
+
+
+@dataclass(frozen=True)
+class SplitStates:
+    """The hidden states of one split.
+
+    Attributes:
+        pooled: time means, always.
+        frames: all frames, or None where nobody asked for them.
+    """
+
+    pooled: PooledStates
+    frames: States | None
+
+
+def side_by_side(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put (K, T, D) of each utterance into zero-padded (K, B, T, D); give that and lengths (B,)."""
+    first, lengths = frames[0], [own.shape[1] for own in frames]
+    batch = first.new_empty((first.shape[0], len(frames), max(lengths), first.shape[2]))
+    for row, (own, length) in enumerate(zip(frames, lengths, strict=True)):
+        batch[:, row, :length] = own
+        batch[:, row, length:] = 0
+    return batch, torch.tensor(lengths, device=first.device)

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from speechft.core.errors import SettingsError
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechft.core.errors import DataError, SettingsError
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.library import (
-    Library,
+from speechft.hidden.encoding import (
+    Encoded,
     Passes,
-    Request,
+    Reader,
+    Utterances,
     frame_bytes,
     mean_bytes,
 )
-from speechft.hidden.looks import in_memory, on_disk, streamed
-from speechft.hidden.shards import ShardFolder, group_name
-from speechft.hidden.views import SplitStates
-from speechft.hidden.work import Rules, Work
+from speechft.hidden.folder import StoreFolder, bytes_of
+from speechft.hidden.states import EncodedFrames, FrameStates, PooledStates, SplitStates
 
-__all__ = ["HiddenStore", "SplitStates"]
-
-VERSION: Final = 3  # raise it when the content of stored states changes
+# What a killed process loses at most, and what one process takes on before others.
+PIECE_BYTES: Final = 256 << 20
+PIECE_SECONDS: Final = 1800.0
+PIECES: Final = 32  # at least, so that several processes have some each
+LARGE_BYTES: Final = 1 << 30  # time means beyond this lie in a file, not in memory
+ATTEMPTS: Final = 10
+_POLL_SECONDS: Final = 0.2
 _GIB: Final = 2**30
 _logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The states that one split needs.
+
+    Attributes:
+        items: its utterances in their order, as indices.
+        frames: whether frames are needed besides time means.
+    """
+
+    items: list[int]
+    frames: bool
 
 
 @dataclass(frozen=True)
@@ -37,13 +59,11 @@ class HiddenStore:
     Args:
         dtype: "float16" or "float32", for frames; means are float32.
         limit_gb: largest size of one encoder's states in memory, or of the folder.
-        batch_seconds: seconds of audio per batch, padding included.
-        folder: for memory-mapped shards, which later runs find again; None keeps all in memory.
+        batch_seconds: seconds of audio per batch on a GPU, padding included.
+        folder: for memory-mapped files, which later runs find again; None keeps all in memory.
         keep: "frames" keeps time means and frames; "pooled" writes time means alone, and "none"
             nothing. Frames that are not kept lie in memory if they fit the limit; else the encoder
             reads the utterances anew for every batch.
-        rank: this process' number among those that encode the same data into one folder.
-        processes: their count.
     """
 
     dtype: str = "float32"
@@ -51,13 +71,11 @@ class HiddenStore:
     batch_seconds: float = 60.0
     folder: Path | None = None
     keep: Literal["pooled", "frames", "none"] = "frames"
-    rank: int = 0
-    processes: int = 1
-    _used: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
-    def _writes_frames(self) -> bool:
-        return self.folder is not None and self.keep == "frames"
+    def _root(self) -> Path | None:
+        """The folder, where anything is written at all."""
+        return None if self.keep == "none" else self.folder
 
     def check_sizes(
         self, encoder: SpeechEncoder, needs: Mapping[str, tuple[int, float]]
@@ -78,13 +96,13 @@ class HiddenStore:
             except SettingsError as error:
                 refused[name] = error
         rest = {name: need for name, need in needs.items() if name not in refused}
-        if self.folder is None or self.keep == "none" or len(rest) < 2:
+        if self._root is None or len(rest) < 2:
             return refused
         written = sum(self._written(encoder, *need) for need in rest.values())
         text = f"{_size(written)} together"
         _logger.info("hidden states: %s, of which %s may stay", text, _size(self.limit_gb))
         try:
-            self._check_disk(self.folder, min(written, self.limit_gb), text)
+            self._check_disk(self._root, min(written, self.limit_gb), text)
         except SettingsError as error:
             refused |= dict.fromkeys(rest, error)
         return refused
@@ -105,17 +123,16 @@ class HiddenStore:
         """
         means = mean_bytes(encoder, utterances) / _GIB
         frames = frame_bytes(encoder, seconds, self.dtype) / _GIB
-        where = self.folder if self.folder is not None and self.keep != "none" else "memory"
         text = f"{_size(means)} of time means of {utterances} utterances"
         if frames:
             text += f", {_size(frames)} of frames ({self.dtype}) of {seconds / 3600:.2f} h"
         of = f" of {name}" if name else ""
-        _logger.info("hidden states%s: at most %s in %s", of, text, where)
+        _logger.info("hidden states%s: at most %s in %s", of, text, self._root or "memory")
         need = means + frames
         if self.keep == "frames" and need > self.limit_gb:
             raise self._too_large(need, "store_gb", f"at most {self.limit_gb:g} GiB", text)
-        if self.folder is not None and self.keep != "none":
-            self._check_disk(self.folder, self._written(encoder, utterances, seconds), text)
+        if self._root is not None:
+            self._check_disk(self._root, self._written(encoder, utterances, seconds), text)
 
     def _written(self, encoder: SpeechEncoder, utterances: int, seconds: float) -> float:
         """Give how much goes to the folder, in GiB."""
@@ -125,8 +142,7 @@ class HiddenStore:
     def _check_disk(self, folder: Path, need: float, text: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free / _GIB
-        there = sum(f.stat().st_size for f in folder.rglob("*.bin")) / _GIB
-        if need > free + there:
+        if need > free + bytes_of(folder) / _GIB:
             raise self._too_large(need, str(folder), f"at most {free:.1f} GiB, which is free", text)
 
     def _too_large(self, need: float, where: str, expected: str, text: str) -> SettingsError:
@@ -145,49 +161,49 @@ class HiddenStore:
     def open(
         self,
         encoder: SpeechEncoder,
-        library: Library,
+        utterances: Utterances,
         requests: Mapping[str, Request],
-        encoder_hash: str,
+        encoder_id: str,
         passes: Passes | None = None,
-        further: Sequence[Request] = (),
+        also_framed: Collection[int] = (),
     ) -> dict[str, SplitStates]:
         """Give the hidden states of splits, computed now or found in the folder.
 
         Args:
             encoder: frozen, in evaluation mode.
-            library: the utterances.
+            utterances: that may be asked for.
             requests: split → what it needs.
-            encoder_hash: the encoder's fingerprint.
+            encoder_id: identity of the encoder.
             passes: counts what the encoder reads.
-            further: what other processes need; it is written on the way, so that they need no pass
-                of their own.
+            also_framed: utterances whose frames other processes need: where one is read, they are
+                written, too.
 
         Raises:
-            DataError: an utterance is longer than its cut says.
+            DataError: an utterance is longer than its cut says, or its states are not finite.
         """
-        rules = Rules(
-            self.dtype,
-            self.limit_gb * _GIB,
-            self.batch_seconds,
-            self.folder,
-            self.rank,
-            self.processes,
-            self._used,
-        )
-        work = Work(rules, encoder, library, dict(requests), passes or Passes(), tuple(further))
-        framed = work.items(frames=True)
-        if self.folder is None or self.keep == "none":
-            return in_memory(work, framed) if self._fits(work, framed) else streamed(work, None)
-        place = self.folder / group_name(VERSION, encoder_hash, _about(encoder))
-        if framed and not self._writes_frames:
-            if not self._fits(work, framed):
-                return streamed(work, ShardFolder(place, None))
-            return in_memory(work, framed, ShardFolder(place, None))
-        return on_disk(work, place)
+        source = utterances.source
+        reader = Reader(encoder, source, self.dtype, passes or Passes(), self.batch_seconds)
+        framed = {i for r in requests.values() if r.frames for i in r.items}
+        wanted = {i: i in framed for r in requests.values() for i in r.items}
+        on_disk = self._root is not None and self.keep == "frames"
+        streams = not on_disk and not self._fits(reader, framed)
+        in_memory = set() if on_disk or streams else framed
+        large = mean_bytes(encoder, sum(len(r.items) for r in requests.values())) > LARGE_BYTES
+        result = _Splits(requests, encoder, self._root if large else None)
+        if self._root is None:
+            _expect(reader, wanted)
+            result.add(reader.read(list(wanted), in_memory))
+        else:
+            folder = StoreFolder(self._root, encoder_id, self.dtype, self.limit_gb * _GIB)
+            making = _Making(folder, reader, utterances.keys)
+            result.add(making.read_to_memory(in_memory))
+            rest = {i: on_disk and frames for i, frames in wanted.items() if i not in in_memory}
+            result.add(making.complete(rest, framed.union(also_framed) if on_disk else ()).items())
+        return {name: result.split(name, reader if streams else None) for name in requests}
 
-    def _fits(self, work: Work, framed: Collection[int]) -> bool:
-        seconds = sum(work.library.source.durations[i] for i in framed)
-        fits = frame_bytes(work.encoder, seconds, self.dtype) <= self.limit_gb * _GIB
+    def _fits(self, reader: Reader, framed: Collection[int]) -> bool:
+        seconds = sum(reader.source.durations[i] for i in framed)
+        fits = frame_bytes(reader.encoder, seconds, self.dtype) <= self.limit_gb * _GIB
         if not fits:
             _logger.warning(
                 "hidden states: %.1f h of frames do not fit store_gb and are not kept; the "
@@ -197,19 +213,137 @@ class HiddenStore:
         return fits
 
 
+@dataclass(frozen=True)
+class _Making:
+    """Computes what is missing in a folder and nothing else, together with other processes."""
+
+    folder: StoreFolder
+    reader: Reader
+    keys: list[str]
+
+    def read_to_memory(self, items: Collection[int]) -> Iterator[tuple[int, Encoded]]:
+        """Read utterances with frames that are not written; time means are, where they are new."""
+        for piece in self._pieces():
+            part = dict(self.reader.read([i for i in piece if i in items], items))
+            known = self._find(dict.fromkeys(part, False))
+            new = {i: own for i, own in part.items() if i not in known}
+            self.folder.write({self.keys[i]: own.without_frames() for i, own in new.items()})
+            yield from part.items()
+
+    def complete(self, wanted: Mapping[int, bool], framed: Collection[int]) -> dict[int, Encoded]:
+        """Make what is missing, piece by piece, with whoever else makes some.
+
+        Args:
+            wanted: utterance → whether frames are wanted.
+            framed: utterances whose frames are written if they are read.
+        """
+        made = 0
+        while made < ATTEMPTS:
+            found = self._find(wanted)
+            missing = wanted.keys() - found.keys()
+            if not missing:
+                return found
+            _expect(self.reader, missing)
+            progress = False
+            for piece in self._pieces():
+                left = [i for i in piece if i in missing]
+                if not left:
+                    continue
+                with self.folder.claim([self.keys[i] for i in piece]) as mine:
+                    if mine:
+                        self._make({i: wanted[i] for i in left}, framed)
+                        progress = True
+            made += progress
+            if not progress:
+                time.sleep(_POLL_SECONDS)
+        raise DataError(
+            "hidden states disappear, or are damaged, as soon as they are written",
+            where=self.folder.place,
+            hint="check the disk, raise store_gb, or give each run a store of its own",
+        )
+
+    def _make(self, wanted: Mapping[int, bool], framed: Collection[int]) -> None:
+        """Read and write what nobody has made meanwhile."""
+        there = self._find(wanted)
+        left = [i for i in wanted if i not in there]
+        read = self.reader.read(left, framed)
+        self.folder.write({self.keys[i]: own for i, own in read})
+
+    def _find(self, wanted: Mapping[int, bool]) -> dict[int, Encoded]:
+        found = self.folder.find({self.keys[i]: frames for i, frames in wanted.items()})
+        return {i: found[self.keys[i]] for i in wanted if self.keys[i] in found}
+
+    def _pieces(self) -> Iterator[list[int]]:
+        """Cut all utterances, the longest first, into pieces; the same in every process."""
+        durations = self.reader.source.durations
+        most = min(PIECE_SECONDS, sum(durations) / PIECES)
+        dtype = self.reader.dtype
+        most = min(most, PIECE_BYTES / frame_bytes(self.reader.encoder, 1.0, dtype))
+        piece: list[int] = []
+        seconds = 0.0
+        for i in sorted(range(len(durations)), key=lambda i: (-durations[i], i)):
+            if piece and seconds + durations[i] > most:
+                yield piece
+                piece, seconds = [], 0.0
+            piece.append(i)
+            seconds += durations[i]
+        if piece:
+            yield piece
+
+
+def _expect(reader: Reader, items: Collection[int]) -> None:
+    """Say what will be read, in its order."""
+    reader.source.expect(sorted(items, key=lambda i: (-reader.source.durations[i], i)))
+
+
+class _Splits:
+    """Puts the states of every split together as their utterances come."""
+
+    def __init__(
+        self, requests: Mapping[str, Request], encoder: SpeechEncoder, folder: Path | None
+    ) -> None:
+        self._requests = requests
+        self._means: dict[str, Tensor] = {}
+        self._rows: dict[int, list[tuple[str, int]]] = {}
+        self._lengths: dict[int, int] = {}
+        self._frames: dict[int, Tensor] = {}
+        for name, request in requests.items():
+            shape = (encoder.num_layers + 1, len(request.items), encoder.hidden_size)
+            self._means[name] = _room(shape, folder)
+            for row, i in enumerate(request.items):
+                self._rows.setdefault(i, []).append((name, row))
+
+    def add(self, found: Iterable[tuple[int, Encoded]]) -> None:
+        """Take index and states of utterances."""
+        for i, own in found:
+            self._lengths[i] = own.length
+            if own.frames is not None:
+                self._frames[i] = own.frames
+            for name, row in self._rows[i]:
+                self._means[name][:, row] = own.mean
+
+    def split(self, name: str, streamed_by: Reader | None) -> SplitStates:
+        """Give a split's states; its frames as they were added, or computed anew when needed."""
+        request = self._requests[name]
+        lengths = [self._lengths[i] for i in request.items]
+        pooled = PooledStates(self._means[name], lengths)
+        if not request.frames:
+            return SplitStates(pooled, None)
+        if streamed_by is not None:
+            return SplitStates(pooled, EncodedFrames(streamed_by, request.items, lengths))
+        return SplitStates(pooled, FrameStates([self._frames[i] for i in request.items]))
+
+
+def _room(shape: tuple[int, int, int], folder: Path | None) -> Tensor:
+    """Give an empty tensor, in a nameless file of a folder where one is given."""
+    if folder is None:
+        return torch.empty(shape)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))
+
+
 def _size(gib: float) -> str:
     for unit, share in (("GiB", 1), ("MiB", 2**10)):
         if gib * share >= 1:
             return f"{gib * share:.1f} {unit}"
     return f"{gib * 2**20:.1f} KiB"
-
-
-def _about(encoder: SpeechEncoder) -> dict[str, Any]:
-    """Give what the states depend on besides the weights."""
-    config = {k: v for k, v in encoder.config.to_dict().items() if k not in _NOT_COMPUTING}
-    return {"family": encoder.family, "preprocessor": encoder.preprocessor, "config": config}
-
-
-_NOT_COMPUTING: Final = frozenset(
-    {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
-)

@@ -12,7 +12,7 @@ from lhotse.cut import Cut
 
 from speechft.core.files import atomic_dir, hash_json, write_json, write_jsonl
 from speechft.core.seeding import derive_seed
-from speechft.hidden.store import SplitStates
+from speechft.hidden.states import SplitStates
 from speechft.metrics.directions import direction
 from speechft.probing.plans import plan_for
 from speechft.probing.probe import ProbePlan

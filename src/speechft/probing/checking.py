@@ -46,7 +46,7 @@ class Labels:
                     own.target(cut)
 
 
-def make_store(settings: EvaluateSettings, rank: int = 0, processes: int = 1) -> HiddenStore:
+def make_store(settings: EvaluateSettings) -> HiddenStore:
     """Make the store that an evaluation's settings describe."""
     return HiddenStore(
         dtype=settings.frame_dtype,
@@ -54,8 +54,6 @@ def make_store(settings: EvaluateSettings, rank: int = 0, processes: int = 1) ->
         batch_seconds=settings.batch_seconds,
         folder=settings.store,
         keep=settings.keep,
-        rank=rank,
-        processes=processes,
     )
 
 

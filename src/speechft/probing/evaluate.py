@@ -17,7 +17,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.provenance import FILE_NAME, is_done, refuse_other_stage, write_provenance
-from speechft.hidden.kept_features import KeptFeatures
+from speechft.hidden.front_end import KeptFeatures
 from speechft.probing.cells import VERSION
 from speechft.probing.data import read_all
 from speechft.probing.encoders import open_sweeps, refuse_absent, source_hashes

@@ -32,7 +32,7 @@ def feed(
         batches: the utterances of each.
         device: where the probe is.
     """
-    if torch.device(device).type == "cuda" and states.kept_apart:
+    if torch.device(device).type == "cuda" and states.on_cpu:
         yield from _ahead(states, batches, device)
         return
     for items in batches:
@@ -47,7 +47,7 @@ def quick_recurrence(states: States, device: torch.device | str) -> Iterator[Non
     LSTMs are what probes of ASR, SF and SD wait for there, and S3PRL's are computed so too. An
     encoder is not at work then; where it is, since nothing is kept, all stays as it was.
     """
-    if torch.device(device).type != "cuda" or not states.kept_apart:
+    if torch.device(device).type != "cuda" or not states.on_cpu:
         yield
         return
     before = torch.backends.cudnn.allow_tf32

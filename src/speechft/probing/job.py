@@ -15,14 +15,14 @@ from speechft.core.claims import lock_if_free
 from speechft.core.devices import computing_threads
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.kept_features import KeptFeatures
-from speechft.hidden.library import Passes, Request
-from speechft.hidden.store import HiddenStore, SplitStates
+from speechft.hidden.encoding import Passes, Utterances
+from speechft.hidden.front_end import FrontEndCache, KeptFeatures
+from speechft.hidden.states import SplitStates
+from speechft.hidden.store import HiddenStore, Request
 from speechft.probing.cells import Cell, make_cell, run_cell
 from speechft.probing.checking import Labels, find_refused, framed_splits, make_store
 from speechft.probing.data import DataSet
 from speechft.probing.encoders import open_encoder
-from speechft.probing.library import library_of
 from speechft.probing.outcome import Outcome, reported
 from speechft.probing.padded_encoder import open_padded
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
@@ -244,14 +244,15 @@ class Workplace:
         """Give the splits that cells read, and whether they need frames."""
         return framed_splits(data, [cell.task for cell in cells])
 
-    def _others(self, spec: EncoderSpec, data: DataSet, cells: Sequence[Cell]) -> dict[str, bool]:
-        """Give what cells of the same encoder and data need that other processes may run."""
+    def _framed_by_others(
+        self, spec: EncoderSpec, data: DataSet, cells: Sequence[Cell]
+    ) -> list[str]:
+        """Give the splits whose frames cells of this encoder and data need that others may run."""
         places = [place for place in self.places(spec) if place[0] in data.names]
         own = {cell.key for cell in cells}
         every = self.cells(cells[0].encoder_hash, places).values()
-        return self._needs(
-            data, [cell for cell in every if cell.key not in own and not self.is_done(cell)]
-        )
+        left = [cell for cell in every if cell.key not in own and not self.is_done(cell)]
+        return [name for name, frames in self._needs(data, left).items() if frames]
 
     def _states(
         self,
@@ -261,18 +262,20 @@ class Workplace:
         cells: list[Cell],
         passes: Passes,
     ) -> dict[str, SplitStates]:
-        settings = self.settings
-        framed = self._needs(data, cells)
-        library, items = library_of(encoder, data, self._kept)
-        store = self._store()
-        requests = {name: Request(items[name], frames) for name, frames in framed.items()}
-        fingerprint = cells[0].encoder_hash
-        if settings.protocol == "s3prl":
+        cuts: dict[str, Cut] = {}
+        for name, own in data.splits.items():
+            cuts = dict(zip(data.audio[name], own, strict=True)) | cuts
+        keys = list(cuts)
+        source = FrontEndCache(encoder, list(cuts.values()), 0, self._kept, keys)
+        utterances, index = Utterances(source, keys), {key: i for i, key in enumerate(keys)}
+        items = {name: [index[key] for key in own] for name, own in data.audio.items()}
+        requests = {n: Request(items[n], frames) for n, frames in self._needs(data, cells).items()}
+        store, fingerprint = self._store(), cells[0].encoder_hash
+        if self.settings.protocol == "s3prl":
             pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
-            return open_padded(store, encoder, library, requests, pooled, fingerprint, passes)
-        others = self._others(spec, data, cells).items()
-        further = [Request(items[name], frames) for name, frames in others]
-        return store.open(encoder, library, requests, fingerprint, passes, further)
+            return open_padded(store, encoder, utterances, requests, pooled, fingerprint, passes)
+        others = {i for name in self._framed_by_others(spec, data, cells) for i in items[name]}
+        return store.open(encoder, utterances, requests, fingerprint, passes, others)
 
     def _store(self) -> HiddenStore:
-        return make_store(self.settings, self.share.rank, self.share.processes)
+        return make_store(self.settings)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speechft.core.logging import get_logger
-from speechft.hidden.library import Passes
+from speechft.hidden.encoding import Passes
 from speechft.probing.failures import Failure, failure
 
 _logger = get_logger(__name__)

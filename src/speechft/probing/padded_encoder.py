@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import EncoderOutput
-from speechft.hidden.library import Library, Passes, Request
-from speechft.hidden.store import HiddenStore, SplitStates
+from speechft.hidden.encoding import Passes, Utterances
+from speechft.hidden.states import SplitStates
+from speechft.hidden.store import HiddenStore, Request
 
 Kind = Literal["means", "frames"]
 
@@ -55,10 +56,10 @@ class PaddedEncoder:
 def open_padded(
     store: HiddenStore,
     encoder: SpeechEncoder,
-    library: Library,
+    utterances: Utterances,
     requests: Mapping[str, Request],
     pooled: Collection[str],
-    encoder_hash: str,
+    encoder_id: str,
     passes: Passes,
 ) -> dict[str, SplitStates]:
     """Give hidden states as `HiddenStore.open`, with a padding frame.
@@ -66,16 +67,16 @@ def open_padded(
     Args:
         store: where they are kept; those of the two kinds lie beside each other.
         encoder: frozen, in evaluation mode.
-        library: the utterances.
+        utterances: that may be asked for.
         requests: split → what it needs.
         pooled: the splits whose time means are needed.
-        encoder_hash: the encoder's fingerprint.
+        encoder_id: identity of the encoder.
         passes: counts what the encoder reads.
     """
 
     def open_(kind: Kind, wanted: dict[str, Request]) -> dict[str, SplitStates]:
         shown = cast(SpeechEncoder, PaddedEncoder(encoder, kind))
-        return store.open(shown, library, wanted, f"{encoder_hash}+{kind}", passes)
+        return store.open(shown, utterances, wanted, f"{encoder_id}+{kind}", passes)
 
     framed = {name: r for name, r in requests.items() if r.frames}
     means = {name: Request(requests[name].items, False) for name in pooled}

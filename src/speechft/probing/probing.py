@@ -14,8 +14,7 @@ from torch import nn
 from speechft.core.logging import get_logger
 from speechft.core.seeding import torch_generator
 from speechft.data.effects import heard_samples
-from speechft.hidden.states import States
-from speechft.hidden.store import SplitStates
+from speechft.hidden.states import SplitStates, States
 from speechft.probing.batches import balanced_draws
 from speechft.probing.probe import ProbePlan, ProbeResult, Split, predict, probe
 from speechft.probing.rounding import RoundedFrames, RoundedMeans, rounded

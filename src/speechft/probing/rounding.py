@@ -53,7 +53,7 @@ class RoundedMeans:
         return self.states.lengths
 
     @property
-    def kept_apart(self) -> bool:
+    def on_cpu(self) -> bool:
         """Never: one vector per utterance is quickly there."""
         return False
 
@@ -103,9 +103,9 @@ class RoundedFrames:
         return [n - 1 for n in self.states.lengths]
 
     @property
-    def kept_apart(self) -> bool:
+    def on_cpu(self) -> bool:
         """As the exact frames."""
-        return self.states.kept_apart
+        return self.states.on_cpu
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""

@@ -8,8 +8,7 @@ from typing import Any
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.hidden.states import States
-from speechft.hidden.store import SplitStates
+from speechft.hidden.states import FrameStates, SplitStates, States
 from speechft.metrics.directions import better
 from speechft.probing.probing import Outcome, view_of
 from speechft.tasks import Task
@@ -71,15 +70,12 @@ class _Reader:
 
     def __init__(self, states: States, device: str) -> None:
         self.states, self.device = states, device
-        self._lookup: Any = getattr(states, "frames_of", None)
-        count = range(len(states.lengths))
-        self._all = None if self._lookup else [self._encode(i) for i in count]
+        kept = states.frames if isinstance(states, FrameStates) else None
+        self._all = kept or [self._encode(i) for i in range(len(states.lengths))]
 
     def state(self, index: int) -> list[Tensor]:
         """Give frames (T, D) of each utterance."""
-        items = range(len(self.states.lengths))
-        found = self._all or [self._lookup(i) for i in items]
-        return [frames[index].to(self.device).float() for frames in found]
+        return [frames[index].to(self.device).float() for frames in self._all]
 
     def _encode(self, item: int) -> Tensor:
         frames, lengths = self.states.batch([item])

@@ -19,7 +19,7 @@ from speechft.cli.study import _show
 from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.line_worker import LineWorker
-from speechft.hidden.kept_features import KeptFeatures
+from speechft.hidden.front_end import KeptFeatures
 from speechft.pipeline.study import execute as executing
 from speechft.pipeline.study import stage as studying
 from speechft.pipeline.study import worker

@@ -22,7 +22,7 @@ from speechft.core.line_worker import end_as_orphan
 from speechft.core.logging import set_up_logging
 from speechft.core.provenance import processor
 from speechft.core.settings import parse_settings
-from speechft.hidden.kept_features import KeptFeatures
+from speechft.hidden.front_end import KeptFeatures
 from speechft.pipeline.study.jobs import VERBS
 from speechft.probing.evaluate import evaluate
 from speechft.training.finetune.stage import finetune

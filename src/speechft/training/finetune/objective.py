@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.inputs import front_end_output
+from speechft.hidden.front_end import front_end_output
 from speechft.training.finetune.parts import Part
 from speechft.training.freezing import FreezePlan, HeldStatistics, set_trainable
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from speechft.core.errors import SettingsError
 from speechft.core.seeding import seeded
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.waveforms import Waveforms
+from speechft.hidden.front_end import Waveforms
 from speechft.training.finetune.objective import FineTuning
 from speechft.training.finetune.parts import Host
 from speechft.training.freezing import FreezePlan

@@ -17,7 +17,7 @@ from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.waveforms import Waveforms
+from speechft.hidden.front_end import Waveforms
 from speechft.training.finetune.rehearsal import Rehearsal, warm_up
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain.masked_prediction import UnitPredictor

@@ -18,9 +18,7 @@ from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.data.content import audio_keys
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end_cache import FrontEndCache
-from speechft.hidden.kept_features import KeptFeatures
-from speechft.hidden.waveforms import Waveforms
+from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.finetune.data import Chosen, Pool, TaskData
 from speechft.training.finetune.keeping import Keeper

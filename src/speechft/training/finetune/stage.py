@@ -12,7 +12,7 @@ from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import seed_everything
 from speechft.data.sources import load_data
 from speechft.encoders import load_encoder
-from speechft.hidden.kept_features import KeptFeatures
+from speechft.hidden.front_end import KeptFeatures
 from speechft.tasks import TASKS
 from speechft.training.finetune.data import content, read_task, rehearsal_cuts
 from speechft.training.finetune.rehearsal import check_maskable

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.inputs import front_end_output
+from speechft.hidden.front_end import front_end_output
 from speechft.training.pretrain.masked_prediction import sample_spans
 from speechft.training.pretrain.quantiser import (
     GumbelQuantiser,

@@ -11,8 +11,7 @@ import torch
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end_cache import FrontEndCache
-from speechft.hidden.waveforms import Waveforms
+from speechft.hidden.front_end import FrontEndCache, Waveforms
 from speechft.training.freezing import FreezePlan
 from speechft.training.loop import LoopSettings, Objective
 from speechft.training.pretrain.held_encoder import HeldEncoder

@@ -17,7 +17,7 @@ from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.settings import read_yaml
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
-from speechft.hidden.waveforms import Waveforms
+from speechft.hidden.front_end import Waveforms
 from speechft.training.finetune.data import content
 from speechft.training.pretrain.continuing import resolve, unit_layer
 from speechft.training.pretrain.defaults import continues

@@ -1,0 +1,189 @@
+"""One pass of an encoder over utterances: what is encoded, how, and how much room it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor
+
+from speechft.core.errors import DataError
+from speechft.core.lengths import masked_mean
+from speechft.encoders import SpeechEncoder
+from speechft.hidden.front_end import front_end_output
+
+DTYPES: Final = {"float16": torch.float16, "float32": torch.float32}
+
+
+class FrontEndSource(Protocol):
+    """Gives the CNN front end's output by index."""
+
+    durations: list[float]
+
+    def name(self, index: int) -> str:
+        """Give the id of an utterance."""
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Be told what will be asked for, in its order."""
+
+    def load(self, indices: Sequence[int]) -> list[Tensor]:
+        """Give features (T, C) of each utterance."""
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """All utterances of an evaluation on one data set, each audio once.
+
+    Attributes:
+        source: front-end features by index.
+        keys: one per utterance, equal exactly where the audio is the same.
+    """
+
+    source: FrontEndSource
+    keys: list[str]
+
+
+@dataclass
+class Passes:
+    """How much an encoder has read.
+
+    Attributes:
+        utterances: encoder passes.
+        audio_seconds: length of their audio.
+        on_batch: called after each batch, for progress.
+    """
+
+    utterances: int = 0
+    audio_seconds: float = 0.0
+    on_batch: Callable[[], None] | None = field(default=None, repr=False)
+
+    def add(self, durations: Sequence[float]) -> None:
+        """Count a batch."""
+        self.utterances += len(durations)
+        self.audio_seconds += sum(durations)
+        if self.on_batch is not None:
+            self.on_batch()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The hidden states of one utterance, on the CPU.
+
+    Attributes:
+        mean: time means (K, D), float32.
+        length: valid frames T.
+        frames: (K, T, D), or None where not wanted.
+    """
+
+    mean: Tensor
+    length: int
+    frames: Tensor | None = None
+
+    def without_frames(self) -> Encoded:
+        """Give the time means alone."""
+        return replace(self, frames=None)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Encodes utterances.
+
+    On a CPU every utterance is encoded alone, so that not even the last bit of its states depends
+    on what is beside it; that is faster, too, from encoders of Base size on. A GPU computes
+    utterances of similar length together.
+
+    Attributes:
+        encoder: frozen, in evaluation mode.
+        source: front-end features by index.
+        dtype: "float16" or "float32", of frames.
+        passes: counts.
+        batch_seconds: seconds of audio per batch, padding included.
+    """
+
+    encoder: SpeechEncoder
+    source: FrontEndSource
+    dtype: str
+    passes: Passes
+    batch_seconds: float = 60.0
+
+    def read(self, items: Sequence[int], framed: Collection[int]) -> Iterator[tuple[int, Encoded]]:
+        """Give index and hidden states of utterances, the longest first.
+
+        Args:
+            items: the utterances.
+            framed: those whose frames are wanted besides the time means.
+
+        Raises:
+            DataError: an utterance has more audio than its cut says, or its states are not finite.
+        """
+        alone = self.encoder.device.type == "cpu"
+        durations = [self.source.durations[i] for i in items]
+        for batch in length_batches(durations, 0.0 if alone else self.batch_seconds):
+            chosen = [items[row] for row in batch]
+            yield from zip(chosen, self._encode(chosen, framed), strict=True)
+
+    @torch.no_grad()
+    def _encode(self, batch: Sequence[int], framed: Collection[int]) -> list[Encoded]:
+        features, sizes = front_end_output(self.encoder, self.source.load(batch))
+        states, valid = self.encoder.from_front_end(features, sizes)
+        means = torch.stack([masked_mean(state.float(), valid) for state in states]).cpu()
+        frames: Tensor | None = None
+        if any(i in framed for i in batch):
+            frames = torch.stack([state.to(DTYPES[self.dtype]) for state in states]).cpu()
+        found: list[Encoded] = []
+        for row, (i, length) in enumerate(zip(batch, valid.tolist(), strict=True)):
+            own = None if frames is None or i not in framed else frames[:, row, :length]
+            self._check(i, length, means[:, row], own)
+            if own is not None and len(batch) > 1:
+                own = own.clone()  # a view would hold the padding of the whole batch
+            found.append(Encoded(means[:, row], length, own))
+        self.passes.add([self.source.durations[i] for i in batch])
+        return found
+
+    def _check(self, item: int, length: int, mean: Tensor, frames: Tensor | None) -> None:
+        name, duration = self.source.name(item), self.source.durations[item]
+        most = int(duration * self.encoder.sample_rate / self.encoder.hop) + 2
+        if length > most:
+            raise DataError(
+                "an utterance has more audio than its cut says",
+                where=name,
+                expected=f"at most {most} frames in {duration:.2f} s",
+                found=f"{length} frames",
+                hint="make the cuts anew",
+            )
+        finite = bool(torch.isfinite(mean).all())
+        if finite and (frames is None or bool(torch.isfinite(frames).all())):
+            return
+        raise DataError(
+            "the hidden states of an utterance are not finite",
+            where=name,
+            found="NaN or infinite values" if not finite else "values beyond float16",
+            hint="keep them in full precision: frame_dtype: float32"
+            if finite
+            else "listen to the utterance, and look at the encoder's weights",
+        )
+
+
+def length_batches(durations: Sequence[float], max_seconds: float) -> list[list[int]]:
+    """Cut utterances, longest first, into batches of at most so many seconds with padding."""
+    order = sorted(range(len(durations)), key=lambda i: (-durations[i], i))
+    result: list[list[int]] = []
+    for i in order:
+        if result and durations[result[-1][0]] * (len(result[-1]) + 1) <= max_seconds:
+            result[-1].append(i)
+        else:
+            result.append([i])
+    return result
+
+
+def frame_bytes(encoder: SpeechEncoder, seconds: float, dtype: str) -> float:
+    """Give the size of all frames of all hidden states of some audio, in bytes."""
+    frames = seconds * encoder.sample_rate / encoder.hop
+    return frames * (encoder.num_layers + 1) * encoder.hidden_size * DTYPES[dtype].itemsize
+
+
+def mean_bytes(encoder: SpeechEncoder, utterances: int) -> int:
+    """Give the size of the time means of so many utterances, in bytes."""
+    return utterances * (encoder.num_layers + 1) * encoder.hidden_size * 4

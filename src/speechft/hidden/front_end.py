@@ -1,0 +1,202 @@
+"""What a frozen front end makes of utterances: computed once, kept where there is room for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, Final
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from speechft.core.artifact import hash_values
+from speechft.core.lengths import pad_waveforms
+from speechft.data.audio import load_waveform
+from speechft.data.effects import heard_seconds
+from speechft.encoders import SpeechEncoder
+from speechft.encoders.formats.checkpoint import fingerprint
+from speechft.encoders.identity import computing
+
+_AHEAD: Final = 64  # utterances that are decoded before they are asked for
+
+
+class Waveforms:
+    """Loads the waveforms of cuts by index, from disk each time.
+
+    Args:
+        cuts: the cuts, in the order that indices refer to.
+    """
+
+    def __init__(self, cuts: Sequence[Any]) -> None:
+        self.cuts: list[Cut] = list(cuts)
+        self.durations = [heard_seconds(cut) for cut in self.cuts]
+
+    def load(self, indices: Sequence[int]) -> list[Tensor]:
+        """Give 1-D 16 kHz float32 waveforms."""
+        return [load_waveform(self.cuts[i]) for i in indices]
+
+
+class KeptFeatures:
+    """Features (T, C) by front end and audio, in memory up to a limit.
+
+    When there is no more room, the front end that was asked for longest ago is forgotten; features
+    of the one in use stay, and further ones are not kept.
+
+    Args:
+        limit_bytes: memory that all features may take.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = self._room = limit_bytes
+        self._of: dict[str, dict[Hashable, Tensor]] = {}
+
+    def __reduce__(self) -> tuple[type[KeptFeatures], tuple[int]]:
+        return KeptFeatures, (self._limit,)  # another process starts with nothing
+
+    def of(self, front_end: str) -> dict[Hashable, Tensor]:
+        """Give what is kept of a front end, by audio; it counts as the one in use."""
+        self._of[front_end] = self._of.pop(front_end, {})
+        return self._of[front_end]
+
+    def keep(self, front_end: str, key: Hashable, features: Tensor) -> None:
+        """Keep features on the CPU where there is room."""
+        own, size = self.of(front_end), features.nbytes
+        if key in own:
+            return
+        for other in [name for name in self._of if name != front_end]:
+            if size <= self._room:
+                break
+            self._room += sum(found.nbytes for found in self._of.pop(other).values())
+        if size > self._room:
+            return
+        self._room -= size
+        there = features.detach().cpu()
+        whole = there.untyped_storage().nbytes() == size
+        own[key] = there if whole else there.clone()  # a view would hold all that it is cut from
+
+
+class FrontEndCache:
+    """Gives front-end features by index; what does not fit the limit is computed again each time.
+
+    Where the front end has other rows than frames (Whisper) it gives waveforms, as `Waveforms`.
+
+    Args:
+        encoder: its front end must stay frozen while the cache is in use.
+        cuts: the cuts, in the order that indices refer to.
+        limit_bytes: memory that the cache may take, where it is its own.
+        kept: features that others have computed or will need; None: a memory of its own.
+        keys: what tells the audio of each cut from any other in `kept`.
+    """
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        cuts: Sequence[Any],
+        limit_bytes: int = 4 << 30,
+        kept: KeptFeatures | None = None,
+        keys: Sequence[Hashable] = (),
+    ) -> None:
+        self.encoder = encoder
+        self.waveforms = Waveforms(cuts)
+        self.durations = self.waveforms.durations
+        self._kept = KeptFeatures(limit_bytes) if kept is None else kept
+        self._keys: Sequence[Hashable] = range(len(cuts)) if kept is None else keys
+        self._coming: list[int] = []
+        self._decoding: dict[int, Future[list[Tensor]]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    @cached_property
+    def _front_end(self) -> str:
+        """Which front end it is; known once the encoder is where it computes."""
+        return front_end_id(self.encoder)
+
+    def name(self, index: int) -> str:
+        """Give the id of an utterance."""
+        return str(self.waveforms.cuts[index].id)
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Say what will be asked for, in its order, so that audio is decoded ahead of need."""
+        own = self._kept.of(self._front_end)
+        self._coming = [i for i in reversed(indices) if self._keys[i] not in own]
+        self._decoding.clear()
+        if self._coming and self._pool is None:
+            threads = min(8, os.cpu_count() or 1)
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="audio")
+        self._decode_ahead()
+
+    def load(self, indices: Sequence[int]) -> list[Tensor]:
+        """Give features (T, C), on the CPU, for each index, or 1-D waveforms."""
+        if not self.encoder.front_end_by_frames:
+            return self._waveforms(indices)
+        own = self._kept.of(self._front_end)
+        missing = [i for i in dict.fromkeys(indices) if self._keys[i] not in own]
+        computed = self._compute(missing) if missing else []
+        new = dict(zip(missing, computed, strict=True))
+        for i, features in new.items():
+            self._kept.keep(self._front_end, self._keys[i], features)
+        return [new[i] if i in new else own[self._keys[i]] for i in indices]
+
+    def _compute(self, indices: Sequence[int]) -> list[Tensor]:
+        # Whole dev splits are held: what is not kept may not fill the GPU either.
+        return [own.cpu() for own in features_of(self.encoder, self._waveforms(indices))]
+
+    def _waveforms(self, indices: Sequence[int]) -> list[Tensor]:
+        found: list[Tensor] = []
+        for i in indices:
+            ahead = self._decoding.pop(i, None)
+            found += self.waveforms.load([i]) if ahead is None else ahead.result()
+            self._decode_ahead()
+        return found
+
+    def _decode_ahead(self) -> None:
+        while self._pool is not None and self._coming and len(self._decoding) < _AHEAD:
+            i = self._coming.pop()
+            if i not in self._decoding:
+                self._decoding[i] = self._pool.submit(self.waveforms.load, [i])
+
+
+def front_end_id(encoder: SpeechEncoder) -> str:
+    """Give the identity of all that the front end's output depends on besides the audio."""
+    device = encoder.device.type
+    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    tensors = fingerprint(encoder.front_end_parameters())
+    config = computing(encoder.config.to_dict())
+    return hash_values([tensors, config, encoder.preprocessor, device, str(precision)])
+
+
+def front_end_output(encoder: SpeechEncoder, items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Give the front end's features (B, T, C) and lengths (B,) on the encoder's device.
+
+    Args:
+        encoder: the encoder.
+        items: 1-D waveforms, or features (T, C) that the front end made of each utterance.
+    """
+    device = encoder.device
+    if items[0].dim() == 1:
+        waveforms, samples = pad_waveforms(items)
+        return encoder.front_end(waveforms.to(device), samples.to(device))
+    lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
+    return pad_sequence(list(items), batch_first=True).to(device), lengths.to(device)
+
+
+@torch.no_grad()
+def features_of(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
+    """Give a frozen front end's features (T, C) of each 1-D waveform, on the encoder's device.
+
+    On a CPU every utterance goes through alone, so that its features do not depend, not even in the
+    last bit, on which batch asked for them first. A GPU would wait for the calls of so little work:
+    there all go together, and a last bit may differ.
+    """
+    if not waveforms:
+        return []
+    alone = encoder.device.type == "cpu"
+    found: list[Tensor] = []
+    for group in [[wave] for wave in waveforms] if alone else [list(waveforms)]:
+        features, frames = front_end_output(encoder, group)
+        pairs = zip(features, frames.tolist(), strict=True)
+        found += [own[:length].float() for own, length in pairs]
+    return found
