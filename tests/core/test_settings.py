@@ -5,7 +5,8 @@ from pydantic import Field, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.registry import Registry
-from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings, read_yaml
+from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings
+from speechft.core.yaml12 import read_yaml
 
 
 class Inner(Settings):
@@ -64,7 +65,7 @@ def test_overrides_reach_into_sections_and_read_yaml_values():
 
 @pytest.mark.parametrize("override", ["steps", "=3", "name.deeper=1", "a=[1"])
 def test_a_bad_override_is_refused(override):
-    with pytest.raises(SettingsError, match=r"override|value"):
+    with pytest.raises(SettingsError, match=r"override|value|YAML"):
         apply_overrides({"name": "x"}, [override])
 
 

@@ -86,7 +86,7 @@ def command(
 
     speechft pretrain --init tiny-hubert --data synthetic:languages@es --steps 1000 --out runs/es
     """
-    from speechft.core.settings import read_yaml
+    from speechft.core.yaml12 import read_yaml
     from speechft.training.pretrain.settings import PretrainSettings
     from speechft.training.pretrain.stage import pretrain
 

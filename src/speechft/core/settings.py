@@ -6,22 +6,62 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
+from speechft.core.yaml12 import as_text, load_yaml
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict about keys, defaults checked too, numbers finite."""
+    """Base of all settings: frozen, strict about keys, defaults checked too, numbers finite.
+
+    A field that takes text and no number gets what YAML read as a number as it was written.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_as_written(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        kinds = _kinds_of_text(cls)
+        return {
+            name: value
+            if name not in kinds or (isinstance(value, dict) and not kinds[name])
+            else as_text(value)
+            for name, value in values.items()
+        }
+
+
+@cache
+def _kinds_of_text(kind: type[BaseModel]) -> dict[str, bool]:
+    """Give the fields that take text and no number, and whether a mapping in them is of texts."""
+    found = {}
+    for name, field in kind.model_fields.items():
+        leaves = _leaves(field.annotation)
+        if leaves & {str, Path} and not leaves & {int, float, bool, Any}:
+            found[name] = not any(
+                isinstance(leaf, type) and issubclass(leaf, BaseModel) for leaf in leaves
+            )
+    return found
+
+
+def _leaves(hint: Any) -> set[Any]:
+    """Give the types in a hint; of a literal those of its values."""
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        return _leaves(args[0])
+    if typing.get_origin(hint) is typing.Literal:
+        return {type(arg) for arg in args}
+    return {leaf for arg in args for leaf in _leaves(arg)} if args else {hint}
 
 
 def _as_text(value: Any) -> Any:
@@ -44,7 +84,6 @@ Listed = BeforeValidator(_as_list)
 """For a list that one item, or text with commas between the items, may stand for."""
 
 S = TypeVar("S", bound=Settings)
-_MERGE = "tag:yaml.org,2002:merge"
 
 
 def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S:
@@ -65,50 +104,6 @@ def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S
         count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         text = f"{count} wrong:\n" + "\n".join(f"    {problem}" for problem in problems)
         raise SettingsError(text, where=where) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that a mapping holds twice, of which YAML would keep the last silently."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Look at the keys as they are written, before merge keys (`<<`) are filled in."""
-        node = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
-                continue
-            name, line = (key.tag, key.value), key.start_mark.line + 1
-            if name in lines:
-                raise SettingsError(
-                    f"the key {key.value!r} is given twice",
-                    expected="every key once",
-                    found=f"in line {lines[name]}, and again in line {line}",
-                    hint="take one of them out, or put both into one",
-                )
-            lines[name] = line
-        return node
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        SettingsError: the file is missing, is not YAML, holds no mapping, or holds a key twice.
-    """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except SettingsError as error:
-        raise error.at(path) from None
-    except FileNotFoundError:
-        raise SettingsError("no such file", where=path, hint="check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError("cannot read the file", where=path, found=error) from None
-    except yaml.YAMLError as error:
-        raise SettingsError("this is not YAML", where=path, found=error) from None
-    if not isinstance(values, dict):
-        found = "an empty file" if values is None else type(values).__name__
-        raise SettingsError("no settings in the file", where=path, expected="keys", found=found)
-    return values
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -132,11 +127,9 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
             node = _child(node, parent, override)
         place = _place(node, last, override)
         try:
-            node[place] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise SettingsError(
-                "cannot read the override's value as YAML", where=f"--set {override}", found=text
-            ) from None
+            node[place] = load_yaml(text)
+        except SettingsError as error:
+            raise error.at(f"--set {override}") from None
     return result
 
 

@@ -13,6 +13,7 @@ from speechft.core.nearest import did_you_mean
 from speechft.merging.names import layer_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
+FARTHEST = 2.0
 EXAMPLES = "0.25, 0.1..0.5 (first to last layer), 'encoder.layers.{8-11}.*=0.5', 0:1:0.05 (sweep)"
 
 
@@ -50,6 +51,12 @@ class AlphaRules:
 
     default: Ramp
     patterns: tuple[tuple[str, Ramp], ...] = ()
+
+    @property
+    def values(self) -> list[float]:
+        """All numbers that are named."""
+        ramps = [self.default, *(ramp for _, ramp in self.patterns)]
+        return [point for ramp in ramps for point in ramp.points]
 
     def at(self, name: str, depth: float) -> float:
         """Give alpha of a tensor by its canonical name and depth in [0, 1]."""
@@ -109,6 +116,23 @@ def parse_alpha(texts: Sequence[str], fallback: float) -> AlphaRules:
         else:
             default = _ramp(text, text)
     return AlphaRules(default, tuple(patterns))
+
+
+def check_range(alphas: Iterable[float]) -> None:
+    """Refuse alphas far from both encoders, which are mistakes more often than meant.
+
+    Raises:
+        SettingsError: one lies outside of [-2, 2].
+    """
+    for alpha in alphas:
+        if abs(alpha) > FARTHEST:
+            raise SettingsError(
+                "alpha leads far beyond both encoders",
+                where="alpha",
+                expected="a number from -2 to 2; 0 gives BASE, 1 gives TUNED",
+                found=number_text(alpha),
+                hint="if that is meant, say --set allow_extrapolation=true",
+            )
 
 
 def is_sweep(text: str) -> bool:

@@ -15,10 +15,11 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, flush, read_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import FILE_NAME, is_done, stage_of
-from speechft.core.settings import Settings, read_yaml
+from speechft.core.settings import Settings
+from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
-from speechft.merging.alpha import parse_alpha
+from speechft.merging.alpha import check_range, parse_alpha
 from speechft.merging.dtypes import USER_NAMES
 from speechft.merging.inputs import find, open_encoder
 from speechft.merging.mergekit import from_mergekit
@@ -43,6 +44,7 @@ class MergeSettings(Settings):
         method: name of the merge method.
         alpha: a number; `0.1..0.5` from the first to the last layer; `PATTERN=VALUE` for groups of
             tensors; `0:1:0.05` for a sweep; several of these in a list; none for the method's own.
+        allow_extrapolation: take an alpha outside of [-2, 2].
         parameters: further parameters of the method.
         sequential: merge the tuned encoders one after the other.
         weight_norm: `stored` interpolates g and v of weight-normalised kernels by themselves,
@@ -63,6 +65,7 @@ class MergeSettings(Settings):
     out: Annotated[Path, Neutral]
     method: str = "linear"
     alpha: float | str | tuple[float | str, ...] | None = None
+    allow_extrapolation: bool = False
     parameters: dict[str, Any] = Field(default_factory=dict)
     sequential: bool = False
     weight_norm: Literal["stored", "fused"] = "stored"
@@ -108,6 +111,8 @@ def merge(settings: MergeSettings) -> Path:
     sweep, texts = split_texts(settings.alpha_texts())
     first = [repr(sweep[0])] if sweep else []
     rules = parse_alpha([*texts, *first], method.default_alpha) if texts or first else None
+    if not settings.allow_extrapolation:
+        check_range([*(sweep or ()), *(rules.values if rules else ())])
     max_shard_bytes = parse_size(settings.max_shard_size)
     sources: list[Source] = []
     try:

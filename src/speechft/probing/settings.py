@@ -15,6 +15,7 @@ from speechft.core.settings import Listed, Settings
 from speechft.data.identity import DataName
 from speechft.data.sources import root_and_variant
 from speechft.encoders.identity import EncoderName
+from speechft.merging.alpha import check_range
 from speechft.probing.suites import SUITES, suite_of
 
 DEFAULT = "default"
@@ -35,6 +36,7 @@ class EncoderSpec(Settings):
         base: θ0 of an interpolation, ENCODER.
         tuned: θ' of an interpolation, ENCODER.
         alpha: θ0 + alpha · (θ' − θ0), in float32, in memory.
+        allow_extrapolation: take an alpha outside of [-2, 2].
         tasks: only these of the evaluation's tasks.
     """
 
@@ -43,6 +45,7 @@ class EncoderSpec(Settings):
     base: EncoderName | None = None
     tuned: EncoderName | None = None
     alpha: float | None = None
+    allow_extrapolation: bool = False
     tasks: Annotated[tuple[str, ...] | None, Listed] = None
 
     @model_validator(mode="after")
@@ -51,6 +54,8 @@ class EncoderSpec(Settings):
         between = self.path is None and None not in (self.base, self.tuned, self.alpha)
         if not stored and not between:
             raise ValueError("give either path, or base with tuned and alpha")
+        if self.base and self.alpha is not None and not self.allow_extrapolation:
+            check_range([self.alpha])
         return self
 
     @property

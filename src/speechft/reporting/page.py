@@ -7,11 +7,11 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-import yaml
 from rich.table import Table
 from rich.text import Text
 
 from speechft.core.provenance import versions
+from speechft.core.yaml12 import dump_yaml
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.figures import Drawing
 from speechft.reporting.findings import findings, label, symbol
@@ -208,9 +208,7 @@ def _task_titles(comparison: Comparison) -> dict[str, str]:
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
-    recipe = yaml.safe_dump(
-        run.get("recipe", {}), sort_keys=False, allow_unicode=True, default_flow_style=False
-    )
+    recipe = dump_yaml(run.get("recipe", {}))
     return {"name": "run", "command": "speechft run recipe.yaml", **run, "recipe_text": recipe}
 
 

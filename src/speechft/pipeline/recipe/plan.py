@@ -11,7 +11,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import hash_file, hash_json
 from speechft.core.settings import Settings, parse_settings
 from speechft.encoders.formats.locate import packaged_weights
-from speechft.merging.alpha import is_sweep, parse_alpha
+from speechft.merging.alpha import check_range, is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.merging.stage import MergeSettings, merge
 from speechft.pipeline.recipe.keys import inputs_of, portable, result_values
@@ -160,7 +160,13 @@ class _Builder:
                 "merge_method": "linear",
                 "main": False,
             }
-            spec = {"name": label, "base": base, "tuned": str(tuned), "alpha": alpha}
+            spec: dict[str, Any] = {
+                "name": label,
+                "base": base,
+                "tuned": str(tuned),
+                "alpha": alpha,
+            }
+            spec["allow_extrapolation"] = self.recipe.merge.allow_extrapolation
             specs.append(spec | ({"tasks": tasks} if tasks else {}))
         return specs
 
@@ -234,7 +240,9 @@ def _alpha(settings: MergeSettings) -> float | None:
             found=", ".join(texts),
             hint="list further ones in evaluate.sweep: [0.1, 0.5, 0.75]",
         )
-    parse_alpha(texts, default)  # an alpha that cannot be read shows up here
+    rules = parse_alpha(texts, default)  # an alpha that cannot be read shows up here
+    if not settings.allow_extrapolation:
+        check_range(rules.values)
     if not texts:
         return default
     try:

@@ -12,7 +12,8 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
-from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings, read_yaml
+from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings
+from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.stage import MergeSettings
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
     class MergeSection(Settings):
         """Stands for the made class where types are checked."""
+
+        allow_extrapolation: bool = False
 
     class EvaluateSection(Settings):
         """Stands for the made class where types are checked."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
+from speechft.core.yaml12 import dump_yaml
 from speechft.pipeline.recipe.inputs import check_inputs
 from speechft.pipeline.recipe.plan import make_plan
 from speechft.pipeline.recipe.settings import RunSettings, find_recipe, load_recipe
@@ -70,7 +69,7 @@ def _describe(settings: RunSettings, plan: Plan) -> None:
     """Write what a report and a reader need: the recipe as it was run, and the encoders' roles."""
     recipe = settings.model_dump(mode="json", exclude_unset=True)
     recipe_file = plan.out / "recipe.yaml"
-    write_text(recipe_file, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    write_text(recipe_file, dump_yaml(recipe))
     about = {
         "name": settings.name,
         "data": settings.data,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
-from speechft.core.settings import apply_overrides, parse_settings, read_yaml
+from speechft.core.settings import apply_overrides, parse_settings
+from speechft.core.yaml12 import read_yaml
 from speechft.pipeline.study.expand import expand
 from speechft.reporting.study.settings import StudySettings
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from speechft.core.files import hash_file, read_json, read_jsonl, write_text
+from speechft.core.yaml12 import dump_yaml, read_yaml
 from speechft.reporting.study.page import page
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.table import Table, make_table
@@ -21,7 +20,7 @@ _STAMP: Final = "<!-- measurements "
 
 def read_study(folder: Path) -> tuple[StudySettings, Table, list[Claim], dict[str, Any]]:
     """Read a finished study's small files, wherever they were copied to."""
-    settings = StudySettings.model_validate(yaml.safe_load((folder / RECIPE).read_text("utf-8")))
+    settings = StudySettings.model_validate(read_yaml(folder / RECIPE))
     table = make_table(settings, read_jsonl(folder / MEASUREMENTS))
     return settings, table, judge(settings, table), read_json(folder / ABOUT)
 
@@ -56,7 +55,7 @@ def stamp(folder: Path) -> None:
 
 def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
     """Write a study's settings, those that it says, as it can be read again."""
-    write_text(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    write_text(folder / RECIPE, dump_yaml(recipe))
 
 
 def _reading(notes: str, folder: Path) -> str:

@@ -14,7 +14,7 @@ from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
 from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import derive_seed, seed_everything
-from speechft.core.settings import read_yaml
+from speechft.core.yaml12 import read_yaml
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.hidden.front_end import Waveforms
