@@ -80,3 +80,22 @@ def units_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(unit_cache, "cache_folder", lambda: folder)
     return folder / unit_cache.FOLDER
+
+
+@pytest.fixture
+def tone(tmp_path):
+    """Writes a tone and gives its path."""
+    import numpy as np
+    import soundfile
+
+    def write(
+        name: str, seconds: float = 1.0, rate: int = 16000, channels: int = 1, hz: float = 200
+    ):
+        time = np.arange(int(seconds * rate)) / rate
+        wave = 0.3 * np.sin(2 * np.pi * hz * time)[:, None].repeat(channels, axis=1)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, wave, rate)
+        return path
+
+    return write

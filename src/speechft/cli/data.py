@@ -25,17 +25,23 @@ Root = Annotated[
     str | None, typer.Argument(metavar="[ROOT]", help="Folder of the known corpus DATA.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the split of data that comes without one.")]
+AllowCommands = Annotated[
+    bool,
+    typer.Option("--allow-commands", help="Run commands that cuts name as sources of audio."),
+]
 
 
 @app.command()
-def check(data: Spec, root: Root = None, seed: Seed = 0) -> None:
+def check(
+    data: Spec, root: Root = None, seed: Seed = 0, allow_commands: AllowCommands = False
+) -> None:
     """Look at every utterance: errors make data unusable, warnings are worth knowing.
 
     speechft data check timit /corpora/TIMIT
     """
     from speechft.data.check import check_data
 
-    report = check_data(_spec(data, root), seed)
+    report = check_data(_spec(data, root), seed, allow_commands=allow_commands)
     _show(report)
     if not report.passed:
         raise typer.Exit(3)
@@ -56,6 +62,7 @@ def prepare(
         bool, typer.Option("--skip-bad", help="Leave out utterances without usable audio.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is done.")] = False,
+    allow_commands: AllowCommands = False,
 ) -> None:
     """Check data and write its splits as lhotse cuts, which read faster.
 
@@ -65,7 +72,15 @@ def prepare(
 
     spec = _spec(data, root)
     folder = out or default_folder(spec)
-    report = prepare_data(spec, folder, seed, decode=not quick, skip_bad=skip_bad, force=force)
+    report = prepare_data(
+        spec,
+        folder,
+        seed,
+        decode=not quick,
+        skip_bad=skip_bad,
+        force=force,
+        allow_commands=allow_commands,
+    )
     _show(report)
     typer.echo(folder)
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json
-from speechft.core.known_hashes import known_hash
+from speechft.core.known_hashes import known_hash, known_hashes
 from speechft.core.provenance import processor, versions
 
 RECORD: Final = "speechft.json"
@@ -79,6 +79,19 @@ def file_id(name: str) -> str:
     """Give the identity of a file or folder by its name; a missing one counts by its name alone."""
     path = Path(name).expanduser()
     return content_id(path) if path.exists() else f"missing {name}"
+
+
+def file_hashes(paths: Iterable[str], on_file: Callable[[], None] | None = None) -> dict[str, str]:
+    """Give the identities of many files, such as a corpus' audio; only unknown ones are read.
+
+    Args:
+        paths: as given they are the keys of the answer.
+        on_file: called after each file that had to be read.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return known_hashes(paths, on_file)
 
 
 FileInput = Annotated[Path, Input(file_id)]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.errors import SpeechFTError
+from speechft.core.limits import regular_file
 
 
 @contextmanager
@@ -111,8 +112,8 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
 
 
 def hash_file(path: Path | str) -> str:
-    """Give the SHA-256 of a file as hex."""
-    with Path(path).open("rb") as file:
+    """Give the SHA-256 of a file as hex; a named pipe, which never ends, is refused."""
+    with regular_file(Path(path)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

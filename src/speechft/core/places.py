@@ -1,14 +1,16 @@
-"""Places to write to: what is in the way, and errors of the file system that another one mends."""
+"""Places and names: what is in the way, names that stay in their folder, a user's folder."""
 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from speechft.core.errors import SettingsError
+from speechft.core.limits import NAME_BYTES
 
 _NO_PLACE: Final = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR),
@@ -33,6 +35,33 @@ def said_place(where: Path, hint: str, further: Collection[int] = ()) -> Iterato
         raise SettingsError(
             "cannot write there", where=where, found=error.strerror, hint=hint
         ) from None
+
+
+def fault_of_name(name: str, *, folders: bool = False) -> str | None:
+    """Say why a name that was read may not become a path, checked as written; None if it may.
+
+    Names of splits, shards, pictures and results come from files that others wrote. One that is an
+    absolute path, or goes up, would read or write elsewhere.
+
+    Args:
+        name: as written.
+        folders: whether it may name folders of its own, as in "a/b".
+    """
+    parts = name.replace("\\", "/").split("/")
+    if not name.strip() or name.startswith("~") or any(not p or p in (".", "..") for p in parts):
+        return "it leaves its folder" if name.strip() else "it is empty"
+    if ":" in parts[0][1:2] or (len(parts) > 1 and not folders):
+        return "it names a folder"
+    if not name.isprintable():
+        return "it holds signs that cannot be shown"
+    if any(len(part.encode("utf-8", "surrogatepass")) > NAME_BYTES for part in parts):
+        return f"it has more than {NAME_BYTES} bytes"
+    return None
+
+
+def home_expanded(path: str | os.PathLike[str]) -> Path:
+    """Give a path with the user's home for `~`; of a user that nobody knows it stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def first_of(names: Sequence[str], most: int = 5) -> str:

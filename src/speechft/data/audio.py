@@ -14,8 +14,9 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.errors import DataError
-from speechft.data.decoding import decode
+from speechft.data.decoding import Samples, decode
 from speechft.data.effects import apply_effects, effects_of
+from speechft.data.heard import audio_files, hear
 
 SAMPLE_RATE = 16000
 # One output frame of the usual CNN front end needs 400 samples.
@@ -25,35 +26,18 @@ _LOUDEST = 16.0
 
 
 def load_waveform(cut: Cut) -> Tensor:
-    """Read the audio of a cut: (S,) float32, 16 kHz, mean of the channels, within [-1, 1].
+    """Read the audio of a cut: (S,) float32, 16 kHz, mean of its channels, within [-1, 1].
 
-    Effects that the cut carries (`data.effects`) are applied.
+    It is what `cut.load_audio()` gives: the cut's channels, and its recording's transforms. Effects
+    that the cut carries (`data.effects`) are applied then.
 
     Raises:
         DataError: the file is missing, cannot be decoded, is empty, is too short, or holds values
-            that are not finite; or the cut has no audio file.
+            that are not finite; or the cut cannot be heard as it is meant.
     """
-    wave = read_audio(cut_path(cut), cut.start, cut.duration)
+    wave = _as_wave(*hear(cut), where=", ".join(audio_files(cut)))
     effects = effects_of(cut)
     return apply_effects(wave, effects) if effects else wave
-
-
-def cut_path(cut: Cut) -> Path:
-    """Give the audio file of a cut.
-
-    Raises:
-        DataError: the cut has no recording in one file.
-    """
-    recording = getattr(cut, "recording", None)
-    sources = recording.sources if recording is not None else []
-    if len(sources) != 1 or sources[0].type != "file":
-        raise DataError(
-            "the cut has no audio file of its own",
-            where=cut.id,
-            expected="one recording with one source of type 'file'",
-            found=", ".join(source.type for source in sources) or "nothing",
-        )
-    return Path(sources[0].source)
 
 
 def read_audio(
@@ -72,12 +56,16 @@ def read_audio(
     Raises:
         DataError: see `load_waveform`.
     """
-    samples, rate = decode(Path(path), start or 0.0, duration)
+    return _as_wave(*decode(Path(path), start or 0.0, duration), where=path)
+
+
+def _as_wave(samples: Samples, rate: int, where: Path | str) -> Tensor:
+    """Give samples (S, channels) as a 16 kHz waveform (S,)."""
     if not np.isfinite(samples).all():
         bad = int(np.count_nonzero(~np.isfinite(samples).all(axis=1)))
         raise DataError(
             "the audio holds values that are not finite",
-            where=path,
+            where=where,
             found=f"{bad} of {len(samples)} samples are NaN or infinite",
             hint="write the file again or leave it out",
         )
@@ -87,7 +75,7 @@ def read_audio(
     if len(wave) < SHORTEST_SAMPLES:
         raise DataError(
             "the audio is too short" if len(wave) else "the audio is empty",
-            where=path,
+            where=where,
             expected=f"at least {SHORTEST_SAMPLES} samples at 16 kHz (25 ms)",
             found=f"{len(wave)} samples",
         )
@@ -95,7 +83,7 @@ def read_audio(
     if loudest > _LOUDEST:
         raise DataError(
             "the audio is on another scale than [-1, 1]",
-            where=path,
+            where=where,
             found=f"values up to {loudest:g}",
             hint="16-bit numbers that were stored as floats have to be divided by 32768",
         )

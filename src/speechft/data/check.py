@@ -24,14 +24,14 @@ __all__ = ["CheckReport", "check_data", "check_loaded"]
 _PARTS = ("train", "dev", "test")
 
 
-def check_data(spec: str, seed: int = 0) -> CheckReport:
+def check_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> CheckReport:
     """Check all of the data: every file is decoded, labels are compared between splits.
 
     Never raises for bad data; what cannot be loaded at all is one error. Arguments as
     `sources.load_data`.
     """
     try:
-        loaded = find_data(spec, seed)
+        loaded = find_data(spec, seed, allow_commands=allow_commands)
     except DataError as error:
         return CheckReport(errors=[error.render()])
     return check_loaded(loaded)

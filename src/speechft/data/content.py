@@ -1,4 +1,4 @@
-"""What cuts hold, not where it lies: their audio files, and hashes of them."""
+"""What is heard of cuts, not where it lies: the identity of their audio."""
 
 from __future__ import annotations
 
@@ -7,42 +7,11 @@ from typing import Any
 
 from lhotse.cut import Cut
 
+from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import DataError
-from speechft.core.files import hash_json
-from speechft.core.known_hashes import known_hashes
 from speechft.core.logging import progress_bar
 from speechft.data.effects import effects_of
-
-
-def audio_hashes(cuts: Iterable[Cut]) -> dict[str, str]:
-    """Give a hash per audio file; files that nothing has touched since are not read again.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    files = {source for cut in cuts for source in audio_files(cut)}
-    with progress_bar() as bar:
-        task = bar.add_task("hashing audio", total=len(files), note="")
-        try:
-            return known_hashes(files, lambda: bar.advance(task))
-        except OSError as error:
-            raise DataError(
-                "cannot read an audio file",
-                where=error.filename,
-                found=error.strerror,
-                hint="check the data's paths",
-            ) from None
-
-
-def audio_part(cut: Cut, hashes: Mapping[str, str]) -> list[Any]:
-    """Give the hashes of a cut's files, its start and duration in seconds, and its channel."""
-    audio = [hashes[source] for source in audio_files(cut)]
-    return [audio, cut.start, cut.duration, channel_of(cut)]
-
-
-def audio_key(cut: Cut, hashes: Mapping[str, str]) -> str:
-    """Hash what is heard of a cut: the files, the part of them, and what is done to it."""
-    return hash_json([*audio_part(cut, hashes), effects_of(cut)])[:32]
+from speechft.data.heard import audio_files, channels_of, transforms_of
 
 
 def audio_keys(cuts: Sequence[Cut]) -> list[str]:
@@ -55,13 +24,38 @@ def audio_keys(cuts: Sequence[Cut]) -> list[str]:
     return [audio_key(cut, hashes) for cut in cuts]
 
 
-def channel_of(cut: Cut) -> Any:
-    """Give the channel or channels of a cut; 0 where it says none."""
-    return getattr(cut, "channel", 0)
+def audio_key(cut: Cut, content: Mapping[str, str]) -> str:
+    """Give the identity of what is heard of a cut.
+
+    That is the bytes of its files, the channels and the part of them, and all that is done to them.
+
+    Args:
+        cut: the cut.
+        content: audio file → hash, as `audio_hashes` gives it.
+    """
+    recording: Any = getattr(cut, "recording", None)
+    files = [[s.channels, content[str(s.source)]] for s in getattr(recording, "sources", ())]
+    part = [cut.start, cut.duration, channels_of(cut)]
+    done = [transforms_of(cut), effects_of(cut)]
+    rate = recording.sampling_rate if done[0] else None
+    return hash_values([files, part, done, rate])
 
 
-def audio_files(cut: Cut) -> list[str]:
-    """Give the paths of a cut's audio files."""
-    recording = getattr(cut, "recording", None)
-    sources = recording.sources if recording is not None else []
-    return [str(source.source) for source in sources if source.type == "file"]
+def audio_hashes(cuts: Iterable[Cut]) -> dict[str, str]:
+    """Give a hash per audio file; files that nothing has touched since are not read again.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    files = {source for cut in cuts for source in audio_files(cut)}
+    with progress_bar() as bar:
+        task = bar.add_task("hashing audio", total=len(files), note="")
+        try:
+            return file_hashes(files, lambda: bar.advance(task))
+        except OSError as error:
+            raise DataError(
+                "cannot read an audio file",
+                where=error.filename,
+                found=error.strerror,
+                hint="check the data's paths",
+            ) from None

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -28,6 +30,7 @@ _PLACEHOLDER = 0x7F000000
 _SHORTER = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _SPHERE_COUNT = re.compile(rb"sample_count -i (\d+)")
 _HINTS = {
+    b"version https://git-lfs": "it is a pointer of git-lfs; run: git lfs pull",
     b"ajkg": "Sphere files compressed with shorten need `sph2pipe -f wav IN OUT` first",
     b"ftyp": "AAC and ALAC in MP4 need `ffmpeg -i IN OUT.wav` first",
 }
@@ -81,17 +84,42 @@ def decode(path: Path, start: float = 0.0, duration: float | None = None) -> tup
     return samples, rate
 
 
-def audio_seconds(path: Path) -> float:
-    """Give the duration of a file, from its header where that says it.
+class Header(NamedTuple):
+    """What a file says of itself, or what was counted where it does not.
+
+    Attributes:
+        rate: samples per second.
+        frames: samples per channel.
+        channels: how many.
+    """
+
+    rate: int
+    frames: int
+    channels: int
+
+
+def read_header(path: Path) -> Header:
+    """Give rate, length and channels of a file; a stream of unknown length is read to its end.
 
     Raises:
-        DataError: see `decode`.
+        DataError: see `decode`; or there is nothing in it.
     """
     with _opened(path) as file:
-        known = _length(file, path)
-        if known is not None:
-            return float(known / file.samplerate)
-        return float(sum(len(block) for block in _blocks(file, None)) / file.samplerate)
+        frames = _length(file, path)
+        if frames is None:
+            frames = sum(len(block) for block in _blocks(file, None))
+        elif 0 < file.frames < frames:
+            _check_complete(path, file.frames, frames, file.samplerate)
+        header = Header(file.samplerate, min(frames, file.frames), file.channels)
+    if not header.frames:
+        raise DataError("the audio is empty", where=path, found="0 samples")
+    return header
+
+
+def audio_seconds(path: Path) -> float:
+    """Give the duration of a file. Errors as `read_header`."""
+    header = read_header(path)
+    return header.frames / header.rate
 
 
 @contextmanager
@@ -101,7 +129,8 @@ def _opened(path: Path) -> Iterator[_File]:
     except (OSError, ValueError):
         there = False
     if not there:
-        raise DataError("no such audio file", where=path, hint="check the path")
+        hint = _beside(path) or "check the path"
+        raise DataError("no such audio file", where=path, hint=hint)
     try:
         with _File(path) as file:
             if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
@@ -162,6 +191,20 @@ def _hint(path: Path) -> str | None:
     if not head:
         return "the file is empty"
     return next((hint for mark, hint in _HINTS.items() if mark in head), None)
+
+
+def _beside(path: Path) -> str | None:
+    """Name the file beside that differs in case or ending alone, such as a.WAV for a.wav."""
+    found = _stems(path.parent).get(path.stem.lower())
+    return f"did you mean {found!r}?" if found else None
+
+
+@lru_cache(maxsize=8)
+def _stems(folder: Path) -> dict[str, str]:
+    try:
+        return {entry.stem.lower(): entry.name for entry in folder.iterdir() if entry.is_file()}
+    except (OSError, ValueError):
+        return {}
 
 
 def _refuse_start(path: Path, start: float, seconds: float) -> None:

@@ -1,44 +1,74 @@
-"""Lhotse cuts from files or a folder, brought to one utterance per cut."""
+"""Lhotse cuts from files or a folder, brought to one utterance per cut.
+
+Files are opened here and never by lhotse, for which a name or a source may be a command or a URL.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
+from zlib import error as ZlibError
 
 from lhotse import CutSet, SupervisionSegment
 from lhotse.cut import Cut
+from lhotse.serialization import deserialize_item
 
 from speechft.core.errors import DataError
 from speechft.core.files import read_json
+from speechft.core.limits import parse_json, regular_file, text_lines
+from speechft.data.commands import Runner, is_command
+from speechft.data.heard import fault_of_audio
 from speechft.data.splitting import split_cuts
 from speechft.data.utterances import DIARIZATION, Loaded
 
-SUFFIXES = (".jsonl.gz", ".jsonl")
+SUFFIXES: Final = (".jsonl.gz", ".jsonl")
 # What `prepare` leaves beside the cuts.
-REPORT = "check.json"
+REPORT: Final = "check.json"
+# Seconds by which a supervision may differ from its cut and still be all of it.
+_SAME: Final = 0.01
+_KINDS: Final = ("MonoCut", "MultiCut", "Cut")
+_UNREADABLE: Final = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, AssertionError, AttributeError),
+    ZlibError,
+)
 
 
 def is_manifest(path: Path) -> bool:
-    """Tell whether a file holds lhotse cuts (its first record has an id, a start, a duration)."""
+    """Tell whether a file holds lhotse cuts by its first record; what is packed is taken for it."""
     if not path.name.endswith(SUFFIXES):
         return False
     try:
-        record = json.loads(_first_line(path))
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError):
+        record = parse_json(next(text_lines(path))[1])
+    except (*_UNREADABLE, StopIteration):
         return path.name.endswith(".gz")
-    return isinstance(record, dict) and {"id", "start", "duration"} <= set(record)
+    return isinstance(record, dict) and (_is_cut(record) or "tracks" in record)
 
 
-def read_manifest(path: Path, seed: int = 0) -> Loaded:
-    """Read one file of cuts and split it as `splitting.split_cuts` does."""
-    return Loaded(split_cuts(_read(path), seed))
+def _is_cut(record: dict[str, Any]) -> bool:
+    """Tell a cut from a row of a table that has an id and times of its own."""
+    return {"id", "start", "duration"} <= set(record) and "audio" not in record
 
 
-def read_folder(folder: Path) -> Loaded:
+def read_manifest(path: Path, seed: int = 0, run: Runner | None = None) -> Loaded:
+    """Read one file of cuts and split it as `splitting.split_cuts` does.
+
+    Args:
+        path: the file.
+        seed: of the split.
+        run: runs the commands that audio comes from; without it they are refused.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    cuts, problems = _read(path, run)
+    return Loaded(split_cuts(cuts, seed), problems)
+
+
+def read_folder(folder: Path, run: Runner | None = None) -> Loaded:
     """Read a folder that holds one file of cuts per split, such as `train.jsonl.gz`.
 
     Raises:
@@ -47,7 +77,7 @@ def read_folder(folder: Path) -> Loaded:
     found = {}
     for place in (folder, folder / "cuts"):
         for path in sorted(place.glob("*.jsonl*")):
-            if path.name.endswith(SUFFIXES) and is_manifest(path):
+            if path.name.endswith(SUFFIXES) and path.is_file() and is_manifest(path):
                 found[_split_name(path)] = path
     if not found:
         raise DataError(
@@ -56,15 +86,35 @@ def read_folder(folder: Path) -> Loaded:
             expected="one lhotse manifest per split, such as train.jsonl.gz",
             hint="for a known corpus write NAME:FOLDER, for own data give a table",
         )
-    splits = {name: CutSet.from_cuts(_read(path)) for name, path in found.items()}
-    return Loaded(splits, official=_is_official(folder))
+    splits, problems = {}, []
+    for name, path in found.items():
+        cuts, bad = _read(path, run)
+        splits[name] = CutSet.from_cuts(cuts)
+        problems += [f"{path.name}, {problem}" for problem in bad]
+    return Loaded(splits, problems, official=_is_official(folder))
+
+
+def read_cuts(path: Path) -> list[Cut]:
+    """Read the cuts of a file as they are written.
+
+    Raises:
+        DataError: it cannot be read, or a cut is of another kind than `MonoCut` and `MultiCut`.
+    """
+    return [cut for _, cut in _cuts(path)]
+
+
+def write_cuts(path: Path, cuts: Iterable[Cut]) -> None:
+    """Write cuts as packed lines of JSON; the same cuts give the same bytes."""
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for cut in cuts:
+            file.write(json.dumps(cut.to_dict(), ensure_ascii=False).encode() + b"\n")
 
 
 def _is_official(folder: Path) -> bool:
     """Tell whether `prepare` made the folder of a known corpus."""
     try:
-        report = read_json(folder / REPORT)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        report = read_json(regular_file(folder / REPORT))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(report, dict) and bool(report.get("official"))
 
@@ -74,44 +124,80 @@ def _split_name(path: Path) -> str:
     return stem.removeprefix("cuts").strip("_-") or "train"
 
 
-def _first_line(path: Path) -> str:
-    if path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return file.readline()
-    with path.open(encoding="utf-8") as plain:
-        return plain.readline()
+class _Numbered(NamedTuple):
+    """A cut and the number of its line."""
+
+    line: int
+    cut: Cut
 
 
-def _read(path: Path) -> list[Cut]:
+def _cuts(path: Path) -> list[_Numbered]:
+    number, found = 0, []
     try:
-        cuts = list(CutSet.from_file(path))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AssertionError) as error:
+        for number, line in text_lines(path):
+            record = parse_json(line)
+            kind = record.get("type", "MixedCut" if "tracks" in record else "MonoCut")
+            if kind not in _KINDS:
+                raise ValueError(f"a {kind}; write what is heard of it with CutSet.save_audios")
+            found.append(_Numbered(number, deserialize_item({**record, "type": kind})))
+    except _UNREADABLE as error:
         raise DataError(
             "the cuts cannot be read",
-            where=path,
-            expected="a lhotse manifest of cuts",
+            where=f"{path}, line {number}" if number else path,
+            expected="a lhotse manifest of cuts of one recording each",
             found=f"{type(error).__name__}: {error}",
         ) from None
-    if not cuts:
+    return found
+
+
+def _read(path: Path, run: Runner | None) -> tuple[list[Cut], list[str]]:
+    """Give the utterances of a file, and a line for each cut that cannot be used."""
+    numbered = _cuts(path)
+    if not numbered:
         raise DataError("there are no cuts in the file", where=path)
-    return [_locate(cut, path.parent) for cut in _one_utterance_each(cuts)]
+    cuts: list[Cut] = []
+    problems = []
+    for line, cut in numbered:
+        try:
+            located = _locate(run(cut) if run and is_command(cut) else cut, path.parent)
+            fault = fault_of_audio(located)
+            cuts += [] if fault else _one_utterance_each(located)
+        except DataError as error:
+            fault = f"{error.what} ({error.found})"
+        except _UNREADABLE as error:
+            fault = f"its times do not belong together ({error})"
+        if fault:
+            problems.append(f"line {line}, cut {cut.id}: {fault}")
+    return cuts, problems
 
 
-def _one_utterance_each(cuts: Sequence[Cut]) -> list[Cut]:
-    """Cut up cuts with several supervisions; give an empty one to cuts without (audio alone).
+def _one_utterance_each(cut: Cut) -> list[Cut]:
+    """Cut up a cut with several supervisions, or with one for a part of it.
 
-    Recordings for diarization, marked by `custom["diarization"]`, stay whole.
+    A cut without a supervision (audio alone) gets an empty one. Recordings for diarization, marked
+    by `custom["diarization"]`, stay whole.
+
+    Raises:
+        DataError: a supervision goes beyond its cut, so that not all of it is heard.
     """
-    result: list[Cut] = []
-    for cut in cuts:
-        if len(cut.supervisions) == 1 or (cut.custom or {}).get(DIARIZATION):
-            result.append(cut)
-        elif cut.supervisions:
-            result += cut.trim_to_supervisions(keep_overlapping=False)
-        else:
-            blank: Any = SupervisionSegment(cut.id, cut.recording_id, 0.0, cut.duration)
-            result.append(replace(cut, supervisions=[blank]))
-    return result
+    if (cut.custom or {}).get(DIARIZATION):
+        return [cut]
+    if not cut.supervisions:
+        blank: Any = SupervisionSegment(cut.id, cut.recording_id, 0.0, cut.duration)
+        return [replace(cut, supervisions=[blank])]
+    for supervision in cut.supervisions:
+        if supervision.start < -_SAME or supervision.end > cut.duration + _SAME:
+            raise DataError(
+                "its supervision goes beyond it",
+                found=f"{supervision.start:g} to {supervision.end:g} of {cut.duration:g} s",
+            )
+    first, *more = cut.supervisions
+    if not more and first.start <= _SAME and first.end >= cut.duration - _SAME:
+        return [cut]
+    # Supervisions of several channels are a conversation with a channel per speaker.
+    same = all(other.channel == first.channel for other in more)
+    trimmed = cut.trim_to_supervisions(keep_overlapping=False, keep_all_channels=same)
+    return list(trimmed) if more else [one.with_id(cut.id) for one in trimmed]
 
 
 def _locate(cut: Cut, folder: Path) -> Cut:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lhotse import CutSet
+from lhotse.audio import AudioSource
+from lhotse.cut import Cut
 
 from speechft._version import __version__
+from speechft.core.artifact import hash_values
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, hash_json, read_json, write_json
+from speechft.core.files import atomic_dir, read_json, write_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
 from speechft.data.check import CheckReport, check_loaded
-from speechft.data.manifests import REPORT
+from speechft.data.commands import command_folder
+from speechft.data.manifests import REPORT, write_cuts
 from speechft.data.sources import find_data, root_and_variant
 from speechft.data.utterances import Loaded, problems_error
 
+AUDIO: Final = "audio"
 _log = get_logger(__name__)
 
 
@@ -31,6 +37,7 @@ def prepare_data(
     decode: bool = True,
     skip_bad: bool = False,
     force: bool = False,
+    allow_commands: bool = False,
 ) -> CheckReport:
     """Check data and write one `SPLIT.jsonl.gz` per split; the audio stays where it is.
 
@@ -44,6 +51,8 @@ def prepare_data(
         decode: decode every file; otherwise its header has to do.
         skip_bad: leave out utterances whose audio is missing or cannot be used.
         force: do it again even if it is done.
+        allow_commands: run the commands that cuts name as the source of their audio; what they
+            give is kept in OUT/audio.
 
     Raises:
         DataError: the check found errors (all are listed), or `out` holds something else.
@@ -52,9 +61,9 @@ def prepare_data(
         raise DataError(
             "the output folder holds something else", where=out, hint="choose a new folder"
         )
-    loaded = find_data(spec, seed)
+    loaded = find_data(spec, seed, allow_commands=allow_commands)
     settings = {"data": spec, "seed": seed, "decode": decode, "skip_bad": skip_bad}
-    key = hash_json([settings, __version__, _digest(loaded)])
+    key = hash_values([settings, __version__, _known(loaded)])
     done = None if force else _done(out, key)
     if done is not None:
         _log.info("%s: nothing to do, the data has not changed", out)
@@ -67,7 +76,7 @@ def prepare_data(
     with atomic_dir(out) as temporary:
         for name, cuts in loaded.splits.items():
             if len(cuts):
-                cuts.to_file(temporary / f"{name}.jsonl.gz")
+                write_cuts(temporary / f"{name}.jsonl.gz", _taken_in(cuts, temporary))
         saved = {"warnings": report.warnings, "summary": report.summary}
         write_json(temporary / REPORT, {"key": key, "official": loaded.official, **saved})
         write_provenance(temporary, stage="data prepare", settings=settings)
@@ -85,26 +94,26 @@ def default_folder(spec: str) -> Path:
     return Path("data") / (f"{name}-{variant}" if variant else name)
 
 
-def _digest(loaded: Loaded) -> str:
-    """Give a hash of all that is known without decoding: labels, files, their lengths."""
-    whole = hashlib.sha256(repr((loaded.problems, loaded.notes)).encode())
-    for name, cuts in loaded.splits.items():
-        whole.update(repr(name).encode())
-        for cut in cuts:
-            whole.update(_line(cut).encode())
-    return whole.hexdigest()
+def _known(loaded: Loaded) -> list[Any]:
+    """Give all that is known without decoding: labels, files, their lengths."""
+    cuts = {n: [hash_values(cut.to_dict()) for cut in own] for n, own in loaded.splits.items()}
+    return [loaded.problems, loaded.notes, cuts]
 
 
-def _line(cut: Any) -> str:
-    recording = getattr(cut, "recording", None)
-    if recording is None:
-        return repr(cut.to_dict())
-    audio = [recording.sampling_rate, recording.num_samples, *(s.source for s in recording.sources)]
-    labels = [
-        (s.start, s.duration, s.text, s.speaker, s.language, s.custom, s.alignment)
-        for s in cut.supervisions
-    ]
-    return repr((cut.id, cut.start, cut.duration, audio, labels))
+def _taken_in(cuts: CutSet, folder: Path) -> Iterator[Cut]:
+    """Take what commands gave into the folder; all other audio stays where it is."""
+    for cut in cuts:
+        sources = [_source_in(source, folder) for source in cut.recording.sources]
+        yield replace(cut, recording=replace(cut.recording, sources=sources))
+
+
+def _source_in(source: AudioSource, folder: Path) -> AudioSource:
+    path = Path(source.source)
+    if path.parent != command_folder():
+        return source
+    (folder / AUDIO).mkdir(exist_ok=True)
+    shutil.copyfile(path, folder / AUDIO / path.name)
+    return replace(source, source=f"{AUDIO}/{path.name}")
 
 
 def _done(out: Path, key: str) -> CheckReport | None:

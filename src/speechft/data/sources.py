@@ -11,7 +11,9 @@ from lhotse import CutSet
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
 from speechft.core.nearest import nearest
+from speechft.core.places import fault_of_name, home_expanded
 from speechft.data import manifests, table
+from speechft.data.commands import Runner, run_commands
 from speechft.data.utterances import Loaded, problems_error
 
 DEFAULT_PRESET = "demo"
@@ -19,7 +21,11 @@ _log = get_logger(__name__)
 
 
 def load_data(
-    spec: str, *, splits: Sequence[str] | None = None, seed: int = 0
+    spec: str,
+    *,
+    splits: Sequence[str] | None = None,
+    seed: int = 0,
+    allow_commands: bool = False,
 ) -> dict[str, CutSet]:
     """Load data as split → cuts, each cut one utterance with one supervision.
 
@@ -29,12 +35,14 @@ def load_data(
             `synthetic:PRESET` or `synthetic:PRESET@LANGUAGE`.
         splits: the splits wanted; all if not given.
         seed: of the split of data that comes without one.
+        allow_commands: run the commands that cuts name as the source of their audio (see
+            `data.commands`); otherwise such cuts are refused.
 
     Raises:
         DataError: something is missing or broken; all bad rows are listed at once.
         SettingsError: unknown corpus or preset.
     """
-    loaded = find_data(spec, seed)
+    loaded = find_data(spec, seed, allow_commands=allow_commands)
     if loaded.problems:
         raise problems_error(loaded.problems, spec, loaded.source)
     for note in loaded.notes:
@@ -61,34 +69,41 @@ def is_synthetic(spec: str) -> bool:
 def root_and_variant(rest: str) -> tuple[Path, str]:
     """Read `ROOT` or `ROOT@VARIANT`; a folder with an @ in its own path is taken as it is."""
     before, sign, variant = rest.rpartition("@")
-    if not sign or "/" in variant or Path(rest).expanduser().exists():
-        return Path(rest).expanduser(), ""
-    return Path(before).expanduser(), variant
+    if not sign or "/" in variant or home_expanded(rest).exists():
+        return home_expanded(rest), ""
+    return home_expanded(before), variant
 
 
-def find_data(spec: str, seed: int = 0) -> Loaded:
+def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Loaded:
     """Load what can be loaded, with the list of what cannot. Arguments as `load_data`."""
+    loaded = _find(spec, seed, run_commands if allow_commands else None)
+    faults = {name: fault_of_name(name) for name in loaded.splits}
+    loaded.problems += [f"the split {n!r} has no name: {f}" for n, f in faults.items() if f]
+    return loaded
+
+
+def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
     name, sign, rest = spec.partition(":")
     if is_synthetic(spec):
         return _synthetic(rest if sign else DEFAULT_PRESET)
-    path = Path(spec).expanduser()
+    path = home_expanded(spec)
     if path.is_dir():
-        return manifests.read_folder(path)
+        return manifests.read_folder(path, run)
     if path.is_file():
-        return _file(path, seed)
-    if sign and name:
+        return _file(path, seed, run)
+    if sign and name and not path.exists():
         return _corpus(name, rest)
     raise DataError(
-        "no such data",
+        "this is neither a file nor a folder" if path.exists() else "no such data",
         where=spec,
         expected="a table, lhotse cuts, NAME:ROOT for a corpus, or synthetic",
         hint=_hint(path),
     )
 
 
-def _file(path: Path, seed: int) -> Loaded:
+def _file(path: Path, seed: int, run: Runner | None) -> Loaded:
     if manifests.is_manifest(path):
-        return manifests.read_manifest(path, seed)
+        return manifests.read_manifest(path, seed, run)
     if path.suffix in table.SUFFIXES:
         return table.read_table(path, seed)
     raise DataError(

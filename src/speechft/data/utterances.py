@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import soundfile
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import CutSet, MonoCut, MultiCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
+from lhotse.cut import Cut
 from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
+from speechft.data.decoding import Header, read_header
 from speechft.data.threads import threads
 
 # In a cut's custom fields: a recording with one supervision per stretch of speech.
@@ -25,12 +26,6 @@ _TOLERANCE = 0.05
 _SHOWN = 20
 # Headers that a thread reads at a time: one is read faster than a thread is woken.
 _CHUNK = 64
-# libsndfile's remark on a WAV file that is shorter than its header says.
-_CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-# Programs that write to a pipe put about this much into the header, as they know no better.
-_UNKNOWN_SIZE = 0x7FFF0000
-
-Header = tuple[int, int, int]
 
 
 @dataclass
@@ -88,7 +83,7 @@ class Utterance:
     turns: Sequence[tuple[str, float, float]] = ()
 
 
-def make_cuts(utterances: Sequence[Utterance]) -> tuple[dict[str, MonoCut], list[str]]:
+def make_cuts(utterances: Sequence[Utterance]) -> tuple[dict[str, Cut], list[str]]:
     """Make cuts; the audio files' headers are read in parallel, each file once.
 
     Returns:
@@ -144,9 +139,9 @@ def tags_to_slots(tags: Iterable[Sequence[str]]) -> list[list[str]]:
     return slots
 
 
-def _make(utterances: Sequence[Utterance]) -> tuple[list[MonoCut | None], list[str]]:
+def _make(utterances: Sequence[Utterance]) -> tuple[list[Cut | None], list[str]]:
     headers = _read_headers(sorted({utterance.audio for utterance in utterances}))
-    cuts: list[MonoCut | None] = []
+    cuts: list[Cut | None] = []
     problems = []
     for utterance in utterances:
         header = headers[utterance.audio]
@@ -175,37 +170,20 @@ def _read_some(paths: Sequence[Path]) -> list[Header | str]:
 
 
 def _read_header(path: Path) -> Header | str:
-    """Give (rate, samples, channels), or what is wrong."""
-    if not path.is_file():
-        return f"no such audio file: {path}"
+    """Give rate, samples and channels, or what is wrong."""
     try:
-        info = soundfile.info(str(path), verbose=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        return f"the audio cannot be decoded: {path} ({_explain(path, error)})"
-    if info.frames == 0:
-        return f"the audio is empty: {path}"
-    short = _CUT_SHORT.search(info.extra_info)
-    if short and int(short[2]) < int(short[1]) < _UNKNOWN_SIZE:
-        share = int(short[2]) / int(short[1])
-        return f"the audio is cut short: {path} ({share:.0%} of what its header says)"
-    return info.samplerate, info.frames, info.channels
-
-
-def _explain(path: Path, error: Exception) -> str:
-    """Say why a file is no audio, where that is known."""
-    with path.open("rb") as file:
-        start = file.read(64)
-    if not start:
-        return "the file is empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a pointer of git-lfs; run: git lfs pull"
-    return str(error)
+        return read_header(path)
+    except DataError as error:
+        details = "; ".join(text for text in (error.found, error.hint) if text)
+        return f"{error.what}: {path}" + (f" ({details})" if details else "")
 
 
 def _find_problem(utterance: Utterance, header: Header) -> str:
     rate, frames, _ = header
     seconds = frames / rate
     end = seconds if utterance.end is None else utterance.end
+    if not (math.isfinite(utterance.start) and math.isfinite(end)):
+        return f"start {utterance.start:g} or end {end:g} is no number of seconds"
     if utterance.start < 0 or end <= utterance.start:
         return f"start {utterance.start} and end {end:g} leave nothing of {utterance.audio}"
     if end > seconds + _TOLERANCE:
@@ -213,18 +191,21 @@ def _find_problem(utterance: Utterance, header: Header) -> str:
     return ""
 
 
-def _make_cut(utterance: Utterance, header: Header) -> MonoCut:
-    rate, frames, channels = header
+def _make_cut(utterance: Utterance, header: Header) -> Cut:
+    """Make the cut of an utterance; of several channels all are heard, as their mean."""
+    rate, frames, count = header
     seconds = frames / rate
     end = seconds if utterance.end is None else min(utterance.end, seconds)
     duration = seconds if utterance.start == 0 and end == seconds else end - utterance.start
     name = utterance.id
-    source = AudioSource("file", list(range(channels)), os.path.abspath(utterance.audio))
-    return MonoCut(
+    channels = list(range(count))
+    source = AudioSource("file", channels, os.path.abspath(utterance.audio))
+    kind: type[MonoCut | MultiCut] = MonoCut if count == 1 else MultiCut
+    return kind(
         id=name,
         start=utterance.start,
         duration=duration,
-        channel=0,
+        channel=0 if count == 1 else channels,
         supervisions=_supervisions(utterance, duration),
         recording=Recording(name, [source], rate, frames, seconds),
         custom={DIARIZATION: True} if utterance.turns else None,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.core.files import hash_json
-from speechft.data.content import audio_files, audio_hashes, audio_key, audio_part
+from speechft.data.content import audio_hashes, audio_key
+from speechft.data.heard import audio_files
+from speechft.data.identity import cuts_id
 from speechft.data.sources import load_data
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
@@ -142,11 +143,4 @@ def _all(splits: Mapping[str, Sequence[Cut]]) -> Iterable[Cut]:
 
 
 def _hash(splits: Mapping[str, Sequence[Cut]], content: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: hash_json([_describe(cut, content) for cut in cuts]) for name, cuts in splits.items()
-    }
-
-
-def _describe(cut: Cut, content: Mapping[str, str]) -> list[Any]:
-    audio, *part = audio_part(cut, content)
-    return [cut.id, *part, [s.to_dict() for s in cut.supervisions], audio]
+    return {name: cuts_id(cuts, content) for name, cuts in splits.items()}

@@ -13,7 +13,7 @@ from torch.nn import functional
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.seeding import numpy_generator
 from speechft.data.effects import GAIN, TRIM, crop, with_effects
-from speechft.data.heard import heard_lengths
+from speechft.data.heard_lengths import heard_lengths
 from speechft.heads.xvector import XVector
 from speechft.metrics.detection import equal_error_rate
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits, non_empty

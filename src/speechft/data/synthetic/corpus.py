@@ -25,6 +25,7 @@ from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, hash_json, write_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import write_provenance
+from speechft.data.manifests import read_cuts, write_cuts
 from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.plan import Planned, make_plan
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
@@ -101,8 +102,8 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
         spoken = speak_all(planned, temporary / "audio", processes)
         (temporary / "cuts").mkdir()
         for name, utterances in plan.items():
-            cuts = CutSet.from_cuts(_make_cut(item, spoken[item.job.id]) for item in utterances)
-            cuts.to_file(temporary / "cuts" / f"{name}.jsonl.gz")
+            cuts = [_make_cut(item, spoken[item.job.id]) for item in utterances]
+            write_cuts(temporary / "cuts" / f"{name}.jsonl.gz", cuts)
         write_json(temporary / "splits.json", list(plan))
         write_provenance(
             temporary,
@@ -154,8 +155,7 @@ def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
 
 
 def _read_cuts(path: Path, folder: Path) -> CutSet:
-    cuts = CutSet.from_file(path).with_recording_path_prefix(folder)
-    return cuts.to_eager()
+    return CutSet.from_cuts(cut.with_recording_path_prefix(folder) for cut in read_cuts(path))
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from lhotse.cut import Cut
 from torch import Tensor
@@ -13,9 +12,8 @@ from torch import Tensor
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.files import hash_json
 from speechft.core.seeding import numpy_generator
-from speechft.data.audio import cut_path
-from speechft.data.content import channel_of
-from speechft.data.effects import effects_of
+from speechft.data.content import audio_key
+from speechft.data.heard import audio_files
 from speechft.data.sources import load_data
 from speechft.tasks import Task
 from speechft.training.stream import Source
@@ -121,15 +119,14 @@ class Pool:
 
     def __init__(self) -> None:
         self.cuts: list[Cut] = []
-        self._places: dict[tuple[Any, ...], int] = {}
+        self._places: dict[str, int] = {}
 
     def add(self, cuts: Iterable[Cut]) -> list[int]:
         """Add utterances; give the place of each."""
         return [self._place(cut) for cut in cuts]
 
     def _place(self, cut: Cut) -> int:
-        heard = (str(cut_path(cut)), channel_of(cut), cut.start, cut.duration)
-        key = (*heard, *effects_of(cut))
+        key = audio_key(cut, {file: file for file in audio_files(cut)})
         if key not in self._places:
             self._places[key] = len(self.cuts)
             self.cuts.append(cut)

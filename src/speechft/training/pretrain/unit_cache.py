@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from speechft.core.files import hash_json
 from speechft.core.known_hashes import cache_folder
 from speechft.core.logging import get_logger
-from speechft.data.content import audio_hashes, audio_part
-from speechft.data.effects import effects_of
+from speechft.data.content import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.training.pretrain.settings import Iteration
 from speechft.training.pretrain.units import load_units, save_units
@@ -54,7 +53,7 @@ def units_key(
         return None
     source = "mfcc" if layer is None else [encoder.fingerprint(), layer]
     made_from = [VERSION, source, iteration.clusters, iteration.smooth, seed, fit_seconds]
-    return hash_json([*made_from, _content(cuts)])[:32]
+    return hash_json([*made_from, audio_keys(cuts)])[:32]
 
 
 def cached_units(
@@ -84,9 +83,3 @@ def _read(path: Path) -> list[NDArray[np.int16]] | None:
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         log.warning("the kept units cannot be read, so they are learned again: %s", error)
         return None
-
-
-def _content(cuts: Sequence[Any]) -> list[Any]:
-    """Describe what is heard, not where it lies."""
-    hashes = audio_hashes(cuts)
-    return [[*audio_part(cut, hashes), *effects_of(cut)] for cut in cuts]
