@@ -1,17 +1,21 @@
 """Copy what is worth keeping of a finished run or study: results, recipe, provenance, figures.
 
+The commit that is checked out is noted as the one that measured it.
+
 python scripts/keep_results.py runs/NAME results/NAME
 """
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-KEEP = {"results.jsonl", "grid.jsonl", "encoders.json", "run.json", "recipe.yaml", "timing.json"}
-STUDY = "measurements.jsonl"
-KEEP |= {"speechft.json", "report.md", "metrics.jsonl"}
+KEEP = {"results.jsonl", "grid.jsonl", "encoders.json", "recipe.yaml", "timing.json"}
+RUN, STUDY = "run.json", "measurements.jsonl"
+KEEP |= {RUN, "speechft.json", "report.md", "metrics.jsonl"}
 
 
 def keep(run: Path, place: Path) -> list[Path]:
@@ -20,10 +24,12 @@ def keep(run: Path, place: Path) -> list[Path]:
     All files of a study are small: its stages lie elsewhere.
     """
     if (run / STUDY).is_file():
-        from speechft.core.files import write_text
-        from speechft.reporting.study.files import write_page
+        from speechft.core.files import read_json, write_json, write_text
+        from speechft.reporting.study.files import ABOUT, write_page
 
         shutil.copytree(run, place, dirs_exist_ok=True)
+        about = {**read_json(run / ABOUT), "commit": commit()}
+        write_json(place / ABOUT, about)
         # With the reading that lies there: the run itself has none.
         write_text(place / "report.md", write_page(place))
         return [path for path in place.rglob("*") if path.is_file()]
@@ -40,7 +46,17 @@ def keep(run: Path, place: Path) -> list[Path]:
         copied.append(place / path)
     for file in copied:
         _forget_machine(file, run.resolve())
+    if (place / RUN).is_file():
+        content = json.loads((place / RUN).read_text(encoding="utf-8"))
+        text = json.dumps({**content, "commit": commit()}, indent=2, ensure_ascii=False)
+        (place / RUN).write_text(text + "\n", encoding="utf-8")
     return copied
+
+
+def commit() -> str:
+    """Name the commit that has measured it: the one that is checked out."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _forget_machine(file: Path, run: Path) -> None:

@@ -7,8 +7,6 @@ Encoders are the same where the job that made them is: the same settings, parent
 
 from __future__ import annotations
 
-import math
-import statistics
 import sys
 from pathlib import Path
 
@@ -17,6 +15,8 @@ Key = tuple[str, int]
 
 def repeats(one: Path, other: Path) -> dict[str, float]:
     """Give how many values both have, how many are equal, and how far the scores are apart."""
+    from speechft.metrics.statistics import finite_mean, root_mean_square
+
     first, second = _values(one), _values(other)
     shared = sorted(set(first) & set(second))
     pairs = [
@@ -30,8 +30,8 @@ def repeats(one: Path, other: Path) -> dict[str, float]:
         "encoders": len(shared),
         "values": len(pairs),
         "equal": sum(a == b for a, b in pairs),
-        "mean": statistics.fmean(apart) if apart else math.nan,
-        "rms": math.sqrt(statistics.fmean(d * d for d in apart)) if apart else math.nan,
+        "mean": finite_mean(apart),
+        "rms": root_mean_square(apart),
     }
 
 

@@ -38,8 +38,12 @@ def results_page(root: Path) -> str:
         parts.append(f"\nPercent on the test split, {about}. {table.score_text}\n")
         notes = run / "notes.md"
         parts += [notes.read_text(encoding="utf-8")] if notes.is_file() else []
+        measured = "".join(
+            f"Measured with commit `{one['commit']}`. " for one in evidence.runs if "commit" in one
+        )
         parts.append(
-            f"Recipe: [results/{run.name}/recipe.yaml](../results/{run.name}/recipe.yaml)\n"
+            f"{measured}Recipe: "
+            f"[results/{run.name}/recipe.yaml](../results/{run.name}/recipe.yaml)\n"
         )
     if not runs:
         parts.append("No study has been kept yet.\n")

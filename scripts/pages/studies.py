@@ -8,10 +8,13 @@ HEAD = """# Studies
 
 Written by `make docs` from `results/studies/`. Each study is a file in `studies/`; `make study`
 does all of them but the attempts, which look for reasons where a finding does not hold, or ask
-again what was found. "As in the paper" means that the published direction is found and exceeds the
-seeds' spread, "not here" that the other one is and does; a study's own question "holds" or does
-not. What exceeds it neither way is "not told apart"; only "as good or better" also holds where the
-means are level.
+again what was found. "As in the paper" means that the published direction is found and its interval
+over the seeds leaves out 0, "not here" that the interval lies on the other side; a study's own
+question "holds" or does not. All else is "not told apart". "As good" means above a margin that the
+study's file declares. The intervals hold with 95 % for all findings of a study together (Holm).
+
+The verdicts follow these rules; the measurements are older, and each page names the commit that has
+measured it, until the studies are run once more.
 """
 
 
@@ -24,13 +27,13 @@ def study_pages(root: Path) -> dict[Path, str]:
     place = root / "docs" / "studies"
     lines, pages = [HEAD], {}
     for folder in kept:
-        settings, _, claims, _ = read_study(folder)
+        settings, _, verdicts, _ = read_study(folder)
         pages[place / f"{folder.name}.md"] = write_page(
             folder, f"../../results/studies/{folder.name}/"
         )
         lines += [f"## [{settings.title}]({folder.name}.md)\n"]
-        lines += ["| finding | here |", "| --- | --- |"] if claims else []
-        lines += [f"| {cell(claim.finding.says)} | {claim.verdict} |" for claim in claims]
+        lines += ["| finding | here |", "| --- | --- |"] if verdicts else []
+        lines += [f"| {cell(one.finding.says)} | {one.text} |" for one in verdicts]
         lines.append("")
     if kept:
         pages[place / "index.md"] = "\n".join(lines)

@@ -13,6 +13,7 @@ from rich.console import Console
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl, write_json, write_jsonl
 from speechft.core.settings import parse_settings
+from speechft.metrics.suite_score import suite_score
 from speechft.metrics.superb import superb_score
 from speechft.reporting.comparison import compare
 from speechft.reporting.findings import findings
@@ -20,7 +21,6 @@ from speechft.reporting.measurements import Encoder, Measurement
 from speechft.reporting.page import cells, terminal_table
 from speechft.reporting.records import read_evidence
 from speechft.reporting.roles import infer_roles
-from speechft.reporting.spreads import suite_score
 from speechft.reporting.stage import ReportSettings, comparison_of, report
 
 sys.path.insert(0, str(Path(__file__).parent))

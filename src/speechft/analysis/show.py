@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from speechft.analysis.weights import ALL
 from speechft.core.files import atomic_path
 from speechft.core.theme import SERIES, STYLE
+from speechft.metrics.statistics import finite_mean
 
 FIGURE: Final = "similarity.png"
 Records = Sequence[Mapping[str, Any]]
@@ -48,9 +48,13 @@ def lines_of(records: Records) -> list[Line]:
 def summary(records: Records) -> dict[str, float]:
     """Give one encoder's figures: distance, and means over the hidden states of all else."""
     (line,) = lines_of(records)
-    figures = {"distance": line.distance, "cka": _mean(line.cka), "cosine": _mean(line.cosine)}
+    figures = {
+        "distance": line.distance,
+        "cka": finite_mean(line.cka),
+        "cosine": finite_mean(line.cosine),
+    }
     connected = [value for values in line.connected.values() for value in values]
-    figures |= {"connectivity": _mean(connected)} if connected else {}
+    figures |= {"connectivity": finite_mean(connected)} if connected else {}
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
@@ -63,8 +67,11 @@ def rows(records: Records) -> tuple[list[str], list[list[str]]]:
         [
             line.name,
             f"{line.distance:.2f}",
-            *(_text(value) for value in (_mean(line.cka), line.cka[-1], _mean(line.cosine))),
-            *(_text(_mean(line.connected[alpha])) for alpha in alphas),
+            *(
+                _text(value)
+                for value in (finite_mean(line.cka), line.cka[-1], finite_mean(line.cosine))
+            ),
+            *(_text(finite_mean(line.connected[alpha])) for alpha in alphas),
         ]
         for line in lines
     ]
@@ -102,7 +109,7 @@ def draw(records: Records, path: Path) -> None:
             by_layer.plot(
                 range(len(line.cka)), line.cka, "o-", color=colour, label=title, markersize=4
             )
-            by_distance.plot(line.distance, _mean(line.cka), "o", color=colour)
+            by_distance.plot(line.distance, finite_mean(line.cka), "o", color=colour)
         by_layer.set_ylim(0, 103)
         by_distance.set_ylim(0, 103)
         by_distance.set_xlim(left=0)
@@ -146,12 +153,6 @@ def _line(name: str, own: Records) -> Line:
     return Line(
         name, float(distance), of("cka"), of("cosine"), {a: of("connectivity", a) for a in alphas}
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Give the mean of what says something."""
-    known = [value for value in values if math.isfinite(value)]
-    return statistics.fmean(known) if known else math.nan
 
 
 def _text(value: float) -> str:

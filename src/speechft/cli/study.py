@@ -67,7 +67,7 @@ def _show(one: StudySettings, folder: Path) -> None:
     from speechft.reporting.study.specs import SCORE
     from speechft.reporting.study.wording import figures_of
 
-    _, table, claims, _ = read_study(folder)
+    _, table, verdicts, _ = read_study(folder)
     console = output()
     console.print(f"\n{one.title}\n", markup=False)
     view = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
@@ -79,11 +79,13 @@ def _show(one: StudySettings, folder: Path) -> None:
         if score is None:
             continue
         found = [table.against(row, other) for other in (row.before, row.tuned)]
-        texts = ["" if difference is None else difference.text(0) for difference in found]
+        texts = [
+            "" if difference is None else difference.text(0, signed=True) for difference in found
+        ]
         view.add_row(escape(row.heading), score.text(0), *texts)
     console.print(view, soft_wrap=False)
     console.print()
-    for claim in claims:
-        text = f"{claim.verdict}: {claim.finding.says} {figures_of(claim)}"
+    for verdict in verdicts:
+        text = f"{verdict.text}: {verdict.finding.says} {figures_of(verdict)}"
         console.print(text, soft_wrap=False, markup=False)
     console.print(f"\nReport: {folder / 'report.md'}", markup=False)

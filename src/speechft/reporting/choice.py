@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from speechft.metrics.statistics import SeedValues
+from speechft.metrics.suite_score import suite_score
 from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
-from speechft.reporting.spreads import Spread, suite_score
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Choice:
     """
 
     tasks: tuple[str, ...]
-    scores: dict[float, Spread]
+    scores: dict[float, SeedValues]
 
     @property
     def best(self) -> float:
@@ -70,5 +71,5 @@ def _cell(one: Measurement) -> tuple[int, str, str]:
     return (one.seed, one.task, one.metric)
 
 
-def _score(measurements: Sequence[Measurement]) -> Spread:
-    return Spread(tuple(suite_score(scores) for scores in by_seed(measurements).values()))
+def _score(measurements: Sequence[Measurement]) -> SeedValues:
+    return SeedValues(tuple(suite_score(scores) for scores in by_seed(measurements).values()))

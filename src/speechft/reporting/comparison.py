@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from speechft.core.errors import DataError
 from speechft.metrics.directions import TITLES
+from speechft.metrics.statistics import SeedValues
+from speechft.metrics.suite_score import SUITE_TEXT, suite_score
 from speechft.metrics.superb import of_reference, superb_score
 from speechft.probing.suites import SUITES
 from speechft.reporting.choice import Choice, choices
 from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
-from speechft.reporting.spreads import SUITE_TEXT, Spread, suite_score
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 Metric = tuple[str, str]
@@ -45,8 +46,8 @@ class Row:
     """One encoder's values."""
 
     encoder: Encoder
-    cells: dict[Metric, Spread]
-    score: Spread | None = None
+    cells: dict[Metric, SeedValues]
+    score: SeedValues | None = None
     best: set[Metric | str] = field(default_factory=set)
 
 
@@ -203,8 +204,8 @@ def _row(encoder: Encoder, group: Sequence[Measurement], reference: str | None) 
         superb_score(of_reference(_plain(s), reference), reference) if reference else suite_score(s)
         for s in whole
     ]
-    spreads = {key: Spread(tuple(values.values())) for key, values in cells.items()}
-    return Row(encoder, spreads, Spread(tuple(scores)) if scores else None)
+    spreads = {key: SeedValues(tuple(values.values())) for key, values in cells.items()}
+    return Row(encoder, spreads, SeedValues(tuple(scores)) if scores else None)
 
 
 def _plain(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> dict[str, dict[str, float]]:

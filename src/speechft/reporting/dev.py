@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechft.core.files import read_jsonl
 from speechft.metrics.directions import DIRECTIONS, direction
+from speechft.metrics.statistics import mean
 from speechft.probing.result_files import GRID
 from speechft.reporting.measurements import Encoder, Measurement
 
@@ -56,7 +56,7 @@ def dev_measurements(
                 seed=seed,
                 task=task,
                 metric=metric,
-                value=statistics.fmean(values),
+                value=mean(values),
                 direction=direction(metric),
                 split="dev",
                 suite=suites.get(task, ""),

@@ -26,10 +26,10 @@ from speechft.core.theme import (
     STYLE,
     themed,
 )
+from speechft.metrics.statistics import SeedValues
 from speechft.reporting.comparison import Column, Comparison, Row
 from speechft.reporting.findings import label
 from speechft.reporting.measurements import Curve, Group
-from speechft.reporting.spreads import Spread
 
 PER_LINE = 3
 SWEEP_POINTS = 4  # fewer make no curve
@@ -108,7 +108,9 @@ def _bars(comparison: Comparison) -> Figure:
     return figure
 
 
-def _bar_panel(axis: Any, title: str, spreads: list[Spread | None], rows: Sequence[Row]) -> None:
+def _bar_panel(
+    axis: Any, title: str, spreads: list[SeedValues | None], rows: Sequence[Row]
+) -> None:
     axis.set_title(title)
     digits = 0 if any(s and s.mean >= 200 for s in spreads) else 1
     shades = _shades(rows)
@@ -184,7 +186,7 @@ def _covers(row: Row, columns: Sequence[Column]) -> bool:
 
 
 def _sweep_panel(
-    axis: Any, title: str, spreads: dict[float, Spread], chosen: set[float | None]
+    axis: Any, title: str, spreads: dict[float, SeedValues], chosen: set[float | None]
 ) -> None:
     alphas = sorted(spreads)
     means = [spreads[a].mean for a in alphas]

@@ -6,9 +6,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
+from speechft.metrics.statistics import SeedValues
 from speechft.reporting.comparison import Column, Comparison, Row, Trio, metric_title
 from speechft.reporting.measurements import Encoder
-from speechft.reporting.spreads import Spread
 
 Verdict = Literal["better", "mixed", "worse", "none"]
 METHODS = {
@@ -122,7 +122,7 @@ def _headline(trio: Trio, score_name: str) -> tuple[Verdict, str]:
     )
 
 
-def _clear(one: Spread, other: Spread) -> bool:
+def _clear(one: SeedValues, other: SeedValues) -> bool:
     """Tell whether the seeds' paired differences exceed their spread."""
     if len(one.values) != len(other.values) or len(one.values) < 2:
         return False

@@ -18,6 +18,7 @@ from speechft.core.provenance import FILE_NAME
 from speechft.core.settings import Settings
 from speechft.merging.card import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
+from speechft.metrics.statistics import mean
 from speechft.reporting.records import find_results
 
 log = get_logger(__name__)
@@ -161,7 +162,7 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
         )
     scores: dict[str, dict[str, float]] = {}
     for (task, metric), found in values.items():
-        scores.setdefault(task, {})[metric] = sum(found) / len(found)
+        scores.setdefault(task, {})[metric] = mean(found)
     return scores
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,12 @@ from speechft.core.files import read_jsonl
 from speechft.core.nearest import did_you_mean
 from speechft.metrics.directions import direction
 from speechft.metrics.published import ROWS
+from speechft.metrics.statistics import mean
+from speechft.metrics.suite_score import suite_score
 from speechft.metrics.superb import REFERENCES, of_reference, superb_score
 from speechft.probing.suites import SUITES
 from speechft.reporting.comparison import refuse_several_suites
 from speechft.reporting.records import find_results
-from speechft.reporting.spreads import suite_score
 
 Metric = tuple[str, str]
 Found = tuple[Path, Path, Mapping[str, Any]]  # run folder, folder of the results, record
@@ -46,7 +46,7 @@ class BoardRow:
     def mean(self, metric: Metric) -> float | None:
         """Give the mean over seeds."""
         values = self.values.get(metric)
-        return statistics.fmean(values) if values else None
+        return mean(values) if values else None
 
 
 @dataclass
@@ -224,8 +224,8 @@ def _reference(suite: str) -> str | None:
 
 
 def _score_text(suite: str) -> str:
+    from speechft.metrics.suite_score import SUITE_TEXT
     from speechft.reporting.comparison import superb_text
-    from speechft.reporting.spreads import SUITE_TEXT
 
     reference = _reference(suite)
     if reference is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import Final
 
 from speechft.metrics.directions import TITLES, direction
+from speechft.metrics.statistics import SeedValues
 from speechft.reporting.leaderboard.board import Board, BoardRow, Metric
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
@@ -89,9 +89,8 @@ def _cells(board: Board, row: BoardRow) -> list[str]:
 
 
 def _spread(row: BoardRow, metric: Metric) -> str:
-    values = row.values.get(metric, [])
-    tail = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return _plain(row, metric) + tail
+    values = row.values.get(metric)
+    return SeedValues(tuple(values)).text(2) if values else _plain(row, metric)
 
 
 def _short_title(metric: Metric) -> str:

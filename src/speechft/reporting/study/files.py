@@ -11,14 +11,14 @@ from speechft.core.yaml12 import dump_yaml, read_yaml
 from speechft.reporting.study.page import page
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.table import Table, make_table
-from speechft.reporting.study.verdicts import Claim, judge
+from speechft.reporting.study.verdicts import Verdict, judge
 
 MEASUREMENTS: Final = "measurements.jsonl"
 ABOUT, RECIPE, READING = "about.json", "study.yaml", "notes.md"
 _STAMP: Final = "<!-- measurements "
 
 
-def read_study(folder: Path) -> tuple[StudySettings, Table, list[Claim], dict[str, Any]]:
+def read_study(folder: Path) -> tuple[StudySettings, Table, list[Verdict], dict[str, Any]]:
     """Read a finished study's small files, wherever they were copied to."""
     settings = StudySettings.model_validate(read_yaml(folder / RECIPE))
     table = make_table(settings, read_jsonl(folder / MEASUREMENTS))
@@ -32,11 +32,11 @@ def write_page(folder: Path, figures: str = "") -> str:
         folder: its small files, with `notes.md` where somebody has written a reading.
         figures: prefix of the figures' paths as seen from the page.
     """
-    settings, table, claims, about = read_study(folder)
+    settings, table, verdicts, about = read_study(folder)
     notes = folder / READING
     reading = _reading(notes.read_text("utf-8"), folder) if notes.is_file() else ""
     drawn = [(f"{figures}{name}", caption) for name, caption in about["figures"]]
-    return page(settings, table, claims, about, drawn, reading)
+    return page(settings, table, verdicts, about, drawn, reading)
 
 
 def stamp_of(folder: Path) -> str:

@@ -6,15 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechft.metrics.directions import direction
+from speechft.metrics.statistics import SeedValues
+from speechft.metrics.suite_score import SUITE_TEXT
 from speechft.reporting.comparison import ARROWS, metric_title
-from speechft.reporting.spreads import SUITE_TEXT
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.specs import SCORE
-from speechft.reporting.study.table import Difference, Table
-from speechft.reporting.study.verdicts import Claim
+from speechft.reporting.study.table import Table
+from speechft.reporting.study.verdicts import Verdict
 from speechft.reporting.study.wording import figures_of
 
 _NO_BRACKETS = str.maketrans("[]", "()")
+VERDICTS = (
+    "A finding holds where the intervals of its pairs lie above 0 (where as good is enough, above "
+    "the margin that was declared), fails where they lie below, and is not told apart else. The "
+    "intervals are paired by seed (Student's t) and hold with 95 % for all findings of the page "
+    "together (Holm). One seed tells nothing apart."
+)
 SYNTHETIC = (
     "Measured on synthetic speech with tiny encoders: the directions are what counts, not the "
     "values."
@@ -24,7 +31,7 @@ SYNTHETIC = (
 def page(
     study: StudySettings,
     table: Table,
-    claims: Sequence[Claim],
+    verdicts: Sequence[Verdict],
     about: Mapping[str, Any],
     figures: Sequence[tuple[str, str]],
     reading: str = "",
@@ -34,9 +41,9 @@ def page(
     Args:
         study: the study.
         table: its values.
-        claims: its findings.
+        verdicts: on its findings.
         about: what was done: "chosen" (row → encoder), "hours" of processor time, "processors",
-            "synthetic", "missing" and "diverged" (rows without values).
+            "synthetic", "missing" and "diverged" (rows without values), "commit" that measured it.
         figures: (path relative to the page, caption).
         reading: what a person says of the numbers.
     """
@@ -48,8 +55,8 @@ def page(
         parts.append(f"**Not complete:** nothing yet for {'; '.join(missing)}.\n")
     if diverged := about.get("diverged"):
         parts.append(f"**Diverged in training, so without a value:** {'; '.join(diverged)}.\n")
-    if claims:
-        parts += ["## What was found\n", *_findings(claims)]
+    if verdicts:
+        parts += ["## What was found\n", *_findings(verdicts)]
     parts += [f"{reading.strip()}\n"] if reading.strip() else []
     parts += ["## Table\n", *_table(study, table, about.get("chosen", {}))]
     parts += ["## Differences\n", *_differences(study, table)]
@@ -57,6 +64,8 @@ def page(
     for path, caption in figures:
         parts.append(f"![{caption.translate(_NO_BRACKETS)}]({path})\n\n{caption}\n")
     on = f" ({'; '.join(about['processors'])})" if about.get("processors") else ""
+    if commit := about.get("commit"):
+        parts.append(f"Measured with commit `{commit}`.\n")
     parts.append(
         f"Repeat it with `speechft study {study.name}`; it took {about.get('hours', 0):.1f} hours "
         f"of processor time{on}, stages shared with other studies included.\n"
@@ -70,13 +79,13 @@ def cell_title(column: str) -> str:
     return f"{task.upper()} {metric_title(metric)} {ARROWS[direction(metric)]}"
 
 
-def _findings(claims: Sequence[Claim]) -> list[str]:
+def _findings(verdicts: Sequence[Verdict]) -> list[str]:
     lines = ["| finding | here | figures |", "| --- | --- | --- |"]
-    for claim in claims:
-        published = claim.finding.published
-        said = claim.finding.says + (f" (Published: {published}.)" if published else "")
-        lines.append(f"| {cell(said)} | **{claim.verdict}** | {cell(figures_of(claim))} |")
-    return [*lines, ""]
+    for verdict in verdicts:
+        published = verdict.finding.published
+        said = verdict.finding.says + (f" (Published: {published}.)" if published else "")
+        lines.append(f"| {cell(said)} | **{verdict.text}** | {cell(figures_of(verdict))} |")
+    return [*lines, "", f"{VERDICTS}\n"]
 
 
 def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> list[str]:
@@ -108,14 +117,18 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
 
 def _differences(study: StudySettings, table: Table) -> list[str]:
     lines = [
-        "| encoder | score against θ0 | p | score against θ′ | p |",
+        "| encoder | score against θ0 | 95 % interval | score against θ′ | 95 % interval |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in study.grouped:
         before, tuned = table.against(row, row.before), table.against(row, row.tuned)
         if before or tuned:
             lines.append(f"| {cell(row.heading)} | {_pair(before)} | {_pair(tuned)} |")
-    return [*lines, "", "Paired by seed; p of a paired two-sided t-test over the seeds.\n"]
+    return [
+        *lines,
+        "",
+        "Paired by seed; t intervals over the seeds, each row for itself, not corrected.\n",
+    ]
 
 
 _MOVED = (
@@ -137,10 +150,11 @@ def _moved(study: StudySettings, table: Table) -> list[str]:
     return [*lines, "", f"{_MOVED}\n"]
 
 
-def _pair(difference: Difference | None) -> str:
+def _pair(difference: SeedValues | None) -> str:
     if difference is None:
         return " | "
-    return f"{difference.text()} | {difference.p_text}"
+    interval = difference.interval()
+    return f"{difference.text(signed=True)} | {'' if interval is None else interval.text()}"
 
 
 def cell(text: str) -> str:

@@ -62,11 +62,11 @@ def _bars(table: Table, rows: list[RowSpec]) -> Figure:
         difference = table.against(row, row.before)
         if difference is None:
             continue
-        spread = difference.spread
-        colour = MERGED if spread.mean > 0 else FINETUNED
-        axes.barh(place, spread.mean, height=0.62, color=colour, alpha=0.85)
-        axes.errorbar(spread.mean, place, xerr=spread.sd or 0, color=INK, linewidth=1.2)
-        axes.plot(spread.values, [place] * len(spread.values), "o", color=INK, markersize=2.5)
+        colour = MERGED if difference.mean > 0 else FINETUNED
+        axes.barh(place, difference.mean, height=0.62, color=colour, alpha=0.85)
+        axes.errorbar(difference.mean, place, xerr=difference.sd or 0, color=INK, linewidth=1.2)
+        values = difference.values
+        axes.plot(values, [place] * len(values), "o", color=INK, markersize=2.5)
     axes.set_yticks(range(len(rows)), titles)
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first row at the top
     axes.set_xlabel("score minus θ0's")

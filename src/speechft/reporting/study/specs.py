@@ -116,6 +116,8 @@ class FindingSpec(Settings):
         published: the figures with which it was published; without, it is the study's own question.
         pairs: rows of which the first should be better than the second.
         at_least: as good is enough.
+        margin: what "as good" means: no more than so many points worse. It is declared before the
+            study runs, and needed with `at_least`.
         metric: "score", "score without TASK", or a task and metric ("pr per").
         need: whether all pairs must hold, or more than half of them.
     """
@@ -124,8 +126,18 @@ class FindingSpec(Settings):
     published: str = ""
     pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
     at_least: bool = False
+    margin: float = Field(default=0.0, ge=0)
     metric: str = SCORE
     need: Literal["all", "most"] = "all"
+
+    @model_validator(mode="after")
+    def _margin_where_as_good_is_enough(self) -> FindingSpec:
+        if self.at_least != (self.margin > 0):
+            raise ValueError(
+                "at_least and margin belong together: as good means no more than so many points "
+                f"worse (found at_least {self.at_least}, margin {self.margin:g})"
+            )
+        return self
 
 
 def check_own(verb: str, values: Mapping[str, Any], where: str = "") -> None:

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from speechft.metrics.directions import direction
+from speechft.metrics.statistics import SeedValues, mean, paired
+from speechft.metrics.suite_score import suite_score
 from speechft.reporting.dev import chosen_figures
-from speechft.reporting.spreads import Spread, suite_score
 from speechft.reporting.study.settings import FEATURES, StudySettings, without
 from speechft.reporting.study.specs import SCORE, RowSpec
 
 Values = dict[int, float]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better one row is than another, seed by seed; positive is better.
-
-    Attributes:
-        spread: of the seeds' differences.
-        p: of the paired two-sided t-test over seeds; none where it has no sense.
-    """
-
-    spread: Spread
-    p: float | None
-
-    @property
-    def clear(self) -> bool:
-        """Whether the mean exceeds the standard deviation of the seeds."""
-        sd = self.spread.sd
-        return sd is not None and abs(self.spread.mean) > sd
-
-    @property
-    def p_text(self) -> str:
-        """The p with two digits; empty where there is none."""
-        return "" if self.p is None else f"{self.p:.2g}"
-
-    def text(self, digits: int = 1) -> str:
-        """Write it as `+1.2 ± 0.3`."""
-        sd = "" if self.spread.sd is None else f" ± {self.spread.sd:.{digits}f}"
-        return f"{self.spread.mean:+.{digits}f}{sd}"
 
 
 @dataclass
@@ -69,23 +40,20 @@ class Table:
         """Say whether two rows are the same encoder with every seed."""
         return row in self.encoders and self.encoders[row] == self.encoders.get(other)
 
-    def spread(self, row: str, column: str) -> Spread | None:
+    def spread(self, row: str, column: str) -> SeedValues | None:
         """Give a cell; none where it was not measured."""
         values = self.rows.get(row, {}).get(column)
-        return Spread(tuple(values[s] for s in sorted(values))) if values else None
+        return SeedValues(tuple(values[s] for s in sorted(values))) if values else None
 
-    def difference(self, row: str, other: str, column: str) -> Difference | None:
+    def difference(self, row: str, other: str, column: str) -> SeedValues | None:
         """Give how much better `row` is than `other`, over the seeds that both have."""
         ours, theirs = (self.rows.get(name, {}).get(column, {}) for name in (row, other))
-        seeds = sorted(set(ours) & set(theirs))
-        if not seeds:
-            return None
         kind, metric = column.split()[0], column.split()[-1]
-        sign = 1 if kind == SCORE or direction(metric) == "higher" else -1
-        values = [sign * (ours[s] - theirs[s]) for s in seeds]
-        return Difference(Spread(tuple(values)), paired_p(values))
+        if kind == SCORE or direction(metric) == "higher":
+            return paired(ours, theirs)
+        return paired(theirs, ours)
 
-    def against(self, row: RowSpec, other: str) -> Difference | None:
+    def against(self, row: RowSpec, other: str) -> SeedValues | None:
         """Give how much better a row scores than another; none without one, or beside itself."""
         return self.difference(row.name, other, SCORE) if other and other != row.name else None
 
@@ -156,20 +124,4 @@ def dev_score(grid: Iterable[Mapping[str, Any]]) -> float:
     values: dict[str, list[float]] = {}
     for row, metric, value in chosen_figures(grid):
         values.setdefault(f"{row['task']} {metric}", []).append(value)
-    return score_of({column: statistics.fmean(found) for column, found in values.items()})
-
-
-def paired_p(differences: Sequence[float]) -> float | None:
-    """Give the p of a paired two-sided t-test; none for one seed or equal differences."""
-    from scipy.stats import ttest_1samp
-
-    if len(differences) < 2 or statistics.pstdev(differences) < 1e-12:
-        return None
-    p = float(ttest_1samp(differences, 0.0).pvalue)
-    return p if math.isfinite(p) else None
-
-
-def sign_p(held: int, total: int) -> float:
-    """Give the chance that so many of `total` coins or more show heads (one-sided sign test)."""
-    ways = sum(math.comb(total, k) for k in range(held, total + 1))
-    return float(ways / 2**total)
+    return score_of({column: mean(found) for column, found in values.items()})
