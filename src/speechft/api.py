@@ -91,7 +91,7 @@ def evaluate(settings: EvaluateSettings | None = None, **values: Any) -> Path:
     Raises:
         SettingsError: a setting is unknown or wrong.
     """
-    from speechft.probing import evaluate as stage
+    from speechft.pipeline import evaluation as stage
 
     return stage.evaluate(_chosen(stage.EvaluateSettings, settings, values, "evaluate"))
 

@@ -47,7 +47,7 @@ def command(
     steps: Annotated[int | None, typer.Option(help="Updates per probe (default: by task).")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core or GPU.")] = 0,
-    launcher: Annotated[str, typer.Option(help="local, or slurm: a job per probe.")] = "local",
+    launcher: Annotated[str, typer.Option(help="local; or slurm, dask: a job per probe.")] = "local",
     store: Annotated[
         str | None,
         typer.Option(
@@ -70,7 +70,7 @@ def command(
     speechft evaluate me/hubert --tasks pr,er --data pr=librispeech:LS --data er=iemocap:IE --out s
     """
     from speechft.cli.values import settings_from
-    from speechft.probing.evaluate import EvaluateSettings, evaluate
+    from speechft.pipeline.evaluation import EvaluateSettings, evaluate
     from speechft.probing.result_files import RESULTS
 
     if store in KEPT and keep in (None, store):

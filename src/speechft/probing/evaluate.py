@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
-from speechft.core.devices import usable_device
-from speechft.core.errors import SettingsError
+from speechft.core.devices import named_device, usable_device
 from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.provenance import FILE_NAME, is_done, refuse_other_stage, write_provenance
@@ -27,21 +21,20 @@ from speechft.probing.outcome import Outcome
 from speechft.probing.plans import check_plans
 from speechft.probing.result_files import GRID, RESULTS
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
-from speechft.probing.shares import Share, choose_device, this_share
-from speechft.probing.slurm import run_with_submitit, slurm_executor
 from speechft.probing.suites import is_official
-from speechft.probing.workers import run_in_processes
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 
 TIMING: Final = "timing.json"
 FAILURES: Final = "failures.json"
-# Below this much audio times encoders, starting processes takes longer than it saves.
-_SECONDS_WORTH_PROCESSES = 600.0
+# Does the jobs in other processes and calls back after each; None where this one should do them.
+Others = Callable[[Workplace, Callable[[], None]], list[Outcome] | None]
 _logger = get_logger(__name__)
 
 
-def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Path:
+def evaluate(
+    settings: EvaluateSettings, kept: KeptFeatures | None = None, others: Others | None = None
+) -> Path:
     """Probe encoders on tasks; what is done is kept, what was stopped goes on.
 
     Every encoder is frozen and reads every utterance once. For each task and seed a head on the
@@ -53,6 +46,7 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     Args:
         settings: encoders, data, tasks and how to probe.
         kept: front-end features that further evaluations in this process share.
+        others: does the jobs in other processes; none to do all in this one.
 
     Returns:
         The folder: `results.jsonl` (one record per metric), `grid.jsonl` (every learning rate on
@@ -68,23 +62,20 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     begin = time.perf_counter()
     check_plans(settings)
     settings = settings.model_copy(update={"encoders": open_sweeps(settings.encoders)})
-    share = _share_of(settings)
     refuse_other_stage(settings.out, "evaluate")
     plain = settings.result_values()
     plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
     if not is_done(settings.out, stage="evaluate", settings=plain):
         refuse_absent(settings.encoders)  # before the data is read, which may take long
-    device = choose_device(settings.device, share)
+    device = named_device(settings.device)
     if settings.launcher == "local":  # else the jobs' machines have another
         device = str(usable_device(device))
-    place = Workplace(settings, read_all(settings), device, share, kept=kept)
+    place = Workplace(settings, read_all(settings), device, kept=kept)
     if _is_complete(place, plain):
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out
     (settings.out / "cells").mkdir(parents=True, exist_ok=True)
-    outcomes = _run_all(place)
-    if share.rank:
-        return settings.out  # the first process writes the results
+    outcomes = _run_all(place, others)
     failures = [f for outcome in outcomes for f in outcome.failures]
     keys = [outcome.keys for outcome in outcomes]
     if any(keys):
@@ -119,33 +110,18 @@ def evaluate(settings: EvaluateSettings, kept: KeptFeatures | None = None) -> Pa
     return settings.out
 
 
-def _share_of(settings: EvaluateSettings) -> Share:
-    share = this_share()
-    if not share.alone and (settings.store is None or settings.keep == "none"):
-        raise SettingsError(
-            "several processes share their work through a store",
-            where=f"{share.processes} processes",
-            expected="store: FOLDER",
-            found="no store",
-        )
-    return share
-
-
 def _jobs(settings: EvaluateSettings) -> int:
     return sum(len(settings.tasks_of(s)) for s in settings.encoders) * len(settings.seeds)
 
 
-def _run_all(place: Workplace) -> list[Outcome]:
+def _run_all(place: Workplace, others: Others | None) -> list[Outcome]:
     settings = place.settings
-    devices = _devices(place)
     with progress_bar() as bar:
         task = bar.add_task("evaluate", total=_jobs(settings), note="")
-        if settings.launcher == "slurm":
-            executor = slurm_executor(settings)
-            return run_with_submitit(place, executor, lambda: bar.advance(task))
-        if len(devices) > 1:
-            with _watch(settings.out / "cells", lambda new: bar.update(task, completed=new)):
-                return run_in_processes(place, devices, settings.out)
+        if others is not None:
+            done_by_others = others(place, lambda: bar.advance(task))
+            if done_by_others is not None:
+                return done_by_others
         place.note = lambda text: bar.update(task, note=text)
         result: list[Outcome] = []
         for spec in settings.encoders:
@@ -170,45 +146,6 @@ def _progress(done: int, failed: int, jobs: int) -> str:
         return f"{done} of {jobs} jobs done"
     left = jobs - done - failed
     return f"{done} done, {failed} failed" + (f", {left} to do" if left else "")
-
-
-def _devices(place: Workplace) -> list[str]:
-    """Give one device per process, whatever part of the work is done already."""
-    settings = place.settings
-    encoders = len(settings.encoders)
-    gpus = torch.cuda.device_count() if place.device == "cuda" else 0
-    if not place.share.alone:
-        return [place.device]
-    if settings.workers:
-        count = min(settings.workers, encoders)
-    elif gpus:
-        count = min(gpus, encoders)
-    elif place.device != "cpu" or place.seconds * encoders < _SECONDS_WORTH_PROCESSES:
-        count = 1
-    else:
-        count = min(os.cpu_count() or 1, encoders)
-    if gpus > 1 and count > 1:
-        return [f"cuda:{n % gpus}" for n in range(count)]
-    return [place.device] * count
-
-
-@contextmanager
-def _watch(folder: Path, show: Callable[[int], None]) -> Iterator[None]:
-    """Show how many cells have appeared while other processes make them."""
-    stop = threading.Event()
-    before = len(list(folder.iterdir()))
-
-    def look() -> None:
-        while not stop.wait(0.5):
-            show(len([p for p in folder.iterdir() if not p.name.startswith(".")]) - before)
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watcher.join()
 
 
 def _write(settings: EvaluateSettings, keys: Sequence[Sequence[str]]) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from lhotse.cut import Cut
 
-from speechft.core.claims import lock_if_free
 from speechft.core.devices import computing_threads
+from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.encoding import Passes, Utterances
@@ -26,11 +26,10 @@ from speechft.probing.encoders import open_encoder
 from speechft.probing.outcome import Outcome, reported
 from speechft.probing.padded_encoder import open_padded
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
-from speechft.probing.shares import Share
 from speechft.tasks import TASKS
 
+LOCKS: Final = ".locks"
 THREADS: Final = 1  # a figure does not depend on how many processes or threads there are
-_POLL_SECONDS = 0.5
 _logger = get_logger(__name__)
 Place = tuple[str, int]
 
@@ -43,7 +42,6 @@ class Workplace:
         settings: of the evaluation.
         data: every DATA with the tasks that read it.
         device: "cpu", "cuda" or "cuda:N".
-        share: this process among those that `accelerate launch` started.
         note: shows a few words on what is going on.
         kept: front-end features of other evaluations in this process; None: its own ones.
     """
@@ -51,7 +49,6 @@ class Workplace:
     settings: EvaluateSettings
     data: list[DataSet]
     device: str = "cpu"
-    share: Share = field(default_factory=Share)
     note: Callable[[str], None] | None = None
     kept: InitVar[KeptFeatures | None] = None
     _kept: KeptFeatures = field(init=False)
@@ -204,37 +201,20 @@ class Workplace:
         )
         if self.note is not None:
             self.note(f"{spec.label}: probing")
-        order = self._own_first(list(missing))
-        while order:
-            left: list[Place] = []
-            for place in order:
-                cell = missing[place]
-                with lock_if_free(self.cells_folder / f".{cell.key}.lock") as mine:
-                    if not mine:
-                        left.append(place)
-                    elif not self.is_done(cell):
-                        try:
-                            self._run_cell(cell, data, states)
-                        except Exception as error:
-                            outcome.failures.append(reported(error, spec.label, *place))
-                        if on_cell is not None:
-                            on_cell()
-            if len(left) == len(order):
-                time.sleep(_POLL_SECONDS)
-            order = left
+        for place, cell in missing.items():
+            with wait_for_lock(self.cells_folder / LOCKS / cell.key):
+                if not self.is_done(cell):
+                    try:
+                        self._run_cell(cell, data, states)
+                    except Exception as error:
+                        outcome.failures.append(reported(error, spec.label, *place))
+                    if on_cell is not None:
+                        on_cell()
 
     def _run_cell(self, cell: Cell, data: DataSet, states: dict[str, SplitStates]) -> None:
         names = data.names[cell.task]
         cuts: list[list[Cut]] = [data.splits[name] for name in names]
         run_cell(cell, cuts, [states[name] for name in names], self.cells_folder, self.device)
-
-    def _own_first(self, places: list[Place]) -> list[Place]:
-        shares = range(self.share.processes)
-        return [
-            place
-            for turn in shares
-            for place in places[(self.share.rank + turn) % len(shares) :: len(shares)]
-        ]
 
     def _show(self, spec: EncoderSpec, outcome: Outcome) -> None:
         if self.note is not None:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from speechft.core.artifact import FileInput, Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.known_hashes import known_hash
+from speechft.core.launching import DaskSettings
 from speechft.core.settings import Listed, Settings
 from speechft.data.identity import DataName
 from speechft.data.sources import root_and_variant
@@ -93,10 +94,11 @@ class EvaluateSettings(Settings):
         asr_lexicon: text file, an upper-case word a line, behind it its letters and `|` or nothing.
         predictions: keep what the chosen probe predicts for each test utterance.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
-        launcher: "local" runs in processes here; "slurm" submits every encoder, task and seed as a
-            job of its own.
+        launcher: "local" runs in processes here; with "slurm" and "dask" every encoder, task and
+            seed is a job of its own, submitted to SLURM or given to a cluster of dask.distributed.
         slurm: options of the jobs, such as partition, timeout_min, gpus_per_node, mem_gb.
-        workers: processes, each with an encoder at a time; 0 for one per core or GPU where it pays.
+        dask: the cluster: `address` of its scheduler.
+        workers: processes that share the work; 0 for one per core or GPU where it pays.
         batch_seconds: seconds of audio per batch when encoding.
         frame_dtype: type of the kept frames; time means are float32 always.
         store: folder for memory-mapped hidden states, kept for later runs; memory if not given.
@@ -123,8 +125,9 @@ class EvaluateSettings(Settings):
     asr_lexicon: FileInput | None = None
     predictions: bool = True
     device: Annotated[str, Neutral] = "auto"
-    launcher: Annotated[Literal["local", "slurm"], Neutral] = "local"
+    launcher: Annotated[Literal["local", "slurm", "dask"], Neutral] = "local"
     slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)
+    dask: Annotated[DaskSettings, Neutral] = DaskSettings()
     workers: Annotated[int, Neutral] = Field(default=0, ge=0)
     batch_seconds: float = Field(default=60.0, gt=0)
     frame_dtype: Literal["float16", "float32"] = "float32"
@@ -186,8 +189,10 @@ class EvaluateSettings(Settings):
             raise ValueError("asr_lm and asr_lexicon belong together: give both or none")
         if self.asr_lm is not None:
             self._refuse_needless_language_model()
-        if self.launcher == "slurm" and (self.store is None or self.keep == "none"):
-            raise ValueError("launcher slurm needs store: FOLDER, which all its jobs share")
+        if self.launcher != "local" and (self.store is None or self.keep == "none"):
+            raise ValueError(
+                f"launcher {self.launcher} needs store: FOLDER, which all its jobs share"
+            )
         return self
 
     def _refuse_needless_language_model(self) -> None:
@@ -221,7 +226,7 @@ class EvaluateSettings(Settings):
     def result_values(self) -> dict[str, Any]:
         """Give the settings that the results depend on, as plain values."""
         without = {"out", "workers", "store", "store_gb", "cache_gb", "device", "keep"}
-        without |= {"launcher", "slurm", "asr_lm", "asr_lexicon"}
+        without |= {"launcher", "slurm", "dask", "asr_lm", "asr_lexicon"}
         return {**self.model_dump(mode="json", exclude=without), **self.language_model()}
 
     def language_model_files(self) -> tuple[Path, ...]:

@@ -14,10 +14,11 @@ from speechft.encoders.formats.locate import packaged_weights
 from speechft.merging.alpha import check_range, is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.merging.stage import MergeSettings, merge
+from speechft.pipeline.evaluation import evaluate
 from speechft.pipeline.recipe.keys import inputs_of, portable, result_values
 from speechft.pipeline.recipe.settings import FinetuneSection, RunSettings
 from speechft.pipeline.recipe.steps import Plan, Step
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.evaluate import EvaluateSettings
 from speechft.probing.plans import check_plans
 from speechft.probing.result_files import RESULTS
 from speechft.reporting.stage import ReportSettings, report
