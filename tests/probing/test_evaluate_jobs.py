@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 from evaluate_fixture import CONFIG, write_tones
@@ -18,12 +13,8 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError, Spee
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
-from speechft.probing import slurm
-from speechft.probing.data import read_all
 from speechft.probing.evaluate import EvaluateSettings, evaluate
 from speechft.probing.failures import Failure, failure, raise_failures
-from speechft.probing.job import Workplace
-from speechft.probing.shares import Share, choose_device, this_share
 
 UTTERANCES = 12 + 4 + 6
 
@@ -214,156 +205,3 @@ def test_a_crash_is_not_hidden_by_a_users_mistake():
         raise_failures([crash] * 11, 20)
     raise_failures([], 4)
     assert Failure(**mistake.to_dict()) == mistake
-
-
-def test_processes_of_accelerate_share_the_work(home, done, tmp_path):
-    values = settings(home, tmp_path / "out", store=tmp_path / "store").model_dump(mode="json")
-    code = (
-        "import json, sys, torch; torch.set_num_threads(1)\n"
-        "from speechft.hidden import store\n"
-        "store.PIECE_SECONDS = 0.1\n"
-        "from speechft.probing.evaluate import EvaluateSettings, evaluate\n"
-        "from speechft.probing import job\n"
-        "found = []\n"
-        "run = job.Workplace.run\n"
-        "def counting(*args, **more):\n"
-        "    found.append(run(*args, **more)); return found[-1]\n"
-        "job.Workplace.run = counting\n"
-        "evaluate(EvaluateSettings.model_validate(json.loads(sys.argv[1])))\n"
-        "print(sum(o.passes.utterances for o in found))"
-    )
-    processes = []
-    for rank in range(2):
-        environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", code, json.dumps({**values, "batch_seconds": 1.0})]
-        processes.append(
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        )
-    counts = [int(process.communicate(timeout=200)[0]) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert sum(counts) == UTTERANCES
-    alone = evaluate(settings(home, tmp_path / "alone", batch_seconds=1.0))
-    assert results(tmp_path / "out") == results(alone)
-
-
-def test_several_processes_need_a_store(home, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert this_share() == Share(1, 4, 1)
-    with pytest.raises(SettingsError, match="share their work through a store"):
-        evaluate(settings(home, tmp_path))
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert this_share() == Share(1, 4, 0)
-    monkeypatch.setenv("WORLD_SIZE", "x")
-    assert this_share().alone
-
-
-def test_each_process_gets_its_own_gpu(monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    assert choose_device("cuda", Share(5, 8, 1)) == "cuda:1"
-    assert choose_device("cuda", Share()) == "cuda"
-    assert choose_device("cpu", Share(5, 8, 1)) == "cpu"
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert choose_device("auto") == "cuda"
-
-
-class FakeExecutor:
-    """Stands for submitit's: jobs run when their result is asked for."""
-
-    made: list = []  # noqa: RUF012
-
-    def __init__(self, folder, cluster=None):
-        self.folder, self.cluster, self.options, self.jobs = folder, cluster, {}, []
-        self.made.append(self)
-
-    def update_parameters(self, **options):
-        if "slurm_partitoin" in options:
-            raise NameError("Unknown argument 'partitoin'")
-        self.options = options
-
-    @contextlib.contextmanager
-    def batch(self):
-        yield
-
-    def submit(self, function, *args):
-        json.dumps(args)  # what is sent must be plain
-        self.jobs.append(args)
-        if args[2:] == ("sid", 1) and self.options.get("name") == "lost":
-            return SimpleNamespace(done=lambda: True, result=lambda: 1 / 0)
-        return SimpleNamespace(done=lambda: True, result=lambda: function(*args))
-
-
-@pytest.fixture
-def submitit(monkeypatch):
-    monkeypatch.setattr(FakeExecutor, "made", [])
-    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(AutoExecutor=FakeExecutor))
-    return FakeExecutor
-
-
-def test_slurm_gets_one_job_per_encoder_task_and_seed(home, tmp_path, submitit):
-    given = {
-        "encoders": (("one", home / "one"), ("two", home / "two")),
-        "seeds": (0, 1),
-        "tasks": "sid,pr",
-        "store": tmp_path / "store",
-    }
-    plain = evaluate(settings(home, tmp_path / "plain", **given))
-    far = {"launcher": "slurm", "slurm": {"partition": "gpu", "timeout_min": 9}}
-    given |= {"store": tmp_path / "far"}
-    out = evaluate(settings(home, tmp_path / "out", **given, **far))
-    (executor,) = submitit.made
-    assert executor.cluster == "slurm"
-    assert executor.options == {
-        "name": "speechft-evaluate",
-        "slurm_partition": "gpu",
-        "timeout_min": 9,
-    }
-    assert [job[1:] for job in executor.jobs] == [
-        (n, task, seed) for n in (0, 1) for task in ("sid", "pr") for seed in (0, 1)
-    ]
-    assert results(out) == results(plain)
-    # The first job needs time means alone and writes the frames too, which another will need.
-    assert passes(out) == {"one": UTTERANCES, "two": UTTERANCES}
-    shutil.rmtree(next((out / "cells").glob("sid-1-*")))
-    (out / "speechft.json").unlink()
-    evaluate(settings(home, out, **given, **far))
-    assert [job[2:] for job in submitit.made[-1].jobs] == [("sid", 1)]
-    assert results(out) == results(plain)
-
-
-def test_a_lost_job_is_told_and_the_others_are_kept(home, tmp_path, submitit):
-    (tmp_path / "empty").mkdir()
-    encoders = (("one", home / "one"), ("gone", tmp_path / "empty"))
-    chosen = settings(
-        home,
-        tmp_path / "out",
-        encoders=encoders,
-        seeds=(0, 1),
-        store=tmp_path / "store",
-        launcher="slurm",
-        slurm={"name": "lost"},
-    )
-    with pytest.raises(CheckpointError, match=r"(?s)2 of 8 jobs.*one sid seed 1: ZeroDiv.*gone"):
-        evaluate(chosen)
-    made = {(r["task"], r["seed"]) for r in read_jsonl(tmp_path / "out" / "results.jsonl")}
-    assert made == {("pr", 0), ("pr", 1), ("sid", 0)}
-
-
-def test_wrong_options_and_a_missing_package_are_named(home, tmp_path, submitit, monkeypatch):
-    far = {"launcher": "slurm", "store": tmp_path / "store"}
-    with pytest.raises(SettingsError, match="partitoin"):
-        evaluate(settings(home, tmp_path, **far, slurm={"partitoin": "gpu"}))
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(SettingsError, match=r"speechft\[slurm\]"):
-        evaluate(settings(home, tmp_path, **far))
-
-
-def test_jobs_run_through_submitit_itself(home, done, tmp_path):
-    real = pytest.importorskip("submitit")
-    chosen = settings(home, tmp_path / "out", store=tmp_path / "store", launcher="slurm")
-    place = Workplace(chosen, read_all(chosen))
-    executor = real.AutoExecutor(folder=tmp_path / "jobs", cluster="debug")
-    (outcome,) = slurm.run_with_submitit(place, executor)
-    assert not outcome.failures
-    assert outcome.keys == [r["cell"] for r in read_jsonl(done / "results.jsonl")]
-    assert all((tmp_path / "out" / "cells" / key / "cell.json").is_file() for key in outcome.keys)

@@ -47,7 +47,7 @@ def command(
     steps: Annotated[int | None, typer.Option(help="Updates per probe (default: by task).")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core or GPU.")] = 0,
-    launcher: Annotated[str, typer.Option(help="local; or slurm, dask: a job per probe.")] = "local",
+    launcher: Annotated[str, typer.Option(help="local; slurm, dask: a job per probe.")] = "local",
     store: Annotated[
         str | None,
         typer.Option(

@@ -31,6 +31,8 @@ from speechft.probing.failures import Failure
 from speechft.probing.job import Workplace
 from speechft.probing.outcome import Outcome, reported
 
+__all__ = ["EvaluateSettings", "evaluate"]
+
 STATES: Final = ".states"
 # Below this much audio times encoders, starting processes takes longer than it saves.
 _SECONDS_WORTH_PROCESSES: Final = 600.0

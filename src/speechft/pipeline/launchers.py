@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -203,7 +203,7 @@ class SlurmExecutor(Executor):
         }
         todo = [work for work in works if work.name not in running]
         try:
-            with self._submitit.batch():
+            with self._submitit.batch() if todo else nullcontext():
                 made = [self._submitit.submit(work.call) for work in todo]
             running |= {work.name: job for work, job in zip(todo, made, strict=True)}
             names = {work.name: running[work.name].job_id for work in works}
