@@ -192,7 +192,7 @@ def test_data_check_of_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFix
 def test_store_is_a_folder_or_what_is_kept(
     options: tuple[str, ...], kept: str, folder: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from speechft.probing import evaluate as stage
+    from speechft.pipeline import evaluation as stage
 
     found: list[stage.EvaluateSettings] = []
 
