@@ -20,7 +20,7 @@ from speechft.core.devices import named_device
 from speechft.core.launching import LaunchSettings
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.kept_features import KeptFeatures
+from speechft.hidden.front_end import KeptFeatures
 from speechft.pipeline.launchers import start_workers
 from speechft.probing import evaluate as probing
 from speechft.probing.checking import find_refused, framed_splits, make_store
