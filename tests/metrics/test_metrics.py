@@ -11,7 +11,7 @@ from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
 def test_error_rate_sums_edits_and_lengths_over_utterances():
     references = [["a", "b", "c", "d"], ["a"]]
     hypotheses = [["a", "x", "c"], ["a", "b"]]  # 1 substitution, 1 deletion; 1 insertion
-    assert edits(references, hypotheses) == 3
+    assert edits(references, hypotheses) == [2, 1]
     assert error_rate(references, hypotheses) == pytest.approx(60.0)
 
 
@@ -21,7 +21,7 @@ def test_error_rate_can_pass_100_percent_and_meets_empty_sides():
 
 
 def test_tokens_may_hold_spaces_and_characters_are_tokens_of_a_string():
-    assert edits([["a b"]], [["a", "b"]]) == 2  # one token against two
+    assert edits([["a b"]], [["a", "b"]]) == [2]  # one token against two
     assert error_rate(["AB C"], ["ABC"]) == pytest.approx(25.0)
     assert error_rate(["Ab"], ["AB"]) == pytest.approx(50.0)  # case counts
 

@@ -39,7 +39,7 @@ def diarization_error_rate(
             expected=len(references),
             found=len(hypotheses),
         )
-    pairs = [_errors(r, h) for r, h in zip(references, hypotheses, strict=True)]
+    pairs = [errors(r, h) for r, h in zip(references, hypotheses, strict=True)]
     total = sum(speech for _, speech in pairs)
     if total <= 0:
         raise DataError(
@@ -48,7 +48,7 @@ def diarization_error_rate(
     return 100.0 * sum(wrong for wrong, _ in pairs) / total
 
 
-def _errors(reference: Iterable[Turn], hypothesis: Iterable[Turn]) -> tuple[float, float]:
+def errors(reference: Iterable[Turn], hypothesis: Iterable[Turn]) -> tuple[float, float]:
     """Give the seconds of error and of reference speech in one recording."""
     wanted, found = list(reference), list(hypothesis)
     times = sorted({time for _, *span in (*wanted, *found) for time in span})

@@ -10,12 +10,15 @@ import jiwer
 from speechft.core.errors import DataError
 
 
-def edits(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> int:
-    """Give the summed edit distance between token sequences (substitutions, deletions, insertions).
+def edits(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[int]:
+    """Give the edit distances of token sequences (substitutions, deletions, insertions).
 
     Args:
         references: one sequence of tokens per utterance (a string is a sequence of characters).
         hypotheses: as many sequences.
+
+    Returns:
+        One distance per utterance.
 
     Raises:
         DataError: the two lists differ in number.
@@ -28,9 +31,15 @@ def edits(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
         for side in (references, hypotheses)
     ]
     if not code[0]:
-        return 0
-    result = jiwer.process_words(*code)
-    return int(result.substitutions + result.deletions + result.insertions)
+        return []
+    return [
+        sum(
+            max(one.ref_end_idx - one.ref_start_idx, one.hyp_end_idx - one.hyp_start_idx)
+            for one in chunks
+            if one.type != "equal"
+        )
+        for chunks in jiwer.process_words(*code).alignments
+    ]
 
 
 def error_rate(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> float:
@@ -47,7 +56,7 @@ def error_rate(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequenc
             "an error rate needs at least one reference token",
             found=f"{len(references)} references, all empty",
         )
-    return 100.0 * edits(references, hypotheses) / total
+    return 100.0 * sum(edits(references, hypotheses)) / total
 
 
 def accuracy(references: Sequence[Any], predictions: Sequence[Any]) -> float:

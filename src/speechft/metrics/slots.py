@@ -44,11 +44,14 @@ def slot_type_f1(references: Sequence[Slots], hypotheses: Sequence[Slots]) -> fl
     """
     if not references:
         raise DataError("slot-type F1 needs at least one utterance", found="an empty split")
-    total = 0.0
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        wanted, got = {kind for kind, _ in reference}, {kind for kind, _ in hypothesis}
-        total += 2 * len(wanted & got) / (len(wanted) + len(got)) if wanted or got else 1.0
+    total = sum(type_f1(r, h) for r, h in zip(references, hypotheses, strict=True))
     return 100.0 * total / len(references)
+
+
+def type_f1(reference: Slots, hypothesis: Slots) -> float:
+    """Give one utterance's F1 of the set of slot types, from 0 to 1."""
+    wanted, got = {kind for kind, _ in reference}, {kind for kind, _ in hypothesis}
+    return 2 * len(wanted & got) / (len(wanted) + len(got)) if wanted or got else 1.0
 
 
 def slot_value_cer(references: Sequence[Slots], hypotheses: Sequence[Slots]) -> float:
@@ -61,15 +64,20 @@ def slot_value_cer(references: Sequence[Slots], hypotheses: Sequence[Slots]) -> 
     Raises:
         DataError: no reference holds a slot value.
     """
-    wrong = length = 0
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        for kind, value in reference:
-            candidates = [v for k, v in hypothesis if k == kind] or [""]
-            wrong += min(edits([value], [candidate]) for candidate in candidates)
-            length += len(value)
+    found = [value_errors(r, h) for r, h in zip(references, hypotheses, strict=True)]
+    wrong, length = (sum(one[part] for one in found) for part in (0, 1))
     if not length:
         raise DataError(
             "slot-value CER needs at least one slot in the references",
             found=f"{len(references)} utterances without slots",
         )
     return 100.0 * wrong / length
+
+
+def value_errors(reference: Slots, hypothesis: Slots) -> tuple[int, int]:
+    """Give one utterance's edits of slot values, and their characters in the reference."""
+    wrong = 0
+    for kind, value in reference:
+        candidates = [v for k, v in hypothesis if k == kind] or [""]
+        wrong += min(edits([value] * len(candidates), candidates))
+    return wrong, sum(len(value) for _, value in reference)

@@ -172,26 +172,31 @@ def holm(p_values: Sequence[float]) -> list[Corrected]:
 
 
 def bootstrap_ratio(
-    parts: NDArray[np.float64], groups: Sequence[int] | None = None, draws: int = DRAWS
+    parts: NDArray[np.float64],
+    folds: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> NDArray[np.float64]:
     """Give a metric of a test set whose items are drawn anew, in percent.
 
-    The draws follow from the number of items alone, so that two encoders on the same items, in the
-    same order, get the same ones: their difference is paired.
+    Two encoders on the same items, in the same order, get the same draws with the same seed: their
+    difference is paired.
 
     Args:
         parts: (N, 2), of every item its share of the numerator and of the denominator.
-        groups: of every item its fold, where the metric is the mean over folds.
+        folds: of every item, where the metric is the mean over folds.
+        seed: of the draws.
         draws: how often.
 
     Returns:
         (draws,); where a draw has nothing in the denominator, not a number.
     """
-    folds = np.zeros(len(parts), dtype=int) if groups is None else np.asarray(groups)
+    of = np.zeros(len(parts), dtype=int) if folds is None else np.asarray(folds)
+    rng = np.random.default_rng(seed)
     found = []
-    for fold in np.unique(folds):
-        own = parts[folds == fold]
-        rng = np.random.default_rng(len(own))
+    for fold in np.unique(of):
+        own = parts[of == fold]
         sums = np.empty((draws, 2))
         for draw in range(draws):
             sums[draw] = own[rng.integers(len(own), size=len(own))].sum(axis=0)

@@ -12,7 +12,8 @@ from speechft.metrics.suite_score import SUITE_TEXT, suite_score
 from speechft.metrics.superb import of_reference, superb_score
 from speechft.probing.suites import SUITES
 from speechft.reporting.choice import Choice, choices
-from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
+from speechft.reporting.contrasts import Contrast, contrast
+from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 Metric = tuple[str, str]
@@ -47,6 +48,7 @@ class Row:
 
     encoder: Encoder
     cells: dict[Metric, SeedValues]
+    measurements: Sequence[Measurement]
     score: SeedValues | None = None
     best: set[Metric | str] = field(default_factory=set)
 
@@ -73,6 +75,7 @@ class Comparison:
         seeds: the seeds, sorted.
         items: task → number of utterances scored.
         choices: group → what the dev splits say of its alphas.
+        reference: set of reference values of the score, for SUPERB_S.
     """
 
     columns: list[Column]
@@ -83,6 +86,15 @@ class Comparison:
     seeds: list[int]
     items: dict[str, int]
     choices: dict[Group, Choice] = field(default_factory=dict)
+    reference: str | None = None
+
+    def contrast(self, ours: Row, theirs: Row, level: float) -> Contrast:
+        """Compare two rows by their scores."""
+
+        def score(scores: Scores) -> float:
+            return _score(scores, self.reference)
+
+        return contrast(ours.measurements, theirs.measurements, score, level)
 
     @property
     def trios(self) -> list[Trio]:
@@ -137,6 +149,7 @@ def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()
         seeds=sorted({m.seed for m in chosen}),
         items={m.task: m.items for m in chosen if m.items},
         choices=choices(dev),
+        reference=reference,
     )
 
 
@@ -200,16 +213,16 @@ def _row(encoder: Encoder, group: Sequence[Measurement], reference: str | None) 
     for found in sorted(group, key=lambda m: m.seed):
         cells.setdefault((found.task, found.metric), {})[found.seed] = found.value
     whole = [s for s in by_seed(group).values() if sum(map(len, s.values())) == len(cells)]
-    scores = [
-        superb_score(of_reference(_plain(s), reference), reference) if reference else suite_score(s)
-        for s in whole
-    ]
+    scores = [_score(one, reference) for one in whole]
     spreads = {key: SeedValues(tuple(values.values())) for key, values in cells.items()}
-    return Row(encoder, spreads, SeedValues(tuple(scores)) if scores else None)
+    return Row(encoder, spreads, group, SeedValues(tuple(scores)) if scores else None)
 
 
-def _plain(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> dict[str, dict[str, float]]:
-    return {task: {m: v for m, (v, _) in metrics.items()} for task, metrics in scores.items()}
+def _score(scores: Scores, reference: str | None) -> float:
+    if reference is None:
+        return suite_score(scores)
+    plain = {task: {m: v for m, (v, _) in metrics.items()} for task, metrics in scores.items()}
+    return superb_score(of_reference(plain, reference), reference)
 
 
 def _order(row: Row) -> tuple[str, str, str, int, float, str]:

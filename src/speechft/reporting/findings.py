@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from speechft.metrics.statistics import SeedValues
+from speechft.metrics.statistics import LEVEL
 from speechft.reporting.comparison import Column, Comparison, Row, Trio, metric_title
+from speechft.reporting.contrasts import Contrast
 from speechft.reporting.measurements import Encoder
 
 Verdict = Literal["better", "mixed", "worse", "none"]
@@ -25,7 +26,8 @@ class Finding:
     """One headline with its details.
 
     Attributes:
-        verdict: whether θ̂ beats both θ0 and θ' ("better"), one of them, none, or cannot be said.
+        verdict: whether θ̂ scores above both θ0 and θ' ("better"), above one of them ("mixed"), only
+            below ("worse"), or nothing can be told ("none").
         headline: one sentence.
         details: further sentences.
     """
@@ -69,65 +71,66 @@ def symbol(encoder: Encoder) -> str:
 
 def findings(comparison: Comparison) -> list[Finding]:
     """Say what was found: one finding per fine-tuning, or one about the table as a whole."""
-    found = [_about(trio, comparison) for trio in comparison.trios]
-    return found or [_plain(comparison)]
+    trios = comparison.trios
+    level = 1 - (1 - LEVEL) / (2 * len(trios)) if trios else LEVEL  # two comparisons of each
+    found = [_about(trio, comparison, level) for trio in trios]
+    return found or [_of_the_table(comparison)]
 
 
-def _about(trio: Trio, comparison: Comparison) -> Finding:
-    verdict, headline = _headline(trio, comparison.score_name)
-    if len(comparison.seeds) == 1:
-        headline += " One seed only: the spread is not known, so read this as an indication."
+def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
     details = [s for c in comparison.columns if (s := _one_task(trio, c))]
-    merged = trio.merged.encoder
+    merged, tuned = trio.merged.encoder, trio.finetuned.encoder
     if merged.group in comparison.choices:
         details.append(comparison.choices[merged.group].text(merged.alpha))
-    return Finding(verdict, headline, tuple(details))
-
-
-def _headline(trio: Trio, score_name: str) -> tuple[Verdict, str]:
-    before, tuned, merged = trio.pretrained.score, trio.finetuned.score, trio.merged.score
-    name = merged_name(trio.merged.encoder)
-    task = trio.finetuned.encoder.tuned_on.upper()
-    method = METHODS.get(trio.finetuned.encoder.method, "fine-tuning")
-    if before is None or tuned is None or merged is None:
-        return "none", f"{name} on {task} was not measured on all tasks, so it has no score."
-    figures = (
-        f"{score_name} {merged.text(0)}, against {before.text(0)} pretrained "
-        f"and {tuned.text(0)} after {method}"
+    subject = f"{merged_name(merged)} on {tuned.tuned_on.upper()}"
+    scores = (trio.merged.score, trio.pretrained.score, trio.finetuned.score)
+    if any(score is None for score in scores):
+        return Finding(
+            "none", f"{subject} was not measured on all tasks, so it has no score.", tuple(details)
+        )
+    method = METHODS.get(tuned.method, "fine-tuning")
+    names = ("the pretrained encoder", method)
+    found = [comparison.contrast(trio.merged, r, level) for r in (trio.pretrained, trio.finetuned)]
+    figures = "{}, against {} pretrained and {} after {}".format(
+        *(score.text(0) for score in scores if score is not None), method
     )
-    if before.mean == tuned.mean == merged.mean:
-        return "none", f"{name} on {task} changed nothing: {figures}."
-    up, over = merged.mean > before.mean, merged.mean > tuned.mean
-    close = ", but by less than the seeds spread" if len(merged.values) > 1 else ""
-    if up and over:
-        aside = "" if _clear(merged, before) and _clear(merged, tuned) else close
-        text = (
-            f"{name} on {task} made the encoder better on average over the tasks{aside}: {figures}."
-        )
-        return ("mixed" if aside else "better"), text
-    if up:
-        aside = "" if _clear(merged, before) else close.replace("but ", "if ")
-        return "mixed", (
-            f"{name} on {task} beat the pretrained encoder{aside}, but {method} alone was better "
-            f"still: {figures}."
-        )
-    if over:
-        return "mixed", (
-            f"{name} on {task} undid part of what {method} lost, but did not reach the pretrained "
-            f"encoder: {figures}."
-        )
-    return "worse", (
-        f"{name} on {task} did not help here; both the pretrained and the finetuned encoder score "
-        f"at least as high: {figures}."
-    )
+    headline = f"{subject} {_standings(found, names)}: {comparison.score_name} {figures}."
+    if len(comparison.seeds) == 1:
+        headline += " One seed only: the spread is not known, so read this as an indication."
+    intervals = [
+        f"{comparison.score_name} above that of {name}: {one.text}"
+        for name, one in zip(names, found, strict=True)
+        if one.text
+    ]
+    return Finding(_verdict(found), headline, (*intervals, *details))
 
 
-def _clear(one: SeedValues, other: SeedValues) -> bool:
-    """Tell whether the seeds' paired differences exceed their spread."""
-    if len(one.values) != len(other.values) or len(one.values) < 2:
-        return False
-    differences = [a - b for a, b in zip(one.values, other.values, strict=True)]
-    return abs(statistics.fmean(differences)) > statistics.stdev(differences)
+def _verdict(found: Sequence[Contrast]) -> Verdict:
+    standings = {one.standing for one in found}
+    if standings == {"open"}:
+        return "none"
+    if standings == {"above"}:
+        return "better"
+    return "mixed" if "above" in standings else "worse"
+
+
+def _standings(found: Sequence[Contrast], names: Sequence[str]) -> str:
+    """Say how a score stands to others: no more than the intervals bear."""
+    words = {"above": "scores above", "below": "scores below", "open": "is not told apart from"}
+    by_standing: dict[str, list[str]] = {"above": [], "below": [], "open": []}
+    for one, name in zip(found, names, strict=True):
+        by_standing[one.standing].append(name)
+    parts = [f"{words[s]} {' and '.join(own)}" for s, own in by_standing.items() if own]
+    open_ones = [one for one in found if one.standing == "open"]
+    return " and ".join(parts) + (f" ({_why(open_ones)})" if open_ones else "")
+
+
+def _why(found: Sequence[Contrast]) -> str:
+    if any(one.too_few_items for one in found):
+        return "too few items to tell"
+    if any(one.seeds is not None for one in found):
+        return "too few seeds to tell"
+    return "without several seeds or kept predictions there is no interval"
 
 
 def _one_task(trio: Trio, column: Column) -> str:
@@ -170,12 +173,20 @@ def _cell(row: Row, column: Column) -> float | None:
     return None if spread is None else spread.mean
 
 
-def _plain(comparison: Comparison) -> Finding:
-    scored = [(r.score.mean, r) for r in comparison.rows if r.score is not None]
+def _of_the_table(comparison: Comparison) -> Finding:
+    """Name an encoder only where it is above all others, and none of a sweep: dev chooses those."""
     tasks = {c.task for c in comparison.columns}
     count = f"{len(comparison.rows)} encoder{'s' * (len(comparison.rows) != 1)}"
     text = f"{count} measured on {len(tasks)} task{'s' * (len(tasks) != 1)}."
-    if len(scored) > 1:
-        top = max(scored, key=lambda pair: pair[0])[1]
-        text += f" The best {comparison.score_name}: {label(top.encoder)}."
-    return Finding("none", text)
+    merged = [r.encoder.group for r in comparison.rows if r.encoder.role == "merged"]
+    scored = [r for r in comparison.rows if r.score is not None]
+    if len(scored) < 2 or len(merged) != len(set(merged)):
+        said = [choice.text(None) for choice in comparison.choices.values()]
+        return Finding("none", text, tuple(said))
+    first, *others = sorted(scored, key=lambda r: -(r.score.mean if r.score else 0.0))
+    level = 1 - (1 - LEVEL) / len(others)
+    found = [comparison.contrast(first, other, level) for other in others]
+    if all(one.standing == "above" for one in found):
+        return Finding("none", f"{text} {label(first.encoder)} scores above all others.")
+    open_ones = [one for one in found if one.standing != "above"]
+    return Finding("none", f"{text} None is told apart from all others ({_why(open_ones)}).")

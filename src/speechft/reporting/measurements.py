@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Role = Literal["pretrained", "finetuned", "merged", "other"]
@@ -40,7 +41,11 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One metric of one encoder with one seed, in percent."""
+    """One metric of one encoder with one seed, in percent.
+
+    Attributes:
+        predictions: file of what was predicted for every item of the test split, if it is kept.
+    """
 
     encoder: Encoder
     seed: int
@@ -54,6 +59,7 @@ class Measurement:
     protocol: str = "clean"
     main: bool = True
     data_hash: str = ""
+    predictions: Path | None = field(default=None, compare=False)
 
 
 Scores = dict[str, dict[str, tuple[float, str]]]

@@ -146,6 +146,7 @@ def _measurements(
                 protocol=str(record.get("protocol", "clean")),
                 main=bool(about.get("main", True)),
                 data_hash=str(record.get("data_hash", "")),
+                predictions=_predictions(file, record.get("cell")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -154,6 +155,13 @@ def _measurements(
                 expected="encoder, task, metric, value, direction, seed",
                 found=f"{type(error).__name__} {error}",
             ) from None
+
+
+def _predictions(results: Path, cell: Any) -> Path | None:
+    """Give where an evaluation keeps what a probe predicted, always within its own folder."""
+    if not isinstance(cell, str) or not cell or Path(cell).name != cell:
+        return None
+    return results.parent / "cells" / cell / "predictions.jsonl"
 
 
 def _encoder(about: Mapping[str, Any], run: str) -> Encoder:

@@ -1,0 +1,45 @@
+"""The parts of every item add up to the metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from speechft.metrics.diarization import diarization_error_rate
+from speechft.metrics.errors import accuracy, error_rate
+from speechft.metrics.per_item import item_parts
+from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
+
+WORDS = (["A B C", "D E", ""], ["A X C", "D E F", "G"])
+SLOTS = (["GO TO B-city ROME E-city", "PLAY"], ["GO B-city ROM E-city B-day MONDAY E-day", "PLAY"])
+TURNS = ([[("a", 0.0, 2.0)], [("a", 0.0, 1.0)]], [[("x", 0.5, 2.0)], []])
+
+
+def slots(side: list[str]) -> list[Any]:
+    return [parse_slots(text) for text in side]
+
+
+@pytest.mark.parametrize(
+    ("metric", "sides", "value"),
+    [
+        ("per", (["ab", "c"], ["ax", "c"]), error_rate(["ab", "c"], ["ax", "c"])),
+        ("cer", WORDS, error_rate(*WORDS)),
+        ("wer", WORDS, error_rate(*([t.split() for t in side] for side in WORDS))),
+        ("acc", (["a", "b", ["c", "d"]], ["a", "x", ["c", "d"]]), accuracy([1, 2, 3], [1, 0, 3])),
+        ("frame_acc", ([[1, 2, 3], [4]], [[1, 2], [5]]), 100 * 2 / 3),
+        ("slot_type_f1", SLOTS, slot_type_f1(*map(slots, SLOTS))),
+        ("slot_value_cer", SLOTS, slot_value_cer(*map(slots, SLOTS))),
+        ("der", TURNS, diarization_error_rate(*TURNS)),
+    ],
+)
+def test_the_parts_add_up_to_the_metric(metric: str, sides: Any, value: float) -> None:
+    rows = [{"reference": r, "prediction": p} for r, p in zip(*sides, strict=True)]
+    parts = item_parts(metric, rows)
+    assert parts is not None
+    assert parts.shape == (len(rows), 2)
+    assert 100 * parts[:, 0].sum() / parts[:, 1].sum() == pytest.approx(value)
+
+
+def test_a_metric_that_is_no_ratio_over_items_has_no_parts() -> None:
+    assert item_parts("eer", [{"reference": 1, "prediction": 1}]) is None
