@@ -173,8 +173,8 @@ def test_nothing_is_left_of_a_conversion_that_was_stopped(tmp_path, monkeypatch,
     def stopped(*_args, **_options):
         raise KeyboardInterrupt
 
-    for module, name in (("hf", "save_file"), ("write", "torch.save")):
-        monkeypatch.setattr(f"speechft.encoders.formats.{module}.{name}", stopped)
+    for name in ("folder.save_file", "formats.write.torch.save"):
+        monkeypatch.setattr(f"speechft.encoders.{name}", stopped)
     with pytest.raises(KeyboardInterrupt):
         to(tmp_path / "x.pt", kind)
     assert not list(tmp_path.iterdir())

@@ -18,8 +18,9 @@ from speechft.core.artifact import hash_values
 from speechft.core.devices import compute_exactly
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
-from speechft.encoders.formats.checkpoint import Side, fingerprint
-from speechft.encoders.identity import computing
+from speechft.encoders.checkpoint import Side, fingerprint
+from speechft.encoders.configs import computing
+from speechft.encoders.folder import write_hf_folder
 from speechft.encoders.linear import use_fast_linear
 
 SAMPLE_RATE = 16000
@@ -49,13 +50,18 @@ class SpeechEncoder(nn.Module, ABC):
         model: the transformers model, without any head.
         preprocessor: the content of `preprocessor_config.json`.
         side: parts of pre-training that are carried along for the way back to another format.
+
+    Class attributes:
+        front_end_prefixes: of the names of the front end's parameters in the transformers model.
+        front_end_by_frames: the front end gives an utterance as many rows as it has frames. Only
+            then can its features be kept by utterance: the number of rows is the length.
+        projection_prefixes: of the names of what follows the front end.
     """
 
     sample_rate: ClassVar[int] = SAMPLE_RATE
     front_end_prefixes: ClassVar[tuple[str, ...]] = ("feature_extractor.",)
-    # Whether the front end gives an utterance as many rows as it has frames. Only then can its
-    # features be kept by utterance: the number of rows is the length.
     front_end_by_frames: ClassVar[bool] = True
+    projection_prefixes: ClassVar[tuple[str, ...]] = ("feature_projection.",)
 
     def __init__(
         self, model: nn.Module, preprocessor: dict[str, Any], side: Side | None = None
@@ -66,6 +72,21 @@ class SpeechEncoder(nn.Module, ABC):
         self.model: Any = model
         self.preprocessor = preprocessor
         self.side = side or Side()
+
+    @staticmethod
+    @abstractmethod
+    def fits(model: nn.Module) -> bool:
+        """Tell by its modules whether this class can be put around a model."""
+
+    @property
+    @abstractmethod
+    def style(self) -> str:
+        """Where the layers normalise, for `speechft inspect`."""
+
+    @property
+    @abstractmethod
+    def front_end_input(self) -> str:
+        """What the front end is given, for `speechft inspect`."""
 
     @property
     def config(self) -> Any:
@@ -179,8 +200,6 @@ class SpeechEncoder(nn.Module, ABC):
 
         The folder loads with `transformers.AutoModel.from_pretrained`.
         """
-        from speechft.encoders.formats.hf import write_hf_folder
-
         tensors = self.model.state_dict()
         architecture = type(self.model).__name__
         return write_hf_folder(

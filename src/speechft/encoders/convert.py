@@ -13,13 +13,13 @@ from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
 from speechft.core.provenance import FILE_NAME, stage_of, write_provenance
 from speechft.core.settings import Settings
+from speechft.encoders.checkpoint import not_finite
 from speechft.encoders.formats import (
     check_complete,
     fingerprint,
     read_checkpoint,
     write_checkpoint,
 )
-from speechft.encoders.formats.checkpoint import not_finite
 from speechft.encoders.formats.write import TORCH_SUFFIXES
 from speechft.encoders.identity import EncoderName
 from speechft.encoders.load import encoder_class

@@ -92,6 +92,19 @@ class ConvolutionalEncoder(TransformerEncoder):
         return prod(self.config.conv_stride)
 
     @property
+    def style(self) -> str:
+        """Where it normalises, and after which published models that is called."""
+        each = getattr(self.config, "feat_extract_norm", "layer") == "layer"
+        size = "large: " if each and self.pre_norm else "" if each or self.pre_norm else "base: "
+        norm = "layer norm in every convolution" if each else "group norm in the first convolution"
+        return f"{size}{norm}, {'pre' if self.pre_norm else 'post'}-norm layers"
+
+    @property
+    def front_end_input(self) -> str:
+        """What the front end is given."""
+        return "waveform, normalised per utterance" if self.normalize else "waveform as it is"
+
+    @property
     def normalize(self) -> bool:
         """Whether every waveform is brought to zero mean and unit variance first."""
         return bool(self.preprocessor.get("do_normalize", False))

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.files import read_json
 from speechft.core.settings import PathText
+from speechft.encoders.configs import computing
 from speechft.encoders.formats.locate import HUB_ID, locate, packaged_names
 
-# Of a configuration: where it comes from, and what was used to write it.
-SAYS_NOTHING: Final = frozenset(
-    {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
-)
 _SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".yaml")
 
 
@@ -37,11 +33,6 @@ def encoder_id(name: str) -> str:
         return content_id({"file": path, "beside": _described(path.parent)})
     weights = {f.name: f for f in sorted(path.iterdir()) if f.suffix in _SUFFIXES and f.is_file()}
     return content_id({"weights": weights, "described": _described(path)})
-
-
-def computing(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what of a configuration may change a hidden state."""
-    return {key: value for key, value in config.items() if key not in SAYS_NOTHING}
 
 
 def _described(folder: Path) -> dict[str, Any]:

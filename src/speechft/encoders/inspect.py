@@ -12,17 +12,15 @@ from torch import Tensor
 
 from speechft.core.settings import Settings
 from speechft.encoders.base import SpeechEncoder
-from speechft.encoders.convolutional import ConvolutionalEncoder, TransformerEncoder
+from speechft.encoders.checkpoint import not_finite
 from speechft.encoders.formats import (
     Checkpoint,
     fill_model,
     fingerprint,
     read_checkpoint,
 )
-from speechft.encoders.formats.checkpoint import not_finite
 from speechft.encoders.identity import EncoderName
 from speechft.encoders.load import wrap_model
-from speechft.encoders.spectral import ConformerEncoder
 
 _ORDER = (
     *("CNN front end", "mask embedding", "projection", "positions", "transformer", "decoder"),
@@ -125,8 +123,8 @@ def inspect(settings: InspectSettings) -> Inspection:
         where=str(checkpoint.where),
         format=checkpoint.format,
         family=checkpoint.family,
-        style=_style(encoder),
-        input=_input(encoder),
+        style=encoder.style,
+        input=encoder.front_end_input,
         parameters=sum(t.numel() for t in checkpoint.tensors.values()),
         bytes=_size(checkpoint.where),
         hidden_size=encoder.hidden_size,
@@ -138,40 +136,16 @@ def inspect(settings: InspectSettings) -> Inspection:
         normalize_input=bool(checkpoint.preprocessor.get("do_normalize", False)),
         fingerprint=fingerprint(encoder.model.state_dict()),
         not_finite=tuple(not_finite(checkpoint.tensors)),
-        groups=_groups(checkpoint, set(encoder.front_end_parameters())),
+        groups=_groups(checkpoint, encoder),
     )
 
 
-def _style(encoder: SpeechEncoder) -> str:
-    """Say where an encoder normalises, and after which published models that is called."""
-    if isinstance(encoder, ConformerEncoder):
-        return "conformer layers, pre-norm"
-    if not isinstance(encoder, TransformerEncoder):
-        return "pre-norm layers"
-    order = "pre-norm layers" if encoder.pre_norm else "post-norm layers"
-    if not isinstance(encoder, ConvolutionalEncoder):
-        return f"base: {order}"
-    each = getattr(encoder.config, "feat_extract_norm", "layer") == "layer"
-    size = "large: " if each and encoder.pre_norm else "" if each or encoder.pre_norm else "base: "
-    norm = "layer norm in every convolution" if each else "group norm in the first convolution"
-    return f"{size}{norm}, {order}"
-
-
-def _input(encoder: SpeechEncoder) -> str:
-    """Say what the front end is given."""
-    if isinstance(encoder, ConvolutionalEncoder):
-        return "waveform, normalised per utterance" if encoder.normalize else "waveform as it is"
-    if isinstance(encoder, TransformerEncoder):
-        return "80 filter banks, normalised per utterance and bin"
-    if isinstance(encoder, ConformerEncoder):
-        return "stacked log filter banks, normalised per utterance and bin"
-    return "log-mel spectrogram of 30 s"
-
-
-def _groups(checkpoint: Checkpoint, front_end: set[str]) -> tuple[Group, ...]:
+def _groups(checkpoint: Checkpoint, encoder: SpeechEncoder) -> tuple[Group, ...]:
     named: dict[str, list[Tensor]] = {}
+    front_end = encoder.front_end_parameters()
     for name, tensor in checkpoint.tensors.items():
-        named.setdefault(_group_name(name, front_end), []).append(tensor)
+        group = "CNN front end" if name in front_end else _group_name(name, encoder)
+        named.setdefault(group, []).append(tensor)
     merges = {"CNN front end": _FROZEN}
     if any("original0" in name for name in checkpoint.tensors):
         merges["positions"] = _WEIGHT_NORM
@@ -189,12 +163,10 @@ def _group(name: str, tensors: list[Tensor], merge: str) -> Group:
     return Group(name, len(tensors), sum(t.numel() for t in tensors), merge)
 
 
-def _group_name(name: str, front_end: set[str]) -> str:
-    if name in front_end:
-        return "CNN front end"
+def _group_name(name: str, encoder: SpeechEncoder) -> str:
     if name == "masked_spec_embed":
         return "mask embedding"
-    if name.startswith(("feature_projection.", "post_extract_proj.")):
+    if name.startswith(encoder.projection_prefixes):
         return "projection"
     if name.startswith("decoder."):
         return "decoder"

@@ -10,11 +10,10 @@ import torch
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.base import SpeechEncoder
-from speechft.encoders.convolutional import ConvolutionalEncoder
-from speechft.encoders.decoar2 import Decoar2Encoder
-from speechft.encoders.formats import Side, fill_model, read_checkpoint
-from speechft.encoders.formats.checkpoint import default_preprocessor, tame_config
-from speechft.encoders.spectral import ConformerEncoder, WhisperEncoder
+from speechft.encoders.checkpoint import Side, fill_model
+from speechft.encoders.configs import tame_config
+from speechft.encoders.families import FAMILIES, record_of
+from speechft.encoders.formats.read import read_checkpoint
 
 
 def load_encoder(
@@ -86,7 +85,8 @@ def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModel.from_config(config)
-    return wrap_model(model, default_preprocessor(config, do_normalize)).eval()
+    preprocessor = record_of(config.model_type).default_preprocessor(config, do_normalize)
+    return wrap_model(model, preprocessor).eval()
 
 
 def wrap_model(
@@ -109,9 +109,10 @@ def encoder_class(model: torch.nn.Module, where: object | None = None) -> type[S
     Raises:
         CheckpointError: no known family has the model's modules.
     """
-    for kind in (ConvolutionalEncoder, Decoar2Encoder, ConformerEncoder, WhisperEncoder):
-        if kind.fits(model):
-            return kind
+    named = record_of(str(getattr(getattr(model, "config", None), "model_type", None)))
+    for record in (named, *FAMILIES.values()):
+        if record.encoder.fits(model):
+            return record.encoder
     raise CheckpointError(
         "this is no speech encoder of a known family",
         where=where,

@@ -11,25 +11,12 @@ from torch import nn
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.families import record_of
+from speechft.encoders.family import ADAPTER_PRESETS
 
 AdapterKind = Literal["lora", "dora"]
 
-# What a preset stands for: patterns of layer names, by family. The rest of the families names its
-# layers as HuBERT does.
-_HUBERT: Final[dict[str, tuple[str, ...]]] = {
-    "all": ("*",),
-    "attention": ("q_proj", "k_proj", "v_proj", "out_proj"),
-    "query-value": ("q_proj", "v_proj"),
-    "feed-forward": ("intermediate_dense", "output_dense"),
-}
-_FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "wav2vec2-bert": {
-        "attention": ("linear_q", "linear_k", "linear_v", "linear_out"),
-        "query-value": ("linear_q", "linear_v"),
-    },
-    "whisper": {"feed-forward": ("fc1", "fc2")},
-}
-PRESETS: Final = tuple(_HUBERT)
+PRESETS: Final = tuple(ADAPTER_PRESETS)
 
 
 @dataclass(frozen=True)
@@ -119,5 +106,5 @@ def block_linears(encoder: SpeechEncoder) -> list[str]:
 
 def _matching(family: str, target: str, names: list[str]) -> list[str]:
     """Give the layers that a preset, an end of a name, or a pattern stands for."""
-    patterns = {**_HUBERT, **_FAMILIES.get(family, {})}.get(target, (target,))
+    patterns = {**ADAPTER_PRESETS, **record_of(family).adapters}.get(target, (target,))
     return [n for n in names if any(fnmatch(n, p) or fnmatch(n, f"*.{p}") for p in patterns)]

@@ -1,11 +1,11 @@
-"""Checkpoints: readers and writers, and the key maps between formats."""
+"""Formats of checkpoints: readers and writers, driven by the families' records."""
 
 from typing import TYPE_CHECKING
 
 from speechft.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from speechft.encoders.formats.checkpoint import (
+    from speechft.encoders.checkpoint import (
         Checkpoint,
         Side,
         check_complete,
@@ -29,7 +29,7 @@ __all__ = [
 _HERE = "speechft.encoders.formats"
 __getattr__ = lazily(
     __name__,
-    dict.fromkeys(__all__, f"{_HERE}.checkpoint")
+    dict.fromkeys(__all__, "speechft.encoders.checkpoint")
     | dict.fromkeys(("FORMATS", "write_checkpoint"), f"{_HERE}.write")
     | {"read_checkpoint": f"{_HERE}.read"},
 )

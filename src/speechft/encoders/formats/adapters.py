@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.formats.checkpoint import Checkpoint, fill_model
+from speechft.encoders.checkpoint import Checkpoint, fill_model
 from speechft.encoders.formats.hf import (
     modern_names,
     read_json_object,

@@ -10,16 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.formats.checkpoint import (
+from speechft.core.logging import get_logger
+from speechft.encoders.checkpoint import (
     Checkpoint,
     Side,
-    default_preprocessor,
-    tame_config,
 )
-from speechft.encoders.formats.configs import config_from_fairseq, settings_from_shapes
+from speechft.encoders.configs import tame_config
+from speechft.encoders.fairseq_layout import FairseqLayout
+from speechft.encoders.families import FAMILIES, Family, record_of
 from speechft.encoders.formats.hf import modern_names, split_base
-from speechft.encoders.formats.keymaps import EXTRAS, key_map, translate
+from speechft.encoders.formats.keymaps import translate
 from speechft.encoders.formats.records import plain
+
+_logger = get_logger(__name__)
 
 FAIRSEQ_EPS = 1e-5
 _ANCHOR = "post_extract_proj.weight"
@@ -66,17 +69,17 @@ def read_fairseq_style(content: Any, where: Path, config: Any | None = None) -> 
     outside = tuple(n for n in raw.weights if not n.startswith(prefix))
     if hf_names:
         return _hf_names(raw, inside, outside, where, config)
-    family = _family(inside, raw.hint)
-    if config is not None and config.model_type in EXTRAS:
-        family = config.model_type
-    settings = raw.settings or ({} if config is not None else _from_shapes(family, inside, where))
+    family, layout = _recognise(inside, raw.hint)
+    if config is not None:
+        said = record_of(config.model_type)
+        family, layout = (said, said.fairseq) if said.fairseq else (family, layout)
+    settings = raw.settings or ({} if config is not None else _from_shapes(layout, inside, where))
     if config is None:
-        config = _make_config(config_from_fairseq(family, settings), where)
-    style = getattr(config, "feat_extract_norm", "group")
-    names = translate(inside, key_map(family, style))
+        config = _make_config({"model_type": family.name, **layout.config_values(settings)}, where)
+    names = translate(inside, layout.all_names(config))
     rest = {n: t for n, t in inside.items() if n not in names}
-    extras = {n: t for n, t in rest.items() if EXTRAS[family].match(n)}
-    _refuse_unknown([n for n in rest if n not in extras], family, where)
+    extras = {n: t for n, t in rest.items() if layout.extras.match(n)}
+    _refuse_unknown([n for n in rest if n not in extras], family.name, where)
     tensors = {new: inside[old] for old, new in names.items()}
     tame_config(config, has_mask_embedding="mask_emb" in inside)
     return Checkpoint(
@@ -122,15 +125,14 @@ def _open_model(content: dict[Any, Any], where: Path) -> Raw:
     args = _settings(plain(content.get("args"))) or {}
     if cfg and "model" not in cfg:
         normalize = {"normalize": bool(cfg.get("normalize", False))}
-        kind = "decoar2" if _looks_like_decoar(weights) else "wavlm"
-        return Raw(kind, weights, cfg, normalize)
+        return Raw(_original_format(weights, "wavlm"), weights, cfg, normalize)
     model = _settings(cfg.get("model")) or args or None
     task = _settings(cfg.get("task")) or args
     inner = _settings((model or {}).get("w2v_args"))
     if inner:
         model, task = _settings(inner.get("model")) or inner, _settings(inner.get("task")) or inner
     if model is None:
-        return Raw("decoar2" if _looks_like_decoar(weights) else "fairseq", weights)
+        return Raw(_original_format(weights, "fairseq"), weights)
     state = _settings(plain(content.get("task_state"))) or {}
     symbols = _dictionaries(state.get("dictionaries"))
     hint = str(model.get("_name") or model.get("arch") or "")
@@ -213,30 +215,25 @@ def _hf_names(
     tame_config(config, has_mask_embedding="masked_spec_embed" in tensors)
     base, rest = split_base(config, tensors, where)
     side = Side(rest)
-    return Checkpoint(raw.format, config, base, default_preprocessor(config), side, where, outside)
+    preprocessor = record_of(config.model_type).default_preprocessor(config)
+    return Checkpoint(raw.format, config, base, preprocessor, side, where, outside)
 
 
-def _family(weights: dict[str, Tensor], hint: str) -> str:
-    if _looks_like_decoar(weights):
-        return "decoar2"
-    if "encoder.pos_conv.0.0.weight" in weights:
-        return "data2vec-audio"
-    if any(".grep_" in n or "relative_attention_bias" in n for n in weights):
-        return "wavlm"
-    if "quantizer.vars" in weights or "project_q.weight" in weights:
-        return "wav2vec2"
-    if "label_embs_concat" in weights or "hubert" in hint:
-        return "hubert"
-    return "wav2vec2" if "w2v" in hint or "wav2vec" in hint else "hubert"
+def _recognise(weights: dict[str, Tensor], said: str) -> tuple[Family, FairseqLayout]:
+    """Give the family that the tensors, or else the file's settings, speak for most surely."""
+    layouts = [(family, family.fairseq) for family in FAMILIES.values() if family.fairseq]
+    return max(layouts, key=lambda pair: pair[1].evidence(weights, said))
 
 
-def _looks_like_decoar(weights: dict[str, Tensor]) -> bool:
-    return not any("feature_extractor.conv_layers" in name for name in weights)
+def _original_format(weights: dict[str, Tensor], usual: str) -> str:
+    """Name the format of a file with `model` alone, or with settings of the model as `cfg`."""
+    _, layout = _recognise(weights, "")
+    return layout.kind if layout.is_flat else usual
 
 
-def _from_shapes(family: str, weights: dict[str, Tensor], where: Path) -> dict[str, Any]:
+def _from_shapes(layout: FairseqLayout, weights: dict[str, Tensor], where: Path) -> dict[str, Any]:
     try:
-        return settings_from_shapes(family, weights)
+        settings = layout.settings_from_shapes(weights)
     except (LookupError, ValueError, ArithmeticError) as error:
         raise CheckpointError(
             "the checkpoint holds no settings, and lacks tensors that would tell its sizes",
@@ -244,12 +241,17 @@ def _from_shapes(family: str, weights: dict[str, Tensor], where: Path) -> dict[s
             found=f"no {error.args[0]}" if isinstance(error, KeyError) else error,
             hint="if it was cut down on purpose, name the encoder that it came from with `base`",
         ) from None
+    _logger.warning(
+        "the file holds no settings: sizes are inferred from shapes; %d attention heads and %s are "
+        "assumed, as in the published models",
+        settings["encoder_attention_heads"],
+        "pre-norm layers" if settings.get("layer_norm_first") else "post-norm layers",
+    )
+    return settings
 
 
 def _make_config(values: dict[str, Any], where: Path) -> Any:
     from transformers import AutoConfig
-
-    import speechft.encoders.decoar2  # noqa: F401  (registers the model type)
 
     try:
         return AutoConfig.for_model(**values)
@@ -260,11 +262,9 @@ def _make_config(values: dict[str, Any], where: Path) -> Any:
         ) from None
 
 
-def _preprocessor(config: Any, raw: Raw, family: str) -> dict[str, Any]:
-    normalize = None if family != "decoar2" else False
-    if "normalize" in raw.task:
-        normalize = bool(raw.task["normalize"]) and family != "decoar2"
-    return {**default_preprocessor(config, normalize), "normalize_eps": FAIRSEQ_EPS}
+def _preprocessor(config: Any, raw: Raw, family: Family) -> dict[str, Any]:
+    normalize = bool(raw.task["normalize"]) if "normalize" in raw.task else None
+    return {**family.default_preprocessor(config, normalize), "normalize_eps": FAIRSEQ_EPS}
 
 
 def _source(raw: Raw, settings: dict[str, Any]) -> dict[str, Any]:

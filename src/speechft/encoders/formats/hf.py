@@ -1,44 +1,29 @@
-"""Hugging Face folders: configuration, weights, preprocessor, and our side file."""
+"""Reading Hugging Face folders: configuration, weights, preprocessor, and our side file."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from speechft.core.errors import CheckpointError, SettingsError
-from speechft.core.files import atomic_dir
+from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
-from speechft.core.places import first_of
-from speechft.encoders.formats.checkpoint import (
+from speechft.encoders.checkpoint import (
     MASK_EMBEDDING,
     Checkpoint,
     Side,
-    default_preprocessor,
     empty_model,
-    tame_config,
 )
-from speechft.encoders.formats.disk import disk_errors
-from speechft.encoders.formats.keymaps import EXTRA_ROWS, translate
+from speechft.encoders.configs import tame_config
+from speechft.encoders.families import record_of
+from speechft.encoders.folder import CONFIG, EXTRAS_FILE, PREPROCESSOR, TORCH_WEIGHTS, WEIGHTS
+from speechft.encoders.formats.keymaps import translate
 from speechft.encoders.formats.unpickle import read_torch_file
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-TORCH_WEIGHTS = "pytorch_model.bin"
-PREPROCESSOR = "preprocessor_config.json"
-EXTRAS_FILE = "extras.safetensors"
-# What this package writes into an encoder's folder.
-_OWN = re.compile(
-    r"config\.json|preprocessor_config\.json|speechft\.json|README\.md|extras\.safetensors"
-    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|\..*\.(tmp|old)"
-)
 LEGACY = {
     ".weight_g": ".parametrizations.weight.original0",
     ".weight_v": ".parametrizations.weight.original1",
@@ -66,8 +51,6 @@ def read_hf_folder(folder: Path) -> Checkpoint:
 def read_config(folder: Path) -> Any:
     """Read `config.json` as a transformers configuration."""
     from transformers import CONFIG_MAPPING, AutoConfig
-
-    import speechft.encoders.decoar2  # noqa: F401  (registers the model type)
 
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
@@ -188,66 +171,8 @@ def split_base(
 
 def heads_as_extras(family: str, heads: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give heads fairseq's names where fairseq has the same part."""
-    known = translate(heads, EXTRA_ROWS, back=True) if family == "wav2vec2" else {}
+    known = translate(heads, record_of(family).head_names, back=True)
     return {known.get(name, name): tensor for name, tensor in heads.items()}
-
-
-def write_hf_folder(
-    folder: Path,
-    config: Any,
-    tensors: dict[str, Tensor],
-    preprocessor: dict[str, Any],
-    side: Side,
-    architecture: str,
-) -> Path:
-    """Write an encoder in the Hugging Face layout, atomically.
-
-    Raises:
-        SettingsError: the folder is there already and holds something else than an encoder.
-    """
-    _refuse_foreign(folder)
-    config.architectures = [architecture]
-    tensors = _apart(tensors)
-    config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
-    with disk_errors(folder), atomic_dir(folder) as temporary:
-        config.to_json_file(temporary / CONFIG)
-        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(preprocessor, indent=2) + "\n"
-        (temporary / PREPROCESSOR).write_text(text, encoding="utf-8")
-        if side.tensors or side.source:
-            extras = _apart(side.tensors)
-            metadata = {"format": "pt", "source": json.dumps(side.source)}
-            save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
-    return folder
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give tensors that share no memory, which safetensors would refuse to write."""
-    result: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        place = plain.untyped_storage().data_ptr()
-        result[name] = plain.clone() if place in seen and plain.numel() else plain
-        seen.add(place)
-    return result
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """A folder is replaced as a whole, so it must not hold what is not an encoder's."""
-    if not folder.exists():
-        return
-    foreign = [folder.name]
-    if folder.is_dir():
-        names = sorted(path.name for path in folder.iterdir())
-        foreign = [name for name in names if not _OWN.fullmatch(name)]
-    if foreign:
-        raise SettingsError(
-            "the target is there already and is no encoder folder",
-            where=folder,
-            expected="a new folder, an empty one, or one with nothing but an encoder to replace",
-            found=first_of(foreign),
-        )
 
 
 def read_side(folder: Path) -> Side:
@@ -282,7 +207,7 @@ def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
     path = folder / PREPROCESSOR
     if path.is_file():
         return _checked(read_json_object(path), path)
-    settings = default_preprocessor(config)
+    settings = record_of(config.model_type).default_preprocessor(config)
     logger.warning(
         "%s has no %s: the usual settings of this kind of encoder are used%s",
         folder,

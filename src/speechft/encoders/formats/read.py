@@ -8,17 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
+from speechft.encoders.checkpoint import Checkpoint
+from speechft.encoders.folder import CONFIG, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.adapters import is_adapter, merge_adapter
-from speechft.encoders.formats.checkpoint import Checkpoint
 from speechft.encoders.formats.fairseq import read_fairseq_style
-from speechft.encoders.formats.hf import (
-    CONFIG,
-    TORCH_WEIGHTS,
-    WEIGHTS,
-    read_config,
-    read_hf_folder,
-    read_safetensors,
-)
+from speechft.encoders.formats.hf import read_config, read_hf_folder, read_safetensors
 from speechft.encoders.formats.locate import locate
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES

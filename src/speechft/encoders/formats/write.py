@@ -13,18 +13,16 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
-from speechft.encoders.formats.checkpoint import Checkpoint, check_complete
-from speechft.encoders.formats.configs import config_to_fairseq
-from speechft.encoders.formats.disk import disk_errors
+from speechft.encoders.checkpoint import Checkpoint, check_complete
+from speechft.encoders.conv_spec import parse_conv_spec
+from speechft.encoders.fairseq_layout import FairseqLayout
+from speechft.encoders.families import FAMILIES, record_of
+from speechft.encoders.folder import disk_errors, write_hf_folder
 from speechft.encoders.formats.fairseq import TEACHER
-from speechft.encoders.formats.hf import write_hf_folder
-from speechft.encoders.formats.keymaps import EXTRAS, key_map, translate
+from speechft.encoders.formats.keymaps import translate
 
 logger = get_logger(__name__)
 
-FAIRSEQ_FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "decoar2")
-HUBERT_UNITS = 504
-FINAL_DIM = 256
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
 
@@ -58,36 +56,26 @@ def _write_hf(checkpoint: Checkpoint, target: Path, architecture: str) -> Path:
 
 
 def _write_s3prl(checkpoint: Checkpoint, target: Path, _architecture: str) -> Path:
-    weights, model_cfg, task_cfg = _fairseq_parts(checkpoint)
-    family = checkpoint.family
-    content: dict[str, Any]
-    if family == "decoar2":
-        content = {"model": weights, "cfg": model_cfg}
-    elif family == "wavlm":
-        content = {"cfg": {**model_cfg, "normalize": task_cfg["normalize"]}, "model": weights}
-    else:
-        content = {"task_cfg": task_cfg, "model_cfg": model_cfg, "model_weight": weights}
-    if family == "hubert":
+    layout, weights, model_cfg, task_cfg = _fairseq_parts(checkpoint)
+    content = layout.s3prl_content(weights, model_cfg, task_cfg)
+    if layout.has_units:
         content["dictionaries_symbols"] = _symbols(checkpoint, weights)
-    return _save(content, target, teacher=family == "data2vec-audio")
+    return _save(content, target, layout)
 
 
 def _write_fairseq(checkpoint: Checkpoint, target: Path, architecture: str) -> Path:
-    if checkpoint.family in ("wavlm", "decoar2"):
-        # Their original files are what S3PRL reads.
+    layout, weights, model_cfg, task_cfg = _fairseq_parts(checkpoint)
+    if layout.is_flat:  # the original file is what S3PRL reads
         return _write_s3prl(checkpoint, target, architecture)
-    weights, model_cfg, task_cfg = _fairseq_parts(checkpoint)
-    hubert = checkpoint.family == "hubert"
-    task = {"_name": "hubert_pretraining" if hubert else "audio_pretraining", **task_cfg}
-    kind = checkpoint.family.replace("-", "_")
+    model, task = {"_name": layout.kind, **model_cfg}, {"_name": layout.task, **task_cfg}
     content: dict[str, Any] = {
         "args": None,
-        "cfg": {"model": {"_name": kind, **model_cfg}, "task": task},
+        "cfg": {"model": model, "task": task},
         "model": weights,
     }
-    if hubert:
+    if layout.has_units:
         content["task_state"] = {"dictionaries": _symbols(checkpoint, weights)}
-    return _save(content, target, teacher=checkpoint.family == "data2vec-audio")
+    return _save(content, target, layout)
 
 
 FORMATS: dict[str, Callable[[Checkpoint, Path, str], Path]] = {
@@ -99,18 +87,30 @@ FORMATS: dict[str, Callable[[Checkpoint, Path, str], Path]] = {
 
 def _fairseq_parts(
     checkpoint: Checkpoint,
-) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    """Give weights under fairseq's names, `model_cfg` and `task_cfg`."""
-    family, config, source = checkpoint.family, checkpoint.config, checkpoint.side.source
-    if family not in FAIRSEQ_FAMILIES:
+) -> tuple[FairseqLayout, dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Give the family's layout, weights under fairseq's names, `model_cfg` and `task_cfg`."""
+    config, source = checkpoint.config, checkpoint.side.source
+    layout = record_of(checkpoint.family).fairseq
+    if layout is None:
         raise CheckpointError(
-            f"this format has no place for a {family} encoder",
+            f"this format has no place for a {checkpoint.family} encoder",
             where=checkpoint.where,
-            expected=" or ".join(FAIRSEQ_FAMILIES),
+            expected=" or ".join(name for name, family in FAMILIES.items() if family.fairseq),
             hint="convert it with --to hf",
         )
-    rows = key_map(family, getattr(config, "feat_extract_norm", "group"))
-    names = translate(checkpoint.tensors, rows, back=True)
+    weights = _fairseq_weights(checkpoint, layout)
+    old = source.get("model_cfg", {})
+    own = layout.settings_of(config)
+    model_cfg = {**own, **old, **{n: v for n, v in own.items() if n not in _TRAINING_ONLY}}
+    model_cfg |= layout.settings_of_parts(weights)
+    task_cfg = {"sample_rate": 16000, "enable_padding": False, **source.get("task_cfg", {})}
+    task_cfg["normalize"] = bool(checkpoint.preprocessor.get("do_normalize", False))
+    return layout, weights, _same_text(model_cfg, old), task_cfg
+
+
+def _fairseq_weights(checkpoint: Checkpoint, layout: FairseqLayout) -> dict[str, Tensor]:
+    """Give weights under fairseq's names, with parts of pre-training, or zeros in their place."""
+    names = translate(checkpoint.tensors, layout.all_names(checkpoint.config), back=True)
     unknown = sorted(set(checkpoint.tensors) - set(names))
     if unknown:
         raise CheckpointError(
@@ -120,21 +120,15 @@ def _fairseq_parts(
         )
     weights = {new: checkpoint.tensors[old] for old, new in names.items()}
     extras = checkpoint.side.tensors
-    if family != "wavlm":  # whose readers take the encoder alone, and refuse more
-        weights |= {n: t for n, t in extras.items() if EXTRAS[family].match(n)}
+    if layout.writes_extras:
+        weights |= {n: t for n, t in extras.items() if layout.extras.match(n)}
     lost = sorted(set(extras) - set(weights))
     if lost:
         logger.warning("left out, the format has no place for them: %s", ", ".join(lost))
-    weights |= _placeholders(family, config, weights)
-    model_cfg = {**config_to_fairseq(family, config), **source.get("model_cfg", {})}
-    for name, value in config_to_fairseq(family, config).items():
-        if name not in _TRAINING_ONLY:
-            model_cfg[name] = value
-    if family == "hubert":  # a head of another width came with continued pre-training
-        model_cfg["final_dim"] = _rows(weights, "final_proj.weight", FINAL_DIM)
-    task_cfg = {"sample_rate": 16000, "enable_padding": False, **source.get("task_cfg", {})}
-    task_cfg["normalize"] = bool(checkpoint.preprocessor.get("do_normalize", False))
-    return weights, _same_text(model_cfg, source.get("model_cfg", {})), task_cfg
+    like = weights["post_extract_proj.weight"]
+    missing = layout.missing_parts(checkpoint.config, weights)
+    zeros = {n: like.new_zeros(shape) for n, shape in missing.items() if n not in weights}
+    return weights | zeros
 
 
 _TRAINING_ONLY = frozenset(
@@ -149,8 +143,6 @@ _TRAINING_ONLY = frozenset(
 
 def _same_text(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
     """Keep the source's spelling of the convolutions where it says the same."""
-    from speechft.encoders.formats.conv_spec import parse_conv_spec
-
     old, new = source.get("conv_feature_layers"), settings.get("conv_feature_layers")
     if (
         isinstance(old, str)
@@ -159,34 +151,6 @@ def _same_text(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, An
     ):
         settings["conv_feature_layers"] = old
     return settings
-
-
-def _placeholders(family: str, config: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give zeros for parts of pre-training that S3PRL insists on but the checkpoint lacks."""
-    like = weights["post_extract_proj.weight"]
-    hidden, channels = like.shape
-    shapes: dict[str, tuple[int, ...]] = {}
-    if family == "hubert":
-        dim = _rows(weights, "final_proj.weight", FINAL_DIM)
-        shapes["final_proj.weight"], shapes["final_proj.bias"] = (dim, hidden), (dim,)
-        shapes["label_embs_concat"] = (HUBERT_UNITS, dim)
-    if family == "wav2vec2":
-        groups, entries = config.num_codevector_groups, config.num_codevectors_per_group
-        code, dim = config.codevector_dim, config.proj_codevector_dim
-        shapes["quantizer.vars"] = (1, groups * entries, code // groups)
-        shapes["quantizer.weight_proj.weight"] = (groups * entries, channels)
-        shapes["quantizer.weight_proj.bias"] = (groups * entries,)
-        shapes["project_q.weight"], shapes["project_q.bias"] = (dim, code), (dim,)
-        shapes["final_proj.weight"], shapes["final_proj.bias"] = (dim, hidden), (dim,)
-    if family == "data2vec-audio":
-        shapes["final_proj.weight"], shapes["final_proj.bias"] = (hidden, hidden), (hidden,)
-    if family != "decoar2":
-        shapes["mask_emb"] = (hidden,)
-    return {n: like.new_zeros(shape) for n, shape in shapes.items() if n not in weights}
-
-
-def _rows(weights: dict[str, Tensor], name: str, default: int) -> int:
-    return int(weights[name].shape[0]) if name in weights else default
 
 
 def _symbols(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> list[list[str]]:
@@ -198,7 +162,7 @@ def _symbols(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> list[list[st
     return [[str(unit) for unit in range(total)]]
 
 
-def _save(content: dict[str, Any], target: Path, *, teacher: bool = False) -> Path:
+def _save(content: dict[str, Any], target: Path, layout: FairseqLayout) -> Path:
     if target.is_dir():
         raise SettingsError(
             "the target is a folder", where=target, expected="a file name, such as encoder.pt"
@@ -212,7 +176,7 @@ def _save(content: dict[str, Any], target: Path, *, teacher: bool = False) -> Pa
     for name in ("model", "model_weight"):
         if name in content:
             weights = {n: t.detach().cpu().contiguous() for n, t in content[name].items()}
-            content[name] = _with_teacher(weights) if teacher else weights
+            content[name] = _with_teacher(weights) if layout.has_teacher else weights
     with disk_errors(target), atomic_path(target) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
     return target

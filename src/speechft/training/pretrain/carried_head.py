@@ -10,10 +10,8 @@ from torch import nn
 
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.families import record_of
 from speechft.encoders.formats import Side
-
-# Families whose checkpoints have a place for such a head.
-FAMILIES = ("wav2vec2", "decoar2")
 
 log = get_logger(__name__)
 
@@ -21,7 +19,7 @@ log = get_logger(__name__)
 def adopt_head(encoder: SpeechEncoder, head: nn.Module) -> bool:
     """Fill a new head with the one that the encoder carries; leave it as it is if that differs."""
     found, wanted = encoder.side.tensors, head.state_dict()
-    if encoder.family not in FAMILIES or not found.keys() & wanted.keys():
+    if not _carries(encoder) or not found.keys() & wanted.keys():
         return False
     if any(n not in found or found[n].shape != t.shape for n, t in wanted.items()):
         log.warning("the encoder's own quantiser has other sizes: a new one begins")
@@ -33,7 +31,7 @@ def adopt_head(encoder: SpeechEncoder, head: nn.Module) -> bool:
 
 def carry_head(encoder: SpeechEncoder, head: nn.Module) -> None:
     """Let the encoder carry the head, in place of what it came with."""
-    if encoder.family not in FAMILIES:
+    if not _carries(encoder):
         return
     tensors = {name: tensor.detach().cpu() for name, tensor in head.state_dict().items()}
     encoder.side = Side({**encoder.side.tensors, **tensors}, encoder.side.source)
@@ -44,9 +42,13 @@ def carried_sizes(encoder: SpeechEncoder) -> dict[str, int]:
     found = encoder.side.tensors
     book = found.get("quantizer.vars")
     reader = found.get("project_q.weight", found.get("decoder.0.weight"))
-    if encoder.family not in FAMILIES or book is None or reader is None:
+    if not _carries(encoder) or book is None or reader is None:
         return {}
     if book.dim() != 3 or reader.dim() != 2 or reader.shape[1] % book.shape[2]:
         return {}
     groups = int(reader.shape[1] // book.shape[2])
     return {"groups": groups, "entries": int(book.shape[1]) // groups, "width": reader.shape[1]}
+
+
+def _carries(encoder: SpeechEncoder) -> bool:
+    return record_of(encoder.family).carries == "quantiser"

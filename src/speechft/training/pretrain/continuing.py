@@ -8,12 +8,11 @@ from typing import Any
 from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.families import record_of
 from speechft.training.pretrain.carried_head import carried_sizes
 from speechft.training.pretrain.defaults import continues
-from speechft.training.pretrain.settings import MASKED, Iteration, ObjectiveName, PretrainSettings
+from speechft.training.pretrain.settings import MASKED, Iteration, PretrainSettings
 
-# How the families were pre-trained; any other can be trained by masked prediction.
-OBJECTIVES: dict[str, ObjectiveName] = {"wav2vec2": "contrastive", "decoar2": "reconstruction"}
 # HuBERT's later models and WavLM Base+ took their units from layer 9 of HuBERT Base's 12.
 _DEPTH = 0.75
 _MFCC_HOP = 320
@@ -30,7 +29,7 @@ def resolve(settings: PretrainSettings, encoder: SpeechEncoder) -> PretrainSetti
     """
     if settings.iterations:
         return settings
-    objective = settings.objective or OBJECTIVES.get(encoder.family, MASKED)
+    objective = settings.objective or record_of(encoder.family).objective
     values = settings.model_dump(exclude_unset=True)
     if objective != MASKED:
         values |= {"objective": objective, **_own_quantiser(settings, encoder)}

@@ -9,6 +9,7 @@ import torch
 
 from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.families import record_of
 from speechft.training.freezing import set_trainable
 from speechft.training.loop import train
 from speechft.training.pretrain.carried_head import adopt_head, carry_head
@@ -82,7 +83,7 @@ def _contrastive(
     check_front_end(encoder)
     books, own = settings.quantiser, settings.contrastive
     features = int(encoder.config.conv_dim[-1])
-    if encoder.family == "wav2vec2":  # whose configuration says what the carried head is like
+    if record_of(encoder.family).carries == "quantiser":  # the configuration says what it is like
         encoder.config.num_codevector_groups = books.groups
         encoder.config.num_codevectors_per_group = books.entries
         encoder.config.codevector_dim = encoder.config.proj_codevector_dim = books.width

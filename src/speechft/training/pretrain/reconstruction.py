@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
-from speechft.encoders.decoar2 import Decoar2Encoder
+from speechft.encoders.families.decoar2 import Decoar2Encoder
 from speechft.training.pretrain.quantised_objective import Measured, QuantisedObjective
 from speechft.training.pretrain.quantiser import GumbelQuantiser, Quantised
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.families import record_of
 from speechft.encoders.formats import Side
 from speechft.training.pretrain.masked_prediction import UnitPredictor
 
-# Families whose original checkpoints have a place for such a head.
-FAMILIES = ("hubert", "wavlm")
 PROJECTION = 128
 _NAMES = ("final_proj.weight", "final_proj.bias", "label_embs_concat")
 _UNITS = "units"
@@ -45,7 +44,7 @@ def make_predictor(encoder: SpeechEncoder, clusters: int, units: str | None) -> 
 
 def carry_predictor(encoder: SpeechEncoder, predictor: UnitPredictor, units: str | None) -> None:
     """Let the encoder carry the head, in place of the one it came with."""
-    if encoder.family not in FAMILIES:
+    if not _carries(encoder):
         return
     head = {name: tensor.detach().cpu() for name, tensor in predictor.state_dict().items()}
     source = {key: value for key, value in encoder.side.source.items() if key != _UNITS}
@@ -56,8 +55,12 @@ def carry_predictor(encoder: SpeechEncoder, predictor: UnitPredictor, units: str
 
 def _kept(encoder: SpeechEncoder, clusters: int, units: str | None) -> dict[str, Tensor]:
     side = encoder.side
-    if encoder.family not in FAMILIES or units is None or side.source.get(_UNITS) != units:
+    if not _carries(encoder) or units is None or side.source.get(_UNITS) != units:
         return {}
     head = {name: side.tensors[name] for name in _NAMES if name in side.tensors}
     fits = len(head) == len(_NAMES) and len(head["label_embs_concat"]) == clusters
     return head if fits else {}
+
+
+def _carries(encoder: SpeechEncoder) -> bool:
+    return record_of(encoder.family).carries == "units"

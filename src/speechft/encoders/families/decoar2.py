@@ -6,7 +6,9 @@ Quantization". The computation follows S3PRL 0.4.18, `upstream/decoar2`.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,17 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Encoder
 from speechft.core.lengths import conv_lengths, padding_mask
 from speechft.encoders.base import EncoderOutput
 from speechft.encoders.convolutional import TransformerEncoder
+from speechft.encoders.fairseq_layout import (
+    POSITION_NAMES,
+    POSITION_SETTINGS,
+    TRANSFORMER_NAMES,
+    TRANSFORMER_SETTINGS,
+    FairseqLayout,
+    Name,
+    Setting,
+    transformer_from_shapes,
+)
+from speechft.encoders.family import Family, register
 from speechft.encoders.fbank import BINS, FRAME, SHIFT, log_mel_filter_bank
 
 DECIMATION = 2
@@ -102,6 +115,10 @@ class Decoar2Encoder(TransformerEncoder):
     State 0 is the transformer's input: projection plus positional convolution, normalised.
     """
 
+    projection_prefixes: ClassVar[tuple[str, ...]] = ("post_extract_proj.",)
+    style: ClassVar[str] = "base: post-norm layers"
+    front_end_input: ClassVar[str] = "80 filter banks, normalised per utterance and bin"
+
     @staticmethod
     def fits(model: nn.Module) -> bool:
         """Tell whether a model is DeCoAR 2.0."""
@@ -141,5 +158,64 @@ class Decoar2Encoder(TransformerEncoder):
         return self.transform(self.project(features), frame_lengths, mask_time)
 
 
+class Decoar2Layout(FairseqLayout):
+    """The original file, which S3PRL reads too. What is no encoder's is its pre-training's."""
+
+    kind: ClassVar[str] = "decoar2"
+    names: ClassVar[tuple[Name, ...]] = (
+        ("post_extract_proj.{p}", "post_extract_proj.{p}"),
+        *(*POSITION_NAMES, *TRANSFORMER_NAMES),
+    )
+    settings: ClassVar[tuple[Setting, ...]] = (*TRANSFORMER_SETTINGS, *POSITION_SETTINGS)
+    extras: ClassVar[re.Pattern[str]] = re.compile(r"(?!encoder\.|post_extract_proj\.)")
+    is_flat: ClassVar[bool] = True
+
+    def evidence(self, weights: Mapping[str, Tensor], said: str) -> int:  # noqa: ARG002
+        """Know it by the CNN front end that it lacks, and by the width of its filter banks."""
+        if any("feature_extractor.conv_layers" in name for name in weights):
+            return 0
+        projection = weights.get("post_extract_proj.weight")
+        return 5 if projection is not None and projection.shape[-1:] == (BINS,) else 3
+
+    def all_names(self, config: Any) -> tuple[Name, ...]:  # noqa: ARG002
+        """Give the rows of names: there are no convolutions with norms."""
+        return self.names
+
+    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Give none: the front end is fixed."""
+        return {}
+
+    def front_end_settings(self, config: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Give none: the front end is fixed."""
+        return {}
+
+    def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Infer the transformer's settings."""
+        return transformer_from_shapes(weights, weights["encoder.pos_conv.0.weight_v"])
+
+    def missing_parts(self, config: Any, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:  # noqa: ARG002
+        """Give none: S3PRL takes the encoder alone."""
+        return {}
+
+    def s3prl_content(
+        self,
+        weights: Mapping[str, Tensor],
+        model_cfg: dict[str, Any],
+        task_cfg: dict[str, Any],  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Give the original file's content."""
+        return {"model": weights, "cfg": model_cfg}
+
+
 AutoConfig.register("decoar2", Decoar2Config, exist_ok=True)
 AutoModel.register(Decoar2Config, Decoar2Model, exist_ok=True)
+register(
+    Family(
+        "decoar2",
+        Decoar2Encoder,
+        objective="reconstruction",
+        carries="quantiser",
+        normalizes=False,
+        fairseq=Decoar2Layout(),
+    )
+)

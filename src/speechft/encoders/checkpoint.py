@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
+from speechft.encoders.configs import check_sizes
 
 MASK_EMBEDDING = "masked_spec_embed"
-MAX_LAYERS = 1000
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
@@ -68,7 +68,7 @@ def empty_model(config: Any, where: object) -> nn.Module:
     """
     from transformers import AutoModel
 
-    _check_sizes(config, where)
+    check_sizes(config, where)
     try:
         with torch.device("meta"):
             model: nn.Module = AutoModel.from_config(config)
@@ -166,69 +166,8 @@ def check_finite(checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_sizes(config: Any, where: object) -> None:
-    """Refuse sizes that no encoder has, before anything is built of them."""
-    bounds = {"num_hidden_layers": MAX_LAYERS, "num_attention_heads": 4096, "hidden_size": 1 << 20}
-    values = {name: (getattr(config, name, 1), most) for name, most in bounds.items()}
-    for name in ("conv_stride", "conv_kernel", "conv_dim"):
-        for number, value in enumerate(getattr(config, name, None) or ()):
-            values[f"{name}.{number}"] = (value, 1 << 20)
-    for name, (value, most) in values.items():
-        if not isinstance(value, int) or not 1 <= value <= most:
-            raise CheckpointError(
-                "the checkpoint's configuration holds a size that no encoder has",
-                where=where,
-                expected=f"{name} from 1 to {most}",
-                found=repr(value),
-            )
-
-
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:
-    """Set what every encoder here has: no layer drop, no masking of its own, fused attention.
-
-    Args:
-        config: changed in place.
-        has_mask_embedding: whether the checkpoint holds a mask embedding; transformers builds one
-            only where a masking probability is set, so the configuration has to agree.
-    """
-    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
-    if hasattr(config, "apply_spec_augment"):
-        config.apply_spec_augment = False
-    if has_mask_embedding is None or not hasattr(config, "mask_time_prob"):
-        return
-    if not has_mask_embedding:
-        config.mask_time_prob = 0.0
-        config.mask_feature_prob = 0.0
-    elif config.mask_time_prob == 0.0 and config.mask_feature_prob == 0.0:
-        config.mask_time_prob = 0.05
-
-
-def default_preprocessor(config: Any, do_normalize: bool | None = None) -> dict[str, Any]:
-    """Give preprocessor settings for an encoder that has none of its own."""
-    if config.model_type == "whisper":
-        kind = {"feature_extractor_type": "WhisperFeatureExtractor"}
-        return {**kind, "feature_size": config.num_mel_bins}
-    if config.model_type == "wav2vec2-bert":
-        bins = config.feature_projection_input_dim // 2
-        kind = {"feature_extractor_type": "SeamlessM4TFeatureExtractor"}
-        return {**kind, "feature_size": bins, "num_mel_bins": bins, "stride": 2}
-    if do_normalize is None:
-        do_normalize = getattr(config, "feat_extract_norm", "layer") == "layer"
-    return {
-        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "feature_size": 1,
-        "sampling_rate": 16000,
-        "padding_side": "right",
-        "padding_value": 0.0,
-        "do_normalize": do_normalize,
-        "return_attention_mask": True,
-    }
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,115 @@
+"""An encoder's folder in the Hugging Face layout: its files, and writing them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from speechft.core.errors import SettingsError
+from speechft.core.files import atomic_dir
+from speechft.core.places import first_of
+from speechft.encoders.checkpoint import Side
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TORCH_WEIGHTS = "pytorch_model.bin"
+PREPROCESSOR = "preprocessor_config.json"
+EXTRAS_FILE = "extras.safetensors"
+# What this package writes into an encoder's folder.
+_OWN = re.compile(
+    r"config\.json|preprocessor_config\.json|speechft\.json|README\.md|extras\.safetensors"
+    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|\..*\.(tmp|old)"
+)
+_NUMBER = re.compile(r"os error (\d+)")
+
+
+def write_hf_folder(
+    folder: Path,
+    config: Any,
+    tensors: dict[str, Tensor],
+    preprocessor: dict[str, Any],
+    side: Side,
+    architecture: str,
+) -> Path:
+    """Write an encoder in the Hugging Face layout, atomically.
+
+    Raises:
+        SettingsError: the folder is there already and holds something else than an encoder.
+    """
+    _refuse_foreign(folder)
+    config.architectures = [architecture]
+    tensors = _apart(tensors)
+    config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
+    with disk_errors(folder), atomic_dir(folder) as temporary:
+        config.to_json_file(temporary / CONFIG)
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        text = json.dumps(preprocessor, indent=2) + "\n"
+        (temporary / PREPROCESSOR).write_text(text, encoding="utf-8")
+        if side.tensors or side.source:
+            extras = _apart(side.tensors)
+            metadata = {"format": "pt", "source": json.dumps(side.source)}
+            save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
+    return folder
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give tensors that share no memory, which safetensors would refuse to write."""
+    result: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        result[name] = plain.clone() if place in seen and plain.numel() else plain
+        seen.add(place)
+    return result
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder is replaced as a whole, so it must not hold what is not an encoder's."""
+    if not folder.exists():
+        return
+    foreign = [folder.name]
+    if folder.is_dir():
+        names = sorted(path.name for path in folder.iterdir())
+        foreign = [name for name in names if not _OWN.fullmatch(name)]
+    if foreign:
+        raise SettingsError(
+            "the target is there already and is no encoder folder",
+            where=folder,
+            expected="a new folder, an empty one, or one with nothing but an encoder to replace",
+            found=first_of(foreign),
+        )
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Raise the system's own error where safetensors or torch hide it in theirs.
+
+    Args:
+        path: what is being written, for the message.
+
+    Raises:
+        OSError: the system refused to write.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        number = _NUMBER.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    except RuntimeError as error:
+        # torch closes its archive after a failed write, and fails at that again.
+        cause = error.__context__
+        if not isinstance(cause, OSError) or cause.errno is None:
+            raise
+        raise OSError(cause.errno, os.strerror(cause.errno), str(path)) from None
