@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from speechft.core.errors import SettingsError
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.limits import NAME_BYTES
 
 _NO_PLACE: Final = (
@@ -57,6 +57,32 @@ def fault_of_name(name: str, *, folders: bool = False) -> str | None:
     if any(len(part.encode("utf-8", "surrogatepass")) > NAME_BYTES for part in parts):
         return f"it has more than {NAME_BYTES} bytes"
     return None
+
+
+def path_below(
+    folder: Path, name: object, what: str, error: type[SpeechFTError], where: object
+) -> Path:
+    """Give the path of a file that a record names, below its folder.
+
+    Args:
+        folder: of the record.
+        name: as the record writes it; "a/b" may stand for a folder of its own.
+        what: the name is, for the message ("a shard").
+        error: raised where the name would leave the folder.
+        where: what names it.
+
+    Raises:
+        SpeechFTError: `error`, see `fault_of_name`.
+    """
+    fault = fault_of_name(str(name), folders=True)
+    if fault:
+        raise error(
+            f"the name of {what} cannot be used: {fault}",
+            where=where,
+            expected="a name below its folder, without '..'",
+            found=repr(name),
+        )
+    return folder / str(name)
 
 
 def home_expanded(path: str | os.PathLike[str]) -> Path:

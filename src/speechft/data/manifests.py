@@ -23,6 +23,7 @@ from speechft.core.limits import parse_json, regular_file, text_lines
 from speechft.data.commands import Runner, is_command
 from speechft.data.heard import fault_of_audio
 from speechft.data.splitting import split_cuts
+from speechft.data.table import ALIASES
 from speechft.data.utterances import DIARIZATION, Loaded
 
 SUFFIXES: Final = (".jsonl.gz", ".jsonl")
@@ -50,7 +51,7 @@ def is_manifest(path: Path) -> bool:
 
 def _is_cut(record: dict[str, Any]) -> bool:
     """Tell a cut from a row of a table that has an id and times of its own."""
-    return {"id", "start", "duration"} <= set(record) and "audio" not in record
+    return {"id", "start", "duration"} <= set(record) and not {"audio", *ALIASES} & set(record)
 
 
 def read_manifest(path: Path, seed: int = 0, run: Runner | None = None) -> Loaded:
@@ -65,7 +66,8 @@ def read_manifest(path: Path, seed: int = 0, run: Runner | None = None) -> Loade
         DataError: it cannot be read.
     """
     cuts, problems = _read(path, run)
-    return Loaded(split_cuts(cuts, seed), problems)
+    splits, notes = split_cuts(cuts, seed)
+    return Loaded(splits, problems, notes=notes)
 
 
 def read_folder(folder: Path, run: Runner | None = None) -> Loaded:

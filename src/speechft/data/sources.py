@@ -78,7 +78,7 @@ def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Load
     """Load what can be loaded, with the list of what cannot. Arguments as `load_data`."""
     loaded = _find(spec, seed, run_commands if allow_commands else None)
     faults = {name: fault_of_name(name) for name in loaded.splits}
-    loaded.problems += [f"the split {n!r} has no name: {f}" for n, f in faults.items() if f]
+    loaded.problems += [f"the split {n!r} cannot be called so: {f}" for n, f in faults.items() if f]
     return loaded
 
 

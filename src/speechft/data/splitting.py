@@ -13,22 +13,33 @@ NAMES = ("train", "dev", "test")
 _SHARE = 0.1
 
 
-def split_cuts(cuts: Sequence[Cut], seed: int = 0) -> dict[str, CutSet]:
+def split_cuts(cuts: Sequence[Cut], seed: int = 0) -> tuple[dict[str, CutSet], list[str]]:
     """Split into about 80 % `train`, 10 % `dev` and 10 % `test`, the same on every machine.
 
     Where every utterance has a speaker and there are at least three, `train`, `dev` and `test`
     share no speaker, and `sid_train`, `sid_dev`, `sid_test` are a second split of the same
-    utterances with all speakers in each, for speaker identification. Otherwise utterances are
-    split within their label, emotion or intent.
+    utterances with all speakers in each, for speaker identification. Otherwise, and where `train`
+    would then lack a class, utterances are split within their label, emotion or intent.
+
+    Returns:
+        split → cuts, and what is worth knowing of them.
     """
     speakers = {_speaker(cut) for cut in cuts}
     if "" in speakers or len(speakers) < len(NAMES):
-        return _within(cuts, _label, seed)
+        return _within(cuts, _label, seed), []
+    splits, notes = split_by_speaker(cuts, seed), []
+    lacking = {_label(cut) for cut in cuts} - {_label(cut) for cut in splits["train"]}
+    if lacking:
+        splits = _within(cuts, _label, seed)
+        notes = [
+            f"train, dev and test share speakers, as {min(lacking)!r} has too few of them; a "
+            "column 'split' says it otherwise"
+        ]
     closed = _within(cuts, _speaker, seed)
-    return _by_speaker(cuts, seed) | {f"sid_{name}": part for name, part in closed.items()}
+    return splits | {f"sid_{name}": part for name, part in closed.items()}, notes
 
 
-def _by_speaker(cuts: Sequence[Cut], seed: int) -> dict[str, CutSet]:
+def split_by_speaker(cuts: Sequence[Cut], seed: int = 0) -> dict[str, CutSet]:
     """Give whole speakers to dev and test until each holds its share of the utterances."""
     groups = _group(cuts, _speaker)
     order = sorted(groups, key=lambda speaker: _hash(seed, speaker))

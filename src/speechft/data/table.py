@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from lhotse import CutSet
 
 from speechft.core.errors import DataError
+from speechft.core.limits import LINE_BYTES, parse_json, regular_file, text_lines
 from speechft.core.logging import get_logger
 from speechft.core.nearest import nearest
+from speechft.core.places import home_expanded
 from speechft.data.splitting import split_cuts
 from speechft.data.utterances import Loaded, Utterance, make_cuts, tags_to_slots
 
@@ -32,9 +36,24 @@ COLUMNS: dict[str, str] = {
     "language": "code such as en",
     "start": "seconds where the utterance begins",
     "end": "seconds where it ends",
+    "duration": "seconds that it lasts, in place of end",
     "split": "train, dev or test",
 }
+# What NeMo's manifests and the Hub's AudioFolder call them.
+ALIASES: Final = {
+    "audio_filepath": "audio",
+    "file_name": "audio",
+    "offset": "start",
+    "transcription": "text",
+}
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+_TEXTS: Final = tuple(
+    ["audio", "text", "label", "speaker", "emotion", "intent", "language", "split"]
+)
+_DELIMITERS: Final = ",;\t|"
+_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
+_SAME: Final = 0.01  # seconds by which an end may differ from start + duration
+_SHOWN: Final = 60  # signs of a value in a message
 _SPLIT_NAMES = {"valid": "dev", "validation": "dev", "val": "dev", "training": "train"}
 # What commands look for; task and language may stand before the first four ("sid_train").
 _COMMON = ("train", "dev", "test", "pretrain")
@@ -53,10 +72,11 @@ def read_table(path: Path, seed: int = 0) -> Loaded:
     Raises:
         DataError: the file cannot be read, has no `audio` column or no rows at all.
     """
-    rows = list(_rows(path))
+    notes: list[str] = []
+    rows = list(_rows(path, notes))
     if not rows:
         raise DataError("the table has no rows", where=path, expected="one row per utterance")
-    _check_columns({name for _, row in rows for name in row}, path)
+    _check_columns(_renamed(rows, notes), path)
     utterances: list[Utterance] = []
     splits: dict[str, str] = {}
     problems: list[str] = []
@@ -68,13 +88,14 @@ def read_table(path: Path, seed: int = 0) -> Loaded:
     cuts, bad_audio = make_cuts(utterances)
     problems = sorted(problems + bad_audio, key=_row_number)
     if not any(splits.values()):
-        return Loaded(split_cuts(list(cuts.values()), seed), problems, frozenset(bad_audio))
+        named, more = split_cuts(list(cuts.values()), seed)
+        return Loaded(named, problems, frozenset(bad_audio), notes + more)
     problems += [f"{u.where}: the split is empty" for u in utterances if not splits[u.id]]
     parts: dict[str, list[Any]] = defaultdict(list)
     for name, cut in cuts.items():
         parts[splits[name]].append(cut)
     named = {name: CutSet.from_cuts(part) for name, part in parts.items() if name}
-    return Loaded(named, problems, frozenset(bad_audio), _odd_splits(named))
+    return Loaded(named, problems, frozenset(bad_audio), notes + _odd_splits(named))
 
 
 def _odd_splits(splits: Mapping[str, CutSet]) -> list[str]:
@@ -94,36 +115,72 @@ def _odd_splits(splits: Mapping[str, CutSet]) -> list[str]:
     return lines
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give (line number, row); fields that have no column are under `_SURPLUS`.
 
     A column without a name, as pandas writes its index, is left out.
     """
+    number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".jsonl":
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
-                        yield number, _parse_json(line, number, path)
-            else:
-                delimiter = "\t" if path.suffix == ".tsv" else ","
-                reader = csv.DictReader(file, restkey=_SURPLUS, delimiter=delimiter)
-                for row in reader:
-                    yield reader.line_num, {k.strip(): v for k, v in row.items() if k.strip()}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if path.suffix == ".jsonl":
+            for number, line in text_lines(path):
+                row = parse_json(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"not a JSON object: {line[:_SHOWN]}")
+                yield number, row
+            return
+        with regular_file(path).open(encoding="utf-8-sig", newline="") as file:
+            delimiter = _delimiter(file.readline(LINE_BYTES), path, notes)
+            file.seek(0)
+            # Tables with tabs hold quotation marks as they are, and no line breaks.
+            plain: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+            reader = csv.reader(file, delimiter=delimiter, quoting=plain, strict=True)
+            columns = [name.strip() for name in next(reader, [])]
+            for fields in reader:
+                number = reader.line_num
+                if fields:
+                    yield number, _row(columns, fields, unquote=delimiter == "\t")
+    except (OSError, ValueError, EOFError, csv.Error) as error:
         raise DataError(
-            "the table cannot be read", where=path, expected="UTF-8 text", found=error
+            "the table cannot be read",
+            where=f"{path}, row {number + 1 if isinstance(error, csv.Error) else number or 1}",
+            expected="JSON objects" if path.suffix == ".jsonl" else "UTF-8 text with a header",
+            found=error,
+            hint="a quotation mark may be missing" if isinstance(error, csv.Error) else None,
         ) from None
 
 
-def _parse_json(line: str, number: int, path: Path) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError("a row is not JSON", where=f"{path}, row {number}", found=error) from None
-    if not isinstance(row, dict):
-        raise DataError("a row is not a JSON object", where=f"{path}, row {number}", found=row)
-    return row
+def _delimiter(header: str, path: Path, notes: list[str]) -> str:
+    """Give what stands between the fields: that of the file's kind, or what the header shows."""
+    usual: str = "\t" if path.suffix == ".tsv" else ","
+    for sign in usual + _DELIMITERS:
+        if {"audio", *ALIASES} & {name.strip(' "\r\n') for name in header.split(sign)}:
+            if sign != usual:
+                notes.append(f"fields are separated by {sign!r}")
+            return sign
+    return usual
+
+
+def _row(columns: Sequence[str], fields: Sequence[str], *, unquote: bool) -> dict[str, Any]:
+    if unquote:
+        fields = [f[1:-1].replace('""', '"') if _QUOTED.fullmatch(f) else f for f in fields]
+    row: dict[str, Any] = dict.fromkeys(columns)
+    row |= zip(columns, fields, strict=False)
+    row.pop("", None)
+    return row | ({_SURPLUS: fields[len(columns) :]} if len(fields) > len(columns) else {})
+
+
+def _renamed(rows: Sequence[tuple[int, dict[str, Any]]], notes: list[str]) -> set[str]:
+    """Take columns that other tools call otherwise for ours; give the names that are there."""
+    found = {name for _, row in rows for name in row}
+    for other, own in ALIASES.items():
+        if other in found and own not in found:
+            notes.append(f"the column {other!r} is taken for {own!r}")
+            for _, row in rows:
+                if other in row:
+                    row[own] = row.pop(other)
+            found = found - {other} | {own}
+    return found
 
 
 def _check_columns(found: set[str], path: Path) -> None:
@@ -152,52 +209,100 @@ def _utterance(
     if _SURPLUS in row or (path.suffix != ".jsonl" and None in row.values()):
         problems.append(f"{where}: it does not have as many fields as the header")
         return None
-    if not _text(row, "audio"):
-        problems.append(f"{where}: the audio path is empty")
+    try:
+        texts = {name: _text(row, name) for name in _TEXTS}
+        lists = {name: _list(row, name) for name in ("phonemes", "tags")}
+        start, end = _times(row)
+        custom = _labels(texts, lists)
+        if not texts["audio"]:
+            raise ValueError("the audio path is empty")
+    except ValueError as error:
+        problems.append(f"{where}: {error}")
         return None
-    times: dict[str, float | None] = {}
-    for name in ("start", "end"):
-        try:
-            times[name] = float(row[name]) if row.get(name) not in (None, "") else None
-        except (TypeError, ValueError):
-            problems.append(f"{where}: {name} is not a number of seconds: {row[name]!r}")
-            return None
-    custom = _labels(row)
-    words, tags = (_text(row, "text") or "").split(), custom.pop("tags", None)
-    if tags is not None:
-        if len(tags) != len(words):
-            problems.append(f"{where}: {len(tags)} tags for {len(words)} words")
-            return None
-        custom["words_tags"] = [list(pair) for pair in zip(words, tags, strict=True)]
-        custom["slots"] = tags_to_slots(custom["words_tags"])
-    audio = path.parent / str(row["audio"]).strip()
     return Utterance(
         id=f"{path.stem}-{number:06d}",
-        audio=audio,
+        audio=_audio(str(texts["audio"]), path.parent),
         where=where,
-        start=times["start"] or 0.0,
-        end=times["end"],
-        text=_text(row, "text"),
-        speaker=_text(row, "speaker"),
-        language=_text(row, "language"),
+        start=start,
+        end=end,
+        text=texts["text"],
+        speaker=texts["speaker"],
+        language=texts["language"],
         custom=custom,
     )
 
 
-def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
-    custom: dict[str, Any] = {
-        name: _text(row, name) for name in ("label", "emotion", "intent") if _text(row, name)
-    }
-    for name in ("phonemes", "tags"):
-        value = row.get(name)
-        if value:
-            custom[name] = value.split() if isinstance(value, str) else [str(v) for v in value]
+def _labels(
+    texts: Mapping[str, str | None], lists: Mapping[str, list[str] | None]
+) -> dict[str, Any]:
+    custom: dict[str, Any] = {k: texts[k] for k in ("label", "emotion", "intent") if texts[k]}
+    if lists["phonemes"]:
+        custom["phonemes"] = lists["phonemes"]
+    words, tags = (texts["text"] or "").split(), lists["tags"]
+    if tags is not None:
+        if len(tags) != len(words):
+            raise ValueError(f"{len(tags)} tags for {len(words)} words")
+        custom["words_tags"] = [list(pair) for pair in zip(words, tags, strict=True)]
+        custom["slots"] = tags_to_slots(custom["words_tags"])
     return custom
 
 
-def _text(row: Mapping[str, Any], name: str) -> str | None:
+def _times(row: Mapping[str, Any]) -> tuple[float, float | None]:
+    """Give start and end in seconds; the end is that of the file where none is said."""
+    start, end, duration = (_seconds(row, name) for name in ("start", "end", "duration"))
+    if duration is not None and end is not None and abs((start or 0.0) + duration - end) > _SAME:
+        raise ValueError(f"end {end:g} is not start + duration, {(start or 0.0) + duration:g}")
+    if end is None and duration is not None:
+        end = (start or 0.0) + duration
+    return start or 0.0, end
+
+
+def _seconds(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
-    return str(value).strip() or None if value is not None else None
+    if value is None or value == "":
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ValueError(f"{name} is not a number of seconds: {value!r}")
+    return seconds
+
+
+def _audio(text: str, folder: Path) -> Path:
+    """Find the file that a row names: in the table's folder, at home (`~`), or as Windows says."""
+    path = folder / home_expanded(text)
+    if "\\" in text and not path.exists():
+        return folder / home_expanded(text.replace("\\", "/"))
+    return path
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    """Give a field that is text, as written.
+
+    Raises:
+        ValueError: it is a value of another kind, or goes over several lines.
+    """
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{name} is {json.dumps(value)[:_SHOWN]}, not a text")
+    text = str(value).strip()
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"{name} goes over several lines; a quotation mark may be missing")
+    return text or None
+
+
+def _list(row: Mapping[str, Any], name: str) -> list[str] | None:
+    """Give a field that is a list of names, or names with spaces between; None where empty."""
+    value = row.get(name)
+    if isinstance(value, list) and all(isinstance(v, str | int) for v in value):
+        return [str(v) for v in value] or None
+    if value is None or isinstance(value, str):
+        return (value or "").split() or None
+    raise ValueError(f"{name} is {json.dumps(value)[:_SHOWN]}, not a list of names")
 
 
 def _split_of(row: Mapping[str, Any]) -> str:

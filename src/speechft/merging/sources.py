@@ -13,6 +13,7 @@ import numpy as np
 
 from speechft.core.errors import CheckpointError
 from speechft.core.known_hashes import known_hash
+from speechft.core.places import path_below
 from speechft.merging.dtypes import STORAGE, Array, decode
 from speechft.merging.tensorfile import TensorFile, TensorInfo
 
@@ -211,7 +212,8 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 def _shards(folder: Path) -> list[Path]:
     shards = read_mapping(folder / INDEX).get("weight_map")
     names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
-    missing = [name for name in names if not (folder / name).is_file()]
+    paths = [path_below(folder, n, "a shard", CheckpointError, folder / INDEX) for n in names]
+    missing = [path.name for path in paths if not path.is_file()]
     if missing or not names:
         raise CheckpointError(
             "shards of the checkpoint are missing",
@@ -220,7 +222,7 @@ def _shards(folder: Path) -> list[Path]:
             found=f"without {', '.join(missing)}" if missing else "no shards",
             hint="download the missing files",
         )
-    return [folder / name for name in names]
+    return paths
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
 from speechft.data.layout import find_root
-from speechft.data.splitting import NAMES, split_cuts
+from speechft.data.splitting import NAMES, split_by_speaker
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 CLIPS = 7442
@@ -82,5 +82,5 @@ def crema_d(root: Path, _variant: str) -> Loaded:
         raise DataError("no clips", where=base / "AudioWAV", expected="*.wav", hint=_HINT)
     notes = [f"{len(clips)} clips, the whole corpus has {CLIPS}"] if len(clips) != CLIPS else []
     loaded = load_splits({"all": utterances}, problems, notes)
-    splits = split_cuts(list(loaded.splits["all"]))
+    splits = split_by_speaker(list(loaded.splits["all"]))
     return replace(loaded, splits={name: splits[name] for name in NAMES if name in splits})

@@ -12,6 +12,7 @@ from torch import Tensor
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
+from speechft.core.places import path_below
 from speechft.encoders.checkpoint import (
     MASK_EMBEDDING,
     Checkpoint,
@@ -112,7 +113,7 @@ def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
         )
     tensors: dict[str, Tensor] = {}
     for name in sorted(set(mapping.values())):
-        path = index.parent / Path(name).name
+        path = path_below(index.parent, name, "a shard", CheckpointError, index)
         if not path.is_file():
             raise CheckpointError("a shard of the weights is missing", where=path)
         tensors |= read(path)
