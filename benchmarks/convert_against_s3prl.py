@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.convert import ConvertSettings, convert
+from speechft.encoders.convert import convert
+from speechft.encoders.settings import ConvertSettings
 
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 CONFIGS = {

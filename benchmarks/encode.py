@@ -87,7 +87,8 @@ def measure(name: str, command: list[object]) -> dict[str, float]:
 
 def compare(options: argparse.Namespace, work: Path) -> dict[str, object]:
     from speechft.encoders import build_encoder
-    from speechft.encoders.convert import ConvertSettings, convert
+    from speechft.encoders.convert import convert
+    from speechft.encoders.settings import ConvertSettings
 
     build_encoder({"model_type": options.family}, seed=0).save(work / "hf")
     checkpoint = work / "s3prl.pt"

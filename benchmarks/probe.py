@@ -39,7 +39,8 @@ from probing.trees import Sizes, lay_out
 
 from speechft.core.files import read_json, write_json
 from speechft.encoders import build_encoder
-from speechft.encoders.convert import ConvertSettings, convert
+from speechft.encoders.convert import convert
+from speechft.encoders.settings import ConvertSettings
 
 DATA = "synthetic:demo"
 PACKAGED = "tiny-hubert"

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from speechft.pipeline.study.stage import load_study
-from speechft.reporting.stage import ReportSettings, report
+from speechft.reporting.settings import ReportSettings
+from speechft.reporting.stage import report
 from speechft.reporting.study.files import MEASUREMENTS, stamp_of, write_page
 from speechft.reporting.study.settings import StudySettings
 

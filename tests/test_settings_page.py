@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from speechft.analysis.stage import AnalyzeSettings
-from speechft.merging.stage import MergeSettings
+from speechft.analysis.settings import AnalyzeSettings
+from speechft.merging.settings import MergeSettings
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
-from speechft.reporting.stage import ReportSettings
-from speechft.training.finetune.stage import FinetuneSettings
+from speechft.reporting.settings import ReportSettings
+from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain.settings import (
     ContrastiveSettings,
     Guide,

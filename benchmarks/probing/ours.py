@@ -15,7 +15,8 @@ import torch
 from speechft.core.files import read_json, read_jsonl, write_json
 from speechft.probing import probing
 from speechft.probing.data import read_data
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.evaluate import evaluate
+from speechft.probing.settings import EvaluateSettings
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -21,12 +21,12 @@ _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*)$")
 
 def settings_page() -> str:
     """Give docs/settings.md."""
-    from speechft.analysis.stage import AnalyzeSettings
-    from speechft.merging.stage import MergeSettings
+    from speechft.analysis.settings import AnalyzeSettings
+    from speechft.merging.settings import MergeSettings
     from speechft.pipeline.recipe import settings as recipe
     from speechft.probing.settings import EncoderSpec, EvaluateSettings
-    from speechft.reporting.stage import ReportSettings
-    from speechft.training.finetune.stage import FinetuneSettings
+    from speechft.reporting.settings import ReportSettings
+    from speechft.training.finetune.settings import FinetuneSettings
     from speechft.training.pretrain.settings import (
         ContrastiveSettings,
         Guide,

@@ -53,8 +53,12 @@ __all__ = [
 
 __getattr__ = lazily(
     __name__,
-    dict.fromkeys(__all__, "speechft.api")
-    | {"load_encoder": "speechft.encoders", "superb_score": "speechft.metrics.superb"},
+    {
+        "api": "analyze convert embed evaluate finetune inspect leaderboard merge pretrain report "
+        "run study",
+        "encoders": "load_encoder",
+        "metrics.superb": "superb_score",
+    },
 )
 
 

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from speechft.core.settings import Settings, parse_settings
 
 if TYPE_CHECKING:
-    from speechft.analysis.stage import AnalyzeSettings
-    from speechft.encoders.convert import ConvertSettings
-    from speechft.encoders.inspect import Inspection, InspectSettings
-    from speechft.merging.stage import MergeSettings
-    from speechft.prediction.embed import EmbedSettings
-    from speechft.probing.evaluate import EvaluateSettings
+    from speechft.analysis.settings import AnalyzeSettings
+    from speechft.encoders.inspect import Inspection
+    from speechft.encoders.settings import ConvertSettings, InspectSettings
+    from speechft.merging.settings import MergeSettings
+    from speechft.prediction.settings import EmbedSettings
+    from speechft.probing.settings import EvaluateSettings
     from speechft.reporting.leaderboard.board import Board
-    from speechft.reporting.leaderboard.stage import LeaderboardSettings
-    from speechft.reporting.stage import ReportSettings
-    from speechft.training.finetune.stage import FinetuneSettings
+    from speechft.reporting.settings import LeaderboardSettings, ReportSettings
+    from speechft.training.finetune.settings import FinetuneSettings
     from speechft.training.pretrain.settings import PretrainSettings
 
 S = TypeVar("S", bound=Settings)
@@ -56,8 +55,9 @@ def finetune(settings: FinetuneSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.training.finetune import stage
+    from speechft.training.finetune.settings import FinetuneSettings
 
-    return stage.finetune(_chosen(stage.FinetuneSettings, settings, values, "finetune"))
+    return stage.finetune(_chosen(FinetuneSettings, settings, values, "finetune"))
 
 
 def merge(settings: MergeSettings | None = None, **values: Any) -> Path:
@@ -74,8 +74,9 @@ def merge(settings: MergeSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.merging import stage
+    from speechft.merging.settings import MergeSettings
 
-    return stage.merge(_chosen(stage.MergeSettings, settings, values, "merge"))
+    return stage.merge(_chosen(MergeSettings, settings, values, "merge"))
 
 
 def evaluate(settings: EvaluateSettings | None = None, **values: Any) -> Path:
@@ -92,8 +93,9 @@ def evaluate(settings: EvaluateSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.pipeline import evaluation as stage
+    from speechft.probing.settings import EvaluateSettings
 
-    return stage.evaluate(_chosen(stage.EvaluateSettings, settings, values, "evaluate"))
+    return stage.evaluate(_chosen(EvaluateSettings, settings, values, "evaluate"))
 
 
 def analyze(settings: AnalyzeSettings | None = None, **values: Any) -> Path:
@@ -110,8 +112,9 @@ def analyze(settings: AnalyzeSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.analysis import stage
+    from speechft.analysis.settings import AnalyzeSettings
 
-    return stage.analyze(_chosen(stage.AnalyzeSettings, settings, values, "analyze"))
+    return stage.analyze(_chosen(AnalyzeSettings, settings, values, "analyze"))
 
 
 def report(settings: ReportSettings | None = None, **values: Any) -> Path:
@@ -128,8 +131,9 @@ def report(settings: ReportSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.reporting import stage
+    from speechft.reporting.settings import ReportSettings
 
-    return stage.report(_chosen(stage.ReportSettings, settings, values, "report"))
+    return stage.report(_chosen(ReportSettings, settings, values, "report"))
 
 
 def convert(settings: ConvertSettings | None = None, **values: Any) -> Path:
@@ -149,8 +153,9 @@ def convert(settings: ConvertSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.encoders import convert as stage
+    from speechft.encoders.settings import ConvertSettings
 
-    return stage.convert(_chosen(stage.ConvertSettings, settings, values, "convert"))
+    return stage.convert(_chosen(ConvertSettings, settings, values, "convert"))
 
 
 def inspect(path: InspectSettings | Path | str | None = None, **values: Any) -> Inspection:
@@ -167,11 +172,12 @@ def inspect(path: InspectSettings | Path | str | None = None, **values: Any) -> 
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.encoders import inspect as stage
+    from speechft.encoders.settings import InspectSettings
 
-    settings = path if isinstance(path, stage.InspectSettings) else None
+    settings = path if isinstance(path, InspectSettings) else None
     if settings is None and path is not None:
         values = {"path": path, **values}
-    return stage.inspect(_chosen(stage.InspectSettings, settings, values, "inspect"))
+    return stage.inspect(_chosen(InspectSettings, settings, values, "inspect"))
 
 
 def embed(settings: EmbedSettings | None = None, **values: Any) -> Path:
@@ -191,8 +197,9 @@ def embed(settings: EmbedSettings | None = None, **values: Any) -> Path:
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.prediction import embed as stage
+    from speechft.prediction.settings import EmbedSettings
 
-    return stage.embed(_chosen(stage.EmbedSettings, settings, values, "embed"))
+    return stage.embed(_chosen(EmbedSettings, settings, values, "embed"))
 
 
 def leaderboard(settings: LeaderboardSettings | None = None, **values: Any) -> Board:
@@ -209,8 +216,9 @@ def leaderboard(settings: LeaderboardSettings | None = None, **values: Any) -> B
         SettingsError: a setting is unknown or wrong.
     """
     from speechft.reporting.leaderboard import stage
+    from speechft.reporting.settings import LeaderboardSettings
 
-    return stage.leaderboard(_chosen(stage.LeaderboardSettings, settings, values, "leaderboard"))
+    return stage.leaderboard(_chosen(LeaderboardSettings, settings, values, "leaderboard"))
 
 
 def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Path:

@@ -10,8 +10,9 @@ import torch
 from family_configs import config_of
 
 from speechft.analysis import stage
+from speechft.analysis.settings import AnalyzeSettings
 from speechft.analysis.show import FIGURE, rows, summary
-from speechft.analysis.stage import RECORDS, AnalyzeSettings, analyze
+from speechft.analysis.stage import RECORDS, analyze
 from speechft.analysis.weights import distances
 from speechft.core.errors import DataError, IncompatibleModelsError, SettingsError
 from speechft.data.audio import load_waveform

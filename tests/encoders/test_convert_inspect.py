@@ -26,8 +26,9 @@ from transformers import (
 import speechft
 from speechft.cli.inspect import command as inspect_command
 from speechft.core.errors import CheckpointError, SettingsError
-from speechft.encoders.convert import ConvertSettings, convert
-from speechft.encoders.inspect import InspectSettings, inspect
+from speechft.encoders.convert import convert
+from speechft.encoders.inspect import inspect
+from speechft.encoders.settings import ConvertSettings, InspectSettings
 
 PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
 HUBERT = PARITY / "hubert-tiny.pt"

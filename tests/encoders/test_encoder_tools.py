@@ -16,10 +16,12 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.settings import parse_settings
 from speechft.data.audio import read_audio
 from speechft.encoders import load_encoder
-from speechft.encoders.convert import ConvertSettings, convert
-from speechft.encoders.inspect import InspectSettings, inspect
-from speechft.prediction.embed import EmbedSettings, embed
+from speechft.encoders.convert import convert
+from speechft.encoders.inspect import inspect
+from speechft.encoders.settings import ConvertSettings, InspectSettings
+from speechft.prediction.embed import embed
 from speechft.prediction.embed_files import find_audio
+from speechft.prediction.settings import EmbedSettings
 
 PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
 HUBERT = str(PARITY / "hubert-tiny.pt")

@@ -27,7 +27,8 @@ WIDER = {
 CALL = """
 import json, sys
 from speechft.core.settings import parse_settings
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.settings import EvaluateSettings
+from speechft.probing.evaluate import evaluate
 evaluate(parse_settings(EvaluateSettings, json.loads(sys.argv[1]), where="test"))
 """
 

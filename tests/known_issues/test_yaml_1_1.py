@@ -15,7 +15,8 @@ from pydantic import Field
 from speechft.core.errors import SettingsError
 from speechft.core.settings import Settings, apply_overrides, parse_settings
 from speechft.core.yaml12 import dump_yaml, load_yaml, read_yaml
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.training.finetune.settings import FinetuneSettings
 

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from speechft.core.errors import IncompatibleModelsError, SettingsError
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 

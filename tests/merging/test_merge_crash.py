@@ -16,7 +16,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import SpeechFTError
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 from speechft.merging.tensorfile import TensorFileWriter
 
 
@@ -42,7 +43,8 @@ import os, signal, sys
 from pathlib import Path
 from speechft.core import files, known_hashes
 from speechft.merging.tensorfile import TensorFileWriter
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 
 moments = last = 0
 known_hashes.SETTLED_NS = 1 << 62

@@ -16,7 +16,8 @@ from speechft.encoders import load_encoder
 from speechft.merging.card import with_scores
 from speechft.merging.gathering import gather_gram
 from speechft.merging.points import OpenSweep, load_merged, load_point
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 from speechft.reporting.push import _scores
 
 TINY = {

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from speechft.core.errors import IncompatibleModelsError
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 
 TINY = {
     "hidden_size": 16,

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.merging.points import OpenSweep
-from speechft.merging.stage import MergeSettings, merge, recipe_values
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge, recipe_values
 
 NAME = "encoder.layers.0.x.weight"
 

@@ -16,7 +16,8 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import hash_file
 from speechft.merging import METHODS
 from speechft.merging.points import OpenSweep
-from speechft.merging.stage import MergeSettings, merge, parse_size, recipe_values
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge, parse_size, recipe_values
 
 LAYERS = 4
 SYMMETRIC = [

@@ -19,8 +19,9 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import load_encoder
 from speechft.prediction import embed as stage
 from speechft.prediction import state_files
-from speechft.prediction.embed import EmbedSettings, embed
+from speechft.prediction.embed import embed
 from speechft.prediction.embed_files import find_audio
+from speechft.prediction.settings import EmbedSettings
 
 HUBERT = str(Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt")
 RATE = 16000

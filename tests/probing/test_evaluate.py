@@ -17,13 +17,14 @@ from speechft.core.errors import CheckpointError, DataError, IncompatibleModelsE
 from speechft.core.files import read_json, read_jsonl, write_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder, load_encoder
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 from speechft.probing import job, workers
 from speechft.probing.data import hash_splits, read_splits
 from speechft.probing.encoders import open_encoder
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.evaluate import evaluate
 from speechft.probing.plans import plan_for
-from speechft.probing.settings import EncoderSpec
+from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.tasks import TASKS
 
 
@@ -183,7 +184,8 @@ def test_more_seeds_keep_the_cells_that_are_there(home, done, tmp_path):
 KILLED = """
 import itertools, json, os, signal, sys, torch
 torch.set_num_threads(1)
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.settings import EvaluateSettings
+from speechft.probing.evaluate import evaluate
 from speechft.probing import cells
 
 write, calls = cells.write_json, itertools.count(1)

@@ -13,8 +13,9 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError, Spee
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.evaluate import evaluate
 from speechft.probing.failures import Failure, failure, raise_failures
+from speechft.probing.settings import EvaluateSettings
 
 UTTERANCES = 12 + 4 + 6
 

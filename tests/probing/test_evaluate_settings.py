@@ -7,8 +7,7 @@ from speechft.core.files import hash_file
 from speechft.core.settings import parse_settings
 from speechft.encoders.formats.locate import packaged_weights
 from speechft.probing.encoders import source_hashes
-from speechft.probing.evaluate import EvaluateSettings
-from speechft.probing.settings import EncoderSpec, data_name, parse_data
+from speechft.probing.settings import EncoderSpec, EvaluateSettings, data_name, parse_data
 from speechft.probing.suites import SUITES, is_official
 from speechft.tasks import TASKS
 

@@ -10,8 +10,10 @@ from evaluate_fixture import CONFIG
 from speechft.core.files import read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
-from speechft.probing.evaluate import EvaluateSettings, evaluate
-from speechft.reporting.leaderboard.stage import LeaderboardSettings, leaderboard
+from speechft.probing.evaluate import evaluate
+from speechft.probing.settings import EvaluateSettings
+from speechft.reporting.leaderboard.stage import leaderboard
+from speechft.reporting.settings import LeaderboardSettings
 from speechft.tasks import TASKS
 
 

@@ -14,8 +14,9 @@ from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.evaluate import evaluate
 from speechft.probing.searching import run_search
+from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import asv
 from speechft.tasks.qbe import QueryByExample
 

@@ -13,7 +13,8 @@ from speechft.data.audio import load_waveform
 from speechft.encoders import build_encoder
 from speechft.hidden.encoding import Passes, Reader
 from speechft.hidden.front_end import FrontEndCache
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.probing.evaluate import evaluate
+from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 
 EIGHT = ("asr", "pr", "pc", "sid", "er", "ic", "ks", "sf")

@@ -13,7 +13,8 @@ from speechft.metrics.superb import REFERENCES, of_reference, superb_score
 from speechft.probing.suites import SUITES
 from speechft.reporting.leaderboard.board import make_board
 from speechft.reporting.leaderboard.show import markdown, terminal_text
-from speechft.reporting.leaderboard.stage import LeaderboardSettings, leaderboard
+from speechft.reporting.leaderboard.stage import leaderboard
+from speechft.reporting.settings import LeaderboardSettings
 
 GOOD = {
     "pr": {"per": 4.0},

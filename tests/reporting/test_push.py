@@ -23,8 +23,10 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import write_jsonl
 from speechft.core.provenance import write_provenance
 from speechft.encoders import build_encoder, load_encoder
-from speechft.merging.stage import MergeSettings, merge
-from speechft.reporting.push import PushSettings, public_record, push
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
+from speechft.reporting.push import public_record, push
+from speechft.reporting.settings import PushSettings
 
 TOKEN = "hf_" + "x" * 34
 

@@ -21,7 +21,8 @@ from speechft.reporting.measurements import Encoder, Measurement
 from speechft.reporting.page import cells, terminal_table
 from speechft.reporting.records import read_evidence
 from speechft.reporting.roles import infer_roles
-from speechft.reporting.stage import ReportSettings, comparison_of, report
+from speechft.reporting.settings import ReportSettings
+from speechft.reporting.stage import comparison_of, report
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import VALUES, write_run

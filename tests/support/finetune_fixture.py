@@ -9,13 +9,14 @@ import sys
 import torch
 from safetensors.torch import load_file
 
-from speechft.training.finetune.stage import FinetuneSettings
+from speechft.training.finetune.settings import FinetuneSettings
 
 SCRIPT = """
 import os, signal, sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
-from speechft.training.finetune.stage import FinetuneSettings, finetune
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.stage import finetune
 from speechft.training.loop import Loop
 
 file, moment, update = sys.argv[1:]

@@ -13,8 +13,10 @@ from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
 from speechft.data.sources import load_data
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.convert import ConvertSettings, convert
-from speechft.merging.stage import MergeSettings, merge
+from speechft.encoders.convert import convert
+from speechft.encoders.settings import ConvertSettings
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain import rounds
 from speechft.training.pretrain.continuing import check_rates, resolve, unit_layer

@@ -6,16 +6,14 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
 
 from lhotse.cut import Cut
-from pydantic import Field, field_validator
 
 from speechft.analysis.features import compare_states
 from speechft.analysis.records import Record, records_of
+from speechft.analysis.settings import AnalyzeSettings
 from speechft.analysis.show import FIGURE, draw, markdown
 from speechft.analysis.weights import distances
-from speechft.core.artifact import Neutral
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
@@ -23,12 +21,9 @@ from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import first_of
 from speechft.core.provenance import CLAIM_NAME, claim, is_done, stage_of, write_provenance
 from speechft.core.seeding import numpy_generator
-from speechft.core.settings import Settings
 from speechft.data.content import audio_keys
-from speechft.data.identity import DataName
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
-from speechft.encoders.identity import EncoderName
 from speechft.probing.encoders import (
     check_same_tensors,
     interpolate,
@@ -36,7 +31,7 @@ from speechft.probing.encoders import (
     open_sweeps,
     source_hashes,
 )
-from speechft.probing.settings import EncoderSpec, as_spec
+from speechft.probing.settings import EncoderSpec
 
 RECORDS, PAGE = "analysis.jsonl", "analysis.md"
 # Settings of a model that change what its weights do.
@@ -47,47 +42,6 @@ _SHAPING = (
 _LEFT_OVER = re.compile(rf"\.{re.escape(CLAIM_NAME)}\..*\.tmp")
 _PREFERRED = ("test", "dev", "train")
 _logger = get_logger(__name__)
-
-
-class AnalyzeSettings(Settings):
-    """Settings of `speechft analyze`.
-
-    Args:
-        base: ENCODER, θ0.
-        encoders: each an ENCODER, a pair [name, ENCODER], or the fields of `EncoderSpec`; with the
-            base's tensors.
-        data: DATA; only its audio counts.
-        out: folder of the results.
-        split: of the data; by default test, else dev, else train.
-        utterances: at most so many, drawn by the seed.
-        alphas: points between θ0 and every encoder where layers are looked at for being linear.
-        batch_seconds: seconds of audio per batch.
-        device: "cpu", "cuda", or "auto" for a GPU where there is one.
-        seed: of the draw.
-    """
-
-    base: EncoderName
-    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
-    data: DataName
-    out: Annotated[Path, Neutral]
-    split: str | None = None
-    utterances: int = Field(default=200, gt=0)
-    alphas: tuple[float, ...] = (0.25, 0.5)
-    batch_seconds: float = Field(default=60.0, gt=0)
-    device: Annotated[str, Neutral] = "auto"
-    seed: int = 0
-
-    @field_validator("encoders", mode="before")
-    @classmethod
-    def _as_specs(cls, value: Any) -> Any:
-        return [as_spec(one) for one in value] if isinstance(value, list | tuple) else value
-
-    @field_validator("alphas")
-    @classmethod
-    def _between(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < alpha < 1 for alpha in value) or len(set(value)) != len(value):
-            raise ValueError("alphas are above 0 and below 1, each once")
-        return value
 
 
 def analyze(settings: AnalyzeSettings) -> Path:

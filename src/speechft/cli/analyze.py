@@ -36,8 +36,9 @@ def command(
 
     speechft analyze tiny-hubert runs/sid/encoder runs/sid-merged --data synthetic:demo --out a
     """
+    from speechft.analysis.settings import AnalyzeSettings
     from speechft.analysis.show import FIGURE
-    from speechft.analysis.stage import RECORDS, AnalyzeSettings, analyze
+    from speechft.analysis.stage import RECORDS, analyze
 
     given = {
         "base": base,

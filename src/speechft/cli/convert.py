@@ -25,7 +25,8 @@ def command(
     speechft convert hubert_base_ls960.pt hubert-base --to hf
     """
     from speechft.core.settings import parse_settings
-    from speechft.encoders.convert import ConvertSettings, convert
+    from speechft.encoders.convert import convert
+    from speechft.encoders.settings import ConvertSettings
 
     values = {
         "source": source,

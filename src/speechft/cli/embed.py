@@ -38,7 +38,8 @@ def command(
     speechft embed tiny-hubert recordings/ --out states.safetensors --layer 4
     """
     from speechft.core.settings import parse_settings
-    from speechft.prediction.embed import EmbedSettings, embed
+    from speechft.prediction.embed import embed
+    from speechft.prediction.settings import EmbedSettings
 
     values = {
         "encoder": encoder,

@@ -52,7 +52,8 @@ def command(
 
     speechft finetune --encoder tiny-hubert --task sid --data synthetic --steps 600 --out runs/sid
     """
-    from speechft.training.finetune.stage import FinetuneSettings, finetune
+    from speechft.training.finetune.settings import FinetuneSettings
+    from speechft.training.finetune.stage import finetune
 
     given = {
         "encoder": encoder,

@@ -33,7 +33,8 @@ def command(
 ) -> None:
     """Show what a checkpoint holds, and what a merge would do with it."""
     from speechft.core.settings import parse_settings
-    from speechft.encoders.inspect import InspectSettings, inspect
+    from speechft.encoders.inspect import inspect
+    from speechft.encoders.settings import InspectSettings
 
     values = {"path": path, "base": base}
     found = inspect(parse_settings(InspectSettings, values, where="speechft inspect"))

@@ -24,7 +24,8 @@ def command(
     speechft leaderboard runs/hubert runs/mine --out leaderboard.md
     """
     from speechft.reporting.leaderboard.show import terminal_text
-    from speechft.reporting.leaderboard.stage import LeaderboardSettings, leaderboard
+    from speechft.reporting.leaderboard.stage import leaderboard
+    from speechft.reporting.settings import LeaderboardSettings
 
     given = {"runs": tuple(runs or ()), "suite": suite, "out": out}
     board = leaderboard(settings_from(LeaderboardSettings, "leaderboard", given, None))

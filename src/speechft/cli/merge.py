@@ -80,7 +80,8 @@ def command(
     """
     del methods
     from speechft.core.settings import apply_overrides, parse_settings
-    from speechft.merging.stage import MergeSettings, merge, recipe_values
+    from speechft.merging.settings import MergeSettings
+    from speechft.merging.stage import merge, recipe_values
 
     given: dict[str, Any] = {
         "base": base,

@@ -27,7 +27,8 @@ def command(
     speechft push merged me/hubert-base-speech-ft
     """
     from speechft.core.settings import parse_settings
-    from speechft.reporting.push import PushSettings, push
+    from speechft.reporting.push import push
+    from speechft.reporting.settings import PushSettings
 
     values = {
         "folder": folder,

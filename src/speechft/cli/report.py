@@ -20,7 +20,8 @@ def command(
 
     speechft report runs/demo --out runs/demo
     """
-    from speechft.reporting.stage import ReportSettings, report
+    from speechft.reporting.settings import ReportSettings
+    from speechft.reporting.stage import report
 
     given = {"runs": runs, "out": out, "title": title}
     path = report(settings_from(ReportSettings, "report", given, set_))

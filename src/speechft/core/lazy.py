@@ -13,13 +13,14 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: `__name__` of the package.
-        homes: name → module that holds it.
+        homes: module, as seen from the package (with a dot in front: from its parent) → names that it holds, with spaces between.
     """
+    modules = {name: f".{home}" for home, names in homes.items() for name in names.split()}
 
     def find(name: str) -> Any:
-        if name not in homes:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(homes[name]), name)
+        value = getattr(importlib.import_module(modules[name], package), name)
         setattr(sys.modules[package], name, value)
         return value
 

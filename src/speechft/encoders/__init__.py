@@ -12,6 +12,8 @@ __all__ = ["EncoderOutput", "SpeechEncoder", "build_encoder", "load_encoder"]
 
 __getattr__ = lazily(
     __name__,
-    dict.fromkeys(("EncoderOutput", "SpeechEncoder"), "speechft.encoders.base")
-    | dict.fromkeys(("build_encoder", "load_encoder"), "speechft.encoders.load"),
+    {
+        "base": "EncoderOutput SpeechEncoder",
+        "load": "build_encoder load_encoder",
+    },
 )

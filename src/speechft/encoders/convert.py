@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
 
-from speechft.core.artifact import Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
 from speechft.core.provenance import FILE_NAME, stage_of, write_provenance
-from speechft.core.settings import Settings
 from speechft.encoders.checkpoint import not_finite
 from speechft.encoders.formats import (
     check_complete,
@@ -21,30 +18,10 @@ from speechft.encoders.formats import (
     write_checkpoint,
 )
 from speechft.encoders.formats.write import TORCH_SUFFIXES
-from speechft.encoders.identity import EncoderName
 from speechft.encoders.load import encoder_class
+from speechft.encoders.settings import ConvertSettings
 
 log = get_logger(__name__)
-
-
-class ConvertSettings(Settings):
-    """What to convert, and into what.
-
-    Attributes:
-        source: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
-        target: a folder for `hf`, a file for `s3prl` and `fairseq`; a folder that an earlier
-            conversion made is replaced.
-        to: hf, s3prl or fairseq.
-        base: an encoder whose configuration is used where the file holds none, or that an
-            adapter is merged into.
-        overwrite: replace any encoder that is there, also one that may be the only copy.
-    """
-
-    source: EncoderName
-    target: Annotated[Path, Neutral]
-    to: str
-    base: EncoderName | None = None
-    overwrite: Annotated[bool, Neutral] = False
 
 
 def convert(settings: ConvertSettings) -> Path:

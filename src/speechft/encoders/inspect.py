@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechft.core.settings import Settings
 from speechft.encoders.base import SpeechEncoder
 from speechft.encoders.checkpoint import not_finite
 from speechft.encoders.formats import (
@@ -19,8 +18,8 @@ from speechft.encoders.formats import (
     fingerprint,
     read_checkpoint,
 )
-from speechft.encoders.identity import EncoderName
 from speechft.encoders.load import wrap_model
+from speechft.encoders.settings import InspectSettings
 
 _ORDER = (
     *("CNN front end", "mask embedding", "projection", "positions", "transformer", "decoder"),
@@ -30,18 +29,6 @@ _FROZEN = f"{_MERGED}; equal in both after stable fine-tuning"
 _WEIGHT_NORM = f"{_MERGED}; g and v each by itself, or the kernel (--weight-norm fused)"
 _SIDE = "not merged: dropped, or BASE's own with --heads keep"
 _OUTSIDE = "not read: no part of the encoder"
-
-
-class InspectSettings(Settings):
-    """What to look at.
-
-    Attributes:
-        path: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
-        base: an encoder whose configuration is used where the file holds none.
-    """
-
-    path: EncoderName
-    base: EncoderName | None = None
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,13 @@ import dataclasses
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from speechft.core.artifact import FileInput, Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, flush, read_json
 from speechft.core.logging import get_logger
 from speechft.core.provenance import FILE_NAME, is_done, stage_of
-from speechft.core.settings import Settings
 from speechft.core.yaml12 import read_yaml
-from speechft.data.identity import DataName
-from speechft.encoders.identity import EncoderName
 from speechft.merging.alpha import check_range, parse_alpha
 from speechft.merging.dtypes import USER_NAMES
 from speechft.merging.inputs import find, open_encoder
@@ -27,70 +21,12 @@ from speechft.merging.methods import METHODS
 from speechft.merging.output import describe, said_where, write_sweep
 from speechft.merging.planning import Plan, Recipe, plan
 from speechft.merging.progress import Meter
+from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import Source
 from speechft.merging.sweep import split_texts
 from speechft.merging.writing import default_threads, write_weights
 
 log = get_logger(__name__)
-
-
-class MergeSettings(Settings):
-    """Settings of `speechft merge`.
-
-    Args:
-        base: ENCODER, θ0; its format, configuration and types are kept.
-        tuned: one or more ENCODERs, θ'_i.
-        out: the merged encoder's folder.
-        method: name of the merge method.
-        alpha: a number; `0.1..0.5` from the first to the last layer; `PATTERN=VALUE` for groups of
-            tensors; `0:1:0.05` for a sweep; several of these in a list; none for the method's own.
-        allow_extrapolation: take an alpha outside of [-2, 2].
-        parameters: further parameters of the method.
-        sequential: merge the tuned encoders one after the other.
-        weight_norm: `stored` interpolates g and v of weight-normalised kernels by themselves,
-            `fused` the effective kernel.
-        heads: `drop` BASE's heads and pre-training projections, or `keep` them unmerged.
-        dtype: type of the result; BASE's if none.
-        max_shard_size: split larger weights into files of at most this size ("5GB").
-        statistics: safetensors files with the data that RegMean and Fisher need, one per TUNED.
-        gram_data: DATA to gather Gram matrices on, for RegMean without `statistics`; one for all,
-            or one per TUNED.
-        gram_seconds: how much speech of each.
-        threads: the result does not depend on it.
-        seed: of random masks.
-    """
-
-    base: EncoderName
-    tuned: tuple[EncoderName, ...] = Field(min_length=1)
-    out: Annotated[Path, Neutral]
-    method: str = "linear"
-    alpha: float | str | tuple[float | str, ...] | None = None
-    allow_extrapolation: bool = False
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    sequential: bool = False
-    weight_norm: Literal["stored", "fused"] = "stored"
-    heads: Literal["drop", "keep"] = "drop"
-    dtype: str | None = None
-    max_shard_size: str | None = None
-    statistics: tuple[FileInput, ...] = ()
-    gram_data: tuple[DataName, ...] = ()
-    gram_seconds: float = Field(default=600.0, gt=0)
-    threads: Annotated[int | None, Neutral] = Field(default=None, ge=1)
-    seed: int = 0
-
-    def alpha_texts(self) -> list[str]:
-        """Give alpha as a list of texts, none if it was not given."""
-        given = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,)
-        return [str(value) for value in given if value is not None]
-
-    def options(self) -> dict[str, Any]:
-        """Give the fields of the recipe besides alpha."""
-        names = [field.name for field in dataclasses.fields(Recipe) if field.name != "alpha"]
-        return {name: getattr(self, name) for name in names}
-
-    def plain(self) -> dict[str, Any]:
-        """Give the settings that shape the result, as plain values."""
-        return self.model_dump(mode="json", exclude={"out", "threads"})
 
 
 def merge(settings: MergeSettings) -> Path:

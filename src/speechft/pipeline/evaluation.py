@@ -26,10 +26,10 @@ from speechft.probing import evaluate as probing
 from speechft.probing.checking import find_refused, framed_splits, make_store
 from speechft.probing.data import read_all
 from speechft.probing.encoders import open_encoder
-from speechft.probing.evaluate import EvaluateSettings
 from speechft.probing.failures import Failure
 from speechft.probing.job import Workplace
 from speechft.probing.outcome import Outcome, reported
+from speechft.probing.settings import EvaluateSettings
 
 __all__ = ["EvaluateSettings", "evaluate"]
 

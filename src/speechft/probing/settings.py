@@ -14,7 +14,6 @@ from speechft.core.known_hashes import known_hash
 from speechft.core.launching import DaskSettings
 from speechft.core.settings import Listed, Settings
 from speechft.data.identity import DataName
-from speechft.data.sources import root_and_variant
 from speechft.encoders.identity import EncoderName
 from speechft.merging.alpha import check_range
 from speechft.probing.suites import SUITES, suite_of
@@ -46,7 +45,7 @@ class EncoderSpec(Settings):
     base: EncoderName | None = None
     tuned: EncoderName | None = None
     alpha: float | None = None
-    allow_extrapolation: bool = False
+    allow_extrapolation: Annotated[bool, Neutral] = False
     tasks: Annotated[tuple[str, ...] | None, Listed] = None
 
     @model_validator(mode="after")
@@ -270,6 +269,8 @@ def data_name(spec: str) -> str:
     if kind == "synthetic":
         return spec if sign else "synthetic:demo"
     if sign and kind.replace("_", "").isalnum() and len(kind) > 1:
+        from speechft.data.sources import root_and_variant
+
         variant = root_and_variant(rest)[1]
         return f"{kind}@{variant}" if variant else kind
     return spec.rstrip("/").rpartition("/")[2]

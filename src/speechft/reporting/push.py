@@ -9,17 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechft.core.artifact import FileInput
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
 from speechft.core.network import is_network_error
 from speechft.core.provenance import FILE_NAME
-from speechft.core.settings import Settings
 from speechft.merging.card import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
 from speechft.reporting.records import find_results
+from speechft.reporting.settings import PushSettings
 
 log = get_logger(__name__)
 
@@ -33,26 +32,6 @@ FILES = (
     "model.safetensors.index.json",
     "extras.safetensors",
 )
-
-
-class PushSettings(Settings):
-    """Settings of `speechft push`.
-
-    Args:
-        folder: an encoder in the Hugging Face layout, or the folder of a run that made one; without
-            a card of its own it gets one that says how it was made.
-        repo: where it goes, OWNER/NAME.
-        private: whether a new repository is private.
-        scores: results of `speechft evaluate`: files, or folders that hold such files; those of
-            this encoder (by the hash of its weights) go into the card, means over seeds.
-        message: of the commit.
-    """
-
-    folder: FileInput
-    repo: str
-    private: bool = False
-    scores: tuple[FileInput, ...] = ()
-    message: str = "Upload an encoder with speechft"
 
 
 def push(settings: PushSettings) -> str:

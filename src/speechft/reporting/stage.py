@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from speechft.core.artifact import FileInput, Neutral
 from speechft.core.files import write_text
 from speechft.core.logging import get_logger
-from speechft.core.settings import Settings
 from speechft.reporting.comparison import Comparison, compare
 from speechft.reporting.figures import draw_all
 from speechft.reporting.page import Page, render_html, render_markdown
 from speechft.reporting.records import read_evidence
+from speechft.reporting.settings import ReportSettings
 
 log = get_logger(__name__)
-
-
-class ReportSettings(Settings):
-    """Settings of `speechft report`.
-
-    Args:
-        runs: run folders; each holds `results.jsonl`, or folders that do.
-        out: folder for `report.html`, `report.md` and `figures/`.
-        title: heading; made from the run's name if not given.
-    """
-
-    runs: tuple[FileInput, ...] = Field(min_length=1)
-    out: Annotated[Path, Neutral]
-    title: str | None = None
 
 
 def report(settings: ReportSettings) -> Path:

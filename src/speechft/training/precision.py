@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from speechft.core.logging import get_logger
+
+if TYPE_CHECKING:
+    import torch
 
 Precision = Literal["auto", "no", "bf16"]
 _logger = get_logger(__name__)
@@ -14,6 +15,8 @@ _logger = get_logger(__name__)
 
 def autocast(precision: Precision, device_type: str) -> torch.autocast:
     """Give the autocast context: `auto` means bf16 where a GPU has it, else float32."""
+    import torch
+
     gpu_has_it = device_type == "cuda" and torch.cuda.is_bf16_supported()
     enabled = precision == "bf16" or (precision == "auto" and gpu_has_it)
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=enabled)
@@ -23,6 +26,8 @@ def warn_if_slow(precision: Precision, device_type: str) -> None:
     """Say so where bf16 is asked for and the processor only emulates it."""
     if precision != "bf16" or device_type != "cpu":
         return
+    import torch
+
     # Older versions of torch do not tell.
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     x86 = known.get("architecture") == "x86_64"

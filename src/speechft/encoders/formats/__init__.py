@@ -26,10 +26,11 @@ __all__ = [
     "write_checkpoint",
 ]
 
-_HERE = "speechft.encoders.formats"
 __getattr__ = lazily(
     __name__,
-    dict.fromkeys(__all__, "speechft.encoders.checkpoint")
-    | dict.fromkeys(("FORMATS", "write_checkpoint"), f"{_HERE}.write")
-    | {"read_checkpoint": f"{_HERE}.read"},
+    {
+        ".checkpoint": "Checkpoint Side check_complete fill_model fingerprint",
+        "read": "read_checkpoint",
+        "write": "FORMATS write_checkpoint",
+    },
 )

@@ -12,7 +12,7 @@ from speechft.pipeline.recipe.state import status
 from speechft.pipeline.recipe.steps import Plan, Step
 from speechft.probing.checking import find_refused, framed_splits, make_store
 from speechft.probing.data import DataSet, glance_at_data
-from speechft.probing.evaluate import EvaluateSettings
+from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 from speechft.tasks.base import ProtocolName
 from speechft.training.finetune.data import read_task, rehearsal_cuts

@@ -13,17 +13,20 @@ from speechft.core.settings import Settings, parse_settings
 from speechft.encoders.formats.locate import packaged_weights
 from speechft.merging.alpha import check_range, is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
-from speechft.merging.stage import MergeSettings, merge
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
 from speechft.pipeline.evaluation import evaluate
 from speechft.pipeline.recipe.keys import inputs_of, portable, result_values
 from speechft.pipeline.recipe.settings import FinetuneSection, RunSettings
 from speechft.pipeline.recipe.steps import Plan, Step
-from speechft.probing.evaluate import EvaluateSettings
 from speechft.probing.plans import check_plans
 from speechft.probing.result_files import RESULTS
-from speechft.reporting.stage import ReportSettings, report
+from speechft.probing.settings import EvaluateSettings
+from speechft.reporting.settings import ReportSettings
+from speechft.reporting.stage import report
 from speechft.tasks import TASKS
-from speechft.training.finetune.stage import FinetuneSettings, finetune, task_names
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.stage import finetune, task_names
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.stage import pretrain
 

@@ -16,10 +16,11 @@ from speechft.core.settings import Listed, Settings, apply_overrides, parse_sett
 from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
-from speechft.merging.stage import MergeSettings
-from speechft.probing.evaluate import EvaluateSettings
-from speechft.reporting.stage import ReportSettings
-from speechft.training.finetune.stage import FinetuneSettings, task_names
+from speechft.merging.settings import MergeSettings
+from speechft.probing.settings import EvaluateSettings
+from speechft.reporting.settings import ReportSettings
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.stage import task_names
 from speechft.training.pretrain.settings import PretrainSettings
 
 

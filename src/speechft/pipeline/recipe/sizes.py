@@ -10,9 +10,9 @@ from pathlib import Path
 from speechft.core.errors import SpeechFTError
 from speechft.encoders.formats.locate import locate, packaged_names
 from speechft.pipeline.recipe.steps import Plan, Step
-from speechft.probing.evaluate import EvaluateSettings
 from speechft.probing.plans import plan_for
-from speechft.training.finetune.stage import FinetuneSettings
+from speechft.probing.settings import EvaluateSettings
+from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain.settings import PretrainSettings
 
 STATES = 5  # θ', the best θ', and a resumable state: weights and two moments

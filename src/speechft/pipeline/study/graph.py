@@ -14,12 +14,12 @@ from typing import Any
 from speechft.core.errors import SettingsError
 from speechft.core.files import hash_json
 from speechft.core.settings import Settings, parse_settings
-from speechft.merging.stage import MergeSettings
+from speechft.merging.settings import MergeSettings
 from speechft.pipeline.recipe.keys import NEUTRAL, inputs_of
 from speechft.pipeline.study.job_settings import check, identity_of, of_tasks
 from speechft.pipeline.study.jobs import VERBS, Graph, Job
 from speechft.probing.cells import VERSION
-from speechft.probing.evaluate import EvaluateSettings
+from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.study.settings import STAGES, StudySettings
 from speechft.reporting.study.specs import RowSpec, StageSpec
 from speechft.training.pretrain.settings import PretrainSettings

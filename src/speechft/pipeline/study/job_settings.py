@@ -12,12 +12,12 @@ from speechft.core.settings import Settings
 from speechft.encoders.formats.locate import locate, packaged_weights
 from speechft.merging.alpha import is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
-from speechft.merging.stage import MergeSettings
+from speechft.merging.settings import MergeSettings
 from speechft.pipeline.recipe.keys import inputs_of
-from speechft.probing.evaluate import EvaluateSettings
 from speechft.probing.plans import check_plans
+from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
-from speechft.training.finetune.stage import FinetuneSettings
+from speechft.training.finetune.settings import FinetuneSettings
 
 _PER_TASK: Final = ("data", "steps", "batch_size", "learning_rates")
 _OF_LANGUAGE_MODEL: Final = ("asr_lm", "asr_lexicon")

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.analysis.stage import AnalyzeSettings, analyze
+from speechft.analysis.settings import AnalyzeSettings
+from speechft.analysis.stage import analyze
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.settings import Settings
-from speechft.merging.stage import MergeSettings, merge
-from speechft.probing.evaluate import EvaluateSettings, evaluate
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
+from speechft.probing.evaluate import evaluate
 from speechft.probing.result_files import GRID, RESULTS
-from speechft.training.finetune.stage import FinetuneSettings, finetune
+from speechft.probing.settings import EvaluateSettings
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.stage import finetune
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.stage import pretrain
 

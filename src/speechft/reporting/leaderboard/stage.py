@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-from speechft.core.artifact import FileInput, Neutral
 from speechft.core.files import write_text
 from speechft.core.logging import get_logger
-from speechft.core.settings import Settings
 from speechft.reporting.leaderboard.board import Board, make_board
 from speechft.reporting.leaderboard.show import markdown
+from speechft.reporting.settings import LeaderboardSettings
 
 _logger = get_logger(__name__)
-
-
-class LeaderboardSettings(Settings):
-    """Settings of `speechft leaderboard`.
-
-    Args:
-        runs: run folders; each holds `results.jsonl`, or folders that do.
-        suite: show this suite alone; needed where the runs hold several, or where there is no run.
-        out: Markdown file.
-    """
-
-    runs: tuple[FileInput, ...] = ()
-    suite: str | None = None
-    out: Annotated[Path | None, Neutral] = None
 
 
 def leaderboard(settings: LeaderboardSettings) -> Board:

@@ -1,0 +1,55 @@
+"""Settings of `speechft analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from speechft.core.artifact import Neutral
+from speechft.core.settings import Settings
+from speechft.data.identity import DataName
+from speechft.encoders.identity import EncoderName
+from speechft.probing.settings import EncoderSpec, as_spec
+
+
+class AnalyzeSettings(Settings):
+    """Settings of `speechft analyze`.
+
+    Args:
+        base: ENCODER, θ0.
+        encoders: each an ENCODER, a pair [name, ENCODER], or the fields of `EncoderSpec`; with the
+            base's tensors.
+        data: DATA; only its audio counts.
+        out: folder of the results.
+        split: of the data; by default test, else dev, else train.
+        utterances: at most so many, drawn by the seed.
+        alphas: points between θ0 and every encoder where layers are looked at for being linear.
+        batch_seconds: seconds of audio per batch.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        seed: of the draw.
+    """
+
+    base: EncoderName
+    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
+    data: DataName
+    out: Annotated[Path, Neutral]
+    split: str | None = None
+    utterances: int = Field(default=200, gt=0)
+    alphas: tuple[float, ...] = (0.25, 0.5)
+    batch_seconds: float = Field(default=60.0, gt=0)
+    device: Annotated[str, Neutral] = "auto"
+    seed: int = 0
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _as_specs(cls, value: Any) -> Any:
+        return [as_spec(one) for one in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("alphas")
+    @classmethod
+    def _between(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < alpha < 1 for alpha in value) or len(set(value)) != len(value):
+            raise ValueError("alphas are above 0 and below 1, each once")
+        return value

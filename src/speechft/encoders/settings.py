@@ -1,0 +1,42 @@
+"""Settings of `speechft convert` and `speechft inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from speechft.core.artifact import Neutral
+from speechft.core.settings import Settings
+from speechft.encoders.identity import EncoderName
+
+
+class ConvertSettings(Settings):
+    """What to convert, and into what.
+
+    Attributes:
+        source: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
+        target: a folder for `hf`, a file for `s3prl` and `fairseq`; a folder that an earlier
+            conversion made is replaced.
+        to: hf, s3prl or fairseq.
+        base: an encoder whose configuration is used where the file holds none, or that an
+            adapter is merged into.
+        overwrite: replace any encoder that is there, also one that may be the only copy.
+    """
+
+    source: EncoderName
+    target: Annotated[Path, Neutral]
+    to: str
+    base: EncoderName | None = None
+    overwrite: Annotated[bool, Neutral] = False
+
+
+class InspectSettings(Settings):
+    """What to look at.
+
+    Attributes:
+        path: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
+        base: an encoder whose configuration is used where the file holds none.
+    """
+
+    path: EncoderName
+    base: EncoderName | None = None

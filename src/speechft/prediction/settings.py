@@ -1,0 +1,53 @@
+"""Settings of `speechft embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from speechft.core.artifact import FileInput, Neutral
+from speechft.core.settings import Settings
+from speechft.encoders.identity import EncoderName
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+class EmbedSettings(Settings):
+    """What to encode, and how.
+
+    Attributes:
+        encoder: a folder, a checkpoint file, a Hub id or a packaged name.
+        audio: files, or folders that are searched for audio files.
+        out: a file ending in .safetensors, .npz or .npy.
+        layers: numbers of hidden states to keep, 0 the transformer's input, -1 the encoder's
+            output; all of them if not given.
+        pooled: keep the mean over time instead of all frames.
+        dtype: type of the numbers written.
+        batch_seconds: bound on a batch, padding included.
+        max_seconds: bound on one file: attention over T frames needs memory as T times T.
+        precision: bfloat16 computes faster and less exactly.
+        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
+        base: an encoder whose configuration is used where the checkpoint holds none.
+        skip_bad: leave out files that cannot be used, each with a warning; otherwise they are
+            an error. All files are decoded once more for that, before anything is encoded.
+        overwrite: replace any file that is in the place of `out`; otherwise only one that says that
+            it holds hidden states, as .safetensors does.
+    """
+
+    encoder: EncoderName
+    audio: Annotated[tuple[FileInput, ...], BeforeValidator(_several)] = Field(min_length=1)
+    out: Annotated[Path, Neutral]
+    layers: tuple[int, ...] | None = Field(default=None, min_length=1)
+    pooled: bool = False
+    dtype: Literal["float32", "float16"] = "float32"
+    batch_seconds: float = Field(default=60.0, gt=0)
+    max_seconds: float = Field(default=120.0, gt=0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: Annotated[str, Neutral] = "auto"
+    base: EncoderName | None = None
+    skip_bad: bool = False
+    overwrite: Annotated[bool, Neutral] = False
