@@ -19,7 +19,7 @@ from speechft.core.settings import Settings
 NAMES_A_THING = re.compile(r"\b(ENCODER|DATA|encoder whose|a folder|files?|folders?|folder of)\b")
 NEUTRAL_EVERYWHERE = {
     *("out", "target", "workers", "threads", "device", "launcher", "slurm", "overwrite"),
-    *("store", "store_gb", "cache_gb", "keep", "save_every"),
+    *("store", "store_gb", "cache_gb", "keep", "save_every", "dask", "allow_extrapolation"),
 }
 # Fields whose description mentions encoders or files, and which name none.
 NO_NAME = {

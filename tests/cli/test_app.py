@@ -58,6 +58,8 @@ def test_help_loads_no_code_of_a_stage() -> None:
         "speechft.cli",
         "speechft.cli.app",
         "speechft.cli.commands",
+        "speechft.core",
+        "speechft.core.lazy",
         "speechft._version",
     }
 
