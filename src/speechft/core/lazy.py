@@ -13,7 +13,8 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: `__name__` of the package.
-        homes: module, as seen from the package (with a dot in front: from its parent) → names that it holds, with spaces between.
+        homes: module, as seen from the package (with a dot in front: from its parent) → names that
+            it holds, with spaces between.
     """
     modules = {name: f".{home}" for home, names in homes.items() for name in names.split()}
 
