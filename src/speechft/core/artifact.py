@@ -191,9 +191,7 @@ class Artifact:
         """
         record = {
             **self._wanted,
-            "products": {
-                name: _stamp(self.folder / name) for name in _files(self.folder, products)
-            },
+            "products": _stamps(self.folder, _files(self.folder, products)),
             "versions": versions(),
             "processor": processor(),
             **about,
@@ -286,17 +284,27 @@ def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
     products = record.get("products")
     if not isinstance(products, Mapping) or not products:
         return [RECORD]
-    return [name for name, stamp in products.items() if not _is_as(folder / name, stamp)]
-
-
-def _stamp(path: Path) -> dict[str, Any]:
-    return {"size": path.stat().st_size, "sha256": known_hash(path)}
-
-
-def _is_as(path: Path, stamp: Any) -> bool:
+    whole = [name for name, stamp in products.items() if _has_size(folder / name, stamp)]
     try:
-        return bool(path.stat().st_size == stamp["size"] and known_hash(path) == stamp["sha256"])
-    except (OSError, KeyError, TypeError):
+        found = _stamps(folder, whole)
+    except OSError as error:
+        return [str(error.filename)]
+    return [name for name, stamp in products.items() if found.get(name) != stamp]
+
+
+def _stamps(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    paths = {name: folder / name for name in names}
+    hashes = known_hashes(map(str, paths.values()))
+    return {
+        name: {"size": path.stat().st_size, "sha256": hashes[str(path)]}
+        for name, path in paths.items()
+    }
+
+
+def _has_size(path: Path, stamp: Any) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == stamp["size"]
+    except (OSError, KeyError, TypeError, ValueError):
         return False
 
 

@@ -2,18 +2,15 @@
 
 Every cut is labelled synthetic (`cut.custom["synthetic"]`). The folder of a corpus is named by a
 hash of its settings and of the generator's version, and appears under that name only when it is
-complete.
+complete. It is made again where a file is no longer what was written.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +18,12 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 
+from speechft.core.artifact import Artifact, hash_values
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, hash_json, write_json
+from speechft.core.files import atomic_dir, write_json
+from speechft.core.known_hashes import cache_folder
+from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
-from speechft.core.provenance import write_provenance
 from speechft.data.manifests import read_cuts, write_cuts
 from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.plan import Planned, make_plan
@@ -75,22 +74,28 @@ def make_corpus(
 ) -> Path:
     """Make the corpus unless it is in the cache; give its folder. Arguments as `synthetic_cuts`."""
     settings = PRESETS[preset] if isinstance(preset, str) else preset
-    folder = corpus_folder(settings, cache_dir)
-    if folder.exists():
-        return folder
-    with _lock(folder):
-        if not folder.exists():
-            _remove_leftovers(folder)
-            _build(settings, folder, processes)
-    return folder
+    made = _artifact(settings, corpus_folder(settings, cache_dir))
+    if made.done:
+        return made.folder
+    _make_place(made.folder.parent)
+    with wait_for_lock(made.folder.with_name(f".{made.folder.name}.lock")):
+        if not made.done:
+            if made.folder.exists():
+                _log.warning("synthetic speech is made again, since it is damaged: %s", made.folder)
+            _remove_leftovers(made.folder)
+            _build(settings, made.folder, processes)
+    return made.folder
 
 
 def corpus_folder(settings: SyntheticSettings, cache_dir: Path | None = None) -> Path:
     """Give the folder where the corpus of these settings is or will be."""
     if cache_dir is None:
-        base = os.environ.get("SPEECHFT_CACHE")
-        cache_dir = (Path(base) if base else Path.home() / ".cache" / "speechft") / "synthetic"
-    return cache_dir / hash_json([GENERATOR_VERSION, settings.model_dump()])[:16]
+        cache_dir = cache_folder() / "synthetic"
+    return cache_dir / hash_values([GENERATOR_VERSION, settings.model_dump()])[:16]
+
+
+def _artifact(settings: SyntheticSettings, folder: Path) -> Artifact:
+    return Artifact(folder, "synthetic", settings.model_dump(), GENERATOR_VERSION)
 
 
 def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> None:
@@ -105,13 +110,7 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
             cuts = [_make_cut(item, spoken[item.job.id]) for item in utterances]
             write_cuts(temporary / "cuts" / f"{name}.jsonl.gz", cuts)
         write_json(temporary / "splits.json", list(plan))
-        write_provenance(
-            temporary,
-            stage="synthetic",
-            settings=settings.model_dump(),
-            generator_version=GENERATOR_VERSION,
-            synthetic=True,
-        )
+        _artifact(settings, temporary).end(["audio", "cuts", "splits.json"], synthetic=True)
     seconds = sum(record["samples"] for record in spoken.values()) / RATE
     speed = seconds / (time.monotonic() - started)
     _log.info("made %.2f hours of synthetic speech at %.0f × real time", seconds / 3600, speed)
@@ -169,18 +168,13 @@ def _remove_leftovers(folder: Path) -> None:
         shutil.rmtree(moved, ignore_errors=True)
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Let one process at a time build a corpus; the others wait and then find it made."""
+def _make_place(folder: Path) -> None:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
             "the cache of synthetic speech cannot be written",
-            where=folder.parent,
+            where=folder,
             found=error,
             hint="set SPEECHFT_CACHE to a folder with room",
         ) from None
-    with (folder.parent / f".{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
