@@ -102,3 +102,10 @@ def test_hashes_of_fresh_files_are_not_remembered(file: Path, monkeypatch: pytes
     for _ in range(2):
         known_hashes.known_hashes([str(file)])
     assert len(reads) == 2
+
+
+def test_only_artifacts_ask_for_hashes():
+    """What a thing is, is known in one place."""
+    sources = Path(known_hashes.__file__).parents[1].rglob("*.py")
+    asking = {p.name for p in sources if "known_hashes import" in p.read_text(encoding="utf-8")}
+    assert asking == {"artifact.py"}

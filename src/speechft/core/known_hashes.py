@@ -2,7 +2,8 @@
 
 A file counts as untouched while its place on the disk, size, modification time and change time are
 the same. The change time cannot be set by programs, and hashes of files that changed less than two
-seconds before they were read are not remembered, so that a clock's coarseness hides nothing.
+seconds before they were read are not remembered, so that a clock's coarseness hides nothing. Only
+`core.artifact` asks here.
 """
 
 from __future__ import annotations
@@ -15,17 +16,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from speechft.core.files import hash_file, read_json, write_json
+from speechft.core.places import cache_folder
 
 FILE_NAME = "hashes.json"
 MANY_FOLDER = "file-hashes"
 SETTLED_NS = 2_000_000_000
 MOST = 500
 MOST_OF_MANY = 500_000
-
-
-def cache_folder() -> Path:
-    """Give the folder of what this package remembers: `$SPEECHFT_CACHE`, or `~/.cache/speechft`."""
-    return Path(os.environ.get("SPEECHFT_CACHE") or Path.home() / ".cache" / "speechft")
 
 
 def known_hash(path: Path | str) -> str:

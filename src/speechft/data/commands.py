@@ -18,7 +18,7 @@ from lhotse.cut import Cut
 from speechft.core.artifact import content_id
 from speechft.core.errors import DataError
 from speechft.core.files import atomic_path
-from speechft.core.known_hashes import cache_folder
+from speechft.core.places import cache_folder
 
 Runner = Callable[[Cut], Cut]
 

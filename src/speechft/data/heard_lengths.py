@@ -11,8 +11,8 @@ from lhotse.cut import Cut
 
 from speechft.core.artifact import hash_values
 from speechft.core.files import read_json, write_json
-from speechft.core.known_hashes import cache_folder
 from speechft.core.logging import progress_bar
+from speechft.core.places import cache_folder
 from speechft.data.audio import load_waveform
 from speechft.data.content import audio_keys
 

@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
-from speechft.core.known_hashes import known_hash
 from speechft.merging.dtypes import Array
 from speechft.merging.matching import FAIRSEQ
 from speechft.merging.sources import INDEX, WEIGHTS, MappingSource, Source, open_file, open_folder
@@ -41,9 +41,9 @@ class CheckpointSource(MappingSource):
     def _hash(self) -> str:
         where: Path = self.checkpoint.where
         if where.is_file():
-            return known_hash(where)
+            return content_id(where)
         files = sorted({f for pattern in _OTHER_WEIGHTS for f in where.glob(pattern)})
-        hashes = "".join(known_hash(file) for file in files)
+        hashes = "".join(content_id(file) for file in files)
         return hashlib.sha256(hashes.encode()).hexdigest()
 
 

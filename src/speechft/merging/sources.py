@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
-from speechft.core.known_hashes import known_hash
 from speechft.core.places import path_below
 from speechft.merging.dtypes import STORAGE, Array, decode
 from speechft.merging.tensorfile import TensorFile, TensorInfo
@@ -103,7 +103,7 @@ class SafetensorsSource(Source):
 
     def sha256(self) -> str:
         """Give the SHA-256 of the file, or of the shards' hashes in order."""
-        hashes = [known_hash(path) for path in self.files]
+        hashes = [content_id(path) for path in self.files]
         if len(hashes) == 1:
             return hashes[0]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError, IncompatibleModelsError, SettingsError
 from speechft.core.files import hash_file
-from speechft.core.known_hashes import known_hash
 from speechft.core.provenance import FILE_NAME
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.formats.locate import locate, packaged_weights
@@ -120,7 +120,7 @@ def source_hashes(spec: EncoderSpec) -> list[str]:
     result = []
     for source in spec.sources:
         if packaged := packaged_weights(source):
-            result.append(known_hash(packaged))
+            result.append(content_id(packaged))
             continue
         path = locate(source) if Path(source).exists() else Path(source)
         if path.is_dir():

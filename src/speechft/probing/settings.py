@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from speechft.core.artifact import FileInput, Neutral
+from speechft.core.artifact import FileInput, Neutral, content_id
 from speechft.core.errors import SettingsError
-from speechft.core.known_hashes import known_hash
 from speechft.core.launching import DaskSettings
 from speechft.core.settings import Listed, Settings
 from speechft.data.identity import DataName
@@ -243,7 +242,7 @@ class EvaluateSettings(Settings):
         for key, path in given.items():
             if not path.is_file():
                 raise SettingsError("no such file", where=key, found=path, hint="check the path")
-        return {key: known_hash(path) for key, path in given.items()}
+        return {key: content_id(path) for key, path in given.items()}
 
 
 def parse_data(values: Sequence[str]) -> str | dict[str, str]:

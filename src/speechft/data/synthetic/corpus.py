@@ -21,9 +21,9 @@ from lhotse.supervision import AlignmentItem
 from speechft.core.artifact import Artifact, hash_values
 from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, write_json
-from speechft.core.known_hashes import cache_folder
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
+from speechft.core.places import cache_folder
 from speechft.data.manifests import read_cuts, write_cuts
 from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.plan import Planned, make_plan

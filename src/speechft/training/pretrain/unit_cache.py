@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.core.files import hash_json
-from speechft.core.known_hashes import cache_folder
 from speechft.core.logging import get_logger
+from speechft.core.places import cache_folder
 from speechft.data.content import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.training.pretrain.settings import Iteration
