@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.errors import CheckpointError
 
 MAX_LAYERS: Final = 1000
+PREPROCESSOR: Final = "preprocessor_config.json"
+PROCESSOR: Final = "processor_config.json"
 # Of a configuration: where it comes from, and what was used to write it.
 SAYS_NOTHING: Final = frozenset(
     {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
@@ -60,3 +64,35 @@ def check_sizes(config: Any, where: object) -> None:
                 expected=f"{name} from 1 to {most}",
                 found=repr(value),
             )
+
+
+def stored_preprocessor(folder: Path) -> tuple[dict[str, Any], Path]:
+    """Give the preprocessor's settings that a folder holds, and where; none if it holds none.
+
+    They stand in `preprocessor_config.json`, or, as transformers 5 writes processors, in
+    `processor_config.json` under `feature_extractor`. The first place goes first; `do_normalize` is
+    taken from the second where the first does not say it.
+
+    Raises:
+        CheckpointError: a file is broken.
+    """
+    own, processor = folder / PREPROCESSOR, folder / PROCESSOR
+    first = read_json_object(own) if own.is_file() else {}
+    second = read_json_object(processor).get("feature_extractor") if processor.is_file() else None
+    if not isinstance(second, dict):
+        return first, own
+    if not first:
+        return second, processor
+    said = {name: second[name] for name in ("do_normalize",) if name in second}
+    return {**said, **first}, own
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError("this is no JSON file", where=path, found=error) from None
+    if not isinstance(values, dict):
+        raise CheckpointError("the file holds no settings", where=path, found=type(values).__name__)
+    return values

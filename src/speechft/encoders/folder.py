@@ -18,11 +18,11 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.places import first_of
 from speechft.encoders.checkpoint import Side
+from speechft.encoders.configs import PREPROCESSOR
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TORCH_WEIGHTS = "pytorch_model.bin"
-PREPROCESSOR = "preprocessor_config.json"
 EXTRAS_FILE = "extras.safetensors"
 # What this package writes into an encoder's folder.
 _OWN = re.compile(

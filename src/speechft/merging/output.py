@@ -17,12 +17,13 @@ from speechft.core.files import atomic_dir, write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.core.places import said_place
 from speechft.core.provenance import write_provenance
+from speechft.encoders.configs import stored_preprocessor
 from speechft.merging.alpha import number_text
 from speechft.merging.card import formula, public_name, write_card
 from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES
 from speechft.merging.inputs import CheckpointSource
 from speechft.merging.planning import Plan
-from speechft.merging.sources import Source, read_mapping
+from speechft.merging.sources import Source
 from speechft.merging.sweep import FILE_NAME, Parent, Sweep
 
 log = get_logger(__name__)
@@ -127,13 +128,10 @@ def _write_preprocessor(planned: Plan, folder: Path) -> None:
 
 
 def preprocessor_of(source: Source) -> dict[str, Any] | None:
-    """Give the content of an encoder's preprocessor_config.json, if it has one."""
+    """Give the preprocessor's settings that an encoder has, in whichever file they stand."""
     if isinstance(source, CheckpointSource):
         return dict(source.checkpoint.preprocessor)
-    path = None if source.folder is None else source.folder / PREPROCESSOR
-    if path is None or not path.is_file():
-        return None
-    return read_mapping(path)
+    return None if source.folder is None else stored_preprocessor(source.folder)[0] or None
 
 
 def _write_extras(planned: Plan, folder: Path) -> None:

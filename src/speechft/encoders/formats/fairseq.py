@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -49,13 +49,23 @@ class Raw:
     """Any text of the file that may name the family (fairseq's `_name`, S3PRL's upstream)."""
 
 
-def read_fairseq_style(content: Any, where: Path, config: Any | None = None) -> Checkpoint:
+class Described(NamedTuple):
+    """What stands beside a file, or in an encoder like it: configuration and preprocessor."""
+
+    config: Any
+    preprocessor: dict[str, Any]
+
+
+Given = Callable[[], Described | None]
+
+
+def read_fairseq_style(content: Any, where: Path, given: Given = lambda: None) -> Checkpoint:
     """Turn the content of a torch file into a checkpoint.
 
     Args:
         content: what `read_torch_file` gave.
         where: the file.
-        config: transformers configuration to use where the file holds no settings.
+        given: gives what is used where the file holds no settings; asked only then.
 
     Raises:
         CheckpointError: the format is not known, or its tensors are not those of an encoder.
@@ -68,13 +78,14 @@ def read_fairseq_style(content: Any, where: Path, config: Any | None = None) -> 
     inside = {n.removeprefix(prefix): t for n, t in raw.weights.items() if n.startswith(prefix)}
     outside = tuple(n for n in raw.weights if not n.startswith(prefix))
     if hf_names:
-        return _hf_names(raw, inside, outside, where, config)
+        return _hf_names(raw, inside, outside, where, given)
     family, layout = _recognise(inside, raw.hint)
-    if config is not None:
-        said = record_of(config.model_type)
+    like = None if raw.settings else given()
+    settings = raw.settings or ({} if like else _from_shapes(layout, inside, where))
+    if like is not None:
+        config, said = like.config, record_of(like.config.model_type)
         family, layout = (said, said.fairseq) if said.fairseq else (family, layout)
-    settings = raw.settings or ({} if config is not None else _from_shapes(layout, inside, where))
-    if config is None:
+    else:
         config = _make_config({"model_type": family.name, **layout.config_values(settings)}, where)
     names = translate(inside, layout.all_names(config))
     rest = {n: t for n, t in inside.items() if n not in names}
@@ -86,7 +97,7 @@ def read_fairseq_style(content: Any, where: Path, config: Any | None = None) -> 
         format=raw.format,
         config=config,
         tensors=tensors,
-        preprocessor=_preprocessor(config, raw, family),
+        preprocessor=_preprocessor(config, raw, family, given, where),
         side=Side(extras, _source(raw, settings)),
         where=where,
         dropped=outside,
@@ -124,32 +135,28 @@ def _open_model(content: dict[Any, Any], where: Path) -> Raw:
     cfg = _settings(plain(content.get("cfg"))) or {}
     args = _settings(plain(content.get("args"))) or {}
     if cfg and "model" not in cfg:
-        normalize = {"normalize": bool(cfg.get("normalize", False))}
-        return Raw(_original_format(weights, "wavlm"), weights, cfg, normalize)
-    model = _settings(cfg.get("model")) or args or None
-    task = _settings(cfg.get("task")) or args
-    inner = _settings((model or {}).get("w2v_args"))
-    if inner:
+        return Raw(_original_format(weights, "wavlm"), weights, cfg, _task(cfg))
+    outer = _settings(cfg.get("model")) or args or None
+    model, task = outer, _settings(cfg.get("task")) or args
+    places = [task, outer or {}, args]
+    inner = _settings((outer or {}).get("w2v_args"))
+    if inner:  # of a model that was fine-tuned with CTC: the encoder's own settings
         model, task = _settings(inner.get("model")) or inner, _settings(inner.get("task")) or inner
+        places = [task, model, *places]
     if model is None:
         return Raw(_original_format(weights, "fairseq"), weights)
     state = _settings(plain(content.get("task_state"))) or {}
     symbols = _dictionaries(state.get("dictionaries"))
     hint = str(model.get("_name") or model.get("arch") or "")
-    return Raw(
-        "fairseq",
-        weights,
-        model,
-        {"normalize": bool(task.get("normalize", False)), **_task(task)},
-        symbols,
-        hint,
-    )
+    return Raw("fairseq", weights, model, _task(task, *places), symbols, hint)
 
 
-def _task(task: Mapping[str, Any]) -> dict[str, Any]:
+def _task(task: Mapping[str, Any], *places: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of the task; `normalize` from the first place that says it."""
     known = ("label_rate", "sample_rate", "enable_padding", "max_sample_size", "min_sample_size")
     kept = {name: task[name] for name in known if name in task}
-    return {"normalize": bool(task.get("normalize", False)), **kept}
+    said = [place["normalize"] for place in (task, *places) if place.get("normalize") is not None]
+    return {**kept, **({"normalize": bool(said[0])} if said else {})}
 
 
 def _settings(value: Any) -> dict[str, Any] | None:
@@ -202,21 +209,25 @@ def _find_encoder(weights: dict[str, Tensor], where: Path) -> tuple[str, bool]:
 
 
 def _hf_names(
-    raw: Raw, inside: dict[str, Tensor], outside: tuple[str, ...], where: Path, config: Any | None
+    raw: Raw,
+    inside: dict[str, Tensor],
+    outside: tuple[str, ...],
+    where: Path,
+    given: Given,
 ) -> Checkpoint:
-    if config is None:
+    like = given()
+    if like is None:
         raise CheckpointError(
             "the file has transformers' tensor names but no configuration",
             where=where,
             hint="put config.json beside it and give the folder, or first convert it with "
             "`speechft convert FILE FOLDER --to hf --base ENCODER`, the encoder that it came from",
         )
-    tensors = modern_names(inside)
+    tensors, config = modern_names(inside), like.config
     tame_config(config, has_mask_embedding="masked_spec_embed" in tensors)
     base, rest = split_base(config, tensors, where)
     side = Side(rest)
-    preprocessor = record_of(config.model_type).default_preprocessor(config)
-    return Checkpoint(raw.format, config, base, preprocessor, side, where, outside)
+    return Checkpoint(raw.format, config, base, like.preprocessor, side, where, outside)
 
 
 def _recognise(weights: dict[str, Tensor], said: str) -> tuple[Family, FairseqLayout]:
@@ -262,9 +273,25 @@ def _make_config(values: dict[str, Any], where: Path) -> Any:
         ) from None
 
 
-def _preprocessor(config: Any, raw: Raw, family: Family) -> dict[str, Any]:
-    normalize = bool(raw.task["normalize"]) if "normalize" in raw.task else None
-    return {**family.default_preprocessor(config, normalize), "normalize_eps": FAIRSEQ_EPS}
+def _preprocessor(
+    config: Any, raw: Raw, family: Family, given: Given, where: Path
+) -> dict[str, Any]:
+    """Give the settings that the file says, else those given with it, else the usual ones."""
+    normalize = raw.task.get("normalize")
+    like = given() if normalize is None else None
+    if like is not None:
+        return like.preprocessor
+    usual = family.default_preprocessor(config)
+    if normalize is None and family.normalizes and "do_normalize" in usual:
+        kept = "are normalised" if usual["do_normalize"] else "stay as they are"
+        _logger.warning(
+            "%s: the file does not say `normalize`: as is usual for this kind of encoder, "
+            "waveforms %s",
+            where,
+            kept,
+        )
+    settings = usual if normalize is None else family.default_preprocessor(config, bool(normalize))
+    return {**settings, "normalize_eps": FAIRSEQ_EPS}
 
 
 def _source(raw: Raw, settings: dict[str, Any]) -> dict[str, Any]:

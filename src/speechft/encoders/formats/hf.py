@@ -19,9 +19,9 @@ from speechft.encoders.checkpoint import (
     Side,
     empty_model,
 )
-from speechft.encoders.configs import tame_config
+from speechft.encoders.configs import read_json_object, stored_preprocessor, tame_config
 from speechft.encoders.families import record_of
-from speechft.encoders.folder import CONFIG, EXTRAS_FILE, PREPROCESSOR, TORCH_WEIGHTS, WEIGHTS
+from speechft.encoders.folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.keymaps import translate
 from speechft.encoders.formats.unpickle import read_torch_file
 
@@ -46,7 +46,7 @@ def read_hf_folder(folder: Path) -> Checkpoint:
     base, rest = split_base(config, tensors, folder)
     side = read_side(folder)
     side = Side({**heads_as_extras(config.model_type, rest), **side.tensors}, side.source)
-    return Checkpoint("hf", config, base, _read_preprocessor(folder, config), side, folder)
+    return Checkpoint("hf", config, base, read_preprocessor(folder, config), side, folder)
 
 
 def read_config(folder: Path) -> Any:
@@ -101,7 +101,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         "the folder has a configuration but no weights",
         where=folder,
         expected=f"{WEIGHTS} or {TORCH_WEIGHTS}",
-        hint="copy the weights beside config.json",
+        hint=_other_files(folder) or "copy the weights beside config.json",
     )
 
 
@@ -193,34 +193,31 @@ def read_side(folder: Path) -> Side:
     return Side(tensors, source)
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError("this is no JSON file", where=path, found=error) from None
-    if not isinstance(values, dict):
-        raise CheckpointError("the file holds no settings", where=path, found=type(values).__name__)
-    return values
+def read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
+    """Read the preprocessor's settings, the usual ones of the family where no file says them.
 
-
-def _read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
-    path = folder / PREPROCESSOR
-    if path.is_file():
-        return _checked(read_json_object(path), path)
-    settings = record_of(config.model_type).default_preprocessor(config)
+    Raises:
+        CheckpointError: a setting would be followed wrongly.
+    """
+    usual = record_of(config.model_type).default_preprocessor(config)
+    settings, path = stored_preprocessor(folder)
+    if settings:
+        _check_preprocessor(settings, path)
+    needed = "do_normalize" if settings and "do_normalize" in usual else None
+    if settings and (needed is None or needed in settings):
+        return settings
     logger.warning(
-        "%s has no %s: the usual settings of this kind of encoder are used%s",
+        "%s: no file says %s: as is usual for this kind of encoder%s",
         folder,
-        PREPROCESSOR,
-        {True: ", waveforms normalised", False: ", waveforms as they are", None: ""}[
-            settings.get("do_normalize")
+        needed or "what the encoder is given",
+        {True: ", waveforms are normalised", False: ", waveforms stay as they are", None: ""}[
+            usual.get("do_normalize")
         ],
     )
-    return settings
+    return {**settings, "do_normalize": usual["do_normalize"]} if needed else usual
 
 
-def _checked(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
     """Refuse preprocessor settings that would be followed wrongly."""
     rules: dict[str, tuple[type | tuple[type, ...], str]] = {
         "do_normalize": ((bool, type(None)), "true or false"),
@@ -243,7 +240,6 @@ def _checked(settings: dict[str, Any], path: Path) -> dict[str, Any]:
             expected="sampling_rate 16000",
             found=settings["sampling_rate"],
         )
-    return settings
 
 
 def _modern(name: str) -> str:

@@ -11,7 +11,7 @@ from speechft.core.nearest import did_you_mean
 from speechft.core.network import is_network_error
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_SETTINGS = ["config.json", "preprocessor_config.json", "adapter_config.json", "*.index.json"]
+HUB_SETTINGS = ["config.json", "*processor_config.json", "adapter_config.json", "*.index.json"]
 HUB_WEIGHTS = ["model*.safetensors", "adapter_model.safetensors", "extras.safetensors"]
 HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
 

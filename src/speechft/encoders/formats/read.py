@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ from speechft.core.errors import CheckpointError
 from speechft.encoders.checkpoint import Checkpoint
 from speechft.encoders.folder import CONFIG, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.adapters import is_adapter, merge_adapter
-from speechft.encoders.formats.fairseq import read_fairseq_style
-from speechft.encoders.formats.hf import read_config, read_hf_folder, read_safetensors
+from speechft.encoders.formats.fairseq import Described, read_fairseq_style
+from speechft.encoders.formats.hf import (
+    read_config,
+    read_hf_folder,
+    read_preprocessor,
+    read_safetensors,
+)
 from speechft.encoders.formats.locate import locate
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES
@@ -23,8 +29,9 @@ def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -
 
     Args:
         path_or_id: a folder, a file, a Hub id or a packaged name.
-        base: an encoder whose configuration is used where the file holds no settings (S3PRL
-            downstream and Lightning checkpoints), or that a PEFT adapter is merged into.
+        base: an encoder whose configuration and preprocessor are used where the file holds no
+            settings (S3PRL downstream and Lightning checkpoints), or that a PEFT adapter is merged
+            into. Without it, those in the file's folder are.
 
     Raises:
         CheckpointError: nothing is there, it is broken, or it is no encoder.
@@ -37,10 +44,18 @@ def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -
     beside = (path.parent / CONFIG).is_file()
     if beside and path.name in (CONFIG, WEIGHTS, TORCH_WEIGHTS):
         return read_hf_folder(path.parent)
-    config = None if base is None else read_checkpoint(base).config
-    if config is None and beside and path.suffix in (".safetensors", ".bin"):
+
+    @cache
+    def given() -> Described | None:
+        if base is not None:
+            like = read_checkpoint(base)
+            return Described(like.config, like.preprocessor)
+        if not beside:
+            return None
         config = read_config(path.parent)
-    return read_fairseq_style(_read_file(path), path, config)
+        return Described(config, read_preprocessor(path.parent, config))
+
+    return read_fairseq_style(_read_file(path), path, given)
 
 
 def _read_file(path: Path) -> Any:
