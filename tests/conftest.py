@@ -54,6 +54,20 @@ def tiny_encoder():
 
 
 @pytest.fixture(scope="session")
+def evaluation_home(tmp_path_factory):
+    """Two encoders (one, two) and two data of one name (data, other), for small evaluations."""
+    from evaluate_fixture import CONFIG, write_tones
+
+    from speechft.encoders import build_encoder
+
+    folder = tmp_path_factory.mktemp("evaluation")
+    for seed, (encoder, data) in enumerate((("one", "data"), ("two", "other"))):
+        build_encoder(dict(CONFIG), seed=seed).save(folder / encoder)
+        write_tones(folder / data, seed=seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def synthetic_splits(tmp_path_factory):
     """The tiny synthetic corpus, made once: split → cuts."""
     from speechft.data.synthetic.corpus import synthetic_cuts

@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 from speechft.core.errors import CheckpointError, DataError, IncompatibleModelsError, SettingsError
 from speechft.core.files import read_json, read_jsonl, write_jsonl
 from speechft.core.settings import parse_settings
+from speechft.data.identity import split_ids
 from speechft.encoders import build_encoder, load_encoder
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
-from speechft.probing import job, workers
-from speechft.probing.data import hash_splits, read_splits
+from speechft.pipeline.evaluation import evaluate as evaluate_in_processes
+from speechft.probing import job
+from speechft.probing.data import read_splits
 from speechft.probing.encoders import open_encoder
 from speechft.probing.evaluate import evaluate
 from speechft.probing.plans import plan_for
@@ -184,16 +186,16 @@ def test_more_seeds_keep_the_cells_that_are_there(home, done, tmp_path):
 KILLED = """
 import itertools, json, os, signal, sys, torch
 torch.set_num_threads(1)
-from speechft.probing.settings import EvaluateSettings
+from speechft.core.artifact import Artifact
 from speechft.probing.evaluate import evaluate
-from speechft.probing import cells
+from speechft.probing.settings import EvaluateSettings
 
-write, calls = cells.write_json, itertools.count(1)
-def counted(path, value):
-    write(path, value)
-    if path.name == "cell.json" and next(calls) == 3:
+end, calls = Artifact.end, itertools.count(1)
+def counted(self, products):
+    end(self, products)
+    if self.stage == "probe" and next(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-cells.write_json = counted
+Artifact.end = counted
 evaluate(EvaluateSettings.model_validate(json.loads(sys.argv[1])))
 """
 
@@ -214,15 +216,12 @@ def test_killed_and_started_again_gives_the_same_bytes(home, done, tmp_path):
     assert whole == {p: p.stat().st_mtime_ns for p in whole}
 
 
-def test_processes_find_the_same_and_a_failure_does_not_stop_the_others(
-    home, done, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 2)  # each process has one thread, as here
+def test_processes_find_the_same_and_a_failure_does_not_stop_the_others(home, done, tmp_path):
     (tmp_path / "empty").mkdir()
     encoders = (("θ0", home / "one"), ("gone", tmp_path / "empty"), ("θ'", home / "two"))
     with pytest.raises(CheckpointError, match="empty"):
-        evaluate(settings(home, tmp_path, encoders=encoders, workers=2))
-    made = {cell.name: cell for cell in (tmp_path / "cells").iterdir()}
+        evaluate_in_processes(settings(home, tmp_path, encoders=encoders, workers=2))
+    made = {cell.name: cell for cell in (tmp_path / "cells").glob("[!.]*")}
     expected = read_jsonl(done / "results.jsonl")
     assert sorted(made) == sorted(r["cell"] for r in expected)
     for record in expected:
@@ -247,7 +246,7 @@ def test_interpolations_in_memory(home, tmp_path):
     assert [t for e, t in tasks if e.endswith("@0.5")] == ["sid"]
     assert len(list((out / "cells").iterdir())) == 5  # a and @0 share cells, b and @1 too
     wrong = {"base": str(home / "one"), "tuned": str(home / "narrow"), "alpha": 0.5}
-    with pytest.raises(IncompatibleModelsError, match="different tensors"):
+    with pytest.raises(IncompatibleModelsError, match="mis-shaped"):
         evaluate(settings(home, tmp_path / "x", encoders=(wrong,), tasks="sid"))
 
 
@@ -296,7 +295,7 @@ def test_disk_store_gives_the_same_results(home, done, tmp_path):
 def test_data_hash_sees_labels_and_samples_but_not_paths(home, tmp_path):
     def hashes(folder):
         splits, _ = read_splits(str(folder / "table.jsonl"), ["sid"])
-        return hash_splits(splits)
+        return split_ids(splits)
 
     original = hashes(home / "data")
     moved = tmp_path / "moved"
@@ -333,6 +332,7 @@ def test_provenance_names_the_encoders(done):
     assert made["stage"] == "evaluate"
     assert set(made["parents"]) == {"θ0", "θ'"}
     assert set(made["data"]) == {"train", "dev", "test"}
+    assert set(made["depends"]["encoders"][0]) == {"name", "path"}
     assert "out" not in made["settings"]
 
 

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from speechft.core.artifact import dependencies
 from speechft.core.errors import SettingsError
-from speechft.core.files import hash_file
 from speechft.core.settings import parse_settings
-from speechft.encoders.formats.locate import packaged_weights
-from speechft.probing.encoders import source_hashes
+from speechft.probing.encoders import source_ids
 from speechft.probing.settings import EncoderSpec, EvaluateSettings, data_name, parse_data
 from speechft.probing.suites import SUITES, is_official
 from speechft.tasks import TASKS
@@ -116,21 +115,20 @@ def test_suites_hold_known_tasks_and_official_counts():
 
 
 def test_what_does_not_change_results_is_left_out_of_them():
-    plain = settings(store="s", keep="pooled", slurm={"partition": "gpu"}).result_values()
-    assert not {"store", "keep", "launcher", "slurm", "workers", "device"} & set(plain)
+    given = settings(store="s", keep="pooled", slurm={"partition": "gpu"}, workers=3)
+    plain = dependencies(given, {"x": "id"})
+    assert not {"store", "keep", "launcher", "slurm", "workers", "device", "out"} & set(plain)
 
 
 def test_encoders_are_told_apart_by_their_files_not_by_their_names(tmp_path):
     inside = tmp_path / "run" / "encoder"
     inside.mkdir(parents=True)
     (inside / "config.json").write_text("{}")
-    hashes = set()
+    found = set()
     for text in ("one", "two"):
         (inside / "model.safetensors").write_text(text)
-        hashes.add(tuple(source_hashes(EncoderSpec(path=str(tmp_path / "run")))))
-    assert len(hashes) == 2
-    packaged = packaged_weights("tiny-hubert")
-    assert source_hashes(EncoderSpec(path="tiny-hubert")) == [hash_file(packaged)]
-    assert source_hashes(EncoderSpec(path="facebook/hubert-base-ls960")) == [
-        "facebook/hubert-base-ls960"
-    ]
+        found |= set(source_ids([EncoderSpec(path=str(tmp_path / "run"))]).values())
+    assert len(found) == 2
+    pair = EncoderSpec(base="tiny-hubert", tuned="tiny-wavlm", alpha=0.123456789)
+    assert set(source_ids([pair])) == {"tiny-hubert", "tiny-wavlm"}
+    assert pair.label == "tiny-wavlm@0.123456789"

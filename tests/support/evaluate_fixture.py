@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from speechft.core.files import read_json
+from speechft.core.settings import parse_settings
+from speechft.probing.settings import EvaluateSettings
+
 SIZES = {"train": 12, "dev": 4, "test": 6}
 CONFIG = {
     "model_type": "hubert",
@@ -61,3 +65,25 @@ def relabel(table: Path, split: str) -> Path:
             row["phonemes"] = "g s " * 15
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return table
+
+
+def evaluation(home: Path, out: Path, **values: object) -> EvaluateSettings:
+    """Settings of an evaluation that takes a second: one encoder, one task, few updates."""
+    base = {
+        "encoders": (("encoder", home / "one"),),
+        "data": str(home / "data" / "table.jsonl"),
+        "out": out,
+        "tasks": "sid",
+        "steps": 4,
+        "batch_size": 4,
+        "checks": 2,
+        "learning_rates": 0.01,
+        "workers": 1,
+    }
+    return parse_settings(EvaluateSettings, {**base, **values}, where="test")
+
+
+def passes(out: Path) -> dict[str, int]:
+    """Give how many utterances each encoder has read in the last call."""
+    encodings = read_json(out / "timing.json")["encoding"]
+    return {name: about["encoder_passes"] for name, about in encodings.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lhotse.cut import Cut
 
+from speechft.analysis.between import check_same_tensors, interpolate
 from speechft.analysis.features import compare_states
 from speechft.analysis.records import Record, records_of
 from speechft.analysis.settings import AnalyzeSettings
@@ -24,13 +25,7 @@ from speechft.core.seeding import numpy_generator
 from speechft.data.content import audio_keys
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
-from speechft.probing.encoders import (
-    check_same_tensors,
-    interpolate,
-    open_encoder,
-    open_sweeps,
-    source_hashes,
-)
+from speechft.probing.encoders import open_encoder, open_sweeps, source_ids
 from speechft.probing.settings import EncoderSpec
 
 RECORDS, PAGE = "analysis.jsonl", "analysis.md"
@@ -69,7 +64,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     base_spec = EncoderSpec(path=settings.base)
     plain = settings.model_dump(mode="json", exclude={"out", "device"})
     plain |= {
-        "sources": [source_hashes(spec) for spec in (base_spec, *specs)],
+        "sources": source_ids([base_spec, *specs]),
         "audio": hash_json(audio_keys(cuts))[:16],
         "split": split,
     }

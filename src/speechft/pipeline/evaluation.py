@@ -23,6 +23,7 @@ from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import KeptFeatures
 from speechft.pipeline.launchers import start_workers
 from speechft.probing import evaluate as probing
+from speechft.probing.cells import EncoderIds
 from speechft.probing.checking import find_refused, framed_splits, make_store
 from speechft.probing.data import read_all
 from speechft.probing.encoders import open_encoder
@@ -133,7 +134,7 @@ def _jobs(
             continue
         if settings.store is None and not _have_room(place, encoder, states):
             return whole
-        cells = place.cells(encoder.fingerprint(), place.places(spec))
+        cells = place.cells(EncoderIds.of(encoder), place.places(spec))
         orders[index] = [cell.key for cell in cells.values()]
         outcomes[index].keys = [cell.key for cell in cells.values() if place.is_done(cell)]
         jobs += [_Job(index, *own) for own, cell in cells.items() if not place.is_done(cell)]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from lhotse.cut import Cut
 
-from speechft.core.files import atomic_dir, hash_json, write_json, write_jsonl
+from speechft.core.artifact import Artifact, content_id, hash_values
+from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.seeding import derive_seed
+from speechft.encoders import SpeechEncoder
 from speechft.hidden.states import SplitStates
 from speechft.metrics.directions import direction
 from speechft.probing.plans import plan_for
@@ -21,7 +24,28 @@ from speechft.probing.searching import run_search
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, Size
 
-VERSION: Final = 4  # raise it when the same settings would give other results
+CELL: Final = "cell.json"
+TIMING: Final = "timing.json"
+PREDICTIONS: Final = "predictions.jsonl"
+VERSION: Final = 5  # raise it when the same settings would give other results
+
+
+@dataclass(frozen=True)
+class EncoderIds:
+    """What an encoder is.
+
+    Attributes:
+        content: identity of all that changes a hidden state.
+        weights: of its tensors alone, by which results and checkpoints are matched.
+    """
+
+    content: str
+    weights: str
+
+    @classmethod
+    def of(cls, encoder: SpeechEncoder) -> EncoderIds:
+        """Give those of an encoder."""
+        return cls(encoder.content_id(), encoder.fingerprint())
 
 
 @dataclass(frozen=True)
@@ -29,20 +53,19 @@ class Cell:
     """What a cell's result depends on.
 
     Attributes:
-        encoder_hash: the encoder's fingerprint.
+        encoder: which it is.
         task: id.
         seed: of head and batches.
-        data_hash: over the task's splits.
+        data_hash: identity of the task's splits.
         plan: steps, rates, batch size.
         head_size: width of the head.
         frame_dtype: of kept frames.
         predictions: whether the test predictions are kept.
         protocol: "clean" or "s3prl".
-        language_model: hashes of ASR's language model and lexicon.
-        files: where these lie.
+        files: lexicon and language model of ASR.
     """
 
-    encoder_hash: str
+    encoder: EncoderIds
     task: str
     seed: int
     data_hash: str
@@ -51,36 +74,58 @@ class Cell:
     frame_dtype: str
     predictions: bool
     protocol: ProtocolName = "clean"
-    language_model: dict[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name of the cell's folder."""
-        own = {name: value for name, value in vars(self).items() if name != "files"}
-        version = VERSION + TASKS[self.task].revisions.get(self.protocol, 0)
-        values = [version, *(v if k != "plan" else vars(v) for k, v in own.items())]
-        return f"{self.task}-{self.seed}-{hash_json(values)[:20]}"
+        return f"{self.task}-{self.seed}-{self._artifact(Path()).id[:20]}"
+
+    def artifact(self, cells: Path) -> Artifact:
+        """Give the cell's folder among all."""
+        return self._artifact(cells / self.key)
+
+    def write(
+        self, cells: Path, content: Mapping[str, Any], rows: Sequence[Any], seconds: float
+    ) -> None:
+        """Write the cell's folder in one move."""
+        with atomic_dir(cells / self.key) as place:
+            write_json(place / CELL, content)
+            write_json(place / TIMING, {"seconds": round(seconds, 3)})
+            if self.predictions:
+                write_jsonl(place / PREDICTIONS, rows)
+            self._artifact(place).end([CELL, TIMING, PREDICTIONS])
+
+    def _artifact(self, folder: Path) -> Artifact:
+        return Artifact(folder, "probe", self._depends, version_of(self.task, self.protocol))
+
+    @cached_property
+    def _depends(self) -> dict[str, Any]:
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        files = [content_id(path) for path in self.files]
+        return {**own, "encoder": self.encoder.content, "plan": vars(self.plan), "files": files}
+
+
+def version_of(task: str, protocol: ProtocolName) -> int:
+    """Give the version of what makes a task's results."""
+    return VERSION + TASKS[task].revisions.get(protocol, 0)
 
 
 def make_cell(
-    encoder_hash: str, task: str, seed: int, hashes: Mapping[str, str], settings: EvaluateSettings
+    encoder: EncoderIds, task: str, seed: int, ids: Mapping[str, str], settings: EvaluateSettings
 ) -> Cell:
-    """Give the cell of an encoder, a task and a seed; `hashes` are those of the task's splits."""
-    data_hash = hash_json(dict(hashes))
-    plan = plan_for(task, settings)
+    """Give the cell of an encoder, a task and a seed; `ids` are those of the task's splits."""
     kind = TASKS[task]
     return Cell(
-        encoder_hash=encoder_hash,
+        encoder=encoder,
         task=task,
         seed=seed,
-        data_hash=data_hash,
-        plan=plan,
+        data_hash=hash_values(dict(ids)),
+        plan=plan_for(task, settings),
         head_size=settings.head_size,
         frame_dtype="float32" if kind.pooled else settings.frame_dtype,
         predictions=settings.predictions,
         protocol=settings.protocol,
-        language_model=settings.language_model() if kind.takes_language_model else {},
         files=settings.language_model_files() if kind.takes_language_model else (),
     )
 
@@ -107,11 +152,7 @@ def run_cell(
         for n in range(0, len(cuts), 3)
     ]
     found = folds[0] if len(folds) == 1 else join_folds(folds)
-    with atomic_dir(folder / cell.key) as place:
-        write_json(place / "cell.json", _content(cell, found))
-        write_json(place / "timing.json", {"seconds": round(time.perf_counter() - begin, 3)})
-        if cell.predictions:
-            write_jsonl(place / "predictions.jsonl", found.rows)
+    cell.write(folder, _content(cell, found), found.rows, time.perf_counter() - begin)
 
 
 def join_folds(folds: Sequence[Outcome]) -> Outcome:
@@ -178,7 +219,8 @@ def _run(
 
 def _content(cell: Cell, found: Outcome) -> dict[str, Any]:
     common = {
-        "encoder_hash": cell.encoder_hash,
+        "encoder_id": cell.encoder.content,
+        "encoder_hash": cell.encoder.weights,
         "task": cell.task,
         "split": "test",
         "items": found.items,

@@ -1,8 +1,8 @@
-"""The data of an evaluation: every task's splits, and hashes of what is in them."""
+"""The data of an evaluation: every task's splits, and what is in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import Literal
@@ -29,21 +29,21 @@ class DataSet:
         spec: DATA.
         splits: the cuts of every split that a task needs.
         names: task → its train, dev and test splits (several threes where it has folds).
-        hashes: split → hash of ids, times, labels and audio.
+        ids: split → identity, see `data.identity`.
         audio: split → one key per utterance, equal where what the encoder hears is the same.
     """
 
     spec: str
     splits: Splits
     names: dict[str, list[str]]
-    hashes: dict[str, str]
+    ids: dict[str, str]
     audio: dict[str, list[str]]
 
-    def hashes_of(self, task: str) -> dict[str, str]:
-        """Give the hashes of a task's splits by their parts; folds count from the second on."""
+    def ids_of(self, task: str) -> dict[str, str]:
+        """Give the identities of a task's splits by their parts; folds count from the second on."""
         parts = zip(cycle(("train", "dev", "test")), self.names[task], strict=False)
         return {
-            part if n < 3 else f"{part}-{n // 3 + 1}": self.hashes[name]
+            part if n < 3 else f"{part}-{n // 3 + 1}": self.ids[name]
             for n, (part, name) in enumerate(parts)
         }
 
@@ -77,7 +77,7 @@ def read_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -> Dat
         spec=spec,
         splits=splits,
         names=names,
-        hashes=_hash(splits, content),
+        ids={name: cuts_id(cuts, content) for name, cuts in splits.items()},
         audio={name: [audio_key(cut, content) for cut in cuts] for name, cuts in splits.items()},
     )
 
@@ -91,7 +91,7 @@ def glance_at_data(spec: str, tasks: Sequence[str], protocol: Rules = "clean") -
     splits, names = read_splits(spec, tasks, protocol)
     itself = {file: file for cut in _all(splits) for file in audio_files(cut)}
     audio = {name: [audio_key(cut, itself) for cut in cuts] for name, cuts in splits.items()}
-    return DataSet(spec=spec, splits=splits, names=names, hashes={}, audio=audio)
+    return DataSet(spec=spec, splits=splits, names=names, ids={}, audio=audio)
 
 
 def read_splits(
@@ -130,17 +130,5 @@ def read_splits(
     return {name: splits[name] for name in sorted(splits)}, names
 
 
-def hash_splits(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
-    """Give a hash per split over ids, times, labels and the bytes of the audio files.
-
-    Paths do not matter, so that the same data has the same hash on every machine.
-    """
-    return _hash(splits, audio_hashes(_all(splits)))
-
-
-def _all(splits: Mapping[str, Sequence[Cut]]) -> Iterable[Cut]:
+def _all(splits: Splits) -> Iterable[Cut]:
     return (cut for cuts in splits.values() for cut in cuts)
-
-
-def _hash(splits: Mapping[str, Sequence[Cut]], content: Mapping[str, str]) -> dict[str, str]:
-    return {name: cuts_id(cuts, content) for name, cuts in splits.items()}

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from speechft.core.artifact import content_id
-from speechft.core.errors import CheckpointError, IncompatibleModelsError, SettingsError
-from speechft.core.files import hash_file
-from speechft.core.provenance import FILE_NAME
+from speechft.core.artifact import file_id, hash_values
+from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders import SpeechEncoder, load_encoder
-from speechft.encoders.formats.locate import locate, packaged_weights
-from speechft.merging.methods.elementwise import linear
-from speechft.merging.points import load_point
+from speechft.encoders.formats.locate import locate
+from speechft.encoders.identity import encoder_id
+from speechft.merging.alpha import number_text
+from speechft.merging.points import load_merged, load_point
 from speechft.merging.sweep import is_sweep_folder, read_sweep
 from speechft.probing.settings import EncoderSpec
 
-_WEIGHTS = (".json", ".safetensors", ".bin")
-
 
 def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
-    """Load an encoder, or interpolate two in float32; frozen and in evaluation mode.
+    """Load an encoder, or merge two in memory; frozen and in evaluation mode.
 
     Raises:
         CheckpointError: a checkpoint cannot be read.
@@ -33,30 +28,9 @@ def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
     elif spec.path is not None:
         encoder = load_encoder(spec.path, device=device)
     else:
-        encoder = load_encoder(str(spec.base))
-        tuned = load_encoder(str(spec.tuned))
-        encoder = interpolate(encoder, tuned, float(spec.alpha or 0), spec.label).to(device)
+        ends = str(spec.base), str(spec.tuned)
+        encoder = load_merged(*ends, float(spec.alpha or 0), device=device)
     return encoder.eval().requires_grad_(False)
-
-
-def interpolate(
-    base: SpeechEncoder, tuned: SpeechEncoder, alpha: float, label: str
-) -> SpeechEncoder:
-    """Give θ0 + alpha · (θ' − θ0), in float32, with the weights in the place of the base's.
-
-    Raises:
-        IncompatibleModelsError: the two encoders differ in their tensors.
-    """
-    start, end = base.model.state_dict(), tuned.model.state_dict()
-    check_same_tensors(start, end, label)
-    mixed = {
-        name: torch.from_numpy(linear(t.numpy(), [end[name].numpy()], alpha=alpha))
-        if t.is_floating_point()
-        else t
-        for name, t in start.items()
-    }
-    base.model.load_state_dict(mixed)
-    return base
 
 
 def open_sweeps(specs: Sequence[EncoderSpec]) -> tuple[EncoderSpec, ...]:
@@ -80,7 +54,7 @@ def open_sweeps(specs: Sequence[EncoderSpec]) -> tuple[EncoderSpec, ...]:
             opened.append(spec)
             continue
         for alpha in read_sweep(Path(str(spec.path))).alphas:
-            name = f"{spec.name}@{alpha:g}" if spec.name else ""
+            name = f"{spec.name}@{number_text(alpha)}" if spec.name else ""
             opened.append(spec.model_copy(update={"alpha": alpha, "name": name}))
     return tuple(opened)
 
@@ -112,39 +86,21 @@ def refuse_absent(specs: Sequence[EncoderSpec]) -> None:
         )
 
 
-def source_hashes(spec: EncoderSpec) -> list[str]:
-    """Give what changes when an encoder on this machine changes: hashes of its files.
+def source_ids(specs: Sequence[EncoderSpec]) -> dict[str, str]:
+    """Give the identity of every stored encoder and sweep that specifications name.
 
-    A Hub id stands for itself.
-    """
-    result = []
-    for source in spec.sources:
-        if packaged := packaged_weights(source):
-            result.append(content_id(packaged))
-            continue
-        path = locate(source) if Path(source).exists() else Path(source)
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix in _WEIGHTS)
-            result.append(" ".join(hash_file(p) for p in files if p.name != FILE_NAME))
-        else:
-            result.append(hash_file(path) if path.is_file() else source)
-    return result
-
-
-def check_same_tensors(
-    base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor], label: str
-) -> None:
-    """Refuse two encoders of which one has tensors that the other lacks.
+    A sweep is what it is made of, and how.
 
     Raises:
-        IncompatibleModelsError: the names or shapes differ.
+        CheckpointError: an encoder is not there.
     """
-    if {n: t.shape for n, t in base.items()} != {n: t.shape for n, t in tuned.items()}:
-        differing = sorted(set(base) ^ set(tuned)) or sorted(
-            n for n in base if base[n].shape != tuned[n].shape
-        )
-        raise IncompatibleModelsError(
-            "the two encoders have different tensors",
-            where=label,
-            found=f"{len(differing)} that differ, first {differing[0]}",
-        )
+    return {name: _source_id(name) for spec in specs for name in spec.sources}
+
+
+def _source_id(name: str) -> str:
+    if not is_sweep_folder(name):
+        return encoder_id(name)
+    sweep = read_sweep(Path(name))
+    parents = [encoder_id(one.path) for one in (sweep.base, *sweep.tuned)]
+    statistics = [file_id(one.path) for one in sweep.statistics]
+    return hash_values([parents, statistics, sweep.fixed, sweep.options])

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from speechft.core.artifact import Artifact, dependencies, hash_values
 from speechft.core.devices import named_device, usable_device
-from speechft.core.files import read_json, write_json, write_jsonl
+from speechft.core.files import write_json
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.provenance import FILE_NAME, is_done, refuse_other_stage, write_provenance
 from speechft.hidden.front_end import KeptFeatures
-from speechft.probing.cells import VERSION
+from speechft.probing.cells import version_of
 from speechft.probing.data import read_all
-from speechft.probing.encoders import open_sweeps, refuse_absent, source_hashes
+from speechft.probing.encoders import open_sweeps, refuse_absent, source_ids
 from speechft.probing.failures import raise_failures
 from speechft.probing.job import Workplace
 from speechft.probing.outcome import Outcome
 from speechft.probing.plans import check_plans
 from speechft.probing.result_files import GRID, RESULTS
+from speechft.probing.results import (
+    CELLS,
+    cell_times,
+    note_data,
+    refuse_loss,
+    weights_of,
+    write_results,
+)
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
-from speechft.probing.suites import is_official
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 
@@ -54,60 +61,69 @@ def evaluate(
         `failures.json` where jobs failed.
 
     Raises:
-        SettingsError: unknown task, or memory is missing.
+        SettingsError: unknown task, memory is missing, or results that are there would be lost.
         DataError: the data lacks a split or labels, or audio cannot be read.
         CheckpointError: an encoder is not there or cannot be loaded.
         RuntimeError: a job ended otherwise.
     """
     begin = time.perf_counter()
     check_plans(settings)
+    settings.refuse_missing_files()
     settings = settings.model_copy(update={"encoders": open_sweeps(settings.encoders)})
-    refuse_other_stage(settings.out, "evaluate")
-    plain = settings.result_values()
-    plain["sources"] = [source_hashes(spec) for spec in settings.encoders]
-    if not is_done(settings.out, stage="evaluate", settings=plain):
-        refuse_absent(settings.encoders)  # before the data is read, which may take long
+    refuse_absent(settings.encoders)  # before the data is read, which may take long
     device = named_device(settings.device)
     if settings.launcher == "local":  # else the jobs' machines have another
         device = str(usable_device(device))
     place = Workplace(settings, read_all(settings), device, kept=kept)
-    if _is_complete(place, plain):
+    artifact = _artifact(place)
+    if artifact.done:
+        note_data(settings)
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out
-    (settings.out / "cells").mkdir(parents=True, exist_ok=True)
+    artifact.refuse_other_stage()
+    refuse_loss(place)
+    if changes := artifact.changes():
+        _logger.info("evaluate: what differs from before: %s", "; ".join(changes))
+    artifact.begin(replace=True)
     outcomes = _run_all(place, others)
     failures = [f for outcome in outcomes for f in outcome.failures]
     keys = [outcome.keys for outcome in outcomes]
     if any(keys):
-        _write(settings, keys)
-    encodings = {
-        spec.label: outcome.encoding
-        for spec, outcome in zip(settings.encoders, outcomes, strict=True)
-    }
-    seconds = {
-        "seconds": round(time.perf_counter() - begin, 2),
-        "encoding": encodings,
-        "cells": _cell_times(settings, keys),
-    }
-    write_json(settings.out / TIMING, seconds)
-    (settings.out / FAILURES).unlink(missing_ok=True)
-    if failures:
-        write_json(settings.out / FAILURES, [f.to_dict() for f in failures])
+        write_results(place, keys, whole=not failures)
+    _write_about(settings, outcomes, time.perf_counter() - begin)
     raise_failures(failures, _jobs(settings))
-    hashes = {
-        spec.label: _cell(settings, own[0])["records"][0]["encoder_hash"]
-        for spec, own in zip(settings.encoders, keys, strict=True)
-        if own
-    }
-    write_provenance(
-        settings.out,
-        stage="evaluate",
-        settings=plain,
-        parents=hashes,
-        data=place.hashes,
-        version=VERSION,
+    artifact.end(
+        [RESULTS, GRID, *(f"{CELLS}/{key}" for own in keys for key in own)],
+        settings=settings.model_dump(mode="json", exclude={"out"}, exclude_defaults=True)
+        | {"tasks": settings.tasks, "seeds": settings.seeds},
+        parents=weights_of(settings.out, settings.encoders, keys),
+        data=place.data_ids,
     )
     return settings.out
+
+
+def _artifact(place: Workplace) -> Artifact:
+    """Give the folder of the results, with all that they depend on."""
+    settings = place.settings
+    known = source_ids(settings.encoders) | {d.spec: hash_values(d.ids) for d in place.data}
+    versions = {task: version_of(task, settings.protocol) for task in settings.tasks}
+    depends = {**dependencies(settings, known), "versions": versions}
+    return Artifact(settings.out, "evaluate", depends)
+
+
+def _write_about(settings: EvaluateSettings, outcomes: Sequence[Outcome], seconds: float) -> None:
+    """Write how long all took, and what failed."""
+    labelled = zip(settings.encoders, outcomes, strict=True)
+    about = {
+        "seconds": round(seconds, 2),
+        "encoding": {spec.label: outcome.encoding for spec, outcome in labelled},
+        "cells": cell_times(settings.out, [outcome.keys for outcome in outcomes]),
+    }
+    write_json(settings.out / TIMING, about)
+    (settings.out / FAILURES).unlink(missing_ok=True)
+    failures = [f.to_dict() for outcome in outcomes for f in outcome.failures]
+    if failures:
+        write_json(settings.out / FAILURES, failures)
 
 
 def _jobs(settings: EvaluateSettings) -> int:
@@ -146,45 +162,3 @@ def _progress(done: int, failed: int, jobs: int) -> str:
         return f"{done} of {jobs} jobs done"
     left = jobs - done - failed
     return f"{done} done, {failed} failed" + (f", {left} to do" if left else "")
-
-
-def _write(settings: EvaluateSettings, keys: Sequence[Sequence[str]]) -> None:
-    """Put the cells together, in the order of the settings."""
-    suite, names = settings.label, settings.data_names()
-    results: list[dict[str, Any]] = []
-    grid: list[dict[str, Any]] = []
-    for spec, own in zip(settings.encoders, keys, strict=True):
-        for key in own:
-            cell = _cell(settings, key)
-            first = cell["records"][0]
-            labels: dict[str, Any]
-            about = {"encoder": spec.label, "task": first["task"], "seed": first["seed"]}
-            labels = {"data": names[first["task"]], "suite": suite}
-            official = is_official(suite, first["task"], first["items"])
-            if official is not None:
-                labels["official_test"] = official
-            results += [{"encoder": spec.label, **r, **labels} for r in cell["records"]]
-            grid += [{**about, **row} for row in cell["grid"]]
-    write_jsonl(settings.out / RESULTS, results)
-    write_jsonl(settings.out / GRID, grid)
-
-
-def _cell(settings: EvaluateSettings, key: str) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(settings.out / "cells" / key / "cell.json")
-    return content
-
-
-def _cell_times(settings: EvaluateSettings, keys: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Give the seconds of every cell's probe, whenever it was made."""
-    names = [key for own in keys for key in own]
-    cells = settings.out / "cells"
-    return {key: read_json(cells / key / "timing.json")["seconds"] for key in names}
-
-
-def _is_complete(place: Workplace, plain: Mapping[str, Any]) -> bool:
-    """Tell whether the results are there, of these settings, encoders and data."""
-    out = place.settings.out
-    done = is_done(out, stage="evaluate", settings=plain)
-    record = read_json(out / FILE_NAME) if done else {}
-    done = record.get("data") == place.hashes and record.get("version") == VERSION
-    return done and (out / RESULTS).is_file() and (out / GRID).is_file()

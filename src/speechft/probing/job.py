@@ -19,13 +19,13 @@ from speechft.hidden.encoding import Passes, Utterances
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures
 from speechft.hidden.states import SplitStates
 from speechft.hidden.store import HiddenStore, Request
-from speechft.probing.cells import Cell, make_cell, run_cell
+from speechft.probing.cells import Cell, EncoderIds, make_cell, run_cell
 from speechft.probing.checking import Labels, find_refused, framed_splits, make_store
 from speechft.probing.data import DataSet
 from speechft.probing.encoders import open_encoder
 from speechft.probing.outcome import Outcome, reported
 from speechft.probing.padded_encoder import open_padded
-from speechft.probing.settings import EncoderSpec, EvaluateSettings
+from speechft.probing.settings import EncoderSpec, EvaluateSettings, data_name
 from speechft.tasks import TASKS
 
 LOCKS: Final = ".locks"
@@ -73,15 +73,16 @@ class Workplace:
         return sum(float(cut.duration) for cuts in splits for cut in cuts)
 
     @property
-    def hashes(self) -> dict[str, str]:
-        """The hash of every split."""
+    def data_ids(self) -> dict[str, str]:
+        """The identity of every split."""
         if len(self.data) == 1:
-            return self.data[0].hashes
-        names = self.settings.data_names()
+            return self.data[0].ids
+        names = [data_name(data.spec) for data in self.data]
+        names = names if len(set(names)) == len(names) else [data.spec for data in self.data]
         return {
-            f"{names[next(iter(data.names))]}/{split}": value
-            for data in self.data
-            for split, value in data.hashes.items()
+            f"{name}/{split}": value
+            for name, data in zip(names, self.data, strict=True)
+            for split, value in data.ids.items()
         }
 
     def run(
@@ -108,11 +109,11 @@ class Workplace:
         outcome = Outcome(passes=Passes(on_batch=lambda: self._show(spec, outcome)))
         try:
             encoder = open_encoder(spec, self.device)
-            fingerprint = encoder.fingerprint()
+            ids = EncoderIds.of(encoder)
         except Exception as error:
             outcome.failures.append(reported(error, spec.label))
             return outcome
-        cells = self.cells(fingerprint, places)
+        cells = self.cells(ids, places)
         for data, own in self._ready(spec, encoder, cells, outcome):
             self._finish(spec, encoder, data, own, outcome, on_cell)
         failed = {(f.task, f.seed) for f in outcome.failures}
@@ -127,19 +128,17 @@ class Workplace:
         chosen = [s for s in self.settings.seeds if seeds is None or s in seeds]
         return list(product(wanted, chosen))
 
-    def cells(self, fingerprint: str, places: Sequence[Place]) -> dict[Place, Cell]:
+    def cells(self, encoder: EncoderIds, places: Sequence[Place]) -> dict[Place, Cell]:
         """Give the cells of an encoder."""
         of = {task: data for data in self.data for task in data.names}
         return {
-            (task, seed): make_cell(
-                fingerprint, task, seed, of[task].hashes_of(task), self.settings
-            )
+            (task, seed): make_cell(encoder, task, seed, of[task].ids_of(task), self.settings)
             for task, seed in places
         }
 
     def is_done(self, cell: Cell) -> bool:
         """Tell whether a cell's result is there."""
-        return (self.cells_folder / cell.key / "cell.json").is_file()
+        return cell.artifact(self.cells_folder).done
 
     def _ready(
         self,
@@ -202,7 +201,7 @@ class Workplace:
         if self.note is not None:
             self.note(f"{spec.label}: probing")
         for place, cell in missing.items():
-            with wait_for_lock(self.cells_folder / LOCKS / cell.key):
+            with wait_for_lock(self.settings.out / LOCKS / cell.key):
                 if not self.is_done(cell):
                     try:
                         self._run_cell(cell, data, states)
@@ -230,7 +229,7 @@ class Workplace:
         """Give the splits whose frames cells of this encoder and data need that others may run."""
         places = [place for place in self.places(spec) if place[0] in data.names]
         own = {cell.key for cell in cells}
-        every = self.cells(cells[0].encoder_hash, places).values()
+        every = self.cells(cells[0].encoder, places).values()
         left = [cell for cell in every if cell.key not in own and not self.is_done(cell)]
         return [name for name, frames in self._needs(data, left).items() if frames]
 
@@ -250,12 +249,12 @@ class Workplace:
         utterances, index = Utterances(source, keys), {key: i for i, key in enumerate(keys)}
         items = {name: [index[key] for key in own] for name, own in data.audio.items()}
         requests = {n: Request(items[n], frames) for n, frames in self._needs(data, cells).items()}
-        store, fingerprint = self._store(), cells[0].encoder_hash
+        store, encoder_id = self._store(), cells[0].encoder.content
         if self.settings.protocol == "s3prl":
             pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
-            return open_padded(store, encoder, utterances, requests, pooled, fingerprint, passes)
+            return open_padded(store, encoder, utterances, requests, pooled, encoder_id, passes)
         others = {i for name in self._framed_by_others(spec, data, cells) for i in items[name]}
-        return store.open(encoder, utterances, requests, fingerprint, passes, others)
+        return store.open(encoder, utterances, requests, encoder_id, passes, others)
 
     def _store(self) -> HiddenStore:
         return make_store(self.settings)

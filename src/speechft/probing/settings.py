@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from speechft.core.artifact import FileInput, Neutral, content_id
+from speechft.core.artifact import FileInput, Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.launching import DaskSettings
 from speechft.core.settings import Listed, Settings
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
-from speechft.merging.alpha import check_range
+from speechft.merging.alpha import check_range, number_text
 from speechft.probing.suites import SUITES, suite_of
 
 DEFAULT = "default"
@@ -61,7 +61,7 @@ class EncoderSpec(Settings):
     def label(self) -> str:
         """The encoder's name in the results."""
         source = self.path or self.tuned or ""
-        return self.name or (source if self.alpha is None else f"{source}@{self.alpha:g}")
+        return self.name or source + ("" if self.alpha is None else f"@{number_text(self.alpha)}")
 
     @property
     def sources(self) -> list[str]:
@@ -221,28 +221,19 @@ class EvaluateSettings(Settings):
         """Give the tasks that an encoder is evaluated on, in the evaluation's order."""
         return [t for t in self.tasks if spec.tasks is None or t in spec.tasks]
 
-    def result_values(self) -> dict[str, Any]:
-        """Give the settings that the results depend on, as plain values."""
-        without = {"out", "workers", "store", "store_gb", "cache_gb", "device", "keep"}
-        without |= {"launcher", "slurm", "dask", "asr_lm", "asr_lexicon"}
-        return {**self.model_dump(mode="json", exclude=without), **self.language_model()}
-
     def language_model_files(self) -> tuple[Path, ...]:
         """Give lexicon and language model; nothing where there are none."""
         return tuple(path for path in (self.asr_lexicon, self.asr_lm) if path)
 
-    def language_model(self) -> dict[str, str]:
-        """Give the hashes of language model and lexicon; nothing where there are none.
+    def refuse_missing_files(self) -> None:
+        """Look for language model and lexicon.
 
         Raises:
             SettingsError: a file is missing.
         """
-        files = {"asr_lm": self.asr_lm, "asr_lexicon": self.asr_lexicon}
-        given = {key: path for key, path in files.items() if path is not None}
-        for key, path in given.items():
-            if not path.is_file():
+        for key, path in (("asr_lm", self.asr_lm), ("asr_lexicon", self.asr_lexicon)):
+            if path is not None and not path.is_file():
                 raise SettingsError("no such file", where=key, found=path, hint="check the path")
-        return {key: content_id(path) for key, path in given.items()}
 
 
 def parse_data(values: Sequence[str]) -> str | dict[str, str]:

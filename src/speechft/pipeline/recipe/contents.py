@@ -8,8 +8,8 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.files import hash_json
 from speechft.core.logging import get_logger
 from speechft.core.settings import Settings
+from speechft.data.identity import split_ids
 from speechft.data.sources import load_data
-from speechft.probing.data import hash_splits
 
 log = get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Contents:
         if spec not in self._known:
             try:
                 splits = {name: list(cuts) for name, cuts in load_data(spec).items()}
-                self._known[spec] = hash_json(hash_splits(splits))
+                self._known[spec] = hash_json(split_ids(splits))
             except (SpeechFTError, OSError) as error:
                 log.debug("the content of %s is not known: %s", spec, error)
                 self._known[spec] = None
