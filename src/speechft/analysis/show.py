@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from speechft.analysis.weights import ALL
 from speechft.core.files import atomic_path
-from speechft.core.theme import SERIES, STYLE
+from speechft.core.text import markdown_text, printable
+from speechft.core.theme import SERIES, STYLE, legend_text
 from speechft.metrics.statistics import finite_mean
 
 FIGURE: Final = "similarity.png"
@@ -81,8 +82,8 @@ def markdown(records: Records, base: str, utterances: int) -> str:
     """Give the page."""
     heads, cells = rows(records)
     table = [heads, ["---", *["---:"] * (len(heads) - 1)], *cells]
-    text = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in table)
-    return f"""# Beside {base}
+    text = "\n".join("| " + " | ".join(markdown_text(c) for c in row) + " |" for row in table)
+    return f"""# Beside {markdown_text(base)}
 
 {text}
 
@@ -132,7 +133,7 @@ def draw(records: Records, path: Path) -> None:
 def _title(name: str) -> str:
     """Give a name as matplotlib shows it: as it is, and never left out of the legend."""
     short = name if len(name) <= 32 else "…" + name[-31:]
-    return short.replace("$", r"\$").replace("_", "\u200a_", short.startswith("_"))
+    return legend_text(printable(short))
 
 
 def _colours(count: int) -> list[Any]:

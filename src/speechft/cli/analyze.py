@@ -53,7 +53,7 @@ def command(
     }
     folder = analyze(settings_from(AnalyzeSettings, "analyze", given, set_))
     show(folder / RECORDS)
-    output().print(f"\nPage: {folder / 'analysis.md'}   Figure: {folder / FIGURE}")
+    output().print(f"\nPage: {folder / 'analysis.md'}   Figure: {folder / FIGURE}", markup=False)
 
 
 _COLUMNS = 9  # that fit beside each other; all are in the Markdown
@@ -62,9 +62,11 @@ _COLUMNS = 9  # that fit beside each other; all are in the Markdown
 def show(records: Path) -> None:
     """Print an analysis as a table of 80 columns."""
     from rich.table import Table
+    from rich.text import Text
 
     from speechft.analysis.show import rows
     from speechft.core.files import read_jsonl
+    from speechft.core.text import printable
 
     heads, cells = rows(read_jsonl(records))
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
@@ -72,7 +74,7 @@ def show(records: Path) -> None:
     for head in heads[1:_COLUMNS]:
         table.add_column(head.replace(" ", "\n"), justify="right")
     for row in cells:
-        table.add_row(*row[:_COLUMNS])
+        table.add_row(Text(printable(row[0])), *row[1:_COLUMNS])
     console = output()
     console.print(table, soft_wrap=False)
     console.print("\nPercent. distance: task vector, of θ0's length; CKA, cosine: hidden states")

@@ -39,5 +39,5 @@ def show(runs: tuple[Path, ...], path: Path) -> None:
     console.print(terminal_table(comparison), soft_wrap=False)
     console.print()
     for finding in findings(comparison):
-        console.print(finding.headline, soft_wrap=False)
-    console.print(f"\nReport: {path}")
+        console.print(finding.headline, soft_wrap=False, markup=False)
+    console.print(f"\nReport: {path}", markup=False)

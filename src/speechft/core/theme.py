@@ -44,9 +44,15 @@ STYLE: Any = {
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with dollars is a name
     "figure.dpi": 100,
 }
 GROUPS = "figure|axes|patch|text|line2d|matplotlib|xtick|ytick|legend"
+
+
+def legend_text(name: str) -> str:
+    """Give a name as a legend shows it: matplotlib leaves out what begins with `_`."""
+    return f"\u200a{name}" if name.startswith("_") else name
 
 
 def themed(svg: str, name: str) -> str:

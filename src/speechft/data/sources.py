@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,9 +61,14 @@ def load_data(
     return found if splits is None else {name: found[name] for name in splits}
 
 
-def is_synthetic(spec: str) -> bool:
-    """Tell whether DATA means speech that is made here."""
-    return spec.partition(":")[0] == "synthetic"
+def is_synthetic(data: str | Mapping[str, str]) -> bool:
+    """Tell whether DATA, or one of the DATA of several tasks, means speech that is made here.
+
+    A file or folder that is there is none, whatever its name.
+    """
+    if isinstance(data, Mapping):
+        return any(is_synthetic(one) for one in data.values())
+    return data.partition(":")[0] == "synthetic" and not Path(data).exists()
 
 
 def root_and_variant(rest: str) -> tuple[Path, str]:

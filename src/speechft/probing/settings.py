@@ -16,6 +16,7 @@ from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.alpha import check_range, number_text
 from speechft.probing.suites import SUITES, suite_of
+from speechft.tasks import TASKS
 
 DEFAULT = "default"
 
@@ -239,13 +240,16 @@ class EvaluateSettings(Settings):
 def parse_data(values: Sequence[str]) -> str | dict[str, str]:
     """Read DATA as on the command line: one DATA, or TASK=DATA for some tasks, or both.
 
+    Where the part before `=` is no task, it belongs to a path: `lang=de/my.csv`.
+
     Raises:
         ValueError: a task, or the data of all others, is given twice.
     """
     result: dict[str, str] = {}
     for value in values:
         task, sign, data = value.partition("=")
-        key, data = (task, data) if sign and task.isalnum() else (DEFAULT, value)
+        named = bool(sign) and (task == DEFAULT or task in TASKS)
+        key, data = (task, data) if named else (DEFAULT, value)
         if key in result:
             what = "the data of all other tasks" if key == DEFAULT else f"the data of {key!r}"
             raise ValueError(f"{what} is given twice")

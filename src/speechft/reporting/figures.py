@@ -6,6 +6,7 @@ In the page a figure is inline SVG whose colours are CSS variables, so it follow
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -16,6 +17,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
+from speechft.core.text import file_name, printable
 from speechft.core.theme import (
     COLOURS,
     FINETUNED,
@@ -24,6 +26,7 @@ from speechft.core.theme import (
     MUTED,
     PRETRAINED,
     STYLE,
+    legend_text,
     themed,
 )
 from speechft.metrics.statistics import SeedValues
@@ -65,8 +68,10 @@ def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> l
         drawings.append(_keep(_bars(comparison), "tasks", "Task by task", BARS_CAPTION, folder))
         for group, points in comparison.sweep.items():
             task = group[1]
-            name = "-".join(["alpha-sweep", *(p for p in group if p)])
-            title = f"From pretrained to finetuned on {task.upper()}: the sweep of alpha"
+            name = file_name("-".join(["alpha-sweep", *(p for p in group if p)]))
+            if any(name == drawing.name for drawing in drawings):
+                name = f"{name}-{len(drawings)}"
+            title = printable(f"From pretrained to finetuned on {task.upper()}: the sweep of alpha")
             figure = _sweep(comparison, group, points)
             drawings.append(_keep(figure, name, title, SWEEP_CAPTION, folder))
         if curves:
@@ -99,7 +104,7 @@ def _bars(comparison: Comparison) -> Figure:
     width = 1 if len(rows) > 4 else len(rows)
     figure.legend(
         handles,
-        [label(r.encoder) for r in rows],
+        [legend_text(textwrap.shorten(label(r.encoder), 60, placeholder=" …")) for r in rows],
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
         ncols=min(width, 3),

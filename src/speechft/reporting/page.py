@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from speechft.core.provenance import versions
+from speechft.core.text import fenced, markdown_text, printable
 from speechft.core.yaml12 import dump_yaml
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.figures import Drawing
@@ -109,12 +111,17 @@ def headings(comparison: Comparison) -> list[tuple[str, str]]:
 
 def render_html(page: Page) -> str:
     """Give the page as one HTML file with everything inside."""
-    return _environment(html=True).get_template("report.html.j2").render(_context(page))
+    return _rendered("report.html.j2", page)
 
 
 def render_markdown(page: Page) -> str:
     """Give the page as Markdown; its figures lie in `figures/`."""
-    return _environment(html=False).get_template("report.md.j2").render(_context(page))
+    return _rendered("report.md.j2", page)
+
+
+def _rendered(template: str, page: Page) -> str:
+    text = _environment(".html" in template).get_template(template).render(_context(page))
+    return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written
 
 
 def terminal_table(comparison: Comparison) -> Table:
@@ -138,16 +145,16 @@ def terminal_table(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     table.add_column("", overflow="fold", max_width=26)
     for title in titles:
-        table.add_column(title, justify="right", overflow="fold")
+        table.add_column(Text(title), justify="right", overflow="fold")
     for name, line in zip(names, texts, strict=True):
-        table.add_row(name, *line)
+        table.add_row(Text(name), *line)
     return table
 
 
 def _context(page: Page) -> dict[str, Any]:
     comparison, evidence = page.comparison, page.evidence
     return {
-        "title": page.title,
+        "title": printable(page.title),
         "notes": _notes(evidence),
         "findings": findings(comparison),
         "headings": headings(comparison),
@@ -209,7 +216,9 @@ def _task_titles(comparison: Comparison) -> dict[str, str]:
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
     recipe = dump_yaml(run.get("recipe", {}))
-    return {"name": "run", "command": "speechft run recipe.yaml", **run, "recipe_text": recipe}
+    given = {"name": "run", "command": "speechft run recipe.yaml", **run}
+    shown = {key: printable(str(given[key])) for key in ("name", "command")}
+    return {**shown, "recipe_text": recipe}
 
 
 def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
@@ -219,22 +228,22 @@ def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
         settings = made.get("settings", {})
         if made.get("stage") != "evaluate":
             continue
-        specs = settings.get("encoders", [])
-        encoders = [str(spec.get("path") or spec.get("name")) for spec in specs]
-        seeds = [f"--seed {seed}" for seed in settings.get("seeds", [])]
+        specs = [spec for spec in settings.get("encoders", []) if isinstance(spec, dict)]
+        words = ["speechft", "evaluate", *(spec.get("path") or spec.get("name") for spec in specs)]
         data = settings.get("data")
         given = [f"{t}={d}" for t, d in data.items()] if isinstance(data, dict) else [data]
-        words = ["speechft evaluate", *encoders, *(f"--data {one}" for one in given)]
-        words += [f"--tasks {','.join(settings.get('tasks', []))}", *seeds, "--out DIR"]
-        name = f"evaluation in {folder}"
-        runs.append({"name": name, "command": " ".join(words), "recipe": settings})
+        words += [word for one in given for word in ("--data", one)]
+        words += ["--tasks", ",".join(map(str, settings.get("tasks", [])))]
+        words += [word for seed in settings.get("seeds", []) for word in ("--seed", seed)]
+        command = shlex.join([*map(str, words), "--out", "DIR"])
+        runs.append({"name": f"evaluation in {folder}", "command": command, "recipe": settings})
     return runs
 
 
 def _artefacts(evidence: Evidence) -> list[dict[str, str]]:
     return [
         {
-            "folder": folder,
+            "folder": printable(folder),
             "stage": str(made.get("stage", "")),
             "hash": str(made.get("encoder") or made.get("encoder_hash") or "")[:16],
             "parents": ", ".join(f"{k} {str(v)[:12]}" for k, v in made.get("parents", {}).items()),
@@ -246,7 +255,7 @@ def _artefacts(evidence: Evidence) -> list[dict[str, str]]:
 def _environment(html: bool) -> jinja2.Environment:
     folder = resources.files("speechft.reporting") / "templates"
     loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=loader,
         autoescape=html,
         trim_blocks=True,
@@ -254,3 +263,5 @@ def _environment(html: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"markdown": markdown_text, "fenced": fenced}
+    return environment

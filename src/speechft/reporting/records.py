@@ -12,6 +12,8 @@ from typing import Any, get_args
 from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.provenance import FILE_NAME
+from speechft.core.text import printable
+from speechft.data.sources import is_synthetic
 from speechft.probing.result_files import RESULTS
 from speechft.reporting.dev import dev_measurements
 from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
@@ -51,9 +53,9 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
                 seen[_key(one)] = one.value
                 evidence.measurements.append(one)
         for file in files:
-            synthetic = _is_synthetic(file, run)
-            evidence.synthetic |= synthetic
-            evidence.real |= not synthetic
+            made_here = _made_here(file, run)
+            evidence.synthetic |= True in made_here
+            evidence.real |= False in made_here
         evidence.curves += _curves(folder)
         evidence.provenance |= _provenance(folder)
     if len({m.encoder.run for m in evidence.measurements}) == 1:
@@ -136,8 +138,8 @@ def _measurements(
             yield Measurement(
                 encoder=encoders[label],
                 seed=int(record["seed"]),
-                task=str(record["task"]),
-                metric=str(record["metric"]),
+                task=printable(str(record["task"])),
+                metric=printable(str(record["metric"])),
                 value=_finite(record["value"]),
                 direction=str(record["direction"]),
                 split=str(record.get("split", "test")),
@@ -165,16 +167,10 @@ def _predictions(results: Path, cell: Any) -> Path | None:
 
 
 def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
+    keys = ("tuned_on", "method", "merge_method", "name")
+    texts = {key: printable(str(about.get(key) or "")) for key in keys}
     alpha = number(about.get("alpha"))
-    return Encoder(
-        role=about["role"],
-        tuned_on=str(about.get("tuned_on") or ""),
-        method=str(about.get("method") or ""),
-        merge_method=str(about.get("merge_method") or ""),
-        alpha=alpha,
-        name=str(about.get("name") or ""),
-        run=run,
-    )
+    return Encoder(role=about["role"], alpha=alpha, run=printable(run), **texts)
 
 
 def _curves(folder: Path) -> list[Curve]:
@@ -184,8 +180,9 @@ def _curves(folder: Path) -> list[Curve]:
             continue
         settings = read_object(file.parent / FILE_NAME).get("settings", {})
         task, method = settings.get("task"), settings.get("method", "")
-        title = f"{method} fine-tuning on {task.upper()}" if task else file.parent.name
-        curves.append(Curve(title.strip(), int(settings.get("seed", 0)), _points(file)))
+        title = f"{method} fine-tuning on {str(task).upper()}" if task else file.parent.name
+        seed = int(number(settings.get("seed")) or 0)
+        curves.append(Curve(printable(title.strip()), seed, _points(file)))
     return curves
 
 
@@ -212,12 +209,10 @@ def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _is_synthetic(results: Path, run: Mapping[str, Any]) -> bool:
-    """Tell from an evaluation's provenance, or else from its run's, what it was measured on."""
-    settings = read_object(results.parent / FILE_NAME).get("settings", {})
-    data = settings.get("data") or run.get("data", "")
-    given = data.values() if isinstance(data, dict) else [data]
-    return any(str(one).startswith("synthetic") for one in given)
+def _made_here(results: Path, run: Mapping[str, Any]) -> set[bool]:
+    """Tell from the records, or else from the run, whether their data are synthetic speech."""
+    names = {str(one.get("data") or run.get("data", "")) for one in read_jsonl(results)}
+    return {is_synthetic(name) for name in names}
 
 
 def _hidden(path: Path) -> bool:

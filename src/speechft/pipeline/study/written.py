@@ -84,7 +84,7 @@ def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
         "choices": choices_of(one, builder),
         "missing": found.missing,
         "diverged": found.diverged,
-        "synthetic": _is_synthetic(one.evaluate.get("data")),
+        "synthetic": is_synthetic(one.evaluate.get("data") or ""),
         "jobs": {job.name: job.folder.name for job in jobs if job.done},
         "hours": round(seconds_of(job for job in jobs if job.done) / 3600, 2),
         "processors": processors_of(job for job in jobs if job.done),
@@ -94,11 +94,6 @@ def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
     write_text(folder / "report.md", write_page(folder))
     write_provenance(folder, stage="study", settings=recipe)
     return folder
-
-
-def _is_synthetic(data: Any) -> bool:
-    specs = data.values() if isinstance(data, Mapping) else [data]
-    return any(is_synthetic(str(spec)) for spec in specs)
 
 
 _KEPT = ("seed", "task", "metric", "value", "direction", "split", "items", "learning_rate")

@@ -10,6 +10,7 @@ from typing import Any
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl
 from speechft.core.nearest import did_you_mean
+from speechft.data.sources import is_synthetic
 from speechft.metrics.directions import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
@@ -173,7 +174,7 @@ def _why_apart(suite: str, records: Sequence[Mapping[str, Any]]) -> str:
     wrong = sorted({str(r["task"]) for r in records if r.get("official_test") is False})
     if wrong:
         return f"not the official test set of {', '.join(wrong)}"
-    made = sorted({str(r["task"]) for r in records if "synthetic" in str(r.get("data", ""))})
+    made = sorted({str(r["task"]) for r in records if is_synthetic(str(r.get("data", "")))})
     return f"synthetic data for {', '.join(made)}" if made else ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from speechft.core.text import markdown_text, printable
 from speechft.metrics.directions import TITLES, direction
 from speechft.metrics.statistics import SeedValues
 from speechft.reporting.leaderboard.board import Board, BoardRow, Metric
@@ -34,7 +35,7 @@ def terminal_text(board: Board) -> str:
         lines.append("")
     if board.sources:
         lines.append(f"{PUBLISHED} published, not measured here: see the Markdown file for sources")
-    lines += [f"{row.name}: {row.why_apart}" for row in board.apart]
+    lines += [f"{printable(row.name)}: {row.why_apart}" for row in board.apart]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -54,7 +55,7 @@ def markdown(board: Board) -> str:
     if board.apart:
         lines += ["", "Not ranked:", "", _row(heads), _row(["---"] * len(heads))]
         lines += [_row(["", *_cells(board, row)]) for row in board.apart]
-        lines += ["", *(f"- {row.name}: {row.why_apart}" for row in board.apart)]
+        lines += ["", *(f"- {markdown_text(row.name)}: {row.why_apart}" for row in board.apart)]
     lines += ["", board.score_text]
     if board.sources:
         lines += [
@@ -69,7 +70,7 @@ def markdown(board: Board) -> str:
 
 
 def _line(board: Board, row: BoardRow, chosen: Sequence[int]) -> str:
-    name = f"{row.name} {PUBLISHED}" if row.source else row.name
+    name = printable(f"{row.name} {PUBLISHED}" if row.source else row.name)
     if len(name) > _NAME:
         name = "…" + name[-(_NAME - 1) :]
     values = ["–" if row.score is None else f"{row.score:.1f}"]
@@ -83,9 +84,11 @@ def _plain(row: BoardRow, metric: Metric) -> str:
 
 
 def _cells(board: Board, row: BoardRow) -> list[str]:
-    name = f"{row.name} {PUBLISHED}" if row.source else f"**{row.name}**"
+    name = (
+        f"{markdown_text(row.name)} {PUBLISHED}" if row.source else f"**{markdown_text(row.name)}**"
+    )
     score = "–" if row.score is None else f"{row.score:.1f}"
-    return [name.replace("|", "\\|"), score, *(_spread(row, metric) for metric in board.columns)]
+    return [name, score, *(_spread(row, metric) for metric in board.columns)]
 
 
 def _spread(row: BoardRow, metric: Metric) -> str:

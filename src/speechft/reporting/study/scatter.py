@@ -56,7 +56,7 @@ def scatter(table: Table, rows: Sequence[RowSpec]) -> Figure:
             continue
         turn, tone = divmod(groups.index(row.group), len(SERIES))
         colour, marker = SERIES[tone], _MARKERS[turn % len(_MARKERS)]
-        title = textwrap.shorten(row.heading.replace("$", r"\$"), _TITLE, placeholder=" …")
+        title = textwrap.shorten(row.heading, _TITLE, placeholder=" …")
         label = f"{number} {title}"
         axes.plot(far.mean, alike.mean, marker, color=colour, markersize=5, label=label)
         near = next((m for m in marks if m.near(far.mean, alike.mean)), None)
