@@ -94,7 +94,7 @@ def test_a_folder_of_another_origin_is_replaced_only_where_that_is_asked_for(tmp
     assert (folder / "README.md").read_text() == "weeks of training"
     to(folder, overwrite=True)
     assert json.loads((folder / "speechft.json").read_text())["stage"] == "convert"
-    assert not (folder / "README.md").exists()
+    assert (folder / "README.md").read_text() == "weeks of training"
     to(folder)  # which a conversion has made
 
 

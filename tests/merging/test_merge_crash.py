@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import SpeechFTError
+from speechft.core.files import remove_leftovers
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.merging.tensorfile import TensorFileWriter
@@ -57,14 +58,17 @@ def moment():
 
 def watch(owner, name):
     function = getattr(owner, name)
-    def watched(*args):
+    def watched(*args, **named):
         moment()
-        found = function(*args)
+        found = function(*args, **named)
         moment()
         return found
     setattr(owner, name, watched)
 
-for owner, name in ((TensorFileWriter, "write"), (files, "flush"), (Path, "replace")):
+for owner, name in (
+    (TensorFileWriter, "write"), (files, "flush"), (Path, "replace"), (Path, "unlink"),
+    (files.shutil, "rmtree"), (files.tempfile, "mkdtemp"), (Path, "rmdir"),
+):
     watch(owner, name)
 base, tuned, out = sys.argv[1:]
 for line in sys.stdin:
@@ -93,17 +97,22 @@ def test_sigkill_at_any_moment(tmp_path: Path):
 
     try:
         assert run(0.25) > 2 * 12
+        (out / "notes.txt").write_text("mine")
         moments = run(0.5)  # in the place of an older one
         check(out, states, {0.5})
-        alphas, gone = {0.5}, []
+        before, undone, ended = 0.5, 0, 0
         for last in range(1, moments + 1):
-            if not out.exists():
-                run(0.5)
-            alphas.add(last / 128)
-            assert run(last / 128, last) == -signal.SIGKILL
-            check(out, states, alphas)
-            gone += [] if out.exists() else [last]
-        assert gone == [moments - 2, moments - 1]
+            assert run((2 * last + 1) / 512, last) == -signal.SIGKILL
+            check(out, states, {before, (2 * last + 1) / 512})
+            remove_leftovers(out)  # as the next call does
+            assert sorted(p.name for p in out.parent.iterdir()) == ["out"]
+            found = check(out, states, {before, (2 * last + 1) / 512})
+            assert found is not None
+            undone, ended = undone + (found == before), ended + (found != before)
+            before = found
+        assert undone > 12
+        assert ended > 3
+        assert (out / "notes.txt").read_text() == "mine"
         assert run(0.75) == moments
         check(out, states, {0.75})
     finally:
@@ -112,26 +121,23 @@ def test_sigkill_at_any_moment(tmp_path: Path):
         child.stdout.close()
 
 
-def check(out: Path, states: list[dict[str, np.ndarray]], alphas: set[float]) -> None:
-    """Whatever is there under the final name is one whole merge at one of the alphas.
+def check(out: Path, states: list[dict[str, np.ndarray]], alphas: set[float]) -> float | None:
+    """Give the alpha of the whole merge that is there; None where it does not say it is whole.
 
-    A folder takes the place of an older one in two moves, between which there is none.
+    Weights are never there without all that belongs to them, and never half written.
     """
-    if not out.exists():
-        return
-    assert sorted(p.name for p in out.iterdir()) == [
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-        "speechft.json",
-    ]
+    names = {p.name for p in out.iterdir() if not p.name.startswith(".")} if out.exists() else set()
+    merged = load_file(out / "model.safetensors") if "model.safetensors" in names else None
+    if "speechft.json" not in names:
+        return None
+    whole = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+    assert names - {"notes.txt"} == {*whole, "speechft.json"}
     alpha = float(json.loads((out / "speechft.json").read_text())["alpha"])
     assert alpha in alphas
-    merged = load_file(out / "model.safetensors")
     for name, base in states[0].items():
         expected = base + np.float32(alpha) * (states[1][name] - base)
         np.testing.assert_array_equal(merged[name], expected)
+    return alpha
 
 
 @pytest.mark.parametrize("after", [0, 1, 5, 11])

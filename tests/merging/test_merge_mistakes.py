@@ -139,10 +139,10 @@ def test_an_index_without_a_map_is_named(pair: tuple[Path, Path], content: str):
 def test_encoders_of_two_families_are_said(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from speechft.merging import stage
+    from speechft.merging import meaning
 
     said: list[str] = []
-    monkeypatch.setattr(stage.log, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(meaning.log, "warning", lambda text, *values: said.append(text % values))
     run(pair)
     assert said == []
     run((pair[0], folder(tmp_path / "other", 3, "wav2vec2")))

@@ -299,7 +299,9 @@ def test_a_half_precision_base_is_kept_and_said(tmp_path: Path, monkeypatch: pyt
     half = {name: value.astype(np.float16) for name, value in load(pair[0]).items()}
     save_file(half, pair[0] / "model.safetensors")
     out = load(run(pair, alpha=0.25))
-    assert "rounded to float16" in said[0]
+    assert "tensors of float16" in said[0]
+    assert "load it with dtype=torch.float32" in said[1]
+    assert "--dtype float32 keeps all of TUNED" in said[1]
     tuned = load(pair[1])
     for name, value in out.items():
         wide = half[name].astype(np.float32)

@@ -52,7 +52,7 @@ def explain(error: BaseException, arguments: list[str]) -> int:
 
 _KEPT = "What was done so far is kept; the same command goes on"
 #: Commands whose result stands there whole or not at all.
-_AT_ONCE = frozenset({"convert", "embed", "inspect"})
+_AT_ONCE = frozenset({"convert", "embed", "inspect", "merge"})
 _SYSTEM = {
     errno.ENOSPC: "no space left on the disk; free some, then give the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space, then give the same command again",

@@ -23,12 +23,13 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from speechft.core import files
 from speechft.core.errors import SettingsError
-from speechft.core.files import read_json, write_json
+from speechft.core.files import products_of, read_json, write_json
 from speechft.core.known_hashes import known_hash, known_hashes
 from speechft.core.provenance import processor, versions
 
-RECORD: Final = "speechft.json"
+RECORD: Final = files.RECORD
 BEGUN: Final = "begun.json"
 _SHOWN: Final = 4
 
@@ -182,16 +183,19 @@ class Artifact:
             ) from None
         return same
 
-    def end(self, products: Iterable[str], **about: Any) -> None:
+    def end(
+        self, products: Iterable[str], hashes: Mapping[str, str] | None = None, **about: Any
+    ) -> None:
         """Write the record, last of all.
 
         Args:
             products: files and folders of the result, relative to the artefact's folder.
+            hashes: of products whose `content_id` is known already.
             about: further plain values (alpha, method, scores).
         """
         record = {
             **self._wanted,
-            "products": _stamps(self.folder, _files(self.folder, products)),
+            "products": _stamps(self.folder, _files(self.folder, products), hashes),
             "versions": versions(),
             "processor": processor(),
             **about,
@@ -269,16 +273,6 @@ def stage_of(folder: Path) -> str | None:
     return None if found is None else str(found)
 
 
-def products_of(folder: Path) -> set[str]:
-    """Give the files that the record of a folder names, and the record itself; none without one."""
-    record = read_record(folder)
-    if record is None:
-        return set()
-    products = record.get("products")
-    inside = [n for n in products if _stays_inside(n)] if isinstance(products, dict) else []
-    return {*inside, RECORD}
-
-
 def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Give the products of a record that are gone or are not what was written."""
     products = record.get("products")
@@ -292,12 +286,15 @@ def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
     return [name for name, stamp in products.items() if found.get(name) != stamp]
 
 
-def _stamps(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _stamps(
+    folder: Path, names: Iterable[str], known: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
     paths = {name: folder / name for name in names}
-    hashes = known_hashes(map(str, paths.values()))
+    digests = dict(known or {})
+    found = known_hashes(str(path) for name, path in paths.items() if name not in digests)
+    digests |= {name: found[str(path)] for name, path in paths.items() if name not in digests}
     return {
-        name: {"size": path.stat().st_size, "sha256": hashes[str(path)]}
-        for name, path in paths.items()
+        name: {"size": path.stat().st_size, "sha256": digests[name]} for name, path in paths.items()
     }
 
 
@@ -306,11 +303,6 @@ def _has_size(path: Path, stamp: Any) -> bool:
         return path.is_file() and path.stat().st_size == stamp["size"]
     except (OSError, KeyError, TypeError, ValueError):
         return False
-
-
-def _stays_inside(name: str) -> bool:
-    """Tell a name below the folder from one that leaves it."""
-    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def _files(folder: Path, names: Iterable[str]) -> list[str]:

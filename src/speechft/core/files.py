@@ -1,24 +1,31 @@
 """Atomic files and folders, and content hashes.
 
 Everything is written beside its place and moved in, so a killed process never leaves half a file
-under a final name.
+under a final name. What is being written is named `.NAME.speechft-XXXX.tmp` and locked by its
+writer, so that the leftovers of killed ones are told from the work of others.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from speechft.core.errors import SpeechFTError
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.limits import regular_file
+
+RECORD: Final = "speechft.json"
+_OURS: Final = "speechft-"
+_MOVES: Final = ".moves.json"
 
 
 @contextmanager
@@ -29,14 +36,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with _temporary(f".{path.name}.", path.parent, folder=False) as temporary:
+            try:
+                yield temporary
+                flush(temporary)
+                temporary.chmod(0o666 & ~_umask())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         # A full disk shows in a write, which does not know the file's name.
         error.filename = error.filename or str(path)
@@ -44,44 +52,150 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except Exception as error:
         _say_if_full(path, error)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_dir(path: Path | str) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; move it to `path` if the block ends well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        for file in temporary.rglob("*"):
-            if file.is_file():
+def atomic_dir(path: Path | str, replaces: Collection[str] = ()) -> Iterator[Path]:
+    """Give an empty folder; its files take their places in `path` if the block ends well.
+
+    A new folder appears as a whole. Of one that is there only the files go that its record names,
+    and everything else stays. First all that is replaced is removed, the record before the others;
+    then the new files are moved in, large ones late and the record last. So what is seen meanwhile
+    is no mixture, and does not count as done. The moves are noted before they begin: if the process
+    is killed, `remove_leftovers` ends them. Until then what was there is as it was.
+
+    Args:
+        path: the folder; a link to one is followed.
+        replaces: further files that may go, relative to `path`.
+
+    Raises:
+        SettingsError: there are other files in the place of new ones.
+    """
+    folder = Path(os.path.realpath(path))
+    inside = folder.is_dir()
+    home = folder if inside else folder.parent
+    home.mkdir(parents=True, exist_ok=True)
+    prefix = "." if inside else f".{folder.name}."
+    with _temporary(prefix, home, folder=True) as staged:
+        try:
+            yield staged
+            staged.chmod(0o777 & ~_umask())
+            for file in _files_below(staged):
                 file.chmod(0o666 & ~_umask())  # some writers make files for their owner alone
                 flush(file)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.replace(old / "old")
-            temporary.replace(path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.replace(path)
-    except Exception as error:
-        _say_if_full(path, error)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            if inside:
+                _note_moves(staged, folder, products_of(folder).union(replaces))
+                _end_moves(staged, folder)
+            else:
+                staged.replace(folder)
+        except Exception as error:
+            _say_if_full(folder, error)
+            raise
+        finally:
+            if not (staged / _MOVES).exists():
+                shutil.rmtree(staged, ignore_errors=True)
+
+
+def products_of(folder: Path) -> set[str]:
+    """Give the files that the record of a folder names, and the record itself; none without one."""
+    try:
+        products = read_json(folder / RECORD)["products"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        products = ()
+    names = products if isinstance(products, dict) else ()
+    inside = {n for n in names if not Path(n).is_absolute() and ".." not in Path(n).parts}
+    return inside | ({RECORD} if (folder / RECORD).is_file() else set())
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left in a folder and below; nobody may be writing there now."""
-    for path in [p for end in ("tmp", "old") for p in folder.rglob(f".*.{end}")]:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+    """End what killed writers left in a folder, below and beside it; nothing else is touched.
+
+    Moves that had begun are finished; temporary files and folders go. Those of living processes
+    stay.
+    """
+    folder = Path(os.path.realpath(folder))
+    beside = folder.parent.glob(f".{glob.escape(folder.name)}.{_OURS}*.tmp")
+    for path in [*folder.rglob(f".*{_OURS}*.tmp"), *beside]:
+        if path.is_symlink() or not path.exists():
+            continue
+        with _in_use(path) as free:
+            if not free:
+                continue
+            if (path / _MOVES).is_file():
+                _end_moves(path, path.parent)
+            elif path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _temporary(prefix: str, home: Path, *, folder: bool) -> Iterator[Path]:
+    """Give a new temporary file or folder that is marked as in use until the block ends."""
+    while True:
+        if folder:
+            path = Path(tempfile.mkdtemp(".tmp", prefix + _OURS, home))
         else:
-            path.unlink(missing_ok=True)
+            handle, name = tempfile.mkstemp(".tmp", prefix + _OURS, home)
+            os.close(handle)
+            path = Path(name)
+        with _in_use(path) as marked:
+            if path.exists() and marked is not False:
+                yield path
+                return
+
+
+@contextmanager
+def _in_use(path: Path) -> Iterator[bool | None]:
+    """Lock a temporary file or folder; give False where its writer lives, None without locks."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free: bool | None = True
+        except BlockingIOError:
+            free = False
+        except OSError:
+            free = None
+        yield free
+    finally:
+        os.close(handle)
+
+
+def _note_moves(staged: Path, folder: Path, replaces: Collection[str]) -> None:
+    names = [file.relative_to(staged).as_posix() for file in _files_below(staged)]
+    foreign = sorted(n for n in names if n not in replaces and os.path.lexists(folder / n))
+    if foreign:
+        raise SettingsError(
+            "there are other files in the output's place",
+            where=folder,
+            found=", ".join(foreign[:8]),
+            hint="choose another place, or move them away",
+        )
+    largest_last = sorted(names, key=lambda n: (n == RECORD, (staged / n).stat().st_size, n))
+    note = {"replaces": sorted(replaces, key=lambda n: (n != RECORD, n)), "moves": largest_last}
+    write_json(staged / _MOVES, note)
+
+
+def _end_moves(staged: Path, folder: Path) -> None:
+    """Do what the note says and is not done yet."""
+    note = read_json(staged / _MOVES)
+    for name in note["replaces"]:
+        if name not in note["moves"] or (staged / name).exists():
+            (folder / name).unlink(missing_ok=True)
+    for name in note["moves"]:
+        if (staged / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).replace(folder / name)
+    for parent in sorted({(folder / name).parent for name in note["replaces"]}, reverse=True):
+        if parent != folder and parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+    (staged / _MOVES).unlink()
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -6,6 +6,7 @@ be about to lock would give the lock two holders.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from speechft.core.errors import SettingsError
+from speechft.core.files import remove_leftovers
 
 LOCK: Final = ".lock"
 
@@ -54,11 +56,14 @@ def wait_for_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def work_alone(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a folder while the block runs.
+    """Keep every other process out of a folder while the block runs; end what killed ones left.
+
+    A folder that is made for it and stays empty, since the work failed, goes again.
 
     Raises:
         SettingsError: another process is at work there.
     """
+    is_new = not folder.exists()
     with lock_if_free(folder / LOCK) as free:
         if not free:
             raise SettingsError(
@@ -66,4 +71,9 @@ def work_alone(folder: Path) -> Iterator[None]:
                 where=folder,
                 hint="wait for it, or choose another --out",
             )
-        yield
+        try:
+            remove_leftovers(folder)
+            yield
+        finally:
+            if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
+                shutil.rmtree(folder)

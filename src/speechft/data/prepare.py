@@ -14,11 +14,10 @@ from lhotse.audio import AudioSource
 from lhotse.cut import Cut
 
 from speechft._version import __version__
-from speechft.core.artifact import hash_values
+from speechft.core.artifact import Artifact, hash_values
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, read_json, write_json
+from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
-from speechft.core.provenance import write_provenance
 from speechft.data.check import CheckReport, check_loaded
 from speechft.data.commands import command_folder
 from speechft.data.manifests import REPORT, write_cuts
@@ -57,6 +56,7 @@ def prepare_data(
     Raises:
         DataError: the check found errors (all are listed), or `out` holds something else.
     """
+    remove_leftovers(out)
     if out.exists() and not (out / REPORT).is_file():
         raise DataError(
             "the output folder holds something else", where=out, hint="choose a new folder"
@@ -79,7 +79,8 @@ def prepare_data(
                 write_cuts(temporary / f"{name}.jsonl.gz", _taken_in(cuts, temporary))
         saved = {"warnings": report.warnings, "summary": report.summary}
         write_json(temporary / REPORT, {"key": key, "official": loaded.official, **saved})
-        write_provenance(temporary, stage="data prepare", settings=settings)
+        names = [path.name for path in temporary.iterdir()]
+        Artifact(temporary, "data prepare", settings).end(names)
     return report
 
 

@@ -6,14 +6,16 @@ import errno
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from speechft.core.artifact import RECORD, Artifact, dependencies, stage_of
 from speechft.core.errors import SettingsError
+from speechft.core.files import atomic_dir, remove_leftovers
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
-from speechft.core.provenance import FILE_NAME, stage_of, write_provenance
 from speechft.encoders.checkpoint import not_finite
+from speechft.encoders.folder import encoder_files
 from speechft.encoders.formats import (
+    Checkpoint,
     check_complete,
-    fingerprint,
     read_checkpoint,
     write_checkpoint,
 )
@@ -40,6 +42,7 @@ def convert(settings: ConvertSettings) -> Path:
     """
     _refuse_source(settings)
     with _said_place(settings.target):
+        remove_leftovers(settings.target)
         _refuse_existing(settings)
     checkpoint = read_checkpoint(settings.source, base=settings.base)
     encoder_class(check_complete(checkpoint), checkpoint.where)
@@ -47,16 +50,24 @@ def convert(settings: ConvertSettings) -> Path:
     if damaged:
         log.warning("copied with NaN or infinite values in: %s", ", ".join(damaged))
     with _said_place(settings.target):
-        target = write_checkpoint(checkpoint, settings.target, settings.to)
+        if settings.to == "hf":
+            _write_folder(checkpoint, settings)
+        else:
+            write_checkpoint(checkpoint, settings.target, settings.to)
     if checkpoint.dropped:
         names = ", ".join(checkpoint.dropped[:8])
         rest = f" and {len(checkpoint.dropped) - 8} more" if len(checkpoint.dropped) > 8 else ""
         log.info("left out, not part of the encoder: %s%s", names, rest)
-    if target.is_dir():
-        parents = {settings.source: fingerprint(checkpoint.tensors)}
-        values = settings.model_dump(mode="json", exclude={"overwrite"})
-        write_provenance(target, stage="convert", settings=values, parents=parents)
-    return target
+    return settings.target
+
+
+def _write_folder(checkpoint: Checkpoint, settings: ConvertSettings) -> None:
+    depends = dependencies(settings)
+    with atomic_dir(settings.target, encoder_files(settings.target)) as folder:
+        write_checkpoint(checkpoint, folder, settings.to)
+        names = [path.name for path in folder.iterdir()]
+        said = settings.model_dump(mode="json", exclude={"overwrite", "target"})
+        Artifact(folder, "convert", depends).end(names, settings=said)
 
 
 def _refuse_source(settings: ConvertSettings) -> None:
@@ -92,7 +103,7 @@ def _refuse_existing(settings: ConvertSettings) -> None:
             return
         found = first_of(names)
         if made_by is not None:
-            found = f"what {made_by!r} has made, says its {FILE_NAME}"
+            found = f"what {made_by!r} has made, says its {RECORD}"
     raise SettingsError(
         "there is something else in the target's place",
         where=target,

@@ -26,9 +26,10 @@ TORCH_WEIGHTS = "pytorch_model.bin"
 EXTRAS_FILE = "extras.safetensors"
 # What this package writes into an encoder's folder.
 _OWN = re.compile(
-    r"config\.json|preprocessor_config\.json|speechft\.json|README\.md|extras\.safetensors"
-    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|\..*\.(tmp|old)"
+    r"config\.json|preprocessor_config\.json|speechft\.json|extras\.safetensors"
+    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
+_STAYS = ("README.md", ".lock")
 _NUMBER = re.compile(r"os error (\d+)")
 
 
@@ -40,16 +41,16 @@ def write_hf_folder(
     side: Side,
     architecture: str,
 ) -> Path:
-    """Write an encoder in the Hugging Face layout, atomically.
+    """Write an encoder in the Hugging Face layout, atomically, in the place of one that is there.
 
     Raises:
         SettingsError: the folder is there already and holds something else than an encoder.
     """
-    _refuse_foreign(folder)
+    replaced = encoder_files(folder)
     config.architectures = [architecture]
     tensors = _apart(tensors)
     config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
-    with disk_errors(folder), atomic_dir(folder) as temporary:
+    with disk_errors(folder), atomic_dir(folder, replaced) as temporary:
         config.to_json_file(temporary / CONFIG)
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         text = json.dumps(preprocessor, indent=2) + "\n"
@@ -73,14 +74,19 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """A folder is replaced as a whole, so it must not hold what is not an encoder's."""
+def encoder_files(folder: Path) -> list[str]:
+    """Give the files of an encoder's folder that another encoder takes the place of.
+
+    Raises:
+        SettingsError: the folder holds other things than an encoder and its card.
+    """
     if not folder.exists():
-        return
+        return []
     foreign = [folder.name]
+    names: list[str] = []
     if folder.is_dir():
         names = sorted(path.name for path in folder.iterdir())
-        foreign = [name for name in names if not _OWN.fullmatch(name)]
+        foreign = [name for name in names if not _OWN.fullmatch(name) and name not in _STAYS]
     if foreign:
         raise SettingsError(
             "the target is there already and is no encoder folder",
@@ -88,6 +94,7 @@ def _refuse_foreign(folder: Path) -> None:
             expected="a new folder, an empty one, or one with nothing but an encoder to replace",
             found=first_of(foreign),
         )
+    return [name for name in names if _OWN.fullmatch(name)]
 
 
 @contextmanager

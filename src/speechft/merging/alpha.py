@@ -100,12 +100,20 @@ def parse_alpha(texts: Sequence[str], fallback: float) -> AlphaRules:
     """Read `0.25`, `0.1..0.5` and `PATTERN=VALUE`.
 
     Args:
-        texts: the options as given; the last value without a pattern is the default.
+        texts: the options as given; at most one has no pattern, it is the default.
         fallback: the default if no text gives one.
 
     Raises:
-        SettingsError: a text is none of these.
+        SettingsError: a text is none of these, or two have no pattern.
     """
+    plain = [text for text in texts if "=" not in text]
+    if len(plain) > 1:
+        raise SettingsError(
+            "alpha is one number for all encoders",
+            where="alpha",
+            found=", ".join(plain),
+            hint=f"for one per encoder write --alpha 1 --set weights=[{','.join(plain)}]",
+        )
     default = Ramp((fallback,))
     patterns: list[tuple[str, Ramp]] = []
     for text in texts:

@@ -38,19 +38,15 @@ def formula(plan: Plan) -> str:
     return plan.method.formula + (f"   with {numbers}" if numbers else "") + rounds
 
 
-def write_card(
-    plan: Plan,
-    hashes: Sequence[str],
-    class_name: str,
-) -> str:
+def write_card(plan: Plan, class_name: str) -> str:
     """Give README.md of a merged encoder, with the metadata that the Hub reads.
 
     Args:
         plan: the merge.
-        hashes: SHA-256 of BASE's and each TUNED's weights (and of what follows, not shown).
         class_name: the transformers class that loads it.
     """
-    names = [public_name(source.label, source.config) for source in (plan.base, *plan.tuned)]
+    sources = (plan.base, *plan.tuned)
+    names = [public_name(source.label, source.config) for source in sources]
     meta = {
         "library_name": "transformers",
         "base_model": names[:1],
@@ -60,8 +56,8 @@ def write_card(
     front = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
     roles = ["θ0 (BASE)", *(f"θ'{i + 1} (TUNED)" for i in range(len(plan.tuned)))]
     rows = [
-        f"| {role} | {name} | `{digest}` |"
-        for role, name, digest in zip(roles, names, hashes[: len(names)], strict=True)
+        f"| {role} | {name} | `{source.sha256()}` |"
+        for role, name, source in zip(roles, names, sources, strict=True)
     ]
     merged = sum(bool(entry.tuned) for entry in plan.match.entries)
     lines = [
@@ -70,7 +66,7 @@ def write_card(
         f"A speech encoder made by `speechft merge`: {plan.method.title} ({plan.method.paper}).",
         f"    {formula(plan)}",
         "| | encoder | SHA-256 of the weights |\n| --- | --- | --- |\n" + "\n".join(rows),
-        f"{merged} tensors were merged in float32 and rounded once; {_rest(plan)}",
+        f"{merged} tensors were merged in float32 and rounded once, to {plan.dtype}; {_rest(plan)}",
         *_how_to_load(class_name),
     ]
     return "\n\n".join(lines) + "\n"
@@ -109,8 +105,9 @@ def plain_card(name: str, record: Mapping[str, Any], class_name: str) -> str:
 def _how_to_load(class_name: str) -> list[str]:
     return [
         "## How to load it",
-        "```python\nfrom transformers import AutoModel\n\n"
-        f'model = AutoModel.from_pretrained("PATH")  # {class_name}\n```',
+        "```python\nimport torch\nfrom transformers import AutoModel\n\n"
+        'model = AutoModel.from_pretrained("PATH", dtype=torch.float32)'
+        f"  # {class_name}\n```",
         "```python\nimport speechft\n\n"
         'encoder = speechft.load_encoder("PATH")\n'
         "hidden_states, lengths = encoder([waveform])  # 1-D, 16 kHz, float32\n```",

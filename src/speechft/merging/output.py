@@ -7,16 +7,14 @@ import errno
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from speechft.core.errors import SpeechFTError
-from speechft.core.files import atomic_dir, write_json, write_text
+from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
-from speechft.core.places import said_place
-from speechft.core.provenance import write_provenance
+from speechft.core.places import first_of, said_place
 from speechft.encoders.configs import stored_preprocessor
 from speechft.merging.alpha import number_text
 from speechft.merging.card import formula, public_name, write_card
@@ -33,6 +31,18 @@ PREPROCESSOR = "preprocessor_config.json"
 EXTRAS = "extras.safetensors"
 #: Formats of files that a merged encoder is written in too, and the writer's name for them.
 _OWN_FORMAT = {"s3prl": "s3prl", "fairseq": "fairseq", "wavlm": "s3prl", "decoar2": "s3prl"}
+
+#: Files of an encoder's folder that the merge writes anew, or that say how BASE was made.
+_MADE_HERE = re.compile(
+    r"config\.json|preprocessor_config\.json|extras\.safetensors|speechft\.json|begun\.json"
+    r"|README\.md|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
+)
+#: Files that go with the result as they are: how text is made, adapters, the license.
+_BELONGS = re.compile(
+    r"(generation_config|processor_config|tokenizer|tokenizer_config|special_tokens_map"
+    r"|added_tokens|vocab|normalizer)\.json|vocab\.txt|merges\.txt|.*\.model|chat_template\..*"
+    r"|adapter\.[\w-]+\.safetensors|LICENSE.*"
+)
 
 
 @contextmanager
@@ -57,41 +67,48 @@ def said_where(out: Path, nbytes: int) -> Iterator[None]:
         ) from None
 
 
-def describe(planned: Plan, hashes: Sequence[str], folder: Path, plain: Mapping[str, Any]) -> None:
-    """Write everything but the weights.
+def describe(planned: Plan, folder: Path) -> dict[str, Any]:
+    """Write everything but the weights and the record.
 
     Args:
         planned: the merge.
-        hashes: SHA-256 of the weights of BASE, every TUNED and every statistics file.
         folder: where the weights have been written.
-        plain: the stage's settings.
+
+    Returns:
+        What the record says of the merge.
     """
     class_name = _write_config(planned, folder)
     _write_preprocessor(planned, folder)
     _write_extras(planned, folder)
-    write_text(folder / "README.md", write_card(planned, hashes, class_name))
-    write_provenance(
-        folder,
-        stage="merge",
-        settings=plain,
-        parents=parents_record([planned.base, *planned.tuned, *planned.statistics], hashes),
-        method=planned.method.name,
-        alpha=str(planned.alpha),
-        formula=formula(planned),
-        kept=list(planned.match.kept),
-        dropped=list(planned.match.dropped),
-    )
+    left_behind = _carry(planned.base, folder)
+    write_text(folder / "README.md", write_card(planned, class_name))
+    return {
+        "method": planned.method.name,
+        "alpha": str(planned.alpha),
+        "formula": formula(planned),
+        "dtype": planned.dtype,
+        "kept": list(planned.match.kept),
+        "dropped": list(planned.match.dropped),
+        "left_behind": left_behind,
+    }
 
 
-def parents_record(sources: Sequence[Source], hashes: Sequence[str]) -> dict[str, str]:
-    """Give name → hash; a parent that is named twice gets a prime."""
-    result: dict[str, str] = {}
-    for source, digest in zip(sources, hashes, strict=True):
-        name = source.label
-        while name in result:
-            name += "'"
-        result[name] = digest
-    return result
+def _carry(base: Source, folder: Path) -> list[str]:
+    """Copy what else belongs to BASE; give the names of the files that stay behind."""
+    if base.folder is None or Path(base.label).expanduser().is_file():
+        return []
+    others = [
+        path
+        for path in sorted(base.folder.iterdir())
+        if not path.name.startswith(".") and path.is_file() and not _MADE_HERE.fullmatch(path.name)
+    ]
+    carried = [path for path in others if _BELONGS.fullmatch(path.name)]
+    for path in carried:
+        shutil.copyfile(path, folder / path.name)
+    left = [path.name for path in others if path not in carried]
+    if left:
+        log.info("merge: left behind of BASE's folder: %s", first_of(left, 8))
+    return left
 
 
 def _write_config(planned: Plan, folder: Path) -> str:
@@ -160,9 +177,8 @@ def write_sweep(
     alphas: Sequence[float],
     fixed: Sequence[str],
     options: Mapping[str, Any],
-    out: Path,
-    plain: Mapping[str, Any],
-) -> None:
+    folder: Path,
+) -> dict[str, Any]:
     """Write a sweep: no weights, only where they come from.
 
     Args:
@@ -170,21 +186,17 @@ def write_sweep(
         alphas: the points.
         fixed: patterns of alpha that hold at all points.
         options: the other fields of the recipe.
-        out: the folder.
-        plain: the stage's settings.
+        folder: where it is written.
+
+    Returns:
+        What the record says of the sweep.
     """
-    sources = [planned.base, *planned.tuned, *planned.statistics]
-    with ThreadPoolExecutor(len(sources)) as pool:
-        hashes = list(pool.map(lambda source: source.sha256(), sources))
-    parents = [
-        Parent(_stable_path(source.label), digest)
-        for source, digest in zip(sources, hashes, strict=True)
-    ]
+    parents = [Parent(_stable_path(source.label), source.sha256()) for source in planned.sources]
     count = 1 + len(planned.tuned)
     tuned, statistics = tuple(parents[1:count]), tuple(parents[count:])
     sweep = Sweep(parents[0], tuned, tuple(alphas), tuple(fixed), options, statistics)
-    names = [public_name(source.label, source.config) for source in sources[:count]]
-    points = ", ".join(number_text(alpha) for alpha in alphas)
+    names = [public_name(source.label, source.config) for source in planned.sources[:count]]
+    points = ", ".join(map(number_text, alphas))
     card = (
         "---\nlibrary_name: speechft\ntags:\n- merge\n- speechft\n---\n\n"
         f"# Sweep of {len(alphas)} encoders between {names[0]} and {', '.join(names[1:])}\n\n"
@@ -192,17 +204,9 @@ def write_sweep(
         f"This folder holds no weights: `{FILE_NAME}` says what each encoder is made of. They are "
         "made in memory when they are evaluated; `speechft merge` with one alpha writes one.\n"
     )
-    with atomic_dir(out) as folder:
-        write_json(folder / FILE_NAME, sweep.to_json())
-        write_text(folder / "README.md", card)
-        write_provenance(
-            folder,
-            stage="merge",
-            settings=plain,
-            parents=parents_record(sources, hashes),
-            method=planned.method.name,
-            alphas=list(alphas),
-        )
+    write_json(folder / FILE_NAME, sweep.to_json())
+    write_text(folder / "README.md", card)
+    return {"method": planned.method.name, "alphas": list(alphas)}
 
 
 def _stable_path(label: str) -> str:

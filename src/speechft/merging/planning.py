@@ -8,7 +8,7 @@ from typing import Any
 
 from speechft.core.errors import SettingsError
 from speechft.merging.alpha import AlphaRules, constant, depth_of
-from speechft.merging.dtypes import BY_USER_NAME, is_float
+from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES, is_float
 from speechft.merging.matching import Entry, Match, match
 from speechft.merging.methods import METHODS, Method
 from speechft.merging.sources import Source
@@ -70,6 +70,17 @@ class Plan:
     def alpha(self) -> AlphaRules:
         """Alpha of every tensor."""
         return self.recipe.alpha or constant(self.method.default_alpha)
+
+    @property
+    def sources(self) -> list[Source]:
+        """BASE, every TUNED and every file of statistics."""
+        return [self.base, *self.tuned, *self.statistics]
+
+    @property
+    def dtype(self) -> str:
+        """The type of the result's numbers ("float32"), or all of them."""
+        found = {USER_NAMES[info.dtype] for info in self.outputs if is_float(info.dtype)}
+        return " and ".join(sorted(found))
 
     @property
     def nbytes(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from speechft.core.errors import CheckpointError
 from speechft.merging.engine import stream
 from speechft.merging.inputs import find, open_encoder
+from speechft.merging.meaning import refuse_other_meaning
 from speechft.merging.names import canonical
 from speechft.merging.planning import Plan, plan
 from speechft.merging.sources import Source
@@ -71,6 +72,7 @@ class OpenSweep:
         try:
             for parent in (self.sweep.base, *self.sweep.tuned, *self.sweep.statistics):
                 self._sources.append(self._open(parent))
+            refuse_other_meaning(self._sources[0], self._sources[1 : 1 + len(self.sweep.tuned)])
         except BaseException:
             self.close()
             raise

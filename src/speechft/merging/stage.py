@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from speechft.core.artifact import Artifact, content_id, dependencies, read_record, stage_of
 from speechft.core.errors import SettingsError
-from speechft.core.files import atomic_dir, flush, read_json
+from speechft.core.files import atomic_dir, flush, remove_leftovers
+from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
-from speechft.core.provenance import FILE_NAME, is_done, stage_of
+from speechft.core.places import first_of
 from speechft.core.yaml12 import read_yaml
 from speechft.merging.alpha import check_range, parse_alpha
-from speechft.merging.dtypes import USER_NAMES
 from speechft.merging.inputs import find, open_encoder
+from speechft.merging.meaning import refuse_other_meaning
 from speechft.merging.mergekit import from_mergekit
 from speechft.merging.methods import METHODS
 from speechft.merging.output import describe, said_where, write_sweep
@@ -37,53 +41,41 @@ def merge(settings: MergeSettings) -> Path:
         `speechft.json`; or `sweep.json` for a sweep.
 
     Raises:
-        SettingsError: method, parameters, alpha or the output folder are wrong.
-        IncompatibleModelsError: the encoders do not have the same tensors.
+        SettingsError: method, parameters, alpha or the output folder are wrong, or another process
+            is at work there.
+        IncompatibleModelsError: the encoders do not have the same tensors, or these mean something
+            else.
         CheckpointError: an encoder cannot be read.
     """
-    _check_output(settings)
     out = settings.out.expanduser()
-    method = METHODS[settings.method]
-    sweep, texts = split_texts(settings.alpha_texts())
-    first = [repr(sweep[0])] if sweep else []
-    rules = parse_alpha([*texts, *first], method.default_alpha) if texts or first else None
-    if not settings.allow_extrapolation:
-        check_range([*(sweep or ()), *(rules.values if rules else ())])
+    remove_leftovers(out)
+    _check_output(settings, out)
+    points, texts = split_texts(settings.alpha_texts())
     max_shard_bytes = parse_size(settings.max_shard_size)
-    sources: list[Source] = []
-    try:
-        sources.append(open_encoder(settings.base))
-        for name in settings.tuned:
-            sources.append(open_encoder(name, base=settings.base))
-        statistics = _statistics(settings)
-        sources += statistics
-        planned = plan(
-            sources[0],
-            sources[1 : 1 + len(settings.tuned)],
-            Recipe(alpha=rules, **settings.options()),
-            statistics,
-        )
-        _say_if_rounded(planned)
-        _say_if_families_differ(planned)
-        if sweep:
-            if settings.gram_data:
-                raise SettingsError(
-                    "a sweep keeps no statistics that were gathered for it",
-                    where="gram_data",
-                    hint="give files with --statistics, or merge with one alpha",
-                )
-            with said_where(out, 0):
-                if not is_done(out, stage="merge", settings=settings.plain()):
-                    _say_what_is_replaced(out)
-                options, plain = settings.options(), settings.plain()
-                write_sweep(planned, sweep, texts, options, out, plain)
-            log.info("merge: a sweep of %d encoders in %s", len(sweep), out)
+    with ThreadPoolExecutor(settings.threads or default_threads()) as pool, ExitStack() as opened:
+        depends = pool.submit(dependencies, settings)  # hashes what is read, while it is read
+        if read_record(out) and Artifact(out, "merge", depends.result()).done:
+            log.info("merge: already done in %s", out)
             return out
-        with said_where(out, planned.nbytes):
-            return _write(settings, planned, max_shard_bytes, out)
-    finally:
-        for source in sources:
-            source.close()
+        planned = _plan(settings, texts, points, opened)
+        with said_where(out, 0 if points else planned.nbytes), work_alone(out):
+            _say_what_is_replaced(out)
+            with atomic_dir(out) as folder:
+                hashes: dict[str, str] = {}
+                if not points:
+                    hashes = _write(planned, folder, pool, max_shard_bytes)
+                wanted = depends.result()
+                parents = {source.label: source.sha256() for source in planned.sources}
+                if points:
+                    about = write_sweep(planned, points, texts, settings.options(), folder)
+                else:
+                    about = describe(planned, folder)
+                said = settings.plain()
+                names = [path.name for path in folder.iterdir()]
+                artifact = Artifact(folder, "merge", wanted)
+                artifact.end(names, hashes, settings=said, parents=parents, **about)
+    _say_what_was_written(planned, points, out)
+    return out
 
 
 def recipe_values(path: Path) -> dict[str, Any]:
@@ -99,30 +91,43 @@ def recipe_values(path: Path) -> dict[str, Any]:
     return {key: value for key, value in imported.items() if value not in (None, ())}
 
 
-def _write(settings: MergeSettings, planned: Plan, max_shard_bytes: int | None, out: Path) -> Path:
-    with ThreadPoolExecutor(settings.threads or default_threads()) as pool:
-        parents = [planned.base, *planned.tuned, *planned.statistics]
-        if is_done(out, stage="merge", settings=settings.plain()):
-            hashes = list(pool.map(lambda source: source.sha256(), parents))
-            if list(read_json(out / FILE_NAME)["parents"].values()) == hashes:
-                log.info("merge: already done in %s", out)
-                return out
-        _say_what_is_replaced(out)
-        with atomic_dir(out) as folder, Meter("merging", planned.nbytes) as meter:
-            files = write_weights(
-                planned,
-                folder,
-                pool,
-                max_shard_bytes=max_shard_bytes,
-                on_progress=meter.add,
-            )
-            hashing = [pool.submit(source.sha256) for source in parents]
-            for file in files:
-                flush(file)  # the disk writes while the processors hash
-            hashes = [future.result() for future in hashing]
-            describe(planned, hashes, folder, settings.plain())
-    log.info("merge: %d tensors in %s (%s)", len(planned.outputs), out, meter.summary())
-    return out
+def _plan(
+    settings: MergeSettings, texts: Sequence[str], points: Sequence[float], opened: ExitStack
+) -> Plan:
+    """Open the encoders and check that they and the settings fit together.
+
+    Of a sweep the first point is planned: all fit if one does.
+    """
+    sources: list[Source] = []
+    for name in (settings.base, *settings.tuned):
+        sources.append(open_encoder(name, base=settings.base if sources else None))
+        opened.callback(sources[-1].close)
+    statistics = _statistics(settings)
+    for one in statistics:
+        opened.callback(one.close)
+    method = METHODS[settings.method]
+    given = [*texts, *(repr(point) for point in points[:1])]
+    alpha = parse_alpha(given, method.default_alpha) if given else None
+    if alpha is not None and not settings.allow_extrapolation:
+        check_range([*points, *alpha.values])
+    recipe = Recipe(alpha=alpha, **settings.options())
+    planned = plan(sources[0], sources[1:], recipe, statistics)
+    refuse_other_meaning(planned.base, planned.tuned)
+    return planned
+
+
+def _write(
+    planned: Plan, folder: Path, pool: ThreadPoolExecutor, max_shard_bytes: int | None
+) -> dict[str, str]:
+    """Write the weights; give the hashes of their files."""
+    with Meter("merging", planned.nbytes) as meter:
+        files = write_weights(
+            planned, folder, pool, max_shard_bytes=max_shard_bytes, on_progress=meter.add
+        )
+        hashing = {file.name: pool.submit(content_id, file) for file in files}
+        for file in files:
+            flush(file)  # the disk writes while the processors hash
+        return {name: future.result() for name, future in hashing.items()}
 
 
 def _statistics(settings: MergeSettings) -> list[Source]:
@@ -148,20 +153,26 @@ def _statistics(settings: MergeSettings) -> list[Source]:
     ]
 
 
-def _say_if_rounded(planned: Plan) -> None:
-    """Tell that a half-precision BASE makes a half-precision result of wider TUNEDs."""
-    narrow = {out.dtype for out in planned.outputs} & {"F16", "BF16"}
-    wide = any(info.dtype == "F32" for one in planned.tuned for info in one.tensors.values())
-    if narrow and wide and planned.recipe.dtype is None:
-        name = USER_NAMES[min(narrow)]
-        log.info("merge: rounded to %s, BASE's type; dtype float32 keeps all of TUNED", name)
+def _say_what_was_written(planned: Plan, points: Sequence[float], out: Path) -> None:
+    if points:
+        log.info("merge: a sweep of %d encoders in %s", len(points), out)
+        return
+    dtype = planned.dtype
+    log.info("merge: %d tensors of %s in %s", len(planned.outputs), dtype, out)
+    if dtype in ("float16", "bfloat16"):
+        wide = any(info.dtype == "F32" for one in planned.tuned for info in one.tensors.values())
+        log.info(
+            "merge: %s is %s; load it with dtype=torch.float32 to give it float32 audio%s",
+            *(dtype, "BASE's type" if planned.recipe.dtype is None else "as asked for"),
+            "; --dtype float32 keeps all of TUNED" if wide else "",
+        )
 
 
 def _say_what_is_replaced(out: Path) -> None:
     """Tell which earlier merge is about to go: nothing else keeps it."""
     if stage_of(out) != "merge":
         return
-    record = read_json(out / FILE_NAME)
+    record = read_record(out) or {}
     alphas = record.get("alphas")
     alpha = f"a sweep of {len(alphas)}" if isinstance(alphas, list) else record.get("alpha")
     parents = record.get("parents")
@@ -172,37 +183,23 @@ def _say_what_is_replaced(out: Path) -> None:
     )
 
 
-def _say_if_families_differ(planned: Plan) -> None:
-    """Warn of a TUNED that fits by its shapes but was pre-trained otherwise than BASE."""
-    base = (planned.base.config or {}).get("model_type")
-    for one in planned.tuned:
-        family = (one.config or {}).get("model_type")
-        if None not in (base, family) and family != base:
-            log.warning(
-                "BASE is a %s, %s a %s: their difference is no task vector of fine-tuning",
-                base,
-                one.label,
-                family,
-            )
-
-
-def _check_output(settings: MergeSettings) -> None:
+def _check_output(settings: MergeSettings, out: Path) -> None:
     """Refuse to replace a parent or a folder that was not made by this stage."""
-    out = settings.out.expanduser()
     parents = [Path(name).expanduser() for name in (settings.base, *settings.tuned)]
     target = out.resolve()
     if any(p.exists() and find(p).resolve().is_relative_to(target) for p in parents):
         raise SettingsError("--out would replace one of the encoders to merge", where=out)
-    if not out.exists():
+    if not out.exists() or (out.is_dir() and stage_of(out) == "merge"):
         return
-    if out.is_dir() and (not any(out.iterdir()) or stage_of(out) == "merge"):
-        return
-    raise SettingsError(
-        "there is something else in the output's place",
-        where=out,
-        expected="no folder, an empty one, or an earlier merge",
-        hint="choose another --out, or remove it",
-    )
+    others = sorted(p.name for p in out.iterdir() if p.name != LOCK) if out.is_dir() else ["a file"]
+    if others:
+        raise SettingsError(
+            "there is something else in the output's place",
+            where=out,
+            expected="no folder, an empty one, or an earlier merge",
+            found=first_of(others),
+            hint="choose another --out, or remove it",
+        )
 
 
 def parse_size(text: str | None) -> int | None:

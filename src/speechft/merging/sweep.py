@@ -72,15 +72,15 @@ def point_name(alpha: float) -> str:
     return f"alpha-{number_text(alpha)}"
 
 
-def split_texts(texts: Sequence[str]) -> tuple[list[float] | None, list[str]]:
-    """Tell the sweep among the texts of `--alpha` from the others.
+def split_texts(texts: Sequence[str]) -> tuple[list[float], list[str]]:
+    """Tell the points of a sweep among the texts of `--alpha` from the other texts.
 
     Raises:
         SettingsError: there are two sweeps, or a sweep beside another default.
     """
     sweeps = [text for text in texts if is_sweep(text)]
     if not sweeps:
-        return None, list(texts)
+        return [], list(texts)
     fixed = [text for text in texts if "=" in text]
     if len(sweeps) + len(fixed) < len(texts) or len(sweeps) > 1:
         raise SettingsError(

@@ -1,0 +1,88 @@
+"""Replacing a result deleted whatever else lay in its folder: notes, `.env.old`, `sub/x.tmp`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from safetensors.numpy import save_file
+
+from speechft.core.errors import SettingsError
+from speechft.core.locks import work_alone
+from speechft.data.prepare import prepare_data
+from speechft.encoders.convert import convert
+from speechft.encoders.settings import ConvertSettings
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
+
+THEIRS = ("notes.txt", ".env.old", "sub/x.tmp", ".kept.tmp")
+
+
+def folder(path: Path, seed: int) -> Path:
+    path.mkdir()
+    value = np.random.default_rng(seed).standard_normal((4, 6), dtype=np.float32)
+    save_file({"encoder.layers.0.x.weight": value}, path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps({"architectures": ["HubertModel"]}))
+    (path / "preprocessor_config.json").write_text("{}")
+    return path
+
+
+def leave_notes(out: Path) -> None:
+    for name in THEIRS:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+
+
+def notes(out: Path) -> dict[str, str]:
+    return {name: (out / name).read_text() for name in THEIRS if (out / name).exists()}
+
+
+def test_merge(tmp_path: Path) -> None:
+    pair = folder(tmp_path / "base", 1), folder(tmp_path / "tuned", 2)
+    values = {"base": pair[0], "tuned": pair[1:], "out": tmp_path / "out"}
+    for alphas in (("0:1:0.5", 0.5), (0.25, "0:1:0.25")):  # either kind in the place of the other
+        for alpha in alphas:
+            out = merge(MergeSettings(alpha=alpha, **values))
+            leave_notes(out)
+    assert notes(out) == dict.fromkeys(THEIRS, "mine")
+    names = {path.name for path in out.iterdir() if path.is_file() and path.name not in THEIRS}
+    assert names == {"sweep.json", "README.md", "speechft.json", ".lock"}
+
+
+def test_merge_into_a_folder_at_work_is_refused(tmp_path: Path) -> None:
+    pair = folder(tmp_path / "base", 1), folder(tmp_path / "tuned", 2)
+    with work_alone(tmp_path / "out"), pytest.raises(SettingsError, match="another speechft"):
+        merge(MergeSettings(base=pair[0], tuned=pair[1:], out=tmp_path / "out"))
+
+
+def test_data_prepare_force(tmp_path: Path) -> None:
+    out, table = tmp_path / "out", tmp_path / "table.csv"
+    rows = ["audio,split,text"]
+    for split in ("train", "dev", "test"):
+        audio = np.random.default_rng(len(split)).normal(0, 0.1, 16000)
+        soundfile.write(tmp_path / f"{split}.wav", audio, 16000)
+        rows.append(f"{tmp_path / split}.wav,{split},one word")
+    table.write_text("\n".join(rows))
+    prepare_data(str(table), out)
+    before = {path.name for path in out.iterdir()}
+    leave_notes(out)
+    prepare_data(str(table), out, force=True)
+    assert notes(out) == dict.fromkeys(THEIRS, "mine")
+    assert {path.name for path in out.iterdir()} == {*before, *THEIRS[:2], "sub", THEIRS[3]}
+
+
+def test_convert_overwrite(tmp_path: Path) -> None:
+    settings = ConvertSettings(source="tiny-hubert", target=tmp_path / "out", to="hf")
+    out = convert(settings)
+    before = sorted(path.name for path in out.iterdir())
+    (out / "README.md").write_text("mine")
+    convert(settings.model_copy(update={"overwrite": True}))
+    assert (out / "README.md").read_text() == "mine"
+    leave_notes(out)
+    with pytest.raises(SettingsError, match=r"notes\.txt"):
+        convert(settings.model_copy(update={"overwrite": True}))
+    assert notes(out) == dict.fromkeys(THEIRS, "mine")
+    assert set(before) <= {path.name for path in out.iterdir()}
