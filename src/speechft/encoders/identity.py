@@ -9,7 +9,7 @@ from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.files import read_json
 from speechft.core.settings import PathText
 from speechft.encoders.configs import computing
-from speechft.encoders.formats.locate import HUB_ID, locate, packaged_names
+from speechft.encoders.formats.locate import HUB_ID, hub_commit, locate, packaged_names
 
 _SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".yaml")
 
@@ -17,17 +17,18 @@ _SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".yaml")
 def encoder_id(name: str) -> str:
     """Give the identity of an ENCODER: weights, configuration, preprocessor and adapters.
 
-    A Hub id that is not on this machine stands for itself.
+    A Hub id is told by the commit that it stands for; by itself where no commit can be found.
 
     Args:
-        name: a folder, a checkpoint file, a packaged name, or a Hub id.
+        name: a folder, a checkpoint file, a packaged name, or a Hub id, also with @REVISION.
 
     Raises:
         CheckpointError: nothing is there.
     """
     there = _exists(name) or name in packaged_names()
     if not there and HUB_ID.fullmatch(name):
-        return f"hub {name}"
+        commit = hub_commit(name)
+        return f"hub {name.partition('@')[0]}@{commit}" if commit else f"hub {name}"
     path = locate(name)
     if path.is_file():
         return content_id({"file": path, "beside": _described(path.parent)})

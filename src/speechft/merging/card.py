@@ -19,7 +19,7 @@ def public_name(label: str, config: Mapping[str, Any] | None = None) -> str:
     """Give a name without local folders: a Hub id if one is known, else the last part of a path."""
     known = str((config or {}).get("_name_or_path") or "")
     local = Path(label).expanduser()
-    for candidate in (label if not local.exists() else "", known):
+    for candidate in (label.partition("@")[0] if not local.exists() else "", known):
         if _HUB_ID.fullmatch(candidate) and not Path(candidate).exists():
             return candidate
     if local.name == "encoder" and local.parent.name:

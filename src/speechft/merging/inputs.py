@@ -7,7 +7,6 @@ fairseq, WavLM, DeCoAR files, pickled Hugging Face weights, adapters) by the enc
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
+from speechft.encoders.formats.locate import HUB_ID, locate
 from speechft.merging.dtypes import Array
 from speechft.merging.matching import FAIRSEQ
 from speechft.merging.sources import INDEX, WEIGHTS, MappingSource, Source, open_file, open_folder
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: Weights in a folder that are no safetensors of the encoder itself.
 _OTHER_WEIGHTS = ("pytorch_model*.bin", "adapter_model.safetensors", "adapter_model.bin")
 
@@ -82,15 +81,13 @@ def find(name: str | Path) -> Path:
     if not path.exists() and (packaged / "config.json").is_file():
         path = packaged
     if not path.exists():
-        if not _HUB_ID.fullmatch(str(name)):
+        if not HUB_ID.fullmatch(str(name)):
             raise CheckpointError(
                 "there is no such encoder",
                 where=name,
-                expected="a folder, a checkpoint file, a Hub id (OWNER/NAME) or a packaged name",
+                expected="a folder, a checkpoint file, a Hub id (owner/name) or a packaged name",
                 hint="check the path",
             )
-        from speechft.encoders.formats.locate import locate
-
         path = locate(str(name))
     inner = path / "encoder"
     if path.is_dir() and not (path / "config.json").exists() and inner.is_dir():

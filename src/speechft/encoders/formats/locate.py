@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from speechft.core.errors import CheckpointError
 from speechft.core.nearest import did_you_mean
 from speechft.core.network import is_network_error
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?")
+"""OWNER/NAME, or OWNER/NAME@REVISION: a branch, a tag or a commit."""
+_TIMEOUT = 10  # seconds
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_SETTINGS = ["config.json", "*processor_config.json", "adapter_config.json", "*.index.json"]
 HUB_WEIGHTS = ["model*.safetensors", "adapter_model.safetensors", "extras.safetensors"]
 HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
@@ -32,6 +36,8 @@ def packaged_weights(encoder: str | None) -> Path | None:
 def locate(path_or_id: str | Path) -> Path:
     """Give the local path of an encoder: a path as it is, a packaged name, or a Hub id.
 
+    Of a Hub id the commit is read that `hub_commit` gives.
+
     Raises:
         CheckpointError: nothing is there, or the Hub cannot be reached.
     """
@@ -42,12 +48,12 @@ def locate(path_or_id: str | Path) -> Path:
     if name in packaged_names():
         return Path(str(resources.files("speechft"))) / "assets" / name
     hub = isinstance(path_or_id, str) and HUB_ID.fullmatch(name)
-    if hub and Path(name).suffix not in _FILE_TYPES:
+    if hub and Path(name.partition("@")[0]).suffix not in _FILE_TYPES:
         return _from_hub(name)
     raise CheckpointError(
         "there is no such encoder",
         where=name,
-        expected="a folder, a checkpoint file, a Hub id (owner/name) or a packaged name",
+        expected="a folder, a checkpoint file, a Hub id (owner/name@revision) or a packaged name",
         hint=f"check the path; {did_you_mean(name, packaged_names())}",
     )
 
@@ -71,34 +77,68 @@ def _inside(path: Path) -> Path:
 _FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+@cache
+def hub_commit(name: str) -> str | None:
+    """Give the commit that a Hub id stands for, the same as long as this process runs.
+
+    It is the one that the id names, else what the Hub says, else the one whose files are kept here;
+    None where none of them is known.
+    """
+    repo, _, revision = name.partition("@")
+    if _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi, snapshot_download
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=HUB_SETTINGS + HUB_WEIGHTS))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=HUB_SETTINGS + HUB_OLD_WEIGHTS))
+        found = HfApi().model_info(repo, revision=revision or None, timeout=_TIMEOUT).sha
+        return str(found) if found else None
+    except Exception as error:  # HTTP clients have errors of their own
+        if not _is_of_the_hub(error):
+            raise
+    try:
+        kept = snapshot_download(repo, revision=revision or None, local_files_only=True)
+        return Path(kept).name
+    except (OSError, ValueError):  # LocalEntryNotFoundError is both
+        return None
+
+
+def _is_of_the_hub(error: Exception) -> bool:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return isinstance(error, HfHubHTTPError | OSError | ValueError) or is_network_error(error)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    repo, _, revision = name.partition("@")
+    wanted = hub_commit(name) or revision or None
+    try:
+        for weights in (HUB_WEIGHTS, HUB_OLD_WEIGHTS):
+            patterns = HUB_SETTINGS + weights
+            folder = Path(snapshot_download(repo, revision=wanted, allow_patterns=patterns))
+            if any(folder.glob("*.safetensors")):
+                break
         return folder
+    except RevisionNotFoundError:
+        raise CheckpointError(
+            "the Hub's model has no such revision",
+            where=name,
+            expected="a branch, a tag or a commit behind the @",
+        ) from None
     except RepositoryNotFoundError:
         raise CheckpointError(
             "the Hub has no such model, and there is no such folder",
             where=name,
             hint="check the spelling; a private model needs `hf auth login`",
         ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise CheckpointError(
-            "there is no such folder, and the Hub could not be reached",
-            where=name,
-            found=str(error).strip().partition("\n")[0],
-            hint="check the path, or the network; a downloaded copy can be given as a folder",
-        ) from None
-    except Exception as error:
-        if not is_network_error(error):
+    except Exception as error:  # HTTP clients have errors of their own
+        if not _is_of_the_hub(error):
             raise
         raise CheckpointError(
             "there is no such folder, and the Hub could not be reached",
             where=name,
-            found=type(error).__name__,
+            found=str(error).strip().partition("\n")[0] or type(error).__name__,
             hint="check the path, or the network; a downloaded copy can be given as a folder",
         ) from None
