@@ -17,11 +17,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from speechft.core.errors import CheckpointError
 from speechft.merging.dtypes import STORAGE, Array
 
-MAX_HEADER = 100_000_000
+MAX_HEADER = 25_000_000
+MAX_TENSORS = 100_000
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -182,31 +184,37 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _read_header(handle: int, path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    size = os.fstat(handle).st_size
+    """Read what the library calls valid; only the places of the tensors are read here.
+
+    The library checks all: that keys are not doubled, sizes are whole numbers, that nothing
+    overlaps or is left over, and that the file ends where its data does.
+    """
     length = int.from_bytes(os.pread(handle, 8, 0), "little")
-    if size < 8 or length > min(size - 8, MAX_HEADER):
-        raise _broken(path, f"{size} bytes, header of {length}")
+    if length > MAX_HEADER:
+        raise _broken(path, f"a header of {length} bytes, more than any encoder has")
     try:
-        header = json.loads(os.pread(handle, length, 8))
-        metadata = header.pop("__metadata__", None) or {}
-        tensors = {name: _tensor(name, entry, 8 + length) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(path, f"an unreadable header ({error})") from None
-    for info in tensors.values():
-        if info.begin + info.nbytes > size:
-            raise _broken(path, f"the file ends inside {info.name!r}")
-    return tensors, metadata
+        with safe_open(path, framework="numpy"):
+            header = json.loads(os.pread(handle, length, 8))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise _broken(path, str(error)) from None
+    metadata = header.pop("__metadata__", None) or {}
+    if len(header) > MAX_TENSORS:
+        raise _broken(path, f"{len(header)} tensors, more than any encoder has")
+    return {
+        name: _tensor(name, entry, 8 + length, path) for name, entry in header.items()
+    }, metadata
 
 
-def _tensor(name: str, entry: Mapping[str, Any], start: int) -> TensorInfo:
-    begin, end = entry["data_offsets"]
+def _tensor(name: str, entry: Mapping[str, Any], start: int, path: Path) -> TensorInfo:
     dtype = entry["dtype"]
     if dtype not in STORAGE:
-        raise ValueError(f"tensor {name!r} has the type {dtype}, which is not supported")
-    info = TensorInfo(name, dtype, tuple(int(n) for n in entry["shape"]), start + int(begin))
-    if begin < 0 or any(n < 0 for n in info.shape) or end - begin != info.nbytes:
-        raise ValueError(f"the sizes of {name!r} do not fit together")
-    return info
+        raise CheckpointError(
+            f"tensors of type {dtype} are not merged",
+            where=f"{path}: {name}",
+            expected=", ".join(STORAGE),
+            hint="convert the encoder to float32, float16 or bfloat16 first",
+        )
+    return TensorInfo(name, dtype, tuple(entry["shape"]), start + entry["data_offsets"][0])
 
 
 def _broken(path: Path, found: str) -> CheckpointError:

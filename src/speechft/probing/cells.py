@@ -89,7 +89,7 @@ class Cell:
         self, cells: Path, content: Mapping[str, Any], rows: Sequence[Any], seconds: float
     ) -> None:
         """Write the cell's folder in one move."""
-        with atomic_dir(cells / self.key) as place:
+        with atomic_dir(cells / self.key, (CELL, TIMING, PREDICTIONS)) as place:
             write_json(place / CELL, content)
             write_json(place / TIMING, {"seconds": round(seconds, 3)})
             if self.predictions:
