@@ -42,7 +42,7 @@ def test_page_is_one_self_contained_file(made: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing is loaded from elsewhere
     assert "@import" not in page
     assert "url(http" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 2 * 3  # of each figure one for wide and one for narrow pages
 
 
 def test_page_warns_of_synthetic_speech(made: Path) -> None:

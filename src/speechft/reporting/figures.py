@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from speechft.reporting.findings import label
 from speechft.reporting.measurements import Curve, Group
 
 PER_LINE = 3
+NARROW = 4.2  # inches
 SWEEP_POINTS = 4  # fewer make no curve
 
 
@@ -47,12 +49,14 @@ class Drawing:
         title: heading in the page.
         caption: what to see in it.
         svg: for the page.
+        narrow: the same with one panel a line, for a narrow page.
     """
 
     name: str
     title: str
     caption: str
     svg: str
+    narrow: str
 
 
 def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> list[Drawing]:
@@ -65,18 +69,19 @@ def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> l
     """
     drawings = []
     with mpl.rc_context(STYLE):
-        drawings.append(_keep(_bars(comparison), "tasks", "Task by task", BARS_CAPTION, folder))
+        bars = partial(_bars, comparison)
+        drawings.append(_keep(bars, "tasks", "Task by task", BARS_CAPTION, folder))
         for group, points in comparison.sweep.items():
             task = group[1]
             name = file_name("-".join(["alpha-sweep", *(p for p in group if p)]))
             if any(name == drawing.name for drawing in drawings):
                 name = f"{name}-{len(drawings)}"
             title = printable(f"From pretrained to finetuned on {task.upper()}: the sweep of alpha")
-            figure = _sweep(comparison, group, points)
-            drawings.append(_keep(figure, name, title, SWEEP_CAPTION, folder))
+            sweep = partial(_sweep, comparison, group, points)
+            drawings.append(_keep(sweep, name, title, SWEEP_CAPTION, folder))
         if curves:
-            figure = _training(curves)
-            drawings.append(_keep(figure, "training", "Training", TRAINING_CAPTION, folder))
+            training = partial(_training, curves)
+            drawings.append(_keep(training, "training", "Training", TRAINING_CAPTION, folder))
     return drawings
 
 
@@ -92,22 +97,22 @@ SWEEP_CAPTION = (
 TRAINING_CAPTION = "Loss (smoothed over what was logged) and learning rate, per update."
 
 
-def _bars(comparison: Comparison) -> Figure:
+def _bars(comparison: Comparison, per_line: int) -> Figure:
     columns, rows = comparison.columns, comparison.rows
-    figure, axes = _panels(len(columns) + (1 if _scored(rows) else 0), height=2.5)
+    figure, axes = _panels(len(columns) + (1 if _scored(rows) else 0), 2.5, per_line)
     titles = [(c.title, [r.cells.get(c.key) for r in rows]) for c in columns]
     if _scored(rows):
         titles.append((f"{comparison.score_name} ↑", [r.score for r in rows]))
     for axis, (title, spreads) in zip(axes, titles, strict=False):
         _bar_panel(axis, title, spreads, rows)
     handles = [axes[0].patches[i] for i in range(len(rows))]
-    width = 1 if len(rows) > 4 else len(rows)
+    several = len(rows) <= 4 and per_line > 1
     figure.legend(
         handles,
         [legend_text(textwrap.shorten(label(r.encoder), 60, placeholder=" …")) for r in rows],
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=min(width, 3),
+        ncols=min(len(rows), 3) if several else 1,
         frameon=False,
     )
     return figure
@@ -159,7 +164,7 @@ def _scored(rows: Sequence[Row]) -> bool:
     return sum(r.score is not None for r in rows) > 1
 
 
-def _sweep(comparison: Comparison, group: Group, points: dict[float, Row]) -> Figure:
+def _sweep(comparison: Comparison, group: Group, points: dict[float, Row], per_line: int) -> Figure:
     columns = [
         c
         for c in comparison.columns
@@ -167,7 +172,7 @@ def _sweep(comparison: Comparison, group: Group, points: dict[float, Row]) -> Fi
     ]
     whole = {a: r.score for a, r in points.items() if _covers(r, comparison.columns)}
     with_score = len(whole) >= SWEEP_POINTS
-    figure, axes = _panels(len(columns) + with_score, height=2.6)
+    figure, axes = _panels(len(columns) + with_score, 2.6, per_line)
     chosen = {
         r.encoder.alpha
         for r in comparison.rows
@@ -235,9 +240,9 @@ def _sweep_panel(
             )
 
 
-def _training(curves: Sequence[Curve]) -> Figure:
+def _training(curves: Sequence[Curve], per_line: int) -> Figure:
     titles = list(dict.fromkeys(c.title for c in curves))
-    figure, axes = _panels(2 * len(titles), height=2.3, per_line=2)
+    figure, axes = _panels(2 * len(titles), 2.3, min(2, per_line))
     for place, title in enumerate(titles):
         loss, rate = axes[2 * place], axes[2 * place + 1]
         loss.set_title(f"{title}: loss")
@@ -268,10 +273,11 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return result
 
 
-def _panels(count: int, height: float, per_line: int = PER_LINE) -> tuple[Figure, list[Any]]:
+def _panels(count: int, height: float, per_line: int) -> tuple[Figure, list[Any]]:
     wide = min(count, per_line)
     lines = ceil(count / wide)
-    figure = Figure(figsize=(9.6 * (wide / per_line) ** 0.5, height * lines), layout="constrained")
+    width = NARROW if per_line == 1 else 9.6 * (wide / per_line) ** 0.5
+    figure = Figure(figsize=(width, height * lines), layout="constrained")
     grid = figure.subplots(lines, wide, squeeze=False)
     axes = [axis for line in grid for axis in line]
     for axis in axes[count:]:
@@ -279,14 +285,21 @@ def _panels(count: int, height: float, per_line: int = PER_LINE) -> tuple[Figure
     return figure, axes[:count]
 
 
-def _keep(figure: Figure, name: str, title: str, caption: str, folder: Path) -> Drawing:
+def _keep(
+    draw: Callable[[int], Figure], name: str, title: str, caption: str, folder: Path
+) -> Drawing:
+    figure = draw(PER_LINE)
     with atomic_path(folder / f"{name}.png") as temporary:
         figure.savefig(
             temporary, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None}
         )
+    return Drawing(name, title, caption, _svg(figure, name), _svg(draw(1), f"{name}-narrow"))
+
+
+def _svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(
             buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
         )
-    return Drawing(name, title, caption, themed(buffer.getvalue(), name))
+    return themed(buffer.getvalue(), name)
