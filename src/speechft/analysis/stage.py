@@ -15,17 +15,24 @@ from speechft.analysis.records import Record, records_of
 from speechft.analysis.settings import AnalyzeSettings
 from speechft.analysis.show import FIGURE, draw, markdown
 from speechft.analysis.weights import distances
+from speechft.core.artifact import (
+    BEGUN,
+    RECORD,
+    Artifact,
+    dependencies,
+    hash_values,
+    stage_of,
+)
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
-from speechft.core.files import hash_json, read_jsonl, write_jsonl, write_text
+from speechft.core.files import read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import first_of
-from speechft.core.provenance import CLAIM_NAME, claim, is_done, stage_of, write_provenance
 from speechft.core.seeding import numpy_generator
 from speechft.data.content import audio_keys
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
-from speechft.probing.encoders import open_encoder, open_sweeps, source_ids
+from speechft.probing.encoders import open_encoder, open_sweeps
 from speechft.probing.settings import EncoderSpec
 
 RECORDS, PAGE = "analysis.jsonl", "analysis.md"
@@ -34,7 +41,7 @@ _SHAPING = (
     *("do_stable_layer_norm", "feat_extract_norm", "feat_extract_activation", "hidden_act"),
     *("layer_norm_eps", "conv_stride"),
 )
-_LEFT_OVER = re.compile(rf"\.{re.escape(CLAIM_NAME)}\..*\.tmp")
+_LEFT_OVER = re.compile(rf"\.{re.escape(BEGUN)}\..*\.tmp")
 _PREFERRED = ("test", "dev", "train")
 _logger = get_logger(__name__)
 
@@ -62,26 +69,29 @@ def analyze(settings: AnalyzeSettings) -> Path:
     device = str(usable_device(settings.device))
     split, cuts = _utterances(settings)
     base_spec = EncoderSpec(path=settings.base)
-    plain = settings.model_dump(mode="json", exclude={"out", "device"})
-    plain |= {
-        "sources": source_ids([base_spec, *specs]),
-        "audio": hash_json(audio_keys(cuts))[:16],
-        "split": split,
-    }
-    claim(settings.out, stage="analyze", settings=plain)
-    files = [settings.out / name for name in (RECORDS, PAGE, FIGURE)]
-    done = is_done(settings.out, stage="analyze", settings=plain)
-    if done and all(file.is_file() and file.stat().st_size for file in files):
+    artifact = _artifact(settings, specs, split, cuts)
+    if artifact.done:
         _logger.info("analyze: already done in %s", settings.out)
         return settings.out
+    measured = any((settings.out / name).exists() for name in (RECORD, RECORDS))
+    if not artifact.begin(replace=not measured):  # what only began is in nobody's way
+        (settings.out / RECORDS).unlink(missing_ok=True)  # of no call that was stopped
     base = open_encoder(base_spec, device)
     records = _measure(settings, base, specs, cuts, device)
-    draw(records, files[2])
-    write_text(files[1], markdown(records, str(settings.base), len(cuts)))
-    write_provenance(
-        settings.out, stage="analyze", settings=plain, parents={"base": base.fingerprint()}
-    )
+    draw(records, settings.out / FIGURE)
+    write_text(settings.out / PAGE, markdown(records, str(settings.base), len(cuts)))
+    artifact.end((RECORDS, PAGE, FIGURE), parents={"base": base.fingerprint()})
     return settings.out
+
+
+def _artifact(
+    settings: AnalyzeSettings, specs: tuple[EncoderSpec, ...], split: str, cuts: Sequence[Cut]
+) -> Artifact:
+    """Give the folder of an analysis by what it depends on; of the data its audio alone counts."""
+    known = {settings.data: hash_values({"split": split, "audio": audio_keys(cuts)})}
+    depends = dependencies(settings.model_copy(update={"encoders": specs}), known)
+    names = [spec.label for spec in specs]
+    return Artifact(settings.out, "analyze", {**depends, "names": names})
 
 
 def _measure(
@@ -146,14 +156,14 @@ def _utterances(settings: AnalyzeSettings) -> tuple[str, list[Cut]]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with files of nobody's; what stages have made, `claim` refuses by name."""
+    """Refuse a folder with files of nobody's; what stages have made, `begin` refuses by name."""
     try:
-        if not folder.is_dir() or (folder / CLAIM_NAME).exists() or stage_of(folder) is not None:
+        if not folder.is_dir() or (folder / BEGUN).exists() or stage_of(folder) is not None:
             return
         # A first call that was killed may have left a hidden file.
         names = sorted(p.name for p in folder.iterdir() if not _LEFT_OVER.fullmatch(p.name))
     except OSError:
-        return  # `claim` says why
+        return  # `begin` says why
     if names:
         raise SettingsError(
             "there is something else in the output's place",
