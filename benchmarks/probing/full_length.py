@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from speechft.data.corpora import corpora
-from speechft.probing.plans import CHECKS
+from speechft.probing.protocol import CHECKS
 from speechft.tasks import TASKS as SUPERB
 from speechft.tasks.asv import HELD_OUT
 

@@ -15,7 +15,7 @@ from speechft.heads.rnn import RecurrentCTC
 from speechft.hidden.states import FrameStates, PooledStates
 from speechft.metrics.errors import accuracy, error_rate
 from speechft.probing import probe as probe_module
-from speechft.probing.batches import updates
+from speechft.probing.batches import Trained, updates
 from speechft.probing.feed import feed, quick_recurrence
 from speechft.probing.probe import ProbePlan, Split, predict, probe
 from speechft.probing.stack import Probe, ProbeStack, can_stack
@@ -58,7 +58,7 @@ class Symbols:
 
 def batches(lengths, plan, seed):
     """The one batch of every update of a plan."""
-    given = updates(plan.scheme, plan.batch_size, 1, seed, lengths=lengths)
+    given = updates(plan.scheme, plan.batch_size, 1, seed, Trained(lengths))
     return [batch for (batch,) in islice(given, plan.steps)]
 
 

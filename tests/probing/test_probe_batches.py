@@ -7,13 +7,13 @@ import torch
 
 from speechft.probing.batches import (
     EVAL_FRAMES,
+    Trained,
     balanced,
     balanced_draws,
-    blocks,
     eval_batches,
     updates,
-    window,
 )
+from speechft.probing.s3prl import blocks, window
 
 
 def generator(seed=0):
@@ -57,11 +57,11 @@ def test_balanced_batches_draw_classes_alike():
 
 
 def test_batches_of_an_update_go_on_across_epochs():
-    given = list(islice(updates("shuffled", 4, 3, 0, lengths=[1] * 10), 4))
+    given = list(islice(updates("shuffled", 4, 3, 0, Trained([1] * 10)), 4))
     assert [len(part) for part in given] == [3, 3, 3, 3]
     assert sorted(chain(*given[0])) == list(range(10))
     assert [len(b) for b in chain(*given)] == [4, 4, 2] * 4
-    short = list(islice(updates("shuffled", 4, 2, 0, lengths=[1] * 10), 3))
+    short = list(islice(updates("shuffled", 4, 2, 0, Trained([1] * 10)), 3))
     assert list(chain(*short)) == list(chain(*given))[:6]
 
 

@@ -9,6 +9,7 @@ from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.store import HiddenStore
 from speechft.probing.data import DataSet
+from speechft.probing.protocols import PROTOCOLS
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName
 
@@ -80,13 +81,9 @@ def find_refused(
         wanted: each data set, and its splits that are read: split → whether frames are needed.
         settings: of the evaluation.
     """
-    if settings.protocol == "s3prl" and not encoder.front_end_by_frames:
-        error = SettingsError(
-            "this encoder pads every utterance itself and has no padding frame of a batch",
-            where="protocol",
-            found=f"s3prl, with a {encoder.family} encoder",
-            expected="clean",
-        )
+    protocol = PROTOCOLS[settings.protocol]
+    error = protocol.find_error(encoder)
+    if error is not None:
         return {data.spec: error for data, _ in wanted}
     names = settings.data_names()
     needs: dict[str, tuple[int, float]] = {}
@@ -95,17 +92,14 @@ def find_refused(
         name = names[next(iter(data.names))]
         label = name if name not in needs else data.spec
         specs[label] = data.spec
-        needs[label] = _need(data, framed, padded=settings.protocol == "s3prl")
+        needs[label] = _need(data, framed, protocol.means_per_utterance)
     return {specs[name]: error for name, error in store.check_sizes(encoder, needs).items()}
 
 
-def _need(data: DataSet, framed: Mapping[str, bool], *, padded: bool) -> tuple[int, float]:
-    """Give utterances, and seconds with frames; each audio counts once.
-
-    For a padding frame the time means have twice the size.
-    """
+def _need(data: DataSet, framed: Mapping[str, bool], means: int) -> tuple[int, float]:
+    """Give time means, and seconds with frames; each audio counts once."""
     seconds: dict[str, float] = {}
     for name, frames in framed.items():
         for cut, key in zip(data.splits[name], data.audio[name], strict=True):
             seconds[key] = heard_seconds(cut) if frames else seconds.get(key, 0.0)
-    return len(seconds) * (1 + padded), sum(seconds.values())
+    return len(seconds) * means, sum(seconds.values())

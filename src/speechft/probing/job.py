@@ -24,7 +24,7 @@ from speechft.probing.checking import Labels, find_refused, framed_splits, make_
 from speechft.probing.data import DataSet
 from speechft.probing.encoders import open_encoder
 from speechft.probing.outcome import Outcome, reported
-from speechft.probing.padded_encoder import open_padded
+from speechft.probing.protocols import PROTOCOLS
 from speechft.probing.settings import EncoderSpec, EvaluateSettings, data_name
 from speechft.tasks import TASKS
 
@@ -249,12 +249,18 @@ class Workplace:
         utterances, index = Utterances(source, keys), {key: i for i, key in enumerate(keys)}
         items = {name: [index[key] for key in own] for name, own in data.audio.items()}
         requests = {n: Request(items[n], frames) for n, frames in self._needs(data, cells).items()}
-        store, encoder_id = self._store(), cells[0].encoder.content
-        if self.settings.protocol == "s3prl":
-            pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
-            return open_padded(store, encoder, utterances, requests, pooled, encoder_id, passes)
+        pooled = {n for c in cells if TASKS[c.task].pooled for n in data.names[c.task]}
         others = {i for name in self._framed_by_others(spec, data, cells) for i in items[name]}
-        return store.open(encoder, utterances, requests, encoder_id, passes, others)
+        return PROTOCOLS[self.settings.protocol].open_states(
+            self._store(),
+            encoder,
+            utterances,
+            requests,
+            pooled,
+            cells[0].encoder.content,
+            passes,
+            others,
+        )
 
     def _store(self) -> HiddenStore:
         return make_store(self.settings)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.probing.probe import ProbePlan
+from speechft.probing.protocols import PROTOCOLS
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
-
-CHECKS: Final = 10
 
 T = TypeVar("T")
 
@@ -25,20 +24,16 @@ def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:
         SettingsError: a setting names a task that is not evaluated.
     """
     kind = TASKS[task]
-    plan = kind.plans[settings.head_size]
-    published = kind.published if settings.protocol == "s3prl" else None
-    batch_size, own = plan.batch_size, dict[str, Any](scheme=kind.scheme)
-    if published is not None:
-        batch_size = published.batch
-        own = {"scheme": published.scheme, "accumulate": published.accumulate}
-        if published.eval_batch > 1:
-            own |= {"eval_batch_size": published.eval_batch, "eval_sorted": False}
+    plan, own = (
+        kind.plans[settings.head_size],
+        PROTOCOLS[settings.protocol].plan(kind, settings.head_size),
+    )
+    batch_size, checks = own.pop("batch_size"), own.pop("checks")
     return ProbePlan(
         rates=_chosen("learning_rates", settings.learning_rates, task, plan.rates, settings),
         steps=_chosen("steps", settings.steps, task, plan.steps, settings),
         batch_size=_chosen("batch_size", settings.batch_size, task, batch_size, settings),
-        checks=settings.checks or (published.checks if published else CHECKS),
-        decay=plan.decay and published is None,
+        checks=settings.checks or checks,
         clip=plan.clip,
         weight_decay=plan.weight_decay,
         spec_augment=kind.spec_augment and settings.head_size == "superb",

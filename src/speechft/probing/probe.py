@@ -15,7 +15,7 @@ from speechft.core.seeding import derive_seed, seeded
 from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.states import States
 from speechft.metrics.directions import better
-from speechft.probing.batches import eval_batches, updates
+from speechft.probing.batches import Trained, eval_batches, updates
 from speechft.probing.feed import feed, quick_recurrence
 from speechft.probing.stack import Parameters, Probe, ProbeStack, can_stack
 from speechft.tasks.plans import Scheme
@@ -205,15 +205,8 @@ def predict(
 
 def _updates(train: Split, plan: ProbePlan, seed: int) -> Iterator[list[list[int]]]:
     """Give the batches of every update of the plan."""
-    endless = updates(
-        plan.scheme,
-        plan.batch_size,
-        plan.accumulate,
-        seed,
-        lengths=train.states.lengths,
-        samples=train.samples,
-        targets=train.targets,
-    )
+    trained = Trained(train.states.lengths, train.samples, train.targets)
+    endless = updates(plan.scheme, plan.batch_size, plan.accumulate, seed, trained)
     return islice(endless, plan.steps)
 
 

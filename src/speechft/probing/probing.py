@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from lhotse.cut import Cut
 from torch import nn
 
 from speechft.core.logging import get_logger
-from speechft.core.seeding import torch_generator
 from speechft.data.effects import heard_samples
-from speechft.hidden.states import SplitStates, States
-from speechft.probing.batches import balanced_draws
+from speechft.hidden.states import SplitStates
 from speechft.probing.probe import ProbePlan, ProbeResult, Split, predict, probe
-from speechft.probing.rounding import RoundedFrames, RoundedMeans, rounded
+from speechft.probing.protocols import PROTOCOLS
 from speechft.tasks import Size, Task
-from speechft.tasks.turns import FRAME
 
-# S3PRL seeds every pass over the dev split alike, so that its draw is always the same.
-_DEV_DRAW: Final = 1337
 _SHARE: Final = 0.1  # of a GPU's free memory, for the time means of one split
 _logger = get_logger(__name__)
 
@@ -125,26 +120,6 @@ def tunes(task: Task) -> bool:
     return type(task).tune is not Task.tune
 
 
-def view_of(task: Task, cuts: Sequence[Cut], states: SplitStates, *, alone: bool) -> States:
-    """Give the states as the task's protocol sees them.
-
-    Args:
-        task: says whether it wants time means or frames.
-        cuts: of the split.
-        states: exact ones; under the protocol "s3prl" with a padding frame more.
-        alone: every utterance is a batch of its own.
-    """
-    pooled = task.pooled or states.frames is None
-    if task.protocol == "clean":
-        return states.pooled if pooled else cast(States, states.frames)
-    samples = [heard_samples(cut) for cut in cuts]
-    if pooled:
-        return RoundedMeans(states.pooled, [rounded(n) for n in samples], alone)
-    labelled = task.labels_by_frame
-    wanted = [n // FRAME if labelled else rounded(n) for n in samples]
-    return RoundedFrames(cast(States, states.frames), wanted, alone, repeat=labelled)
-
-
 def _near(states: SplitStates, task: Task, device: str) -> SplitStates:
     """Give time means on the GPU that uses them at every update, where there is much room."""
     means = states.pooled.means
@@ -159,16 +134,13 @@ def _split(
     task: Task, cuts: Sequence[Cut], states: SplitStates, plan: ProbePlan, role: str
 ) -> Split:
     targets = [task.target(cut) for cut in cuts]
-    draws = None
-    if task.balanced_dev and role == "dev":
-        generator = torch_generator(_DEV_DRAW)
-        draws = balanced_draws([int(t[0]) for t in targets], generator)
+    protocol = PROTOCOLS[task.protocol]
     return Split(
-        view_of(task, cuts, states, alone=role != "train" and plan.eval_sorted),
+        protocol.view(task, cuts, states, alone=role != "train" and plan.eval_sorted),
         targets,
         [task.reference(cut) for cut in cuts],
         [heard_samples(cut) for cut in cuts],
-        draws,
+        protocol.draw_dev(task, targets) if role == "dev" else None,
     )
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from speechft.hidden.states import FrameStates, SplitStates, States
 from speechft.metrics.directions import better
-from speechft.probing.probing import Outcome, view_of
+from speechft.probing.probing import Outcome
+from speechft.probing.protocols import PROTOCOLS
 from speechft.tasks import Task
 from speechft.tasks.matching import normalise, search, z_norm
 
@@ -26,7 +27,8 @@ def run_search(
         states: of the same.
         device: where distances are computed.
     """
-    views = [view_of(task, own, s, alone=True) for own, s in zip(cuts, states, strict=True)]
+    protocol = PROTOCOLS[task.protocol]
+    views = [protocol.view(task, own, s, alone=True) for own, s in zip(cuts, states, strict=True)]
     references = [[task.reference(cut) for cut in own] for own in cuts[1:]]
     readers = [_Reader(view, device) for view in views]
     metric = task.metrics[0]
