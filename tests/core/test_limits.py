@@ -43,7 +43,6 @@ def test_what_is_beyond_a_limit_is_refused_at_once(tmp_path):
         ("[" * 65 + "1" + "]" * 65, "levels"),
         ('{"a":' * 100 + "1" + "}" * 100, "levels"),
         ("1" * 100_000, "100000 digits"),
-        ("[1e999]", "too large"),
         ("NaN", "NaN is no JSON"),
         ("-Infinity", "Infinity is no JSON"),
         ("{", "Expecting"),

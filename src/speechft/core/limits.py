@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
@@ -26,6 +26,7 @@ DIGITS: Final = 300
 NAME_BYTES: Final = 200
 """Of the name of a file."""
 _BLOCK: Final = 1 << 20
+_HOLDERS: Final = (dict, list)
 
 
 def regular_file(path: Path) -> Path:
@@ -72,7 +73,7 @@ def parse_json(text: str) -> Any:
         value = json.loads(text, parse_constant=_refuse_constant, parse_int=_int)
     except RecursionError:
         raise ValueError(f"more than {NESTED} levels in one another") from None
-    _check_depth(value, NESTED)
+    _check_depth(value)
     return value
 
 
@@ -100,11 +101,12 @@ def _int(digits: str) -> int:
     return int(digits)
 
 
-def _check_depth(value: Any, left: int) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number that is too large")
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if inside and not left:
-        raise ValueError(f"more than {NESTED} levels in one another")
-    for item in inside:
-        _check_depth(item, left - 1)
+def _check_depth(value: Any) -> None:
+    """Refuse what is nested too deeply, level by level."""
+    level = [value]
+    for _ in range(NESTED):
+        inside = (v.values() if type(v) is dict else v for v in level if type(v) in _HOLDERS)
+        level = [item for item in chain.from_iterable(inside) if type(item) in _HOLDERS]
+        if not level:
+            return
+    raise ValueError(f"more than {NESTED} levels in one another")
