@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ from lhotse.audio import AudioSource
 from lhotse.cut import Cut
 
 from speechft._version import __version__
-from speechft.core.artifact import Artifact, hash_values
+from speechft.core.artifact import Artifact, hash_values, stage_of
 from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
@@ -24,6 +23,7 @@ from speechft.data.manifests import REPORT, write_cuts
 from speechft.data.sources import find_data, root_and_variant
 from speechft.data.utterances import Loaded, problems_error
 
+STAGE: Final = "data prepare"
 AUDIO: Final = "audio"
 _log = get_logger(__name__)
 
@@ -45,7 +45,7 @@ def prepare_data(
 
     Args:
         spec: DATA, as `sources.load_data` takes it.
-        out: the folder; replaced if it is one that this function wrote.
+        out: the folder; new, empty or one that this function wrote, in which other files stay.
         seed: of the split of data that comes without one.
         decode: decode every file; otherwise its header has to do.
         skip_bad: leave out utterances whose audio is missing or cannot be used.
@@ -57,17 +57,18 @@ def prepare_data(
         DataError: the check found errors (all are listed), or `out` holds something else.
     """
     remove_leftovers(out)
-    if out.exists() and not (out / REPORT).is_file():
+    if out.exists() and stage_of(out) != STAGE and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(
             "the output folder holds something else", where=out, hint="choose a new folder"
         )
     loaded = find_data(spec, seed, allow_commands=allow_commands)
     settings = {"data": spec, "seed": seed, "decode": decode, "skip_bad": skip_bad}
-    key = hash_values([settings, __version__, _known(loaded)])
-    done = None if force else _done(out, key)
-    if done is not None:
+    depends = {**settings, "speechft": __version__, "known": hash_values(_known(loaded))}
+    made = Artifact(out, STAGE, depends)
+    if made.done and not force:
         _log.info("%s: nothing to do, the data has not changed", out)
-        return done
+        saved = read_json(out / REPORT)
+        return CheckReport(warnings=saved["warnings"], summary=saved["summary"])
     report = check_loaded(loaded, decode)
     if skip_bad:
         _leave_out(loaded, report)
@@ -77,10 +78,9 @@ def prepare_data(
         for name, cuts in loaded.splits.items():
             if len(cuts):
                 write_cuts(temporary / f"{name}.jsonl.gz", _taken_in(cuts, temporary))
-        saved = {"warnings": report.warnings, "summary": report.summary}
-        write_json(temporary / REPORT, {"key": key, "official": loaded.official, **saved})
-        names = [path.name for path in temporary.iterdir()]
-        Artifact(temporary, "data prepare", settings).end(names)
+        about = {"warnings": report.warnings, "summary": report.summary}
+        write_json(temporary / REPORT, {"official": loaded.official, **about})
+        replace(made, folder=temporary).end(path.name for path in temporary.iterdir())
     return report
 
 
@@ -115,20 +115,6 @@ def _source_in(source: AudioSource, folder: Path) -> AudioSource:
     (folder / AUDIO).mkdir(exist_ok=True)
     shutil.copyfile(path, folder / AUDIO / path.name)
     return replace(source, source=f"{AUDIO}/{path.name}")
-
-
-def _done(out: Path, key: str) -> CheckReport | None:
-    """Give the report of a finished folder with this key."""
-    try:
-        saved: dict[str, Any] = read_json(out / REPORT)
-        if saved["key"] != key:
-            return None
-        names = [name for name, line in saved["summary"].items() if line["utterances"]]
-        if not all((out / f"{name}.jsonl.gz").is_file() for name in names):
-            return None
-        return CheckReport(warnings=saved["warnings"], summary=saved["summary"])
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError):
-        return None
 
 
 def _leave_out(loaded: Loaded, report: CheckReport) -> None:

@@ -102,7 +102,9 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
     plan = make_plan(settings)
     planned = [item for utterances in plan.values() for item in utterances]
     started = time.monotonic()
-    with atomic_dir(folder) as temporary:
+    # In the cache of corpora all that lies in a corpus' folder is its own.
+    damaged = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    with atomic_dir(folder, damaged) as temporary:
         (temporary / "audio").mkdir()
         spoken = speak_all(planned, temporary / "audio", processes)
         (temporary / "cuts").mkdir()
