@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from speechft.merging.settings import MergeSettings
     from speechft.prediction.settings import EmbedSettings
     from speechft.probing.settings import EvaluateSettings
-    from speechft.reporting.leaderboard.board import Board
+    from speechft.reporting.leaderboard.ranking import Leaderboard
     from speechft.reporting.settings import LeaderboardSettings, ReportSettings
     from speechft.training.finetune.settings import FinetuneSettings
     from speechft.training.pretrain.settings import PretrainSettings
@@ -202,7 +202,7 @@ def embed(settings: EmbedSettings | None = None, **values: Any) -> Path:
     return stage.embed(_chosen(EmbedSettings, settings, values, "embed"))
 
 
-def leaderboard(settings: LeaderboardSettings | None = None, **values: Any) -> Board:
+def leaderboard(settings: LeaderboardSettings | None = None, **values: Any) -> Leaderboard:
     """Rank encoders measured on one suite, beside published rows.
 
     Args:

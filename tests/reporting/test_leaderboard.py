@@ -11,7 +11,7 @@ from speechft.metrics.directions import direction
 from speechft.metrics.published import FBANK, ROWS, best_published
 from speechft.metrics.superb import REFERENCES, of_reference, superb_score
 from speechft.probing.suites import SUITES
-from speechft.reporting.leaderboard.board import make_board
+from speechft.reporting.leaderboard.ranking import make_leaderboard
 from speechft.reporting.leaderboard.show import markdown, terminal_text
 from speechft.reporting.leaderboard.stage import leaderboard
 from speechft.reporting.settings import LeaderboardSettings
@@ -52,7 +52,7 @@ def write(folder: Path, suite="paper4", name="mine", seeds=(0,), scores=GOOD, **
 
 
 def test_own_row_stands_among_published_ones_by_its_score(tmp_path):
-    board = make_board([write(tmp_path / "run")])
+    board = make_leaderboard([write(tmp_path / "run")])
     names = [row.name for row in board.ranked]
     assert board.suite == "paper4"
     assert names.index("WavLM Base+") < names.index("mine") < names.index("HuBERT Base")
@@ -66,7 +66,7 @@ def test_own_row_stands_among_published_ones_by_its_score(tmp_path):
 def test_seeds_are_one_row_with_a_spread(tmp_path):
     write(tmp_path / "run" / "seed-0", seeds=(0,))
     write(tmp_path / "run" / "seed-1", seeds=(1,))
-    board = make_board([tmp_path / "run"])
+    board = make_leaderboard([tmp_path / "run"])
     (mine,) = [row for row in board.ranked if not row.source]
     assert mine.values["pr", "per"] == [4.0, 5.0]
     assert "4.50 ± 0.71" in markdown(board)
@@ -75,11 +75,11 @@ def test_seeds_are_one_row_with_a_spread(tmp_path):
 def test_suites_are_never_mixed(tmp_path):
     runs = [write(tmp_path / "a"), write(tmp_path / "b", suite="mini")]
     with pytest.raises(DataError, match="different suites"):
-        make_board(runs)
-    assert make_board(runs, "paper4").suite == "paper4"
-    assert not [row for row in make_board(runs, "mini").ranked if row.source]
+        make_leaderboard(runs)
+    assert make_leaderboard(runs, "paper4").suite == "paper4"
+    assert not [row for row in make_leaderboard(runs, "mini").ranked if row.source]
     with pytest.raises(SettingsError, match="superb10"):
-        make_board(runs, "superb10")
+        make_leaderboard(runs, "superb10")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_suites_are_never_mixed(tmp_path):
     ],
 )
 def test_synthetic_and_partial_data_is_never_ranked_among_published_rows(tmp_path, fields, why):
-    board = make_board([write(tmp_path / "run", **fields)])
+    board = make_leaderboard([write(tmp_path / "run", **fields)])
     assert all(row.source for row in board.ranked)
     assert [(row.name, row.why_apart) for row in board.apart] == [("mine", why)]
     assert why in terminal_text(board)
@@ -99,7 +99,7 @@ def test_synthetic_and_partial_data_is_never_ranked_among_published_rows(tmp_pat
 
 def test_missing_task_gives_no_score_and_no_rank(tmp_path):
     scores = {task: GOOD[task] for task in ("pr", "sid")}
-    board = make_board([write(tmp_path / "run", scores=scores)])
+    board = make_leaderboard([write(tmp_path / "run", scores=scores)])
     assert board.ranked[-1].name == "mine"
     assert board.ranked[-1].score is None
     assert "  – mine" in terminal_text(board)
@@ -109,16 +109,16 @@ def test_own_suites_need_the_same_data(tmp_path):
     scores = {"pr": {"per": 20.0}}
     one = write(tmp_path / "a", suite="own", scores=scores)
     two = write(tmp_path / "b", suite="own", scores={"pr": {"per": 10.0}}, name="other")
-    board = make_board([one, two])
+    board = make_leaderboard([one, two])
     assert [row.name for row in board.ranked] == ["other", "mine"]
     assert board.score_name == "Suite score"
     three = write(tmp_path / "c", suite="own", scores=scores, data_hash="x", name="third")
     with pytest.raises(DataError, match="different data"):
-        make_board([one, three])
+        make_leaderboard([one, three])
 
 
 def test_one_encoder_in_two_runs_is_two_rows(tmp_path):
-    board = make_board([write(tmp_path / "a"), write(tmp_path / "b", protocol="s3prl")])
+    board = make_leaderboard([write(tmp_path / "a"), write(tmp_path / "b", protocol="s3prl")])
     assert {"mine (a)", "mine (b, s3prl)"} <= {row.name for row in board.ranked}
 
 
@@ -131,7 +131,7 @@ def test_terminal_shows_every_metric_in_80_columns(tmp_path, suite):
             "asr": {"wer": 5.0, "cer": 2.0},
         }
     run = write(tmp_path / "run", suite=suite, scores=scores, name="x" * 60, official_test=True)
-    board = make_board([run])
+    board = make_leaderboard([run])
     text = terminal_text(board)
     assert max(map(len, text.splitlines())) <= 80
     for task in SUITES[suite].tasks:
@@ -146,7 +146,7 @@ def test_terminal_shows_every_metric_in_80_columns(tmp_path, suite):
 
 def test_metrics_of_one_task_have_headings_of_their_own(tmp_path):
     run = write(tmp_path / "run", suite="own", scores={"asr": {"wer": 5.0, "cer": 2.0}})
-    heading = terminal_text(make_board([run])).splitlines()[2].split()
+    heading = terminal_text(make_leaderboard([run])).splitlines()[2].split()
     assert heading == ["score", "ASR↓", "CER↓"]
 
 

@@ -16,11 +16,11 @@ from speechft.core.settings import parse_settings
 from speechft.metrics.suite_score import suite_score
 from speechft.metrics.superb import superb_score
 from speechft.reporting.comparison import compare
+from speechft.reporting.encoder_roles import infer_roles
 from speechft.reporting.findings import findings
 from speechft.reporting.measurements import Encoder, Measurement
 from speechft.reporting.page import cells, terminal_table
 from speechft.reporting.records import read_evidence
-from speechft.reporting.roles import infer_roles
 from speechft.reporting.settings import ReportSettings
 from speechft.reporting.stage import comparison_of, report
 

@@ -11,7 +11,7 @@ from speechft.metrics.statistics import SeedValues
 from speechft.metrics.suite_score import SUITE_TEXT, suite_score
 from speechft.metrics.superb import of_reference, superb_score
 from speechft.probing.suites import SUITES
-from speechft.reporting.choice import Choice, choices
+from speechft.reporting.alpha_choice import Choice, choices
 from speechft.reporting.contrasts import Contrast, contrast
 from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed
 

@@ -15,9 +15,9 @@ from speechft.core.provenance import FILE_NAME
 from speechft.core.text import printable
 from speechft.data.sources import is_synthetic
 from speechft.probing.result_files import RESULTS
-from speechft.reporting.dev import dev_measurements
+from speechft.reporting.dev_scores import dev_measurements
+from speechft.reporting.encoder_roles import infer_roles, number, read_object
 from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
-from speechft.reporting.roles import infer_roles, number, read_object
 
 ROLES = "encoders.json"
 RUN = "run.json"

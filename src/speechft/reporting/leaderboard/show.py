@@ -8,7 +8,7 @@ from typing import Final
 from speechft.core.text import markdown_text, printable
 from speechft.metrics.directions import TITLES, direction
 from speechft.metrics.statistics import SeedValues
-from speechft.reporting.leaderboard.board import Board, BoardRow, Metric
+from speechft.reporting.leaderboard.ranking import Leaderboard, LeaderboardRow, Metric
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
 PUBLISHED: Final = "†"
@@ -18,7 +18,7 @@ _ALONE: Final = {"cer": "CER", "wer_lm": "+LM"}
 _NAME, _CELL, _WIDTH = 26, 8, 80
 
 
-def terminal_text(board: Board) -> str:
+def terminal_text(board: Leaderboard) -> str:
     """Give the board in lines of at most 80 columns; what does not fit follows below."""
     lines = [f"{board.suite}: {board.title}", ""]
     heads = [board.score_name.removeprefix("Suite ").strip(), *map(_short_title, board.columns)]
@@ -39,7 +39,7 @@ def terminal_text(board: Board) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def markdown(board: Board) -> str:
+def markdown(board: Leaderboard) -> str:
     """Give the board as Markdown, with sources and spreads."""
     titles = [f"{t.upper()} {TITLES[m]} {ARROWS[direction(m)]}" for t, m in board.columns]
     heads = ["", "encoder", f"{board.score_name} ↑", *titles]
@@ -69,7 +69,7 @@ def markdown(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(board: Board, row: BoardRow, chosen: Sequence[int]) -> str:
+def _line(board: Leaderboard, row: LeaderboardRow, chosen: Sequence[int]) -> str:
     name = printable(f"{row.name} {PUBLISHED}" if row.source else row.name)
     if len(name) > _NAME:
         name = "…" + name[-(_NAME - 1) :]
@@ -78,12 +78,12 @@ def _line(board: Board, row: BoardRow, chosen: Sequence[int]) -> str:
     return f"{name:<{_NAME}}" + "".join(f"{values[n]:>{_CELL}}" for n in chosen)
 
 
-def _plain(row: BoardRow, metric: Metric) -> str:
+def _plain(row: LeaderboardRow, metric: Metric) -> str:
     mean = row.mean(metric)
     return "–" if mean is None else f"{mean:.2f}"
 
 
-def _cells(board: Board, row: BoardRow) -> list[str]:
+def _cells(board: Leaderboard, row: LeaderboardRow) -> list[str]:
     name = (
         f"{markdown_text(row.name)} {PUBLISHED}" if row.source else f"**{markdown_text(row.name)}**"
     )
@@ -91,7 +91,7 @@ def _cells(board: Board, row: BoardRow) -> list[str]:
     return [name, score, *(_spread(row, metric) for metric in board.columns)]
 
 
-def _spread(row: BoardRow, metric: Metric) -> str:
+def _spread(row: LeaderboardRow, metric: Metric) -> str:
     values = row.values.get(metric)
     return SeedValues(tuple(values)).text(2) if values else _plain(row, metric)
 

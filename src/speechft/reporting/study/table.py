@@ -10,7 +10,7 @@ from typing import Any
 from speechft.metrics.directions import direction
 from speechft.metrics.statistics import SeedValues, mean, paired
 from speechft.metrics.suite_score import suite_score
-from speechft.reporting.dev import chosen_figures
+from speechft.reporting.dev_scores import chosen_figures
 from speechft.reporting.study.settings import FEATURES, StudySettings, without
 from speechft.reporting.study.specs import SCORE, RowSpec
 

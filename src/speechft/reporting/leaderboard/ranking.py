@@ -25,7 +25,7 @@ Found = tuple[Path, Path, Mapping[str, Any]]  # run folder, folder of the result
 
 
 @dataclass
-class BoardRow:
+class LeaderboardRow:
     """One encoder.
 
     Attributes:
@@ -51,7 +51,7 @@ class BoardRow:
 
 
 @dataclass
-class Board:
+class Leaderboard:
     """The leaderboard of one suite.
 
     Attributes:
@@ -68,14 +68,14 @@ class Board:
     suite: str
     title: str
     columns: list[Metric]
-    ranked: list[BoardRow]
-    apart: list[BoardRow] = field(default_factory=list)
+    ranked: list[LeaderboardRow]
+    apart: list[LeaderboardRow] = field(default_factory=list)
     score_name: str = ""
     score_text: str = ""
     sources: list[str] = field(default_factory=list)
 
 
-def make_board(folders: Sequence[Path], suite: str | None = None) -> Board:
+def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leaderboard:
     """Collect the rows.
 
     Args:
@@ -112,7 +112,7 @@ def make_board(folders: Sequence[Path], suite: str | None = None) -> Board:
         _refuse_other_data(own)
     for row in rows:
         row.score = _score(chosen, columns, row)
-    return Board(
+    return Leaderboard(
         suite=chosen,
         title=SUITES[chosen].title if chosen in SUITES else "a suite of your own",
         columns=columns,
@@ -124,12 +124,12 @@ def make_board(folders: Sequence[Path], suite: str | None = None) -> Board:
     )
 
 
-def _published(suite: str) -> list[BoardRow]:
+def _published(suite: str) -> list[LeaderboardRow]:
     if _reference(suite) is None:
         return []
     tasks = SUITES[suite].tasks
     return [
-        BoardRow(
+        LeaderboardRow(
             row.name,
             {(t, m): [v] for t in tasks for m, v in row.scores[t].items()},
             source=row.source,
@@ -139,7 +139,7 @@ def _published(suite: str) -> list[BoardRow]:
     ]
 
 
-def _own_rows(suite: str, records: Sequence[Found]) -> list[BoardRow]:
+def _own_rows(suite: str, records: Sequence[Found]) -> list[LeaderboardRow]:
     """Give one row per encoder and run; its seeds, in folders of their own or not, are one row."""
     groups: dict[tuple[Path, str, str], list[Found]] = {}
     for found in records:
@@ -157,7 +157,7 @@ def _own_rows(suite: str, records: Sequence[Found]) -> list[BoardRow]:
             seed = int(_field(record, "seed", place))
             values.setdefault(metric, {})[seed] = float(_field(record, "value", place))
         rows.append(
-            BoardRow(
+            LeaderboardRow(
                 f"{name} ({', '.join(further)})" if further else name,
                 {metric: [v for _, v in sorted(seeds.items())] for metric, seeds in values.items()},
                 run=str(folder),
@@ -194,7 +194,7 @@ def _refuse_other_data(records: Sequence[Found]) -> None:
             )
 
 
-def _columns(suite: str, own: Sequence[Found], published: Sequence[BoardRow]) -> list[Metric]:
+def _columns(suite: str, own: Sequence[Found], published: Sequence[LeaderboardRow]) -> list[Metric]:
     if published:
         return list(published[0].values)
     found = dict.fromkeys((str(r["task"]), str(r["metric"])) for _, _, r in own)
@@ -202,7 +202,7 @@ def _columns(suite: str, own: Sequence[Found], published: Sequence[BoardRow]) ->
     return sorted(found, key=lambda c: order.index(c[0]) if c[0] in order else len(order))
 
 
-def _score(suite: str, columns: Sequence[Metric], row: BoardRow) -> float | None:
+def _score(suite: str, columns: Sequence[Metric], row: LeaderboardRow) -> float | None:
     scores: dict[str, dict[str, float]] = {}
     for task, metric in columns:
         mean = row.mean((task, metric))
@@ -216,7 +216,7 @@ def _score(suite: str, columns: Sequence[Metric], row: BoardRow) -> float | None
     return suite_score({t: dict(own) for t, own in pairs.items()}) if pairs else None
 
 
-def _ranked(rows: Sequence[BoardRow]) -> list[BoardRow]:
+def _ranked(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     return sorted(rows, key=lambda row: (row.score is None, -(row.score or 0.0), row.name))
 
 
