@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, Wav2Vec2Config
@@ -20,14 +20,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Encoder
 
 from speechft.encoders.base import EncoderOutput
 from speechft.encoders.convolutional import TransformerEncoder
-from speechft.encoders.fairseq_layout import (
-    POSITION_NAMES,
-    POSITION_SETTINGS,
-    TRANSFORMER_NAMES,
-    TRANSFORMER_SETTINGS,
-    FairseqLayout,
-    transformer_from_shapes,
-)
+from speechft.encoders.fairseq_layout import FairseqLayout
 from speechft.encoders.family import Family, register
 
 FRAME = 320
@@ -73,29 +66,10 @@ class ToyEncoder(TransformerEncoder):
 
 class ToyLayout(FairseqLayout):
     kind = "toy"
-    names = (
-        ("post_extract_proj.{p}", "post_extract_proj.{p}"), *POSITION_NAMES, *TRANSFORMER_NAMES
-    )
-    settings = (*TRANSFORMER_SETTINGS, *POSITION_SETTINGS)
     extras: ClassVar[re.Pattern[str]] = re.compile("head")
 
     def evidence(self, weights: Mapping[str, Tensor], said: str) -> int:
         return 5 if weights["post_extract_proj.weight"].shape[1] == FRAME else 0
-
-    def all_names(self, config: Any):
-        return self.names
-
-    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
-
-    def front_end_settings(self, config: Any) -> dict[str, Any]:
-        return {}
-
-    def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-        return transformer_from_shapes(weights, weights["encoder.pos_conv.0.weight_v"])
-
-    def missing_parts(self, config: Any, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
-        return {}
 
 
 AutoConfig.register("toy", ToyConfig, exist_ok=True)

@@ -73,12 +73,12 @@ WAVEFORM_SETTINGS: Final[tuple[Setting, ...]] = (
 
 
 class FairseqLayout:
-    """A layout of the HuBERT kind; families change what differs.
+    """A transformer behind a projection and a positional convolution; families change what differs.
 
     Class attributes:
         kind: fairseq's name of the model.
         task: fairseq's name of the task that it was pre-trained on.
-        names: of tensors, both ways; those of the norms in the CNN front end come from `all_names`.
+        names: of tensors, both ways; `all_names` may add some.
         settings: both ways.
         constants: settings that transformers' configuration does not hold, as they were published.
         supported: settings that would change the computation, and the one value that is computed.
@@ -91,12 +91,11 @@ class FairseqLayout:
 
     kind: ClassVar[str]
     task: ClassVar[str] = "audio_pretraining"
-    names: ClassVar[tuple[Name, ...]] = (*WAVEFORM_NAMES, *POSITION_NAMES, *TRANSFORMER_NAMES)
-    settings: ClassVar[tuple[Setting, ...]] = (
-        *(*TRANSFORMER_SETTINGS, *POSITION_SETTINGS),
-        ("layer_norm_first", "do_stable_layer_norm", False),
-        *WAVEFORM_SETTINGS,
+    names: ClassVar[tuple[Name, ...]] = (
+        ("post_extract_proj.{p}", "post_extract_proj.{p}"),
+        *(*POSITION_NAMES, *TRANSFORMER_NAMES),
     )
+    settings: ClassVar[tuple[Setting, ...]] = (*TRANSFORMER_SETTINGS, *POSITION_SETTINGS)
     constants: ClassVar[Mapping[str, Any]] = {}
     supported: ClassVar[Mapping[str, Any]] = {
         "layer_type": "transformer",
@@ -123,10 +122,9 @@ class FairseqLayout:
         """
         return 0
 
-    def all_names(self, config: Any) -> tuple[Name, ...]:
+    def all_names(self, config: Any) -> tuple[Name, ...]:  # noqa: ARG002
         """Give the rows of names for a transformers configuration."""
-        group = getattr(config, "feat_extract_norm", "group") == "group"
-        return (*self.names, GROUP_NORM_NAMES if group else LAYER_NORM_NAMES)
+        return self.names
 
     def config_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Give transformers' values for fairseq's settings; missing ones take fairseq's defaults.
@@ -145,30 +143,18 @@ class FairseqLayout:
         values = {new: _plain(settings.get(old, default)) for old, new, default in self.settings}
         return values | self.front_end_values(settings)
 
-    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Give transformers' values for the front end."""
-        layers = parse_conv_spec(str(settings.get("conv_feature_layers", DEFAULT_CONVOLUTIONS)))
-        columns = ("conv_dim", "conv_kernel", "conv_stride")
-        values: dict[str, Any] = {
-            name: tuple(layer[i] for layer in layers) for i, name in enumerate(columns)
-        }
-        each = _plain(settings.get("extractor_mode", "default")) == "layer_norm"
-        return {**values, "feat_extract_norm": "layer" if each else "group"}
+        return {}
 
     def settings_of(self, config: Any) -> dict[str, Any]:
         """Give fairseq's settings for a transformers configuration."""
         known = {old: getattr(config, new) for old, new, _ in self.settings if hasattr(config, new)}
         return {**known, "encoder_layerdrop": 0.0, **self.front_end_settings(config)}
 
-    def front_end_settings(self, config: Any) -> dict[str, Any]:
+    def front_end_settings(self, config: Any) -> dict[str, Any]:  # noqa: ARG002
         """Give fairseq's settings for the front end, and the constants."""
-        layers = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
-        each = getattr(config, "feat_extract_norm", "layer") == "layer"
-        return {
-            "conv_feature_layers": format_conv_spec(list(layers)),
-            "extractor_mode": "layer_norm" if each else "default",
-            **self.constants,
-        }
+        return dict(self.constants)
 
     def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         """Infer fairseq's settings from the tensors of a file that holds none.
@@ -180,8 +166,7 @@ class FairseqLayout:
         Raises:
             LookupError: a tensor that would tell a size is missing.
         """
-        kernel = weights["encoder.pos_conv.0.weight_v"]
-        return transformer_from_shapes(weights, kernel) | waveform_from_shapes(weights)
+        return transformer_from_shapes(weights, weights["encoder.pos_conv.0.weight_v"])
 
     def settings_of_parts(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:  # noqa: ARG002
         """Give settings that follow from the parts of pre-training in a file."""
@@ -194,13 +179,57 @@ class FairseqLayout:
             config: transformers'.
             weights: all that is written, under fairseq's names.
         """
-        return {"mask_emb": [len(weights["post_extract_proj.weight"])]}
+        return {}
 
     def s3prl_content(
         self, weights: Mapping[str, Tensor], model_cfg: dict[str, Any], task_cfg: dict[str, Any]
     ) -> dict[str, Any]:
         """Give what S3PRL's file of this family holds."""
         return {"task_cfg": task_cfg, "model_cfg": model_cfg, "model_weight": weights}
+
+
+class WaveformLayout(FairseqLayout):
+    """A CNN front end on the waveform before them, as HuBERT and its relatives have."""
+
+    names: ClassVar[tuple[Name, ...]] = (*WAVEFORM_NAMES, *POSITION_NAMES, *TRANSFORMER_NAMES)
+    settings: ClassVar[tuple[Setting, ...]] = (
+        *FairseqLayout.settings,
+        ("layer_norm_first", "do_stable_layer_norm", False),
+        *WAVEFORM_SETTINGS,
+    )
+
+    def all_names(self, config: Any) -> tuple[Name, ...]:
+        """Give the rows of names with those of the norms in the CNN front end."""
+        group = getattr(config, "feat_extract_norm", "group") == "group"
+        return (*self.names, GROUP_NORM_NAMES if group else LAYER_NORM_NAMES)
+
+    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Give transformers' values for the front end."""
+        layers = parse_conv_spec(str(settings.get("conv_feature_layers", DEFAULT_CONVOLUTIONS)))
+        columns = ("conv_dim", "conv_kernel", "conv_stride")
+        values: dict[str, Any] = {
+            name: tuple(layer[i] for layer in layers) for i, name in enumerate(columns)
+        }
+        each = _plain(settings.get("extractor_mode", "default")) == "layer_norm"
+        return {**values, "feat_extract_norm": "layer" if each else "group"}
+
+    def front_end_settings(self, config: Any) -> dict[str, Any]:
+        """Give fairseq's settings for the front end, and the constants."""
+        layers = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
+        each = getattr(config, "feat_extract_norm", "layer") == "layer"
+        return {
+            "conv_feature_layers": format_conv_spec(list(layers)),
+            "extractor_mode": "layer_norm" if each else "default",
+            **super().front_end_settings(config),
+        }
+
+    def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Infer the settings of transformer and CNN front end."""
+        return super().settings_from_shapes(weights) | waveform_from_shapes(weights)
+
+    def missing_parts(self, config: Any, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:  # noqa: ARG002
+        """Give the mask embedding."""
+        return {"mask_emb": [len(weights["post_extract_proj.weight"])]}
 
 
 def transformer_from_shapes(weights: Mapping[str, Tensor], kernel: Tensor) -> dict[str, Any]:

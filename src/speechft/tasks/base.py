@@ -226,6 +226,11 @@ def choose_splits(kind: type[Task], available: Iterable[str]) -> tuple[str, str,
     )
 
 
+def frame_counts(logits: Tensor, lengths: Tensor | None) -> list[int]:
+    """Give the valid frames of every item: all T of (B, T, V) where no lengths are given."""
+    return [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
+
+
 def non_empty(train: Iterable[Cut], task: str) -> list[Cut]:
     """Give the training split as a list.
 

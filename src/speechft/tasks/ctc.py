@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import torch
 from lhotse.cut import Cut
@@ -15,12 +15,19 @@ from torch.nn.utils.rnn import pad_sequence
 from speechft.core.errors import DataError
 from speechft.core.lengths import padding_mask
 from speechft.core.logging import get_logger
+from speechft.heads.rnn import RecurrentCTC
 from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
 from speechft.tasks.plans import RECURRENT_GRID, Plan
-from speechft.tasks.recurrent import recurrent_head
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"
+# projection, hidden units per direction, layers
+_WIDTHS: Final[dict[tuple[Purpose, Size], tuple[int, int, int]]] = {
+    ("probe", "superb"): (1024, 1024, 2),
+    ("probe", "mini"): (128, 128, 1),
+    ("finetune", "superb"): (256, 256, 3),
+    ("finetune", "mini"): (128, 128, 1),
+}
 _logger = get_logger(__name__)
 
 
@@ -117,8 +124,9 @@ class CTCTask(Task):
         return True
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
-        """Build the recurrent head."""
-        return recurrent_head(input_dim, self.output_size, purpose, size)
+        """Build the recurrent head: SUPERB's for probing, Speech-FT's for fine-tuning."""
+        projection, hidden, layers = _WIDTHS[purpose, size]
+        return RecurrentCTC(input_dim, self.output_size, projection, hidden, layers)
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
         """Give the CTC loss: each item over its target's length, mean over the batch.

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.logging import get_logger
+from speechft.tasks.base import frame_counts
 
 SPACE: Final = "|"
 _IMPOSSIBLE: Final = -1e4
@@ -98,7 +99,7 @@ class LexiconDecoder:
 
     def __call__(self, logits: Tensor, lengths: Tensor | None) -> list[str]:
         """Decode logits (B, T, V) with lengths (B,): one line of words per item."""
-        total = [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
+        total = frame_counts(logits, lengths)
         logs = functional.log_softmax(logits.float(), dim=-1).cpu()
         return [self._one(row[:n]) for row, n in zip(logs, total, strict=True)]
 

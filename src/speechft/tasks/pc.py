@@ -14,7 +14,7 @@ from torch.nn import functional
 from speechft.core.errors import DataError
 from speechft.data.effects import heard_samples
 from speechft.heads.frame import FrameLinear
-from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, non_empty
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, frame_counts, non_empty
 from speechft.tasks.crops import RATE
 from speechft.tasks.labels import missing, supervision
 from speechft.tasks.plans import GRID, Plan
@@ -93,7 +93,8 @@ class PhonemeClassification(Task):
             DataError: the encoder has another frame rate than 50 per second.
         """
         wanted = torch.full(logits.shape[:2], IGNORED)
-        for row, (count, target) in enumerate(zip(_counts(logits, lengths), targets, strict=True)):
+        pairs = zip(frame_counts(logits, lengths), targets, strict=True)
+        for row, (count, target) in enumerate(pairs):
             if abs(count - len(target)) > _SLACK:
                 raise DataError(
                     f"the frames of the task {self.id!r} last 20 ms, those of the encoder do not",
@@ -110,7 +111,7 @@ class PhonemeClassification(Task):
 
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
         """Give the most likely phoneme of each frame."""
-        rows = zip(logits.argmax(dim=-1).tolist(), _counts(logits, lengths), strict=True)
+        rows = zip(logits.argmax(dim=-1).tolist(), frame_counts(logits, lengths), strict=True)
         return [[self.classes[i] for i in row[:count]] for row, count in rows]
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
@@ -134,7 +135,3 @@ def _phones(cut: Cut) -> list[AlignmentItem]:
 def _first_frame(time: float) -> int:
     """Give the first frame whose centre lies at or behind a time in seconds."""
     return -((CENTRE - round(time * RATE)) // HOP)
-
-
-def _counts(logits: Tensor, lengths: Tensor | None) -> list[int]:
-    return [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()

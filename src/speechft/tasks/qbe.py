@@ -7,12 +7,11 @@ from typing import Any, ClassVar, Final, NoReturn, Self
 
 import numpy as np
 from lhotse.cut import Cut
-from torch import Tensor, nn
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.effects import GAIN, with_effects
 from speechft.metrics.detection import mtwv
-from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits
+from speechft.tasks.base import TASKS, ProtocolName, Size, Task, choose_splits
 from speechft.tasks.labels import custom, missing
 from speechft.tasks.plans import Plan
 
@@ -105,26 +104,16 @@ class QueryByExample(Task):
             for cut, reference, own in zip(cuts, references, predictions, strict=True)
         ]
 
-    def target(self, cut: Cut) -> Tensor:  # noqa: ARG002
-        """Refuse: there is nothing to train."""
-        self._refuse()
-
-    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
-        """Refuse: there is nothing to train."""
-        self._refuse()
-
-    def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
-        """Refuse: there is nothing to train."""
-        self._refuse()
-
-    def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:  # noqa: ARG002
-        """Refuse: there is no head."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_args: object, **_options: object) -> NoReturn:
         raise SettingsError(
             "query by example compares hidden states as they are; it trains no head",
             where="task qbe",
             expected="a task with a head",
             hint="use it with speechft evaluate",
         )
+
+    # There is nothing to train, and no head.
+    target: Any = _refuse
+    build_head: Any = _refuse
+    loss: Any = _refuse
+    decode: Any = _refuse

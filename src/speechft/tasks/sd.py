@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from speechft.core.errors import DataError
 from speechft.heads.diarizer import Diarizer
 from speechft.metrics.diarization import diarization_error_rate
-from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits, non_empty
+from speechft.tasks.base import (
+    TASKS,
+    ProtocolName,
+    Purpose,
+    Size,
+    Task,
+    choose_splits,
+    frame_counts,
+    non_empty,
+)
 from speechft.tasks.crops import renamed
 from speechft.tasks.losses import permutation_free
 from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
@@ -113,13 +122,13 @@ class SpeakerDiarization(Task):
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
         """Give the permutation-free cross entropy over the frames that have a label."""
-        total = [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
+        total = frame_counts(logits, lengths)
         frames = [min(n, len(target)) for n, target in zip(total, targets, strict=True)]
         return permutation_free(logits, frames, targets)
 
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
         """Give each recording's probabilities (T, S)."""
-        total = [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
+        total = frame_counts(logits, lengths)
         found = logits.float().sigmoid().cpu().numpy()
         return [row[:n] for row, n in zip(found, total, strict=True)]
 

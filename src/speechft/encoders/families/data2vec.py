@@ -19,9 +19,9 @@ from speechft.encoders.fairseq_layout import (
     TRANSFORMER_SETTINGS,
     WAVEFORM_NAMES,
     WAVEFORM_SETTINGS,
-    FairseqLayout,
     Name,
     Setting,
+    WaveformLayout,
     linear_shapes,
     transformer_from_shapes,
     waveform_from_shapes,
@@ -29,7 +29,7 @@ from speechft.encoders.fairseq_layout import (
 from speechft.encoders.family import Family, register
 
 
-class Data2VecLayout(FairseqLayout):
+class Data2VecLayout(WaveformLayout):
     """data2vec in fairseq's and S3PRL's files: several positional convolutions, post-norm layers.
 
     `_ema` is the teacher of its pre-training.
@@ -51,7 +51,7 @@ class Data2VecLayout(FairseqLayout):
         "required_seq_len_multiple": 2,
     }
     supported: ClassVar[Mapping[str, Any]] = {
-        **{name: v for name, v in FairseqLayout.supported.items() if name != "pos_conv_depth"},
+        **{name: v for name, v in WaveformLayout.supported.items() if name != "pos_conv_depth"},
         "layer_norm_first": False,
         "extractor_mode": "layer_norm",
     }

@@ -19,16 +19,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Encoder
 from speechft.core.lengths import conv_lengths, padding_mask
 from speechft.encoders.base import EncoderOutput
 from speechft.encoders.convolutional import TransformerEncoder
-from speechft.encoders.fairseq_layout import (
-    POSITION_NAMES,
-    POSITION_SETTINGS,
-    TRANSFORMER_NAMES,
-    TRANSFORMER_SETTINGS,
-    FairseqLayout,
-    Name,
-    Setting,
-    transformer_from_shapes,
-)
+from speechft.encoders.fairseq_layout import FairseqLayout
 from speechft.encoders.family import Family, register
 from speechft.encoders.fbank import BINS, FRAME, SHIFT, log_mel_filter_bank
 
@@ -162,11 +153,6 @@ class Decoar2Layout(FairseqLayout):
     """The original file, which S3PRL reads too. What is no encoder's is its pre-training's."""
 
     kind: ClassVar[str] = "decoar2"
-    names: ClassVar[tuple[Name, ...]] = (
-        ("post_extract_proj.{p}", "post_extract_proj.{p}"),
-        *(*POSITION_NAMES, *TRANSFORMER_NAMES),
-    )
-    settings: ClassVar[tuple[Setting, ...]] = (*TRANSFORMER_SETTINGS, *POSITION_SETTINGS)
     extras: ClassVar[re.Pattern[str]] = re.compile(r"(?!encoder\.|post_extract_proj\.)")
     is_flat: ClassVar[bool] = True
 
@@ -176,26 +162,6 @@ class Decoar2Layout(FairseqLayout):
             return 0
         projection = weights.get("post_extract_proj.weight")
         return 5 if projection is not None and projection.shape[-1:] == (BINS,) else 3
-
-    def all_names(self, config: Any) -> tuple[Name, ...]:  # noqa: ARG002
-        """Give the rows of names: there are no convolutions with norms."""
-        return self.names
-
-    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Give none: the front end is fixed."""
-        return {}
-
-    def front_end_settings(self, config: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Give none: the front end is fixed."""
-        return {}
-
-    def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Infer the transformer's settings."""
-        return transformer_from_shapes(weights, weights["encoder.pos_conv.0.weight_v"])
-
-    def missing_parts(self, config: Any, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:  # noqa: ARG002
-        """Give none: S3PRL takes the encoder alone."""
-        return {}
 
     def s3prl_content(
         self,

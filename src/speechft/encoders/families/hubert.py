@@ -13,14 +13,14 @@ from typing import Any, ClassVar, Final
 from torch import Tensor
 
 from speechft.encoders.convolutional import ConvolutionalEncoder
-from speechft.encoders.fairseq_layout import FairseqLayout, linear_shapes
+from speechft.encoders.fairseq_layout import WaveformLayout, linear_shapes
 from speechft.encoders.family import Family, register
 
 UNITS: Final = 504
 PROJECTION: Final = 256
 
 
-class HubertLayout(FairseqLayout):
+class HubertLayout(WaveformLayout):
     """HuBERT in fairseq's and S3PRL's files; what carries no sign of another family is taken so."""
 
     kind: ClassVar[str] = "hubert"

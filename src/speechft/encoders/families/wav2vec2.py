@@ -13,16 +13,16 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from speechft.encoders.convolutional import ConvolutionalEncoder
-from speechft.encoders.fairseq_layout import FairseqLayout, Setting, linear_shapes
+from speechft.encoders.fairseq_layout import Setting, WaveformLayout, linear_shapes
 from speechft.encoders.family import Family, register
 
 
-class Wav2Vec2Layout(FairseqLayout):
+class Wav2Vec2Layout(WaveformLayout):
     """wav2vec 2.0 in fairseq's and S3PRL's files."""
 
     kind: ClassVar[str] = "wav2vec2"
     settings: ClassVar[tuple[Setting, ...]] = (
-        *FairseqLayout.settings,
+        *WaveformLayout.settings,
         ("latent_vars", "num_codevectors_per_group", 320),
         ("latent_groups", "num_codevector_groups", 2),
         ("latent_dim", "codevector_dim", 0),

@@ -13,18 +13,18 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from speechft.encoders.convolutional import ConvolutionalEncoder
-from speechft.encoders.fairseq_layout import FairseqLayout, Name, Setting
+from speechft.encoders.fairseq_layout import Name, Setting, WaveformLayout
 from speechft.encoders.family import Family, register
 
 _ATTENTION = "encoder.layers.{l}.self_attn"
 
 
-class WavLMLayout(FairseqLayout):
+class WavLMLayout(WaveformLayout):
     """WavLM's original files, which S3PRL reads too; their readers take the encoder alone."""
 
     kind: ClassVar[str] = "wavlm"
     names: ClassVar[tuple[Name, ...]] = (
-        *FairseqLayout.names,
+        *WaveformLayout.names,
         (f"{_ATTENTION}.grep_linear.{{p}}", "encoder.layers.{l}.attention.gru_rel_pos_linear.{p}"),
         (f"{_ATTENTION}.grep_a", "encoder.layers.{l}.attention.gru_rel_pos_const"),
         (
@@ -33,7 +33,7 @@ class WavLMLayout(FairseqLayout):
         ),
     )
     settings: ClassVar[tuple[Setting, ...]] = (
-        *FairseqLayout.settings,
+        *WaveformLayout.settings,
         ("num_buckets", "num_buckets", 320),
         ("max_distance", "max_bucket_distance", 1280),
     )
