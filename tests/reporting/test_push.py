@@ -20,8 +20,7 @@ from evaluate_fixture import CONFIG
 from safetensors.numpy import save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
-from speechft.core.files import write_jsonl
-from speechft.core.provenance import write_provenance
+from speechft.core.files import write_json, write_jsonl
 from speechft.encoders import build_encoder, load_encoder
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
@@ -169,6 +168,44 @@ def test_push_uploads_all_in_one_commit(hub: Hub, encoder: Path):
     assert again.returncode == 0, again.stderr
 
 
+def test_nothing_private_is_sent(hub: Hub, encoder: Path, tmp_path: Path):
+    home = str(tmp_path / "home" / "someone")
+    config = json.loads((encoder / "config.json").read_text())
+    private = {"_name_or_path": f"{home}/run", "paths": [f"{home}/x", "kept"], "in": {"a": home}}
+    write_json(encoder / "config.json", config | private | {"hub": "owner/name"})
+    record = json.loads((encoder / "speechft.json").read_text())
+    said = record["settings"] | {"note": f"made in {home}/runs", "data": f"sid={home}/table.csv"}
+    write_json(encoder / "speechft.json", record | {"settings": said, "host": "somewhere"})
+    for name in ("notes.txt", "modelling_notes.safetensors", "speechft.json.bak"):
+        (encoder / name).write_text(home)
+    done = run(hub, str(encoder), "me/encoder")
+    assert done.returncode == 0, done.stderr
+    values = [line["value"] for line in hub.commits[0]["lines"][1:]]
+    plain = {v["path"]: base64.b64decode(v["content"]) for v in values if "content" in v}
+    sent = sorted(value["path"] for value in values)
+    listed = "README.md, config.json, model.safetensors, preprocessor_config.json, speechft.json"
+    if "preprocessor_config.json" not in sent:
+        listed = listed.replace(" preprocessor_config.json,", "")
+    assert sent == listed.split(", ")
+    assert listed in " ".join(done.stderr.split())
+    assert b"someone" not in b"".join(plain.values())
+    assert b"somewhere" not in plain["speechft.json"]
+    assert json.loads(plain["config.json"]) == config | {
+        "paths": ["kept"], "in": {}, "hub": "owner/name",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "extras.safetensors"])
+def test_links_are_not_followed(hub: Hub, encoder: Path, tmp_path: Path, name: str):
+    (tmp_path / "secret").write_text((encoder / "config.json").read_text())
+    (encoder / name).unlink(missing_ok=True)
+    (encoder / name).symlink_to(tmp_path / "secret")
+    done = run(hub, str(encoder), "me/encoder")
+    assert done.returncode == 4
+    assert name in done.stderr
+    assert not hub.commits
+
+
 def test_a_wrong_token_is_said(hub: Hub, encoder: Path):
     done = run(hub, str(encoder), "me/encoder", token="hf_" + "y" * 34)
     assert done.returncode == 2
@@ -210,7 +247,7 @@ def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
     build_encoder(dict(CONFIG), seed=0).save(run_folder / "encoder")
     tuned = {"encoder": "facebook/hubert-base-ls960", "task": "sid", "steps": 600}
     tuned |= {"data": f"{tmp_path}/secret/table.csv", "method": "stable"}
-    write_provenance(run_folder, stage="finetune", settings=tuned)
+    write_json(run_folder / "speechft.json", {"stage": "finetune", "settings": tuned})
     fingerprint = load_encoder(run_folder).fingerprint()
     record = {"task": "sid", "metric": "acc", "value": 80.0, "encoder_hash": fingerprint}
     write_jsonl(tmp_path / "scores" / "seed-0" / "results.jsonl", [record])

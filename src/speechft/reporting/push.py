@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechft.core.artifact import RECORD, read_record
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
 from speechft.core.network import is_network_error
-from speechft.core.provenance import FILE_NAME
 from speechft.merging.card import plain_card, public_name, with_scores
-from speechft.merging.sources import open_folder
+from speechft.merging.sources import open_folder, read_mapping
 from speechft.metrics.statistics import mean
 from speechft.reporting.records import find_results
 from speechft.reporting.settings import PushSettings
@@ -24,18 +24,24 @@ log = get_logger(__name__)
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 CARD = "README.md"
-FILES = (
-    CARD,
-    "config.json",
-    "preprocessor_config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-    "extras.safetensors",
+CONFIG = "config.json"
+#: What is sent of a folder, beside the card, the configuration and the record.
+FILES = re.compile(
+    r"preprocessor_config\.json|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
+    r"|extras\.safetensors|generation_config\.json"
+)
+#: What is sent of a record: how the encoder was made.
+RECORD_KEYS = (
+    *("stage", "version", "settings", "parents", "method", "alpha", "formula", "dtype"),
+    *("kept", "dropped", "versions", "processor"),
 )
 
 
 def push(settings: PushSettings) -> str:
-    """Upload an encoder in one commit; local paths are taken out of its provenance.
+    """Upload an encoder in one commit, without local paths; all that is sent is listed first.
+
+    Only regular files of fixed names are sent; links are not followed. Of the record a fixed list
+    of keys goes along, of the configuration all but values that are local paths.
 
     Returns:
         The address of the commit.
@@ -59,12 +65,18 @@ def push(settings: PushSettings) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="speechft")
-    operations = [CommitOperationAdd(path.name, str(path)) for path in files if path.name != CARD]
-    card = with_scores(_card(folder, record), _scores(folder, settings.scores))
-    operations.append(CommitOperationAdd(CARD, card.encode()))
+    operations = [CommitOperationAdd(path.name, str(path)) for path in files]
+    texts = {
+        CARD: with_scores(_card(folder, record), _scores(folder, settings.scores)),
+        CONFIG: _json(without_paths(read_mapping(folder / CONFIG))),
+    }
     if record:
-        text = json.dumps(public_record(record), indent=2) + "\n"
-        operations.append(CommitOperationAdd(FILE_NAME, text.encode()))
+        known = {key: record[key] for key in RECORD_KEYS if key in record}
+        texts[RECORD] = _json(public_record(known))
+    operations += [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
+    log.info(
+        "push: %s gets %s", settings.repo, ", ".join(sorted(o.path_in_repo for o in operations))
+    )
     try:
         api.create_repo(settings.repo, private=settings.private, exist_ok=True)
         commit = api.create_commit(settings.repo, operations, commit_message=settings.message)
@@ -91,6 +103,24 @@ def push(settings: PushSettings) -> str:
 
 
 LOCAL = ("/", "~", ".")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def without_paths(config: Any) -> Any:
+    """Give a configuration without the values that are local paths; all else stays as it is."""
+    if isinstance(config, Mapping):
+        kept = {key: value for key, value in config.items() if not _is_path(value)}
+        return {key: without_paths(value) for key, value in kept.items()}
+    if isinstance(config, list):
+        return [without_paths(value) for value in config if not _is_path(value)]
+    return config
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and _is_local(value)
 
 
 def public_record(record: Any) -> Any:
@@ -148,8 +178,7 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
 def _record(folder: Path) -> dict[str, Any]:
     """Give the provenance of an encoder, or of the run whose folder it lies in; empty without."""
     places = [folder, *([folder.parent] if folder.name.startswith("encoder") else [])]
-    found = next((p / FILE_NAME for p in places if (p / FILE_NAME).is_file()), None)
-    return {} if found is None else dict(read_json(found))
+    return next((found for place in places if (found := read_record(place)) is not None), {})
 
 
 def _card(folder: Path, record: Mapping[str, Any]) -> str:
@@ -162,15 +191,26 @@ def _card(folder: Path, record: Mapping[str, Any]) -> str:
 
 def _files(folder: Path) -> list[Path]:
     """Check that the folder holds a whole encoder, and list what is uploaded."""
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         raise CheckpointError(
             "this is no encoder in the Hugging Face layout",
             where=folder,
             expected="a file config.json",
             hint="give what `speechft merge`, `finetune`, `pretrain` or `convert --to hf` wrote",
         )
+    wanted = [path for path in sorted(folder.iterdir()) if FILES.fullmatch(path.name)]
+    told = [folder / name for name in (CARD, CONFIG, RECORD)]
+    links = [path.name for path in (*wanted, *told) if path.is_symlink()]
+    if links:
+        raise CheckpointError(
+            "links are not followed: what they lead to may not be meant for others",
+            where=folder,
+            expected="regular files",
+            found=", ".join(links),
+            hint="put a copy in the link's place",
+        )
     open_folder(folder).close()
-    return [path for pattern in FILES for path in sorted(folder.glob(pattern))]
+    return [path for path in wanted if path.is_file()]
 
 
 def _refused(error: Any, repo: str) -> SpeechFTError:
