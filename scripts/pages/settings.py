@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from typing import Any
+
+from speechft.core.settings import descriptions
 
 HEAD = """# Settings
 
 Written by `make docs` from the settings themselves: the keys of a [recipe](recipes.md)'s sections.
 A stage's own command takes them as `--set key=value`, a recipe as `--set section.key=value`; a dot
 leads into a setting that has keys of its own, and items of a list are counted from 0:
-`speechft pretrain --set quantiser.groups=1 --set iterations.0.clusters=200`. In `speechft merge`
-alone, `--set` means the method's `parameters`, which `speechft merge --methods` lists. ENCODER and
-DATA are as in [encoders.md](encoders.md) and [data.md](data.md).
+`speechft pretrain --set quantiser.groups=1 --set iterations.0.clusters=200`. The `parameters` of a
+merge are the method's, which `speechft merge --methods` lists. ENCODER and DATA are as in
+[encoders.md](encoders.md) and [data.md](data.md).
 """
-_ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*)$")
 
 
 def settings_page() -> str:
@@ -49,26 +48,6 @@ def settings_page() -> str:
         _section("report", ReportSettings, recipe.ReportSection),
     ]
     return "\n".join(parts)
-
-
-def descriptions(kind: Any) -> dict[str, str]:
-    """Give what a class's docstring says of each setting; `a, b: text` says it of both."""
-    lines = iter((inspect.getdoc(kind) or "").splitlines())
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in lines:
-        if line == "Args:":
-            break
-    for line in lines:
-        entry = _ENTRY.match(line)
-        if entry:
-            names = entry[1].split(", ")
-            found |= dict.fromkeys(names, entry[2])
-        elif line.startswith("     "):
-            found |= {name: f"{found[name]} {line.strip()}" for name in names}
-        else:
-            break
-    return found
 
 
 def _section(name: str, kind: Any, section: Any) -> str:

@@ -1,224 +1,201 @@
-"""The verbs of the Python API: the stages, called with keyword arguments or with their settings."""
+"""The verbs: the table of stages, and the functions of the Python API that are made from it.
+
+`speechft.finetune(encoder=…, …)` takes the fields of its settings class, or the settings as a
+whole; signature and docstring come from that class.
+"""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from speechft.core.settings import Settings, parse_settings
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from speechft.analysis.settings import AnalyzeSettings
+    from speechft.core.settings import Settings
     from speechft.encoders.inspect import Inspection
     from speechft.encoders.settings import ConvertSettings, InspectSettings
     from speechft.merging.settings import MergeSettings
     from speechft.prediction.settings import EmbedSettings
     from speechft.probing.settings import EvaluateSettings
     from speechft.reporting.leaderboard.ranking import Leaderboard
-    from speechft.reporting.settings import LeaderboardSettings, ReportSettings
+    from speechft.reporting.settings import LeaderboardSettings, PushSettings, ReportSettings
     from speechft.training.finetune.settings import FinetuneSettings
     from speechft.training.pretrain.settings import PretrainSettings
 
-S = TypeVar("S", bound=Settings)
+    S = TypeVar("S", bound=Settings, contravariant=True)
+    R = TypeVar("R", covariant=True)
+
+    class Called(Protocol[S, R]):
+        """A verb as type checkers see it."""
+
+        def __call__(self, settings: S | Path | str | None = None, /, **values: Any) -> R:
+            """Do it."""
+
+    analyze: Called[AnalyzeSettings, Path]
+    convert: Called[ConvertSettings, Path]
+    embed: Called[EmbedSettings, Path]
+    evaluate: Called[EvaluateSettings, Path]
+    finetune: Called[FinetuneSettings, Path]
+    inspect: Called[InspectSettings, Inspection]
+    leaderboard: Called[LeaderboardSettings, Leaderboard]
+    merge: Called[MergeSettings, Path]
+    pretrain: Called[PretrainSettings, Path]
+    push: Called[PushSettings, str]
+    report: Called[ReportSettings, Path]
 
 
-def pretrain(settings: PretrainSettings | None = None, **values: Any) -> Path:
-    """Pre-train an encoder on audio alone, or continue its pre-training.
+class Verb(NamedTuple):
+    """A stage.
 
-    Args:
-        settings: all settings, or none.
-        values: the fields of `PretrainSettings`, if no settings are given.
-
-    Returns:
-        The run's folder; `encoder/` in it holds the encoder.
-
-    Raises:
-        SettingsError: a setting is unknown or wrong.
+    Attributes:
+        settings: its settings class, as "module:name" inside of the package.
+        call: the function that takes them.
+        about: what it does.
+        returns: what the function gives.
+        example: a command line.
     """
-    from speechft.training.pretrain import stage
-    from speechft.training.pretrain.settings import PretrainSettings
 
-    return stage.pretrain(_chosen(PretrainSettings, settings, values, "pretrain"))
-
-
-def finetune(settings: FinetuneSettings | None = None, **values: Any) -> Path:
-    """Fine-tune an encoder on one task.
-
-    Args:
-        settings: all settings, or none.
-        values: the fields of `FinetuneSettings`, if no settings are given.
-
-    Returns:
-        The run's folder; `encoder/` in it holds the finetuned encoder θ'.
-
-    Raises:
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.training.finetune import stage
-    from speechft.training.finetune.settings import FinetuneSettings
-
-    return stage.finetune(_chosen(FinetuneSettings, settings, values, "finetune"))
+    settings: str
+    call: str
+    about: str
+    returns: str
+    example: str
 
 
-def merge(settings: MergeSettings | None = None, **values: Any) -> Path:
-    """Merge a base encoder with one or more finetuned ones.
-
-    Args:
-        settings: all settings, or none.
-        values: the fields of `MergeSettings`, if no settings are given.
-
-    Returns:
-        The folder of the merged encoder θ̂.
-
-    Raises:
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.merging import stage
-    from speechft.merging.settings import MergeSettings
-
-    return stage.merge(_chosen(MergeSettings, settings, values, "merge"))
-
-
-def evaluate(settings: EvaluateSettings | None = None, **values: Any) -> Path:
-    """Probe frozen encoders on tasks.
-
-    Args:
-        settings: all settings, or none.
-        values: the fields of `EvaluateSettings`, if no settings are given.
-
-    Returns:
-        The folder with `results.jsonl`.
-
-    Raises:
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.pipeline import evaluation as stage
-    from speechft.probing.settings import EvaluateSettings
-
-    return stage.evaluate(_chosen(EvaluateSettings, settings, values, "evaluate"))
-
-
-def analyze(settings: AnalyzeSettings | None = None, **values: Any) -> Path:
-    """Compare encoders with the one that they come from: weights and hidden states.
-
-    Args:
-        settings: all settings, or none.
-        values: the fields of `AnalyzeSettings`, if no settings are given.
-
-    Returns:
-        The folder with `analysis.jsonl`, `analysis.md` and `similarity.png`.
-
-    Raises:
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.analysis import stage
-    from speechft.analysis.settings import AnalyzeSettings
-
-    return stage.analyze(_chosen(AnalyzeSettings, settings, values, "analyze"))
-
-
-def report(settings: ReportSettings | None = None, **values: Any) -> Path:
-    """Compare evaluated runs.
-
-    Args:
-        settings: all settings, or none.
-        values: the fields of `ReportSettings`, if no settings are given.
-
-    Returns:
-        The path of `report.html`.
-
-    Raises:
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.reporting import stage
-    from speechft.reporting.settings import ReportSettings
-
-    return stage.report(_chosen(ReportSettings, settings, values, "report"))
-
-
-def convert(settings: ConvertSettings | None = None, **values: Any) -> Path:
-    """Write an encoder in another format; every tensor stays bit for bit the same.
-
-        speechft.convert(source="hubert_base_ls960.pt", target="hubert-base", to="hf")
-
-    Args:
-        settings: all settings, or none.
-        values: the fields of `ConvertSettings`, if no settings are given.
-
-    Returns:
-        The file or folder that was written.
-
-    Raises:
-        CheckpointError: the source is no complete encoder, or the format has no place for it.
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.encoders import convert as stage
-    from speechft.encoders.settings import ConvertSettings
-
-    return stage.convert(_chosen(ConvertSettings, settings, values, "convert"))
+VERBS: Final = {
+    "pretrain": Verb(
+        "training.pretrain.settings:PretrainSettings",
+        "training.pretrain.stage:pretrain",
+        "Pre-train an encoder on audio without labels, or continue its pre-training.",
+        "The run's folder; `encoder/` in it holds the encoder.",
+        "speechft pretrain --init tiny-hubert --data synthetic:languages@es \\\n"
+        "    --steps 1000 --out runs/es",
+    ),
+    "finetune": Verb(
+        "training.finetune.settings:FinetuneSettings",
+        "training.finetune.stage:finetune",
+        "Fine-tune an encoder on one task, or on several at once; stage 1 of Speech-FT.",
+        "The run's folder; `encoder/` in it holds the finetuned encoder θ'.",
+        "speechft finetune --encoder tiny-hubert --task sid --data synthetic \\\n"
+        "    --steps 600 --out runs/sid",
+    ),
+    "merge": Verb(
+        "merging.settings:MergeSettings",
+        "merging.stage:merge",
+        "Merge a base encoder with one or more fine-tuned ones; stage 2 of Speech-FT.",
+        "The folder of the merged encoder θ̂.",
+        "speechft merge facebook/hubert-base-ls960 runs/sid --alpha 0.25 --out merged",
+    ),
+    "evaluate": Verb(
+        "probing.settings:EvaluateSettings",
+        "pipeline.evaluation:evaluate",
+        "Probe frozen encoders on tasks: a small head on all hidden states, as SUPERB does.",
+        "The folder with `results.jsonl`.",
+        "speechft evaluate tiny-hubert runs/sid/encoder --data synthetic:demo --out scores\n"
+        "speechft evaluate me/hubert --tasks pr,er --data pr=librispeech:LS \\\n"
+        "    --data er=iemocap:IE --out scores",
+    ),
+    "analyze": Verb(
+        "analysis.settings:AnalyzeSettings",
+        "analysis.stage:analyze",
+        "Say how far encoders have moved from θ0: in their weights, and in their hidden states.",
+        "The folder with `analysis.jsonl`, `analysis.md` and `similarity.png`.",
+        "speechft analyze tiny-hubert runs/sid/encoder merged --data synthetic:demo --out a",
+    ),
+    "report": Verb(
+        "reporting.settings:ReportSettings",
+        "reporting.stage:report",
+        "Compare runs: one page with words, table and figures.",
+        "The path of `report.html`.",
+        "speechft report runs/demo --out runs/demo",
+    ),
+    "leaderboard": Verb(
+        "reporting.settings:LeaderboardSettings",
+        "reporting.leaderboard.stage:leaderboard",
+        "Rank encoders measured on one suite, beside published rows.",
+        "The rows, best first.",
+        "speechft leaderboard runs/hubert runs/mine --out leaderboard.md",
+    ),
+    "inspect": Verb(
+        "encoders.settings:InspectSettings",
+        "encoders.inspect:inspect",
+        "Show what a checkpoint holds, and what a merge would do with it.",
+        "What it holds.",
+        "speechft inspect hubert_base_ls960.pt",
+    ),
+    "convert": Verb(
+        "encoders.settings:ConvertSettings",
+        "encoders.convert:convert",
+        "Write an encoder in another format; every tensor stays bit for bit the same.",
+        "The file or folder that was written.",
+        "speechft convert hubert_base_ls960.pt hubert-base --to hf",
+    ),
+    "embed": Verb(
+        "prediction.settings:EmbedSettings",
+        "prediction.embed:embed",
+        "Write the hidden states of audio files, in batches of similar duration.",
+        "The file that was written.",
+        "speechft embed tiny-hubert recordings/ --out states.safetensors --layer 4",
+    ),
+    "push": Verb(
+        "reporting.settings:PushSettings",
+        "reporting.push:push",
+        "Upload an encoder with its card and provenance to the Hugging Face Hub.",
+        "The address of the commit.",
+        "speechft push merged me/hubert-base-speech-ft",
+    ),
+}
 
 
-def inspect(path: InspectSettings | Path | str | None = None, **values: Any) -> Inspection:
-    """Say what a checkpoint holds, and what a merge would do with it.
-
-        speechft.inspect("hubert_base_ls960.pt").family
-
-    Args:
-        path: a folder, a checkpoint file, a Hub id or a packaged name; or all settings.
-        values: the other fields of `InspectSettings`.
-
-    Raises:
-        CheckpointError: it cannot be read, or it is no complete encoder.
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.encoders import inspect as stage
-    from speechft.encoders.settings import InspectSettings
-
-    settings = path if isinstance(path, InspectSettings) else None
-    if settings is None and path is not None:
-        values = {"path": path, **values}
-    return stage.inspect(_chosen(InspectSettings, settings, values, "inspect"))
+def load(where: str) -> Any:
+    """Import what "module:name" inside of the package names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(f"speechft.{module}"), name)
 
 
-def embed(settings: EmbedSettings | None = None, **values: Any) -> Path:
-    """Write the hidden states of audio files.
-
-        speechft.embed(encoder="tiny-hubert", audio=["a.wav", "more/"], out="states.npz")
-
-    Args:
-        settings: all settings, or none.
-        values: the fields of `EmbedSettings`, if no settings are given.
-
-    Returns:
-        The file that was written.
-
-    Raises:
-        DataError: an audio file cannot be used.
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.prediction import embed as stage
-    from speechft.prediction.settings import EmbedSettings
-
-    return stage.embed(_chosen(EmbedSettings, settings, values, "embed"))
+def __getattr__(name: str) -> Any:
+    if name not in VERBS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, _function(name, VERBS[name]))
 
 
-def leaderboard(settings: LeaderboardSettings | None = None, **values: Any) -> Leaderboard:
-    """Rank encoders measured on one suite, beside published rows.
+def _function(name: str, verb: Verb) -> Any:
+    """Make the function of a verb, with the signature and the docstring of its settings."""
+    from inspect import Parameter, Signature
 
-    Args:
-        settings: all settings, or none.
-        values: the fields of `LeaderboardSettings`, if no settings are given.
+    from speechft.core.settings import descriptions, parse_settings
 
-    Returns:
-        The rows, best first.
+    kind = load(verb.settings)
+    fields = kind.model_fields
 
-    Raises:
-        SettingsError: a setting is unknown or wrong.
-    """
-    from speechft.reporting.leaderboard import stage
-    from speechft.reporting.settings import LeaderboardSettings
+    def call(settings: Any = None, /, **values: Any) -> Any:
+        if isinstance(settings, kind):
+            settings, values = None, {**settings.model_dump(exclude_unset=True), **values}
+        if settings is not None:
+            values = {next(iter(fields)): settings, **values}
+        return load(verb.call)(parse_settings(kind, values, where=f"speechft.{name}"))
 
-    return stage.leaderboard(_chosen(LeaderboardSettings, settings, values, "leaderboard"))
+    said = "\n".join(f"    {key}: {text}" for key, text in descriptions(kind).items())
+    call.__doc__ = (
+        f"{verb.about}\n\nArgs:\n    settings: all settings as `{kind.__name__}`, or the first of "
+        f"them alone.\n{said}\n\nReturns:\n    {verb.returns}\n\n"
+        "Raises:\n    SettingsError: a setting is unknown or wrong.\n"
+    )
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = __name__
+    optional = [
+        Parameter(
+            key,
+            Parameter.KEYWORD_ONLY,
+            default=field.get_default(call_default_factory=True),
+            annotation=field.annotation,
+        )
+        for key, field in fields.items()
+    ]
+    first = Parameter("settings", Parameter.POSITIONAL_ONLY, default=None)
+    vars(call)["__signature__"] = Signature([first, *optional])
+    return call
 
 
 def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Path:
@@ -269,10 +246,3 @@ def study(
 
     settings = [stage.load_study(one, overrides) for one in studies]
     return stage.study(settings, Path(out), workers=workers, threads=threads)
-
-
-def _chosen(kind: type[S], settings: S | None, values: dict[str, Any], verb: str) -> S:
-    if settings is not None and not values:
-        return settings
-    given = {} if settings is None else settings.model_dump()
-    return parse_settings(kind, {**given, **values}, where=f"speechft.{verb}")

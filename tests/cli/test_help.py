@@ -4,11 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from rich.markup import escape, render
 
 import speechft
-from speechft.cli.app import load_command, main
-from speechft.cli.commands import COMMANDS
+from speechft.cli.app import main
 from speechft.tasks import TASKS
 
 PACKAGE = Path(speechft.__file__).parent
@@ -16,24 +14,15 @@ PACKAGE = Path(speechft.__file__).parent
 
 @pytest.fixture
 def shown(capsys, monkeypatch):
-    """Give a command's help at 80 columns, without frames and spaces, so that lines join."""
+    """Give a command's help at 80 columns, without spaces, so that lines join."""
 
     def call(*command: str) -> str:
         monkeypatch.setenv("COLUMNS", "80")
         with pytest.raises(SystemExit):
             main([*command, "--help"])
-        return re.sub(r"[\s│]+", "", capsys.readouterr().out)
+        return re.sub(r"\s+", "", capsys.readouterr().out)
 
     return call
-
-
-@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
-def test_no_help_text_is_taken_as_markup(entry):
-    command = load_command(entry)
-    for one in getattr(command, "commands", {"": command}).values():
-        for parameter in one.params:
-            said = (getattr(parameter, "help", None) or "").replace("\\[", "[")
-            assert render(parameter.help or "", emoji=False).plain == said, escape(said)
 
 
 @pytest.mark.parametrize("command", [("finetune",), ("evaluate",), ("data", "check")])
@@ -49,7 +38,7 @@ def test_help_names_the_packaged_encoders(shown, command):
 
 
 def test_help_names_all_tasks(shown):
-    (said,) = re.findall(r"Of(pr,.*?);commas", shown("evaluate").replace("<str>", ""))
+    (said,) = re.findall(r"Of(pr,.*?);commas", shown("evaluate"))
     assert set(said.split(",")) == set(TASKS)
 
 

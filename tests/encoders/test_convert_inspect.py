@@ -24,7 +24,7 @@ from transformers import (
 )
 
 import speechft
-from speechft.cli.inspect import command as inspect_command
+from speechft.cli.inspect import InspectOptions, show
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.convert import convert
 from speechft.encoders.inspect import inspect
@@ -32,6 +32,11 @@ from speechft.encoders.settings import ConvertSettings, InspectSettings
 
 PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
 HUBERT = PARITY / "hubert-tiny.pt"
+
+
+def _inspect(path, **how):
+    options = InspectOptions(path=str(path), **how)
+    show(inspect(options), options)
 
 
 def to(target, kind="hf", source=HUBERT, **more):
@@ -245,7 +250,7 @@ def test_inspect_fits_80_columns_and_shows_everything(tmp_path, capsys, name):
     to(folder, source=PARITY / f"{name}.pt")
     for path in (PARITY / f"{name}.pt", folder):
         capsys.readouterr()
-        inspect_command(str(path))
+        _inspect(path)
         text = capsys.readouterr().out
         assert max(map(cell_len, text.splitlines())) <= 80
         whole = "".join(text.split())
@@ -263,7 +268,7 @@ def test_inspect_shows_damage(tmp_path, capsys):
     tensors = load_file(folder / "model.safetensors")
     tensors["encoder.layer_norm.bias"][0] = float("inf")
     save_file(tensors, folder / "model.safetensors")
-    inspect_command(str(folder))
+    _inspect(folder)
     assert "will not load: encoder.layer_norm.bias" in " ".join(capsys.readouterr().out.split())
-    inspect_command(str(folder), json=True)
+    _inspect(folder, as_json=True)
     assert json.loads(capsys.readouterr().out)["not_finite"] == ["encoder.layer_norm.bias"]

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
+from speechft.cli.app import main
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.settings import parse_settings
 from speechft.data.audio import read_audio
@@ -27,12 +27,12 @@ PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
 HUBERT = str(PARITY / "hubert-tiny.pt")
 
 
-def run_cli(main_module, *arguments):
-    import typer
-
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(main_module.command)
-    return CliRunner().invoke(app, list(map(str, arguments)))
+def run_cli(capsys, *arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(list(map(str, arguments)))
+    assert not caught.value.code
+    return capsys.readouterr().out
 
 
 def test_convert_there_and_back(tmp_path):
@@ -91,13 +91,9 @@ def test_inspect(name):
         assert groups["final_proj"].merge.startswith("not merged")
 
 
-def test_inspect_command(tmp_path):
-    from speechft.cli import inspect as command
-
-    shown = run_cli(command, HUBERT)
-    assert shown.exit_code == 0
-    assert "CNN front end" in shown.output
-    values = json.loads(run_cli(command, HUBERT, "--json").output)
+def test_inspect_command(capsys):
+    assert "CNN front end" in run_cli(capsys, "inspect", HUBERT)
+    values = json.loads(run_cli(capsys, "inspect", HUBERT, "--json"))
     assert values["format"] == "s3prl"
 
 
@@ -173,13 +169,9 @@ def test_embed_refuses_what_cannot_be(tmp_path, recordings):
     assert not list(tmp_path.glob("*x.npz*"))
 
 
-def test_commands(tmp_path, recordings):
-    from speechft.cli import convert as convert_command
-    from speechft.cli import embed as embed_command
-
-    result = run_cli(convert_command, HUBERT, tmp_path / "hf", "--to", "hf")
-    assert result.output.strip() == str(tmp_path / "hf")
+def test_commands(tmp_path, recordings, capsys):
+    shown = run_cli(capsys, "convert", HUBERT, tmp_path / "hf", "--to", "hf")
+    assert shown.strip() == str(tmp_path / "hf")
     out = tmp_path / "x.safetensors"
-    result = run_cli(embed_command, tmp_path / "hf", recordings, "--out", out, "--layer", "3")
-    assert result.exit_code == 0, result.output
+    run_cli(capsys, "embed", tmp_path / "hf", recordings, "--out", out, "--layer", "3")
     assert {len(tensor) for tensor in load_file(out).values()} == {1}

@@ -35,7 +35,11 @@ def load(path: Path) -> dict[str, np.ndarray]:
     [
         (["nowhere", "TUNED"], 4, "there is no such encoder"),
         (["BASE", "TUNED", "--method", "tise"], 2, "did you mean 'ties'"),
-        (["BASE", "TUNED", "--set", "densty=1", "--method", "ties"], 2, "did you mean 'density'"),
+        (
+            ["BASE", "TUNED", "--set", "parameters.densty=1", "--method", "ties"],
+            2,
+            "did you mean 'density'",
+        ),
         (["BASE", "TUNED", "--alpha", "x"], 2, "cannot read alpha"),
         (["BASE", "TUNED", "--weight-norm", "x"], 2, "'stored' or 'fused'"),
         (["BASE", "TUNED", "--dtype", "int8"], 2, "unknown type"),

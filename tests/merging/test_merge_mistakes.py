@@ -13,9 +13,17 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.settings import parse_settings
+from speechft.core.yaml12 import read_yaml
 from speechft.merging.points import OpenSweep
 from speechft.merging.settings import MergeSettings
-from speechft.merging.stage import merge, recipe_values
+from speechft.merging.stage import merge
+
+
+def recipe_values(path: Path) -> dict[str, object]:
+    settings = parse_settings(MergeSettings, {**read_yaml(path), "out": "x"}, path)
+    return settings.model_dump(exclude_unset=True, exclude={"out"})
+
 
 NAME = "encoder.layers.0.x.weight"
 

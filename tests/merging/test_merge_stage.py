@@ -12,12 +12,13 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
+from speechft.cli.app import main
 from speechft.core.errors import CheckpointError, SettingsError
-from speechft.core.files import hash_file
+from speechft.core.files import hash_file, read_json
 from speechft.merging import METHODS
 from speechft.merging.points import OpenSweep
 from speechft.merging.settings import MergeSettings
-from speechft.merging.stage import merge, parse_size, recipe_values
+from speechft.merging.stage import merge, parse_size
 
 LAYERS = 4
 SYMMETRIC = [
@@ -401,11 +402,10 @@ def test_sweep_points_do_not_drift(pair: tuple[Path, Path]):
 def test_own_recipe(pair: tuple[Path, Path], tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("method: ties\nparameters: {density: 0.5}\nalpha: 0.4\n")
-    assert recipe_values(recipe) == {
-        "method": "ties",
-        "parameters": {"density": 0.5},
-        "alpha": 0.4,
-    }
+    with pytest.raises(SystemExit):
+        main(["merge", *map(str, pair), "--config", str(recipe), "--out", str(tmp_path / "m")])
+    made = read_json(tmp_path / "m" / "speechft.json")["settings"]
+    assert (made["method"], made["parameters"], made["alpha"]) == ("ties", {"density": 0.5}, 0.4)
 
 
 def test_methods_with_statistics(pair: tuple[Path, Path], tmp_path: Path):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from speechft.core.artifact import Neutral
-from speechft.core.settings import Settings
+from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.probing.settings import EncoderSpec, as_spec
@@ -31,16 +31,16 @@ class AnalyzeSettings(Settings):
         seed: of the draw.
     """
 
-    base: EncoderName
-    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
-    data: DataName
-    out: Annotated[Path, Neutral]
-    split: str | None = None
-    utterances: int = Field(default=200, gt=0)
-    alphas: tuple[float, ...] = (0.25, 0.5)
+    base: Annotated[EncoderName, Positional]
+    encoders: Annotated[tuple[EncoderSpec, ...], Positional] = Field(min_length=1)
+    data: Annotated[DataName, Shown]
+    out: Annotated[Path, Neutral, Shown]
+    split: Annotated[str | None, Shown] = None
+    utterances: Annotated[int, Shown] = Field(default=200, gt=0)
+    alphas: Annotated[tuple[float, ...], Option("alpha")] = (0.25, 0.5)
     batch_seconds: float = Field(default=60.0, gt=0)
-    device: Annotated[str, Neutral] = "auto"
-    seed: int = 0
+    device: Annotated[str, Neutral, Shown] = "auto"
+    seed: Annotated[int, Shown] = 0
 
     @field_validator("encoders", mode="before")
     @classmethod

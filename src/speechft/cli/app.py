@@ -1,115 +1,144 @@
 """`speechft`: finds the command, imports only that one, and turns errors into messages and codes.
 
 Exit codes: 0 done, 2 settings or usage, 3 data, 4 checkpoint, 1 anything unexpected, 130 stopped
-by Ctrl-C.
+by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+from speechft.api import VERBS, load
+from speechft.cli.commands import COMMANDS, Command
+from speechft.cli.layout import columns, width
+from speechft.core.errors import SettingsError
+from speechft.core.nearest import did_you_mean
 
-from speechft.cli.commands import COMMANDS, CommandEntry
-
-_ENTRIES = {entry.name: entry for entry in COMMANDS}
-
-HELP = """Make a speech encoder better with your data, without losing what it was good at.
+ABOUT = """Make a speech encoder better with your data, without losing what it was good at.
 
 A first look takes a few minutes on a laptop:  speechft demo --out runs/demo"""
+OPTIONS = (
+    ("-v, --verbose", "Say more."),
+    ("-q, --quiet", "Only warnings."),
+    ("--debug", "Show the traceback of an error."),
+    ("--version", "Show it."),
+    ("-h, --help", "Show this."),
+)
+_HELP = {"-h", "--help"}
 
 
-class Interrupted(Exception):
-    """Ctrl-C, kept apart from the exits that commands ask for."""
+class Parts(NamedTuple):
+    """What a command is made of.
 
+    Attributes:
+        settings: the class whose fields are its options.
+        module: of `speechft.cli`, if it has one.
+        about, example: for its help.
+    """
 
-class LazyGroup(TyperGroup):
-    """A group whose help comes from a table; a command's module is imported when it is called."""
+    settings: Any
+    module: Any
+    about: str
+    example: str
 
-    def __init__(self, **attrs: Any) -> None:
-        super().__init__(**attrs)
-        for entry in COMMANDS:
-            self.add_command(_stub(entry))
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Put the real command in the place of the one that only carries the help line."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return name, load_command(_ENTRIES[name]) if name in _ENTRIES else command, rest
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; Ctrl-C leaves as `Interrupted`."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted from None
-
-
-def load_command(entry: CommandEntry) -> Any:
-    """Import a command's module and give its command object."""
-    module = importlib.import_module(entry.module)
-    if hasattr(module, "app"):
-        module.app.info.name = entry.name
-        module.app.info.help = module.app.info.help or entry.help
-        return typer.main.get_command(module.app)
-    app = typer.Typer(**_TYPER)
-    app.command(entry.name)(module.command)
-    command = typer.main.get_command(app)
-    command.name = entry.name
-    return command
-
-
-def _stub(entry: CommandEntry) -> TyperCommand:
-    return TyperCommand(
-        entry.name, callback=None, help=entry.help, rich_help_panel=entry.panel, params=[]
-    )
-
-
-_TYPER: dict[str, Any] = {
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "rich_markup_mode": "rich",
-    "context_settings": {"help_option_names": ["-h", "--help"]},
-}
-application = typer.Typer(cls=LazyGroup, no_args_is_help=True, help=HELP, **_TYPER)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from speechft._version import __version__
-
-        typer.echo(f"speechft {__version__}")
-        raise typer.Exit
-
-
-@application.callback()
-def options(
-    ctx: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
-    ] = False,
-) -> None:
-    """Options in front of the command."""
-    del version
-    ctx.obj = {"debug": debug}
-    from speechft.core.logging import set_up_logging
-
-    set_up_logging(1 if verbose else -1 if quiet else 0)
+    @property
+    def at_once(self) -> dict[str, Any]:
+        """Switches that do something else, whatever else is given."""
+        return getattr(self.module, "AT_ONCE", {})
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `speechft` command; always ends in `SystemExit`."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = typer.main.get_command(application)
     try:
-        code = command.main(arguments, prog_name="speechft", standalone_mode=False)
+        code = _run(arguments)
+        sys.stdout.flush()
     except BaseException as error:
         from speechft.cli.failures import explain
 
         sys.exit(explain(error, arguments))
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
+
+
+def parts_of(command: Command) -> Parts:
+    """Import what a command is made of."""
+    module = importlib.import_module(f"speechft.cli.{command.module}") if command.module else None
+    verb = VERBS.get(command.name)
+    own = getattr(module, "SETTINGS", {}).get(command.name)
+    if verb is None:
+        return Parts(own, module, command.about, command.example)
+    return Parts(own or load(verb.settings), module, verb.about, verb.example)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    count = next((i for i, a in enumerate(arguments) if not a.startswith("-")), len(arguments))
+    before, rest = set(arguments[:count]), list(arguments[count:])
+    unknown = before - {name for names, _ in OPTIONS for name in names.split(", ")}
+    if unknown:
+        raise SettingsError(f"there is no option {min(unknown)} in front of a command")
+    if "--version" in before:
+        from speechft._version import __version__
+
+        print(f"speechft {__version__}")
+        return 0
+    if before & _HELP or not rest:
+        return _list(COMMANDS, ABOUT, "COMMAND", asked=bool(before & _HELP))
+    by_name = {command.name: command for command in COMMANDS}
+    for count in (2, 1):
+        command = by_name.get(" ".join(rest[:count]))
+        if command is not None:
+            verbosity = bool({"-v", "--verbose"} & before) - bool({"-q", "--quiet"} & before)
+            return _call(command, rest[count:], verbosity)
+    return _no_command(rest)
+
+
+def _no_command(rest: list[str]) -> int:
+    """Say what there is where no command has this name, or only commands of two words have it."""
+    inside = [command for command in COMMANDS if command.name.startswith(f"{rest[0]} ")]
+    if inside and (len(rest) == 1 or set(rest) & _HELP):
+        return _list(inside, "", f"{rest[0]} COMMAND", asked=len(rest) > 1)
+    name = " ".join(rest[:2]) if inside else rest[0]
+    known = [command.name for command in inside or COMMANDS]
+    raise SettingsError(f"there is no command {name!r}", hint=did_you_mean(name, known))
+
+
+def _list(commands: Sequence[Command], about: str, usage: str, *, asked: bool) -> int:
+    """Show commands; on standard error, with the code of a mistake, where nobody asked."""
+    parts = [f"Usage: speechft [OPTIONS] {usage} …", *([about] if about else [])]
+    for panel in dict.fromkeys(command.panel for command in commands):
+        rows = [(one.name, one.help) for one in commands if one.panel == panel]
+        parts.append(f"{panel}:\n{columns(rows, width())}")
+    parts.append(f"Options:\n{columns(OPTIONS, width())}")
+    print("\n\n".join(parts), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+def _call(command: Command, arguments: list[str], verbosity: int) -> int:
+    from speechft.cli.options import help_text, read_settings
+    from speechft.core.logging import set_up_logging
+
+    parts = parts_of(command)
+    if _HELP & set(arguments):
+        print(
+            help_text(command.name, parts.about, parts.example, parts.settings, parts.at_once),
+            end="",
+        )
+        return 0
+    for name in parts.at_once.keys() & set(arguments):
+        parts.at_once[name].do()
+        return 0
+    set_up_logging(verbosity)
+    verb = VERBS.get(command.name)
+    settings, overrides = read_settings(parts.settings, arguments, command.name)
+    if verb is None:
+        return int(parts.module.command(settings, overrides) or 0)
+    result = load(verb.call)(settings)
+    if hasattr(parts.module, "show"):
+        parts.module.show(result, settings)
+    else:
+        print(Path(result) / command.printed if command.printed else result)
+    return 0

@@ -5,84 +5,73 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from speechft.cli.values import output
+from speechft.cli.layout import output
+from speechft.cli.options import Own
+from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
     from speechft.data.check import CheckReport
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check data, or make it ready.")
-Spec = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help=r"A table, cuts, NAME:ROOT, synthetic[:PRESET\[@LANGUAGE]], or a known corpus' NAME "
-        "before ROOT.",
-    ),
-]
-Root = Annotated[
-    str | None, typer.Argument(metavar="[ROOT]", help="Folder of the known corpus DATA.")
-]
-Seed = Annotated[int, typer.Option(help="Seed of the split of data that comes without one.")]
-AllowCommands = Annotated[
-    bool,
-    typer.Option("--allow-commands", help="Run commands that cuts name as sources of audio."),
-]
 
+class CheckOptions(Own):
+    """Which data to check.
 
-@app.command()
-def check(
-    data: Spec, root: Root = None, seed: Seed = 0, allow_commands: AllowCommands = False
-) -> None:
-    """Look at every utterance: errors make data unusable, warnings are worth knowing.
-
-    speechft data check timit /corpora/TIMIT
+    Args:
+        data: a table, cuts, NAME:ROOT, synthetic[:PRESET[@LANGUAGE]], or a known corpus' NAME
+            before ROOT.
+        root: folder of the known corpus DATA.
+        seed: of the split of data that comes without one.
+        allow_commands: run commands that cuts name as sources of audio.
     """
+
+    data: Annotated[str, Positional]
+    root: Annotated[str | None, Positional] = None
+    seed: Annotated[int, Shown] = 0
+    allow_commands: Annotated[bool, Shown] = False
+
+
+class PrepareOptions(CheckOptions):
+    """Which data to make ready, and how.
+
+    Args:
+        out: folder for the cuts; data/NAME if not given.
+        quick: read the audio files' headers only.
+        skip_bad: leave out utterances without usable audio.
+        force: do it again even if it is done.
+    """
+
+    out: Annotated[Path | None, Shown] = None
+    quick: Annotated[bool, Shown] = False
+    skip_bad: Annotated[bool, Shown] = False
+    force: Annotated[bool, Shown] = False
+
+
+SETTINGS = {"data check": CheckOptions, "data prepare": PrepareOptions}
+
+
+def command(options: CheckOptions, _overrides: list[str]) -> int:
+    """Check data, and make it ready where that is asked for."""
     from speechft.data.check import check_data
-
-    report = check_data(_spec(data, root), seed, allow_commands=allow_commands)
-    _show(report)
-    if not report.passed:
-        raise typer.Exit(3)
-
-
-@app.command()
-def prepare(
-    data: Spec,
-    root: Root = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the cuts; by default data/NAME.")
-    ] = None,
-    seed: Seed = 0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Read the audio files' headers only.")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out utterances without usable audio.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do it again even if it is done.")] = False,
-    allow_commands: AllowCommands = False,
-) -> None:
-    """Check data and write its splits as lhotse cuts, which read faster.
-
-    speechft data prepare librispeech /corpora/LibriSpeech
-    """
     from speechft.data.prepare import default_folder, prepare_data
 
-    spec = _spec(data, root)
-    folder = out or default_folder(spec)
+    spec = _spec(options.data, options.root)
+    if not isinstance(options, PrepareOptions):
+        report = check_data(spec, options.seed, allow_commands=options.allow_commands)
+        _show(report)
+        return 0 if report.passed else 3
+    folder = options.out or default_folder(spec)
     report = prepare_data(
         spec,
         folder,
-        seed,
-        decode=not quick,
-        skip_bad=skip_bad,
-        force=force,
-        allow_commands=allow_commands,
+        options.seed,
+        decode=not options.quick,
+        skip_bad=options.skip_bad,
+        force=options.force,
+        allow_commands=options.allow_commands,
     )
     _show(report)
-    typer.echo(folder)
+    print(folder)
+    return 0
 
 
 def _spec(data: str, root: str | None) -> str:

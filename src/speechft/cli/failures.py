@@ -10,8 +10,6 @@ import tempfile
 import traceback
 from pathlib import Path
 
-import typer
-
 from speechft.core.errors import SpeechFTError
 
 
@@ -24,10 +22,9 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     """
     if "--debug" in arguments:
         traceback.print_exception(error)
-    name = type(error).__name__
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    if name == "Interrupted" or isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt):
         again = shlex.join(["speechft", *arguments])
         whole = next((a for a in arguments if not a.startswith("-")), "") in _AT_ONCE
         kept = "Nothing was written; the same command begins anew" if whole else _KEPT
@@ -36,13 +33,8 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, SpeechFTError):
         _say(f"Error: {error.render()}")
         return error.exit_code
-    if hasattr(error, "format_message") and hasattr(error, "show"):
-        return _usage(error)
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    if isinstance(error, typer.Abort):
-        _say("Stopped.")
         return 1
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         _say(f"Error: {_SYSTEM[error.errno]}\n  where:    {error.filename or 'unknown'}")
@@ -67,17 +59,6 @@ _SYSTEM = {
 }
 
 
-def _usage(error: BaseException) -> int:
-    """Show a usage error as typer itself would."""
-    try:
-        from typer.rich_utils import rich_format_error
-
-        rich_format_error(error)  # type: ignore[arg-type]
-    except ImportError:
-        error.show()  # type: ignore[attr-defined]
-    return int(getattr(error, "exit_code", 2))
-
-
 def _unexpected(error: BaseException, arguments: list[str]) -> int:
     text = "".join(traceback.format_exception(error))
     log = _write_log(f"speechft {shlex.join(arguments)}\n\n{text}")
@@ -98,4 +79,4 @@ def _write_log(text: str) -> Path | None:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    print(text, file=sys.stderr)

@@ -1,15 +1,28 @@
-"""`speechft inspect`: show what a checkpoint holds."""
+"""What `speechft inspect` shows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from speechft.cli.layout import output
+from speechft.core.settings import Option
+from speechft.encoders.settings import InspectSettings
 
 if TYPE_CHECKING:
     from speechft.encoders.inspect import Inspection
 
 
+class InspectOptions(InspectSettings):
+    """What to look at, and how to show it.
+
+    Args:
+        as_json: print JSON.
+    """
+
+    as_json: Annotated[bool, Option("json")] = False
+
+
+SETTINGS = {"inspect": InspectOptions}
 FORMATS = {
     "hf": "hf (Hugging Face folder)",
     "peft": "peft (adapter, shown as merged into its encoder)",
@@ -23,25 +36,12 @@ FORMATS = {
 }
 
 
-def command(
-    path: Annotated[str, typer.Argument(help="A folder, a file, a Hub id, a packaged name.")],
-    base: Annotated[
-        str | None,
-        typer.Option(help="The encoder that PATH came from, where PATH does not say its sizes."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what a checkpoint holds, and what a merge would do with it."""
-    from speechft.core.settings import parse_settings
-    from speechft.encoders.inspect import inspect
-    from speechft.encoders.settings import InspectSettings
-
-    values = {"path": path, "base": base}
-    found = inspect(parse_settings(InspectSettings, values, where="speechft inspect"))
-    if json:
+def show(found: Inspection, settings: InspectOptions) -> None:
+    """Print what a checkpoint holds."""
+    if settings.as_json:
         from json import dumps
 
-        typer.echo(dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        print(dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         _show(found)
 
@@ -50,7 +50,6 @@ def _show(found: Inspection) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from speechft.cli.values import output
     from speechft.core.places import first_of
 
     console = output()

@@ -1,35 +1,23 @@
-"""`speechft report`: compare evaluated runs."""
+"""What `speechft report` shows: findings, and the table."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from speechft.cli.layout import output
 
-from speechft.cli.values import SET_HELP, output, settings_from
-
-
-def command(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs or of evaluations.")],
-    out: Annotated[Path, typer.Option(help="Folder of the report.")],
-    title: Annotated[str | None, typer.Option(help="Heading (default: the run's name).")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help=SET_HELP)] = None,
-) -> None:
-    """Compare runs: one page with words, table and figures.
-
-    speechft report runs/demo --out runs/demo
-    """
+if TYPE_CHECKING:
     from speechft.reporting.settings import ReportSettings
-    from speechft.reporting.stage import report
-
-    given = {"runs": runs, "out": out, "title": title}
-    path = report(settings_from(ReportSettings, "report", given, set_))
-    show(tuple(runs), path)
 
 
-def show(runs: tuple[Path, ...], path: Path) -> None:
+def show(path: Path, settings: ReportSettings) -> None:
     """Print findings and table, and where the page is."""
+    show_runs(settings.runs, path)
+
+
+def show_runs(runs: tuple[Path, ...], path: Path) -> None:
+    """Print the findings and the table of some runs, and where their page is."""
     from speechft.reporting.findings import findings
     from speechft.reporting.page import terminal_table
     from speechft.reporting.stage import comparison_of

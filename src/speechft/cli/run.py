@@ -1,55 +1,62 @@
-"""`speechft run`: a recipe, end to end."""
+"""`speechft run` and `speechft demo`: a recipe, end to end."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import typer
-
-from speechft.cli.values import output
+from speechft.cli.layout import output
+from speechft.cli.options import Own
+from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
-    from speechft.pipeline.recipe.stage import RunSettings
+    from speechft.pipeline.recipe.settings import RunSettings
 
 
-def command(
-    recipe: Annotated[
-        str, typer.Argument(help="YAML file, or a packaged recipe: demo, speech-ft.")
-    ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run (runs/NAME).")] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show the plan with sizes, look for labels; do nothing."),
-    ] = False,
-    redo: Annotated[
-        bool, typer.Option("--redo", help="Replace finished steps whose settings changed.")
-    ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change the recipe: finetune.steps=100; may be repeated."),
-    ] = None,
-) -> None:
-    """Run a recipe: what is done is skipped, what was stopped goes on.
+class DemoOptions(Own):
+    """How to run a recipe.
 
-    speechft run study.yaml --out runs/study
+    Args:
+        out: folder of the run.
+        dry_run: show the plan with sizes, look for labels; do nothing.
+        redo: replace finished steps whose settings changed.
     """
-    execute(recipe, out, dry_run, redo, set_ or [])
+
+    sets: ClassVar[str] = "Change the recipe: finetune.steps=100."
+
+    out: Annotated[Path | None, Shown] = Path("runs/demo")
+    dry_run: Annotated[bool, Shown] = False
+    redo: Annotated[bool, Shown] = False
 
 
-def execute(recipe: str, out: Path | None, dry_run: bool, redo: bool, overrides: list[str]) -> None:
+class RunOptions(DemoOptions):
+    """Which recipe to run, and how.
+
+    Args:
+        recipe: YAML file, or a packaged recipe: demo, speech-ft.
+        out: folder of the run; runs/NAME if not given.
+    """
+
+    recipe: Annotated[str, Positional]
+    out: Annotated[Path | None, Shown] = None
+
+
+SETTINGS = {"run": RunOptions, "demo": DemoOptions}
+
+
+def command(options: DemoOptions, overrides: list[str]) -> None:
     """Run a recipe or show its plan."""
     from speechft.pipeline.recipe.stage import load_recipe, run
 
-    settings = load_recipe(recipe, overrides)
-    if dry_run:
-        _show_plan(settings, out, redo)
+    settings = load_recipe(getattr(options, "recipe", "demo"), overrides)
+    if options.dry_run:
+        _show_plan(settings, options.out, options.redo)
         return
-    folder = run(settings, out, redo)
+    folder = run(settings, options.out, options.redo)
 
-    from speechft.cli.report import show
+    from speechft.cli.report import show_runs
 
-    show((folder,), folder / "report.html")
+    show_runs((folder,), folder / "report.html")
 
 
 def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:

@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import typer
+from pydantic import Field
 
-from speechft.cli.values import output
+from speechft.cli.layout import output
+from speechft.cli.options import Own
+from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
     from speechft.reporting.study.settings import StudySettings
 
 
-def command(
-    studies: Annotated[
-        list[str],
-        typer.Argument(help="YAML files; in a checkout also names of the files in its studies/."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of all studies.")] = Path("runs/studies"),
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per GPU, or core.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the jobs; do nothing.")] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change the studies: seeds=[0]; may be repeated."),
-    ] = None,
-) -> None:
-    """Do studies: stages are shared, what is done is kept, what was stopped goes on.
+class StudyOptions(Own):
+    """Which studies to do, and how.
 
-    speechft study supervised --out runs/studies  # in a checkout
+    Args:
+        studies: YAML files; in a checkout also names of the files in its studies/.
+        out: folder of all studies.
+        workers: processes; 0 for one per GPU, or core.
+        threads: of each process.
+        dry_run: list the jobs; do nothing.
     """
+
+    sets: ClassVar[str] = "Change the studies: seeds=[0]."
+
+    studies: Annotated[tuple[str, ...], Positional] = Field(min_length=1)
+    out: Annotated[Path, Shown] = Path("runs/studies")
+    workers: Annotated[int, Shown] = Field(default=0, ge=0)
+    threads: Annotated[int, Shown] = Field(default=1, ge=1)
+    dry_run: Annotated[bool, Shown] = False
+
+
+SETTINGS = {"study": StudyOptions}
+
+
+def command(options: StudyOptions, overrides: list[str]) -> None:
+    """Do studies or list their jobs."""
     from speechft.pipeline.study.stage import load_study, study
 
-    settings = [load_study(one, set_ or []) for one in studies]
-    if dry_run:
-        _show_plan(settings, out)
+    settings = [load_study(one, overrides) for one in options.studies]
+    if options.dry_run:
+        _show_plan(settings, options.out)
         return
-    folders = study(settings, out, workers=workers, threads=threads)
+    folders = study(settings, options.out, workers=options.workers, threads=options.threads)
     for one, folder in zip(settings, folders, strict=True):
         _show(one, folder)
 

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.core.yaml12 import as_text, load_yaml
+
+
+class Option(NamedTuple):
+    """Marks a field that commands show; all others are set by `--set`.
+
+    Attributes:
+        name: without dashes; the field's own if empty.
+        positional: given without a name.
+        repeated: may be given several times, though the field takes one value, too.
+    """
+
+    name: str = ""
+    positional: bool = False
+    repeated: bool = False
+
+
+Shown: Final = Option()
+Positional: Final = Option(positional=True)
+_ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*)$")
 
 
 class Settings(BaseModel):
@@ -46,22 +66,40 @@ def _kinds_of_text(kind: type[BaseModel]) -> dict[str, bool]:
     """Give the fields that take text and no number, and whether a mapping in them is of texts."""
     found = {}
     for name, field in kind.model_fields.items():
-        leaves = _leaves(field.annotation)
-        if leaves & {str, Path} and not leaves & {int, float, bool, Any}:
+        types = leaves(field.annotation)
+        if types & {str, Path} and not types & {int, float, bool, Any}:
             found[name] = not any(
-                isinstance(leaf, type) and issubclass(leaf, BaseModel) for leaf in leaves
+                isinstance(leaf, type) and issubclass(leaf, BaseModel) for leaf in types
             )
     return found
 
 
-def _leaves(hint: Any) -> set[Any]:
+def leaves(hint: Any) -> set[Any]:
     """Give the types in a hint; of a literal those of its values."""
     args = typing.get_args(hint)
     if typing.get_origin(hint) is Annotated:
-        return _leaves(args[0])
+        return leaves(args[0])
     if typing.get_origin(hint) is typing.Literal:
         return {type(arg) for arg in args}
-    return {leaf for arg in args for leaf in _leaves(arg)} if args else {hint}
+    return {leaf for arg in args for leaf in leaves(arg)} if args else {hint}
+
+
+def descriptions(kind: type[BaseModel]) -> dict[str, str]:
+    """Give what a class's docstring says of each setting; `a, b: text` says it of both."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        names: list[str] = []
+        _, _, args = (inspect.cleandoc(base.__dict__.get("__doc__") or "")).partition("\nArgs:\n")
+        for line in args.splitlines():
+            entry = _ENTRY.match(line)
+            if entry:
+                names = entry[1].split(", ")
+                found |= dict.fromkeys(names, entry[2])
+            elif line.startswith("     "):
+                found |= {name: f"{found[name]} {line.strip()}" for name in names}
+            else:
+                break
+    return found
 
 
 def _as_text(value: Any) -> Any:
@@ -104,6 +142,8 @@ def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S
         count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         text = f"{count} wrong:\n" + "\n".join(f"    {problem}" for problem in problems)
         raise SettingsError(text, where=where) from None
+    except SettingsError as error:
+        raise error.at(where) from None
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 from speechft.core.artifact import Neutral
-from speechft.core.settings import Settings
+from speechft.core.settings import Positional, Settings, Shown
 from speechft.encoders.identity import EncoderName
 
 
 class ConvertSettings(Settings):
     """What to convert, and into what.
 
-    Attributes:
+    Args:
         source: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
         target: a folder for `hf`, a file for `s3prl` and `fairseq`; a folder that an earlier
             conversion made is replaced.
@@ -23,20 +23,20 @@ class ConvertSettings(Settings):
         overwrite: replace any encoder that is there, also one that may be the only copy.
     """
 
-    source: EncoderName
-    target: Annotated[Path, Neutral]
-    to: str
-    base: EncoderName | None = None
-    overwrite: Annotated[bool, Neutral] = False
+    source: Annotated[EncoderName, Positional]
+    target: Annotated[Path, Neutral, Positional]
+    to: Annotated[str, Shown]
+    base: Annotated[EncoderName | None, Shown] = None
+    overwrite: Annotated[bool, Neutral, Shown] = False
 
 
 class InspectSettings(Settings):
     """What to look at.
 
-    Attributes:
+    Args:
         path: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
         base: an encoder whose configuration is used where the file holds none.
     """
 
-    path: EncoderName
-    base: EncoderName | None = None
+    path: Annotated[EncoderName, Positional]
+    base: Annotated[EncoderName | None, Shown] = None

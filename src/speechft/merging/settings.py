@@ -6,16 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from speechft.core.artifact import FileInput, Neutral
-from speechft.core.settings import Settings
+from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
+from speechft.merging.mergekit import from_mergekit
 
 
 class MergeSettings(Settings):
-    """Settings of `speechft merge`.
+    """Settings of `speechft merge`; a configuration in mergekit's spelling will do, too.
 
     Args:
         base: ENCODER, θ0; its format, configuration and types are kept.
@@ -40,23 +41,34 @@ class MergeSettings(Settings):
         seed: of random masks.
     """
 
-    base: EncoderName
-    tuned: tuple[EncoderName, ...] = Field(min_length=1)
-    out: Annotated[Path, Neutral]
-    method: str = "linear"
-    alpha: float | str | tuple[float | str, ...] | None = None
+    base: Annotated[EncoderName, Positional]
+    tuned: Annotated[tuple[EncoderName, ...], Positional] = Field(min_length=1)
+    out: Annotated[Path, Neutral, Shown]
+    method: Annotated[str, Shown] = "linear"
+    alpha: Annotated[float | str | tuple[float | str, ...] | None, Option(repeated=True)] = None
     allow_extrapolation: Annotated[bool, Neutral] = False
     parameters: dict[str, Any] = Field(default_factory=dict)
-    sequential: bool = False
-    weight_norm: Literal["stored", "fused"] = "stored"
-    heads: Literal["drop", "keep"] = "drop"
-    dtype: str | None = None
-    max_shard_size: str | None = None
-    statistics: tuple[FileInput, ...] = ()
-    gram_data: tuple[DataName, ...] = ()
+    sequential: Annotated[bool, Shown] = False
+    weight_norm: Annotated[Literal["stored", "fused"], Shown] = "stored"
+    heads: Annotated[Literal["drop", "keep"], Shown] = "drop"
+    dtype: Annotated[str | None, Shown] = None
+    max_shard_size: Annotated[str | None, Shown] = None
+    statistics: Annotated[tuple[FileInput, ...], Shown] = ()
+    gram_data: Annotated[tuple[DataName, ...], Shown] = ()
     gram_seconds: float = Field(default=600.0, gt=0)
-    threads: Annotated[int | None, Neutral] = Field(default=None, ge=1)
-    seed: int = 0
+    threads: Annotated[int | None, Neutral, Shown] = Field(default=None, ge=1)
+    seed: Annotated[int, Shown] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_mergekit(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "merge_method" not in values:
+            return values
+        shared = ("dtype", "parameters")
+        own = {k: v for k, v in values.items() if k in cls.model_fields and k not in shared}
+        recipe = {k: v for k, v in values.items() if k not in own}
+        imported = dataclasses.asdict(from_mergekit(recipe, None))
+        return {k: v for k, v in imported.items() if v not in (None, ())} | own
 
     def alpha_texts(self) -> list[str]:
         """Give alpha as a list of texts, none if it was not given."""

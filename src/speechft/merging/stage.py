@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from speechft.core.artifact import Artifact, content_id, dependencies, read_record, stage_of
 from speechft.core.errors import SettingsError
@@ -16,11 +14,9 @@ from speechft.core.files import atomic_dir, flush, remove_leftovers
 from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of
-from speechft.core.yaml12 import read_yaml
 from speechft.merging.alpha import check_range, parse_alpha
 from speechft.merging.inputs import find, open_encoder
 from speechft.merging.meaning import refuse_other_meaning
-from speechft.merging.mergekit import from_mergekit
 from speechft.merging.methods import METHODS
 from speechft.merging.output import describe, said_where, write_sweep
 from speechft.merging.planning import Plan, Recipe, plan
@@ -76,19 +72,6 @@ def merge(settings: MergeSettings) -> Path:
                 artifact.end(names, hashes, settings=said, parents=parents, **about)
     _say_what_was_written(planned, points, out)
     return out
-
-
-def recipe_values(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe: fields of `MergeSettings`, or a configuration in mergekit's spelling.
-
-    Raises:
-        SettingsError: it cannot be read, or would mean something else here.
-    """
-    values = read_yaml(path)
-    if "merge_method" not in values:
-        return values
-    imported = dataclasses.asdict(from_mergekit(values, path))
-    return {key: value for key, value in imported.items() if value not in (None, ())}
 
 
 def _plan(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from speechft.core.artifact import FileInput, Neutral
-from speechft.core.settings import Settings
+from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.encoders.identity import EncoderName
 
 
@@ -19,7 +19,7 @@ def _several(value: Any) -> Any:
 class EmbedSettings(Settings):
     """What to encode, and how.
 
-    Attributes:
+    Args:
         encoder: a folder, a checkpoint file, a Hub id or a packaged name.
         audio: files, or folders that are searched for audio files.
         out: a file ending in .safetensors, .npz or .npy.
@@ -38,16 +38,18 @@ class EmbedSettings(Settings):
             it holds hidden states, as .safetensors does.
     """
 
-    encoder: EncoderName
-    audio: Annotated[tuple[FileInput, ...], BeforeValidator(_several)] = Field(min_length=1)
-    out: Annotated[Path, Neutral]
-    layers: tuple[int, ...] | None = Field(default=None, min_length=1)
-    pooled: bool = False
-    dtype: Literal["float32", "float16"] = "float32"
-    batch_seconds: float = Field(default=60.0, gt=0)
-    max_seconds: float = Field(default=120.0, gt=0)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    device: Annotated[str, Neutral] = "auto"
-    base: EncoderName | None = None
-    skip_bad: bool = False
-    overwrite: Annotated[bool, Neutral] = False
+    encoder: Annotated[EncoderName, Positional]
+    audio: Annotated[tuple[FileInput, ...], BeforeValidator(_several), Positional] = Field(
+        min_length=1
+    )
+    out: Annotated[Path, Neutral, Shown]
+    layers: Annotated[tuple[int, ...] | None, Option("layer")] = Field(default=None, min_length=1)
+    pooled: Annotated[bool, Shown] = False
+    dtype: Annotated[Literal["float32", "float16"], Shown] = "float32"
+    batch_seconds: Annotated[float, Shown] = Field(default=60.0, gt=0)
+    max_seconds: Annotated[float, Shown] = Field(default=120.0, gt=0)
+    precision: Annotated[Literal["float32", "bfloat16"], Shown] = "float32"
+    device: Annotated[str, Neutral, Shown] = "auto"
+    base: Annotated[EncoderName | None, Shown] = None
+    skip_bad: Annotated[bool, Shown] = False
+    overwrite: Annotated[bool, Neutral, Shown] = False

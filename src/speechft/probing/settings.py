@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from speechft.core.artifact import FileInput, Neutral
 from speechft.core.errors import SettingsError
 from speechft.core.launching import DaskSettings
-from speechft.core.settings import Listed, Settings
+from speechft.core.settings import Listed, Option, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.alpha import check_range, number_text
@@ -74,10 +74,13 @@ class EvaluateSettings(Settings):
     """Settings of `speechft evaluate`.
 
     Args:
-        encoders: each an ENCODER, a pair [name, ENCODER], or the fields of `EncoderSpec`.
-        data: DATA with train, dev and test splits; or DATA per task, with `default` for the rest.
+        encoders: each an ENCODER (folder, file, Hub id, or packaged name: tiny-hubert, tiny-wavlm,
+            tiny-wav2vec2, tiny-decoar2), a pair [name, ENCODER], or the fields of `EncoderSpec`.
+        data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]],
+            with train, dev and test splits; or DATA per task, with `default` for the rest
+            (TASK=DATA in a command).
         out: folder of the results.
-        tasks: ids of tasks.
+        tasks: of pr, pc, asr, ks, qbe, sid, asv, sd, ic, sf, er; commas between.
         seeds: of heads and batches; every seed is a run of its own on the same hidden states.
         head_size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
         steps: updates per probe, one number or one per task; by default the head size's plan.
@@ -108,30 +111,32 @@ class EvaluateSettings(Settings):
             have the same front end.
     """
 
-    encoders: tuple[EncoderSpec, ...] = Field(min_length=1)
-    data: DataName | dict[str, DataName]
-    out: Annotated[Path, Neutral]
-    tasks: Names = Field(default=("pr", "sid", "er", "sf"), min_length=1)
-    seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
-    head_size: Literal["mini", "superb"] = "mini"
-    steps: PerTask = None
+    encoders: Annotated[tuple[EncoderSpec, ...], Positional] = Field(min_length=1)
+    data: Annotated[DataName | dict[str, DataName], Option(repeated=True)]
+    out: Annotated[Path, Neutral, Shown]
+    tasks: Annotated[Names, Shown] = Field(default=("pr", "sid", "er", "sf"), min_length=1)
+    seeds: Annotated[tuple[int, ...], Listed, Option("seed")] = Field(default=(0,), min_length=1)
+    head_size: Annotated[Literal["mini", "superb"], Shown] = "mini"
+    steps: Annotated[PerTask, Shown] = None
     batch_size: PerTask = None
     learning_rates: Rates = None
     checks: int | None = Field(default=None, gt=0)
-    suite: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    protocol: Literal["clean", "s3prl"] = "clean"
+    suite: Annotated[str | None, Shown] = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+    )
+    protocol: Annotated[Literal["clean", "s3prl"], Shown] = "clean"
     asr_lm: FileInput | None = None
     asr_lexicon: FileInput | None = None
     predictions: bool = True
-    device: Annotated[str, Neutral] = "auto"
-    launcher: Annotated[Literal["local", "slurm", "dask"], Neutral] = "local"
+    device: Annotated[str, Neutral, Shown] = "auto"
+    launcher: Annotated[Literal["local", "slurm", "dask"], Neutral, Shown] = "local"
     slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)
     dask: Annotated[DaskSettings, Neutral] = DaskSettings()
-    workers: Annotated[int, Neutral] = Field(default=0, ge=0)
+    workers: Annotated[int, Neutral, Shown] = Field(default=0, ge=0)
     batch_seconds: float = Field(default=60.0, gt=0)
     frame_dtype: Literal["float16", "float32"] = "float32"
-    store: Annotated[Path | None, Neutral] = None
-    keep: Annotated[Literal["pooled", "frames", "none"], Neutral] = "frames"
+    store: Annotated[Path | None, Neutral, Shown] = None
+    keep: Annotated[Literal["pooled", "frames", "none"], Neutral, Shown] = "frames"
     store_gb: Annotated[float, Neutral] = Field(default=4.0, gt=0)
     cache_gb: Annotated[float, Neutral] = Field(default=2.0, ge=0)
 
@@ -188,6 +193,8 @@ class EvaluateSettings(Settings):
             raise ValueError("asr_lm and asr_lexicon belong together: give both or none")
         if self.asr_lm is not None:
             self._refuse_needless_language_model()
+        if str(self.store) in ("frames", "pooled", "none"):
+            raise ValueError(f"store names a folder; {self.store} is said by keep")
         if self.launcher != "local" and (self.store is None or self.keep == "none"):
             raise ValueError(
                 f"launcher {self.launcher} needs store: FOLDER, which all its jobs share"

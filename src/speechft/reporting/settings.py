@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from speechft.core.artifact import FileInput, Neutral
-from speechft.core.settings import Settings
+from speechft.core.settings import Positional, Settings, Shown
 
 
 class ReportSettings(Settings):
@@ -20,9 +20,9 @@ class ReportSettings(Settings):
         title: heading; made from the run's name if not given.
     """
 
-    runs: tuple[FileInput, ...] = Field(min_length=1)
-    out: Annotated[Path, Neutral]
-    title: str | None = None
+    runs: Annotated[tuple[FileInput, ...], Positional] = Field(min_length=1)
+    out: Annotated[Path, Neutral, Shown]
+    title: Annotated[str | None, Shown] = None
 
 
 class LeaderboardSettings(Settings):
@@ -34,9 +34,9 @@ class LeaderboardSettings(Settings):
         out: Markdown file.
     """
 
-    runs: tuple[FileInput, ...] = ()
-    suite: str | None = None
-    out: Annotated[Path | None, Neutral] = None
+    runs: Annotated[tuple[FileInput, ...], Positional] = ()
+    suite: Annotated[str | None, Shown] = None
+    out: Annotated[Path | None, Neutral, Shown] = None
 
 
 class PushSettings(Settings):
@@ -52,8 +52,8 @@ class PushSettings(Settings):
         message: of the commit.
     """
 
-    folder: FileInput
-    repo: str
-    private: bool = False
-    scores: tuple[FileInput, ...] = ()
-    message: str = "Upload an encoder with speechft"
+    folder: Annotated[FileInput, Positional]
+    repo: Annotated[str, Positional]
+    private: Annotated[bool, Shown] = False
+    scores: Annotated[tuple[FileInput, ...], Shown] = ()
+    message: Annotated[str, Shown] = "Upload an encoder with speechft"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.artifact import Neutral
-from speechft.core.settings import Listed, Settings
+from speechft.core.settings import Listed, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.training.precision import Precision
@@ -44,10 +44,11 @@ class FinetuneSettings(Settings):
     """Settings of `speechft finetune`; the defaults are the paper's where it gives them.
 
     Args:
-        encoder: ENCODER, θ0.
+        encoder: ENCODER, θ0: folder, file, Hub id, or packaged name (tiny-hubert, tiny-wavlm,
+            tiny-wav2vec2, tiny-decoar2).
         task: fine-tuning task (`asr`, `pr`, `pc`, `sid`, `er`, `ic`, `ks`, `sf`, …), or several
             with commas between: they take turns batch by batch, each with a head of its own.
-        data: DATA.
+        data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].
         hours: of its speech to train on, drawn utterance by utterance; all if not given.
         out: the run's folder.
         method: `stable` (Speech-FT), `regular` (everything moves from the first update at a
@@ -85,18 +86,18 @@ class FinetuneSettings(Settings):
         rehearsal_unmasked_weight: weight of the loss on frames that are not masked.
     """
 
-    encoder: EncoderName
-    task: str
-    data: DataName
-    hours: float | None = Field(default=None, gt=0)
-    out: Annotated[Path, Neutral]
-    method: Method = "stable"
-    steps: int = Field(default=10_000, gt=0)
-    learning_rate: float = Field(default=1e-4, gt=0)
+    encoder: Annotated[EncoderName, Shown]
+    task: Annotated[str, Shown]
+    data: Annotated[DataName, Shown]
+    hours: Annotated[float | None, Shown] = Field(default=None, gt=0)
+    out: Annotated[Path, Neutral, Shown]
+    method: Annotated[Method, Shown] = "stable"
+    steps: Annotated[int, Shown] = Field(default=10_000, gt=0)
+    learning_rate: Annotated[float, Shown] = Field(default=1e-4, gt=0)
     clip: float = Field(default=1.0, gt=0)
     seconds: float = Field(default=64.0, gt=0)
     accumulate: int = Field(default=1, gt=0)
-    head_size: Literal["superb", "mini"] = "superb"
+    head_size: Annotated[Literal["superb", "mini"], Shown] = "superb"
     head_warmup: float | None = Field(default=None, ge=0, lt=1)
     freeze_front_end: bool | None = None
     schedule: ScheduleName | None = None
@@ -107,11 +108,11 @@ class FinetuneSettings(Settings):
     evaluate_every: int = Field(default=500, ge=0)
     save_every: Annotated[int, Neutral] = Field(default=500, gt=0)
     cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
-    seed: int = 0
+    seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
-    keep_at: Annotated[tuple[float, ...], Listed] = ()
-    rehearsal_share: float = Field(default=0.0, ge=0, lt=1)
-    rehearsal_data: DataName | None = None
+    keep_at: Annotated[tuple[float, ...], Listed, Shown] = ()
+    rehearsal_share: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
+    rehearsal_data: Annotated[DataName | None, Shown] = None
     rehearsal_seconds: float = Field(default=3600.0, gt=0)
     rehearsal_layer: int | None = Field(default=None, ge=0)
     rehearsal_clusters: int = Field(default=100, gt=1)

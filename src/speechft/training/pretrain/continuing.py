@@ -10,8 +10,8 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families import record_of
 from speechft.training.pretrain.carried_head import carried_sizes
-from speechft.training.pretrain.defaults import continues
-from speechft.training.pretrain.settings import MASKED, Iteration, PretrainSettings
+from speechft.training.pretrain.defaults import MASKED, continues
+from speechft.training.pretrain.settings import Iteration, PretrainSettings
 
 # HuBERT's later models and WavLM Base+ took their units from layer 9 of HuBERT Base's 12.
 _DEPTH = 0.75

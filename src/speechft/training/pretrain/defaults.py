@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -16,6 +16,8 @@ OF_OBJECTIVE: dict[str, dict[str, Any]] = {
 # A run that goes on from an encoder is stable fine-tuning without labels: Speech-FT's recipe.
 CONTINUED: dict[str, Any] = {"schedule": "stable", "freeze_front_end": True, "head_warmup": 0.1}
 CONTINUED_RATE = 1e-4
+MASKED: Final = "masked-prediction"
+_OF_ITERATION = ("layer", "clusters", "teacher", "steps", "learning_rate")
 _CONFIGURATIONS = {".yaml", ".yml", ".json"}
 
 
@@ -26,6 +28,7 @@ def continues(init: object) -> bool:
 
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Add the defaults that depend on other settings to those of `speechft pretrain`."""
+    values = _as_iteration(values)
     result = {**OF_OBJECTIVE.get(str(values.get("objective")), {}), **values}
     if not continues(values.get("init")):
         return result
@@ -35,6 +38,35 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     elif values.get("steps") is not None:
         result.setdefault("learning_rate", CONTINUED_RATE)
     return CONTINUED | result
+
+
+def _as_iteration(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what is said of the only iteration of masked prediction into it.
+
+    Raises:
+        ValueError: there are several iterations, and nobody knows which of them is meant.
+    """
+    rounds = values.get("iterations")
+    named = values.get("objective", MASKED if rounds else None)
+    units = {key: values[key] for key in ("layer", "clusters", "teacher") if values.get(key)}
+    length = {key: values[key] for key in ("steps", "learning_rate") if values.get(key)}
+    if not units and (named != MASKED or not length):
+        return dict(values)
+    rounds = rounds or [{}]
+    if not isinstance(rounds, list | tuple):
+        return dict(values)
+    if len(rounds) > 1:
+        raise ValueError(
+            f"there are {len(rounds)} iterations, and {', '.join({**length, **units})} are of one: "
+            f"say --set iterations.{len(rounds) - 1}.steps=1000 for the last, counted from 0"
+        )
+    only = rounds[0]
+    if isinstance(only, BaseModel):
+        only = only.model_dump(exclude_unset=True)
+    if not isinstance(only, Mapping):
+        return dict(values)
+    rest = {k: v for k, v in values.items() if k not in (*_OF_ITERATION, "iterations")}
+    return {**rest, "iterations": [{**only, **length, **units}]}
 
 
 def _with_rate(iteration: Any) -> Any:

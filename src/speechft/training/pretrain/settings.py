@@ -8,15 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.artifact import Input, Neutral, file_id
-from speechft.core.settings import PathText, Settings
+from speechft.core.settings import PathText, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName, encoder_id
 from speechft.training.precision import Precision
-from speechft.training.pretrain.defaults import continues, with_defaults
+from speechft.training.pretrain.defaults import MASKED, continues, with_defaults
 from speechft.training.schedule import ScheduleName
 
 ObjectiveName = Literal["masked-prediction", "contrastive", "reconstruction"]
-MASKED: ObjectiveName = "masked-prediction"
 
 
 def init_id(name: str) -> str:
@@ -147,19 +146,22 @@ class PretrainSettings(Settings):
             YAML or JSON file of them.
         front_end: ENCODER whose CNN front end a run from a configuration begins with; none for
             random weights.
-        data: DATA.
+        data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].
         split: which split; none means `pretrain` where there is one, else `train`.
         objective: `masked-prediction` of units (HuBERT, WavLM), `contrastive` (wav2vec 2.0), or
             `reconstruction` of filter banks (DeCoAR 2.0). None means masked prediction where there
             are iterations, else the family's own.
         iterations: the rounds of masked prediction, in order; each has its own updates and rate.
+        layer: hidden layer to cluster, or `mfcc`, of masked prediction's only iteration.
+        clusters: number of units of the same.
+        teacher: ENCODER whose layer is clustered in the same.
         steps: updates of the other objectives, or of masked prediction's only iteration.
         learning_rate: peak rate of the same; 1e-4 unless said in a run that goes on from an
             ENCODER.
         schedule: of the learning rate: `warmup-decay` unless said, or `stable` in a run that goes
             on from an ENCODER.
         freeze_front_end: whether the CNN front end stays as it is; so unless said in a run that
-            goes on from an ENCODER.
+            goes on from an ENCODER (`--no-freeze-front-end` trains it).
         head_warmup: share of the updates that train the head alone (0.1 unless said in a run that
             goes on from an ENCODER, else 0).
         quantiser: the codebooks of the other objectives.
@@ -182,31 +184,34 @@ class PretrainSettings(Settings):
         out: the run's folder.
     """
 
-    init: InitName | dict[str, Any]
-    data: DataName
-    out: Annotated[Path, Neutral]
-    front_end: EncoderName | None = None
+    init: Annotated[InitName | dict[str, Any], Shown]
+    data: Annotated[DataName, Shown]
+    out: Annotated[Path, Neutral, Shown]
+    front_end: Annotated[EncoderName | None, Shown] = None
     iterations: tuple[Iteration, ...] = ()
+    layer: Annotated[int | Literal["mfcc"] | None, Shown] = None
+    clusters: Annotated[int | None, Shown] = None
+    teacher: Annotated[EncoderName | None, Shown] = None
     split: str | None = None
-    objective: ObjectiveName | None = None
-    steps: int | None = Field(default=None, gt=0)
-    learning_rate: float = Field(default=5e-4, gt=0)
+    objective: Annotated[ObjectiveName | None, Shown] = None
+    steps: Annotated[int | None, Shown] = Field(default=None, gt=0)
+    learning_rate: Annotated[float, Shown] = Field(default=5e-4, gt=0)
     quantiser: Quantiser = Quantiser()
     contrastive: ContrastiveSettings = ContrastiveSettings()
-    schedule: ScheduleName = "warmup-decay"
-    freeze_front_end: bool = False
-    head_warmup: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Annotated[ScheduleName, Shown] = "warmup-decay"
+    freeze_front_end: Annotated[bool, Shown] = False
+    head_warmup: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
     seconds: float = Field(default=14.0, gt=0)
     unmasked_weight: float = Field(default=0.5, ge=0)
     mask_share: float = Field(default=0.8, gt=0, lt=1)
     mask_span: int = Field(default=10, gt=0)
-    mixing: float = Field(default=0.0, ge=0, le=1)
+    mixing: Annotated[float, Shown] = Field(default=0.0, ge=0, le=1)
     fit_seconds: float = Field(default=3600.0, gt=0)
     dev_seconds: float = Field(default=120.0, ge=0)
     evaluate_every: int = Field(default=1000, ge=0)
     save_every: Annotated[int, Neutral] = Field(default=1000, gt=0)
     cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
-    seed: int = 0
+    seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
 
     @model_validator(mode="before")

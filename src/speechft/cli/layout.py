@@ -1,0 +1,42 @@
+"""How the commands show things: columns of text, and a console on standard output."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def width() -> int:
+    """Give the columns that help may take: those of the terminal, from 60 to 100."""
+    return min(100, max(60, shutil.get_terminal_size((80, 24)).columns))
+
+
+def columns(rows: Sequence[tuple[str, str]], width: int, most: int = 24) -> str:
+    """Lay out names and texts side by side.
+
+    Args:
+        rows: names and texts.
+        width: columns of all.
+        most: columns of names; a longer one has a line of its own.
+    """
+    left = 4 + min(most, max(len(name) for name, _ in rows))
+    lines = []
+    for name, text in rows:
+        wrapped = textwrap.wrap(text, width - left, break_on_hyphens=False) or [""]
+        beside = wrapped.pop(0) if len(name) <= left - 4 else ""
+        lines.append(f"  {name}".ljust(left) + beside)
+        lines += [" " * left + line for line in wrapped]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def output() -> Console:
+    """Give a console for results; 80 columns where standard output is no terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=80, highlight=False, soft_wrap=True)
