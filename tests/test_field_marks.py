@@ -49,6 +49,8 @@ def _all_settings():
     found, open_ = {}, [Settings]
     while open_:
         for kind in open_.pop().__subclasses__():
+            if kind.__module__.startswith("speechft.cli"):
+                continue  # options of commands that make nothing of their own
             if kind.__module__.startswith("speechft"):
                 found[kind.__name__] = kind
                 open_.append(kind)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         leaderboard,
         merge,
         pretrain,
+        push,
         report,
         run,
         study,
@@ -45,6 +46,7 @@ __all__ = [
     "load_encoder",
     "merge",
     "pretrain",
+    "push",
     "report",
     "run",
     "study",
@@ -54,7 +56,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "api": "analyze convert embed evaluate finetune inspect leaderboard merge pretrain report "
+        "api": "analyze convert embed evaluate finetune inspect leaderboard merge pretrain push report "
         "run study",
         "encoders": "load_encoder",
         "metrics.superb": "superb_score",

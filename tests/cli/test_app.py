@@ -101,7 +101,7 @@ def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFi
 
 def test_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     call("finetun")
-    assert "did you mean 'finetune'?" in capsys.readouterr().err
+    assert "did you mean 'finetune'" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

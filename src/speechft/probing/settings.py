@@ -16,7 +16,6 @@ from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.alpha import check_range, number_text
 from speechft.probing.suites import SUITES, suite_of
-from speechft.tasks import TASKS
 
 DEFAULT = "default"
 
@@ -252,6 +251,8 @@ def parse_data(values: Sequence[str]) -> str | dict[str, str]:
     Raises:
         ValueError: a task, or the data of all others, is given twice.
     """
+    from speechft.tasks import TASKS
+
     result: dict[str, str] = {}
     for value in values:
         task, sign, data = value.partition("=")
