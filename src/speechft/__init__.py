@@ -56,8 +56,8 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "api": "analyze convert embed evaluate finetune inspect leaderboard merge pretrain push report "
-        "run study",
+        "api": "analyze convert embed evaluate finetune inspect leaderboard merge pretrain push "
+        "report run study",
         "encoders": "load_encoder",
         "metrics.superb": "superb_score",
     },
