@@ -85,15 +85,20 @@ def test_the_command_lists_methods_and_takes_recipes(pair: tuple[Path, Path], ca
         )
 
 
-def test_progress_shows_throughput_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys):
-    from speechft.merging.progress import Meter
+def test_a_bar_counts_megabytes_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    from speechft.core import logging
+    from speechft.merging.progress import count_bytes
 
+    bars = []
+    make = logging.progress_bar
+    monkeypatch.setattr(logging, "progress_bar", lambda: bars.append(make()) or bars[0])
+    with count_bytes("merging", 4_000_000) as count:
+        count(1_000_000)
+    assert not bars
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with Meter("merging", 4_000_000) as meter:
-        meter.add(1_000_000)
-        assert meter._bar is not None
-        (task,) = meter._bar.tasks
+    with count_bytes("merging", 4_000_000) as count:
+        count(1_000_000)
+        (task,) = bars[0].tasks
         assert (task.completed, task.total) == (1, 4)
-        assert "MB/s" in task.fields["note"]
-        meter.add(3_000_000)
-    assert "4.0 MB in" in meter.summary()
+        count(3_000_000)
+        assert task.finished

@@ -20,7 +20,7 @@ from speechft.merging.meaning import refuse_other_meaning
 from speechft.merging.methods import METHODS
 from speechft.merging.output import describe, said_where, write_sweep
 from speechft.merging.planning import Plan, Recipe, plan
-from speechft.merging.progress import Meter
+from speechft.merging.progress import count_bytes
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import Source
 from speechft.merging.sweep import split_texts
@@ -103,9 +103,9 @@ def _write(
     planned: Plan, folder: Path, pool: ThreadPoolExecutor, max_shard_bytes: int | None
 ) -> dict[str, str]:
     """Write the weights; give the hashes of their files."""
-    with Meter("merging", planned.nbytes) as meter:
+    with count_bytes("merging", planned.nbytes) as count:
         files = write_weights(
-            planned, folder, pool, max_shard_bytes=max_shard_bytes, on_progress=meter.add
+            planned, folder, pool, max_shard_bytes=max_shard_bytes, on_progress=count
         )
         hashing = {file.name: pool.submit(content_id, file) for file in files}
         for file in files:
