@@ -24,7 +24,7 @@ from speechft.pipeline import evaluation
 from speechft.pipeline.evaluation import EvaluateSettings, evaluate
 from speechft.pipeline.launchers import SlurmExecutor
 from speechft.probing.data import read_all
-from speechft.probing.job import Workplace
+from speechft.probing.job import Evaluator
 from speechft.probing.outcome import Outcome
 
 UTTERANCES = 12 + 4 + 6
@@ -92,8 +92,8 @@ def test_states_that_no_folder_can_hold_are_not_shared(
     home: Path, tmp_path: Path, given: dict[str, Any]
 ) -> None:
     chosen = settings(home, tmp_path / "out", workers=2, **given)
-    place = Workplace(chosen, read_all(chosen))
-    jobs, _, store = evaluation._jobs(place, 2, tmp_path / "states", [Outcome()])
+    evaluator = Evaluator(chosen, read_all(chosen))
+    jobs, _, store = evaluation._jobs(evaluator, 2, tmp_path / "states", [Outcome()])
     assert (jobs, store) == ([evaluation._Job(0)], None)
 
 

@@ -13,7 +13,7 @@ from speechft.hidden.encoding import Passes, Utterances
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
 from speechft.hidden.store import HiddenStore, Request
 from speechft.probing import probe as probe_module
-from speechft.probing import probing
+from speechft.probing import scoring
 from speechft.probing.plans import plan_for
 from speechft.probing.probe import ProbePlan, Split, probe
 from speechft.probing.protocols import PROTOCOLS
@@ -212,11 +212,11 @@ def test_dev_of_keyword_spotting_is_a_balanced_draw_in_s3prl_only():
     for protocol, size in (("clean", None), ("s3prl", 20)):
         task = TASKS["ks"].from_cuts(cuts, protocol)
         plan = ProbePlan((0.1,), 1, 2)
-        splits = {r: probing._split(task, cuts, states, plan, r) for r in ("train", "dev", "test")}
+        splits = {r: scoring._split(task, cuts, states, plan, r) for r in ("train", "dev", "test")}
         draws = splits["dev"].draws
         assert (None if draws is None else len(draws)) == size
         assert splits["train"].draws is None
         assert splits["test"].draws is None
         if draws is not None:
             assert 5 <= sum(i >= 18 for i in draws) <= 15  # two of twenty utterances
-            assert draws == probing._split(task, cuts, states, plan, "dev").draws
+            assert draws == scoring._split(task, cuts, states, plan, "dev").draws

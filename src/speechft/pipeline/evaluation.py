@@ -28,7 +28,7 @@ from speechft.probing.checking import find_refused, framed_splits, make_store
 from speechft.probing.data import read_all
 from speechft.probing.encoders import open_encoder
 from speechft.probing.failures import Failure
-from speechft.probing.job import Workplace
+from speechft.probing.job import Evaluator
 from speechft.probing.outcome import Outcome, reported
 from speechft.probing.settings import EvaluateSettings
 
@@ -67,19 +67,19 @@ class _Job(NamedTuple):
     seed: int | None = None
 
 
-def _do_jobs(place: Workplace, on_cell: Callable[[], None]) -> list[Outcome] | None:
+def _do_jobs(evaluator: Evaluator, on_cell: Callable[[], None]) -> list[Outcome] | None:
     """Do all jobs in other processes; None where this one alone should do them."""
-    settings = place.settings
-    count = _count(place)
+    settings = evaluator.settings
+    count = _count(evaluator)
     if settings.launcher == "local" and count == 1:
         return None
     outcomes = [Outcome() for _ in settings.encoders]
-    gpus = torch.cuda.device_count() if place.device == "cuda" else 0
+    gpus = torch.cuda.device_count() if evaluator.device == "cuda" else 0
     states = settings.out / STATES
     launch = LaunchSettings(launcher=settings.launcher, slurm=settings.slurm, dask=settings.dask)
     with start_workers(launch, settings.out, workers=count, threads=1, gpus=gpus) as workers:
         try:
-            jobs, orders, store = _jobs(place, count, states, outcomes)
+            jobs, orders, store = _jobs(evaluator, count, states, outcomes)
             places = {"out": settings.out.absolute(), "store": store and store.absolute()}
             values = settings.model_copy(update=places).model_dump(mode="json")
             futures = {workers.submit(probe_in_worker, values, *job): job for job in jobs}
@@ -95,33 +95,33 @@ def _do_jobs(place: Workplace, on_cell: Callable[[], None]) -> list[Outcome] | N
     return outcomes
 
 
-def _count(place: Workplace) -> int:
+def _count(evaluator: Evaluator) -> int:
     """Give the number of processes, whatever part of the work is done already."""
-    settings = place.settings
+    settings = evaluator.settings
     encoders = settings.encoders
-    cells = sum(len(place.places(spec)) for spec in encoders)
-    gpus = torch.cuda.device_count() if place.device == "cuda" else 0
+    cells = sum(len(evaluator.jobs_of(spec)) for spec in encoders)
+    gpus = torch.cuda.device_count() if evaluator.device == "cuda" else 0
     if settings.workers:
         return min(settings.workers, cells)
     if gpus:
         return min(gpus, cells)
-    if place.device != "cpu" or place.seconds * len(encoders) < _SECONDS_WORTH_PROCESSES:
+    if evaluator.device != "cpu" or evaluator.seconds * len(encoders) < _SECONDS_WORTH_PROCESSES:
         return 1
     return min(os.cpu_count() or 1, cells)
 
 
 def _jobs(
-    place: Workplace, count: int, states: Path, outcomes: list[Outcome]
+    evaluator: Evaluator, count: int, states: Path, outcomes: list[Outcome]
 ) -> tuple[list[_Job], list[list[str]], Path | None]:
     """Give the jobs, each encoder's cells in order, and the folder that its jobs share.
 
     Many encoders are shared out whole, as long as nobody has to wait for the last of them; what
     leaves this machine is one probe at a time, and only what is missing.
     """
-    settings = place.settings
+    settings = evaluator.settings
     indices = range(len(settings.encoders))
     orders: list[list[str]] = [[] for _ in indices]
-    by_size = sorted(indices, key=lambda n: -len(place.places(settings.encoders[n])))
+    by_size = sorted(indices, key=lambda n: -len(evaluator.jobs_of(settings.encoders[n])))
     whole = [_Job(n) for n in by_size], orders, settings.store
     if settings.launcher == "local" and len(settings.encoders) >= count:
         return whole
@@ -132,21 +132,21 @@ def _jobs(
         except Exception as error:  # it stops no other encoder
             outcomes[index].failures.append(reported(error, spec.label))
             continue
-        if settings.store is None and not _have_room(place, encoder, states):
+        if settings.store is None and not _have_room(evaluator, encoder, states):
             return whole
-        cells = place.cells(EncoderIds.of(encoder), place.places(spec))
+        cells = evaluator.cells(EncoderIds.of(encoder), evaluator.jobs_of(spec))
         orders[index] = [cell.key for cell in cells.values()]
-        outcomes[index].keys = [cell.key for cell in cells.values() if place.is_done(cell)]
-        jobs += [_Job(index, *own) for own, cell in cells.items() if not place.is_done(cell)]
+        outcomes[index].keys = [cell.key for cell in cells.values() if evaluator.is_done(cell)]
+        jobs += [_Job(index, *own) for own, cell in cells.items() if not evaluator.is_done(cell)]
     return jobs, orders, settings.store or states
 
 
-def _have_room(place: Workplace, encoder: SpeechEncoder, states: Path) -> bool:
+def _have_room(evaluator: Evaluator, encoder: SpeechEncoder, states: Path) -> bool:
     """Say whether a temporary folder can hold an encoder's states of all data."""
-    if place.settings.keep != "frames":
+    if evaluator.settings.keep != "frames":
         return False
-    shared = place.settings.model_copy(update={"store": states})
-    wanted = [(data, framed_splits(data, data.names)) for data in place.data]
+    shared = evaluator.settings.model_copy(update={"store": states})
+    wanted = [(data, framed_splits(data, data.names)) for data in evaluator.data]
     return not find_refused(make_store(shared), encoder, wanted, shared)
 
 
@@ -165,13 +165,13 @@ def probe_in_worker(
         An `Outcome` as plain values.
     """
     settings = EvaluateSettings.model_validate(values)
-    place = _workplace(settings.model_dump_json(), task and settings.data_of(task))
+    evaluator = _evaluator(settings.model_dump_json(), task and settings.data_of(task))
     tasks, seeds = None if task is None else [task], None if seed is None else [seed]
-    return place.run(settings.encoders[encoder], tasks=tasks, seeds=seeds).to_dict()
+    return evaluator.run(settings.encoders[encoder], tasks=tasks, seeds=seeds).to_dict()
 
 
 @functools.lru_cache(maxsize=1)
-def _workplace(text: str, data: str | None) -> Workplace:
+def _evaluator(text: str, data: str | None) -> Evaluator:
     """Read what a process works with, which jobs that follow each other mostly share.
 
     Args:
@@ -180,7 +180,7 @@ def _workplace(text: str, data: str | None) -> Workplace:
     """
     settings = EvaluateSettings.model_validate_json(text)
     task = next((task for task in settings.tasks if settings.data_of(task) == data), None)
-    return Workplace(settings, read_all(settings, only=task), named_device(settings.device))
+    return Evaluator(settings, read_all(settings, only=task), named_device(settings.device))
 
 
 def _collect(outcome: Outcome, settings: EvaluateSettings, job: _Job, future: Future[Any]) -> None:

@@ -19,7 +19,7 @@ from speechft.hidden.states import SplitStates
 from speechft.metrics.directions import direction
 from speechft.probing.plans import plan_for
 from speechft.probing.probe import ProbePlan
-from speechft.probing.probing import Outcome, run_probe
+from speechft.probing.scoring import TaskResult, run_probe
 from speechft.probing.searching import run_search
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, Size
@@ -155,7 +155,7 @@ def run_cell(
     cell.write(folder, _content(cell, found), found.rows, time.perf_counter() - begin)
 
 
-def join_folds(folds: Sequence[Outcome]) -> Outcome:
+def join_folds(folds: Sequence[TaskResult]) -> TaskResult:
     """Give the mean over folds; each keeps its own choices in the record."""
 
     def mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -163,7 +163,7 @@ def join_folds(folds: Sequence[Outcome]) -> Outcome:
 
     numbered = list(enumerate(folds, start=1))
     unreachable = [fold.about["unreachable"] for fold in folds]
-    return Outcome(
+    return TaskResult(
         scores=mean([fold.scores for fold in folds]),
         items=sum(fold.items for fold in folds),
         grid=[{"fold": n, **row} for n, fold in numbered for row in fold.grid],
@@ -199,7 +199,7 @@ def _run(
     states: Sequence[SplitStates],
     device: str,
     fold: int,
-) -> Outcome:
+) -> TaskResult:
     task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol)
     if not task.trains:
         return run_search(task, cuts, states, device=device)
@@ -217,7 +217,7 @@ def _run(
     )
 
 
-def _content(cell: Cell, found: Outcome) -> dict[str, Any]:
+def _content(cell: Cell, found: TaskResult) -> dict[str, Any]:
     common = {
         "encoder_id": cell.encoder.content,
         "encoder_hash": cell.encoder.weights,

@@ -16,7 +16,7 @@ from speechft.probing.cells import version_of
 from speechft.probing.data import read_all
 from speechft.probing.encoders import open_sweeps, refuse_absent, source_ids
 from speechft.probing.failures import raise_failures
-from speechft.probing.job import Workplace
+from speechft.probing.job import Evaluator
 from speechft.probing.outcome import Outcome
 from speechft.probing.plans import check_plans
 from speechft.probing.result_files import GRID, RESULTS
@@ -35,7 +35,7 @@ __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 TIMING: Final = "timing.json"
 FAILURES: Final = "failures.json"
 # Does the jobs in other processes and calls back after each; None where this one should do them.
-Others = Callable[[Workplace, Callable[[], None]], list[Outcome] | None]
+Others = Callable[[Evaluator, Callable[[], None]], list[Outcome] | None]
 _logger = get_logger(__name__)
 
 
@@ -74,22 +74,22 @@ def evaluate(
     device = named_device(settings.device)
     if settings.launcher == "local":  # else the jobs' machines have another
         device = str(usable_device(device))
-    place = Workplace(settings, read_all(settings), device, kept=kept)
-    artifact = _artifact(place)
+    evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
+    artifact = _artifact(evaluator)
     if artifact.done:
         note_data(settings)
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out
     artifact.refuse_other_stage()
-    refuse_loss(place)
+    refuse_loss(evaluator)
     if changes := artifact.changes():
         _logger.info("evaluate: what differs from before: %s", "; ".join(changes))
     artifact.begin(replace=True)
-    outcomes = _run_all(place, others)
+    outcomes = _run_all(evaluator, others)
     failures = [f for outcome in outcomes for f in outcome.failures]
     keys = [outcome.keys for outcome in outcomes]
     if any(keys):
-        write_results(place, keys, whole=not failures)
+        write_results(evaluator, keys, whole=not failures)
     _write_about(settings, outcomes, time.perf_counter() - begin)
     raise_failures(failures, _jobs(settings))
     artifact.end(
@@ -97,15 +97,15 @@ def evaluate(
         settings=settings.model_dump(mode="json", exclude={"out"}, exclude_defaults=True)
         | {"tasks": settings.tasks, "seeds": settings.seeds},
         parents=weights_of(settings.out, settings.encoders, keys),
-        data=place.data_ids,
+        data=evaluator.data_ids,
     )
     return settings.out
 
 
-def _artifact(place: Workplace) -> Artifact:
+def _artifact(evaluator: Evaluator) -> Artifact:
     """Give the folder of the results, with all that they depend on."""
-    settings = place.settings
-    known = source_ids(settings.encoders) | {d.spec: hash_values(d.ids) for d in place.data}
+    settings = evaluator.settings
+    known = source_ids(settings.encoders) | {d.spec: hash_values(d.ids) for d in evaluator.data}
     versions = {task: version_of(task, settings.protocol) for task in settings.tasks}
     depends = {**dependencies(settings, known), "versions": versions}
     return Artifact(settings.out, "evaluate", depends)
@@ -130,19 +130,19 @@ def _jobs(settings: EvaluateSettings) -> int:
     return sum(len(settings.tasks_of(s)) for s in settings.encoders) * len(settings.seeds)
 
 
-def _run_all(place: Workplace, others: Others | None) -> list[Outcome]:
-    settings = place.settings
+def _run_all(evaluator: Evaluator, others: Others | None) -> list[Outcome]:
+    settings = evaluator.settings
     with progress_bar() as bar:
         task = bar.add_task("evaluate", total=_jobs(settings), note="")
         if others is not None:
-            done_by_others = others(place, lambda: bar.advance(task))
+            done_by_others = others(evaluator, lambda: bar.advance(task))
             if done_by_others is not None:
                 return done_by_others
-        place.note = lambda text: bar.update(task, note=text)
+        evaluator.note = lambda text: bar.update(task, note=text)
         result: list[Outcome] = []
         for spec in settings.encoders:
             bar.update(task, note=spec.label)
-            result.append(place.run(spec, lambda: bar.advance(task)))
+            result.append(evaluator.run(spec, lambda: bar.advance(task)))
             done, failed = _counts(settings, result)
             bar.update(task, completed=done + failed)
             _logger.info("evaluate: %s", _progress(done, failed, _jobs(settings)))

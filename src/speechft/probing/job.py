@@ -31,12 +31,13 @@ from speechft.tasks import TASKS
 LOCKS: Final = ".locks"
 THREADS: Final = 1  # a figure does not depend on how many processes or threads there are
 _logger = get_logger(__name__)
-Place = tuple[str, int]
+TaskSeed = tuple[str, int]
+"""A job of an encoder: a task and a seed."""
 
 
 @dataclass
-class Workplace:
-    """What one process keeps between encoders.
+class Evaluator:
+    """Probes one encoder after the other, with what one process keeps between them.
 
     Attributes:
         settings: of the evaluation.
@@ -101,10 +102,10 @@ class Workplace:
             seeds: only these.
         """
         with computing_threads(THREADS):
-            return self._run(spec, on_cell, self.places(spec, tasks, seeds))
+            return self._run(spec, on_cell, self.jobs_of(spec, tasks, seeds))
 
     def _run(
-        self, spec: EncoderSpec, on_cell: Callable[[], None] | None, places: list[Place]
+        self, spec: EncoderSpec, on_cell: Callable[[], None] | None, jobs: list[TaskSeed]
     ) -> Outcome:
         outcome = Outcome(passes=Passes(on_batch=lambda: self._show(spec, outcome)))
         try:
@@ -113,27 +114,27 @@ class Workplace:
         except Exception as error:
             outcome.failures.append(reported(error, spec.label))
             return outcome
-        cells = self.cells(ids, places)
+        cells = self.cells(ids, jobs)
         for data, own in self._ready(spec, encoder, cells, outcome):
             self._finish(spec, encoder, data, own, outcome, on_cell)
         failed = {(f.task, f.seed) for f in outcome.failures}
-        outcome.keys = [cells[place].key for place in places if place not in failed]
+        outcome.keys = [cells[job].key for job in jobs if job not in failed]
         return outcome
 
-    def places(
+    def jobs_of(
         self, spec: EncoderSpec, tasks: Sequence[str] | None = None, seeds: Any = None
-    ) -> list[Place]:
+    ) -> list[TaskSeed]:
         """Give tasks and seeds of an encoder, all or only some."""
         wanted = [t for t in self.settings.tasks_of(spec) if tasks is None or t in tasks]
         chosen = [s for s in self.settings.seeds if seeds is None or s in seeds]
         return list(product(wanted, chosen))
 
-    def cells(self, encoder: EncoderIds, places: Sequence[Place]) -> dict[Place, Cell]:
+    def cells(self, encoder: EncoderIds, jobs: Sequence[TaskSeed]) -> dict[TaskSeed, Cell]:
         """Give the cells of an encoder."""
         of = {task: data for data in self.data for task in data.names}
         return {
             (task, seed): make_cell(encoder, task, seed, of[task].ids_of(task), self.settings)
-            for task, seed in places
+            for task, seed in jobs
         }
 
     def is_done(self, cell: Cell) -> bool:
@@ -144,21 +145,21 @@ class Workplace:
         self,
         spec: EncoderSpec,
         encoder: SpeechEncoder,
-        cells: dict[Place, Cell],
+        cells: dict[TaskSeed, Cell],
         outcome: Outcome,
-    ) -> list[tuple[DataSet, dict[Place, Cell]]]:
+    ) -> list[tuple[DataSet, dict[TaskSeed, Cell]]]:
         """Give the missing cells of each data set; what cannot be done fails before any work."""
-        ready: list[tuple[DataSet, dict[Place, Cell]]] = []
+        ready: list[tuple[DataSet, dict[TaskSeed, Cell]]] = []
         for data in self.data:
-            missing: dict[Place, Cell] = {}
-            for place, cell in cells.items():
+            missing: dict[TaskSeed, Cell] = {}
+            for job, cell in cells.items():
                 if cell.task not in data.names or self.is_done(cell):
                     continue
                 error = self._labels.find_error(data, cell.task)
                 if error is None:
-                    missing[place] = cell
+                    missing[job] = cell
                 else:
-                    outcome.failures.append(reported(error, spec.label, *place))
+                    outcome.failures.append(reported(error, spec.label, *job))
             if missing:
                 ready.append((data, missing))
         wanted = [(data, self._needs(data, list(own.values()))) for data, own in ready]
@@ -166,7 +167,7 @@ class Workplace:
         for data, own in ready:
             if data.spec in refused:
                 error = refused[data.spec]
-                outcome.failures += [reported(error, spec.label, *place) for place in own]
+                outcome.failures += [reported(error, spec.label, *job) for job in own]
         return [(data, own) for data, own in ready if data.spec not in refused]
 
     def _finish(
@@ -174,19 +175,19 @@ class Workplace:
         spec: EncoderSpec,
         encoder: SpeechEncoder,
         data: DataSet,
-        cells: dict[Place, Cell],
+        cells: dict[TaskSeed, Cell],
         outcome: Outcome,
         on_cell: Callable[[], None] | None,
     ) -> None:
         """Run the cells of one data set that are missing, with whoever else runs some of them."""
-        missing = {place: cell for place, cell in cells.items() if not self.is_done(cell)}
+        missing = {job: cell for job, cell in cells.items() if not self.is_done(cell)}
         if not missing:
             return
         begin = time.perf_counter()
         try:
             states = self._states(spec, encoder, data, list(missing.values()), outcome.passes)
         except Exception as error:
-            found = [reported(error, spec.label, *place) for place in missing]
+            found = [reported(error, spec.label, *job) for job in missing]
             outcome.failures += found
             return
         finally:
@@ -200,13 +201,13 @@ class Workplace:
         )
         if self.note is not None:
             self.note(f"{spec.label}: probing")
-        for place, cell in missing.items():
+        for job, cell in missing.items():
             with wait_for_lock(self.settings.out / LOCKS / cell.key):
                 if not self.is_done(cell):
                     try:
                         self._run_cell(cell, data, states)
                     except Exception as error:
-                        outcome.failures.append(reported(error, spec.label, *place))
+                        outcome.failures.append(reported(error, spec.label, *job))
                     if on_cell is not None:
                         on_cell()
 
@@ -227,9 +228,9 @@ class Workplace:
         self, spec: EncoderSpec, data: DataSet, cells: Sequence[Cell]
     ) -> list[str]:
         """Give the splits whose frames cells of this encoder and data need that others may run."""
-        places = [place for place in self.places(spec) if place[0] in data.names]
+        jobs = [job for job in self.jobs_of(spec) if job[0] in data.names]
         own = {cell.key for cell in cells}
-        every = self.cells(cells[0].encoder, places).values()
+        every = self.cells(cells[0].encoder, jobs).values()
         left = [cell for cell in every if cell.key not in own and not self.is_done(cell)]
         return [name for name, frames in self._needs(data, left).items() if frames]
 

@@ -13,7 +13,7 @@ from speechft.core.logging import get_logger
 from speechft.core.places import first_of
 from speechft.probing.cells import CELL
 from speechft.probing.cells import TIMING as CELL_TIMING
-from speechft.probing.job import Workplace
+from speechft.probing.job import Evaluator
 from speechft.probing.result_files import GRID, RESULTS
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.probing.suites import is_official
@@ -25,17 +25,17 @@ Keys = Sequence[Sequence[str]]
 """Of every encoder, its finished cells."""
 
 
-def write_results(place: Workplace, keys: Keys, *, whole: bool) -> None:
+def write_results(evaluator: Evaluator, keys: Keys, *, whole: bool) -> None:
     """Put the cells together, in the order of the settings.
 
     Where some have failed, results that are there are replaced only if none of them is lost.
 
     Args:
-        place: of the evaluation.
+        evaluator: of the evaluation.
         keys: of every encoder, its finished cells.
         whole: none has failed.
     """
-    settings = place.settings
+    settings = evaluator.settings
     suite, names = settings.label, settings.data_names()
     results: list[dict[str, Any]] = []
     grid: list[dict[str, Any]] = []
@@ -63,20 +63,20 @@ def note_data(settings: EvaluateSettings) -> None:
     write_json(settings.out / INPUTS, {task: settings.data_of(task) for task in settings.tasks})
 
 
-def refuse_loss(place: Workplace) -> None:
+def refuse_loss(evaluator: Evaluator) -> None:
     """Refuse an evaluation that would replace results that it does not measure anew.
 
     Raises:
         SettingsError: results that are there are of encoders, tasks, seeds or data that the
             settings do not name.
     """
-    settings = place.settings
+    settings = evaluator.settings
     there = _read(settings.out)
-    wanted = {(spec.label, *own) for spec in settings.encoders for own in place.places(spec)}
+    wanted = {(spec.label, *own) for spec in settings.encoders for own in evaluator.jobs_of(spec)}
     lost = [
         f"{encoder} on {task}, seed {seed}" for encoder, task, seed in _subjects(there) - wanted
     ]
-    ids = {t: hash_values(data.ids_of(t)) for data in place.data for t in data.names}
+    ids = {t: hash_values(data.ids_of(t)) for data in evaluator.data for t in data.names}
     for task, data in _inputs(settings.out).items():
         own = [row.get("data_hash") for row in there if row.get("task") == task]
         if task in ids and own and own[0] != ids[task] and data != settings.data_of(task):

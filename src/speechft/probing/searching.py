@@ -10,15 +10,15 @@ from torch import Tensor
 
 from speechft.hidden.states import FrameStates, SplitStates, States
 from speechft.metrics.directions import better
-from speechft.probing.probing import Outcome
 from speechft.probing.protocols import PROTOCOLS
+from speechft.probing.scoring import TaskResult
 from speechft.tasks import Task
 from speechft.tasks.matching import normalise, search, z_norm
 
 
 def run_search(
     task: Task, cuts: Sequence[Sequence[Cut]], states: Sequence[SplitStates], *, device: str
-) -> Outcome:
+) -> TaskResult:
     """Search the documents for all queries, one hidden state at a time.
 
     Args:
@@ -41,7 +41,7 @@ def run_search(
             chosen = state
     value = grid[chosen][metric]
     answers = _search(readers[0].state(chosen), readers[2].state(chosen))
-    return Outcome(
+    return TaskResult(
         scores=task.score(answers, references[1]),
         items=len(cuts[2]),
         grid=[{**row, "chosen": row["state"] == chosen} for row in grid],

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from speechft.core.files import hash_json
+from speechft.core.artifact import hash_values
 from speechft.core.logging import get_logger
 from speechft.core.places import cache_folder
 from speechft.data.content import audio_keys
@@ -19,7 +19,7 @@ from speechft.training.pretrain.settings import Iteration
 from speechft.training.pretrain.units import load_units, save_units
 
 # Part of the key: raise it with every change that changes a unit.
-VERSION = 1
+VERSION = 2
 FOLDER = "units"
 
 log = get_logger(__name__)
@@ -33,7 +33,7 @@ def units_key(
     seed: int,
     fit_seconds: float,
 ) -> str | None:
-    """Name the units by all that makes them: encoder, layer, clusters, data, seed.
+    """Name the units by all that makes them: encoder, layer, clusters, audio, seed.
 
     Args:
         iteration: its number of clusters and its smoothing.
@@ -44,16 +44,16 @@ def units_key(
         fit_seconds: speech it is fitted on.
 
     Returns:
-        A hash; none for guided units, which a training of its own makes.
+        The identity; none for guided units, which a training of its own makes.
 
     Raises:
         DataError: an audio file cannot be read.
     """
     if iteration.guide is not None:
         return None
-    source = "mfcc" if layer is None else [encoder.fingerprint(), layer]
+    source = "mfcc" if layer is None else [encoder.content_id(), layer]
     made_from = [VERSION, source, iteration.clusters, iteration.smooth, seed, fit_seconds]
-    return hash_json([*made_from, audio_keys(cuts)])[:32]
+    return hash_values([*made_from, audio_keys(cuts)])[:32]
 
 
 def cached_units(

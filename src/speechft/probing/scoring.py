@@ -23,7 +23,7 @@ _logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """What came of a task on one train, dev and test split.
 
     Attributes:
@@ -57,7 +57,7 @@ def run_probe(
     seed: int,
     device: str,
     files: Sequence[Path] = (),
-) -> Outcome:
+) -> TaskResult:
     """Train, choose on dev, and score the test split once.
 
     Args:
@@ -97,7 +97,7 @@ def run_probe(
         rows = [{**row, "with_lm": text} for row, text in zip(rows, texts, strict=True)]
     shares = found.weights["weighted_sum.weights"].softmax(dim=0).tolist()
     judge = "test" if cuts[1] is cuts[2] else "dev"
-    return Outcome(
+    return TaskResult(
         scores=scores,
         items=len(test.references),
         grid=[{**row, "chosen": _is_chosen(row, found)} for row in found.grid],
