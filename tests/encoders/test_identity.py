@@ -49,3 +49,19 @@ def test_packaged_names_and_hub_ids():
     assert encoder_id("owner/name") == "hub owner/name"
     with pytest.raises(CheckpointError, match="no such encoder"):
         encoder_id("nowhere")
+
+
+def test_an_adapter_s_encoder_counts(folder, tmp_path):
+    """Its weights may change under an adapter that stays as it is."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"low rank")
+    settings = {"base_model_name_or_path": str(folder)}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    before = encoder_id(str(adapter))
+    assert encoder_id(str(adapter)) == before
+    (folder / "preprocessor_config.json").write_text('{"do_normalize": true, "changed": 1}')
+    assert encoder_id(str(adapter)) != before
+    settings["base_model_name_or_path"] = str(adapter)  # of another adapter, or of itself
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    assert encoder_id(str(adapter))

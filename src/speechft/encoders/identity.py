@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from speechft.core.artifact import RECORD, Input, content_id
+from speechft.core.errors import CheckpointError
 from speechft.core.files import read_json
 from speechft.core.settings import PathText
 from speechft.encoders.configs import computing
@@ -33,7 +34,20 @@ def encoder_id(name: str) -> str:
     if path.is_file():
         return content_id({"file": path, "beside": _described(path.parent)})
     weights = {f.name: f for f in sorted(path.iterdir()) if f.suffix in _SUFFIXES and f.is_file()}
-    return content_id({"weights": weights, "described": _described(path)})
+    described = _described(path)
+    base = _base_id(described.get("adapter_config.json"))
+    return content_id({"weights": weights, "described": described, "base": base})
+
+
+def _base_id(adapter: Any) -> str | None:
+    """Give the identity of the encoder that an adapter changes; none where there is no such one."""
+    base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+    if not isinstance(base, str) or _exists(f"{base}/adapter_config.json"):
+        return None
+    try:
+        return encoder_id(base)
+    except CheckpointError:  # the reader says so, or takes another one with `base`
+        return None
 
 
 def _described(folder: Path) -> dict[str, Any]:
