@@ -36,9 +36,13 @@ def _own_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """Two test processes share two cores."""
+def _one_thread(monkeypatch):
+    """Two test processes share two cores, also where training's settings say two threads."""
+    from speechft.core.devices import computing_threads
+    from speechft.training import processes
+
     torch.set_num_threads(1)
+    monkeypatch.setattr(processes, "computing_threads", lambda _: computing_threads(1))
 
 
 @pytest.fixture

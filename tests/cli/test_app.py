@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from speechft.cli import failures
 from speechft.cli.app import main
 from speechft.cli.commands import COMMANDS, Command
 from speechft.core.errors import CheckpointError, DataError, SettingsError
+from speechft.core.stopping import Stopped
 
 REPORT = ("report", "runs", "--out", "page")
 HEAVY = ("torch", "transformers", "lhotse", "pydantic", "numpy", "matplotlib", "yaml")
@@ -144,6 +146,22 @@ def test_interrupt_says_how_to_go_on(
     assert "kept" in message
     assert "speechft report" in message
     assert "Traceback" not in message
+
+
+def test_a_training_that_was_stopped_says_what_is_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stopped = Stopped("The state after update 3 of 9 is kept in runs/x", signal.SIGTERM)
+    assert failures.explain(stopped, ["finetune", "--out", "runs/x"]) == 143
+    said = "Stopped. The state after update 3 of 9 is kept in runs/x; the same command goes on:"
+    assert said in capsys.readouterr().err
+
+
+def test_an_interrupt_before_the_first_state_promises_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert failures.explain(KeyboardInterrupt(), ["finetune", "--out", "runs/x"]) == 130
+    assert "Nothing was kept since the last state in --out, if there" in capsys.readouterr().err
 
 
 def test_full_disk_is_said_plainly(

@@ -29,7 +29,7 @@ def stopped_at(module: ModuleType, wanted: int) -> Iterator[None]:
     """Stop what `module` trains before this update; fails where nothing was stopped."""
     real = module.train
 
-    def train(objective: Any, *rest: Any) -> None:
+    def train(objective: Any, *rest: Any) -> Any:
         original = objective.before_update
 
         def before_update(update: int) -> None:
@@ -38,7 +38,7 @@ def stopped_at(module: ModuleType, wanted: int) -> Iterator[None]:
             original(update)
 
         objective.before_update = before_update
-        real(objective, *rest)
+        return real(objective, *rest)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
         patch.setattr(module, "train", train)

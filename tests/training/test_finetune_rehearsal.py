@@ -40,7 +40,8 @@ def losses(out):
 
 
 def state(out):
-    return torch.load(out / "checkpoints" / "last.pt", weights_only=True)["module"]
+    (last,) = (out / "checkpoints").glob("update-*.pt")
+    return torch.load(last, weights_only=True)["module"]
 
 
 def test_a_share_of_the_batches_predicts_units(encoder_folder, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from speechft.core.errors import CheckpointError, SpeechFTError
-from speechft.training.loop import Loop, LoopSettings, train
+from speechft.training.loop import Hooks, Loop, LoopSettings, train
 from speechft.training.schedule import make_schedule
 
 
@@ -119,18 +119,18 @@ def test_the_rate_recorded_is_the_formula(tmp_path):
 
 def test_a_damaged_state_is_one_clear_error(tmp_path):
     run(tmp_path, steps=5)
-    state = tmp_path / "checkpoints" / "last.pt"
+    state = tmp_path / "checkpoints" / "update-5.pt"
     state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="cannot read the state") as caught:
+    with pytest.raises(CheckpointError, match="not as it was written") as caught:
         run(tmp_path, steps=23)
-    assert "last.pt" in str(caught.value)
+    assert "update-5.pt" in str(caught.value)
 
 
 def test_a_finished_run_does_nothing(tmp_path):
     run(tmp_path, steps=5)
-    before = (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns
+    before = (tmp_path / "checkpoints" / "update-5.pt").stat().st_mtime_ns
     run(tmp_path, steps=5, source=Stopping(1))
-    assert (tmp_path / "checkpoints" / "last.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "checkpoints" / "update-5.pt").stat().st_mtime_ns == before
 
 
 class Linear:
@@ -156,7 +156,7 @@ def gradients(folder, **more):
     """Give the gradient that the optimiser saw at each update, and the norms that were logged."""
     fit, seen = Linear(), []
     settings = LoopSettings(steps=3, learning_rate=1e-3, log_every=1, **more)
-    loop = Loop(fit, Order(), Items(), make_schedule("constant", 3), settings, folder, None)
+    loop = Loop(fit, Order(), Items(), make_schedule("constant", 3), settings, folder, Hooks())
     loop.optimizer.register_step_pre_hook(
         lambda *_: seen.append(fit.module["w"].grad.detach().clone())
     )

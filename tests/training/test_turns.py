@@ -15,10 +15,10 @@ def order(count, seed):
     return DurationBatches([1.0 + i % 3 for i in range(count)], 6.0, seed)
 
 
-def turns(share=0.0, processes=1):
+def turns(share=0.0):
     tasks = [Turn(order(LARGE, 1), 0), Turn(order(SMALL, 2), LARGE)]
     rehearsal = Turn(order(SPEECH, 3), LARGE + SMALL) if share else None
-    return TakingTurns(tasks, rehearsal, share, processes)
+    return TakingTurns(tasks, rehearsal, share)
 
 
 def kind(batch):
@@ -62,14 +62,6 @@ def test_epochs_are_pure_and_differ():
     again.epoch(3)
     assert first.epoch(1) == again.epoch(1)
     assert first.epoch(1) != first.epoch(2)
-
-
-def test_processes_train_the_same_part_together():
-    epoch = turns(0.2, processes=3).epoch(0)
-    assert len(epoch) % 3 == 0
-    groups = [{kind(b) for b in epoch[i : i + 3]} for i in range(0, len(epoch), 3)]
-    assert all(len(group) == 1 for group in groups)
-    assert {kind for group in groups for kind in group} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])

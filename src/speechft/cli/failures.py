@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from speechft.core.errors import SpeechFTError
+from speechft.core.stopping import Stopped
 
 
 def explain(error: BaseException, arguments: list[str]) -> int:
@@ -25,11 +26,7 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, KeyboardInterrupt):
-        again = shlex.join(["speechft", *arguments])
-        whole = next((a for a in arguments if not a.startswith("-")), "") in _AT_ONCE
-        kept = "Nothing was written; the same command begins anew" if whole else _KEPT
-        _say(f"Stopped. {kept}:\n  {again}")
-        return 130
+        return _stopped(error, arguments)
     if isinstance(error, SpeechFTError):
         _say(f"Error: {error.render()}")
         return error.exit_code
@@ -42,9 +39,24 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     return _unexpected(error, arguments)
 
 
+def _stopped(error: KeyboardInterrupt, arguments: list[str]) -> int:
+    """Say what was kept and how to go on."""
+    command = next((a for a in arguments if not a.startswith("-")), "")
+    if isinstance(error, Stopped):
+        kept, code = f"{error.kept}; the same command goes on", error.exit_code
+    else:
+        kept, code = _KEPT_BY.get(command, _KEPT), 130
+    _say(f"Stopped. {kept}:\n  {shlex.join(['speechft', *arguments])}")
+    return code
+
+
 _KEPT = "What was done so far is kept; the same command goes on"
-#: Commands whose result stands there whole or not at all.
-_AT_ONCE = frozenset({"convert", "embed", "inspect", "merge"})
+_NOTHING = "Nothing was written; the same command begins anew"
+_LAST = "Nothing was kept since the last state in --out, if there is one; the same command goes on"
+_KEPT_BY = {
+    **dict.fromkeys(("convert", "embed", "inspect", "merge"), _NOTHING),
+    **dict.fromkeys(("finetune", "pretrain"), _LAST),
+}
 _SYSTEM = {
     errno.ENOSPC: "no space left on the disk; free some, then give the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space, then give the same command again",

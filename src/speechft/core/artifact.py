@@ -169,8 +169,7 @@ class Artifact:
                 settings, have made or begun.
         """
         self.refuse_other_stage()
-        before = _read_object(self.folder / BEGUN) or read_record(self.folder)
-        same = self.begun
+        before, same = self.before, self.begun
         if before is not None and not same and not replace:
             self._refuse_other(before)
         try:
@@ -237,10 +236,14 @@ class Artifact:
                 hint="choose another --out",
             )
 
+    @property
+    def before(self) -> dict[str, Any] | None:
+        """What was begun here last, or was made; None where nothing that can be read says it."""
+        return _read_object(self.folder / BEGUN) or read_record(self.folder)
+
     def changes(self) -> list[str]:
         """Say in what the record that is there differs, as "name: before → now"."""
-        before = read_record(self.folder) or _read_object(self.folder / BEGUN) or {}
-        return [f"{name}: {a} → {b}" for name, a, b in self._differences(before)]
+        return [f"{name}: {a} → {b}" for name, a, b in self._differences(self.before or {})]
 
     def _differences(self, before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         old, new = _flat(before.get("depends", {})), _flat(self._wanted["depends"])

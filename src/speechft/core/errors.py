@@ -75,7 +75,7 @@ class CheckpointError(SpeechFTError):
 
 
 class DivergedError(SpeechFTError):
-    """Training came to losses or gradients that are no numbers, and stays there (exit code 1)."""
+    """Losses, gradients or weights of training are not finite, and stay so (exit code 1)."""
 
 
 class IncompatibleModelsError(CheckpointError):

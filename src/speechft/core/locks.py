@@ -61,9 +61,16 @@ def work_alone(folder: Path) -> Iterator[None]:
     A folder that is made for it and stays empty, since the work failed, goes again.
 
     Raises:
-        SettingsError: another process is at work there.
+        SettingsError: another process is at work there, or the folder cannot be made.
     """
     is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
+    except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        raise SettingsError(
+            "the folder cannot be made or written to", where=folder, found=str(error)
+        ) from None
     with lock_if_free(folder / LOCK) as free:
         if not free:
             raise SettingsError(

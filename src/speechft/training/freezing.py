@@ -55,7 +55,7 @@ class HeldStatistics:
     would see its padding, and move where nothing is meant to move.
 
     Args:
-        encoder: in which mode ever.
+        encoder: in training or evaluation mode.
     """
 
     def __init__(self, encoder: nn.Module) -> None:

@@ -1,17 +1,19 @@
 """The one training loop, used by fine-tuning and pre-training alike.
 
 Every source of chance is a pure function of (seed, update): the order of batches through
-`BatchStream`, dropout and masks through a generator seeded anew at each update. A run that was
-stopped and resumed is therefore the same as one that was not, bit for bit on a CPU.
+`BatchStream`, dropout and masks through a generator seeded anew at each batch. A run that was
+stopped and resumed is therefore the same as one that was not, bit for bit on a CPU, and two
+processes do what one does that accumulates two batches.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,14 +24,17 @@ from torch import Tensor, nn
 from speechft.core.errors import DivergedError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.seeding import derive_seed
+from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.precision import Precision, autocast, warn_if_slow
+from speechft.training.processes import average_gradients
 from speechft.training.schedule import Schedule
-from speechft.training.state import cut_metrics, load_state, save_state
-from speechft.training.stream import BatchStream, EpochBatches, Position, Source
+from speechft.training.state import FOLDER, cut_metrics, load_state, not_finite, save_state
+from speechft.training.stream import BatchStream, EpochBatches, ItemSource, Position
 
 log = get_logger(__name__)
 
 MAX_SKIPPED_IN_A_ROW = 50
+_SHOWN = 8  # utterances in a message
 
 
 class Objective(Protocol):
@@ -86,23 +91,52 @@ class LoopSettings:
 
 @dataclass
 class Progress:
-    """What changes while a run goes on; saved with the state."""
+    """What changes while a run goes on; saved with the state.
+
+    Attributes:
+        update: the last one that was done.
+        best: dev figure of the best encoder so far.
+        kept: name of an encoder that was kept on the way → its content.
+        skipped: updates that were skipped since something was not finite.
+        skipped_in_a_row: the same, up to this update.
+        last_skipped: what to say of the last one of them.
+    """
 
     update: int = 0
     best: float | None = None
+    kept: dict[str, str] = field(default_factory=dict)
     skipped: int = 0
+    skipped_in_a_row: int = 0
+    last_skipped: str = ""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run does beside training.
+
+    Attributes:
+        on_update: called with the progress after each update, before anything is saved.
+        on_evaluation: called with dev figures and the progress, of which it may change `best`.
+        on_divergence: called with the progress where training came to nothing, the module as it
+            was last when all its weights were finite; not called where that is not known.
+        name: gives the name of an utterance by its index, for messages.
+    """
+
+    on_update: Callable[[Progress], None] | None = None
+    on_evaluation: Callable[[dict[str, float], Progress], None] | None = None
+    on_divergence: Callable[[Progress], None] | None = None
+    name: Callable[[int], str] = str
 
 
 def train(
     objective: Objective,
     batches: EpochBatches,
-    source: Source,
+    source: ItemSource,
     schedule: Schedule,
     settings: LoopSettings,
     folder: Path,
-    on_evaluation: Callable[[int, dict[str, float], Progress], None] | None = None,
-    on_update: Callable[[int], None] | None = None,
-) -> None:
+    hooks: Hooks | None = None,
+) -> Progress:
     """Train until `settings.steps` updates are done, resuming from `folder/checkpoints` if it can.
 
     Args:
@@ -112,13 +146,18 @@ def train(
         schedule: learning-rate factor of the update's index (counted from 0).
         settings: plain settings.
         folder: run folder: gets `checkpoints/`, `metrics.jsonl`, TensorBoard events.
-        on_evaluation: called with (update, dev figures, progress); may change `progress.best`.
-        on_update: called after each update, before anything is saved; counts from 1.
+        hooks: what is done on the way.
+
+    Returns:
+        Where the run stands at its end.
 
     Raises:
-        DivergedError: the loss was not finite for many updates in a row.
+        DivergedError: updates were skipped since they were not finite, too many in a row or most
+            of all, or weights are not finite.
+        CheckpointError: the state to go on from is damaged.
+        Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
-    Loop(objective, batches, source, schedule, settings, folder, on_evaluation, on_update).run()
+    return Loop(objective, batches, source, schedule, settings, folder, hooks or Hooks()).run()
 
 
 class Loop:
@@ -128,16 +167,14 @@ class Loop:
         self,
         objective: Objective,
         batches: EpochBatches,
-        source: Source,
+        source: ItemSource,
         schedule: Schedule,
         settings: LoopSettings,
         folder: Path,
-        on_evaluation: Callable[[int, dict[str, float], Progress], None] | None,
-        on_update: Callable[[int], None] | None = None,
+        hooks: Hooks,
     ) -> None:
         self.objective, self.schedule, self.settings = objective, schedule, settings
-        self.folder, self.on_evaluation = folder, on_evaluation
-        self.on_update = on_update
+        self.folder, self.hooks = folder, hooks
         self.accelerator = Accelerator(mixed_precision="no")  # see `autocast`
         warn_if_slow(settings.precision, self.accelerator.device.type)
         objective.module.to(self.accelerator.device)
@@ -150,93 +187,134 @@ class Loop:
             fused=True,
         )
         self.progress = Progress()
+        self.stop = StopRequest()
         position = self._resume()
-        world = self.accelerator.num_processes
-        rank = self.accelerator.process_index
-        self.stream = BatchStream(batches, source, position, rank, world)
+        self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.stream = BatchStream(batches, source, position, self.rank, self.world)
 
-    def run(self) -> None:
+    def run(self) -> Progress:
         """Do the updates that are left."""
-        settings, progress = self.settings, self.progress
-        if progress.update >= settings.steps:
-            return
-        writer = self._writer()
-        batches = iter(self.stream)
-        with progress_bar() as bar:
-            line = bar.add_task("train", total=settings.steps, completed=progress.update, note="")
-            while progress.update < settings.steps:
-                figures = self._update(batches)
-                done = progress.update
-                if self.on_update is not None:
-                    self.on_update(done)
-                last = done == settings.steps
-                note = f"loss {figures['loss']:.3f} lr {figures['lr']:.1e}"
-                bar.update(line, completed=done, note=note)
-                if done % settings.log_every == 0 or done == 1 or last:
-                    self._record({"update": done, **figures}, writer)
-                if last or (settings.evaluate_every and done % settings.evaluate_every == 0):
-                    self._evaluate(writer)
-                if last or done % settings.save_every == 0:
-                    self._save()
-        if writer is not None:
-            writer.close()
+        try:
+            if self.progress.update < self.settings.steps:
+                writer = self._writer()
+                with self.stop, progress_bar() as bar:
+                    self._go_on(writer, bar)
+                if writer is not None:
+                    writer.close()
+            skipped, steps = self.progress.skipped, self.settings.steps
+            if 2 * skipped > steps:
+                raise self._diverged(f"{skipped} of {steps} updates were")
+        except DivergedError:
+            self._keep_last_good()
+            raise
+        return self.progress
 
-    def _update(self, batches: Any) -> dict[str, float]:
-        """Do one optimiser update; skip it, and count that, if its loss is not finite."""
+    def _keep_last_good(self) -> None:
+        """Give away the module as it is, or as it was saved last, if its weights are finite."""
+        if self.hooks.on_divergence is None:
+            return
+        module = self.objective.module
+        if not_finite(module.state_dict()):
+            state = load_state(self.folder / FOLDER)
+            if state is None:
+                return
+            module.load_state_dict(state["module"])
+        self.hooks.on_divergence(self.progress)
+
+    def _go_on(self, writer: Any, bar: Any) -> None:
+        settings, progress = self.settings, self.progress
+        batches = iter(self.stream)
+        line = bar.add_task("train", total=settings.steps, completed=progress.update, note="")
+        while progress.update < settings.steps:
+            figures, signal_number = self._update(batches)
+            done = progress.update
+            last = done == settings.steps
+            if self.hooks.on_update is not None:
+                self.hooks.on_update(progress)
+            note = f"loss {figures['loss']:.3f} lr {figures['lr']:.1e}"
+            bar.update(line, completed=done, note=note)
+            if done % settings.log_every == 0 or done == 1 or last:
+                self._record({"update": done, **figures}, writer)
+            if last or (settings.evaluate_every and done % settings.evaluate_every == 0):
+                self._evaluate(writer)
+            if last or done % settings.save_every == 0 or signal_number:
+                self._save()
+            if signal_number and not last:
+                kept = f"The state after update {done} of {settings.steps} is kept in {self.folder}"
+                raise Stopped(kept, signal_number)
+
+    def _update(self, batches: Any) -> tuple[dict[str, float], int]:
+        """Do one optimiser update; give its figures, and the number of a signal that came.
+
+        All processes see the same loss and gradients, so that all of them skip it or none.
+        """
         settings, progress = self.settings, self.progress
         started = time.perf_counter()
         update = progress.update + 1
-        seed = derive_seed(settings.seed, "update", update, self.accelerator.process_index)
-        torch.manual_seed(seed)
         rate = settings.learning_rate * self.schedule(update - 1)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.objective.before_update(update)
         total = 0.0
         figures: dict[str, float] = {}
-        for _ in range(settings.accumulate):
+        heard: list[int] = []
+        for number in range(settings.accumulate):
             indices, items = next(batches)
+            heard += indices
+            place = number * self.world + self.rank
+            torch.manual_seed(derive_seed(settings.seed, "update", update, place))
             with autocast(settings.precision, self.accelerator.device.type):
                 loss, more = self.objective.loss(indices, items)
             figures |= more
             self.accelerator.backward(loss / settings.accumulate)
             total += float(loss.detach()) / settings.accumulate
-        norm = self._step(math.isfinite(total), update)
+        stop = self.stop.signal_number
+        total, stopping = average_gradients(self.parameters, [total, float(stop > 0)])
+        norm = self._step(total, update, heard)
         progress.update = update
         seconds = time.perf_counter() - started
-        return {"loss": total, "lr": rate, "gradient_norm": norm, "seconds": seconds, **figures}
+        done = {"loss": total, "lr": rate, "gradient_norm": norm, "seconds": seconds, **figures}
+        return done, (stop or signal.SIGTERM) if stopping else 0
 
-    def _step(self, finite: bool, update: int) -> float:
+    def _step(self, loss: float, update: int, heard: list[int]) -> float:
+        """Move the weights unless something is not finite; give the gradient's norm."""
         moving = [p for p in self.parameters if p.grad is not None]
-        if self.accelerator.num_processes > 1:
-            for parameter in moving:
-                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
         norm = float(nn.utils.clip_grad_norm_(moving, self.settings.clip)) if moving else 0.0
-        if finite and math.isfinite(norm):
+        if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
-            self.progress.skipped = 0
+            self.progress.skipped_in_a_row = 0
         else:
-            self._skip(update)
+            self._skip(update, heard)
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def _skip(self, update: int) -> None:
-        self.progress.skipped += 1
-        log.warning("update %d skipped: loss or gradient is not finite", update)
-        if self.progress.skipped >= MAX_SKIPPED_IN_A_ROW:
-            raise DivergedError(
-                f"training diverged: {self.progress.skipped} updates in a row were not finite",
-                where=self.folder,
-                found=f"update {update}, learning rate {self.settings.learning_rate:g}",
-                hint="lower the learning rate, or check the data with `speechft data check`",
-            )
+    def _skip(self, update: int, heard: list[int]) -> None:
+        progress = self.progress
+        names = [self.hooks.name(index) for index in heard]
+        shown = ", ".join([*names[:_SHOWN], "…"] if len(names) > _SHOWN else names)
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        progress.last_skipped = f"update {update}, of the utterances {shown}"
+        log.warning("skipped, as loss or gradient is not finite: %s", progress.last_skipped)
+        if progress.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise self._diverged(f"{progress.skipped_in_a_row} updates in a row were")
+
+    def _diverged(self, what: str) -> DivergedError:
+        rate = self.settings.learning_rate
+        return DivergedError(
+            f"training diverged: {what} skipped, as loss or gradient was not finite",
+            where=self.folder,
+            found=f"last {self.progress.last_skipped}; learning rate {rate:g}",
+            hint="lower the learning rate, or check the data with `speechft data check`; to begin "
+            f"anew remove {self.folder}",
+        )
 
     def _evaluate(self, writer: Any) -> None:
         figures = self.objective.evaluate()
         if figures:
             self._record({"update": self.progress.update, **_named("dev", figures)}, writer)
-        if self.on_evaluation is not None:
-            self.on_evaluation(self.progress.update, figures, self.progress)
+        if self.hooks.on_evaluation is not None:
+            self.hooks.on_evaluation(figures, self.progress)
 
     def _record(self, record: dict[str, Any], writer: Any) -> None:
         if not self.accelerator.is_main_process:
@@ -255,6 +333,7 @@ class Loop:
         return SummaryWriter(self.folder / "tensorboard", purge_step=self.progress.update + 1)
 
     def _save(self) -> None:
+        check_finite(self.objective.module, self.progress, self.folder)
         if self.accelerator.is_main_process:
             state = {
                 "module": self.objective.module.state_dict(),
@@ -262,23 +341,37 @@ class Loop:
                 "progress": asdict(self.progress),
                 "position": asdict(self.stream.position),
             }
-            save_state(self.folder / "checkpoints", state)
+            save_state(self.folder / FOLDER, self.progress.update, state)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> Position:
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = load_state(self.folder / "checkpoints")
-        metrics = self.folder / "metrics.jsonl"
-        if state is None:
-            cut_metrics(metrics, 0)
-            return Position()
-        self.objective.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
-        cut_metrics(metrics, self.progress.update)
-        if self.progress.update < self.settings.steps:
+        state = load_state(self.folder / FOLDER)
+        if state is not None:
+            self.objective.module.load_state_dict(state["module"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress(**state["progress"])
+        if self.accelerator.is_main_process:
+            cut_metrics(self.folder / "metrics.jsonl", self.progress.update)
+        if state is not None and self.progress.update < self.settings.steps:
             log.info("resuming at update %d of %d", self.progress.update, self.settings.steps)
-        return Position(**state["position"])
+        return Position() if state is None else Position(**state["position"])
+
+
+def check_finite(module: nn.Module, progress: Progress, folder: Path) -> None:
+    """Refuse to keep weights that are not finite.
+
+    Raises:
+        DivergedError: names them, and the update.
+    """
+    spoilt = not_finite(module.state_dict())
+    if spoilt:
+        raise DivergedError(
+            f"training diverged: weights are not finite after update {progress.update}",
+            where=folder,
+            found=", ".join(spoilt[:4]),
+            hint="lower the learning rate; what was kept before is as it was",
+        )
 
 
 def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:

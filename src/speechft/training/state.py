@@ -1,44 +1,72 @@
-"""What a run needs to go on after a stop: one file, moved into place whole."""
+"""What a run needs to go on after a stop: one file with a seal, and the update in its name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.files import atomic_path, write_jsonl
+from speechft.core.sealed import break_seal, is_sealed, seal
 
-FILE_NAME = "last.pt"
+FOLDER: Final = "checkpoints"
 
 
-def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write the state of a run: plain values and tensors only."""
-    with atomic_path(folder / FILE_NAME) as temporary:
+def save_state(folder: Path, update: int, state: dict[str, Any]) -> None:
+    """Write the state of a run, plain values and tensors only, in place of the one before.
+
+    Args:
+        folder: of the states.
+        update: that was done last.
+        state: all that the run needs to go on.
+    """
+    path = folder / f"update-{update}.pt"
+    break_seal(path)
+    with atomic_path(path) as temporary:
         torch.save(state, temporary)
+    seal(path)
+    for other in _states(folder).values():
+        if other != path:
+            break_seal(other)
+            other.unlink()
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """Read the state of a run, or give None if there is none yet.
+    """Read the last state of a run, or give None if there is none yet.
 
     Raises:
-        CheckpointError: the file is there but cannot be read.
+        CheckpointError: the file has changed since it was written, or cannot be read.
     """
-    path = folder / FILE_NAME
-    if not path.exists():
+    way_out = f"remove {folder} to train from the first update on"
+    whole = [path for path in _states(folder).values() if is_sealed(path, way_out)]
+    if not whole:
         return None
+    path = whole[-1]
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
+        found = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise CheckpointError(
-            "cannot read the state of the run",
-            where=path,
-            found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            hint=f"remove {path} to start this stage again",
+            "cannot read the state of the run", where=path, found=found, hint=way_out
         ) from None
+    spoilt = not_finite(state["module"])
+    if spoilt:
+        raise CheckpointError(
+            "the state of the run holds weights that are not finite",
+            where=path,
+            found=", ".join(spoilt[:4]),
+            hint=way_out,
+        )
     return state
+
+
+def not_finite(tensors: dict[str, Tensor]) -> list[str]:
+    """Name the tensors that hold an infinite value or NaN."""
+    return [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
 
 
 def cut_metrics(path: Path, last_update: int) -> None:
@@ -54,3 +82,9 @@ def cut_metrics(path: Path, last_update: int) -> None:
         if record["update"] <= last_update:
             kept.append(record)
     write_jsonl(path, kept)
+
+
+def _states(folder: Path) -> dict[int, Path]:
+    """Give the states in the order of their updates."""
+    found = {p.stem.removeprefix("update-"): p for p in folder.glob("update-*.pt")}
+    return dict(sorted((int(name), path) for name, path in found.items() if name.isdigit()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 
@@ -16,7 +17,7 @@ class EpochBatches(Protocol):
         ...
 
 
-class Source(Protocol):
+class ItemSource(Protocol):
     """Loads items by index; called from a helper thread, ahead of need."""
 
     def load(self, indices: Sequence[int]) -> Any:
@@ -40,13 +41,14 @@ class BatchStream:
         source: loads the items of a batch.
         position: where to start; `position` of the stream is where the *next* batch comes from.
         rank: index of this process among `world`.
-        world: number of processes; each takes every `world`-th batch.
+        world: number of processes; each takes every `world`-th batch of the endless row, so that
+            all of them together take what one alone would.
     """
 
     def __init__(
         self,
         batches: EpochBatches,
-        source: Source,
+        source: ItemSource,
         position: Position | None = None,
         rank: int = 0,
         world: int = 1,
@@ -70,11 +72,16 @@ class BatchStream:
                 yield current, items
 
     def _walk(self) -> Iterator[tuple[list[int], Position]]:
+        """Give the batches of this process, each with the position after those of all."""
+        row = self._row()
+        while True:
+            group = list(islice(row, self._world))
+            yield group[self._rank][0], group[-1][1]
+
+    def _row(self) -> Iterator[tuple[list[int], Position]]:
+        """Give the batches of all processes, each with the position after it."""
         epoch, start = self.position.epoch, self.position.batch
         while True:
-            batches = self._batches.epoch(epoch)
-            usable = len(batches) - len(batches) % self._world or len(batches)
-            for number in range(start, usable, self._world):
-                chosen = batches[min(number + self._rank, usable - 1)]
-                yield chosen, Position(epoch, number + self._world)
+            for number, batch in enumerate(self._batches.epoch(epoch)[start:], start):
+                yield batch, Position(epoch, number + 1)
             epoch, start = epoch + 1, 0

@@ -26,6 +26,7 @@ from speechft.hidden.front_end import KeptFeatures
 from speechft.pipeline.study.jobs import VERBS
 from speechft.probing.evaluate import evaluate
 from speechft.training.finetune.stage import finetune
+from speechft.training.pretrain.stage import pretrain
 
 KEPT_BYTES: Final = 2 << 30  # of front-end features, which most of a study's jobs have in common
 
@@ -61,6 +62,8 @@ def _do(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
             with _alone(folder):
                 remove_leftovers(folder)
                 kind, verb = VERBS[job["verb"]]
+                if verb in (finetune, pretrain):
+                    job["settings"] = {"threads": torch.get_num_threads(), **job["settings"]}
                 shared = {"kept": kept} if verb in (evaluate, finetune) else {}
                 verb(parse_settings(kind, job["settings"], where=job["name"]), **shared)
         except SpeechFTError as error:

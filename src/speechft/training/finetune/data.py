@@ -10,13 +10,12 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.errors import DataError, MissingSplitError
-from speechft.core.files import hash_json
 from speechft.core.seeding import numpy_generator
 from speechft.data.content import audio_key
 from speechft.data.heard import audio_files
 from speechft.data.sources import load_data
 from speechft.tasks import Task
-from speechft.training.stream import Source
+from speechft.training.stream import ItemSource
 
 Splits = Mapping[str, Iterable[Cut]]
 
@@ -108,12 +107,6 @@ def _drawn(cuts: Sequence[Cut], seconds: float, seed: int, what: str) -> list[Cu
     return chosen
 
 
-def content(cuts: Sequence[Cut]) -> str:
-    """Hash ids, times and labels; not the audio, which may be terabytes."""
-    rows = [[c.id, c.start, c.duration, [s.to_dict() for s in c.supervisions]] for c in cuts]
-    return hash_json(rows)[:16]
-
-
 class Pool:
     """Utterances of several tasks, each audio once, so that one cache serves them all."""
 
@@ -141,7 +134,7 @@ class Chosen:
         places: of the items, in the order that indices refer to.
     """
 
-    def __init__(self, source: Source, places: Sequence[int]) -> None:
+    def __init__(self, source: ItemSource, places: Sequence[int]) -> None:
         self._source, self._places = source, list(places)
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
-from accelerate import PartialState
-
+from speechft.core.artifact import content_id
+from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.metrics.directions import better, direction
 from speechft.tasks import Task
 from speechft.training.adapters import merge_adapters
-from speechft.training.loop import Progress
+from speechft.training.loop import Progress, check_finite
+from speechft.training.processes import all_processes
+from speechft.training.run_folder import LAST_GOOD
 from speechft.training.schedule import share_of
 
 LAST, BEST = "encoder", "encoder-best"
@@ -43,9 +46,10 @@ class Keeper:
         shares: tuple[float, ...],
     ) -> None:
         self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
+        self.fingerprint = ""  # of the last encoder, once that is kept
         self._early = {early_name(share): share_of(steps, share) for share in shares}
 
-    def best(self, update: int, figures: dict[str, float], progress: Progress) -> None:
+    def best(self, figures: dict[str, float], progress: Progress) -> None:
         """Keep the encoder if the dev figures are the best so far.
 
         One task: its first metric decides. Several: the mean of their first metrics, an error rate
@@ -61,38 +65,61 @@ class Keeper:
         else:
             name, value = "mean", mean_figure(self.tasks, figures)
             improved = progress.best is None or value > progress.best
-        log.info("update %d: dev %s %.2f", update, name, value)
+        log.info("update %d: dev %s %.2f", progress.update, name, value)
         if improved:
             progress.best = value
-            self._save(BEST)
+            self._save(BEST, progress)
 
-    def early(self, update: int) -> None:
+    def early(self, progress: Progress) -> None:
         """Keep the encoder after its share of the updates."""
         for name, wanted in self._early.items():
-            if update == wanted:
-                log.info("update %d: kept as %s", update, name)
-                self._save(name)
+            if progress.update == wanted:
+                log.info("update %d: kept as %s", wanted, name)
+                self._save(name, progress)
 
-    def last(self) -> str:
-        """Keep the encoder, as the best one too where nothing was evaluated; give its hash."""
-        encoder = self._save(LAST)
-        if not (self.out / BEST).exists():
-            self._save(BEST)
-        return encoder.fingerprint()
+    def last(self, progress: Progress) -> list[str]:
+        """Keep the encoder, as the best one too where nothing was evaluated; for the main process.
 
-    def _save(self, name: str) -> SpeechEncoder:
+        Returns:
+            The names of all encoders that the run has kept.
+
+        Raises:
+            CheckpointError: one that was kept on the way is gone, or is not as it was written.
+        """
+        for name, content in progress.kept.items():
+            if not (self.out / name).is_dir() or content_id(self.out / name) != content:
+                raise CheckpointError(
+                    "an encoder that was kept on the way is gone, or is not as it was written",
+                    where=self.out / name,
+                    hint=f"remove {self.out} to train it again",
+                )
+        self.fingerprint = self._save(LAST, progress).fingerprint()
+        if BEST not in progress.kept:
+            self._save(BEST, progress)
+        return list(progress.kept)
+
+    def last_good(self, progress: Progress) -> None:
+        """Keep the encoder of a training that came to nothing."""
+        self._save(LAST_GOOD, progress)
+
+    def _save(self, name: str, progress: Progress) -> SpeechEncoder:
         encoder = self.encoder
-        if self.adapted:
-            encoder = copy.deepcopy(encoder)
-            merge_adapters(encoder)
-        if PartialState().is_main_process:
+        check_finite(encoder, progress, self.out)
+        if all_processes().is_main_process:
+            if self.adapted:
+                encoder = copy.deepcopy(encoder)
+                merge_adapters(encoder)
             encoder.save(self.out / name)
+            progress.kept[name] = content_id(self.out / name)
         return encoder
 
 
 def early_name(share: float) -> str:
-    """Give the folder of the encoder after a share of the updates: 0.2 → `encoder-at-20`."""
-    return f"{LAST}-at-{100 * share:g}"
+    """Give the folder of the encoder after a share of the updates: 0.2 → `encoder-at-20`.
+
+    All digits of the share count, so that two shares have two folders.
+    """
+    return f"{LAST}-at-{(Decimal(repr(share)) * 100).normalize():f}"
 
 
 def mean_figure(tasks: Mapping[str, Task], figures: Mapping[str, float]) -> float:

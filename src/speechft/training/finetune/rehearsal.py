@@ -40,7 +40,7 @@ class Rehearsal:
     def __init__(
         self,
         predictor: UnitPredictor,
-        units: Sequence[NDArray[np.int16]],
+        units: Sequence[NDArray[np.int32]],
         share: float = 0.8,
         span: int = 10,
         unmasked_weight: float = 0.0,

@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from speechft.core.files import atomic_path
 from speechft.core.logging import get_logger
+from speechft.core.sealed import is_sealed, seal
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
@@ -21,7 +21,14 @@ from speechft.hidden.front_end import Waveforms
 from speechft.training.finetune.rehearsal import Rehearsal, warm_up
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain.masked_prediction import UnitPredictor
-from speechft.training.pretrain.units import hidden_features, learn_units, load_units, save_units
+from speechft.training.pretrain.units import (
+    hidden_features,
+    learn_units,
+    load_units,
+    save_units,
+    way_out,
+)
+from speechft.training.processes import all_processes
 
 UNITS: Final = "rehearsal-units.npz"
 PREDICTOR: Final = "rehearsal-predictor.safetensors"
@@ -45,16 +52,19 @@ def make_rehearsal(
         SettingsError: the encoder has no such layer.
         DataError: audio cannot be read.
     """
-    encoder.to(Accelerator(mixed_precision="no").device)  # training moves it there only later
+    state = all_processes()
+    encoder.to(state.device)  # training moves it there only later
     file = settings.out / UNITS
-    if not file.exists():
-        save_units(file, _learn(settings, encoder, cuts))
+    with state.main_process_first():
+        if not is_sealed(file, way_out(file)):
+            save_units(file, _learn(settings, encoder, cuts))
     torch.manual_seed(derive_seed(settings.seed, "rehearsal", "predictor"))
     predictor = UnitPredictor(encoder.hidden_size, settings.rehearsal_clusters)
     weight = settings.rehearsal_unmasked_weight
     rehearsal = Rehearsal(predictor, load_units(file), unmasked_weight=weight)
     if settings.rehearsal_warmup:
-        _warm_up(settings, encoder, rehearsal, cuts)
+        with state.main_process_first():
+            _warm_up(settings, encoder, rehearsal, cuts)
     return rehearsal
 
 
@@ -63,7 +73,7 @@ def _warm_up(
 ) -> None:
     """Train the predictor behind θ0, or load it where that has been done."""
     file = settings.out / PREDICTOR
-    if not file.exists():
+    if not is_sealed(file, way_out(file)):
         source = Waveforms(cuts)
         seed = derive_seed(settings.seed, "rehearsal", "warm-up")
         figures = warm_up(
@@ -80,12 +90,13 @@ def _warm_up(
         )
         with atomic_path(file) as temporary:
             save_file(rehearsal.head.state_dict(), temporary)
+        seal(file)
     rehearsal.head.load_state_dict(load_file(file))
 
 
 def _learn(
     settings: FinetuneSettings, encoder: SpeechEncoder, cuts: Sequence[Cut]
-) -> list[NDArray[np.int16]]:
+) -> list[NDArray[np.int32]]:
     layer = settings.rehearsal_layer
     if layer is None:
         layer = (encoder.num_layers + 1) // 2

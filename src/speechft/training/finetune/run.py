@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from lhotse.cut import Cut
 from safetensors.torch import save_file
 from torch import Tensor
@@ -28,7 +27,7 @@ from speechft.training.finetune.rehearsing import make_rehearsal
 from speechft.training.finetune.settings import ADAPTERS, FinetuneSettings
 from speechft.training.finetune.turns import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
-from speechft.training.loop import LoopSettings, train
+from speechft.training.loop import Hooks, LoopSettings, Progress, train
 from speechft.training.penalties import L2SP
 from speechft.training.schedule import make_schedule
 from speechft.training.stream import EpochBatches
@@ -57,7 +56,7 @@ class Run:
         kept: KeptFeatures | None = None,
     ) -> None:
         self.settings, self.encoder, self.tasks = settings, encoder, tasks
-        pool = Pool()
+        pool = self._pool = Pool()
         self._spoken = {name: pool.add(data.cuts) for name, data in tasks.items()}
         if rehearsed:
             self._spoken[REHEARSAL] = pool.add(rehearsed)
@@ -92,8 +91,8 @@ class Run:
         """Their length."""
         return sum(sum(self._durations(name)) for name in self.tasks) / 3600
 
-    def train(self) -> None:
-        """Do the updates that are left."""
+    def train(self) -> Progress:
+        """Do the updates that are left; give where the run stands then."""
         settings = self.settings
         loop = LoopSettings(
             steps=settings.steps,
@@ -107,28 +106,33 @@ class Run:
             seed=settings.seed,
             precision=settings.precision,
         )
-        for name, data in self.tasks.items():
-            write_json(settings.out / f"task{self._suffix(name)}.json", data.task.to_dict())
-        train(
+        places = [place for own in self._spoken.values() for place in own]
+        return train(
             self.objective,
             self._batches(),
-            Chosen(self.source, [place for own in self._spoken.values() for place in own]),
+            Chosen(self.source, places),
             make_schedule(settings.recipe.schedule, settings.steps),
             loop,
             settings.out,
-            self.keeper.best,
-            self.keeper.early,
+            Hooks(
+                self.keeper.early,
+                self.keeper.best,
+                self.keeper.last_good,
+                name=lambda index: str(self._pool.cuts[places[index]].id),
+            ),
         )
 
-    def finish(self) -> str:
-        """Write θ' and the heads; give the hash of θ'."""
-        written = self.keeper.last()
-        for name in self.tasks:
-            state = self.parts[f"head{self._suffix(name)}"].head.state_dict()
-            path = self.settings.out / f"head{self._suffix(name)}.safetensors"
-            with atomic_path(path) as temporary:
+    def finish(self, progress: Progress) -> list[str]:
+        """Write θ', the heads and what their outputs stand for; give the names of all products."""
+        products = [*self.keeper.last(progress), "metrics.jsonl"]
+        for name, data in self.tasks.items():
+            head, task = f"head{self._suffix(name)}", f"task{self._suffix(name)}.json"
+            state = self.parts[head].head.state_dict()
+            with atomic_path(self.settings.out / f"{head}.safetensors") as temporary:
                 save_file({n: t.detach().cpu() for n, t in state.items()}, temporary)
-        return written
+            write_json(self.settings.out / task, data.task.to_dict())
+            products += [f"{head}.safetensors", task]
+        return products
 
     def _suffix(self, name: str) -> str:
         """Tell the files of several tasks apart."""
@@ -200,8 +204,7 @@ class Run:
         if len(turns) == 1:
             return turns.popitem()[1].batches
         rehearsal = turns.pop(REHEARSAL, None)
-        share, processes = self.settings.rehearsal_share, PartialState().num_processes
-        return TakingTurns(list(turns.values()), rehearsal, share, processes)
+        return TakingTurns(list(turns.values()), rehearsal, self.settings.rehearsal_share)
 
     def _durations(self, name: str) -> list[float]:
         return [self.source.durations[place] for place in self._spoken[name]]

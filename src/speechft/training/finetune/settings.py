@@ -73,6 +73,7 @@ class FinetuneSettings(Settings):
         cache_gb: memory for features of the frozen CNN front end.
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
+        threads: of numerical libraries on a CPU; the last bits of the result depend on them.
         keep_at: shares of the updates after which the encoder is kept, as `encoder-at-20` (0.2).
         rehearsal_share: share of the batches that go on with pre-training: masked prediction of
             units that k-means finds in a hidden layer of θ0. They are there from the first update
@@ -110,6 +111,7 @@ class FinetuneSettings(Settings):
     cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
     seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
+    threads: int = Field(default=2, gt=0)
     keep_at: Annotated[tuple[float, ...], Listed, Shown] = ()
     rehearsal_share: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
     rehearsal_data: Annotated[DataName | None, Shown] = None

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lhotse.cut import Cut
 
+from speechft.core.artifact import Artifact
 from speechft.core.logging import get_logger
-from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import seed_everything
 from speechft.data.sources import load_data
 from speechft.encoders import load_encoder
 from speechft.hidden.front_end import KeptFeatures
 from speechft.tasks import TASKS
-from speechft.training.finetune.data import content, read_task, rehearsal_cuts
+from speechft.training.finetune.data import read_task, rehearsal_cuts
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, task_names
+from speechft.training.processes import at_work, on_main
+from speechft.training.run_folder import about, begin, run_artifact
 
-__all__ = ["FinetuneSettings", "finetune", "task_names"]
+__all__ = ["FinetuneSettings", "finetune", "finetune_artifact", "task_names"]
 
 log = get_logger(__name__)
 
@@ -38,43 +41,64 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
         events, `checkpoints/`.
 
     Raises:
-        SettingsError: unknown task or method setting.
+        SettingsError: unknown task or method setting; another run is at work in the folder, or
+            other settings began what is there.
         DataError: the data lacks a split or the labels that a task needs.
-        CheckpointError: the encoder cannot be loaded.
+        CheckpointError: the encoder cannot be loaded, or what the run would go on from is damaged.
+        DivergedError: training came to nothing; `encoder-last-good/` holds the last encoder whose
+            weights are finite, where there is one.
+        Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
-    plain = settings.model_dump(mode="json", exclude={"out"})
-    kinds = {name: TASKS[name] for name in settings.tasks}
+    for name in settings.tasks:
+        TASKS[name]  # an unknown one shows up here
+    artifact = finetune_artifact(settings)
+    if artifact.done:
+        log.info("finetune: already done in %s", settings.out)
+        return settings.out
+    artifact.refuse_other_stage()
+    with at_work(settings.out, settings.threads):
+        _finetune(settings, artifact, kept)
+    return settings.out
+
+
+def finetune_artifact(
+    settings: FinetuneSettings, known: Mapping[str, str] | None = None
+) -> Artifact:
+    """Give the folder that settings make, as what it depends on.
+
+    Args:
+        settings: of the run.
+        known: name of an encoder or of data → identity, where it is still to be made.
+    """
+    return run_artifact(settings.out, "finetune", settings, known)
+
+
+def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures | None) -> None:
     seed_everything(settings.seed)
     encoder = load_encoder(settings.encoder)
     start = encoder.fingerprint()
     data = load_data(settings.data)
     spec, hours, seed = settings.data, settings.hours, settings.seed
-    tasks = {name: read_task(kind, data, spec, hours, seed) for name, kind in kinds.items()}
+    tasks = {name: read_task(TASKS[name], data, spec, hours, seed) for name in settings.tasks}
     rehearsed: list[Cut] = []
     if settings.rehearsal_data is not None:
         check_maskable(encoder)
         rehearsed = rehearsal_cuts(
             settings.rehearsal_data, settings.rehearsal_seconds, settings.seed
         )
-    spoken = [cut for one in tasks.values() for cut in (*one.cuts, *one.dev)]
-    inputs: dict[str, Any] = {"encoder": start, "utterances": content(spoken)}
-    if rehearsed:
-        inputs["rehearsed"] = content(rehearsed)
-    claim(settings.out, stage="finetune", settings={**plain, **inputs})
-    if is_done(settings.out, stage="finetune", settings=plain):
-        log.info("finetune: already done in %s", settings.out)
-        return settings.out
+    on_main(lambda: begin(artifact))
     run = Run(settings, encoder, tasks, rehearsed, kept)
-    run.train()
-    tuned = run.finish()
-    write_provenance(
-        settings.out,
-        stage="finetune",
-        settings=plain,
-        parents={"encoder": start},
-        encoder=tuned,
-        utterances=run.utterances,
-        hours=round(run.hours, 3),
-        **({"adapters": run.coverage.to_dict()} if run.coverage else {}),
+    progress = run.train()
+    adapters: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
+    products = on_main(lambda: run.finish(progress))
+    on_main(
+        lambda: artifact.end(
+            products,
+            **about(settings, {"encoder": start}),
+            **adapters,
+            encoder=run.keeper.fingerprint,
+            utterances=run.utterances,
+            hours=run.hours,
+            skipped_updates=progress.skipped,
+        )
     )
-    return settings.out

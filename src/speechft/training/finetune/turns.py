@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count
 from typing import Final
 
 from speechft.core.errors import SettingsError
 from speechft.training.stream import EpochBatches
 
-SHORTEST: Final = 200  # batches of a round, so that a share is met within half a percent
-_ROUND: Final = 1_000_000  # epochs of its own that a part may use in one round
+SHORTEST: Final = (
+    200  # batches of a task in one epoch, so that a share is met within half a percent
+)
+_OWN_EPOCHS: Final = 1_000_000  # that a part may use in one epoch of all
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,6 @@ class TakingTurns:
         tasks: the tasks, in their order.
         rehearsal: what is rehearsed, if anything.
         share: of all batches that rehearse, at least 0 and below 1.
-        processes: that train together; all of them get a batch of the same part.
 
     Raises:
         SettingsError: the share makes no sense, or there is no task.
@@ -50,7 +51,6 @@ class TakingTurns:
         tasks: Sequence[Turn],
         rehearsal: Turn | None = None,
         share: float = 0.0,
-        processes: int = 1,
     ) -> None:
         if not tasks or not 0 <= share < 1:
             raise SettingsError(
@@ -58,18 +58,14 @@ class TakingTurns:
                 expected="at least one task, and a share of at least 0 and below 1",
                 found=f"{len(tasks)} tasks, share {share}",
             )
-        self.tasks, self.rehearsal, self.processes = list(tasks), rehearsal, processes
+        self.tasks, self.rehearsal = list(tasks), rehearsal
         self.share = share if rehearsal is not None else 0.0
 
     def epoch(self, number: int) -> list[list[int]]:
         """Give the batches of an epoch, which holds whole epochs of the longest task."""
         everyone = [*self.tasks, *([self.rehearsal] if self.rehearsal else [])]
-        kinds = self._kinds(-(-self._length(number) // self.processes) * len(self.tasks))
-        sources = [
-            islice(_batches(turn, number), kinds.count(kind) * self.processes)
-            for kind, turn in enumerate(everyone)
-        ]
-        return [batch for kind in kinds for batch in islice(sources[kind], self.processes)]
+        rows = [_batches(turn, number) for turn in everyone]
+        return [next(rows[kind]) for kind in self._kinds(self._length(number) * len(self.tasks))]
 
     def _kinds(self, turns: int) -> list[int]:
         """Give whose turn it is, until the tasks have had so many; rehearsal is the last number."""
@@ -85,10 +81,10 @@ class TakingTurns:
         return kinds
 
     def _length(self, number: int) -> int:
-        """Give the batches of the longest task in as many of its epochs as make a round."""
-        longest = max(self.tasks, key=lambda turn: len(turn.batches.epoch(number * _ROUND)))
+        """Give the batches of the longest task in as many of its epochs as make one of all."""
+        longest = max(self.tasks, key=lambda turn: len(turn.batches.epoch(number * _OWN_EPOCHS)))
         total = 0
-        for part in count(number * _ROUND):
+        for part in count(number * _OWN_EPOCHS):
             total += len(longest.batches.epoch(part))
             if total >= SHORTEST:
                 break
@@ -96,8 +92,8 @@ class TakingTurns:
 
 
 def _batches(turn: Turn, number: int) -> Iterator[list[int]]:
-    """Give the batches of a part in a round, epoch after epoch of its own."""
-    for part in count(number * _ROUND):
+    """Give the batches of a part in an epoch of all, epoch after epoch of its own."""
+    for part in count(number * _OWN_EPOCHS):
         for batch in turn.batches.epoch(part):
             yield [turn.first + i for i in batch]
 

@@ -1,1 +1,1 @@
-"""The parts of `speechft pretrain`: its settings, and one round of units and prediction."""
+"""The parts of `speechft pretrain`: its settings, and one iteration of units and prediction."""

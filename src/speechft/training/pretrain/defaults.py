@@ -22,7 +22,7 @@ _CONFIGURATIONS = {".yaml", ".yml", ".json"}
 
 
 def continues(init: object) -> bool:
-    """Tell an ENCODER to go on from from a configuration to start anew with."""
+    """Tell whether a run goes on from an ENCODER; else it begins anew, from a configuration."""
     return isinstance(init, str | Path) and Path(init).suffix not in _CONFIGURATIONS
 
 
@@ -32,9 +32,9 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     result = {**OF_OBJECTIVE.get(str(values.get("objective")), {}), **values}
     if not continues(values.get("init")):
         return result
-    rounds = values.get("iterations")
-    if isinstance(rounds, list | tuple):
-        result["iterations"] = [_with_rate(one) for one in rounds]
+    iterations = values.get("iterations")
+    if isinstance(iterations, list | tuple):
+        result["iterations"] = [_with_rate(one) for one in iterations]
     elif values.get("steps") is not None:
         result.setdefault("learning_rate", CONTINUED_RATE)
     return CONTINUED | result

@@ -11,7 +11,7 @@ from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families import record_of
 from speechft.training.freezing import set_trainable
-from speechft.training.loop import train
+from speechft.training.loop import Progress, train
 from speechft.training.pretrain.carried_head import adopt_head, carry_head
 from speechft.training.pretrain.contrastive import Contrastive, ContrastiveHead, check_front_end
 from speechft.training.pretrain.quantised_objective import QuantisedObjective
@@ -21,13 +21,13 @@ from speechft.training.pretrain.reconstruction import (
     check_filter_banks,
 )
 from speechft.training.pretrain.settings import PretrainSettings
-from speechft.training.pretrain.speech import Source, Speech, loop_settings, planned
+from speechft.training.pretrain.speech import Speech, SpeechSource, loop_settings, planned
 from speechft.training.schedule import make_schedule
 
 
 def run_direct(
     settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, folder: Path
-) -> None:
+) -> Progress:
     """Train `encoder` in place by an objective without units; goes on from what `folder` holds.
 
     Args:
@@ -35,6 +35,9 @@ def run_direct(
         encoder: to start from.
         speech: what is learned from and what is held out.
         folder: where states and metrics go.
+
+    Returns:
+        Where the run stands at its end.
 
     Raises:
         SettingsError: the objective cannot train an encoder of this family.
@@ -48,12 +51,14 @@ def run_direct(
     loop = loop_settings(settings, steps, settings.learning_rate, name)
     batches, schedule = speech.order(settings, name), make_schedule(settings.schedule, steps)
     plan = planned(settings, objective, encoder, steps)
-    train(plan, batches, source, schedule, loop, folder)
+    hooks = speech.hooks(encoder, folder)
+    progress = train(plan, batches, source, schedule, loop, folder, hooks)
     set_trainable(encoder.parameters(), True)
     carry_head(encoder, objective.head)
+    return progress
 
 
-def _shared(settings: PretrainSettings, speech: Speech, source: Source) -> dict[str, Any]:
+def _shared(settings: PretrainSettings, speech: Speech, source: SpeechSource) -> dict[str, Any]:
     """Give what both objectives take."""
     return {
         "unmasked_weight": settings.unmasked_weight,

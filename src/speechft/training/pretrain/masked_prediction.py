@@ -97,7 +97,7 @@ def unit_loss(
 
 
 def unit_targets(
-    units: Sequence[NDArray[np.int16]] | Mapping[int, NDArray[np.int16]],
+    units: Sequence[NDArray[np.int32]] | Mapping[int, NDArray[np.int32]],
     indices: Sequence[int],
     frames: int,
 ) -> Tensor:
@@ -128,7 +128,7 @@ class MaskedPrediction:
         self,
         encoder: SpeechEncoder,
         predictor: UnitPredictor,
-        units: Sequence[NDArray[np.int16]] | Mapping[int, NDArray[np.int16]],
+        units: Sequence[NDArray[np.int32]] | Mapping[int, NDArray[np.int32]],
         unmasked_weight: float = 0.5,
         share: float = 0.8,
         span: int = 10,

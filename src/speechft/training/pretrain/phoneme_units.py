@@ -16,7 +16,7 @@ SILENCE = "SIL"
 
 def phoneme_units(
     cuts: Sequence[Cut], hop: int, sample_rate: int = 16000
-) -> tuple[list[NDArray[np.int16]], list[str]]:
+) -> tuple[list[NDArray[np.int32]], list[str]]:
     """Name the phoneme of every frame; frames between phonemes are silence, unit 0.
 
     Args:
@@ -25,7 +25,7 @@ def phoneme_units(
         sample_rate: of the samples that a hop counts, in Hz.
 
     Returns:
-        One int16 array (T,) per cut, and the phoneme that each unit stands for.
+        One int32 array (T,) per cut, and the phoneme that each unit stands for.
 
     Raises:
         DataError: a cut has no alignment.
@@ -34,7 +34,7 @@ def phoneme_units(
     rate = sample_rate / hop
     result = []
     for cut in cuts:
-        frames = np.zeros(max(1, int(cut.duration * rate)), np.int16)
+        frames = np.zeros(max(1, int(cut.duration * rate)), np.int32)
         for item in _alignment(cut):
             begin, end = round(item.start * rate), round((item.start + item.duration) * rate)
             frames[max(begin, 0) : max(end, 0)] = symbols.setdefault(item.symbol, len(symbols))

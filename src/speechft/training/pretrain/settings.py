@@ -55,7 +55,7 @@ class Guide(Settings):
 
 
 class Iteration(Settings):
-    """One round of clustering and masked prediction.
+    """One clustering, and masked prediction of its units.
 
     Args:
         steps: optimiser updates.
@@ -151,7 +151,7 @@ class PretrainSettings(Settings):
         objective: `masked-prediction` of units (HuBERT, WavLM), `contrastive` (wav2vec 2.0), or
             `reconstruction` of filter banks (DeCoAR 2.0). None means masked prediction where there
             are iterations, else the family's own.
-        iterations: the rounds of masked prediction, in order; each has its own updates and rate.
+        iterations: of masked prediction, in order; each has its own updates and rate.
         layer: hidden layer to cluster, or `mfcc`, of masked prediction's only iteration.
         clusters: number of units of the same.
         teacher: ENCODER whose layer is clustered in the same.
@@ -181,6 +181,7 @@ class PretrainSettings(Settings):
         cache_gb: memory for features of a frozen CNN front end.
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
+        threads: of numerical libraries on a CPU; the last bits of the result depend on them.
         out: the run's folder.
     """
 
@@ -213,6 +214,7 @@ class PretrainSettings(Settings):
     cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
     seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
+    threads: int = Field(default=2, gt=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import FrontEndCache, Waveforms
 from speechft.training.freezing import FreezePlan
-from speechft.training.loop import LoopSettings, Objective
+from speechft.training.loop import Hooks, LoopSettings, Objective, Progress
 from speechft.training.pretrain.held_encoder import HeldEncoder
 from speechft.training.pretrain.settings import PretrainSettings
+from speechft.training.processes import all_processes
+from speechft.training.run_folder import LAST_GOOD
 
-Source = Waveforms | FrontEndCache
+SpeechSource = Waveforms | FrontEndCache
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Speech:
         seed = derive_seed(settings.seed, "order", name)
         return DurationBatches(durations, settings.seconds, seed)
 
-    def inputs(self, settings: PretrainSettings, encoder: SpeechEncoder) -> Source:
+    def inputs(self, settings: PretrainSettings, encoder: SpeechEncoder) -> SpeechSource:
         """Give what an objective trains on: features where a frozen front end's may be kept.
 
         Mixing changes the waveforms each time, so that nothing can be kept.
@@ -47,8 +50,19 @@ class Speech:
             return self.source
         return FrontEndCache(encoder, self.source.cuts, int(settings.cache_gb * 2**30))
 
+    def hooks(self, encoder: SpeechEncoder, folder: Path) -> Hooks:
+        """Give what a run does beside training, where `folder` is the run's."""
+
+        def on_divergence(progress: Progress) -> None:
+            del progress
+            if all_processes().is_main_process:
+                encoder.save(folder / LAST_GOOD)
+
+        name = {i: str(cut.id) for i, cut in enumerate(self.source.cuts)}
+        return Hooks(on_divergence=on_divergence, name=name.__getitem__)
+
     def held_out(
-        self, seconds: float, source: Source | None = None
+        self, seconds: float, source: SpeechSource | None = None
     ) -> list[tuple[list[int], list[torch.Tensor]]]:
         """Give the held-out utterances, if any, as batches of indices and what the source loads."""
         if self.total == self.train:

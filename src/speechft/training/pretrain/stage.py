@@ -7,30 +7,34 @@ of masked frames. The objectives of wav2vec 2.0 and DeCoAR 2.0 need no clusters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from speechft.core.artifact import Artifact, read_record
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
-from speechft.core.provenance import claim, is_done, write_provenance
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.yaml12 import read_yaml
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.hidden.front_end import Waveforms
-from speechft.training.finetune.data import content
 from speechft.training.pretrain.continuing import resolve, unit_layer
 from speechft.training.pretrain.defaults import continues
 from speechft.training.pretrain.direct import run_direct
 from speechft.training.pretrain.front_end import take_front_end
-from speechft.training.pretrain.rounds import run_iteration
+from speechft.training.pretrain.iteration import run_iteration
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.speech import Speech
+from speechft.training.processes import at_work, on_main
+from speechft.training.run_folder import about, begin, run_artifact
 
-__all__ = ["PretrainSettings", "pretrain"]
+__all__ = ["PretrainSettings", "pretrain", "pretrain_artifact"]
 
 log = get_logger(__name__)
-_NEUTRAL = {"out", "cache_gb"}
+# What an iteration's folder holds of its result, beside its guide's.
+_OF_ITERATION = ("encoder", "metrics.jsonl", "units.npz")
 
 
 def pretrain(settings: PretrainSettings) -> Path:
@@ -43,61 +47,95 @@ def pretrain(settings: PretrainSettings) -> Path:
     Raises:
         DataError: the data has no such split, or no utterance in it.
         SettingsError: the configuration or a layer does not exist, or the objective cannot train
-            an encoder of this family.
+            an encoder of this family; another run is at work in the folder, or other settings
+            began what is there.
+        CheckpointError: an encoder cannot be loaded, or what the run would go on from is damaged.
+        DivergedError: training came to nothing; `encoder-last-good/` holds the last encoder whose
+            weights are finite, where there is one.
+        Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
-    plain = settings.model_dump(mode="json", exclude=_NEUTRAL)
+    artifact = pretrain_artifact(settings)
+    if artifact.done:
+        log.info("pretrain: already done in %s", settings.out)
+        return settings.out
+    artifact.refuse_other_stage()
+    with at_work(settings.out, settings.threads):
+        _pretrain(settings, artifact)
+    return settings.out
+
+
+def pretrain_artifact(
+    settings: PretrainSettings, known: Mapping[str, str] | None = None
+) -> Artifact:
+    """Give the folder that settings make, as what it depends on.
+
+    Args:
+        settings: of the run.
+        known: name of an encoder or of data → identity, where it is still to be made.
+    """
+    return run_artifact(settings.out, "pretrain", settings, known)
+
+
+def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
     seed_everything(settings.seed)
     cuts, dev = _splits(settings)
     encoder = _initial_encoder(settings)
     start = encoder.fingerprint()
-    begun = {k: v for k, v in plain.items() if k != "iterations"}
-    begun |= {"init": start, "utterances": content([*cuts, *dev])}
-    claim(settings.out, stage="pretrain", settings=begun)
-    if is_done(settings.out, stage="pretrain", settings=plain):
-        log.info("pretrain: already done in %s", settings.out)
-        return settings.out
-    settings = resolve(settings, encoder)
+    # A run is lengthened by adding an iteration; each looks after its own settings.
+    longer = all(change.startswith("iterations:") for change in artifact.changes())
+    on_main(lambda: begin(artifact, replace=longer))
+    resolved = resolve(settings, encoder)
     source = Waveforms([*cuts, *dev])
     speech = Speech(source, len(cuts), len(cuts) + len(dev))
-    if settings.iterations:
-        encoder = _iterate(settings, encoder, speech)
+    if resolved.iterations:
+        known = {settings.data: artifact.depends["data"]}
+        encoder, skipped = _iterate(resolved, encoder, speech, known)
+        parts = [f"iteration-{n}" for n in range(1, len(resolved.iterations) + 1)]
+        products = ["encoder", *(f"{part}/{name}" for part in parts for name in _OF_ITERATION)]
     else:
-        run_direct(settings, encoder, speech, settings.out)
-    encoder.save(settings.out / "encoder")
-    write_provenance(
-        settings.out,
-        stage="pretrain",
-        settings=plain,
-        parents={"init": start},
-        encoder=encoder.fingerprint(),
-        utterances=len(cuts),
-        hours=round(sum(source.durations[: len(cuts)]) / 3600, 3),
+        skipped = run_direct(resolved, encoder, speech, settings.out).skipped
+        products = ["encoder", "metrics.jsonl"]
+    on_main(lambda: str(encoder.save(settings.out / "encoder")))
+    on_main(
+        lambda: artifact.end(
+            products,
+            **about(settings, {"init": start}),
+            encoder=encoder.fingerprint(),
+            utterances=len(cuts),
+            hours=sum(source.durations[: len(cuts)]) / 3600,
+            skipped_updates=skipped,
+        )
     )
-    return settings.out
 
 
-def _iterate(settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech) -> SpeechEncoder:
-    """Do the iterations that are left; give the encoder of the last one."""
-    plain = settings.model_dump(mode="json", exclude=_NEUTRAL)
+def _iterate(
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, known: Mapping[str, str]
+) -> tuple[SpeechEncoder, int]:
+    """Do the iterations that are left; give the encoder of the last one, and skipped updates."""
     for iteration in settings.iterations:
         if not iteration.teacher:
             unit_layer(settings, iteration, encoder)  # a layer that is not there is said at once
+    skipped = 0
     for number, iteration in enumerate(settings.iterations, start=1):
         folder = settings.out / f"iteration-{number}"
-        # Later rounds do not change earlier ones: a run is lengthened by adding a round.
-        rounds = {"iterations": plain["iterations"][:number]}
-        made_from: dict[str, Any] = {"settings": {**plain, **rounds}, "iteration": number}
-        teacher = load_encoder(iteration.teacher) if iteration.teacher else None
-        if teacher is not None:
-            made_from["teacher"] = teacher.fingerprint()
-        if is_done(folder, stage="pretrain-iteration", settings=made_from):
+        # Later iterations do not change earlier ones.
+        so_far = settings.model_copy(update={"iterations": settings.iterations[:number]})
+        artifact = run_artifact(folder, "pretrain-iteration", so_far, known)
+        if artifact.done:
             encoder = load_encoder(folder / "encoder")
+            skipped += int((read_record(folder) or {}).get("skipped_updates", 0))
             continue
-        claim(folder, stage="pretrain-iteration", settings=made_from)
-        run_iteration(settings, iteration, encoder, speech, folder, teacher)
-        encoder.save(folder / "encoder")
-        write_provenance(folder, stage="pretrain-iteration", settings=made_from)
-    return encoder
+        on_main(partial(begin, artifact))
+        teacher = load_encoder(iteration.teacher) if iteration.teacher else None
+        progress = run_iteration(settings, iteration, encoder, speech, folder, teacher)
+        on_main(partial(_end_iteration, artifact, encoder, progress.skipped))
+        skipped += progress.skipped
+    return encoder, skipped
+
+
+def _end_iteration(artifact: Artifact, encoder: SpeechEncoder, skipped: int) -> None:
+    encoder.save(artifact.folder / "encoder")
+    artifact.end(_OF_ITERATION, skipped_updates=skipped)
 
 
 def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:

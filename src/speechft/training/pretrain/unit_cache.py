@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.core.artifact import hash_values
+from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.core.places import cache_folder
+from speechft.core.sealed import is_sealed
 from speechft.data.content import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.training.pretrain.settings import Iteration
@@ -57,8 +59,8 @@ def units_key(
 
 
 def cached_units(
-    key: str | None, learn: Callable[[], list[NDArray[np.int16]]]
-) -> list[NDArray[np.int16]]:
+    key: str | None, learn: Callable[[], list[NDArray[np.int32]]]
+) -> list[NDArray[np.int32]]:
     """Give the units of a key from the cache, or learn them and keep them there."""
     if key is None:
         return learn()
@@ -75,11 +77,9 @@ def cached_units(
     return units
 
 
-def _read(path: Path) -> list[NDArray[np.int16]] | None:
+def _read(path: Path) -> list[NDArray[np.int32]] | None:
     try:
-        return load_units(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        return load_units(path) if is_sealed(path, "it is learned again") else None
+    except (CheckpointError, OSError, ValueError, KeyError, BadZipFile) as error:
         log.warning("the kept units cannot be read, so they are learned again: %s", error)
         return None

@@ -19,6 +19,7 @@ from torch.nn import functional
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import progress_bar
+from speechft.core.sealed import break_seal, seal
 from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.encoders import SpeechEncoder
 
@@ -102,7 +103,7 @@ def learn_units(
     seed: int,
     fit_seconds: float = 3600.0,
     batch: int = 8,
-) -> list[NDArray[np.int16]]:
+) -> list[NDArray[np.int32]]:
     """Cluster frames by k-means and give every utterance's unit sequence.
 
     Args:
@@ -115,7 +116,7 @@ def learn_units(
         batch: utterances per call, neighbours in duration so that little is padded.
 
     Returns:
-        One int16 array (T,) per utterance.
+        One int32 array (T,) per utterance.
     """
     from sklearn.cluster import MiniBatchKMeans
 
@@ -146,28 +147,39 @@ def learn_units(
         random_state=derive_seed(seed, "k-means"),
     ).fit((frames - mean) / spread)
     centres = torch.from_numpy(model.cluster_centers_.astype(np.float32))
-    offset = centres.square().sum(1) / 2
-    units: list[NDArray[np.int16]] = [np.zeros(0, np.int16)] * len(durations)
+    units: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(durations)
     everything = list(range(len(durations)))
     for index, features in _walk(load, durations, everything, featurise, batch):
         scaled = (features - torch.from_numpy(mean)) / torch.from_numpy(spread)
-        nearest = (scaled @ centres.T - offset).argmax(1)  # least squared distance
-        units[index] = nearest.to(torch.int16).numpy()
+        units[index] = nearest_units(scaled, centres)
     return units
 
 
-def save_units(path: Path, units: Sequence[NDArray[np.int16]]) -> None:
-    """Write unit sequences: all of them in a row, and their lengths."""
+def nearest_units(frames: Tensor, centres: Tensor) -> NDArray[np.int32]:
+    """Give the cluster (T,) whose centre (K, F) has the least squared distance to frames (T, F)."""
+    offset = centres.square().sum(1) / 2
+    return np.asarray((frames @ centres.T - offset).argmax(1).to(torch.int32).numpy())
+
+
+def save_units(path: Path, units: Sequence[NDArray[np.int32]]) -> None:
+    """Write unit sequences, all of them in a row, and their lengths; seal the file."""
     lengths = np.array([len(u) for u in units], np.int64)
+    break_seal(path)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, units=np.concatenate(units), lengths=lengths)
+    seal(path)
 
 
-def load_units(path: Path) -> list[NDArray[np.int16]]:
+def load_units(path: Path) -> list[NDArray[np.int32]]:
     """Read what `save_units` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         ends = np.cumsum(stored["lengths"])
         return [np.asarray(part) for part in np.split(stored["units"], ends[:-1])]
+
+
+def way_out(path: Path) -> str:
+    """Say what to do where a file of a run has changed since it was written."""
+    return f"remove {path.parent} to train from the first update on"
 
 
 def _walk(

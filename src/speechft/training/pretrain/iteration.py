@@ -1,22 +1,21 @@
-"""One round of pre-training: learn units, then predict those of masked frames."""
+"""One iteration of pre-training: learn units, then predict those of masked frames."""
 
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from speechft.core.logging import get_logger
+from speechft.core.sealed import is_sealed
 from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.training.freezing import set_trainable
-from speechft.training.loop import train
+from speechft.training.loop import Hooks, Progress, train
 from speechft.training.pretrain.continuing import check_rates, unit_layer
 from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
 from speechft.training.pretrain.phoneme_units import phoneme_units
@@ -32,7 +31,9 @@ from speechft.training.pretrain.units import (
     mfcc_features,
     save_units,
     smoothed,
+    way_out,
 )
+from speechft.training.processes import all_processes, on_main
 from speechft.training.schedule import make_schedule
 
 log = get_logger(__name__)
@@ -49,16 +50,19 @@ def run_iteration(
     speech: Speech,
     folder: Path,
     teacher: SpeechEncoder | None = None,
-) -> None:
+) -> Progress:
     """Run one iteration on `encoder`, in place; goes on from what `folder` holds.
 
     Args:
         settings: of the whole run.
-        iteration: of this round.
-        encoder: what the round before left.
+        iteration: its own settings.
+        encoder: what the iteration before left.
         speech: what is learned from and what is held out.
-        folder: where units, states and metrics of the round go; its name seeds the round.
+        folder: where its units, states and metrics go; its name seeds it.
         teacher: the encoder whose layer is clustered; none for `encoder` itself.
+
+    Returns:
+        Where the training stands at its end.
 
     Raises:
         DataError: a guide's cuts have no alignment.
@@ -87,9 +91,11 @@ def run_iteration(
     batches = speech.order(settings, folder.name)
     schedule = make_schedule(settings.schedule, steps)
     plan = planned(settings, objective, encoder, steps)
-    train(plan, batches, source, schedule, loop, folder)
+    hooks = speech.hooks(encoder, folder)
+    progress = train(plan, batches, source, schedule, loop, folder, hooks)
     set_trainable(encoder.parameters(), True)
     carry_predictor(encoder, predictor, key)
+    return progress
 
 
 def _make_units(
@@ -100,17 +106,20 @@ def _make_units(
     speech: Speech,
     folder: Path,
 ) -> str | None:
-    """Write the round's units unless they are there; give what identifies them."""
+    """Write the iteration's units unless they are there; give what identifies them."""
     seed = derive_seed(settings.seed, "units", folder.name)
     cuts = speech.source.cuts
     key = units_key(iteration, layer, encoder, cuts, seed, settings.fit_seconds)
-    accelerator = Accelerator(mixed_precision="no")
-    encoder.to(accelerator.device)
+    state, file = all_processes(), folder / _UNITS
+    encoder.to(state.device)
+    heard = encoder
     # A guide is trained by all processes together; what needs no training the first one does.
-    with accelerator.main_process_first() if key else nullcontext():
-        if not (folder / _UNITS).exists():
-            learn = partial(_learn, settings, iteration, layer, encoder, speech, folder, seed)
-            save_units(folder / _UNITS, cached_units(key, learn))
+    if iteration.guide and not on_main(lambda: is_sealed(file, way_out(file))):
+        heard = _guided(settings, iteration.guide, encoder, speech, folder / "guide")
+    with state.main_process_first():
+        if not is_sealed(file, way_out(file)):
+            learn = partial(_learn, settings, iteration, layer, heard, speech, seed)
+            save_units(file, cached_units(key, learn))
     return key
 
 
@@ -120,11 +129,8 @@ def _learn(
     layer: int | None,
     encoder: SpeechEncoder,
     speech: Speech,
-    folder: Path,
     seed: int,
-) -> list[NDArray[np.int16]]:
-    if iteration.guide:
-        encoder = _guided(settings, iteration.guide, encoder, speech, folder / "guide")
+) -> list[NDArray[np.int32]]:
     log.info("clustering %s", "MFCCs" if layer is None else f"hidden layer {layer}")
     features: Featurise = mfcc_features() if layer is None else hidden_features(encoder, layer)
     return learn_units(
@@ -163,5 +169,6 @@ def _guided(
     loop = loop_settings(settings, guide.steps, guide.learning_rate, folder.name)
     batches = speech.order(settings, folder.name, guide.seconds)
     schedule = make_schedule("warmup-decay", guide.steps)
-    train(objective, batches, speech.source, schedule, loop, folder)
+    hooks = Hooks(name=lambda index: str(speech.source.cuts[index].id))
+    train(objective, batches, speech.source, schedule, loop, folder, hooks)
     return copied

@@ -1,0 +1,57 @@
+"""The folder of a run that trains: whether it may be gone on with, and what its record says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from speechft.core.artifact import BEGUN, Artifact, dependencies
+from speechft.core.errors import CheckpointError
+from speechft.core.settings import Settings
+from speechft.training.processes import all_processes, on_main
+from speechft.training.state import FOLDER
+
+LAST_GOOD: Final = "encoder-last-good"
+WORKING: Final = (FOLDER, "tensorboard", LAST_GOOD)
+"""What is no product of a run: states to go on from, events, the encoder of a run that failed."""
+
+
+def run_artifact(
+    folder: Path, stage: str, settings: Settings, known: Mapping[str, str] | None = None
+) -> Artifact:
+    """Give the folder of a run as what it depends on: settings, inputs, number of processes."""
+    processes = all_processes().num_processes
+    together = {"processes": processes} if processes > 1 else {}
+    depends = on_main(lambda: dependencies(settings, known))
+    return Artifact(folder, stage, {**depends, **together})
+
+
+def begin(artifact: Artifact, *, replace: bool = False) -> None:
+    """Note that work begins, or goes on.
+
+    Args:
+        artifact: of the run.
+        replace: take the place of what other settings began.
+
+    Raises:
+        SettingsError: other settings began what is there.
+        CheckpointError: there are states of a run, and nothing says of which.
+    """
+    states = next(artifact.folder.rglob(FOLDER), None)
+    if artifact.before is None and states is not None:
+        begun = artifact.folder / BEGUN
+        raise CheckpointError(
+            "there are states of a run, but nothing says of which",
+            where=states,
+            expected=begun,
+            found="a file that cannot be read" if begun.exists() else "no such file",
+            hint=f"remove {artifact.folder} to begin anew, or choose another --out",
+        )
+    artifact.begin(replace=replace)
+
+
+def about(settings: Settings, parents: Mapping[str, str]) -> dict[str, Any]:
+    """Give what a record says for people: all settings, and the weights that a run began with."""
+    plain = settings.model_dump(mode="json", exclude={"out"})
+    return {"settings": plain, "parents": dict(parents)}

@@ -1,0 +1,128 @@
+"""What each of two processes does that train together: `two_processes.py FOLDER SCENARIO…`.
+
+Every scenario trains with two processes. `infinite` makes the loss of the second process
+infinite at one update, its gradient finite; `killed` ends it there by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+COMMON: dict[str, Any] = {
+    "data": "synthetic:tiny",
+    "seconds": 8,
+    "seed": 3,
+    "threads": 1,
+    "learning_rate": 1e-3,
+    "evaluate_every": 4,
+    "save_every": 2,
+}
+FINETUNE = {**COMMON, "head_size": "mini", "steps": 6, "keep_at": [0.5]}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "one": {**FINETUNE, "task": "sid"},
+    "two": {**FINETUNE, "task": "pr,sid"},
+    "infinite": {**FINETUNE, "task": "pr,sid"},
+    "infinite-pretrain": {**COMMON, "steps": 4},
+    "pretrain": {**COMMON, "steps": 4, "mixing": 0.5},
+    "killed": {**FINETUNE, "task": "pr,sid", "steps": 40},
+    "killed-pretrain": {**COMMON, "steps": 40},
+}
+BAD_UPDATE = 3
+
+
+def finished(
+    folder: Path, *scenarios: str, timeout: float = 120
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run scenarios in two processes; give how both ended."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    shared |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "LOCAL_WORLD_SIZE": "2"}
+    command = [sys.executable, __file__, str(folder), *scenarios]
+    both = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    said = [process.communicate(timeout=timeout)[1] for process in both]
+    return [
+        subprocess.CompletedProcess(command, process.returncode, "", text)
+        for process, text in zip(both, said, strict=True)
+    ]
+
+
+def run(folder: Path, name: str, **more: Any) -> Path:
+    """Train; give the run's folder."""
+    from speechft.training.finetune.stage import FinetuneSettings, finetune
+    from speechft.training.pretrain.settings import PretrainSettings
+    from speechft.training.pretrain.stage import pretrain
+
+    values = {**SETTINGS[name], "out": folder / name, **more}
+    if "task" in values:
+        return finetune(FinetuneSettings(encoder=str(folder / "base"), **values))
+    units = {"clusters": 8, "layer": 1, "steps": values.pop("steps")}
+    units["learning_rate"] = values.pop("learning_rate")
+    return pretrain(PretrainSettings(init=str(folder / "base"), iterations=(units,), **values))
+
+
+def _spoil(killed: bool, rank: int) -> None:
+    """Let something happen to the second process at one update."""
+    from speechft.training.loop import Loop
+
+    real = Loop._update
+
+    def update(loop: Loop, batches: Any) -> Any:
+        if rank == 1 and loop.progress.update + 1 == BAD_UPDATE:
+            if killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            loss = loop.objective.loss
+            loop.objective.loss = lambda *args: (loss(*args)[0] + float("inf"), {})  # type: ignore[method-assign]
+            try:
+                return real(loop, batches)
+            finally:
+                loop.objective.loss = loss  # type: ignore[method-assign]
+        return real(loop, batches)
+
+    Loop._update = update  # type: ignore[method-assign]
+
+
+def main(folder: Path, scenarios: list[str]) -> None:
+    """Do the scenarios one after another; note the weights that this process ends with."""
+    from speechft.training.loop import Loop
+
+    rank = int(os.environ["RANK"])
+    ends: dict[str, str] = {}
+    real_run, real_update = Loop.run, Loop._update
+
+    def noted_run(loop: Loop) -> Any:
+        import hashlib
+
+        result = real_run(loop)
+        state = loop.objective.module.state_dict().values()
+        digest = hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in state))
+        ends[name] = digest.hexdigest()
+        return result
+
+    Loop.run = noted_run  # type: ignore[method-assign]
+    for name in scenarios:
+        Loop._update = real_update  # type: ignore[method-assign]
+        if name.startswith(("infinite", "killed")):
+            _spoil(name.startswith("killed"), rank)
+        run(folder, name)
+    (folder / f"ends-{rank}.json").write_text(json.dumps(ends))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
