@@ -36,3 +36,15 @@ def test_what_is_gone_is_made_again(evaluation_home, tmp_path, pattern, changed)
     evaluate(given)
     assert files == {f: f.read_bytes() for f in files}
     assert (passes(out)["encoder"] > 0) == pattern.startswith("cells")
+
+
+@pytest.mark.parametrize("content", ["[1]", "3", "{", "null", '{"products": 3}'])
+def test_a_record_that_is_none_counts_for_nothing(evaluation_home, tmp_path, content):
+    """Seen: a crash on JSON that is no object."""
+    given = evaluation(evaluation_home, tmp_path / "out")
+    record = evaluate(given) / "speechft.json"
+    before = record.read_bytes()
+    record.write_text(content)
+    evaluate(given)
+    assert record.read_bytes() == before
+    assert passes(tmp_path / "out")["encoder"] == 0

@@ -94,7 +94,8 @@ def source_ids(specs: Sequence[EncoderSpec]) -> dict[str, str]:
     Raises:
         CheckpointError: an encoder is not there.
     """
-    return {name: _source_id(name) for spec in specs for name in spec.sources}
+    names = dict.fromkeys(name for spec in specs for name in spec.sources)
+    return {name: _source_id(name) for name in names}
 
 
 def _source_id(name: str) -> str:
