@@ -28,7 +28,7 @@ seeds: [0, 1]
 encoders: {theta0: tiny-hubert}
 finetune: {data: "synthetic:demo", seconds: 16, learning_rate: 2.0e-4, head_size: mini}
 merge: {dtype: float32}
-evaluate: {data: "synthetic:demo", tasks: [sid, sf], steps: 60, predictions: false}
+evaluate: {data: "synthetic:demo", tasks: [sid, er], steps: 60, predictions: false}
 stages:
   - {name: sid, finetune: {task: sid, steps: 60}}
   - {name: half, of: sid, merge: {alpha: 0.5}}
@@ -74,9 +74,10 @@ def measure(runs: Path) -> dict[str, Any]:
     for r in records(runs / "studies" / "digits" / "measurements.jsonl"):
         name = " ".join(str(r[key]) for key in ("row", "task", "metric", "seed") if key in r)
         found[f"study {name}"] = r["value"]
-    losses = [r for r in records(runs / "pretrain" / "metrics.jsonl") if "loss" in r]
-    for r in losses:
-        found[f"pretrain update {r['update']} loss"] = r["loss"]
+    (metrics,) = (runs / "pretrain").rglob("metrics.jsonl")
+    for r in records(metrics):
+        if "loss" in r:
+            found[f"pretrain update {r['update']} loss"] = r["loss"]
     for name in ("demo/seed-0/finetune-sid", "pretrain"):
         found[f"{name} weights"] = weights(runs / name / "encoder" / "model.safetensors")
     return found
