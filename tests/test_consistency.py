@@ -185,11 +185,6 @@ def test_every_package_has_tests() -> None:
     assert packages <= tested
 
 
-def test_files_stay_readable() -> None:
-    long = {relative(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 400}
-    assert not long
-
-
 def test_only_the_command_line_prints() -> None:
     pattern = re.compile(r"^\s*print\(", re.MULTILINE)
     assert not [
