@@ -32,9 +32,11 @@ from probing.figures import rounded
 from probing.folder import working_folder
 
 from speechft.core.files import read_json, write_json
+from speechft.core.launching import LaunchSettings
 from speechft.data.sources import load_data
-from speechft.pipeline.study.execute import Crew
-from speechft.pipeline.study.jobs import DONE, Job
+from speechft.pipeline.execution import Crew, raise_failures
+from speechft.pipeline.graph import Job
+from speechft.pipeline.launchers import start_workers
 from speechft.pipeline.study.stage import load_study, plan_studies
 
 ROOT = Path(__file__).parents[1]
@@ -50,38 +52,36 @@ def names() -> list[str]:
 
 def kind_of(job: Job) -> Kind:
     label = job.folder.name.rpartition("-")[0]
-    return label, " ".join(job.settings.get("tasks", ())), int(job.settings.get("steps", 0))
+    if job.verb == "evaluate":
+        return label, " ".join(getattr(job.settings, "tasks", ())), 0
+    return label, "", int(getattr(job.settings, "steps", 0)) if job.verb == "finetune" else 0
 
 
-def count(jobs: Iterable[Job]) -> Counter[Kind]:
+def count(jobs: Iterable[Job], work: Path) -> Counter[Kind]:
     """Count all jobs by kind, the further seeds of what dev chose too."""
-    planned = {job.folder.name: job for job in jobs}
-    parts = {job.part.folder.name for job in planned.values() if job.part is not None}
-    kinds = Counter(kind_of(job) for name, job in planned.items() if name not in parts)
+    kinds = Counter(kind_of(job) for job in jobs)
     usual: dict[str, Kind] = {}
     for kind, _ in kinds.most_common():
         usual.setdefault(kind[0], kind)
     chosen: dict[str, str] = {}
     for study in names():
         kept = read_json(ROOT / "results" / "studies" / study / "about.json")["jobs"]
-        chosen |= {folder: name for name, folder in kept.items() if folder not in planned}
+        own = plan_studies([load_study(str(ROOT / "studies" / f"{study}.yaml"), [])], work).jobs
+        planned = {job.name for job in own.values()}
+        chosen |= {folder: name for name, folder in kept.items() if name not in planned}
     for folder, name in chosen.items():
         label = folder.rpartition("-")[0]
         same = (k for k in kinds if k[0] == label and k[1] and name.endswith(f", {k[1]}"))
-        kind = next(same, usual[label])
-        if folder not in parts:
-            kinds[kind] += 1
+        kinds[next(same, usual[label])] += 1
     return kinds
 
 
 def sample(jobs: Iterable[Job], labels: tuple[str, ...]) -> list[Job]:
     """Give one job of every kind, or of some, and all that they need, parents first."""
     every = {job.folder: job for job in jobs}
-    # A part would be done as the whole, and would seem to cost as much.
-    parts = {job.part.folder for job in every.values() if job.part is not None}
     kinds: dict[Kind, list[Job]] = {}
     for job in every.values():
-        if job.folder not in parts and (not labels or kind_of(job)[0] in labels):
+        if not labels or kind_of(job)[0] in labels:
             kinds.setdefault(kind_of(job), []).append(job)
     wanted: dict[Path, Job] = {}
     for kind in sorted(kinds, key=lambda kind: VERBS.index(kind[0].partition("-")[0])):
@@ -105,26 +105,27 @@ def _needs(job: Job, every: dict[Path, Job]) -> list[Job]:
 def benchmark(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     studies = [load_study(str(ROOT / "studies" / f"{name}.yaml"), []) for name in names()]
     jobs = list(plan_studies(studies, work / "studies").jobs.values())
-    kinds = count(jobs)
+    kinds = count(jobs, work / "studies")
     chosen = sample(jobs, options.kinds)
     missing = {job.verb for job in jobs} - {job.verb for job in chosen}
     if missing:
         raise SystemExit(f"--kinds: nothing of the stage {', '.join(sorted(missing))}")
-    given = [job.settings["data"] for job in chosen if "data" in job.settings]
+    given = [job.settings.data for job in chosen if hasattr(job.settings, "data")]
     every = [own for data in given for own in (data.values() if isinstance(data, dict) else [data])]
     for spec in dict.fromkeys(map(str, every)):
         load_data(spec)  # synthetic speech is made once, not by the job that happens to be first
     note(f"{len(chosen)} of {sum(kinds.values())} jobs, {options.workers} at a time")
-    with Crew(options.workers, 1, note, torch.cuda.device_count()) as crew:
+    gpus, root = torch.cuda.device_count(), work / "studies"
+    launch = LaunchSettings(workers=options.workers)
+    with start_workers(launch, root, workers=options.workers, threads=1, gpus=gpus) as workers:
+        crew = Crew(workers, note=note)
         crew.do(chosen)
-    if crew.board.outcome.failed:
-        raise SystemExit("\n".join(f"{j.name}: {e}" for j, e in crew.board.outcome.failed))
-    done = [(kind_of(job), read_json(job.folder / DONE)) for job in chosen]
+    raise_failures(crew.outcome, root, "jobs of the benchmark")
+    done = [(kind_of(job), job.note) for job in chosen]
     taken: dict[Kind, list[float]] = {}
     clock = "elapsed" if torch.cuda.is_available() else "seconds"
     for kind, record in done:
-        # Of jobs that an earlier version left in `--keep`, the processor's time alone is known.
-        taken.setdefault(kind, []).append(float(record.get(clock, record["seconds"])))
+        taken.setdefault(kind, []).append(float(record[clock]))
     cost = {kind: fmean(own) for kind, own in taken.items()}
     cost |= {kind: _like(kind, cost) for kind in kinds if kind not in cost}
     whole = sum(cost[kind] * number for kind, number in kinds.items())

@@ -198,13 +198,25 @@ def _function(name: str, verb: Verb) -> Any:
     return call
 
 
-def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Path:
+def run(
+    recipe: Path | str,
+    out: Path | str | None = None,
+    overrides: tuple[str, ...] = (),
+    *,
+    redo: bool = False,
+    launcher: str = "local",
+    workers: int = 0,
+) -> Path:
     """Run a recipe; what is done is skipped, what was stopped goes on.
 
     Args:
         recipe: a YAML file, or the name of a packaged recipe ("demo").
         out: the run's folder; `runs/NAME` if not given.
-        overrides: `key.sub=value` changes to the recipe.
+        overrides: `key.sub=value` changes to the recipe; `slurm.…` and `dask.…` are for the
+            launcher.
+        redo: replace steps that were made or begun with other settings.
+        launcher: who does the steps: "local", "slurm" or "dask".
+        workers: processes; 0 or 1 for this one alone.
 
     Returns:
         The run's folder, with `report.html` in it.
@@ -212,15 +224,19 @@ def run(recipe: Path | str, out: Path | str | None = None, overrides: tuple[str,
     Raises:
         SettingsError: the recipe is wrong; all its mistakes are listed at once.
     """
+    from speechft.core.launching import read_launch
     from speechft.pipeline.recipe import stage
 
-    return stage.run(stage.load_recipe(recipe, overrides), out=None if out is None else Path(out))
+    launch, rest = read_launch(overrides, launcher=launcher, workers=workers)
+    folder = None if out is None else Path(out)
+    return stage.run(stage.load_recipe(recipe, rest), folder, redo, launch)
 
 
 def study(
     *studies: Path | str,
     out: Path | str = "runs/studies",
     overrides: tuple[str, ...] = (),
+    launcher: str = "local",
     workers: int = 0,
     threads: int = 1,
 ) -> list[Path]:
@@ -231,7 +247,9 @@ def study(
     Args:
         studies: YAML files, or names of files in the folder `studies`.
         out: folder of all studies, which share their stages.
-        overrides: `key.sub=value` changes to each of them.
+        overrides: `key.sub=value` changes to each of them; `slurm.…` and `dask.…` are for the
+            launcher.
+        launcher: who does the jobs: "local", "slurm" or "dask".
         workers: processes; 0 for one per core.
         threads: of each process.
 
@@ -242,7 +260,9 @@ def study(
         SettingsError: a study is wrong; all its mistakes are listed at once.
         SpeechFTError: jobs failed; the message names them, and the others are done.
     """
+    from speechft.core.launching import read_launch
     from speechft.pipeline.study import stage
 
-    settings = [stage.load_study(one, overrides) for one in studies]
-    return stage.study(settings, Path(out), workers=workers, threads=threads)
+    given = {"launcher": launcher, "workers": workers, "threads": threads}
+    launch, rest = read_launch(overrides, **given)
+    return stage.study([stage.load_study(one, rest) for one in studies], Path(out), launch)

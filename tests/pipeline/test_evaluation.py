@@ -130,10 +130,10 @@ def test_a_dask_cluster_does_the_same(home: Path, done: Path, tmp_path: Path) ->
         n_workers=2, threads_per_worker=2, dashboard_address=None, memory_limit=0
     ) as cluster:
         far = {"launcher": "dask", "dask": {"address": cluster.scheduler_address}}
-        given = {"seeds": (0, 1), "store": tmp_path / "store", **far}
-        out = evaluate(settings(home, tmp_path / "out", **given))
+        out = evaluate(settings(home, tmp_path / "out", seeds=(0, 1), **far))
     assert results(out) == results(done)
     assert passes(out) == {"one": UTTERANCES}
+    assert not (out / evaluation.STATES).exists()
 
 
 def test_wrong_options_and_missing_packages_are_named(

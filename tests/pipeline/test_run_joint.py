@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.settings import parse_settings
 from speechft.pipeline.recipe.inputs import check_inputs
+from speechft.pipeline.recipe.plan import Plan
 from speechft.pipeline.recipe.stage import RunSettings, plan_run
-from speechft.pipeline.recipe.steps import Plan
 
 
 def plan(out: Path, *finetune: dict[str, Any]) -> Plan:
@@ -29,7 +30,7 @@ def test_several_tasks_are_one_step_with_one_name(tmp_path):
     found = plan(tmp_path, {"task": "pr,sid"}, {"task": "pr"}, {"task": "pr,sid", "name": "both"})
     names = [step.name for step in found.steps if step.verb == "finetune"]
     assert names == ["seed-0/finetune-pr-sid", "seed-0/finetune-pr", "seed-0/finetune-both"]
-    roles = {role["encoder"]: role for role in found.roles}
+    roles = found.roles
     assert roles["merged-pr-sid"]["tuned_on"] == "pr,sid"
     assert roles["merged-pr-sid"]["name"] == ""
     assert roles["merged-both"]["name"] == "both"
@@ -50,8 +51,9 @@ def test_data_of_later_steps_is_looked_at_before_the_first(tmp_path):
 def test_other_speech_to_rehearse_is_another_step(tmp_path):
     table = tmp_path / "speech.csv"
     keys = []
-    for text in ("audio\na.wav\n", "audio\nb.wav\n"):
-        table.write_text(text)
+    for number, name in enumerate(("a", "b"), start=1):
+        soundfile.write(tmp_path / f"{name}.wav", [0.1 * number, -0.1] * 4000, 16000)
+        table.write_text(f"audio\n{name}.wav\n")
         rehearsed = {"task": "pr", "rehearsal_share": 0.2, "rehearsal_data": str(table)}
         keys.append(plan(tmp_path / "out", rehearsed).steps[0].key)
     assert keys[0] != keys[1]

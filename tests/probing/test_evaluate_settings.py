@@ -51,8 +51,7 @@ def test_every_task_has_its_data():
         ({"suite": "paper4", "data": PAPER4, "head_size": "mini"}, "head_size must be 'superb'"),
         ({"suite": "mini", "data": "synthetic", "tasks": "asv"}, "'asv' is not one of"),
         ({"suite": "mini", "data": "synthetic:tiny"}, "must be synthetic:demo"),
-        ({"launcher": "slurm"}, "needs store"),
-        ({"launcher": "slurm", "store": "s", "keep": "none"}, "needs store"),
+        ({"launcher": "pbs"}, "launcher"),
         ({"keep": "all"}, "keep"),
     ],
 )

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from speechft.core.artifact import Neutral
 from speechft.core.settings import Option, Positional, Settings, Shown
-from speechft.data.identity import DataName
+from speechft.data.identity import AudioName
 from speechft.encoders.identity import EncoderName
 from speechft.probing.settings import EncoderSpec, as_spec
 
@@ -33,7 +33,7 @@ class AnalyzeSettings(Settings):
 
     base: Annotated[EncoderName, Positional]
     encoders: Annotated[tuple[EncoderSpec, ...], Positional] = Field(min_length=1)
-    data: Annotated[DataName, Shown]
+    data: Annotated[AudioName, Shown]
     out: Annotated[Path, Neutral, Shown]
     split: Annotated[str | None, Shown] = None
     utterances: Annotated[int, Shown] = Field(default=200, gt=0)

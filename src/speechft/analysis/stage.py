@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lhotse.cut import Cut
@@ -20,7 +20,6 @@ from speechft.core.artifact import (
     RECORD,
     Artifact,
     dependencies,
-    hash_values,
     stage_of,
 )
 from speechft.core.devices import usable_device
@@ -29,7 +28,6 @@ from speechft.core.files import read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import first_of
 from speechft.core.seeding import numpy_generator
-from speechft.data.content import audio_keys
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
 from speechft.probing.encoders import open_encoder, open_sweeps
@@ -67,9 +65,9 @@ def analyze(settings: AnalyzeSettings) -> Path:
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
     device = str(usable_device(settings.device))
-    split, cuts = _utterances(settings)
+    cuts = _utterances(settings)
     base_spec = EncoderSpec(path=settings.base)
-    artifact = _artifact(settings, specs, split, cuts)
+    artifact = analyze_artifact(settings)
     if artifact.done:
         _logger.info("analyze: already done in %s", settings.out)
         return settings.out
@@ -84,14 +82,15 @@ def analyze(settings: AnalyzeSettings) -> Path:
     return settings.out
 
 
-def _artifact(
-    settings: AnalyzeSettings, specs: tuple[EncoderSpec, ...], split: str, cuts: Sequence[Cut]
-) -> Artifact:
-    """Give the folder of an analysis by what it depends on; of the data its audio alone counts."""
-    known = {settings.data: hash_values({"split": split, "audio": audio_keys(cuts)})}
-    depends = dependencies(settings.model_copy(update={"encoders": specs}), known)
-    names = [spec.label for spec in specs]
-    return Artifact(settings.out, "analyze", {**depends, "names": names})
+def analyze_artifact(settings: AnalyzeSettings, known: Mapping[str, str] | None = None) -> Artifact:
+    """Give the folder of an analysis, with all that it depends on.
+
+    Args:
+        settings: of the analysis.
+        known: name of an encoder or of data → identity, where it is still to be made.
+    """
+    names = [spec.label for spec in settings.encoders]
+    return Artifact(settings.out, "analyze", {**dependencies(settings, known), "names": names})
 
 
 def _measure(
@@ -143,7 +142,7 @@ def _between(base: SpeechEncoder, other: SpeechEncoder, alpha: float, label: str
     return interpolate(start, end, alpha, label).to(base.device).eval()
 
 
-def _utterances(settings: AnalyzeSettings) -> tuple[str, list[Cut]]:
+def _utterances(settings: AnalyzeSettings) -> list[Cut]:
     data = load_data(settings.data)
     wanted = settings.split or next((n for n in _PREFERRED if n in data), next(iter(data)))
     if wanted not in data:
@@ -152,7 +151,7 @@ def _utterances(settings: AnalyzeSettings) -> tuple[str, list[Cut]]:
         )
     cuts = list(data[wanted])
     order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
-    return wanted, [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+    return [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
 
 
 def _refuse_foreign(folder: Path) -> None:

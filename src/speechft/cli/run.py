@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from pydantic import Field
+
 from speechft.cli.layout import output
 from speechft.cli.options import Own
 from speechft.core.settings import Positional, Shown
@@ -19,7 +21,9 @@ class DemoOptions(Own):
     Args:
         out: folder of the run.
         dry_run: show the plan with sizes, look for labels; do nothing.
-        redo: replace finished steps whose settings changed.
+        redo: replace steps that were made or begun with other settings.
+        launcher: who does the steps: local, slurm, or dask.
+        workers: processes; 0 or 1: this one alone, but for probes.
     """
 
     sets: ClassVar[str] = "Change the recipe: finetune.steps=100."
@@ -27,6 +31,8 @@ class DemoOptions(Own):
     out: Annotated[Path | None, Shown] = Path("runs/demo")
     dry_run: Annotated[bool, Shown] = False
     redo: Annotated[bool, Shown] = False
+    launcher: Annotated[str, Shown] = "local"
+    workers: Annotated[int, Shown] = Field(default=0, ge=0)
 
 
 class RunOptions(DemoOptions):
@@ -46,13 +52,16 @@ SETTINGS = {"run": RunOptions, "demo": DemoOptions}
 
 def command(options: DemoOptions, overrides: list[str]) -> None:
     """Run a recipe or show its plan."""
+    from speechft.core.launching import read_launch
     from speechft.pipeline.recipe.stage import load_recipe, run
 
+    given = {"launcher": options.launcher, "workers": options.workers}
+    launch, overrides = read_launch(overrides, **given)
     settings = load_recipe(getattr(options, "recipe", "demo"), overrides)
     if options.dry_run:
         _show_plan(settings, options.out, options.redo)
         return
-    folder = run(settings, options.out, options.redo)
+    folder = run(settings, options.out, options.redo, launch)
 
     from speechft.cli.report import show_runs
 
@@ -66,7 +75,6 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     from speechft.pipeline.recipe.inputs import look_at_labels
     from speechft.pipeline.recipe.sizes import hours_of_audio, parameters_of, size_of, total_bytes
     from speechft.pipeline.recipe.stage import plan_run
-    from speechft.pipeline.recipe.state import refusals, status
 
     plan, console = plan_run(settings, out), output()
     parameters = parameters_of(settings.encoder)
@@ -81,18 +89,18 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     for name in ("step", "state", "size"):
         table.add_column(name, overflow="fold")
     table.add_column("disk", justify="right")
-    refused = {} if redo else refusals(plan)
+    refused = {} if redo else plan.graph.refused()
     for step in plan.steps:
         size = size_of(step, parameters)
         disk = f"{size.bytes / 1e6:.0f} MB" if size.bytes else ""
-        state = "refused" if step.name in refused else status(plan, step)
+        state = "refused" if step.name in refused else plan.graph.state(step)
         table.add_row(step.name, state, size.text, disk)
     console.print(table, soft_wrap=False)
     total = total_bytes(plan, parameters)
     console.print(f"\nabout {total / 1e6:.0f} MB on disk" if total else "\ndisk: not known yet")
     for name, differing in refused.items():
         console.print(
-            f"{name} is finished, with other {'; '.join(differing[:4])}: nothing is done without "
+            f"{name} is there with other {'; '.join(differing[:4])}: nothing is done without "
             "--redo, or another --out",
             markup=False,
         )

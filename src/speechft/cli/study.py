@@ -23,6 +23,7 @@ class StudyOptions(Own):
         out: folder of all studies.
         workers: processes; 0 for one per GPU, or core.
         threads: of each process.
+        launcher: who does the jobs: local, slurm, or dask.
         dry_run: list the jobs; do nothing.
     """
 
@@ -32,6 +33,7 @@ class StudyOptions(Own):
     out: Annotated[Path, Shown] = Path("runs/studies")
     workers: Annotated[int, Shown] = Field(default=0, ge=0)
     threads: Annotated[int, Shown] = Field(default=1, ge=1)
+    launcher: Annotated[str, Shown] = "local"
     dry_run: Annotated[bool, Shown] = False
 
 
@@ -40,28 +42,31 @@ SETTINGS = {"study": StudyOptions}
 
 def command(options: StudyOptions, overrides: list[str]) -> None:
     """Do studies or list their jobs."""
+    from speechft.core.launching import read_launch
     from speechft.pipeline.study.stage import load_study, study
 
+    given = {name: getattr(options, name) for name in ("launcher", "workers", "threads")}
+    launch, overrides = read_launch(overrides, **given)
     settings = [load_study(one, overrides) for one in options.studies]
     if options.dry_run:
-        _show_plan(settings, options.out)
+        _show_plan(settings, options.out, options.threads)
         return
-    folders = study(settings, options.out, workers=options.workers, threads=options.threads)
+    folders = study(settings, options.out, launch)
     for one, folder in zip(settings, folders, strict=True):
         _show(one, folder)
 
 
-def _show_plan(settings: list[StudySettings], out: Path) -> None:
+def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     from collections import Counter
 
     from speechft.pipeline.study.stage import plan_studies
 
-    planned, console = plan_studies(settings, out).jobs.values(), output()
-    parts = {job.part.folder for job in planned if job.part is not None}
-    jobs = [job for job in planned if job.done or job.folder not in parts]
+    graph, console = plan_studies(settings, out, threads), output()
+    jobs = list(graph.jobs.values())
     for job in jobs:
-        console.print(f"{'done ' if job.done else 'to do'} {job.verb:<9} {job.name}", markup=False)
-    counts = Counter((job.verb, job.done) for job in jobs)
+        state = "done " if graph.is_done(job) else "to do"
+        console.print(f"{state} {job.verb:<9} {job.name}", markup=False)
+    counts = Counter((job.verb, graph.is_done(job)) for job in jobs)
     for verb in dict.fromkeys(job.verb for job in jobs):
         console.print(f"{verb}: {counts[verb, False]} to do, {counts[verb, True]} done")
     if any(row.choose for one in settings for row in one.rows):

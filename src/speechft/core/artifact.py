@@ -16,7 +16,9 @@ import json
 import shutil
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -24,7 +26,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from speechft.core import files
-from speechft.core.errors import SettingsError
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.files import products_of, read_json, write_json
 from speechft.core.known_hashes import known_hash, known_hashes
 from speechft.core.provenance import processor, versions
@@ -99,6 +101,41 @@ FileInput = Annotated[Path, Input(file_id)]
 """A file that a result depends on, by its content."""
 
 
+Seen = dict[tuple[Callable[[str], str], str], str]
+"""Inputs that were looked at, and their identities."""
+
+
+@contextmanager
+def looking_once(seen: Seen) -> Iterator[None]:
+    """Look at every input once while the block runs, to plan work on what may not be there yet.
+
+    An input that cannot be identified counts by its name alone; whoever needs it says why.
+
+    Args:
+        seen: what was looked at before; what is looked at now is added.
+    """
+    token = _looked_at.set(seen)
+    try:
+        yield
+    finally:
+        _looked_at.reset(token)
+
+
+_looked_at: ContextVar[Seen | None] = ContextVar("looked_at", default=None)
+
+
+def _identify(mark: Input, name: str) -> str:
+    seen, key = _looked_at.get(), (mark.identify, name)
+    if seen is None:
+        return mark.identify(name)
+    if key not in seen:
+        try:
+            seen[key] = mark.identify(name)
+        except (SpeechFTError, OSError):
+            seen[key] = f"not known: {name}"
+    return seen[key]
+
+
 def dependencies(settings: BaseModel, known: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Give what a result depends on, of all that settings say.
 
@@ -170,7 +207,7 @@ class Artifact:
         """
         self.refuse_other_stage()
         before, same = self.before, self.begun
-        if before is not None and not same and not replace:
+        if before is not None and not same and not replace and not self.empty:
             self._refuse_other(before)
         try:
             (self.folder / RECORD).unlink(missing_ok=True)
@@ -235,6 +272,14 @@ class Artifact:
                 expected=f"a folder for {self.stage!r}",
                 hint="choose another --out",
             )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing lies here but the note that work was begun."""
+        try:
+            return all(path.name == BEGUN or _hidden(path) for path in self.folder.iterdir())
+        except OSError:
+            return True
 
     @property
     def before(self) -> dict[str, Any] | None:
@@ -378,7 +423,7 @@ def _of_value(hint: Any, value: Any, known: Mapping[str, str]) -> Any:
     for mark in marks:
         if isinstance(mark, Input) and isinstance(value, str | Path):
             name = str(value)
-            return known[name] if name in known else mark.identify(name)
+            return known[name] if name in known else _identify(mark, name)
     inner = _inner(hint)
     if isinstance(value, Mapping):
         return {str(key): _of_any(inner, item, known) for key, item in value.items()}

@@ -28,15 +28,37 @@ def data_id(spec: str) -> str:
     from speechft.data.sources import is_synthetic, load_data
 
     if is_synthetic(spec):
-        from speechft.data.synthetic.corpus import corpus_folder
-        from speechft.data.synthetic.selection import parse_preset
-        from speechft.data.synthetic.settings import PRESETS
-
-        preset, language = parse_preset(spec.partition(":")[2] or "demo")
-        made = corpus_folder(PRESETS[preset]).name
-        return content_id({"synthetic": made, "language": language})
+        return _synthetic_id(spec)
     splits = {name: list(cuts) for name, cuts in load_data(spec).items()}
     return content_id(split_ids(splits))
+
+
+def audio_id(spec: str) -> str:
+    """Give the identity of the audio of DATA, whatever its labels are.
+
+    Args:
+        spec: DATA.
+
+    Raises:
+        DataError: the data cannot be read.
+        SettingsError: an unknown corpus or preset.
+    """
+    from speechft.data.content import audio_keys
+    from speechft.data.sources import is_synthetic, load_data
+
+    if is_synthetic(spec):
+        return _synthetic_id(spec)
+    return content_id({name: audio_keys(cuts) for name, cuts in load_data(spec).items()})
+
+
+def _synthetic_id(spec: str) -> str:
+    from speechft.data.synthetic.corpus import corpus_folder
+    from speechft.data.synthetic.selection import parse_preset
+    from speechft.data.synthetic.settings import PRESETS
+
+    preset, language = parse_preset(spec.partition(":")[2] or "demo")
+    made = corpus_folder(PRESETS[preset]).name
+    return content_id({"synthetic": made, "language": language})
 
 
 def split_ids(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
@@ -67,3 +89,5 @@ def cuts_id(cuts: Iterable[Cut], content: Mapping[str, str]) -> str:
 
 DataName = Annotated[PathText, Input(data_id)]
 """A settings field that names DATA."""
+AudioName = Annotated[PathText, Input(audio_id)]
+"""A settings field that names DATA of which the audio alone counts."""

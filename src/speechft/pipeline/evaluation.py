@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -77,22 +78,33 @@ def _do_jobs(evaluator: Evaluator, on_cell: Callable[[], None]) -> list[Outcome]
     gpus = torch.cuda.device_count() if evaluator.device == "cuda" else 0
     states = settings.out / STATES
     launch = LaunchSettings(launcher=settings.launcher, slurm=settings.slurm, dask=settings.dask)
-    with start_workers(launch, settings.out, workers=count, threads=1, gpus=gpus) as workers:
-        try:
-            jobs, orders, store = _jobs(evaluator, count, states, outcomes)
-            places = {"out": settings.out.absolute(), "store": store and store.absolute()}
-            values = settings.model_copy(update=places).model_dump(mode="json")
-            futures = {workers.submit(probe_in_worker, values, *job): job for job in jobs}
-            for _ in as_completed(futures):
-                on_cell()
-        finally:
-            if settings.store is None:
-                shutil.rmtree(states, ignore_errors=True)
+    with (
+        _shared_folder(settings, states),
+        start_workers(launch, settings.out, workers=count, threads=1, gpus=gpus) as workers,
+    ):
+        jobs, orders, store = _jobs(evaluator, count, states, outcomes)
+        places = {"out": settings.out.absolute(), "store": store and store.absolute()}
+        values = settings.model_copy(update=places).model_dump(mode="json")
+        futures = {workers.submit(probe_in_worker, values, *job): job for job in jobs}
+        for _ in as_completed(futures):
+            on_cell()
     for future, job in futures.items():
         _collect(outcomes[job.encoder], settings, job, future)
     for outcome, order in zip(outcomes, orders, strict=True):
         outcome.keys = [key for key in order if key in outcome.keys] or outcome.keys
     return outcomes
+
+
+@contextmanager
+def _shared_folder(settings: EvaluateSettings, states: Path) -> Iterator[None]:
+    """Remove the temporary folder of hidden states, unless jobs go on elsewhere that need it."""
+    try:
+        yield
+    except BaseException:
+        if settings.launcher == "local":
+            shutil.rmtree(states, ignore_errors=True)
+        raise
+    shutil.rmtree(states, ignore_errors=True)
 
 
 def _count(evaluator: Evaluator) -> int:

@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 def start_workers(
     launch: LaunchSettings, out: Path, *, workers: int, threads: int, gpus: int = 0
-) -> LocalExecutor | SlurmExecutor | DaskExecutor:
+) -> Workers:
     """Give what does the jobs, with its number of jobs at a time as `workers`.
 
     Args:
@@ -271,3 +271,7 @@ def _option(key: str) -> str:
     """Give submitit's name of an option: SLURM's own ones begin with slurm_."""
     known = key in _COMMON or key.startswith("slurm_")
     return key if known else f"slurm_{key}"
+
+
+Workers = LocalExecutor | SlurmExecutor | DaskExecutor
+"""Whoever does jobs in other processes, as many at a time as `workers` says."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechft.core.artifact import file_id, hash_values
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.formats.locate import locate
-from speechft.encoders.identity import encoder_id
 from speechft.merging.alpha import number_text
 from speechft.merging.points import load_merged, load_point
 from speechft.merging.sweep import is_sweep_folder, read_sweep
-from speechft.probing.settings import EncoderSpec
+from speechft.probing.settings import EncoderSpec, source_id
 
 
 def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
@@ -89,19 +87,8 @@ def refuse_absent(specs: Sequence[EncoderSpec]) -> None:
 def source_ids(specs: Sequence[EncoderSpec]) -> dict[str, str]:
     """Give the identity of every stored encoder and sweep that specifications name.
 
-    A sweep is what it is made of, and how.
-
     Raises:
         CheckpointError: an encoder is not there.
     """
     names = dict.fromkeys(name for spec in specs for name in spec.sources)
-    return {name: _source_id(name) for name in names}
-
-
-def _source_id(name: str) -> str:
-    if not is_sweep_folder(name):
-        return encoder_id(name)
-    sweep = read_sweep(Path(name))
-    parents = [encoder_id(one.path) for one in (sweep.base, *sweep.tuned)]
-    statistics = [file_id(one.path) for one in sweep.statistics]
-    return hash_values([parents, statistics, sweep.fixed, sweep.options])
+    return {name: source_id(name) for name in names}

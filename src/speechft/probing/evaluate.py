@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from speechft.core.artifact import Artifact, dependencies, hash_values
+from speechft.core.artifact import Artifact, dependencies
 from speechft.core.devices import named_device, usable_device
 from speechft.core.files import write_json
 from speechft.core.logging import get_logger, progress_bar
 from speechft.hidden.front_end import KeptFeatures
 from speechft.probing.cells import version_of
 from speechft.probing.data import read_all
-from speechft.probing.encoders import open_sweeps, refuse_absent, source_ids
+from speechft.probing.encoders import open_sweeps, refuse_absent
 from speechft.probing.failures import raise_failures
 from speechft.probing.job import Evaluator
 from speechft.probing.outcome import Outcome
@@ -69,17 +69,17 @@ def evaluate(
     begin = time.perf_counter()
     check_plans(settings)
     settings.refuse_missing_files()
-    settings = settings.model_copy(update={"encoders": open_sweeps(settings.encoders)})
-    refuse_absent(settings.encoders)  # before the data is read, which may take long
+    opened = settings.model_copy(update={"encoders": open_sweeps(settings.encoders)})
+    refuse_absent(opened.encoders)  # before the data is read, which may take long
     device = named_device(settings.device)
     if settings.launcher == "local":  # else the jobs' machines have another
         device = str(usable_device(device))
-    evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
-    artifact = _artifact(evaluator)
+    artifact, settings = evaluate_artifact(settings), opened
     if artifact.done:
         note_data(settings)
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out
+    evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
     artifact.refuse_other_stage()
     refuse_loss(evaluator)
     if changes := artifact.changes():
@@ -102,10 +102,15 @@ def evaluate(
     return settings.out
 
 
-def _artifact(evaluator: Evaluator) -> Artifact:
-    """Give the folder of the results, with all that they depend on."""
-    settings = evaluator.settings
-    known = source_ids(settings.encoders) | {d.spec: hash_values(d.ids) for d in evaluator.data}
+def evaluate_artifact(
+    settings: EvaluateSettings, known: Mapping[str, str] | None = None
+) -> Artifact:
+    """Give the folder of the results, with all that they depend on.
+
+    Args:
+        settings: of the evaluation.
+        known: name of an encoder or of data → identity, where it is still to be made.
+    """
     versions = {task: version_of(task, settings.protocol) for task in settings.tasks}
     depends = {**dependencies(settings, known), "versions": versions}
     return Artifact(settings.out, "evaluate", depends)

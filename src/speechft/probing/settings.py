@@ -8,17 +8,35 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from speechft.core.artifact import FileInput, Neutral
+from speechft.core.artifact import FileInput, Input, Neutral, file_id, hash_values
 from speechft.core.errors import SettingsError
 from speechft.core.launching import DaskSettings
-from speechft.core.settings import Listed, Option, Positional, Settings, Shown
+from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
-from speechft.encoders.identity import EncoderName
+from speechft.encoders.identity import EncoderName, encoder_id
 from speechft.merging.alpha import check_range, number_text
+from speechft.merging.sweep import is_sweep_folder, read_sweep
 from speechft.probing.suites import SUITES, suite_of
 
 DEFAULT = "default"
 
+
+def source_id(name: str) -> str:
+    """Give the identity of an ENCODER, or of a sweep: what that is made of, and how.
+
+    Raises:
+        CheckpointError: nothing is there.
+    """
+    if not is_sweep_folder(name):
+        return encoder_id(name)
+    sweep = read_sweep(Path(name))
+    parents = [encoder_id(one.path) for one in (sweep.base, *sweep.tuned)]
+    statistics = [file_id(one.path) for one in sweep.statistics]
+    return hash_values([parents, statistics, sweep.fixed, sweep.options])
+
+
+SourceName = Annotated[PathText, Input(source_id)]
+"""A settings field that names an ENCODER, or a sweep of encoders."""
 PerTask = int | dict[str, int] | None
 Names = Annotated[tuple[str, ...], Listed]
 _Grid = Annotated[tuple[float, ...], Listed]
@@ -40,7 +58,7 @@ class EncoderSpec(Settings):
     """
 
     name: str = ""
-    path: EncoderName | None = None
+    path: SourceName | None = None
     base: EncoderName | None = None
     tuned: EncoderName | None = None
     alpha: float | None = None
@@ -194,10 +212,6 @@ class EvaluateSettings(Settings):
             self._refuse_needless_language_model()
         if str(self.store) in ("frames", "pooled", "none"):
             raise ValueError(f"store names a folder; {self.store} is said by keep")
-        if self.launcher != "local" and (self.store is None or self.keep == "none"):
-            raise ValueError(
-                f"launcher {self.launcher} needs store: FOLDER, which all its jobs share"
-            )
         return self
 
     def _refuse_needless_language_model(self) -> None:

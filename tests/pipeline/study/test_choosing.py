@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 from study_fixture import written
 
-from speechft.core.files import write_jsonl
-from speechft.pipeline.study.choosing import add_jobs, choices_of
-from speechft.pipeline.study.graph import Builder
-from speechft.pipeline.study.jobs import DONE, Graph, finish, give_up
+from speechft.core.files import write_json, write_jsonl
+from speechft.pipeline.graph import DIVERGED, Graph, note_of
+from speechft.pipeline.study.plan import Builder
 from speechft.pipeline.study.stage import load_study
+from speechft.pipeline.study.written import choices_of
 
 CANDIDATES = ("at-0.25", "at-0.75")
+DONE = "done"
 Pair = tuple[float, float]
+
+
+@pytest.fixture(autouse=True)
+def _done_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job counts as done where a file says so."""
+    monkeypatch.setattr(
+        Graph, "_look", lambda _, job: "done" if (job.folder / DONE).is_file() else "to do"
+    )
 
 
 class Place:
@@ -32,7 +41,7 @@ class Place:
         """Write accuracies of the candidates, and end their stages."""
         builder = self.builder()
         for name, on_dev, on_test in zip(CANDIDATES, dev, test, strict=True):
-            folder = builder.evaluation(name, seed, further=False).folder
+            folder = builder.evaluations(name, seed, further=False)[0].folder
             folder.mkdir(parents=True, exist_ok=True)
             about = {"encoder": "encoder", "task": "sid", "seed": seed, "learning_rate": 0.1}
             grid = [
@@ -44,11 +53,11 @@ class Place:
             write_jsonl(folder / "results.jsonl", [record])
         for job in builder.graph.jobs.values():
             job.folder.mkdir(parents=True, exist_ok=True)
-            finish(job, {"seconds": 1.0})
+            (job.folder / DONE).touch()
 
     @property
     def chosen(self) -> str | None:
-        return add_jobs(self.study, self.builder()).get("chosen")
+        return self.builder().add_jobs().get("chosen")
 
 
 @pytest.mark.parametrize(("dev", "winner"), [((60.0, 70.0), "at-0.75"), ((70.0, 60.0), "at-0.25")])
@@ -59,7 +68,7 @@ def test_the_best_on_dev_is_chosen_however_test_stands(
     place.evaluate(0, dev, dev[::-1])
     assert place.chosen == winner
     scores = {name: 10 * one for name, one in zip(CANDIDATES, dev, strict=True)}
-    assert choices_of(place.study, place.builder()) == {"chosen": scores}
+    assert choices_of(place.builder()) == {"chosen": scores}
 
 
 def test_further_seeds_do_not_count(tmp_path: Path) -> None:
@@ -81,7 +90,7 @@ def test_a_score_that_is_no_number_loses(tmp_path: Path, dev: Pair) -> None:
     place.evaluate(0, dev, (50.0, 50.0))
     best = dev.index(0.0)
     assert place.chosen == CANDIDATES[best]
-    found = choices_of(place.study, place.builder())
+    found = choices_of(place.builder())
     assert found == {"chosen": {CANDIDATES[best]: 0.0, CANDIDATES[1 - best]: None}}
 
 
@@ -89,16 +98,16 @@ def test_a_score_that_is_no_number_loses(tmp_path: Path, dev: Pair) -> None:
 def test_a_candidate_that_diverged_loses_even_to_nothing(tmp_path: Path, lost: str) -> None:
     place = Place(tmp_path)
     place.evaluate(0, (0.0, 0.0), (50.0, 50.0))
-    job = place.builder().evaluation(lost, 0, further=False)
+    (job,) = place.builder().evaluations(lost, 0, further=False)
     (job.folder / DONE).unlink()
-    give_up(job, "no numbers")
+    write_json(note_of(job.folder), {DIVERGED: "no numbers"})
     (other,) = set(CANDIDATES) - {lost}
     assert place.chosen == other
-    assert choices_of(place.study, place.builder()) == {"chosen": {lost: None, other: 0.0}}
+    assert choices_of(place.builder()) == {"chosen": {lost: None, other: 0.0}}
 
 
 def test_nothing_is_chosen_while_a_candidate_is_out(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.evaluate(0, (60.0, 70.0), (50.0, 50.0))
-    (place.builder().evaluation("at-0.25", 0, further=False).folder / DONE).unlink()
+    (place.builder().evaluations("at-0.25", 0, further=False)[0].folder / DONE).unlink()
     assert place.chosen is None

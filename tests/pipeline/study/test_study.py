@@ -11,29 +11,31 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
+from fake_slurm import make_slurm
 from study_fixture import BASE, written
 
 from speechft.cli.study import _show
 from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
-from speechft.core.line_worker import LineWorker
-from speechft.hidden.front_end import KeptFeatures
-from speechft.pipeline.study import execute as executing
+from speechft.core.launching import LaunchSettings, read_launch
+from speechft.pipeline.graph import Job
 from speechft.pipeline.study import stage as studying
-from speechft.pipeline.study import worker
-from speechft.pipeline.study.jobs import Graph, Job, seconds_of
 from speechft.pipeline.study.stage import load_study, plan_studies, study
 from speechft.reporting.study.files import read_study
 from speechft.reporting.study.settings import StudySettings
+
+ONE, TWO = LaunchSettings(workers=1), LaunchSettings(workers=2)
+RECORD = "speechft.json"
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study."""
     place = tmp_path_factory.mktemp("study")
-    study([load_study(written(place))], place / "out", workers=1)
+    study([load_study(written(place))], place / "out", ONE)
     return place
 
 
@@ -79,45 +81,40 @@ def test_a_title_with_brackets_is_shown_as_it_is(
 
 def test_a_second_call_does_nothing_and_another_study_shares_stages(done: Path) -> None:
     def times() -> dict[Path, int]:
-        return {p: p.stat().st_mtime_ns for p in (done / "out" / "stages").rglob(".done")}
+        return {p: p.stat().st_mtime_ns for p in (done / "out" / "stages").rglob(RECORD)}
 
     before = times()
     other = {"name": "two", "rows": BASE["rows"][:2], "findings": []}
     settings = [load_study(done / "one.yaml"), load_study(written(done, **other))]
-    study(settings, done / "out", workers=1)
+    study(settings, done / "out", ONE)
     assert times() == before
 
 
-def test_an_evaluation_on_more_tasks_is_one_on_fewer_too(tmp_path: Path) -> None:
+def test_an_evaluation_on_more_tasks_holds_one_on_fewer(tmp_path: Path) -> None:
     rows = {"rows": BASE["rows"][:1], "findings": [], "seeds": [0]}
     narrow = load_study(written(tmp_path, **rows))
     wide = load_study(written(tmp_path, name="wide", further=["ks"], **rows))
-    for name, studies in (("out", [narrow, wide]), ("alone", [narrow])):
-        study(studies, tmp_path / name, workers=2)
-    places = list((tmp_path / "out" / "stages").glob("*/.done"))
-    stages = [place.parent.name for place in places]
-    assert all({"seconds", "elapsed", "processor"} < set(read_json(place)) for place in places)
-    about = read_json(tmp_path / "out" / "one" / "about.json")
-    assert set(about["jobs"].values()) < set(stages)
-    assert len(stages) == 2
-    assert not (tmp_path / "out" / "stages" / f"{next(iter(about['jobs'].values()))}.log").exists()
-    found, same, more = (
-        read_jsonl(tmp_path / place / "measurements.jsonl")
-        for place in ("out/one", "alone/one", "out/wide")
+    study([narrow, wide], tmp_path / "out", TWO)
+    jobs = {
+        name: read_json(tmp_path / "out" / name / "about.json")["jobs"] for name in ("one", "wide")
+    }
+    assert set(jobs["one"].values()) < set(jobs["wide"].values())
+    assert len(list((tmp_path / "out" / "stages").glob(f"*/{RECORD}"))) == 2
+    notes = [read_json(tmp_path / "out" / "stages" / f"{n}.json") for n in jobs["wide"].values()]
+    assert all({"seconds", "elapsed", "processor"} < set(note) for note in notes)
+    found, more = (
+        read_jsonl(tmp_path / "out" / name / "measurements.jsonl") for name in ("one", "wide")
     )
-    assert found == same
     assert found == more[: len(found)]
     assert [(r["task"], r["metric"]) for r in more[len(found) :]] == [("ks", "acc")]
-    graph = plan_studies([narrow, wide], tmp_path / "out")
-    (whole,) = (job for job in graph.jobs.values() if job.part is not None)
-    assert seconds_of(graph.jobs.values()) == seconds_of([whole]) == seconds_of([whole.part]) > 0
 
 
 def test_a_changed_setting_makes_new_jobs_and_leaves_the_old_ones(done: Path) -> None:
     path = written(done, name="three", finetune={**BASE["finetune"], "steps": 4})
-    jobs = plan_studies([load_study(path)], done / "out").jobs.values()
-    assert not any(job.done for job in jobs if job.verb == "finetune")
-    assert all(job.done for job in jobs if job.name.startswith("theta0"))
+    graph = plan_studies([load_study(path)], done / "out")
+    jobs = graph.jobs.values()
+    assert not any(graph.is_done(job) for job in jobs if job.verb == "finetune")
+    assert all(graph.is_done(job) for job in jobs if job.name.startswith("theta0"))
 
 
 def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
@@ -135,7 +132,7 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
     # The second study needs the same job, which is not tried twice, and is done as far as it can.
     both = [load_study(written(tmp_path, name=name, **changes)) for name in ("one", "two")]
     with pytest.raises(SpeechFTError, match="1 job of the study failed") as caught:
-        study(both, tmp_path / "out", workers=1)
+        study(both, tmp_path / "out", ONE)
     assert "no.csv" in str(caught.value)
     assert "; 2 that need them were left" in str(caught.value)  # each once: a merge, a row
     for name in ("one", "two"):
@@ -157,13 +154,13 @@ def test_a_later_study_that_fails_takes_no_page_away(
     calls: list[tuple[str, bool]] = []
     write = studying.write_study
 
-    def noted(one: StudySettings, root: Path, partial: bool = False) -> Path:
+    def noted(one: StudySettings, root: Path, threads: int, partial: bool = False) -> Path:
         calls.append((one.name, partial))
-        return write(one, root, partial)
+        return write(one, root, threads, partial)
 
     monkeypatch.setattr(studying, "write_study", noted)
     with pytest.raises(SpeechFTError, match="1 job of the study failed"):
-        study(studies, tmp_path / "out", workers=2)
+        study(studies, tmp_path / "out", TWO)
     assert calls == [("one", False), ("two", True)]
     assert read_json(tmp_path / "out" / "one" / "about.json")["missing"] == []
 
@@ -181,7 +178,7 @@ def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
         {"name": "chosen", "title": "-", "choose": ["fast-merged", "slow"]},
     ]
     path = written(tmp_path, seeds=[0], stages=stages, rows=rows, findings=[])
-    study([load_study(path)], tmp_path / "out", workers=1)
+    study([load_study(path)], tmp_path / "out", ONE)
     folder = tmp_path / "out" / "one"
     about = read_json(folder / "about.json")
     assert about["chosen"] == {"chosen": "slow"}
@@ -190,7 +187,7 @@ def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
     assert (about["missing"], about["diverged"]) == ([], ["fast, seed 0"])
     assert "without a value:** fast, seed 0" in (folder / "report.md").read_text("utf-8")
     logs = {p: p.stat().st_size for p in (tmp_path / "out" / "stages").glob("*.log")}
-    study([load_study(path)], tmp_path / "out", workers=1)  # it is not tried again
+    study([load_study(path)], tmp_path / "out", ONE)  # it is not tried again
     assert {p: p.stat().st_size for p in (tmp_path / "out" / "stages").glob("*.log")} == logs
 
 
@@ -202,7 +199,7 @@ def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
     studies = [written(tmp_path, rows=rows), written(tmp_path, **other)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(studying.log, "info", lambda text, *more: said.append(text % more))
-        study([load_study(path) for path in studies], tmp_path / "out", workers=1)
+        study([load_study(path) for path in studies], tmp_path / "out", ONE)
     last = [number for number, line in enumerate(said) if "seed 1" in line][-1]
     assert last < said.index("study two: 1 job to do")
 
@@ -213,14 +210,20 @@ def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_pat
     command += ["--out", str(tmp_path / "out"), "--workers", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "out").rglob(".done")) and time.monotonic() < deadline:
+    while not list((tmp_path / "out").rglob(RECORD)) and time.monotonic() < deadline:
         time.sleep(0.05)
+    (worker,) = [
+        one
+        for one in psutil.Process(process.pid).children(recursive=True)
+        if "LokyProcess" in " ".join(one.cmdline())
+    ]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    finished = list((tmp_path / "out").rglob(".done"))
+    worker.wait(timeout=5)
+    finished = list((tmp_path / "out").rglob(RECORD))
     assert finished, "nothing was done before the kill"
     assert not (tmp_path / "out" / "one").exists()
-    study([load_study(path)], tmp_path / "out", workers=1)
+    study([load_study(path)], tmp_path / "out", ONE)
     whole, resumed = (
         [r for r in read_jsonl(place / "out" / "one" / "measurements.jsonl") if r["seed"] == 0]
         for place in (done, tmp_path)
@@ -296,10 +299,10 @@ def test_an_encoder_that_is_not_there_is_found_before_anything_runs(tmp_path: Pa
     assert not (tmp_path / "out" / "stages").exists()
 
 
-@pytest.mark.parametrize(("workers", "threads"), [(-1, 1), (1, 0)])
-def test_somebody_must_do_the_work(tmp_path: Path, workers: int, threads: int) -> None:
-    with pytest.raises(SettingsError, match="nobody to do the work"):
-        study([load_study(written(tmp_path))], tmp_path, workers=workers, threads=threads)
+@pytest.mark.parametrize("given", [{"workers": -1}, {"threads": 0}, {"launcher": "pbs"}])
+def test_somebody_must_do_the_work(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        read_launch([], **given)
 
 
 def test_two_studies_of_one_name_would_share_a_folder(tmp_path: Path) -> None:
@@ -318,13 +321,9 @@ def test_what_is_said_of_further_tasks_is_no_part_of_the_others(tmp_path: Path) 
         return [job for job in jobs if job.verb == "evaluate"]
 
     more, fewer = evaluations(evaluate=settings, further=["asr"]), evaluations(evaluate=plain)
-    assert {tuple(j.settings["tasks"]): j.settings["steps"] for j in more} == {
-        ("sid",): {"sid": 3},  # of the candidates
-        ("sid", "asr"): {"sid": 3, "asr": 5},
-    }
-    parts = {job.part.key for job in more if job.part is not None}
-    assert parts
-    assert parts < {job.key for job in fewer}
+    said = {job.settings.tasks: job.settings.steps for job in more}  # type: ignore[attr-defined]
+    assert said == {("sid",): {"sid": 3}, ("asr",): {"asr": 5}}
+    assert {job.key for job in fewer} < {job.key for job in more}
 
 
 def test_data_of_a_task_that_no_row_is_evaluated_on_is_a_mistake(tmp_path: Path) -> None:
@@ -361,52 +360,48 @@ def test_keys_follow_the_files_that_only_some_stages_read(tmp_path: Path) -> Non
     assert all(old != new for old, new in zip(before, after, strict=True))
 
 
-def test_a_disk_that_is_full_ends_the_study_instead_of_hanging_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_one_worker_killed_in_the_middle_costs_no_figure(done: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[])
+    command = [sys.executable, "-m", "speechft", "study", str(path)]
+    command += ["--out", str(tmp_path / "out"), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out").rglob("begun.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    busy = [one for one in children if "LokyProcess" in " ".join(one.cmdline())]
+    for one in busy[:1]:
+        one.kill()
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said.decode()
+    assert len(busy) == 2
+    assert "tried once more" in said.decode()
+    whole, after = (
+        [r for r in read_jsonl(place / "out" / "one" / "measurements.jsonl") if r["seed"] == 0]
+        for place in (done, tmp_path)
+    )
+    assert after == [r for r in whole if r["row"] != "chosen"]
+
+
+def test_a_dask_cluster_and_slurm_do_a_study_with_the_same_figures(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Worker:
-        def __init__(self, *_: object) -> None: ...
-
-        def ask(self, line: str) -> dict[str, Any]:
-            return {"seconds": 1.0}
-
-        def close(self) -> int:
-            return 0
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(executing, "LineWorker", Worker)
-    monkeypatch.setattr(executing, "finish", full)
-    graph = Graph()
-    for name, parents in (("a", ()), ("b", (tmp_path / "a",))):
-        graph.add(Job(name, "finetune", {}, tmp_path / name, name, parents))
-    with executing.Crew(2, 1, lambda _: None) as crew:
-        crew.do(graph.open)
-    outcome = crew.board.outcome
-    assert [(job.name, "No space" in error) for job, error in outcome.failed] == [("a", True)]
-    assert [job.name for job in outcome.skipped] == ["b"]
-
-
-def test_a_log_that_cannot_be_written_is_an_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(job: dict[str, Any], kept: KeptFeatures) -> dict[str, Any]:
-        raise OSError(28, "No space left on device", job["folder"])
-
-    monkeypatch.setattr(worker, "_do", full)
-    answer = worker._answer({"folder": str(tmp_path)}, KeptFeatures(0))
-    assert "No space left on device" in answer["error"]
-
-
-def test_a_worker_that_dies_in_the_middle_of_its_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "half_worker.py").write_text("print('{\"sec', end='', flush=True)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    process = LineWorker("half_worker", [], 1)
-    assert process.ask("{}") is None
-    assert process.close() == 0
+    distributed = pytest.importorskip("distributed")
+    commands = make_slurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    one = load_study(written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[]))
+    study([one], tmp_path / "slurm-out", LaunchSettings(launcher="slurm"))
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        dask = {"address": cluster.scheduler_address}
+        launch = LaunchSettings.model_validate({"launcher": "dask", "dask": dask})
+        study([one], tmp_path / "dask-out", launch)
+    whole = read_jsonl(done / "out" / "one" / "measurements.jsonl")
+    wanted = [r for r in whole if r["seed"] == 0 and r["row"] != "chosen"]
+    for out in ("slurm-out", "dask-out"):
+        assert read_jsonl(tmp_path / out / "one" / "measurements.jsonl") == wanted
 
 
 def test_a_study_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from study_fixture import BASE, written
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl
+from speechft.core.launching import LaunchSettings
 from speechft.pipeline.study.stage import load_study, plan_studies, study
 from speechft.reporting.study.files import read_study
 
@@ -21,7 +22,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study with an analysis."""
     place = tmp_path_factory.mktemp("study")
     path = written(place, seeds=[0], analyze=ANALYZE, findings=[FINDING])
-    study([load_study(path)], place / "out", workers=1)
+    study([load_study(path)], place / "out", LaunchSettings(workers=1))
     return place / "out" / "one"
 
 

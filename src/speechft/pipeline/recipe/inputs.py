@@ -7,9 +7,9 @@ from pathlib import Path
 from speechft.core.logging import get_logger
 from speechft.data.sources import is_synthetic, load_data
 from speechft.encoders import load_encoder
+from speechft.pipeline.graph import Job
+from speechft.pipeline.recipe.plan import Plan
 from speechft.pipeline.recipe.sizes import lies_ready
-from speechft.pipeline.recipe.state import status
-from speechft.pipeline.recipe.steps import Plan, Step
 from speechft.probing.checking import find_refused, framed_splits, make_store
 from speechft.probing.data import DataSet, glance_at_data
 from speechft.probing.settings import EvaluateSettings
@@ -31,7 +31,7 @@ def check_inputs(plan: Plan) -> None:
     """
     seen: dict[_Reading, DataSet | None] = {}
     room_checked = False
-    for step in [s for s in plan.steps if status(plan, s) != "done"][1:]:
+    for step in plan.graph.open[1:]:
         readings = _readings(step)
         for key in readings:
             if key not in seen:
@@ -54,7 +54,7 @@ def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
         DataError: data is missing or broken, or lacks a split or what a task needs.
         SettingsError: synthetic speech that there is not.
     """
-    steps = [step for step in plan.steps if status(plan, step) != "done"]
+    steps = plan.graph.open
     readings = list(dict.fromkeys(reading for step in steps for reading in _readings(step)))
     names = list(dict.fromkeys(data for _, data, *_ in readings))
     ready = [data for data in names if lies_ready(data)]
@@ -79,7 +79,7 @@ def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> N
         raise error
 
 
-def _readings(step: Step) -> list[_Reading]:
+def _readings(step: Job) -> list[_Reading]:
     """Give (purpose, DATA, tasks, protocol, hours) of what a step reads."""
     settings = step.settings
     if isinstance(settings, FinetuneSettings):

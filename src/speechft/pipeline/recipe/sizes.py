@@ -9,7 +9,8 @@ from pathlib import Path
 
 from speechft.core.errors import SpeechFTError
 from speechft.encoders.formats.locate import locate, packaged_names
-from speechft.pipeline.recipe.steps import Plan, Step
+from speechft.pipeline.graph import Job
+from speechft.pipeline.recipe.plan import Plan
 from speechft.probing.plans import plan_for
 from speechft.probing.settings import EvaluateSettings
 from speechft.training.finetune.settings import FinetuneSettings
@@ -31,7 +32,7 @@ class Size:
     bytes: int | None = None
 
 
-def size_of(step: Step, parameters: int | None) -> Size:
+def size_of(step: Job, parameters: int | None) -> Size:
     """Estimate a step.
 
     Args:

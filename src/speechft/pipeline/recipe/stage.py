@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from speechft.core.files import write_json, write_text
+import torch
+
+from speechft.core.errors import SettingsError
+from speechft.core.files import remove_leftovers, write_json, write_text
+from speechft.core.launching import LaunchSettings
+from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
 from speechft.core.yaml12 import dump_yaml
+from speechft.pipeline.execution import Crew, raise_failures
+from speechft.pipeline.launchers import Workers, start_workers
 from speechft.pipeline.recipe.inputs import check_inputs
-from speechft.pipeline.recipe.plan import make_plan
+from speechft.pipeline.recipe.plan import Plan, make_plan
 from speechft.pipeline.recipe.settings import RunSettings, find_recipe, load_recipe
-from speechft.pipeline.recipe.state import begin, check_redo, end, lock, status
-from speechft.pipeline.recipe.steps import Plan
 from speechft.reporting.records import ROLES, RUN
 
 __all__ = ["RunSettings", "find_recipe", "load_recipe", "plan_run", "run"]
@@ -23,53 +29,99 @@ def plan_run(settings: RunSettings, out: Path | None = None) -> Plan:
     """Give the plan of a recipe without doing anything.
 
     Raises:
-        SettingsError: a stage's settings are wrong, or the folder holds other finished work.
+        SettingsError: a stage's settings are wrong.
     """
     return make_plan(settings, out or Path("runs") / settings.name)
 
 
-def run(settings: RunSettings, out: Path | None = None, redo: bool = False) -> Path:
-    """Do the steps of a recipe in their order.
+def run(
+    settings: RunSettings,
+    out: Path | None = None,
+    redo: bool = False,
+    launch: LaunchSettings | None = None,
+) -> Path:
+    """Do the steps of a recipe, parents first.
 
-    A step is done when its note in the run's folder holds the hash of its settings, of its inputs
-    and of its parents. Killed at any moment and started again, the run ends with the same bytes.
+    A step is done when what lies in its folder says that it was made from the same settings and
+    inputs, and is as it was written. Killed at any moment and started again, the run ends with the
+    same bytes. A step that fails stops only those that need it.
 
     Args:
         settings: the recipe.
         out: the run's folder; `runs/NAME` if not given.
-        redo: replace finished steps whose settings have changed.
+        redo: replace steps that were made or begun with other settings.
+        launch: who does the steps; this process, one after the other, if not given.
 
     Returns:
         The run's folder.
 
     Raises:
         SettingsError: the settings are wrong; another process is at work in the folder; it holds
-            finished work with other settings, and `redo` was not asked for.
+            work with other settings, and `redo` was not asked for.
         DataError: data of any step is missing or lacks what a task needs.
     """
-    plan = plan_run(settings, out)
-    with lock(plan.out):
+    launch = launch or LaunchSettings()
+    plan = plan_run(_launched(settings, launch), out)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    with work_alone(plan.out):
+        remove_leftovers(plan.out)
         if not redo:
             check_redo(plan)
         check_inputs(plan)
         _describe(settings, plan)
-        for number, step in enumerate(plan.steps, start=1):
-            place = f"[{number}/{len(plan.steps)}]"
-            if status(plan, step) == "done":
-                log.info("%s %s: done before", place, step.name)
-                continue
-            log.info("%s %s", place, step.name)
-            begin(plan, step)
-            step.run()
-            end(plan, step)
+        for step in plan.steps:
+            if plan.graph.is_done(step):
+                log.info("%s: done before", step.name)
+        with _workers(plan, launch) as workers:
+            crew = Crew(
+                workers,
+                threads=launch.threads,
+                replace=lambda job: redo or not job.stage.costly,
+                here=("evaluate", "report"),  # these share their own work out, or are quick
+            )
+            crew.do(plan.graph.open)
+        raise_failures(crew.outcome, plan.out, "steps of the run")
     return plan.out
+
+
+def check_redo(plan: Plan) -> None:
+    """Refuse to throw away costly results, or what was begun, because something was changed.
+
+    Raises:
+        SettingsError: names the step and what was changed.
+    """
+    refused = plan.graph.refused()
+    for step in [step for step in plan.steps if step.name in refused][:1]:
+        raise SettingsError(
+            f"the folder holds a {step.verb} with other settings or data",
+            where=step.folder,
+            found="; ".join(refused[step.name][:4]),
+            hint="choose another --out, or add --redo to replace it",
+        )
+
+
+def _workers(plan: Plan, launch: LaunchSettings) -> AbstractContextManager[Workers | None]:
+    if launch.launcher == "local" and launch.workers <= 1:
+        return nullcontext()
+    gpus = torch.cuda.device_count()
+    return start_workers(
+        launch, plan.out, workers=launch.workers, threads=launch.threads, gpus=gpus
+    )
+
+
+def _launched(settings: RunSettings, launch: LaunchSettings) -> RunSettings:
+    """Let evaluations be done by whoever does the other steps, unless the recipe says who."""
+    given = settings.evaluate.model_fields_set
+    names = launch.model_fields_set & {"launcher", "workers", "slurm", "dask"}
+    update = {name: getattr(launch, name) for name in names if name not in given}
+    evaluate = settings.evaluate.model_copy(update=update)
+    return settings.model_copy(update={"evaluate": evaluate})
 
 
 def _describe(settings: RunSettings, plan: Plan) -> None:
     """Write what a report and a reader need: the recipe as it was run, and the encoders' roles."""
     recipe = settings.model_dump(mode="json", exclude_unset=True)
-    recipe_file = plan.out / "recipe.yaml"
-    write_text(recipe_file, dump_yaml(recipe))
+    write_text(plan.out / "recipe.yaml", dump_yaml(recipe))
     about = {
         "name": settings.name,
         "data": settings.data,
@@ -78,4 +130,4 @@ def _describe(settings: RunSettings, plan: Plan) -> None:
         "recipe": recipe,
     }
     write_json(plan.out / RUN, about)
-    write_json(plan.out / ROLES, list(plan.roles))
+    write_json(plan.out / ROLES, list(plan.roles.values()))

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from speechft.core.errors import SettingsError, SpeechFTError
+from speechft.core.errors import SettingsError
+from speechft.core.launching import LaunchSettings
+from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
 from speechft.encoders.formats.locate import locate
-from speechft.pipeline.recipe.state import lock
-from speechft.pipeline.study.board import Outcome
-from speechft.pipeline.study.choosing import add_jobs
-from speechft.pipeline.study.execute import Crew
-from speechft.pipeline.study.graph import Builder
-from speechft.pipeline.study.jobs import Graph
+from speechft.pipeline.execution import Crew, raise_failures
+from speechft.pipeline.graph import Graph
+from speechft.pipeline.launchers import start_workers
+from speechft.pipeline.study.plan import Builder
 from speechft.pipeline.study.reading import load_study
 from speechft.pipeline.study.written import write_study
 from speechft.reporting.study.settings import StudySettings
@@ -26,24 +26,27 @@ __all__ = ["load_study", "plan_studies", "study"]
 log = get_logger(__name__)
 
 
-def plan_studies(studies: Sequence[StudySettings], root: Path) -> Graph:
+def plan_studies(studies: Sequence[StudySettings], root: Path, threads: int = 1) -> Graph:
     """Give the jobs that can be named now: candidates' further seeds wait for the choice.
+
+    Args:
+        studies: the studies.
+        root: folder of all studies.
+        threads: of every training that does not say it itself.
 
     Raises:
         SettingsError: a stage's settings are wrong.
     """
     graph = Graph()
     for one in studies:
-        add_jobs(one, Builder(one, root, graph))
+        Builder(one, root, graph, threads).add_jobs()
     return graph
 
 
 def study(
     studies: Sequence[StudySettings],
     root: Path = Path("runs/studies"),
-    *,
-    workers: int = 0,
-    threads: int = 1,
+    launch: LaunchSettings | None = None,
 ) -> list[Path]:
     """Do studies: every stage once, whichever study needs it; what is done is kept.
 
@@ -54,8 +57,8 @@ def study(
     Args:
         studies: the studies.
         root: their folder: `stages/` with a folder per job, and one folder per study.
-        workers: processes; 0 for one per GPU, or per core where there is none.
-        threads: of each process. The last bits of the results depend on it.
+        launch: who does the jobs; if not given, processes of this machine, one per GPU, or per core
+            where there is none.
 
     Returns:
         The studies' folders, each with `measurements.jsonl`, `report.md`, figures, `about.json`.
@@ -65,46 +68,47 @@ def study(
         CheckpointError: an encoder that a study begins with is not there.
         SpeechFTError: jobs failed; the message names them.
     """
-    if workers < 0 or threads < 1:
-        raise SettingsError(
-            "there is nobody to do the work",
-            expected="workers from 0 on, threads from 1 on",
-            found=f"{workers} workers with {threads} threads",
-        )
+    launch = launch or LaunchSettings()
     _refuse_same_names(studies)
-    count = workers or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // threads)
-    plan_studies(studies, root)  # mistakes are said before anything is written
-    with lock(root):
-        for encoder in _needed(studies, root):
-            locate(encoder)
-        written: dict[str, Path] = {}
-        with Crew(count, threads, log.info, torch.cuda.device_count()) as crew:
+    gpus = torch.cuda.device_count()
+    count = launch.workers or gpus or max(1, (os.cpu_count() or 1) // launch.threads)
+    _check_encoders(studies, root, launch.threads)  # mistakes are said before anything is written
+    written: dict[str, Path] = {}
+    root.mkdir(parents=True, exist_ok=True)
+    with work_alone(root):
+        with start_workers(
+            launch, root, workers=count, threads=launch.threads, gpus=gpus
+        ) as workers:
+            crew = Crew(workers, threads=launch.threads, divergence=True)
             for place, one in enumerate(studies):
-                if _complete(one, root, crew, studies[place + 1 :]):
+                if _complete(one, root, crew, studies[place + 1 :], launch.threads):
                     # At once, so that a stop later on takes no page away.
-                    written[one.name] = write_study(one, root)
-        if crew.board.lost:
-            for one in studies:
-                if one.name not in written:
-                    write_study(one, root, partial=True)
-            raise _failure(crew.board.outcome, root)
-        return list(written.values())
+                    written[one.name] = write_study(one, root, launch.threads)
+        for one in studies:
+            if one.name not in written:
+                write_study(one, root, launch.threads, partial=True)
+        raise_failures(crew.outcome, root, "jobs of the study")
+    return list(written.values())
 
 
-def _needed(studies: Sequence[StudySettings], root: Path) -> list[str]:
-    """Give the encoders that studies with something left to do begin with."""
-    left = [one for one in studies if plan_studies([one], root).open]
-    return list(dict.fromkeys(name for one in left for name in one.used))
+def _check_encoders(studies: Sequence[StudySettings], root: Path, threads: int) -> None:
+    """Refuse settings that are wrong, and encoders that are not there though jobs need them."""
+    for one in studies:
+        if plan_studies([one], root, threads).open:
+            for encoder in one.used:
+                locate(encoder)
 
 
-def _complete(one: StudySettings, root: Path, crew: Crew, later: Sequence[StudySettings]) -> bool:
+def _complete(
+    one: StudySettings, root: Path, crew: Crew, later: Sequence[StudySettings], threads: int
+) -> bool:
     """Do a study's jobs, then those that its choices ask for; say whether none is missing."""
-    while left := plan_studies([one], root).open:
-        jobs = [job for job in left if job.folder not in crew.board.lost]
+    while left := plan_studies([one], root, threads).open:
+        jobs = [job for job in left if job.folder not in crew.outcome.lost]
         if not jobs:
             return False
         log.info("study %s: %d %s to do", one.name, len(jobs), "job" if len(jobs) == 1 else "jobs")
-        crew.do(jobs, spare=plan_studies(later, root).open)
+        crew.do(jobs, spare=plan_studies(later, root, threads).open)
     return True
 
 
@@ -113,20 +117,3 @@ def _refuse_same_names(studies: Sequence[StudySettings]) -> None:
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         raise SettingsError(f"two studies are named {twice[0]!r}", hint="they share a folder")
-
-
-def _flat(error: str) -> str:
-    return "; ".join(" ".join(line.split()) for line in error.splitlines())
-
-
-def _failure(outcome: Outcome, root: Path) -> SpeechFTError:
-    lines = [f"{job.verb} {job.name}: {_flat(error)}" for job, error in outcome.failed[:8]]
-    more = f"; {len(outcome.failed) - 8} more" if len(outcome.failed) > 8 else ""
-    waiting = f"; {len(outcome.skipped)} that need them were left" if outcome.skipped else ""
-    count = len(outcome.failed)
-    return SpeechFTError(
-        f"{count} job{'s' if count > 1 else ''} of the study failed",
-        where=root,
-        found="\n    " + "\n    ".join(lines) + more + waiting,
-        hint="mend the cause and call it again: what is done is kept",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,8 @@ from speechft.core.files import (
 )
 from speechft.core.provenance import write_provenance
 from speechft.data.sources import is_synthetic
-from speechft.pipeline.study.choosing import Choices, add_jobs, analysis_of, choices_of
-from speechft.pipeline.study.graph import Builder
-from speechft.pipeline.study.jobs import Graph, Job, processors_of, seconds_of
+from speechft.pipeline.graph import Graph, Job
+from speechft.pipeline.study.plan import Builder, Choices
 from speechft.probing.result_files import RESULTS
 from speechft.reporting.study.files import ABOUT, MEASUREMENTS, write_page, write_recipe
 from speechft.reporting.study.plots import draw
@@ -36,58 +36,65 @@ class _Gathered:
     missing: list[str] = field(default_factory=list)
     diverged: list[str] = field(default_factory=list)
 
-    def add(self, row: RowSpec, one: StudySettings, builder: Builder, chosen: Choices) -> None:
+    def add(self, row: RowSpec, builder: Builder, chosen: Choices) -> None:
         """Add what is there of a row."""
-        encoder = chosen.get(row.name, row.encoder)
-        jobs = {s: builder.evaluation(encoder, s) for s in one.seeds if encoder is not None}
-        for job in (job for job in jobs.values() if job.done):
-            self.measurements += [_measurement(row.name, r) for r in _records(job, RESULTS)]
-        for seed in one.seeds:
-            analysis = analysis_of(one, builder, row, chosen, seed)
-            if analysis is not None and analysis.done:
-                self.measurements += _moved(row.name, seed, _records(analysis, ANALYSIS))
-            elif analysis is not None and not builder.graph.is_lost(analysis):
+        encoder, graph = chosen.get(row.name, row.encoder), builder.graph
+        without: dict[str, list[int]] = {"missing": [], "diverged": []}
+        for seed in builder.study.seeds:
+            jobs = [] if encoder is None else builder.evaluations(encoder, seed)
+            for job in jobs:
+                if graph.is_done(job):
+                    self.measurements += [_measurement(row.name, r) for r in _read(job, RESULTS)]
+            if not jobs or not all(graph.is_done(job) for job in jobs):
+                lost = any(graph.is_lost(job) for job in jobs)
+                without["diverged" if lost else "missing"].append(seed)
+        for seed in builder.study.seeds:
+            analysis = builder.analysis(row, chosen, seed)
+            if analysis is not None and graph.is_done(analysis):
+                self.measurements += _moved(row.name, seed, _read(analysis, ANALYSIS))
+            elif analysis is not None and not graph.is_lost(analysis):
                 self.missing.append(f"{row.name} beside {row.before}, seed {seed}")
-        without = [s for s in one.seeds if s not in jobs or not jobs[s].done]
-        gone = [s for s in without if s in jobs and builder.graph.is_lost(jobs[s])]
-        lacking = [s for s in without if s not in gone]
-        for seeds, names in ((gone, self.diverged), (lacking, self.missing)):
+        for names, seeds in (
+            (self.diverged, without["diverged"]),
+            (self.missing, without["missing"]),
+        ):
             names += [f"{row.name}, seed {' '.join(map(str, seeds))}"] if seeds else []
 
 
-def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
+def write_study(one: StudySettings, root: Path, threads: int = 1, partial: bool = False) -> Path:
     """Write the study's small files from its jobs' results.
 
     Args:
         one: the study.
         root: folder of all studies.
+        threads: of every training that does not say it itself.
         partial: whether jobs are missing; without any result nothing is written then.
 
     Returns:
         The study's folder.
     """
     graph = Graph()
-    builder = Builder(one, root, graph)
-    chosen = add_jobs(one, builder)
+    builder = Builder(one, root, graph, threads)
+    chosen = builder.add_jobs()
     folder, found = root / one.name, _Gathered()
     for row in one.rows:
-        found.add(row, one, builder, chosen)
+        found.add(row, builder, chosen)
     if partial and not found.measurements:
         return folder
     write_jsonl(folder / MEASUREMENTS, found.measurements)
     recipe = one.model_dump(mode="json", exclude_unset=True)
     write_recipe(folder, recipe)
     table = make_table(one, found.measurements)
-    jobs = list(graph.jobs.values())
+    done = [job for job in graph.jobs.values() if graph.is_done(job)]
     about = {
         "chosen": chosen,
-        "choices": choices_of(one, builder),
+        "choices": choices_of(builder),
         "missing": found.missing,
         "diverged": found.diverged,
         "synthetic": is_synthetic(one.evaluate.get("data") or ""),
-        "jobs": {job.name: job.folder.name for job in jobs if job.done},
-        "hours": round(seconds_of(job for job in jobs if job.done) / 3600, 2),
-        "processors": processors_of(job for job in jobs if job.done),
+        "jobs": {job.name: job.folder.name for job in done},
+        "hours": round(sum(float(job.note.get("seconds", 0)) for job in done) / 3600, 2),
+        "processors": sorted({str(job.note.get("processor", "")) for job in done} - {""}),
         "figures": draw(one, table, folder),
     }
     write_json(folder / ABOUT, about)
@@ -96,11 +103,23 @@ def write_study(one: StudySettings, root: Path, partial: bool = False) -> Path:
     return folder
 
 
+def choices_of(builder: Builder) -> dict[str, dict[str, float | None]]:
+    """Give the dev scores that every choice was made by; none for what diverged."""
+    rows = [row for row in builder.study.rows if row.choose]
+    return {
+        row.name: {
+            name: round(score, 2) if math.isfinite(score) else None
+            for name, score in (builder.dev_scores(row.choose) or {}).items()
+        }
+        for row in rows
+    }
+
+
 _KEPT = ("seed", "task", "metric", "value", "direction", "split", "items", "learning_rate")
 _HASHES = ("encoder_hash", "data_hash", "data")
 
 
-def _records(job: Job, name: str) -> list[dict[str, Any]]:
+def _read(job: Job, name: str) -> list[dict[str, Any]]:
     return read_jsonl(job.folder / name)
 
 

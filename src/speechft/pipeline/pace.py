@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Final
 
-from speechft.pipeline.study.jobs import Job
+from speechft.pipeline.graph import Job
 
 _KNOWN: Final = 0.5  # share of what is left that must be of a kind that has been seen
 _SHORTEST: Final = 60.0  # seconds worth a word
@@ -62,8 +62,8 @@ _Kind = tuple[str, int]
 def _kind(job: Job) -> _Kind:
     """Tell evaluations by their tasks and fine-tunings by their updates."""
     if job.verb == "evaluate":
-        return job.verb, len(job.settings.get("tasks", ()))
-    return job.verb, int(job.settings.get("steps", 0)) if job.verb == "finetune" else 0
+        return job.verb, len(getattr(job.settings, "tasks", ()))
+    return job.verb, int(getattr(job.settings, "steps", 0)) if job.verb == "finetune" else 0
 
 
 def _expected(job: Job, mean: Mapping[_Kind, float]) -> float:

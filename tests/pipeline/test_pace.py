@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from speechft.pipeline.study.jobs import Job
-from speechft.pipeline.study.pace import Pace
+from speechft.pipeline.graph import Job
+from speechft.pipeline.pace import Pace
 
 
 def job(name: str, verb: str = "evaluate", tasks: int = 4) -> Job:
-    settings = {"tasks": ["pr"] * tasks} if verb == "evaluate" else {}
-    return Job(name, verb, settings, Path(name), name, ())
+    settings: Any = SimpleNamespace(tasks=["pr"] * tasks, steps=0, out=Path(name))
+    return Job(name, verb, settings, name, ())
 
 
 class Watch:

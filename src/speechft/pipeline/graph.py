@@ -1,0 +1,197 @@
+"""One graph of jobs: a recipe and a study are two ways to write it down.
+
+A job is a verb with settings, a folder and parents. Its key is the identity of its result by all
+that it depends on; what its parents will make counts by their keys. Whether it is done is asked of
+what lies in its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from speechft.core.artifact import Artifact, Seen, looking_once
+from speechft.core.files import read_json
+from speechft.core.settings import Settings, parse_settings
+from speechft.pipeline.stages import STAGES, Stage, check
+
+State = Literal["to do", "resume", "done", "redo"]
+DIVERGED: Final = "diverged"
+
+
+class Source(NamedTuple):
+    """An encoder, or other input of a job: where it lies, and what it is by its maker's key."""
+
+    path: str
+    key: str | None = None
+    job: Path | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage with one folder.
+
+    Attributes:
+        name: for people ("seed-0/finetune-sid").
+        verb: the stage.
+        settings: its settings, `out` among them.
+        key: changes with all that the result depends on.
+        parents: folders of the jobs that must be done before.
+    """
+
+    name: str
+    verb: str
+    settings: Settings
+    key: str
+    parents: tuple[Path, ...]
+
+    @property
+    def folder(self) -> Path:
+        """What it writes."""
+        folder: Path = self.settings.out  # type: ignore[attr-defined]  # every stage has one
+        return folder
+
+    @property
+    def stage(self) -> Stage:
+        """Its verb."""
+        return STAGES[self.verb]
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """Its folder as what it depends on, by the content of what its parents have made."""
+        return self.stage.artifact(self.settings, None)
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What the pipeline has noted of it: seconds, processor, or that its training diverged."""
+        try:
+            found = read_json(note_of(self.folder))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def note_of(folder: Path) -> Path:
+    """Give the file beside a job's folder where the pipeline notes how it went."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def log_of(folder: Path) -> Path:
+    """Give the file beside a job's folder that holds all that it says in a process of its own."""
+    return folder.with_name(f"{folder.name}.log")
+
+
+@dataclass
+class Graph:
+    """Jobs by folder, parents first; what it has once seen of the disk it does not look up anew."""
+
+    jobs: dict[Path, Job] = field(default_factory=dict)
+    _seen: Seen = field(default_factory=dict, init=False, repr=False)
+    _states: dict[Path, State] = field(default_factory=dict, init=False, repr=False)
+    _lost: dict[Path, bool] = field(default_factory=dict, init=False, repr=False)
+
+    def add(
+        self,
+        name: str,
+        verb: str,
+        values: Mapping[str, Any],
+        sources: Sequence[Source],
+        place: Callable[[str], Path],
+        where: str,
+        hint: str = "",
+    ) -> Job:
+        """Add a job, unless it is there already.
+
+        Args:
+            name: for people.
+            verb: the stage.
+            values: its settings but `out`.
+            sources: what of these is an encoder, or another input that a job makes.
+            place: gives its folder by its key.
+            where: for messages.
+            hint: what to do instead of a sweep of merges.
+
+        Raises:
+            SettingsError: a setting is wrong.
+        """
+        stage = STAGES[verb]
+        settings = parse_settings(stage.settings, {**values, "out": "."}, where=where)
+        check(settings, where, hint)
+        known = {source.path: source.key for source in sources if source.key is not None}
+        with self.looking():
+            key = stage.artifact(settings, known).id
+        parents = dict.fromkeys(source.job for source in sources if source.job is not None)
+        settings = settings.model_copy(update={"out": place(key)})
+        job = Job(name, verb, settings, key, tuple(parents))
+        return self.jobs.setdefault(job.folder, job)
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Look at every input once while the block runs."""
+        return looking_once(self._seen)
+
+    def state(self, job: Job) -> State:
+        """Tell where a job stands: to do, begun, done, or made from something else."""
+        if job.folder not in self._states:
+            with self.looking():
+                self._states[job.folder] = self._look(job)
+        return self._states[job.folder]
+
+    def is_done(self, job: Job) -> bool:
+        """Tell whether a job's result is there."""
+        return self.state(job) == "done"
+
+    def is_lost(self, job: Job) -> bool:
+        """Tell whether there will be no result, since the job or one before it has diverged."""
+        if job.folder not in self._lost:
+            before = any(self.is_lost(self.jobs[parent]) for parent in job.parents)
+            self._lost[job.folder] = before or DIVERGED in job.note
+        return self._lost[job.folder]
+
+    @property
+    def open(self) -> list[Job]:
+        """The jobs that are neither done nor lost."""
+        return [
+            job for job in self.jobs.values() if not self.is_done(job) and not self.is_lost(job)
+        ]
+
+    def refused(self) -> dict[str, list[str]]:
+        """Give the costly jobs that are not replaced unasked: name → what differs."""
+        return {
+            job.name: job.artifact.changes()
+            for job in self.jobs.values()
+            if job.stage.costly and self.state(job) == "redo" and self._parents_are_done(job)
+        }
+
+    def _parents_are_done(self, job: Job) -> bool:
+        return all(self.is_done(self.jobs[parent]) for parent in job.parents)
+
+    def _look(self, job: Job) -> State:
+        artifact = job.artifact
+        if artifact.before is None or artifact.empty:
+            return "resume" if artifact.begun else "to do"
+        if not self._parents_are_done(job):
+            return "redo"
+        if artifact.done:
+            return "done"
+        return "resume" if artifact.begun or not artifact.changes() else "redo"
+
+
+def settings_of(job: Job) -> Mapping[str, Any]:
+    """Give a job's settings as plain values, those that were said."""
+    return job.settings.model_dump(mode="json", exclude_unset=True)
+
+
+def encoder_of(job: Job, part: str = "") -> Source:
+    """Give the encoder that a job makes, as later jobs name it.
+
+    Args:
+        job: the job.
+        part: which one, where it leaves several.
+    """
+    inside = part or job.stage.encoder
+    path = job.folder / inside if inside else job.folder
+    return Source(str(path), f"{job.key}/{inside}", job.folder)
