@@ -11,9 +11,5 @@ if TYPE_CHECKING:
 __all__ = ["EncoderOutput", "SpeechEncoder", "build_encoder", "load_encoder"]
 
 __getattr__ = lazily(
-    __name__,
-    {
-        "base": "EncoderOutput SpeechEncoder",
-        "load": "build_encoder load_encoder",
-    },
+    __name__, {"base": "EncoderOutput SpeechEncoder", "load": "build_encoder load_encoder"}
 )

@@ -13,12 +13,7 @@ from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
 from speechft.encoders.checkpoint import not_finite
 from speechft.encoders.folder import encoder_files
-from speechft.encoders.formats import (
-    Checkpoint,
-    check_complete,
-    read_checkpoint,
-    write_checkpoint,
-)
+from speechft.encoders.formats import Checkpoint, check_complete, read_checkpoint, write_checkpoint
 from speechft.encoders.formats.write import TORCH_SUFFIXES
 from speechft.encoders.load import encoder_class
 from speechft.encoders.settings import ConvertSettings

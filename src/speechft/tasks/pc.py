@@ -104,9 +104,7 @@ class PhonemeClassification(Task):
             used = min(count, len(target))
             wanted[row, :used] = target[:used]
         return functional.cross_entropy(
-            logits.float().flatten(0, 1),
-            wanted.flatten().to(logits.device),
-            ignore_index=IGNORED,
+            logits.float().flatten(0, 1), wanted.flatten().to(logits.device), ignore_index=IGNORED
         )
 
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:

@@ -74,10 +74,7 @@ class WhisperEncoder(SpeechEncoder):
         extractor = WhisperFeatureExtractor.from_dict(dict(self.preprocessor))
         samples = [w[:n].cpu().numpy() for w, n in zip(waveforms, lengths.tolist(), strict=True)]
         mel = extractor(
-            samples,
-            sampling_rate=SAMPLE_RATE,
-            max_length=longest * self.hop,
-            return_tensors="pt",
+            samples, sampling_rate=SAMPLE_RATE, max_length=longest * self.hop, return_tensors="pt"
         )["input_features"].to(self.device)
         hidden = nn.functional.gelu(encoder.conv1(mel))
         hidden = nn.functional.gelu(encoder.conv2(hidden))

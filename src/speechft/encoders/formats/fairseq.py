@@ -11,10 +11,7 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
-from speechft.encoders.checkpoint import (
-    Checkpoint,
-    Side,
-)
+from speechft.encoders.checkpoint import Checkpoint, Side
 from speechft.encoders.configs import tame_config
 from speechft.encoders.fairseq_layout import FairseqLayout
 from speechft.encoders.families import FAMILIES, Family, record_of
@@ -209,11 +206,7 @@ def _find_encoder(weights: dict[str, Tensor], where: Path) -> tuple[str, bool]:
 
 
 def _hf_names(
-    raw: Raw,
-    inside: dict[str, Tensor],
-    outside: tuple[str, ...],
-    where: Path,
-    given: Given,
+    raw: Raw, inside: dict[str, Tensor], outside: tuple[str, ...], where: Path, given: Given
 ) -> Checkpoint:
     like = given()
     if like is None:
