@@ -16,7 +16,7 @@ import speechft
 from speechft.cli.commands import COMMANDS
 from speechft.core.settings import parse_settings
 from speechft.merging.methods import METHODS
-from speechft.metrics.directions import DIRECTIONS, TITLES
+from speechft.metrics.measures import DIRECTIONS, TITLES
 from speechft.pipeline.recipe.stage import RunSettings, load_recipe, plan_run
 from speechft.pipeline.study.stage import load_study, plan_studies
 from speechft.tasks import TASKS

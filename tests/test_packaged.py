@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import speechft
 from speechft.core.files import read_json
 from speechft.core.settings import parse_settings
-from speechft.encoders.formats.locate import packaged_names
+from speechft.encoders.identity import packaged_names
 from speechft.training.pretrain.settings import PretrainSettings
 
 SOURCE = Path(speechft.__file__).parent

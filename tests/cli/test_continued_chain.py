@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from speechft.cli.app import main
 from speechft.encoders import load_encoder
-from speechft.encoders.formats.locate import locate
+from speechft.encoders.identity import locate
 from speechft.training.pretrain import stage as pretraining
 
 

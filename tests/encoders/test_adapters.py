@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, HubertForCTC, HubertForSequenceC
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import load_encoder
-from speechft.encoders.formats import read_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 TARGETS = ["q_proj", "v_proj"]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from speechft.encoders import load_encoder
-from speechft.encoders.formats import read_checkpoint, write_checkpoint
+from speechft.encoders.formats.write import write_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 TOLERANCE = 1e-4
 

@@ -9,7 +9,8 @@ import torch
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.formats import read_checkpoint, write_checkpoint
+from speechft.encoders.formats.write import write_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 
 def data2vec_file(encoder, path, *, teacher=True, prefix=""):

@@ -21,7 +21,8 @@ from transformers import (
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders import build_encoder, load_encoder
 from speechft.encoders.conv_spec import format_conv_spec, parse_conv_spec
-from speechft.encoders.formats import read_checkpoint, write_checkpoint
+from speechft.encoders.formats.write import write_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
 TOLERANCE = 1e-4

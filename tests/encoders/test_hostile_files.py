@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.formats import read_checkpoint, write_checkpoint
 from speechft.encoders.formats.unpickle import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch_file
+from speechft.encoders.formats.write import write_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 HUBERT = Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt"
 

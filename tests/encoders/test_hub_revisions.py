@@ -9,8 +9,7 @@ from speechft.core.errors import CheckpointError
 from speechft.core.files import read_json
 from speechft.encoders import build_encoder, load_encoder
 from speechft.encoders.convert import convert
-from speechft.encoders.formats.locate import hub_commit
-from speechft.encoders.identity import encoder_id
+from speechft.encoders.identity import encoder_id, hub_commit
 from speechft.encoders.settings import ConvertSettings
 
 COMMITS = {None: "a" * 40, "v1": "b" * 40}

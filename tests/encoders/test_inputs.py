@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import load_encoder
-from speechft.encoders.formats import read_checkpoint, write_checkpoint
+from speechft.encoders.formats.write import write_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 HUBERT = Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt"
 WAVE = 0.1 * torch.randn(4000, generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,7 @@ import torch
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import load_encoder
-from speechft.encoders.formats import read_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 HUBERT = Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt"
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from speechft.encoders import build_encoder, linear
-from speechft.encoders.linear import FastLinear, use_fast_linear
-from speechft.encoders.linear import _is_intel as _known
+from speechft.encoders.layers import FastLinear, use_fast_linear
+from speechft.encoders.layers import _is_intel as _known
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from speechft.encoders import positions
-from speechft.encoders.positions import spectral_convolution
+from speechft.encoders.layers import spectral_convolution
 
 
 @pytest.mark.parametrize("bias", [True, False])

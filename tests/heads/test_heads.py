@@ -6,11 +6,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from speechft.core.lengths import masked_mean, padding_mask, reversal
-from speechft.heads.diarizer import Diarizer
-from speechft.heads.frame import FrameLinear
-from speechft.heads.pooled import PooledLinear
-from speechft.heads.rnn import BidirectionalLSTM, RecurrentCTC
-from speechft.heads.weighted_sum import WeightedSum
+from speechft.heads.linear import FrameLinear, PooledLinear, WeightedSum
+from speechft.heads.rnn import BidirectionalLSTM, Diarizer, RecurrentCTC
 
 
 def test_weighted_sum_starts_as_the_mean_and_learns_softmax_shares():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from speechft.heads.diarizer import Diarizer
+from speechft.heads.rnn import Diarizer
 from speechft.heads.spec_augment import SpecAugment
 from speechft.heads.xvector import SHRINK, XVector, statistics
 

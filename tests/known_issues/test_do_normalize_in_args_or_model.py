@@ -13,7 +13,8 @@ import torch
 from evaluate_fixture import CONFIG
 
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.formats import read_checkpoint, write_checkpoint
+from speechft.encoders.formats.write import write_checkpoint
+from speechft.encoders.load import read_checkpoint
 
 
 @pytest.fixture

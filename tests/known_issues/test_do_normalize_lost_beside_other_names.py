@@ -41,7 +41,8 @@ def test_the_preprocessor_of_the_base_is_read(folder, tmp_path):
 
 
 def test_a_file_with_settings_needs_nothing_beside_it(folder, tmp_path):
-    from speechft.encoders.formats import read_checkpoint, write_checkpoint
+    from speechft.encoders.formats.write import write_checkpoint
+    from speechft.encoders.load import read_checkpoint
 
     file = write_checkpoint(read_checkpoint(folder), tmp_path / "file.pt", "fairseq")
     (tmp_path / "config.json").write_text('{"model_type": "none at all"}')

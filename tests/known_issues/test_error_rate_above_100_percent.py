@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from speechft.metrics.suite_score import suite_score
+from speechft.metrics.superb import suite_score
 
 
 def test_an_error_rate_above_100_percent_counts_as_0() -> None:

@@ -216,7 +216,8 @@ def test_causes_are_named(tmp_path: Path):
 
 
 def test_an_s3prl_file_keeps_its_format(tmp_path: Path):
-    from speechft.encoders.formats import read_checkpoint, write_checkpoint
+    from speechft.encoders.formats.write import write_checkpoint
+    from speechft.encoders.load import read_checkpoint
 
     torch.manual_seed(0)
     folders = [

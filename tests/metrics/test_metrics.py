@@ -3,8 +3,15 @@ from __future__ import annotations
 import pytest
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.metrics.directions import DIRECTIONS, TITLES, better, direction
-from speechft.metrics.errors import accuracy, edits, error_rate
+from speechft.metrics.measures import (
+    DIRECTIONS,
+    TITLES,
+    accuracy,
+    better,
+    direction,
+    edits,
+    error_rate,
+)
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from speechft.metrics.diarization import diarization_error_rate
-from speechft.metrics.errors import accuracy, error_rate
+from speechft.metrics.measures import accuracy, error_rate
 from speechft.metrics.per_item import item_parts
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
 

@@ -9,11 +9,10 @@ from torch import nn
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import masked_mean
 from speechft.core.seeding import derive_seed
-from speechft.heads.frame import FrameLinear
-from speechft.heads.pooled import PooledLinear
+from speechft.heads.linear import FrameLinear, PooledLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.hidden.states import FrameStates, PooledStates
-from speechft.metrics.errors import accuracy, error_rate
+from speechft.metrics.measures import accuracy, error_rate
 from speechft.probing import probe as probe_module
 from speechft.probing.batches import Trained, updates
 from speechft.probing.feed import feed, quick_recurrence

@@ -8,7 +8,7 @@ from lhotse import MonoCut, SupervisionSegment
 from torch import nn
 
 from speechft.core.settings import parse_settings
-from speechft.heads.frame import FrameLinear
+from speechft.heads.linear import FrameLinear
 from speechft.hidden.encoding import Passes, Utterances
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
 from speechft.hidden.store import HiddenStore, Request

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from speechft.core.files import write_jsonl
-from speechft.metrics.suite_score import suite_score
+from speechft.metrics.superb import suite_score
 from speechft.reporting.contrasts import Contrast, contrast
 from speechft.reporting.measurements import Encoder, Measurement
 

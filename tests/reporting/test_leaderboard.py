@@ -7,7 +7,7 @@ import pytest
 from speechft.cli.app import main
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import write_jsonl
-from speechft.metrics.directions import direction
+from speechft.metrics.measures import direction
 from speechft.metrics.published import FBANK, ROWS, best_published
 from speechft.metrics.superb import REFERENCES, of_reference, superb_score
 from speechft.probing.suites import SUITES

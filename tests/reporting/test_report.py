@@ -13,8 +13,7 @@ from rich.console import Console
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl, write_json, write_jsonl
 from speechft.core.settings import parse_settings
-from speechft.metrics.suite_score import suite_score
-from speechft.metrics.superb import superb_score
+from speechft.metrics.superb import suite_score, superb_score
 from speechft.reporting.comparison import compare
 from speechft.reporting.encoder_roles import infer_roles
 from speechft.reporting.findings import findings

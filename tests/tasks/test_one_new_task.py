@@ -20,7 +20,7 @@ from lhotse.cut import Cut
 
 from speechft.tasks.base import TASKS
 from speechft.tasks.classes import ClassTask, Labels
-from speechft.tasks.labels import custom, missing
+from speechft.tasks.base import custom, missing
 
 
 @TASKS.register("gender")

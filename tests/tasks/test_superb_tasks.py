@@ -10,11 +10,17 @@ from lhotse import MonoCut, SupervisionSegment
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.effects import effects_of, heard_samples
 from speechft.tasks import TASKS
-from speechft.tasks.losses import am_softmax, best_order, permutation_free
 from speechft.tasks.matching import normalise, search, z_norm
 from speechft.tasks.pr import ARPABET
-from speechft.tasks.trials import trials_of, with_drawn_trials
-from speechft.tasks.turns import chunks, decide, frame_labels, turns_of
+from speechft.tasks.trials import am_softmax, trials_of, with_drawn_trials
+from speechft.tasks.turns import (
+    best_order,
+    chunks,
+    decide,
+    frame_labels,
+    permutation_free,
+    turns_of,
+)
 
 
 def cut(name, seconds=1.0, text=None, speaker=None, **custom):

@@ -8,12 +8,11 @@ import torch
 from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
-from speechft.heads.frame import FrameLinear
-from speechft.heads.pooled import PooledLinear
+from speechft.heads.linear import FrameLinear, PooledLinear
 from speechft.heads.rnn import RecurrentCTC
-from speechft.metrics.directions import DIRECTIONS
+from speechft.metrics.measures import DIRECTIONS
 from speechft.tasks import TASKS, choose_splits, task_from_dict
-from speechft.tasks.text import normalise_text
+from speechft.tasks.ctc import normalise_text
 
 
 def cut(name="u", *, text="hi there", speaker="s", **custom):

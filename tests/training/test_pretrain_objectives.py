@@ -104,7 +104,7 @@ def test_continued_from_an_encoder(settings, objective, tmp_path):
 
 def test_the_carried_head_has_its_place_in_other_formats(settings, tmp_path):
     from speechft.encoders.convert import convert
-    from speechft.encoders.formats import read_checkpoint
+    from speechft.encoders.load import read_checkpoint
     from speechft.encoders.settings import ConvertSettings
 
     base = pretrain(settings("contrastive"))

@@ -1,12 +1,13 @@
 """Changes of the audio that a task asks for: gain, removed silence, a fixed crop.
 
 A cut carries them in its supervision's `custom["effects"]`, a list of strings that `load_waveform`
-applies in their order, and in `custom["samples"]` the number of samples that are left.
+applies in their order, and in `custom["samples"]` the number of samples that are left. Fixed crops
+are drawn once per utterance from its id, so that hidden states can be kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechft.core.errors import DataError
+from speechft.core.seeding import numpy_generator
 
 # S3PRL's recipes of KS, QbE and ASV turn the volume down by this much.
 GAIN: Final = "gain:-3"
 TRIM: Final = "silence"
-_RATE = 16000
-_WINDOW = _RATE // 50  # 20 ms, over which the level is measured
-_HOLD = _RATE // 10  # 0.1 s
+RATE: Final = 16000
+_WINDOW = RATE // 50  # 20 ms, over which the level is measured
+_HOLD = RATE // 10  # 0.1 s
 _THRESHOLD = 0.001  # 0.1 % of full scale
 
 
@@ -44,13 +46,13 @@ def heard_seconds(cut: Cut) -> float:
     for supervision in cut.supervisions[:1]:
         samples = (supervision.custom or {}).get("samples")
         if samples is not None:
-            return float(samples) / _RATE
+            return float(samples) / RATE
     return float(cut.duration)
 
 
 def heard_samples(cut: Cut) -> int:
     """Give the samples at 16 kHz that `load_waveform` will give."""
-    return round(heard_seconds(cut) * _RATE)
+    return round(heard_seconds(cut) * RATE)
 
 
 def with_effects(cut: Cut, effects: Sequence[str], samples: int | None = None) -> Cut:
@@ -131,3 +133,49 @@ def _first_run(flags: NDArray[np.bool_], length: int) -> int | None:
     counts = np.concatenate([[0], np.cumsum(flags)])
     full = np.flatnonzero(counts[length:] - counts[:-length] == length)
     return int(full[0]) if len(full) else None
+
+
+def crop_start(cut: Cut, total: int, length: int, *names: object) -> int:
+    """Draw where a crop of `length` samples begins in an utterance of `total` samples."""
+    return int(numpy_generator(0, "crop", cut.id, *names).integers(total - length + 1))
+
+
+def piece(cut: Cut, start: int, length: int, name: str | None = None) -> Cut:
+    """Give `length` samples of a cut, from sample `start` on (at 16 kHz), its labels kept.
+
+    Args:
+        cut: one utterance without effects.
+        start: first sample.
+        length: samples.
+        name: the new id; the old one if not given.
+    """
+    duration = length / RATE
+    changed: dict[str, Any] = {"start": cut.start + start / RATE, "duration": duration}
+    changed["supervisions"] = [
+        replace(s, id=name or s.id, start=0.0, duration=duration) for s in cut.supervisions
+    ]
+    return replace(cut, id=name or cut.id, **changed)
+
+
+def fixed_crop(cut: Cut, length: int) -> Cut:
+    """Give one crop of an utterance that is longer than `length` samples; others stay whole."""
+    total = heard_samples(cut)
+    return cut if total <= length else piece(cut, crop_start(cut, total, length), length)
+
+
+def fixed_crops(cut: Cut, length: int, count: int, *names: object) -> list[Cut]:
+    """Give `count` crops of a recording that is longer than `length` samples; else itself."""
+    total = heard_samples(cut)
+    if total <= length:
+        return [cut]
+    starts = [crop_start(cut, total, length, *names, i) for i in range(count)]
+    return [piece(cut, start, length, f"{cut.id}-{i:03d}") for i, start in enumerate(starts)]
+
+
+def renamed(
+    name: str, task: str, cuts: Iterable[Cut], changed: Iterable[Cut]
+) -> tuple[str, list[Cut]]:
+    """Give a split under a name of its own if the task changed it, else as it was."""
+    old, new = list(cuts), list(changed)
+    same = len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
+    return (name, old) if same else (f"{name}@{task}", new)

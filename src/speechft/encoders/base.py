@@ -19,9 +19,9 @@ from speechft.core.devices import compute_exactly
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
 from speechft.encoders.checkpoint import Side, fingerprint
-from speechft.encoders.configs import computing
 from speechft.encoders.folder import write_hf_folder
-from speechft.encoders.linear import use_fast_linear
+from speechft.encoders.identity import computing
+from speechft.encoders.layers import use_fast_linear
 
 SAMPLE_RATE = 16000
 

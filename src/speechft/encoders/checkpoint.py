@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.configs import check_sizes
 
+MAX_LAYERS: Final = 1000
 MASK_EMBEDDING = "masked_spec_embed"
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
@@ -58,6 +58,49 @@ class Checkpoint:
     def family(self) -> str:
         """The transformers model type."""
         return str(self.config.model_type)
+
+
+def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:
+    """Set what every encoder here has: no layer drop, no masking of its own, fused attention.
+
+    Args:
+        config: changed in place.
+        has_mask_embedding: whether the checkpoint holds a mask embedding; transformers builds one
+            only where a masking probability is set, so the configuration has to agree.
+    """
+    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    if hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = False
+    if has_mask_embedding is None or not hasattr(config, "mask_time_prob"):
+        return
+    if not has_mask_embedding:
+        config.mask_time_prob = 0.0
+        config.mask_feature_prob = 0.0
+    elif config.mask_time_prob == 0.0 and config.mask_feature_prob == 0.0:
+        config.mask_time_prob = 0.05
+
+
+def check_sizes(config: Any, where: object) -> None:
+    """Refuse sizes that no encoder has, before anything is built of them.
+
+    Raises:
+        CheckpointError: says which.
+    """
+    bounds = {"num_hidden_layers": MAX_LAYERS, "num_attention_heads": 4096, "hidden_size": 1 << 20}
+    values = {name: (getattr(config, name, 1), most) for name, most in bounds.items()}
+    for name in ("conv_stride", "conv_kernel", "conv_dim"):
+        for number, value in enumerate(getattr(config, name, None) or ()):
+            values[f"{name}.{number}"] = (value, 1 << 20)
+    for name, (value, most) in values.items():
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise CheckpointError(
+                "the checkpoint's configuration holds a size that no encoder has",
+                where=where,
+                expected=f"{name} from 1 to {most}",
+                found=repr(value),
+            )
 
 
 def empty_model(config: Any, where: object) -> nn.Module:

@@ -11,11 +11,10 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, remove_leftovers
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
-from speechft.encoders.checkpoint import not_finite
+from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
 from speechft.encoders.folder import encoder_files
-from speechft.encoders.formats import Checkpoint, check_complete, read_checkpoint, write_checkpoint
-from speechft.encoders.formats.write import TORCH_SUFFIXES
-from speechft.encoders.load import encoder_class
+from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
+from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
 
 log = get_logger(__name__)

@@ -2,21 +2,27 @@
 
 HuBERT, wav2vec 2.0 (XLS-R, MMS), WavLM, data2vec-audio, UniSpeech and UniSpeech-SAT share this
 shape. They are recognised by the modules they have, not by their class.
+
+In the front end, group-norm statistics are free of padding. The first convolution is linear in the
+waveform, so the mean and variance that its group norm needs follow from the mean and covariance of
+the waveform's windows (10 numbers and 10 × 10 numbers). They are taken over valid windows only, in
+float64, and the norm is folded into the convolution's weight: exact, independent of padding, and
+one pass over the largest activation less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechft.core.lengths import conv_lengths
-from speechft.encoders.attention import key_mask, wavlm_layer, wavlm_position_bias
+from speechft.core.lengths import conv_length, conv_lengths, padding_mask
 from speechft.encoders.base import EncoderOutput, SpeechEncoder
-from speechft.encoders.frontend import NORMALIZE_EPS, conv_front_end, normalize_waveforms
-from speechft.encoders.positions import add_positions
+from speechft.encoders.layers import add_positions, key_mask, wavlm_layer, wavlm_position_bias
 
 
 class TransformerEncoder(SpeechEncoder):
@@ -133,3 +139,169 @@ class ConvolutionalEncoder(TransformerEncoder):
 def _first(output: Any) -> Tensor:
     result: Tensor = output[0] if isinstance(output, tuple) else output
     return result
+
+
+NORMALIZE_EPS = 1e-7
+PIECE = 64
+"""Frames that the front end computes at a time where no gradient is asked for."""
+
+
+def normalize_waveforms(waveforms: Tensor, lengths: Tensor, eps: float) -> Tensor:
+    """Give every utterance zero mean and unit variance over its valid samples.
+
+    Args:
+        waveforms: zero-padded batch (B, S).
+        lengths: valid samples (B,).
+        eps: added to the variance (1e-7 in transformers, 1e-5 in fairseq).
+
+    Returns:
+        The batch (B, S), zero where padded.
+    """
+    keep = ~padding_mask(lengths, waveforms.shape[1])
+    count = lengths.clamp(min=1)[:, None]
+    mean = (waveforms * keep).sum(dim=1, keepdim=True) / count
+    centred = (waveforms - mean) * keep
+    variance = centred.square().sum(dim=1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + eps)
+
+
+def conv_front_end(layers: Sequence[Any], waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Apply a stack of transformers convolution layers.
+
+    Where no gradient is asked for on a CPU, the stack runs over one second of one utterance at a
+    time: the activations stay in the processor's cache, and padding costs nothing.
+
+    Args:
+        layers: `feature_extractor.conv_layers` of a wav2vec 2.0 style model.
+        waveforms: zero-padded batch (B, S).
+        lengths: valid samples (B,).
+
+    Returns:
+        Features (B, T, C), of no meaning where padded.
+    """
+    norm = _first_norm(layers, waveforms, lengths)
+    weights_tracked = any(p.requires_grad for layer in layers for p in layer.parameters())
+    tracked = torch.is_grad_enabled() and (waveforms.requires_grad or weights_tracked)
+    if tracked or waveforms.device.type != "cpu":
+        return _stack(layers, waveforms, norm, _weights(layers), in_place=False)
+    with torch.no_grad():
+        return _in_pieces(layers, waveforms, lengths, norm)
+
+
+Norm = tuple[Tensor, Tensor] | None
+Weights = list[tuple[Tensor, Tensor | None]]
+
+
+def _in_pieces(layers: Sequence[Any], waveforms: Tensor, lengths: Tensor, norm: Norm) -> Tensor:
+    kernels = [int(layer.conv.kernel_size[0]) for layer in layers]
+    strides = [int(layer.conv.stride[0]) for layer in layers]
+    hop, field = prod(strides), _receptive_field(kernels, strides)
+    total = conv_length(waveforms.shape[1], kernels, strides)
+    weights = _weights(layers)
+    channels, dtype = weights[-1][0].shape[0], weights[-1][0].dtype
+    features = torch.zeros(len(waveforms), total, channels, dtype=dtype)
+    for item, length in enumerate(lengths.tolist()):
+        frames = conv_length(length, kernels, strides)
+        own = None if norm is None else (norm[0][item : item + 1], norm[1][item : item + 1])
+        for start in range(0, frames, PIECE):
+            end = min(start + PIECE, frames)
+            piece = waveforms[item : item + 1, start * hop : (end - 1) * hop + field]
+            features[item, start:end] = _stack(layers, piece, own, weights, in_place=True)[0]
+    return features
+
+
+def _stack(
+    layers: Sequence[Any], waveforms: Tensor, norm: Norm, weights: Weights, *, in_place: bool
+) -> Tensor:
+    """Give features (B, T, C) of waveforms (B, S), all of whose samples are valid or not needed."""
+    hidden = waveforms[:, None]
+    for index, (layer, (weight, bias)) in enumerate(zip(layers, weights, strict=True)):
+        layer_norm = getattr(layer, "layer_norm", None)
+        if index == 0 and norm is not None:
+            hidden = _normed_conv(layer.conv, norm, waveforms).to(weights[-1][0].dtype)
+        else:
+            with torch.autocast(hidden.device.type, enabled=False):
+                hidden = F.conv1d(hidden.to(weight.dtype), weight, bias, layer.conv.stride)
+            if layer_norm is not None:
+                hidden = layer_norm(hidden.transpose(1, 2)).transpose(1, 2)
+        hidden = _activate(layer.activation, hidden, in_place)
+    return hidden.transpose(1, 2)
+
+
+def _weights(layers: Sequence[Any]) -> Weights:
+    """Give weight and bias of every convolution, in the type that autocast asks for.
+
+    The first one stays as it is: it is cheap, and half precision would cut the waveform itself to
+    8 bits.
+    """
+    convs = [layer.conv for layer in layers]
+    dtype = convs[0].weight.dtype
+    device = convs[0].weight.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    rest: Weights = [
+        (c.weight.to(dtype), None if c.bias is None else c.bias.to(dtype)) for c in convs[1:]
+    ]
+    return [(convs[0].weight, convs[0].bias), *rest]
+
+
+def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    field, hop = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * hop
+        hop *= stride
+    return field
+
+
+def _activate(activation: nn.Module, hidden: Tensor, in_place: bool) -> Tensor:
+    """Apply the activation; in place where that is allowed, to save memory traffic."""
+    if in_place and type(activation).__name__ == "GELUActivation":
+        result: Tensor = torch.ops.aten.gelu_(hidden)
+        return result
+    output: Tensor = activation(hidden)
+    return output
+
+
+def _first_norm(layers: Sequence[Any], waveforms: Tensor, lengths: Tensor) -> Norm:
+    """Give scale and shift (B, C) of the first layer's group norm; None if it has none."""
+    norm, conv = getattr(layers[0], "layer_norm", None), layers[0].conv
+    if not isinstance(norm, nn.GroupNorm):
+        return None
+    kernel, stride = int(conv.kernel_size[0]), int(conv.stride[0])
+    windows = waveforms.unfold(-1, kernel, stride)
+    with torch.autocast(waveforms.device.type, enabled=False):
+        frames = conv_lengths(lengths, [kernel], [stride])
+        scale, shift = _folded_norm(conv.weight.float()[:, 0], norm, windows, frames)
+        if conv.bias is not None:
+            # The norm removes the bias; it stays in the graph so that no parameter is unused.
+            shift = shift + 0.0 * conv.bias.float()
+    return scale, shift
+
+
+def _normed_conv(conv: nn.Conv1d, norm: tuple[Tensor, Tensor], waveforms: Tensor) -> Tensor:
+    """Apply the first convolution (B, S) → (B, C, T) with its group norm folded in, in float32."""
+    scale, shift = norm
+    with torch.autocast(waveforms.device.type, enabled=False):
+        windows = waveforms.unfold(-1, conv.kernel_size[0], conv.stride[0])
+        folded = conv.weight.float()[None, :, 0] * scale[..., None]
+        return torch.baddbmm(shift[..., None], folded, windows.transpose(1, 2).contiguous())
+
+
+def _folded_norm(
+    weight: Tensor, norm: nn.GroupNorm, windows: Tensor, frames: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Give scale and shift (B, C) of the group norm from the windows' mean and covariance."""
+    exact = torch.float32 if windows.device.type == "mps" else torch.float64
+    valid = windows.to(exact, memory_format=torch.contiguous_format)
+    padded = padding_mask(frames, windows.shape[1])
+    if windows.device.type != "cpu" or bool(padded.any()):  # a GPU would wait for the answer
+        valid = valid.masked_fill_(padded[..., None], 0.0)
+    count = frames[:, None].to(exact)
+    mean = valid.sum(dim=1) / count
+    products = valid.transpose(1, 2) @ valid / count[..., None]
+    covariance = products - mean[:, :, None] * mean[:, None, :]
+    kernel = weight.to(exact)
+    variance = ((kernel @ covariance) * kernel).sum(dim=-1)
+    scale = norm.weight.to(exact) * torch.rsqrt(variance.clamp(min=0) + norm.eps)
+    shift = norm.bias.to(exact) - scale * (mean @ kernel.T)
+    return scale.to(weight.dtype), shift.to(weight.dtype)

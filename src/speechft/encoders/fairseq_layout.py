@@ -8,7 +8,8 @@ convolution's, `{p}` weight or bias, `{x}` one of q, k, v, out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from torch import Tensor
@@ -17,6 +18,12 @@ from speechft.core.errors import CheckpointError
 from speechft.encoders.conv_spec import format_conv_spec, parse_conv_spec
 
 Name = tuple[str, str]
+_HOLES = {
+    "l": r"(?P<l>\d+)",
+    "i": r"(?P<i>\d+)",
+    "p": r"(?P<p>weight|bias)",
+    "x": r"(?P<x>[qkv]|out)",
+}
 Setting = tuple[str, str, Any]
 """fairseq's name, transformers' name, fairseq's default."""
 
@@ -268,3 +275,34 @@ def linear_shapes(name: str, outputs: int, inputs: int) -> dict[str, list[int]]:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def translate(names: Iterable[str], rows: Sequence[Name], *, back: bool = False) -> dict[str, str]:
+    """Give old name → new name for every name that a row knows.
+
+    Args:
+        names: names to translate.
+        rows: pairs of names, fairseq's and transformers'.
+        back: from transformers to fairseq, instead of the other way.
+    """
+    compiled = _compile(tuple(rows), back)
+    found: dict[str, str] = {}
+    for name in names:
+        for pattern, template in compiled:
+            match = pattern.fullmatch(name)
+            if match:
+                found[name] = template.format(**match.groupdict())
+                break
+    return found
+
+
+@lru_cache
+def _compile(rows: tuple[Name, ...], back: bool) -> list[tuple[re.Pattern[str], str]]:
+    pairs = [(new, old) if back else (old, new) for old, new in rows]
+    return [(_pattern(source), target) for source, target in pairs]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w)\}", template)
+    text = "".join(_HOLES[p] if n % 2 else re.escape(p) for n, p in enumerate(parts))
+    return re.compile(text)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from speechft.core.registry import Registry
 from speechft.encoders.base import SpeechEncoder
+from speechft.encoders.convolutional import ConvolutionalEncoder
 from speechft.encoders.fairseq_layout import FairseqLayout
 
 Objective = Literal["masked-prediction", "contrastive", "reconstruction"]
@@ -79,3 +80,9 @@ FAMILIES: Registry[Family] = Registry("encoder family")
 def register(family: Family) -> Family:
     """Add a record to the registry under its name."""
     return FAMILIES.register(family.name)(family)
+
+
+def record_of(model_type: str) -> Family:
+    """Give a family's record; one of HuBERT's shape for a model type that has none."""
+    known = FAMILIES.get(model_type) if model_type in FAMILIES else None
+    return known or Family(model_type, ConvolutionalEncoder)

@@ -18,7 +18,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.places import first_of
 from speechft.encoders.checkpoint import Side
-from speechft.encoders.configs import PREPROCESSOR
+from speechft.encoders.identity import PREPROCESSOR
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from speechft.encoders.base import SpeechEncoder
-from speechft.encoders.checkpoint import not_finite
-from speechft.encoders.formats import Checkpoint, fill_model, fingerprint, read_checkpoint
-from speechft.encoders.load import wrap_model
+from speechft.encoders.checkpoint import Checkpoint, fill_model, fingerprint, not_finite
+from speechft.encoders.load import read_checkpoint, wrap_model
 from speechft.encoders.settings import InspectSettings
 
 _ORDER = (

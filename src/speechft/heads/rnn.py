@@ -1,12 +1,14 @@
-"""Recurrent head: projection, bidirectional LSTM layers, one row of logits per frame."""
+"""Recurrent heads, in float32 whatever precision the encoder computes in."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from speechft.core.lengths import reversal
-from speechft.heads.full_precision import full_precision
 
 
 class BidirectionalLSTM(nn.Module):
@@ -79,3 +81,39 @@ class RecurrentCTC(nn.Module):
 
 def _take(x: Tensor, frames: Tensor) -> Tensor:
     return x.gather(1, frames[..., None].expand(-1, -1, x.shape[-1]))
+
+
+class Diarizer(nn.Module):
+    """SUPERB's head of SD: a unidirectional LSTM without projection, Linear.
+
+    Args:
+        input_dim: D, width of the hidden states.
+        speakers: S.
+        hidden: width of the LSTM.
+    """
+
+    def __init__(self, input_dim: int, speakers: int = 2, hidden: int = 512) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(input_dim, hidden, batch_first=True)
+        self.output = nn.Linear(hidden, speakers)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Give logits (B, T, S) for frames (B, T, D); padding behind a frame cannot reach it."""
+        with full_precision(x) as x:
+            x, _ = self.lstm(x)
+            logits: Tensor = self.output(x)
+        return logits
+
+
+_LESS = (torch.bfloat16, torch.float16)
+
+
+@contextmanager
+def full_precision(x: Tensor) -> Iterator[Tensor]:
+    """Give x in float32, outside of any autocast.
+
+    On a GPU autocast runs LSTMs in float16 even where bfloat16 is asked for, and without scaling
+    of the loss small gradients would vanish there. Products of cosines would be rounded to 8 bits.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        yield x.float() if x.dtype in _LESS else x

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.lengths import masked_mean, padding_mask
-from speechft.heads.full_precision import full_precision
+from speechft.heads.rnn import full_precision
 
 # kernel width and dilation of the five time-delay layers
 CONTEXTS: Final = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))

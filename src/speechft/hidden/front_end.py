@@ -19,7 +19,7 @@ from speechft.data.audio import load_waveform
 from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.checkpoint import fingerprint
-from speechft.encoders.configs import computing
+from speechft.encoders.identity import computing
 
 _AHEAD: Final = 64  # utterances that are decoded before they are asked for
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
-from speechft.encoders.formats.locate import HUB_ID, locate
+from speechft.encoders.identity import HUB_ID, locate
 from speechft.merging.dtypes import Array
 from speechft.merging.matching import FAIRSEQ
 from speechft.merging.sources import INDEX, WEIGHTS, MappingSource, Source, open_file, open_folder
@@ -65,7 +65,7 @@ def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
         if not any(stored.startswith(FAIRSEQ) for stored in source.tensors):
             return source
         source.close()
-    from speechft.encoders.formats import read_checkpoint
+    from speechft.encoders.load import read_checkpoint
 
     return CheckpointSource(read_checkpoint(path, base=None if base is None else find(base)), label)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from speechft.core.errors import IncompatibleModelsError
 from speechft.core.logging import get_logger
-from speechft.encoders.configs import computing
+from speechft.encoders.identity import computing
 from speechft.merging.sources import Source
 
 log = get_logger(__name__)

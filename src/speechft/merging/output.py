@@ -15,7 +15,7 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
-from speechft.encoders.configs import stored_preprocessor
+from speechft.encoders.identity import stored_preprocessor
 from speechft.merging.alpha import number_text
 from speechft.merging.card import formula, public_name, write_card
 from speechft.merging.dtypes import BY_USER_NAME, USER_NAMES
@@ -163,7 +163,7 @@ def _write_extras(planned: Plan, folder: Path) -> None:
         return
     from safetensors.torch import load_file
 
-    from speechft.encoders.formats import write_checkpoint
+    from speechft.encoders.formats.write import write_checkpoint
 
     tensors: dict[str, Any] = {}
     for file in sorted(folder.glob("model*.safetensors")):

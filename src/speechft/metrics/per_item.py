@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.metrics import diarization
-from speechft.metrics.errors import edits
+from speechft.metrics.measures import edits
 from speechft.metrics.slots import parse_slots, type_f1, value_errors
 
 Side = Sequence[Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from speechft.metrics.directions import better
+from speechft.metrics.measures import better
 
 Scores = dict[str, dict[str, float]]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from speechft.core.errors import DataError
-from speechft.metrics.errors import edits
+from speechft.metrics.measures import edits
 
 Slots = list[tuple[str, str]]
 

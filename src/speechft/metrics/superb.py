@@ -1,4 +1,7 @@
-"""SUPERB_S, the benchmark's one number, with its reference values as named data."""
+"""The one number of a suite of tasks.
+
+SUPERB_S where there are reference values, which are named data here, and the suite score elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Final
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
 from speechft.metrics.published import FBANK, best_published
+from speechft.metrics.statistics import mean
 
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -139,3 +143,25 @@ def _named(name: str) -> Reference:
     if name not in REFERENCES:
         raise SettingsError(f"unknown reference set {name!r}", hint=did_you_mean(name, REFERENCES))
     return REFERENCES[name]
+
+
+SUITE_TEXT: Final = (
+    "Suite score: 1000 × the mean over the tasks, each task the mean of its metrics' positions "
+    "between 0 (an accuracy or F1 of 0 %, an error rate of 100 % or more) and 1 (perfect). "
+    "It belongs to this suite of tasks and data; it is not SUPERB_S and cannot be compared with "
+    "it."
+)
+
+
+def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
+    """Give the suite score (see `SUITE_TEXT`).
+
+    Args:
+        scores: task → metric → (percent, direction).
+    """
+    tasks = []
+    for metrics in scores.values():
+        positions = [v / 100 if way == "higher" else 1 - v / 100 for v, way in metrics.values()]
+        # A value that is no number makes a score that is none; max(0.0, nan) would make it 0.
+        tasks.append(mean(0.0 if p < 0 else p for p in positions))
+    return 1000 * mean(tasks)

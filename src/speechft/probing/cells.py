@@ -16,7 +16,7 @@ from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.states import SplitStates
-from speechft.metrics.directions import direction
+from speechft.metrics.measures import direction
 from speechft.probing.plans import plan_for
 from speechft.probing.probe import ProbePlan
 from speechft.probing.scoring import TaskResult, run_probe

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders import SpeechEncoder, load_encoder
-from speechft.encoders.formats.locate import locate
+from speechft.encoders.identity import locate
 from speechft.merging.alpha import number_text
 from speechft.merging.points import load_merged, load_point
 from speechft.merging.sweep import is_sweep_folder, read_sweep

@@ -14,7 +14,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.seeding import derive_seed, seeded
 from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.states import States
-from speechft.metrics.directions import better
+from speechft.metrics.measures import better
 from speechft.probing.batches import Trained, eval_batches, updates
 from speechft.probing.feed import feed, quick_recurrence
 from speechft.probing.stack import Parameters, Probe, ProbeStack, can_stack

@@ -9,7 +9,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.hidden.states import FrameStates, SplitStates, States
-from speechft.metrics.directions import better
+from speechft.metrics.measures import better
 from speechft.probing.protocols import PROTOCOLS
 from speechft.probing.scoring import TaskResult
 from speechft.tasks import Task

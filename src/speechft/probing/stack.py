@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from speechft.heads.weighted_sum import WeightedSum
+from speechft.heads.linear import WeightedSum
 
 Parameters = dict[str, Tensor]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from speechft.metrics.statistics import SeedValues
-from speechft.metrics.suite_score import suite_score
+from speechft.metrics.superb import suite_score
 from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
 
 

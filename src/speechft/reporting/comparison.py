@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from speechft.core.errors import DataError
-from speechft.metrics.directions import TITLES
+from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
-from speechft.metrics.suite_score import SUITE_TEXT, suite_score
-from speechft.metrics.superb import of_reference, superb_score
+from speechft.metrics.superb import SUITE_TEXT, of_reference, suite_score, superb_score
 from speechft.probing.suites import SUITES
 from speechft.reporting.alpha_choice import Choice, choices
 from speechft.reporting.contrasts import Contrast, contrast

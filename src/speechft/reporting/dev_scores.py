@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.files import read_jsonl
-from speechft.metrics.directions import DIRECTIONS, direction
+from speechft.metrics.measures import DIRECTIONS, direction
 from speechft.metrics.statistics import mean
 from speechft.probing.result_files import GRID
 from speechft.reporting.measurements import Encoder, Measurement

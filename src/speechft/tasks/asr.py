@@ -10,13 +10,11 @@ from typing import Any, ClassVar
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.metrics.errors import error_rate
-from speechft.tasks.base import TASKS
-from speechft.tasks.ctc import CTCTask
-from speechft.tasks.labels import missing, supervision
+from speechft.metrics.measures import error_rate
+from speechft.tasks.base import TASKS, missing, supervision
+from speechft.tasks.ctc import CTCTask, normalise_text
 from speechft.tasks.lexicon import SPACE, LexiconDecoder
 from speechft.tasks.plans import PublishedPlan
-from speechft.tasks.text import normalise_text
 
 
 @TASKS.register("asr")

@@ -12,16 +12,24 @@ from torch.nn import functional
 
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.seeding import numpy_generator
-from speechft.data.effects import GAIN, TRIM, crop, with_effects
+from speechft.data.effects import GAIN, TRIM, crop, crop_start, with_effects
 from speechft.data.heard_lengths import heard_lengths
 from speechft.heads.xvector import XVector
 from speechft.metrics.detection import equal_error_rate
-from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, choose_splits, non_empty
-from speechft.tasks.crops import crop_start
-from speechft.tasks.labels import custom, missing, supervision
-from speechft.tasks.losses import am_softmax
+from speechft.tasks.base import (
+    TASKS,
+    ProtocolName,
+    Purpose,
+    Size,
+    Task,
+    choose_splits,
+    custom,
+    missing,
+    non_empty,
+    supervision,
+)
 from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
-from speechft.tasks.trials import has_trials, trials_of, with_drawn_trials
+from speechft.tasks.trials import am_softmax, has_trials, trials_of, with_drawn_trials
 
 CROP: Final = 128_000  # samples of a training utterance
 SHORTEST: Final = 32_000  # samples that a training utterance of VoxCeleb1 must exceed

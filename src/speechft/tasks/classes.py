@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.errors import DataError
-from speechft.heads.pooled import PooledLinear
-from speechft.metrics.errors import accuracy
+from speechft.heads.linear import PooledLinear
+from speechft.metrics.measures import accuracy
 from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
 from speechft.tasks.plans import GRID, Plan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar, Final, Self
@@ -182,3 +183,21 @@ class CTCTask(Task):
 
 def _all_frames(logits: Tensor) -> Tensor:
     return torch.full((logits.shape[0],), logits.shape[1], device=logits.device)
+
+
+def normalise_text(text: str) -> str:
+    """Give the text in upper case, hyphens as spaces, other punctuation removed, spaces single.
+
+    Letters, marks and digits of every script stay, and the apostrophe does.
+    """
+    composed = unicodedata.normalize("NFC", text).upper().replace("’", "'")
+    kept = "".join(" " if _separates(c) else c for c in composed if _separates(c) or _stays(c))
+    return " ".join(kept.split())
+
+
+def _separates(character: str) -> bool:
+    return unicodedata.category(character) in ("Pd", "Zs", "Zl", "Zp", "Cc")
+
+
+def _stays(character: str) -> bool:
+    return character == "'" or unicodedata.category(character)[0] in "LMN"

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS, ProtocolName, Size
+from speechft.tasks.base import TASKS, ProtocolName, Size, custom, missing
 from speechft.tasks.classes import ClassTask, Labels
-from speechft.tasks.labels import custom, missing
 from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 

@@ -7,12 +7,10 @@ from typing import ClassVar, Final
 
 from lhotse.cut import Cut
 
-from speechft.data.effects import GAIN, with_effects
+from speechft.data.effects import GAIN, RATE, fixed_crops, with_effects
 from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
-from speechft.tasks.base import TASKS, ProtocolName, choose_splits
+from speechft.tasks.base import TASKS, ProtocolName, choose_splits, custom, missing
 from speechft.tasks.classes import ClassTask, Labels
-from speechft.tasks.crops import RATE, fixed_crops
-from speechft.tasks.labels import custom, missing
 from speechft.tasks.plans import PublishedPlan, Scheme
 
 SILENCE: Final = "_silence_"

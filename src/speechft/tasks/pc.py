@@ -12,11 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.errors import DataError
-from speechft.data.effects import heard_samples
-from speechft.heads.frame import FrameLinear
-from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, frame_counts, non_empty
-from speechft.tasks.crops import RATE
-from speechft.tasks.labels import missing, supervision
+from speechft.data.effects import RATE, heard_samples
+from speechft.heads.linear import FrameLinear
+from speechft.tasks.base import (
+    TASKS,
+    ProtocolName,
+    Purpose,
+    Size,
+    Task,
+    frame_counts,
+    missing,
+    non_empty,
+    supervision,
+)
 from speechft.tasks.plans import GRID, Plan
 
 HOP: Final = 320  # samples: the encoders' 50 frames per second

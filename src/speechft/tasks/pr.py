@@ -9,11 +9,10 @@ from lhotse.cut import Cut
 from torch import nn
 
 from speechft.core.errors import DataError
-from speechft.heads.frame import FrameLinear
-from speechft.metrics.errors import error_rate
-from speechft.tasks.base import TASKS, Purpose, Size
+from speechft.heads.linear import FrameLinear
+from speechft.metrics.measures import error_rate
+from speechft.tasks.base import TASKS, Purpose, Size, custom, missing
 from speechft.tasks.ctc import CTCTask
-from speechft.tasks.labels import custom, missing
 from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 _VOWELS: Final = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"

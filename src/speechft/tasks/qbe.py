@@ -11,8 +11,7 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.effects import GAIN, with_effects
 from speechft.metrics.detection import mtwv
-from speechft.tasks.base import TASKS, ProtocolName, Size, Task, choose_splits
-from speechft.tasks.labels import custom, missing
+from speechft.tasks.base import TASKS, ProtocolName, Size, Task, choose_splits, custom, missing
 from speechft.tasks.plans import Plan
 
 DECISION: Final = 2.0  # a normalised score above it counts as found

@@ -12,7 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from speechft.core.errors import DataError
-from speechft.heads.diarizer import Diarizer
+from speechft.data.effects import renamed
+from speechft.heads.rnn import Diarizer
 from speechft.metrics.diarization import diarization_error_rate
 from speechft.tasks.base import (
     TASKS,
@@ -24,10 +25,16 @@ from speechft.tasks.base import (
     frame_counts,
     non_empty,
 )
-from speechft.tasks.crops import renamed
-from speechft.tasks.losses import permutation_free
 from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
-from speechft.tasks.turns import chunks, decide, frame_labels, frames_of, most_speakers, turns_of
+from speechft.tasks.turns import (
+    chunks,
+    decide,
+    frame_labels,
+    frames_of,
+    most_speakers,
+    permutation_free,
+    turns_of,
+)
 
 CHUNK: Final = 2000  # frames
 # Thresholds and widths of the median filter that S3PRL tries.

@@ -10,11 +10,9 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
-from speechft.tasks.base import TASKS, ProtocolName
-from speechft.tasks.ctc import CTCTask
-from speechft.tasks.labels import custom, missing
+from speechft.tasks.base import TASKS, ProtocolName, custom, missing
+from speechft.tasks.ctc import CTCTask, normalise_text
 from speechft.tasks.plans import PublishedPlan
-from speechft.tasks.text import normalise_text
 
 OUTSIDE = "O"
 SPACE = " "

@@ -7,10 +7,9 @@ from typing import ClassVar, Final
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS, ProtocolName
+from speechft.data.effects import fixed_crop, renamed
+from speechft.tasks.base import TASKS, ProtocolName, custom, missing, supervision
 from speechft.tasks.classes import ClassTask, Labels
-from speechft.tasks.crops import fixed_crop, renamed
-from speechft.tasks.labels import custom, missing, supervision
 from speechft.tasks.plans import PublishedPlan
 
 CROP: Final = 128_000  # samples

@@ -1,4 +1,4 @@
-"""Pairs of utterances for speaker verification."""
+"""Speaker verification: pairs of utterances, and the loss of its head."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn import functional
 
 from speechft.core.errors import DataError
 from speechft.core.seeding import numpy_generator
-from speechft.tasks.labels import custom, supervision
+from speechft.tasks.base import custom, supervision
 
 PAIRS = 20_000
 
@@ -87,3 +89,21 @@ def _with_trials(cut: Cut, trials: list[list[Any]]) -> Cut:
     old: Any = cut.supervisions[0]
     changed = replace(old, custom={**(old.custom or {}), "trials": trials})
     return replace(cut, supervisions=[changed])
+
+
+def am_softmax(
+    cosines: Tensor, classes: Tensor, scale: float = 30.0, margin: float = 0.4
+) -> Tensor:
+    """Give the additive-margin softmax loss, mean over the batch, in float32.
+
+    Args:
+        cosines: (B, C), between utterances and classes.
+        classes: (B,).
+        scale: what the cosines are multiplied with.
+        margin: what is taken off the right class' cosine first.
+
+    Source:
+        Wang et al., "Additive Margin Softmax for Face Verification", 2018, equation 6.
+    """
+    right = functional.one_hot(classes, cosines.shape[1])
+    return functional.cross_entropy(scale * (cosines.float() - margin * right), classes)

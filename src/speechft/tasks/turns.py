@@ -1,9 +1,10 @@
-"""Who speaks when: from segments to frame labels, and from probabilities back to segments."""
+"""Who speaks when: segments to frame labels, their loss, and probabilities back to segments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any, Final
 
 import numpy as np
@@ -12,9 +13,10 @@ from lhotse.cut import Cut
 from numpy.typing import NDArray
 from scipy.signal import medfilt
 from torch import Tensor
+from torch.nn import functional
 
+from speechft.data.effects import RATE
 from speechft.metrics.diarization import Turn
-from speechft.tasks.crops import RATE
 
 FRAME: Final = 320  # samples: labels have the frame rate of the encoders, 50 per second
 _SHORTEST: Final = 1600  # samples of a last chunk that is worth keeping
@@ -97,3 +99,43 @@ def _chunk(cut: Cut, start: int, length: int, drop_spanning: bool) -> Cut:
         kept.append(replace(s, start=first - begin, duration=last - first))
     changed: dict[str, Any] = {"start": cut.start + begin, "duration": end - begin}
     return replace(cut, id=f"{cut.id}-{start // FRAME:06d}", supervisions=kept, **changed)
+
+
+def best_order(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the labels' columns in the order with the least binary cross entropy, and that loss.
+
+    Args:
+        logits: (T, S) of one recording.
+        labels: (T, S), 0 or 1.
+
+    Returns:
+        The labels in that order, and the loss: mean over speakers, sum over frames.
+    """
+    orders = [labels[:, list(order)] for order in permutations(range(labels.shape[1]))]
+    costs = torch.stack(
+        [functional.binary_cross_entropy_with_logits(logits, o, reduction="sum") for o in orders]
+    )
+    best = int(costs.argmin())
+    return orders[best], costs[best] / labels.shape[1]
+
+
+def permutation_free(logits: Tensor, lengths: Sequence[int], labels: Sequence[Tensor]) -> Tensor:
+    """Give the permutation-free binary cross entropy in float32: per recording the best order.
+
+    Args:
+        logits: (B, T, S).
+        lengths: frames of each recording that count.
+        labels: per recording at least so many rows (T, S).
+
+    Returns:
+        The summed losses over the summed frames.
+
+    Source:
+        Fujita et al., "End-to-End Neural Speaker Diarization with Permutation-Free Objectives",
+        2019.
+    """
+    losses = [
+        best_order(row[:n].float(), own[:n].to(row.device, torch.float32))[1]
+        for row, n, own in zip(logits, lengths, labels, strict=True)
+    ]
+    return torch.stack(losses).sum() / sum(lengths)

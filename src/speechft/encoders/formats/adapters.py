@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders.checkpoint import Checkpoint, fill_model
-from speechft.encoders.configs import read_json_object
 from speechft.encoders.formats.hf import modern_names, read_safetensors, read_state_dict
+from speechft.encoders.identity import read_json_object
 
 SETTINGS = "adapter_config.json"
 _STEM = "base_model.model."

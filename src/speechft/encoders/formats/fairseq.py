@@ -11,12 +11,10 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
-from speechft.encoders.checkpoint import Checkpoint, Side
-from speechft.encoders.configs import tame_config
-from speechft.encoders.fairseq_layout import FairseqLayout
+from speechft.encoders.checkpoint import Checkpoint, Side, tame_config
+from speechft.encoders.fairseq_layout import FairseqLayout, translate
 from speechft.encoders.families import FAMILIES, Family, record_of
 from speechft.encoders.formats.hf import modern_names, split_base
-from speechft.encoders.formats.keymaps import translate
 from speechft.encoders.formats.records import plain
 
 _logger = get_logger(__name__)

@@ -13,12 +13,12 @@ from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
 from speechft.core.places import path_below
-from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, empty_model
-from speechft.encoders.configs import read_json_object, stored_preprocessor, tame_config
+from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, empty_model, tame_config
+from speechft.encoders.fairseq_layout import translate
 from speechft.encoders.families import record_of
 from speechft.encoders.folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
-from speechft.encoders.formats.keymaps import translate
 from speechft.encoders.formats.unpickle import read_torch_file
+from speechft.encoders.identity import read_json_object, stored_preprocessor
 
 LEGACY = {
     ".weight_g": ".parametrizations.weight.original0",

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.formats.inert import Builder, PlainDict, Record, StorageType
+from speechft.encoders.formats.records import Builder, PlainDict, Record, StorageType
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -15,11 +15,10 @@ from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
 from speechft.encoders.checkpoint import Checkpoint, check_complete
 from speechft.encoders.conv_spec import parse_conv_spec
-from speechft.encoders.fairseq_layout import FairseqLayout
+from speechft.encoders.fairseq_layout import FairseqLayout, translate
 from speechft.encoders.families import FAMILIES, record_of
 from speechft.encoders.folder import disk_errors, write_hf_folder
 from speechft.encoders.formats.fairseq import TEACHER
-from speechft.encoders.formats.keymaps import translate
 
 logger = get_logger(__name__)
 

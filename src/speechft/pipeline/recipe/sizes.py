@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechft.core.errors import SpeechFTError
-from speechft.encoders.formats.locate import locate, packaged_names
+from speechft.encoders.identity import locate, packaged_names
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.plan import Plan
 from speechft.probing.plans import plan_for

@@ -12,7 +12,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.launching import LaunchSettings
 from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
-from speechft.encoders.formats.locate import locate
+from speechft.encoders.identity import locate
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.graph import Graph
 from speechft.pipeline.launchers import start_workers

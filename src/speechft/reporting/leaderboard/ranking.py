@@ -11,11 +11,10 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl
 from speechft.core.nearest import did_you_mean
 from speechft.data.sources import is_synthetic
-from speechft.metrics.directions import direction
+from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
-from speechft.metrics.suite_score import suite_score
-from speechft.metrics.superb import REFERENCES, of_reference, superb_score
+from speechft.metrics.superb import REFERENCES, of_reference, suite_score, superb_score
 from speechft.probing.suites import SUITES
 from speechft.reporting.comparison import refuse_several_suites
 from speechft.reporting.records import find_results
@@ -225,7 +224,7 @@ def _reference(suite: str) -> str | None:
 
 
 def _score_text(suite: str) -> str:
-    from speechft.metrics.suite_score import SUITE_TEXT
+    from speechft.metrics.superb import SUITE_TEXT
     from speechft.reporting.comparison import superb_text
 
     reference = _reference(suite)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from speechft.core.text import markdown_text, printable
-from speechft.metrics.directions import TITLES, direction
+from speechft.metrics.measures import TITLES, direction
 from speechft.metrics.statistics import SeedValues
 from speechft.reporting.leaderboard.ranking import Leaderboard, LeaderboardRow, Metric
 

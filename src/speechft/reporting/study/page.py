@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speechft.metrics.directions import direction
+from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues
-from speechft.metrics.suite_score import SUITE_TEXT
+from speechft.metrics.superb import SUITE_TEXT
 from speechft.reporting.comparison import ARROWS, metric_title
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.specs import SCORE

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Settings
 from speechft.encoders.identity import EncoderName
-from speechft.metrics.directions import DIRECTIONS
+from speechft.metrics.measures import DIRECTIONS
 from speechft.reporting.study.specs import (
     OWN,
     SCORE,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from speechft.metrics.directions import direction
+from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues, mean, paired
-from speechft.metrics.suite_score import suite_score
+from speechft.metrics.superb import suite_score
 from speechft.reporting.dev_scores import chosen_figures
 from speechft.reporting.study.settings import FEATURES, StudySettings, without
 from speechft.reporting.study.specs import SCORE, RowSpec

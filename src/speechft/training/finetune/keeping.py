@@ -11,7 +11,7 @@ from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.metrics.directions import better, direction
+from speechft.metrics.measures import better, direction
 from speechft.tasks import Task
 from speechft.training.adapters import merge_adapters
 from speechft.training.loop import Progress, check_finite

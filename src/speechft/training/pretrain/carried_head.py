@@ -10,8 +10,8 @@ from torch import nn
 
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.checkpoint import Side
 from speechft.encoders.families import record_of
-from speechft.encoders.formats import Side
 
 log = get_logger(__name__)
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
-from speechft.heads.full_precision import full_precision
+from speechft.heads.rnn import full_precision
 from speechft.training.pretrain.quantised_objective import Measured, QuantisedObjective
 from speechft.training.pretrain.quantiser import GumbelQuantiser, Quantised
 

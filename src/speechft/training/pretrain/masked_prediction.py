@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
-from speechft.heads.full_precision import full_precision
+from speechft.heads.rnn import full_precision
 from speechft.hidden.front_end import front_end_output
 from speechft.training.pretrain.utterance_mixing import mix_utterances
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.checkpoint import Side
 from speechft.encoders.families import record_of
-from speechft.encoders.formats import Side
 from speechft.training.pretrain.masked_prediction import UnitPredictor
 
 PROJECTION = 128

@@ -1,13 +1,69 @@
-"""Edit-distance error rates (PER, WER, CER) and accuracy, in percent."""
+"""What metrics there are and which way each is better; error rates and accuracy, in percent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 import jiwer
 
-from speechft.core.errors import DataError
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.nearest import did_you_mean
+
+Direction = Literal["higher", "lower"]
+
+DIRECTIONS: Final[dict[str, Direction]] = {
+    "per": "lower",
+    "wer": "lower",
+    "cer": "lower",
+    "wer_lm": "lower",
+    "acc": "higher",
+    "slot_type_f1": "higher",
+    "slot_value_cer": "lower",
+    "eer": "lower",
+    "der": "lower",
+    "mtwv": "higher",
+    "frame_acc": "higher",
+    # Of an encoder beside the one that it comes from.
+    "distance": "lower",
+    "cka": "higher",
+    "cosine": "higher",
+    "connectivity": "higher",
+}
+
+TITLES: Final[dict[str, str]] = {
+    "per": "PER",
+    "wer": "WER",
+    "cer": "CER",
+    "wer_lm": "WER with LM",
+    "acc": "ACC",
+    "slot_type_f1": "slot-type F1",
+    "slot_value_cer": "slot-value CER",
+    "eer": "EER",
+    "der": "DER",
+    "mtwv": "MTWV",
+    "frame_acc": "frame accuracy",
+    "distance": "distance",
+    "cka": "CKA",
+    "cosine": "cosine",
+    "connectivity": "connectivity",
+}
+
+
+def direction(metric: str) -> Direction:
+    """Give "higher" or "lower": which values of a metric are better.
+
+    Raises:
+        SettingsError: there is no such metric.
+    """
+    if metric not in DIRECTIONS:
+        raise SettingsError(f"unknown metric {metric!r}", hint=did_you_mean(metric, DIRECTIONS))
+    return DIRECTIONS[metric]
+
+
+def better(metric: str, value: float, than: float) -> bool:
+    """Tell whether `value` is strictly better than `than`."""
+    return value > than if direction(metric) == "higher" else value < than
 
 
 def edits(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[int]:

@@ -1,0 +1,283 @@
+"""Layers of transformers as they are computed here: the same numbers, faster or free of padding.
+
+Linear layers go to oneDNN. In float32 on a CPU, torch hands them to MKL, which leaves half of the
+speed of AMD processors unused; oneDNN, which comes with torch as well, does not (about 100 against
+210 GFLOP/s on one core of an AMD EPYC with AVX-512). On Intel's own processors MKL is as fast
+forwards and a fifth faster with gradients, so there the layers stay as they are. Half precision
+goes to oneDNN anyway.
+
+Positional convolutions have kernels of 64 to 128 frames in groups of few channels, for which
+processors have no fast direct way. In blocks through the Fourier transform they take a third of
+the time. Padded frames stay silent.
+
+WavLM's attention has a gated relative position bias, here on the fused attention kernel.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class FastLinear(nn.Linear):
+    """`nn.Linear` with the same weights and, within rounding, the same results."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer to (..., in) → (..., out)."""
+        if not _worth_it(input, self.weight):
+            return super().forward(input)
+        rows = input.reshape(-1, input.shape[-1])
+        tracked = torch.is_grad_enabled() and (
+            rows.requires_grad or self.weight.requires_grad or self._bias_tracked()
+        )
+        output = (
+            _Product.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            if tracked
+            else _product(rows, self.weight, self.bias)
+        )
+        result: Tensor = output.view(*input.shape[:-1], -1)
+        return result
+
+    def _bias_tracked(self) -> bool:
+        return self.bias is not None and self.bias.requires_grad
+
+
+def use_fast_linear(model: nn.Module) -> None:
+    """Turn the plain linear layers of a model into fast ones, in place; names and weights stay."""
+    if not _AVAILABLE or _is_intel():
+        return
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = FastLinear
+
+
+_AVAILABLE = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+@cache
+def _is_intel(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether the processor is one that MKL is made for; where that is not said, it is not."""
+    try:
+        return "GenuineIntel" in cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _worth_it(rows: Tensor, weight: Tensor) -> bool:
+    return (
+        rows.device.type == "cpu"
+        and rows.dtype == torch.float32
+        and weight.dtype == torch.float32
+        and rows.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Give rows (M, K) times weight (N, K) transposed, plus bias (N,)."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    return result
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return _product(rows, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        rows, weight = ctx.saved_tensors
+        wants_rows, wants_weight, wants_bias = ctx.needs_input_grad
+        gradient = gradient.contiguous()
+        return (
+            _product(gradient, weight.t().contiguous(), None) if wants_rows else None,
+            _product(gradient.t().contiguous(), rows.t().contiguous(), None)
+            if wants_weight
+            else None,
+            gradient.sum(dim=0) if wants_bias else None,
+        )
+
+
+_LONG: Final = 32
+"""Kernels from here on are worth the way through the spectrum."""
+_NARROW: Final = 16
+"""Groups of fewer channels are convolved in the weights' own type on a CPU.
+
+In bfloat16, on Intel's processors with AMX, oneDNN (with torch 2.13) gives wrong values for them
+where the kernel's length is even; groups of 16 channels and more, such as all Base and Large
+encoders have, are right.
+"""
+_FRAMES_PER_CHANNEL: Final = 2
+"""Frames that a batch needs for that: the kernel's own transform must pay too."""
+
+
+def add_positions(module: Any, hidden: Tensor, frames: Tensor | None) -> Tensor:
+    """Add a positional convolution module's output to (B, T, D).
+
+    data2vec-audio stacks several convolutions, and some HuBERT models normalise the input of
+    theirs: whatever a step leaves in padded frames is zeroed before the next one sees it.
+
+    Args:
+        module: transformers' positional convolution.
+        hidden: (B, T, D), zero where padded.
+        frames: (B, T, 1), True where valid; None when nothing is padded.
+    """
+    steps = getattr(module, "layers", None)
+    result = hidden.transpose(1, 2)
+    keep = None if frames is None else frames.transpose(1, 2)
+    if steps is None:
+        if getattr(module, "batch_norm", None) is not None:
+            result = module.batch_norm(result)
+            result = result if keep is None else result * keep
+        result = module.activation(module.padding(_convolved(module.conv, result)))
+    else:
+        for step in steps:
+            result = step(result)
+            result = result if keep is None else result * keep
+    return hidden + result.transpose(1, 2)
+
+
+def _convolved(conv: Any, hidden: Tensor) -> Tensor:
+    if not _through_spectrum(conv, hidden):
+        exact = hidden.device.type == "cpu" and conv.in_channels // conv.groups < _NARROW
+        with torch.autocast("cpu", enabled=False) if exact else nullcontext():
+            output: Tensor = conv(hidden.to(conv.weight.dtype) if exact else hidden)
+        return output
+    same = spectral_convolution(hidden, conv.weight, conv.bias, conv.groups)
+    return F.pad(same, (0, 1 - conv.kernel_size[0] % 2))  # the frame that `padding` cuts off
+
+
+def _through_spectrum(conv: Any, hidden: Tensor) -> bool:
+    kernel = conv.kernel_size[0]
+    return (
+        hidden.device.type == "cpu"
+        and hidden.dtype == conv.weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and kernel >= _LONG
+        and conv.stride[0] == conv.dilation[0] == 1
+        and conv.padding[0] == kernel // 2
+        and conv.padding_mode == "zeros"
+        and hidden.shape[0] * hidden.shape[2] >= _FRAMES_PER_CHANNEL * hidden.shape[1]
+    )
+
+
+def spectral_convolution(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 1
+) -> Tensor:
+    """Convolve (B, C, T) with K taps centred on each frame: `conv1d` with padding K // 2, T frames.
+
+    Overlapping blocks of 4 K frames are multiplied with the kernel in the frequency domain; of each
+    the 3 K + 1 frames that no wrap-around has reached are kept (overlap-save; Oppenheim and
+    Schafer, Discrete-Time Signal Processing, section 8.7.3).
+
+    Args:
+        hidden: input (B, C, T).
+        weight: taps (C', C / groups, K).
+        bias: (C',), if any.
+        groups: of channels.
+
+    Returns:
+        (B, C', T), within rounding of the direct result.
+    """
+    batch, _, frames = hidden.shape
+    width, own, kernel = weight.shape
+    size, fresh = 4 * kernel, 3 * kernel + 1
+    blocks = -(-frames // fresh)
+    before = kernel // 2
+    after = (blocks - 1) * fresh + size - before - frames
+    heard = torch.fft.rfft(F.pad(hidden, (before, after)).unfold(-1, size, fresh))
+    taps = torch.fft.rfft(weight, n=size).conj()
+    bins = heard.shape[-1]
+    by_bin = heard.view(batch, groups, own, blocks, bins).permute(1, 4, 0, 3, 2)
+    mix = taps.view(groups, width // groups, own, bins).permute(0, 3, 2, 1)
+    mixed = torch.bmm(
+        by_bin.reshape(groups * bins, batch * blocks, own),
+        mix.reshape(groups * bins, own, width // groups),
+    )
+    spectrum = mixed.view(groups, bins, batch, blocks, -1).permute(2, 0, 4, 3, 1)
+    pieces = torch.fft.irfft(spectrum, n=size)[..., :fresh]
+    result: Tensor = pieces.reshape(batch, width, blocks * fresh)[..., :frames]
+    return result if bias is None else result + bias[:, None]
+
+
+def key_mask(lengths: Tensor, frames: int) -> Tensor | None:
+    """Give a mask (B, 1, 1, T), True where a key may be seen; None when nothing is padded."""
+    keep = torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
+    return None if bool(keep.all()) else keep[:, None, None, :]
+
+
+def wavlm_position_bias(attention: Any, frames: int) -> Tensor:
+    """Give the relative position bias (H, T, T) of the first layer's attention.
+
+    It depends on the distance alone, so 2 T − 1 embeddings are looked up, not T².
+    """
+    device = attention.rel_attn_embed.weight.device
+    distances = torch.arange(1 - frames, frames, device=device)
+    buckets = attention._relative_positions_bucket(distances)
+    values: Tensor = attention.rel_attn_embed(buckets).T
+    return values.unfold(-1, frames, 1).flip(1).contiguous()
+
+
+def wavlm_attention(
+    attention: Any, hidden: Tensor, position_bias: Tensor, keep: Tensor | None
+) -> Tensor:
+    """Apply WavLM's self-attention.
+
+    Args:
+        attention: a transformers `WavLMAttention`, for its weights.
+        hidden: input (B, T, D).
+        position_bias: (H, T, T).
+        keep: key mask (B, 1, 1, T), or None when nothing is padded.
+
+    Source: Chen et al. 2022, "WavLM", section III-B.
+    """
+    batch, frames, _ = hidden.shape
+    heads = attention.num_heads
+    split = (batch, frames, heads, attention.head_dim)
+    by_head = hidden.view(split).transpose(1, 2)
+    gates = attention.gru_rel_pos_linear(by_head).view(batch, heads, frames, 2, 4).sum(-1)
+    gate_a, gate_b = torch.sigmoid(gates.float()).unbind(-1)
+    gate = gate_a * (gate_b * attention.gru_rel_pos_const[..., 0] - 1.0) + 2.0
+    bias = gate[..., None] * position_bias.float()
+    if keep is not None:
+        bias = bias.masked_fill_(~keep, float("-inf"))
+    query, key, value = (
+        projection(hidden).view(split).transpose(1, 2)
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    mixed = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=bias.to(query.dtype),
+        dropout_p=attention.dropout if attention.training else 0.0,
+    )
+    output: Tensor = attention.out_proj(mixed.transpose(1, 2).reshape(batch, frames, -1))
+    return output
+
+
+def wavlm_layer(
+    layer: Any, hidden: Tensor, position_bias: Tensor, keep: Tensor | None, *, pre_norm: bool
+) -> Tensor:
+    """Apply one WavLM layer (B, T, D) → (B, T, D), in the pre-norm or the post-norm order."""
+    source = layer.layer_norm(hidden) if pre_norm else hidden
+    mixed = wavlm_attention(layer.attention, source, position_bias, keep)
+    hidden = hidden + layer.dropout(mixed)
+    if pre_norm:
+        output: Tensor = hidden + layer.feed_forward(layer.final_layer_norm(hidden))
+        return output
+    hidden = layer.layer_norm(hidden)
+    output = layer.final_layer_norm(hidden + layer.feed_forward(hidden))
+    return output
