@@ -18,7 +18,7 @@ from speechft.core.artifact import hash_values
 from speechft.core.devices import compute_exactly
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
-from speechft.encoders.checkpoint import Side, fingerprint
+from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint
 from speechft.encoders.folder import write_hf_folder
 from speechft.encoders.identity import computing
 from speechft.encoders.layers import use_fast_linear
@@ -167,17 +167,18 @@ class SpeechEncoder(nn.Module, ABC):
             _check_waveform(batch, "a batch (B, S)", 2)
             if lengths is None:
                 lengths = torch.full((batch.shape[0],), batch.shape[1])
-            _check_lengths(lengths, batch)
+            elif lengths.shape != batch.shape[:1] or int(lengths.max()) > batch.shape[1]:
+                raise DataError(
+                    "the lengths do not fit the batch",
+                    expected=f"{batch.shape[0]} numbers of at most {batch.shape[1]} samples",
+                    found=f"shape {tuple(lengths.shape)}, up to {int(lengths.max())}",
+                )
         else:
             tensors = _as_tensors(waveforms)
             for number, wave in enumerate(tensors):
-                _check_waveform(wave, f"utterance {number} of the batch", 1)
+                _check_waveform(wave, _nth(number), 1)
             batch, lengths = pad_waveforms(tensors)
-        frames = self.frame_lengths(lengths)
-        if int(frames.min()) < 1:
-            _refuse_short(lengths, frames)
-        if not bool(torch.isfinite(batch).all()):
-            _refuse_not_finite(batch, lengths)
+        _check_samples(batch, lengths, self.frame_lengths(lengths))
         device = self.device
         batch = batch.to(device, torch.float32)
         return self.from_front_end(*self.front_end(batch, lengths.to(device)))
@@ -200,11 +201,9 @@ class SpeechEncoder(nn.Module, ABC):
 
         The folder loads with `transformers.AutoModel.from_pretrained`.
         """
-        tensors = self.model.state_dict()
-        architecture = type(self.model).__name__
-        return write_hf_folder(
-            Path(folder), self.config, tensors, self.preprocessor, self.side, architecture
-        )
+        where = Path(folder)
+        now = (self.config, self.model.state_dict(), self.preprocessor, self.side)
+        return write_hf_folder(Checkpoint("hf", *now, where), where, type(self.model).__name__)
 
     def fingerprint(self) -> str:
         """Give the SHA-256 of names, shapes, types and bytes of all tensors."""
@@ -222,6 +221,12 @@ class SpeechEncoder(nn.Module, ABC):
             SettingsError: it has no mask embedding.
         """
         self._mask_embedding()
+
+    def mask(self, hidden: Tensor, mask_time: Tensor | None) -> Tensor:
+        """Put the mask embedding in the place of frames (B, T, D) where `mask_time` is True."""
+        if mask_time is None:
+            return hidden
+        return torch.where(mask_time[..., None], self._mask_embedding().to(hidden.dtype), hidden)
 
     def _mask_embedding(self) -> Tensor:
         embedding: Tensor | None = getattr(self.model, "masked_spec_embed", None)
@@ -243,64 +248,53 @@ def _as_tensors(waveforms: object) -> list[Tensor]:
         try:
             tensors.append(wave if isinstance(wave, Tensor) else torch.as_tensor(wave))
         except (TypeError, ValueError, RuntimeError):
-            where = f"utterance {number} of the batch"
-            raise _no_waveform(wave, where, "a 1-D tensor or array of floats") from None
+            raise _no_waveform(wave, _nth(number), "a 1-D tensor or array of floats") from None
     if not tensors:
         raise DataError("there is no utterance to encode", expected="a waveform")
     return tensors
 
 
 def _no_waveform(given: object, where: str, expected: str) -> DataError:
-    return DataError(
-        "this is no waveform",
-        where=where,
-        expected=f"{expected} in [-1, 1]",
-        found=f"{type(given).__name__} {given!r}"[:80],
-        hint="read files with speechft.data.audio.read_audio",
-    )
+    found = f"{type(given).__name__} {given!r}"[:80]
+    hint = "read files with speechft.data.audio.read_audio"
+    expected = f"{expected} in [-1, 1]"
+    return DataError("this is no waveform", where=where, expected=expected, found=found, hint=hint)
 
 
 def _check_waveform(wave: Tensor, where: str, dimensions: int) -> None:
     if wave.dim() != dimensions or not wave.is_floating_point():
-        shape = "(B, S)" if dimensions == 2 else "(S,)"
         raise DataError(
             "this is no waveform",
             where=where,
-            expected=f"floats in [-1, 1] of shape {shape}",
+            expected=f"floats in [-1, 1] of shape {'(B, S)' if dimensions == 2 else '(S,)'}",
             found=f"{str(wave.dtype).removeprefix('torch.')} of shape {tuple(wave.shape)}",
             hint="average channels, and divide 16-bit numbers by 32768",
         )
 
 
-def _check_lengths(lengths: Tensor, batch: Tensor) -> None:
-    if lengths.shape != batch.shape[:1] or int(lengths.max()) > batch.shape[1]:
+def _check_samples(batch: Tensor, lengths: Tensor, frames: Tensor) -> None:
+    """Refuse utterances that are too short or hold values that are not finite."""
+    if int(frames.min()) < 1:
+        bad = int(frames.argmin())
         raise DataError(
-            "the lengths do not fit the batch",
-            expected=f"{batch.shape[0]} numbers of at most {batch.shape[1]} samples",
-            found=f"shape {tuple(lengths.shape)}, up to {int(lengths.max())}",
+            "an utterance is too short for one frame",
+            where=_nth(bad),
+            found=f"{int(lengths[bad])} samples",
+            expected="at least 25 ms of audio at 16 kHz (400 samples)",
+            hint="drop such utterances from the data",
+        )
+    if not bool(torch.isfinite(batch).all()):
+        counts = (~torch.isfinite(batch)).sum(dim=1)
+        first, *more = torch.nonzero(counts).flatten().tolist()
+        others = f", and {len(more)} more utterances" if more else ""
+        raise DataError(
+            "an utterance holds values that are not finite",
+            where=_nth(first),
+            found=f"{int(counts[first])} of {int(lengths[first])} samples are NaN or infinite"
+            f"{others}",
+            hint="leave it out, or read its file again",
         )
 
 
-def _refuse_short(lengths: Tensor, frames: Tensor) -> None:
-    bad = int(frames.argmin())
-    raise DataError(
-        "an utterance is too short for one frame",
-        where=f"utterance {bad} of the batch",
-        found=f"{int(lengths[bad])} samples",
-        expected="at least 25 ms of audio at 16 kHz (400 samples)",
-        hint="drop such utterances from the data",
-    )
-
-
-def _refuse_not_finite(batch: Tensor, lengths: Tensor) -> None:
-    bad = (~torch.isfinite(batch)).sum(dim=1)
-    numbers = torch.nonzero(bad).flatten().tolist()
-    first, others = numbers[0], ""
-    if len(numbers) > 1:
-        others = f", and {len(numbers) - 1} more utterances"
-    raise DataError(
-        "an utterance holds values that are not finite",
-        where=f"utterance {first} of the batch",
-        found=f"{int(bad[first])} of {int(lengths[first])} samples are NaN or infinite{others}",
-        hint="leave it out, or read its file again",
-    )
+def _nth(number: int) -> str:
+    return f"utterance {number} of the batch"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -103,6 +103,11 @@ def check_sizes(config: Any, where: object) -> None:
             )
 
 
+def listed(what: str, lines: Iterable[str]) -> str:
+    """Give a message with one indented line for each of several things."""
+    return "\n".join([f"{what}:", *(f"    {line}" for line in lines)])
+
+
 def empty_model(config: Any, where: object) -> nn.Module:
     """Build the base model of a configuration without memory for its weights.
 
@@ -146,8 +151,13 @@ def fill_model(
         name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
         for name, tensor in checkpoint.tensors.items()
     }
-    if any(buffer.is_meta for buffer in _unsaved_buffers(model)):
-        model = _full_model(checkpoint.config)
+    saved = model.state_dict().keys()
+    if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in saved):
+        from transformers import AutoModel
+
+        # Buffers that no checkpoint holds are functions of the configuration.
+        with torch.random.fork_rng(devices=[]):
+            model = AutoModel.from_config(checkpoint.config)
     model.load_state_dict(filled, strict=True, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -177,7 +187,7 @@ def check_complete(checkpoint: Checkpoint) -> nn.Module:
     ]
     if lines:
         raise CheckpointError(
-            "the checkpoint does not fill this encoder:\n" + "\n".join(f"    {i}" for i in lines),
+            listed("the checkpoint does not fill this encoder", lines),
             where=checkpoint.where,
             found=f"{len(found)} tensors",
             expected=f"{len(expected)} tensors of {type(model).__name__}",
@@ -201,8 +211,7 @@ def check_finite(checkpoint: Checkpoint) -> None:
     bad = not_finite(checkpoint.tensors)
     if bad:
         raise CheckpointError(
-            "the checkpoint holds values that are not finite:\n"
-            + "\n".join(f"    {name}" for name in bad),
+            listed("the checkpoint holds values that are not finite", bad),
             where=checkpoint.where,
             found=f"NaN or infinity in {len(bad)} of {len(checkpoint.tensors)} tensors",
             hint="its training diverged, or the file is damaged: use an earlier checkpoint",
@@ -221,17 +230,3 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _unsaved_buffers(model: nn.Module) -> list[Tensor]:
-    """Give the buffers that no checkpoint holds: functions of the configuration."""
-    saved = model.state_dict().keys()
-    return [buffer for name, buffer in model.named_buffers() if name not in saved]
-
-
-def _full_model(config: Any) -> nn.Module:
-    from transformers import AutoModel
-
-    with torch.random.fork_rng(devices=[]):
-        model: nn.Module = AutoModel.from_config(config)
-    return model

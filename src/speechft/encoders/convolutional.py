@@ -38,11 +38,8 @@ class TransformerEncoder(SpeechEncoder):
     ) -> EncoderOutput:
         """Apply masking, positional convolution and transformer to projected features (B, T, D)."""
         hidden = hidden.float() if hidden.dtype in (torch.float16, torch.bfloat16) else hidden
-        if mask_time is not None:
-            embedding = self._mask_embedding().to(hidden.dtype)
-            hidden = torch.where(mask_time[..., None], embedding, hidden)
         keep = key_mask(frame_lengths, hidden.shape[1])
-        hidden = self._add_positions(hidden, keep)
+        hidden = self._add_positions(self.mask(hidden, mask_time), keep)
         return EncoderOutput(self._layers(hidden, keep), frame_lengths)
 
     def _add_positions(self, hidden: Tensor, keep: Tensor | None) -> Tensor:

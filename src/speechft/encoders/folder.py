@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -17,10 +16,11 @@ from torch import Tensor
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.places import first_of
-from speechft.encoders.checkpoint import Side
+from speechft.encoders.checkpoint import Checkpoint
 from speechft.encoders.identity import PREPROCESSOR
 
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 WEIGHTS = "model.safetensors"
 TORCH_WEIGHTS = "pytorch_model.bin"
 EXTRAS_FILE = "extras.safetensors"
@@ -33,27 +33,26 @@ _STAYS = ("README.md", ".lock")
 _NUMBER = re.compile(r"os error (\d+)")
 
 
-def write_hf_folder(
-    folder: Path,
-    config: Any,
-    tensors: dict[str, Tensor],
-    preprocessor: dict[str, Any],
-    side: Side,
-    architecture: str,
-) -> Path:
+def write_hf_folder(checkpoint: Checkpoint, folder: Path, architecture: str) -> Path:
     """Write an encoder in the Hugging Face layout, atomically, in the place of one that is there.
+
+    Args:
+        checkpoint: what is written.
+        folder: where.
+        architecture: name of the transformers class.
 
     Raises:
         SettingsError: the folder is there already and holds something else than an encoder.
     """
     replaced = encoder_files(folder)
+    config, side = checkpoint.config, checkpoint.side
     config.architectures = [architecture]
-    tensors = _apart(tensors)
+    tensors = _apart(checkpoint.tensors)
     config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
     with disk_errors(folder), atomic_dir(folder, replaced) as temporary:
         config.to_json_file(temporary / CONFIG)
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(preprocessor, indent=2) + "\n"
+        text = json.dumps(checkpoint.preprocessor, indent=2) + "\n"
         (temporary / PREPROCESSOR).write_text(text, encoding="utf-8")
         if side.tensors or side.source:
             extras = _apart(side.tensors)

@@ -34,19 +34,15 @@ class FastLinear(nn.Linear):
         if not _worth_it(input, self.weight):
             return super().forward(input)
         rows = input.reshape(-1, input.shape[-1])
-        tracked = torch.is_grad_enabled() and (
-            rows.requires_grad or self.weight.requires_grad or self._bias_tracked()
-        )
+        parts = (rows, self.weight, self.bias)
+        tracked = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in parts)
         output = (
-            _Product.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            _Product.apply(*parts)  # type: ignore[no-untyped-call]
             if tracked
-            else _product(rows, self.weight, self.bias)
+            else _product(*parts)
         )
         result: Tensor = output.view(*input.shape[:-1], -1)
         return result
-
-    def _bias_tracked(self) -> bool:
-        return self.bias is not None and self.bias.requires_grad
 
 
 def use_fast_linear(model: nn.Module) -> None:

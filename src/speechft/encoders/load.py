@@ -17,8 +17,8 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.base import SpeechEncoder
 from speechft.encoders.checkpoint import Checkpoint, Side, fill_model, tame_config
 from speechft.encoders.families import FAMILIES, record_of
-from speechft.encoders.folder import CONFIG, TORCH_WEIGHTS, WEIGHTS
-from speechft.encoders.formats.adapters import is_adapter, merge_adapter
+from speechft.encoders.folder import ADAPTER, CONFIG, TORCH_WEIGHTS, WEIGHTS
+from speechft.encoders.formats.adapters import merge_adapter
 from speechft.encoders.formats.fairseq import Described, read_fairseq_style
 from speechft.encoders.formats.hf import (
     read_config,
@@ -150,7 +150,7 @@ def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -
     """
     path = locate(path_or_id)
     if path.is_dir():
-        if is_adapter(path):
+        if (path / ADAPTER).is_file():
             return merge_adapter(path, read_checkpoint, base)
         return read_hf_folder(path)
     beside = (path.parent / CONFIG).is_file()

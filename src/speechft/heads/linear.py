@@ -36,7 +36,14 @@ class WeightedSum(nn.Module):
         return (shares @ states.reshape(len(states), -1)).view(states.shape[1:])
 
 
-class PooledLinear(nn.Module):
+class _TwoLinear(nn.Module):
+    def __init__(self, input_dim: int, outputs: int, projection: int = 256) -> None:
+        super().__init__()
+        self.projection = nn.Linear(input_dim, projection)
+        self.output = nn.Linear(projection, outputs)
+
+
+class PooledLinear(_TwoLinear):
     """Linear, mean over the valid frames, Linear: SUPERB's head of KS, SID, IC and ER.
 
     There is no activation between the layers, so the mean commutes with the projection: time means
@@ -44,14 +51,9 @@ class PooledLinear(nn.Module):
 
     Args:
         input_dim: D, width of the hidden states.
-        num_classes: C.
+        outputs: C, number of classes.
         projection: width between the two layers.
     """
-
-    def __init__(self, input_dim: int, num_classes: int, projection: int = 256) -> None:
-        super().__init__()
-        self.projection = nn.Linear(input_dim, projection)
-        self.output = nn.Linear(projection, num_classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Give logits (B, C) for frames (B, T, D) with `lengths` (B,), or for time means (B, D)."""
@@ -62,19 +64,14 @@ class PooledLinear(nn.Module):
         return logits
 
 
-class FrameLinear(nn.Module):
+class FrameLinear(_TwoLinear):
     """Two linear layers without an activation on every frame: SUPERB's head of PR.
 
     Args:
         input_dim: D, width of the hidden states.
-        vocab: V, number of symbols, the CTC blank included.
+        outputs: V, number of symbols, the CTC blank included.
         projection: width between the two layers.
     """
-
-    def __init__(self, input_dim: int, vocab: int, projection: int = 256) -> None:
-        super().__init__()
-        self.projection = nn.Linear(input_dim, projection)
-        self.output = nn.Linear(projection, vocab)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Give logits (B, T, V) for frames (B, T, D); `lengths` do not matter."""

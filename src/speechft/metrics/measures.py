@@ -12,42 +12,26 @@ from speechft.core.nearest import did_you_mean
 
 Direction = Literal["higher", "lower"]
 
-DIRECTIONS: Final[dict[str, Direction]] = {
-    "per": "lower",
-    "wer": "lower",
-    "cer": "lower",
-    "wer_lm": "lower",
-    "acc": "higher",
-    "slot_type_f1": "higher",
-    "slot_value_cer": "lower",
-    "eer": "lower",
-    "der": "lower",
-    "mtwv": "higher",
-    "frame_acc": "higher",
+_METRICS: Final[dict[str, tuple[str, Direction]]] = {
+    "per": ("PER", "lower"),
+    "wer": ("WER", "lower"),
+    "cer": ("CER", "lower"),
+    "wer_lm": ("WER with LM", "lower"),
+    "acc": ("ACC", "higher"),
+    "slot_type_f1": ("slot-type F1", "higher"),
+    "slot_value_cer": ("slot-value CER", "lower"),
+    "eer": ("EER", "lower"),
+    "der": ("DER", "lower"),
+    "mtwv": ("MTWV", "higher"),
+    "frame_acc": ("frame accuracy", "higher"),
     # Of an encoder beside the one that it comes from.
-    "distance": "lower",
-    "cka": "higher",
-    "cosine": "higher",
-    "connectivity": "higher",
+    "distance": ("distance", "lower"),
+    "cka": ("CKA", "higher"),
+    "cosine": ("cosine", "higher"),
+    "connectivity": ("connectivity", "higher"),
 }
-
-TITLES: Final[dict[str, str]] = {
-    "per": "PER",
-    "wer": "WER",
-    "cer": "CER",
-    "wer_lm": "WER with LM",
-    "acc": "ACC",
-    "slot_type_f1": "slot-type F1",
-    "slot_value_cer": "slot-value CER",
-    "eer": "EER",
-    "der": "DER",
-    "mtwv": "MTWV",
-    "frame_acc": "frame accuracy",
-    "distance": "distance",
-    "cka": "CKA",
-    "cosine": "cosine",
-    "connectivity": "connectivity",
-}
+TITLES: Final = {name: title for name, (title, _) in _METRICS.items()}
+DIRECTIONS: Final = {name: way for name, (_, way) in _METRICS.items()}
 
 
 def direction(metric: str) -> Direction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,10 +11,9 @@ from numpy.typing import NDArray
 
 from speechft.metrics import diarization
 from speechft.metrics.measures import edits
-from speechft.metrics.slots import parse_slots, type_f1, value_errors
+from speechft.metrics.slots import Slots, parse_slots, type_f1, value_errors
 
-Side = Sequence[Any]
-Parts = Sequence[tuple[float, float]]
+Parts = tuple[float, float]
 
 
 def item_parts(metric: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
@@ -31,54 +31,30 @@ def item_parts(metric: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.flo
     if metric not in _PARTS:
         return None
     guess = "with_lm" if metric == "wer_lm" else "prediction"
-    parts = _PARTS[metric]([row["reference"] for row in rows], [row[guess] for row in rows])
+    parts = [_PARTS[metric](row["reference"], row[guess]) for row in rows]
     return np.array(parts, dtype=np.float64).reshape(-1, 2)
 
 
-def _edits(references: Side, guesses: Side) -> Parts:
-    counts = edits(references, guesses)
-    return [(count, len(reference)) for count, reference in zip(counts, references, strict=True)]
+def _edits(reference: Sequence[str], guess: Sequence[str]) -> Parts:
+    return edits([reference], [guess])[0], len(reference)
 
 
-def _words(references: Side, guesses: Side) -> Parts:
-    return _edits([r.split() for r in references], [g.split() for g in guesses])
+def _words(reference: str, guess: str) -> Parts:
+    return _edits(reference.split(), guess.split())
 
 
-def _equal(references: Side, guesses: Side) -> Parts:
-    return [(r == g, 1) for r, g in zip(references, guesses, strict=True)]
+def _slots(measure: Callable[[Slots, Slots], Any]) -> Callable[[str, str], Any]:
+    return lambda reference, guess: measure(parse_slots(reference), parse_slots(guess))
 
 
-def _frames(references: Side, guesses: Side) -> Parts:
-    pairs = list(zip(references, guesses, strict=True))
-    return [(sum(map(_same, r, g)), min(len(r), len(g))) for r, g in pairs]
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other)
-
-
-def _slot_types(references: Side, guesses: Side) -> Parts:
-    pairs = zip(references, guesses, strict=True)
-    return [(type_f1(parse_slots(r), parse_slots(g)), 1) for r, g in pairs]
-
-
-def _slot_values(references: Side, guesses: Side) -> Parts:
-    pairs = zip(references, guesses, strict=True)
-    return [value_errors(parse_slots(r), parse_slots(g)) for r, g in pairs]
-
-
-def _turns(references: Side, guesses: Side) -> Parts:
-    return [diarization.errors(r, g) for r, g in zip(references, guesses, strict=True)]
-
-
-_PARTS: Final[dict[str, Callable[[Side, Side], Parts]]] = {
+_PARTS: Final[dict[str, Callable[[Any, Any], Parts]]] = {
     "per": _edits,
     "cer": _edits,
     "wer": _words,
     "wer_lm": _words,
-    "acc": _equal,
-    "frame_acc": _frames,
-    "slot_type_f1": _slot_types,
-    "slot_value_cer": _slot_values,
-    "der": _turns,
+    "acc": lambda reference, guess: (reference == guess, 1),
+    "frame_acc": lambda r, g: (sum(map(operator.eq, r, g)), min(len(r), len(g))),
+    "slot_type_f1": _slots(lambda reference, guess: (type_f1(reference, guess), 1)),
+    "slot_value_cer": _slots(value_errors),
+    "der": diarization.errors,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -14,7 +13,7 @@ from torch.nn import functional
 from speechft.core.errors import DataError
 from speechft.heads.linear import PooledLinear
 from speechft.metrics.measures import accuracy
-from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
+from speechft.tasks.base import ProtocolName, Purpose, Size, Task, custom, missing, non_empty
 from speechft.tasks.plans import GRID, Plan
 
 Labels = dict[str, str]
@@ -28,12 +27,20 @@ class ClassTask(Task):
     Args:
         groups: group → its classes; one group but for intents with several slots.
         protocol: "clean" or "s3prl".
+
+    Class attributes:
+        group: name of the one group, where there are not several.
+        needs: what the task needs, for messages ("an emotion").
+        fields: custom fields that may hold it; the first one that is there does.
     """
 
     pooled: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("acc",)
     target_is_sequence: ClassVar[bool] = False
     fixed: ClassVar[tuple[str, type]] = ("groups", dict)
+    group: ClassVar[str] = "label"
+    needs: ClassVar[str] = "a label"
+    fields: ClassVar[tuple[str, ...]] = ("label",)
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(1000, 32, (1e-1, 3e-2, 1e-2), decay=True),
         "superb": Plan(200_000, 32, GRID),
@@ -48,9 +55,25 @@ class ClassTask(Task):
         self._index = {g: {c: i for i, c in enumerate(cs)} for g, cs in self.groups.items()}
 
     @classmethod
-    @abstractmethod
     def labels(cls, cut: Cut) -> Labels:
-        """Give the cut's class in every group."""
+        """Give the cut's class in every group: here in one, as `fields` say.
+
+        Raises:
+            DataError: the cut has none of the fields.
+        """
+        return {cls.group: str(cls.label(cut))}
+
+    @classmethod
+    def label(cls, cut: Cut) -> Any:
+        """Give what stands in the first of `fields` that the cut has.
+
+        Raises:
+            DataError: it has none.
+        """
+        label = custom(cut, *cls.fields)
+        if label is None:
+            raise missing(cut, cls.needs, cls.id, cls.fields)
+        return label
 
     @classmethod
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:

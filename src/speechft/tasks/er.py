@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS, ProtocolName, Size, custom, missing
-from speechft.tasks.classes import ClassTask, Labels
+from speechft.tasks.base import TASKS, ProtocolName, Size
+from speechft.tasks.classes import ClassTask
 from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 
@@ -22,6 +22,9 @@ class EmotionRecognition(ClassTask):
 
     id: ClassVar[str] = "er"
     title: ClassVar[str] = "emotion recognition"
+    group: ClassVar[str] = "emotion"
+    needs: ClassVar[str] = "an emotion"
+    fields: ClassVar[tuple[str, ...]] = ("emotion", "label")
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), decay=True),
         "superb": Plan(30_000, 32, GRID),
@@ -29,14 +32,6 @@ class EmotionRecognition(ClassTask):
     published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 4, 8, 4, 30)
     corpora: ClassVar[tuple[str, ...]] = ("iemocap",)
     official_items: ClassVar[int | None] = 5531  # IEMOCAP's five folds with four emotions
-
-    @classmethod
-    def labels(cls, cut: Cut) -> Labels:
-        """Give the emotion of a cut."""
-        emotion = custom(cut, "emotion", "label")
-        if emotion is None:
-            raise missing(cut, "an emotion", cls.id, ["emotion", "label"])
-        return {"emotion": str(emotion)}
 
     @classmethod
     def arrange(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS, Size, custom, missing
+from speechft.tasks.base import TASKS, Size
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
@@ -22,6 +22,8 @@ class IntentClassification(ClassTask):
 
     id: ClassVar[str] = "ic"
     title: ClassVar[str] = "intent classification"
+    needs: ClassVar[str] = "an intent"
+    fields: ClassVar[tuple[str, ...]] = ("intent", "label")
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), decay=True),
         "superb": Plan(200_000, 32, GRID),
@@ -33,8 +35,6 @@ class IntentClassification(ClassTask):
     @classmethod
     def labels(cls, cut: Cut) -> Labels:
         """Give the intent of a cut, or each of its parts."""
-        intent = custom(cut, "intent", "label")
-        if intent is None:
-            raise missing(cut, "an intent", cls.id, ["intent", "label"])
+        intent = cls.label(cut)
         parts = intent if isinstance(intent, dict) else {"intent": intent}
         return {str(name): str(value) for name, value in sorted(parts.items())}

@@ -9,8 +9,8 @@ from lhotse.cut import Cut
 
 from speechft.data.effects import GAIN, RATE, fixed_crops, with_effects
 from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
-from speechft.tasks.base import TASKS, ProtocolName, choose_splits, custom, missing
-from speechft.tasks.classes import ClassTask, Labels
+from speechft.tasks.base import TASKS, ProtocolName, choose_splits, custom
+from speechft.tasks.classes import ClassTask
 from speechft.tasks.plans import PublishedPlan, Scheme
 
 SILENCE: Final = "_silence_"
@@ -32,19 +32,13 @@ class KeywordSpotting(ClassTask):
 
     id: ClassVar[str] = "ks"
     title: ClassVar[str] = "keyword spotting"
+    group: ClassVar[str] = "keyword"
+    needs: ClassVar[str] = "a keyword"
     splits: ClassVar[tuple[str, str, str]] = ("ks_train", "ks_dev", "ks_test")
     scheme: ClassVar[Scheme] = "balanced"
     published: ClassVar[PublishedPlan | None] = PublishedPlan("balanced", 32, 1, 32, 40)
     corpora: ClassVar[tuple[str, ...]] = ("speech_commands",)
     official_items: ClassVar[int | None] = 3081  # the Speech Commands test set
-
-    @classmethod
-    def labels(cls, cut: Cut) -> Labels:
-        """Give the keyword of a cut."""
-        label = custom(cut, "label")
-        if label is None:
-            raise missing(cut, "a keyword", cls.id, ["label"])
-        return {"keyword": str(label)}
 
     @classmethod
     def arrange(

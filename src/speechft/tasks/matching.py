@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import torch
@@ -23,11 +24,11 @@ def normalise(groups: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         groups: lists of frames (T, D), such as queries and documents.
     """
     count, total = 0, torch.zeros(())
-    for frames in _each(groups):
+    for frames in chain.from_iterable(groups):
         count, total = count + len(frames), total + frames.double().sum(dim=0)
     mean = total / count
     squares = torch.zeros(())
-    for frames in _each(groups):
+    for frames in chain.from_iterable(groups):
         squares = squares + (frames.double() - mean).square().sum(dim=0)
     deviation = (squares / max(1, count - 1)).sqrt().clamp(min=_FLOOR)
     return [[((f.double() - mean) / deviation).float() for f in group] for group in groups]
@@ -92,8 +93,3 @@ def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
         batch.append(i)
     if batch:
         yield batch
-
-
-def _each(groups: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
-    for group in groups:
-        yield from group

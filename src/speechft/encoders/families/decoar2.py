@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,24 @@ from speechft.encoders.fbank import BINS, FRAME, SHIFT, log_mel_filter_bank
 
 DECIMATION = 2
 _CMVN_EPS = 1e-10
+_PUBLISHED: Final[dict[str, Any]] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "hidden_dropout": 0.1,
+    "attention_dropout": 0.1,
+    "activation_dropout": 0.0,
+    "feat_proj_dropout": 0.1,
+    "layerdrop": 0.0,
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+    "num_mel_bins": BINS,
+    "layer_norm_eps": 1e-5,
+    "initializer_range": 0.02,
+}
 
 
 class Decoar2Config(PretrainedConfig):  # type: ignore[misc]
@@ -32,43 +50,8 @@ class Decoar2Config(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "decoar2"
 
-    def __init__(
-        self,
-        hidden_size: int = 768,
-        num_hidden_layers: int = 12,
-        num_attention_heads: int = 12,
-        intermediate_size: int = 3072,
-        hidden_act: str = "gelu",
-        feat_extract_activation: str = "gelu",
-        hidden_dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        activation_dropout: float = 0.0,
-        feat_proj_dropout: float = 0.1,
-        layerdrop: float = 0.0,
-        num_conv_pos_embeddings: int = 128,
-        num_conv_pos_embedding_groups: int = 16,
-        num_mel_bins: int = BINS,
-        layer_norm_eps: float = 1e-5,
-        initializer_range: float = 0.02,
-        **kwargs: Any,
-    ) -> None:
-        self.hidden_size = hidden_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_attention_heads = num_attention_heads
-        self.intermediate_size = intermediate_size
-        self.hidden_act = hidden_act
-        self.feat_extract_activation = feat_extract_activation
-        self.hidden_dropout = hidden_dropout
-        self.attention_dropout = attention_dropout
-        self.activation_dropout = activation_dropout
-        self.feat_proj_dropout = feat_proj_dropout
-        self.layerdrop = layerdrop
-        self.num_conv_pos_embeddings = num_conv_pos_embeddings
-        self.num_conv_pos_embedding_groups = num_conv_pos_embedding_groups
-        self.num_mel_bins = num_mel_bins
-        self.layer_norm_eps = layer_norm_eps
-        self.initializer_range = initializer_range
-        super().__init__(**kwargs)
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**{**_PUBLISHED, **values})
 
 
 class Decoar2Model(PreTrainedModel):  # type: ignore[misc]

@@ -94,10 +94,7 @@ class ConformerEncoder(SpeechEncoder):
         self, features: Tensor, frame_lengths: Tensor, *, mask_time: Tensor | None = None
     ) -> EncoderOutput:
         """Apply the projection and the conformer layers."""
-        hidden = self.model.feature_projection(features)[0].float()
-        if mask_time is not None:
-            embedding = self._mask_embedding().to(hidden.dtype)
-            hidden = torch.where(mask_time[..., None], embedding, hidden)
+        hidden = self.mask(self.model.feature_projection(features)[0].float(), mask_time)
         keep = ~padding_mask(frame_lengths, hidden.shape[1])
         with _inputs_of(self.model.encoder.layers) as states:
             last = self.model.encoder(hidden, attention_mask=keep.long()).last_hidden_state

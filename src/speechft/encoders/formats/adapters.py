@@ -11,18 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.checkpoint import Checkpoint, fill_model
+from speechft.encoders.checkpoint import Checkpoint, fill_model, listed
+from speechft.encoders.folder import ADAPTER as SETTINGS
 from speechft.encoders.formats.hf import modern_names, read_safetensors, read_state_dict
 from speechft.encoders.identity import read_json_object
 
-SETTINGS = "adapter_config.json"
 _STEM = "base_model.model."
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-
-
-def is_adapter(folder: Path) -> bool:
-    """Tell whether a folder holds a PEFT adapter."""
-    return (folder / SETTINGS).is_file()
 
 
 def merge_adapter(
@@ -54,7 +49,7 @@ def merge_adapter(
 
 
 def _read_base(name: str | Path, read: Callable[[Any], Checkpoint], folder: Path) -> Checkpoint:
-    if Path(name).is_dir() and is_adapter(Path(name)):
+    if (Path(name) / SETTINGS).is_file():
         raise CheckpointError(
             "the adapter belongs to another adapter, or to itself",
             where=folder / SETTINGS,
@@ -96,7 +91,9 @@ def _merged(
         for n, t in weights.items()
     }
     rooms = {name.partition(".")[0] for name in model.state_dict()}
-    heads = {n: t for n, t in weights.items() if _room(n) not in rooms}
+    heads = {
+        n: t for n, t in weights.items() if n.removeprefix(_STEM).partition(".")[0] not in rooms
+    }
     weights = {n: t for n, t in weights.items() if n not in heads}
     own = {f"{_STEM}{name}" for name in model.state_dict()}
     settings = {**settings, "inference_mode": True, "modules_to_save": None, "task_type": None}
@@ -112,16 +109,8 @@ def _merged(
     if missing or report.unexpected_keys:
         lines = [f"missing: {n}" for n in missing]
         lines += [f"unknown: {n}" for n in report.unexpected_keys]
-        raise CheckpointError(
-            "the adapter does not fit its encoder:\n" + "\n".join(f"    {i}" for i in lines),
-            where=folder,
-        )
+        raise CheckpointError(listed("the adapter does not fit its encoder", lines), where=folder)
     merged: nn.Module = peft_model.merge_and_unload(safe_merge=True)
     tensors = modern_names(dict(merged.state_dict()))
     merged_tensors = {name: t.detach().to(dtypes[name]) for name, t in tensors.items()}
     return merged_tensors, {name.removeprefix(_STEM): t for name, t in heads.items()}
-
-
-def _room(name: str) -> str:
-    """Give the outermost module that an adapter's tensor belongs to."""
-    return name.removeprefix(_STEM).partition(".")[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
-from speechft.encoders.checkpoint import Checkpoint, Side, tame_config
+from speechft.encoders.checkpoint import Checkpoint, Side, listed, tame_config
 from speechft.encoders.fairseq_layout import FairseqLayout, translate
 from speechft.encoders.families import FAMILIES, Family, record_of
 from speechft.encoders.formats.hf import modern_names, split_base
@@ -295,8 +295,7 @@ def _source(raw: Raw, settings: dict[str, Any]) -> dict[str, Any]:
 def _refuse_unknown(names: list[str], family: str, where: Path) -> None:
     if names:
         raise CheckpointError(
-            f"the checkpoint holds tensors that no {family} encoder has:\n"
-            + "\n".join(f"    {name}" for name in names),
+            listed(f"the checkpoint holds tensors that no {family} encoder has", names),
             where=where,
             hint="it may be a variant that is not supported",
         )

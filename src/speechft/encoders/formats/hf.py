@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,7 @@ from speechft.encoders.folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.identity import read_json_object, stored_preprocessor
 
-LEGACY = {
-    ".weight_g": ".parametrizations.weight.original0",
-    ".weight_v": ".parametrizations.weight.original1",
-}
+_LEGACY = re.compile(r"\.weight_([gv])$")
 
 logger = get_logger(__name__)
 
@@ -40,7 +38,10 @@ def read_hf_folder(folder: Path) -> Checkpoint:
     tame_config(config, has_mask_embedding=has_mask)
     base, rest = split_base(config, tensors, folder)
     side = read_side(folder)
-    side = Side({**heads_as_extras(config.model_type, rest), **side.tensors}, side.source)
+    # Heads get fairseq's names where fairseq has the same part.
+    known = translate(rest, record_of(config.model_type).head_names, back=True) if rest else {}
+    heads = {known.get(name, name): tensor for name, tensor in rest.items()}
+    side = Side({**heads, **side.tensors}, side.source)
     return Checkpoint("hf", config, base, read_preprocessor(folder, config), side, folder)
 
 
@@ -148,7 +149,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def modern_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename weight-norm tensors from `weight_g` and `weight_v` to the parametrised names."""
-    return {_modern(name): tensor for name, tensor in tensors.items()}
+    new = {"g": ".parametrizations.weight.original0", "v": ".parametrizations.weight.original1"}
+    return {_LEGACY.sub(lambda old: new[old[1]], n): tensor for n, tensor in tensors.items()}
 
 
 def split_base(
@@ -163,12 +165,6 @@ def split_base(
     rooms = {name.partition(".")[0] for name in model.state_dict()}
     base = {n: t for n, t in tensors.items() if n.partition(".")[0] in rooms}
     return base, {n: t for n, t in tensors.items() if n not in base}
-
-
-def heads_as_extras(family: str, heads: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give heads fairseq's names where fairseq has the same part."""
-    known = translate(heads, record_of(family).head_names, back=True)
-    return {known.get(name, name): tensor for name, tensor in heads.items()}
 
 
 def read_side(folder: Path) -> Side:
@@ -228,17 +224,7 @@ def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
                 expected=expected,
                 found=repr(value),
             )
-    if settings.get("sampling_rate", 16000) != 16000:
-        raise CheckpointError(
-            "the encoder takes audio of another sampling rate than 16 kHz",
-            where=path,
-            expected="sampling_rate 16000",
-            found=settings["sampling_rate"],
-        )
-
-
-def _modern(name: str) -> str:
-    for old, new in LEGACY.items():
-        if name.endswith(old):
-            return name.removesuffix(old) + new
-    return name
+    rate = settings.get("sampling_rate", 16000)
+    if rate != 16000:
+        what = "the encoder takes audio of another sampling rate than 16 kHz"
+        raise CheckpointError(what, where=path, expected="sampling_rate 16000", found=rate)

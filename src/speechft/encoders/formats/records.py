@@ -55,9 +55,7 @@ class Record:
         for value in values:
             self.append(value)
 
-    def add(self, value: Any) -> None:
-        """Take an item of a set."""
-        self.append(value)
+    add = append
 
     def __repr__(self) -> str:
         return f"Record({self.class_name})"

@@ -36,38 +36,18 @@ _TIMES = frozenset(["date", "datetime", "time", "timedelta", "timezone"])
 _NEVER_DATA = frozenset(
     ["torch", "numpy", "dill", "cloudpickle", "joblib", "pandas", "scipy", "sklearn"]
 )
+_FLOATS = (("Float", 32), ("Double", 64), ("Half", 16))
+_INTEGERS = (("Long", 64), ("Int", 32), ("Short", 16), ("Char", 8))
 _BROKEN = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    struct.error,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    OSError,
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, OSError, MemoryError),
+    *(ArithmeticError, AttributeError, AssertionError, LookupError, TypeError, ValueError),
+    *(RuntimeError, NotImplementedError, RecursionError),
 )
-
-
-_STORAGES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexFloatStorage": torch.complex64,
-    "UntypedStorage": None,
+_STORAGES: dict[str, torch.dtype | None] = {
+    **{f"{name}Storage": getattr(torch, f"float{bits}") for name, bits in _FLOATS},
+    **{f"{name}Storage": getattr(torch, f"int{bits}") for name, bits in _INTEGERS},
+    **{"BFloat16Storage": torch.bfloat16, "ComplexFloatStorage": torch.complex64},
+    **{"ByteStorage": torch.uint8, "BoolStorage": torch.bool, "UntypedStorage": None},
 }
 _DTYPES = {str(d).removeprefix("torch."): d for d in _STORAGES.values() if d is not None}
 
@@ -189,10 +169,6 @@ def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_rest: Any) -> T
     return storage.as_strided(size, stride, offset)
 
 
-def _parameter(data: Any, *_rest: Any) -> Any:
-    return data
-
-
 def _typed(function: Any, _kind: Any, args: Any, _state: Any) -> Any:
     return function(*args) if isinstance(function, Builder) else Record(*args)
 
@@ -214,8 +190,8 @@ _BUILDERS: dict[str, Any] = {
     "collections.defaultdict": Builder(lambda *_: {}),
     "torch._utils._rebuild_tensor_v2": Builder(_tensor),
     "torch._utils._rebuild_tensor": Builder(_tensor),
-    "torch._utils._rebuild_parameter": Builder(_parameter),
-    "torch._utils._rebuild_parameter_with_state": Builder(_parameter),
+    "torch._utils._rebuild_parameter": Builder(lambda data, *_: data),
+    "torch._utils._rebuild_parameter_with_state": Builder(lambda data, *_: data),
     "torch._tensor._rebuild_from_type_v2": Builder(_typed),
     "torch.Size": Builder(tuple),
     "torch.device": Builder(lambda *args: ":".join(map(str, args))),

@@ -13,7 +13,7 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
-from speechft.encoders.checkpoint import Checkpoint, check_complete
+from speechft.encoders.checkpoint import Checkpoint, check_complete, listed
 from speechft.encoders.conv_spec import parse_conv_spec
 from speechft.encoders.fairseq_layout import FairseqLayout, translate
 from speechft.encoders.families import FAMILIES, record_of
@@ -43,17 +43,6 @@ def write_checkpoint(checkpoint: Checkpoint, target: Path, to: str) -> Path:
     return FORMATS[to](checkpoint, target, architecture)
 
 
-def _write_hf(checkpoint: Checkpoint, target: Path, architecture: str) -> Path:
-    return write_hf_folder(
-        target,
-        checkpoint.config,
-        checkpoint.tensors,
-        checkpoint.preprocessor,
-        checkpoint.side,
-        architecture,
-    )
-
-
 def _write_s3prl(checkpoint: Checkpoint, target: Path, _architecture: str) -> Path:
     layout, weights, model_cfg, task_cfg = _fairseq_parts(checkpoint)
     content = layout.s3prl_content(weights, model_cfg, task_cfg)
@@ -78,7 +67,7 @@ def _write_fairseq(checkpoint: Checkpoint, target: Path, architecture: str) -> P
 
 
 FORMATS: dict[str, Callable[[Checkpoint, Path, str], Path]] = {
-    "hf": _write_hf,
+    "hf": write_hf_folder,
     "s3prl": _write_s3prl,
     "fairseq": _write_fairseq,
 }
@@ -102,9 +91,13 @@ def _fairseq_parts(
     own = layout.settings_of(config)
     model_cfg = {**own, **old, **{n: v for n, v in own.items() if n not in _TRAINING_ONLY}}
     model_cfg |= layout.settings_of_parts(weights)
+    said, text = (one.get("conv_feature_layers") for one in (old, model_cfg))
+    if said is not text and isinstance(said, str) and isinstance(text, str):
+        same = parse_conv_spec(said) == parse_conv_spec(text)
+        model_cfg["conv_feature_layers"] = said if same else text  # the source's spelling
     task_cfg = {"sample_rate": 16000, "enable_padding": False, **source.get("task_cfg", {})}
     task_cfg["normalize"] = bool(checkpoint.preprocessor.get("do_normalize", False))
-    return layout, weights, _same_text(model_cfg, old), task_cfg
+    return layout, weights, model_cfg, task_cfg
 
 
 def _fairseq_weights(checkpoint: Checkpoint, layout: FairseqLayout) -> dict[str, Tensor]:
@@ -113,7 +106,7 @@ def _fairseq_weights(checkpoint: Checkpoint, layout: FairseqLayout) -> dict[str,
     unknown = sorted(set(checkpoint.tensors) - set(names))
     if unknown:
         raise CheckpointError(
-            "the format has no place for these tensors:\n" + "\n".join(f"    {n}" for n in unknown),
+            listed("the format has no place for these tensors", unknown),
             where=checkpoint.where,
             hint="convert it with --to hf",
         )
@@ -140,18 +133,6 @@ _TRAINING_ONLY = frozenset(
 )
 
 
-def _same_text(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-    """Keep the source's spelling of the convolutions where it says the same."""
-    old, new = source.get("conv_feature_layers"), settings.get("conv_feature_layers")
-    if (
-        isinstance(old, str)
-        and isinstance(new, str)
-        and parse_conv_spec(old) == parse_conv_spec(new)
-    ):
-        settings["conv_feature_layers"] = old
-    return settings
-
-
 def _symbols(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> list[list[str]]:
     """Give the dictionaries: as many words as there are label embeddings."""
     total = int(weights["label_embs_concat"].shape[0])
@@ -162,27 +143,22 @@ def _symbols(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> list[list[st
 
 
 def _save(content: dict[str, Any], target: Path, layout: FairseqLayout) -> Path:
-    if target.is_dir():
-        raise SettingsError(
-            "the target is a folder", where=target, expected="a file name, such as encoder.pt"
-        )
-    if target.suffix not in TORCH_SUFFIXES:
-        raise SettingsError(
-            "the target has a name that no reader takes",
-            where=target,
-            expected=f"a file name ending in {' or '.join(TORCH_SUFFIXES)}",
-        )
+    fault = "the target is a folder" if target.is_dir() else None
+    expected = "a file name, such as encoder.pt"
+    if fault is None and target.suffix not in TORCH_SUFFIXES:
+        fault = "the target has a name that no reader takes"
+        expected = f"a file name ending in {' or '.join(TORCH_SUFFIXES)}"
+    if fault:
+        raise SettingsError(fault, where=target, expected=expected)
     for name in ("model", "model_weight"):
         if name in content:
+            weights: dict[str, Any]
             weights = {n: t.detach().cpu().contiguous() for n, t in content[name].items()}
-            content[name] = _with_teacher(weights) if layout.has_teacher else weights
+            content[name] = weights
+            if layout.has_teacher:  # data2vec's readers ask for a mapping of its own
+                stem = f"{TEACHER}."
+                teacher = {n: weights.pop(n) for n in list(weights) if n.startswith(stem)}
+                weights[TEACHER] = {n.removeprefix(stem): t for n, t in teacher.items()}
     with disk_errors(target), atomic_path(target) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
     return target
-
-
-def _with_teacher(weights: dict[str, Tensor]) -> dict[str, Any]:
-    """Put data2vec's teacher into a mapping of its own, which its readers ask for."""
-    stem = f"{TEACHER}."
-    teacher = {n.removeprefix(stem): t for n, t in weights.items() if n.startswith(stem)}
-    return {n: t for n, t in weights.items() if not n.startswith(stem)} | {TEACHER: teacher}
