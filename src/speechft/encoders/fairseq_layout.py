@@ -28,16 +28,11 @@ Setting = tuple[str, str, Any]
 """fairseq's name, transformers' name, fairseq's default."""
 
 DEFAULT_CONVOLUTIONS: Final = "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2"
+_POSITIONS = "encoder.pos_conv_embed.conv"
 POSITION_NAMES: Final[tuple[Name, ...]] = (
-    (
-        "encoder.pos_conv.0.weight_g",
-        "encoder.pos_conv_embed.conv.parametrizations.weight.original0",
-    ),
-    (
-        "encoder.pos_conv.0.weight_v",
-        "encoder.pos_conv_embed.conv.parametrizations.weight.original1",
-    ),
-    ("encoder.pos_conv.0.bias", "encoder.pos_conv_embed.conv.bias"),
+    ("encoder.pos_conv.0.weight_g", f"{_POSITIONS}.parametrizations.weight.original0"),
+    ("encoder.pos_conv.0.weight_v", f"{_POSITIONS}.parametrizations.weight.original1"),
+    ("encoder.pos_conv.0.bias", f"{_POSITIONS}.bias"),
 )
 TRANSFORMER_NAMES: Final[tuple[Name, ...]] = (
     ("encoder.layer_norm.{p}", "encoder.layer_norm.{p}"),
@@ -147,21 +142,12 @@ class FairseqLayout:
                     found=settings[name],
                     expected=repr(value),
                 )
-        values = {new: _plain(settings.get(old, default)) for old, new, default in self.settings}
-        return values | self.front_end_values(settings)
-
-    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Give transformers' values for the front end."""
-        return {}
+        return {new: _plain(settings.get(old, default)) for old, new, default in self.settings}
 
     def settings_of(self, config: Any) -> dict[str, Any]:
         """Give fairseq's settings for a transformers configuration."""
         known = {old: getattr(config, new) for old, new, _ in self.settings if hasattr(config, new)}
-        return {**known, "encoder_layerdrop": 0.0, **self.front_end_settings(config)}
-
-    def front_end_settings(self, config: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Give fairseq's settings for the front end, and the constants."""
-        return dict(self.constants)
+        return {**known, "encoder_layerdrop": 0.0, **self.constants}
 
     def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         """Infer fairseq's settings from the tensors of a file that holds none.
@@ -210,25 +196,22 @@ class WaveformLayout(FairseqLayout):
         group = getattr(config, "feat_extract_norm", "group") == "group"
         return (*self.names, GROUP_NORM_NAMES if group else LAYER_NORM_NAMES)
 
-    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Give transformers' values for the front end."""
+    def config_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Give transformers' values, those of the CNN front end among them."""
+        values = super().config_values(settings)
         layers = parse_conv_spec(str(settings.get("conv_feature_layers", DEFAULT_CONVOLUTIONS)))
         columns = ("conv_dim", "conv_kernel", "conv_stride")
-        values: dict[str, Any] = {
-            name: tuple(layer[i] for layer in layers) for i, name in enumerate(columns)
-        }
+        values |= {n: tuple(layer[i] for layer in layers) for i, n in enumerate(columns)}
         each = _plain(settings.get("extractor_mode", "default")) == "layer_norm"
         return {**values, "feat_extract_norm": "layer" if each else "group"}
 
-    def front_end_settings(self, config: Any) -> dict[str, Any]:
-        """Give fairseq's settings for the front end, and the constants."""
+    def settings_of(self, config: Any) -> dict[str, Any]:
+        """Give fairseq's settings, those of the CNN front end among them."""
         layers = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
         each = getattr(config, "feat_extract_norm", "layer") == "layer"
-        return {
-            "conv_feature_layers": format_conv_spec(list(layers)),
-            "extractor_mode": "layer_norm" if each else "default",
-            **super().front_end_settings(config),
-        }
+        mode = "layer_norm" if each else "default"
+        said = {"conv_feature_layers": format_conv_spec(list(layers)), "extractor_mode": mode}
+        return {**super().settings_of(config), **said}
 
     def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         """Infer the settings of transformer and CNN front end."""

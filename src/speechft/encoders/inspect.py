@@ -15,9 +15,7 @@ from speechft.encoders.checkpoint import Checkpoint, fill_model, fingerprint, no
 from speechft.encoders.load import read_checkpoint, wrap_model
 from speechft.encoders.settings import InspectSettings
 
-_ORDER = (
-    *("CNN front end", "mask embedding", "projection", "positions", "transformer", "decoder"),
-)
+_ORDER = ("CNN front end", "mask embedding", "projection", "positions", "transformer", "decoder")
 _MERGED = "interpolated: θ0 + alpha (θ' − θ0)"
 _FROZEN = f"{_MERGED}; equal in both after stable fine-tuning"
 _WEIGHT_NORM = f"{_MERGED}; g and v each by itself, or the kernel (--weight-norm fused)"

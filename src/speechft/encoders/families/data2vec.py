@@ -66,20 +66,18 @@ class Data2VecLayout(WaveformLayout):
         """Give the rows of names: a layer norm in every convolution."""
         return self.names
 
-    def front_end_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the front end's values, and the width of one positional convolution."""
-        values = super().front_end_values(settings)
+    def config_values(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the configuration, with the width of one positional convolution."""
+        values = super().config_values(settings)
         del values["feat_extract_norm"]
         depth = max(1, int(settings.get("pos_conv_depth", 5)))
-        return {
-            **values,
-            "conv_pos_kernel_size": max(3, int(settings.get("conv_pos", 95)) // depth),
-        }
+        width = max(3, int(settings.get("conv_pos", 95)) // depth)
+        return {**values, "conv_pos_kernel_size": width}
 
-    def front_end_settings(self, config: Any) -> dict[str, Any]:
-        """Give the front end's settings, and the width of all positional convolutions."""
+    def settings_of(self, config: Any) -> dict[str, Any]:
+        """Give the settings, with the width of all positional convolutions."""
         width = config.conv_pos_kernel_size * config.num_conv_pos_embeddings
-        return {**super().front_end_settings(config), "conv_pos": width}
+        return {**super().settings_of(config), "conv_pos": width}
 
     def settings_from_shapes(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         """Infer the settings; the order of norms is always the same."""

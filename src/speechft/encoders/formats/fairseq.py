@@ -14,7 +14,7 @@ from speechft.core.logging import get_logger
 from speechft.encoders.checkpoint import Checkpoint, Side, listed, tame_config
 from speechft.encoders.fairseq_layout import FairseqLayout, translate
 from speechft.encoders.families import FAMILIES, Family, record_of
-from speechft.encoders.formats.hf import modern_names, split_base
+from speechft.encoders.formats.hf import make_config, modern_names, split_base
 from speechft.encoders.formats.records import plain
 
 _logger = get_logger(__name__)
@@ -81,19 +81,31 @@ def read_fairseq_style(content: Any, where: Path, given: Given = lambda: None) -
         config, said = like.config, record_of(like.config.model_type)
         family, layout = (said, said.fairseq) if said.fairseq else (family, layout)
     else:
-        config = _make_config({"model_type": family.name, **layout.config_values(settings)}, where)
+        config = make_config(
+            {"model_type": family.name, **layout.config_values(settings)},
+            where,
+            "the checkpoint's settings cannot be used",
+        )
     names = translate(inside, layout.all_names(config))
     rest = {n: t for n, t in inside.items() if n not in names}
     extras = {n: t for n, t in rest.items() if layout.extras.match(n)}
-    _refuse_unknown([n for n in rest if n not in extras], family.name, where)
+    unknown = [n for n in rest if n not in extras]
+    if unknown:
+        raise CheckpointError(
+            listed(f"the checkpoint holds tensors that no {family.name} encoder has", unknown),
+            where=where,
+            hint="it may be a variant that is not supported",
+        )
     tensors = {new: inside[old] for old, new in names.items()}
     tame_config(config, has_mask_embedding="mask_emb" in inside)
+    source: dict[str, Any] = {"format": raw.format, "model_cfg": settings, "task_cfg": raw.task}
+    source |= {} if raw.symbols is None else {"dictionaries_symbols": raw.symbols}
     return Checkpoint(
         format=raw.format,
         config=config,
         tensors=tensors,
         preprocessor=_preprocessor(config, raw, family, given, where),
-        side=Side(extras, _source(raw, settings)),
+        side=Side(extras, source),
         where=where,
         dropped=outside,
     )
@@ -252,18 +264,6 @@ def _from_shapes(layout: FairseqLayout, weights: dict[str, Tensor], where: Path)
     return settings
 
 
-def _make_config(values: dict[str, Any], where: Path) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.for_model(**values)
-    except Exception as error:
-        # transformers checks values with its own error classes, which differ between versions.
-        raise CheckpointError(
-            "the checkpoint's settings cannot be used", where=where, found=error
-        ) from None
-
-
 def _preprocessor(
     config: Any, raw: Raw, family: Family, given: Given, where: Path
 ) -> dict[str, Any]:
@@ -283,22 +283,6 @@ def _preprocessor(
         )
     settings = usual if normalize is None else family.default_preprocessor(config, bool(normalize))
     return {**settings, "normalize_eps": FAIRSEQ_EPS}
-
-
-def _source(raw: Raw, settings: dict[str, Any]) -> dict[str, Any]:
-    source: dict[str, Any] = {"format": raw.format, "model_cfg": settings, "task_cfg": raw.task}
-    if raw.symbols is not None:
-        source["dictionaries_symbols"] = raw.symbols
-    return source
-
-
-def _refuse_unknown(names: list[str], family: str, where: Path) -> None:
-    if names:
-        raise CheckpointError(
-            listed(f"the checkpoint holds tensors that no {family} encoder has", names),
-            where=where,
-            hint="it may be a variant that is not supported",
-        )
 
 
 def _unknown_format(where: Path, found: str) -> CheckpointError:

@@ -47,7 +47,7 @@ def read_hf_folder(folder: Path) -> Checkpoint:
 
 def read_config(folder: Path) -> Any:
     """Read `config.json` as a transformers configuration."""
-    from transformers import CONFIG_MAPPING, AutoConfig
+    from transformers import CONFIG_MAPPING
 
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
@@ -68,13 +68,23 @@ def read_config(folder: Path) -> Any:
             if isinstance(model_type, str)
             else "is this the configuration of an encoder?",
         )
+    values["model_type"] = model_type
+    return make_config(values, folder / CONFIG, "the configuration cannot be read")
+
+
+def make_config(values: dict[str, Any], where: Path, fault: str) -> Any:
+    """Make a transformers configuration of its values, `model_type` among them.
+
+    Raises:
+        CheckpointError: they do not fit; `fault` says what cannot be done then.
+    """
+    from transformers import AutoConfig
+
     try:
-        return AutoConfig.for_model(model_type, **values)
+        return AutoConfig.for_model(**values)
     except Exception as error:
         # transformers checks values with its own error classes, which differ between versions.
-        raise CheckpointError(
-            "the configuration cannot be read", where=folder / CONFIG, found=error
-        ) from None
+        raise CheckpointError(fault, where=where, found=error) from None
 
 
 def _other_files(folder: Path) -> str | None:
