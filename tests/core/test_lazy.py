@@ -8,7 +8,6 @@ import sys
 import pytest
 
 import speechft
-from speechft import encoders
 
 
 def test_a_package_costs_nothing_before_a_name_is_used():
@@ -20,7 +19,7 @@ def test_a_package_costs_nothing_before_a_name_is_used():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("package", [speechft, speechft.encoders, encoders])
+@pytest.mark.parametrize("package", [speechft, speechft.encoders])
 def test_every_name_is_there(package):
     assert all(getattr(package, name) is not None for name in package.__all__)
 
