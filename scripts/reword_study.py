@@ -17,8 +17,8 @@ WORDS = ("title", "about", "findings")
 
 def reword(name: str, root: Path = ROOT) -> Path:
     """Write the kept study's recipe, provenance and page anew; give its folder."""
+    from speechft.core.artifact import RECORD
     from speechft.core.files import read_json, write_json, write_text
-    from speechft.core.provenance import FILE_NAME
     from speechft.pipeline.study.reading import load_study
     from speechft.reporting.study.files import read_study, stamp, write_page, write_recipe
 
@@ -31,8 +31,8 @@ def reword(name: str, root: Path = ROOT) -> Path:
     if other:
         raise SystemExit(f"{name}: {', '.join(other)} changed since it was measured: run it again")
     write_recipe(folder, now)
-    record = read_json(folder / FILE_NAME)
-    write_json(folder / FILE_NAME, {**record, "settings": now})
+    record = read_json(folder / RECORD)
+    write_json(folder / RECORD, {**record, "settings": now})
     stamp(folder)
     write_text(folder / "report.md", write_page(folder))
     return folder

@@ -15,9 +15,11 @@ from speechft.core.artifact import (
     FileInput,
     Input,
     Neutral,
+    Seen,
     content_id,
     dependencies,
     hash_values,
+    looking_once,
     products_of,
 )
 from speechft.core.errors import SettingsError
@@ -175,3 +177,38 @@ def test_what_a_new_result_removes_is_its_own(tmp_path: Path) -> None:
     assert left == [".env.old", "encoder", "encoder/mine.txt", "notes.txt"]
     assert artifact.read_record(one.folder) is None
     assert not (one.folder / BEGUN).exists()
+
+
+looked: list[str] = []
+
+
+def look(name: str) -> str:
+    looked.append(name)
+    if name == "gone":
+        raise SettingsError("no such thing")
+    return f"id of {name}"
+
+
+class Planned(Settings):
+    one: Annotated[str, Input(look)]
+
+
+def test_a_plan_looks_at_every_input_once_and_bears_what_is_not_there() -> None:
+    seen: Seen = {}
+    for name in ("a", "gone", "a", "gone"):
+        with looking_once(seen):
+            found = dependencies(Planned(one=name))
+        assert found == {"one": "id of a" if name == "a" else "not known: gone"}
+    assert looked == ["a", "gone"]
+    with pytest.raises(SettingsError):
+        dependencies(Planned(one="gone"))
+
+
+def test_what_was_begun_and_made_nothing_is_in_nobodys_way(tmp_path: Path) -> None:
+    one, other = (Artifact(tmp_path, "merge", {"alpha": alpha}) for alpha in (1, 2))
+    one.begin()
+    assert one.empty
+    assert not other.begin()
+    (tmp_path / "state").touch()
+    with pytest.raises(SettingsError, match="alpha"):
+        one.begin()

@@ -18,7 +18,6 @@ from speechft.core.files import (
     write_json,
     write_jsonl,
 )
-from speechft.core.provenance import is_done, write_provenance
 
 
 class BreakError(Exception):
@@ -204,11 +203,3 @@ def test_jsonl_and_hashes(tmp_path):
     assert read_jsonl(tmp_path / "r.jsonl") == [{"a": "é"}, {"b": 2}]
     assert hash_json({"a": 1, "b": 2}) == hash_json({"b": 2, "a": 1})
     assert hash_json({"a": 1}) != hash_json({"a": 2})
-
-
-def test_a_stage_is_done_only_with_the_same_settings(tmp_path):
-    assert not is_done(tmp_path, stage="merge", settings={"alpha": 0.25})
-    write_provenance(tmp_path, stage="merge", settings={"alpha": 0.25})
-    assert is_done(tmp_path, stage="merge", settings={"alpha": 0.25})
-    assert not is_done(tmp_path, stage="merge", settings={"alpha": 0.5})
-    assert not is_done(tmp_path, stage="finetune", settings={"alpha": 0.25})

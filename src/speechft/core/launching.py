@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -44,7 +45,7 @@ def read_launch(overrides: Sequence[str], **given: Any) -> tuple[LaunchSettings,
     """Take what a command line says of the launch out of its overrides.
 
     Args:
-        overrides: `key=value`; those of `slurm.` and `dask.` are for the launch.
+        overrides: `key=value`; those of `slurm.…`, `dask.…` and so on are for the launch.
         given: further settings of the launch.
 
     Returns:
@@ -53,7 +54,7 @@ def read_launch(overrides: Sequence[str], **given: Any) -> tuple[LaunchSettings,
     Raises:
         SettingsError: a setting of the launch is unknown or wrong.
     """
-    own = [one for one in overrides if one.partition(".")[0] in ("slurm", "dask")]
+    own = [one for one in overrides if re.split("[.=]", one)[0] in LaunchSettings.model_fields]
     values = apply_overrides({"slurm": {}, "dask": {}, **given}, own)
     rest = [one for one in overrides if one not in own]
     return parse_settings(LaunchSettings, values, where="--set"), rest

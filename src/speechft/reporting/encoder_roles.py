@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechft.core.artifact import RECORD
 from speechft.core.files import read_json
-from speechft.core.provenance import FILE_NAME
 
 About = dict[str, Any]
 
@@ -68,7 +68,7 @@ def _about(label: str) -> tuple[About, set[str]]:
     place, at, point = label.rpartition("@")
     alpha = number(point) if at else None
     path = Path(label if alpha is None else place)
-    made = read_object(path / FILE_NAME)
+    made = read_object(path / RECORD)
     settings = made.get("settings", {})
     if made.get("stage") == "merge":
         tuned = settings.get("tuned") or [""]
@@ -92,7 +92,7 @@ def _about(label: str) -> tuple[About, set[str]]:
 def _finetuning(path: Path) -> tuple[About, set[str]]:
     """Read the fine-tuning that an encoder's folder, or its parent, comes from."""
     for folder in (path, path.parent):
-        made = read_object(folder / FILE_NAME)
+        made = read_object(folder / RECORD)
         if made.get("stage") == "finetune":
             settings = made.get("settings", {})
             about = {"tuned_on": settings.get("task", ""), "method": settings.get("method", "")}

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
-from speechft.core.provenance import FILE_NAME
 from speechft.core.text import printable
 from speechft.data.sources import is_synthetic
 from speechft.probing.result_files import RESULTS
@@ -178,7 +178,7 @@ def _curves(folder: Path) -> list[Curve]:
     for file in sorted(folder.rglob("metrics.jsonl")):
         if _hidden(file.relative_to(folder)):
             continue
-        settings = read_object(file.parent / FILE_NAME).get("settings", {})
+        settings = read_object(file.parent / RECORD).get("settings", {})
         task, method = settings.get("task"), settings.get("method", "")
         title = f"{method} fine-tuning on {str(task).upper()}" if task else file.parent.name
         seed = int(number(settings.get("seed")) or 0)
@@ -200,7 +200,7 @@ def _points(file: Path) -> list[dict[str, Any]]:
 
 
 def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(folder.rglob(FILE_NAME))
+    files = sorted(folder.rglob(RECORD))
     shown = [f.parent.relative_to(folder) for f in files]
     return {
         path.as_posix(): read_object(file)

@@ -10,13 +10,13 @@ from typing import Any
 
 from speechft.analysis.show import summary
 from speechft.analysis.stage import RECORDS as ANALYSIS
+from speechft.core.artifact import Artifact
 from speechft.core.files import (
     read_jsonl,
     write_json,
     write_jsonl,
     write_text,
 )
-from speechft.core.provenance import write_provenance
 from speechft.data.sources import is_synthetic
 from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.study.plan import Builder, Choices
@@ -99,7 +99,7 @@ def write_study(one: StudySettings, root: Path, threads: int = 1, partial: bool 
     }
     write_json(folder / ABOUT, about)
     write_text(folder / "report.md", write_page(folder))
-    write_provenance(folder, stage="study", settings=recipe)
+    Artifact(folder, "study", {"name": one.name}).end([MEASUREMENTS], settings=recipe)
     return folder
 
 
