@@ -29,7 +29,13 @@ from speechft.pipeline.recipe.stage import load_recipe, run
 from speechft.pipeline.study.stage import load_study, plan_studies
 
 LIMITS = {"study": 2.0, "recipe": 3.0}
-SHORT = ("finetune.steps=4", "evaluate.steps=4", "evaluate.sweep=[]", "evaluate.tasks=[sid]")
+SHORT = (
+    "finetune.steps=4",
+    "evaluate.steps=4",
+    "evaluate.sweep=[]",
+    "evaluate.sweep_tasks=[]",
+    "evaluate.tasks=[sid]",
+)
 
 
 def study_of_100_jobs(folder: Path) -> Path:

@@ -89,7 +89,8 @@ FIELDS = list(_fields())
 )
 def test_what_names_a_thing_is_an_input_or_neutral(kind, name, hint, text):
     neutral = _is_neutral(hint)
-    assert neutral == (name in NEUTRAL_EVERYWHERE), "neutral in all settings or in none"
+    if name != "threads":  # a merge has the same digits with any, a training has not
+        assert neutral == (name in NEUTRAL_EVERYWHERE), "neutral in all settings or in none"
     if (kind.__name__, name) in NO_NAME:
         assert not _inputs_in(hint)
     elif NAMES_A_THING.search(text) or "pathlib" in str(hint):

@@ -36,7 +36,7 @@ class LaunchSettings(Settings):
 
     launcher: Annotated[Literal["local", "slurm", "dask"], Neutral] = "local"
     workers: Annotated[int, Neutral] = Field(default=0, ge=0)
-    threads: Annotated[int, Neutral] = Field(default=1, gt=0)
+    threads: int = Field(default=1, gt=0)
     slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)
     dask: Annotated[DaskSettings, Neutral] = DaskSettings()
 

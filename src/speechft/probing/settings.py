@@ -15,7 +15,6 @@ from speechft.core.settings import Listed, Option, PathText, Positional, Setting
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName, encoder_id
 from speechft.merging.alpha import check_range, number_text
-from speechft.merging.sweep import is_sweep_folder, read_sweep
 from speechft.probing.suites import SUITES, suite_of
 
 DEFAULT = "default"
@@ -27,6 +26,8 @@ def source_id(name: str) -> str:
     Raises:
         CheckpointError: nothing is there.
     """
+    from speechft.merging.sweep import is_sweep_folder, read_sweep
+
     if not is_sweep_folder(name):
         return encoder_id(name)
     sweep = read_sweep(Path(name))
