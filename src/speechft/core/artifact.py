@@ -370,17 +370,21 @@ def _hidden(path: Path) -> bool:
 
 
 def _path_id(path: Path) -> str:
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.is_file() and not _hidden(f))
-        return hash_values({f.relative_to(path).as_posix(): known_hash(f) for f in files})
-    return known_hash(path)
+    if not path.is_dir():
+        return known_hash(path)
+    files = [f for f in sorted(path.rglob("*")) if f.is_file() and not _hidden(f)]
+    found = known_hashes(str(f) for f in files)
+    return hash_values({f.relative_to(path).as_posix(): found[str(f)] for f in files})
 
 
 def _with_content(value: Any) -> Any:
     if isinstance(value, Path):
         return _path_id(value)
     if isinstance(value, Mapping):
-        return {str(key): _with_content(item) for key, item in value.items()}
+        paths = {k: str(v) for k, v in value.items() if isinstance(v, Path) and v.is_file()}
+        found = known_hashes(paths.values())
+        known = {key: found[path] for key, path in paths.items()}
+        return {str(key): known.get(key) or _with_content(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [_with_content(item) for item in value]
     return value

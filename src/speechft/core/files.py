@@ -231,12 +231,6 @@ def hash_file(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_json(value: Any) -> str:
-    """Give the SHA-256 of a JSON value as hex; the order of keys does not matter."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def flush(path: Path) -> None:
     """Wait until a file is on the disk."""
     with path.open("rb") as file:

@@ -18,32 +18,14 @@ from pathlib import Path
 from speechft.core.files import hash_file, read_json, write_json
 from speechft.core.places import cache_folder
 
-FILE_NAME = "hashes.json"
 MANY_FOLDER = "file-hashes"
 SETTLED_NS = 2_000_000_000
-MOST = 500
 MOST_OF_MANY = 500_000
 
 
 def known_hash(path: Path | str) -> str:
     """Give the SHA-256 of a file as hex; it is read only if it is not known."""
-    path = Path(path).resolve()
-    store = cache_folder() / FILE_NAME
-    stamp = _stamp(path)
-    known = _read(store).get(str(path))
-    if known is not None and known[:-1] == stamp:
-        return str(known[-1])
-    begin = time.time_ns()
-    digest = hash_file(path)
-    if _stamp(path) == stamp and max(stamp[-2:]) < begin - SETTLED_NS:
-        entries = _read(store)
-        entries.pop(str(path), None)
-        entries[str(path)] = [*stamp, digest]
-        try:
-            write_json(store, dict(list(entries.items())[-MOST:]))
-        except OSError:
-            return digest
-    return digest
+    return known_hashes([str(path)])[str(path)]
 
 
 def known_hashes(

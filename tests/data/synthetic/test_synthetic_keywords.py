@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 import torch
 
+from speechft.core.artifact import hash_values
 from speechft.core.errors import DataError
-from speechft.core.files import hash_json
 from speechft.data.audio import load_waveform
 from speechft.data.synthetic.keywords import KEYWORDS, MARGIN, OTHERS, SPLITS, keyword_splits
 
@@ -129,12 +129,12 @@ def test_splits_share_no_speaker_and_no_class_beyond_training(spotted):
 
 
 def test_the_same_each_time_and_the_sentences_stay_as_they_were(spotted, synthetic_splits):
-    before = hash_json([cut.to_dict() for cut in sentences(synthetic_splits).values()])
+    before = hash_values([cut.to_dict() for cut in sentences(synthetic_splits).values()])
     again = keyword_splits(synthetic_splits)
     for name, cuts in spotted.items():
         assert [cut.to_dict() for cut in again[name]] == [cut.to_dict() for cut in cuts]
         assert len({cut.id for cut in cuts}) == len(cuts)
-    assert hash_json([cut.to_dict() for cut in sentences(synthetic_splits).values()]) == before
+    assert hash_values([cut.to_dict() for cut in sentences(synthetic_splits).values()]) == before
 
 
 def test_sentences_without_a_keyword_are_refused(synthetic_splits):

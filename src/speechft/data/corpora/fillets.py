@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from speechft.core.artifact import content_id, hash_values
+from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
 from speechft.data.layout import find_root, read_lines
@@ -126,11 +126,12 @@ def _level(utterance: Utterance) -> str:
 def _without_repeats(found: list[Utterance], homes: dict[str, str]) -> tuple[list[Utterance], int]:
     """Leave out what repeats the audio, or in another split the text, of an utterance before it."""
     order = [*SHARES, "train"]
+    hashes = file_hashes(str(utterance.audio) for utterance in found)
     first: dict[tuple[str, str], str] = {}
     kept = set()
     for utterance in sorted(found, key=lambda u: (order.index(homes[_level(u)]), u.id)):
         home = homes[_level(utterance)]
-        audio = ("audio", content_id(utterance.audio))
+        audio = ("audio", hashes[str(utterance.audio)])
         text = (str(utterance.language), _LETTERS.sub("", str(utterance.text)).casefold())
         if audio in first or first.get(text, home) != home:
             continue
