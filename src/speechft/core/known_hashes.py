@@ -25,7 +25,8 @@ MOST_OF_MANY = 500_000
 
 def known_hash(path: Path | str) -> str:
     """Give the SHA-256 of a file as hex; it is read only if it is not known."""
-    return known_hashes([str(path)])[str(path)]
+    place = str(Path(path).resolve())
+    return known_hashes([place])[place]
 
 
 def known_hashes(
