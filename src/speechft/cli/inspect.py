@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from speechft.cli.layout import output
@@ -41,7 +42,7 @@ def show(found: Inspection, settings: InspectOptions) -> None:
     if settings.as_json:
         from json import dumps
 
-        print(dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        print(dumps(asdict(found), indent=2, ensure_ascii=False))
     else:
         _show(found)
 

@@ -7,7 +7,7 @@ are drawn once per utterance from its id, so that hidden states can be kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -170,12 +170,3 @@ def fixed_crops(cut: Cut, length: int, count: int, *names: object) -> list[Cut]:
         return [cut]
     starts = [crop_start(cut, total, length, *names, i) for i in range(count)]
     return [piece(cut, start, length, f"{cut.id}-{i:03d}") for i, start in enumerate(starts)]
-
-
-def renamed(
-    name: str, task: str, cuts: Iterable[Cut], changed: Iterable[Cut]
-) -> tuple[str, list[Cut]]:
-    """Give a split under a name of its own if the task changed it, else as it was."""
-    old, new = list(cuts), list(changed)
-    same = len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
-    return (name, old) if same else (f"{name}@{task}", new)

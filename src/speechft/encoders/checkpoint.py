@@ -175,15 +175,16 @@ def check_complete(checkpoint: Checkpoint) -> nn.Module:
     expected, found = model.state_dict(), checkpoint.tensors
     lines = [f"missing: {n} {tuple(t.shape)}" for n, t in expected.items() if n not in found]
     lines += [f"unknown: {n} {tuple(t.shape)}" for n, t in found.items() if n not in expected]
+    both = [(n, found[n], t) for n, t in expected.items() if n in found]
     lines += [
-        f"shape: {n} is {tuple(found[n].shape)}, expected {tuple(t.shape)}"
-        for n, t in expected.items()
-        if n in found and found[n].shape != t.shape
+        f"shape: {n} is {tuple(ours.shape)}, expected {tuple(t.shape)}"
+        for n, ours, t in both
+        if ours.shape != t.shape
     ]
     lines += [
-        f"type: {n} is {_dtype(found[n])}, expected {_dtype(t)}"
-        for n, t in expected.items()
-        if n in found and (found[n].dtype in FLOATS) != (t.dtype in FLOATS)
+        f"type: {n} is {_dtype(ours)}, expected {_dtype(t)}"
+        for n, ours, t in both
+        if (ours.dtype in FLOATS) != (t.dtype in FLOATS)
     ]
     if lines:
         raise CheckpointError(

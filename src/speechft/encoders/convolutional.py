@@ -63,7 +63,8 @@ class TransformerEncoder(SpeechEncoder):
             if bias is not None:
                 hidden = wavlm_layer(layer, hidden, bias, keep, pre_norm=self.pre_norm)
             else:
-                hidden = _first(layer(hidden, attention_mask=keep))
+                output = layer(hidden, attention_mask=keep)
+                hidden = output[0] if isinstance(output, tuple) else output
             states.append(hidden)
         if self.pre_norm:
             states[-1] = encoder.layer_norm(hidden)
@@ -133,11 +134,6 @@ class ConvolutionalEncoder(TransformerEncoder):
         return self.transform(hidden, frame_lengths, mask_time)
 
 
-def _first(output: Any) -> Tensor:
-    result: Tensor = output[0] if isinstance(output, tuple) else output
-    return result
-
-
 NORMALIZE_EPS = 1e-7
 PIECE = 64
 """Frames that the front end computes at a time where no gradient is asked for."""
@@ -192,7 +188,8 @@ Weights = list[tuple[Tensor, Tensor | None]]
 def _in_pieces(layers: Sequence[Any], waveforms: Tensor, lengths: Tensor, norm: Norm) -> Tensor:
     kernels = [int(layer.conv.kernel_size[0]) for layer in layers]
     strides = [int(layer.conv.stride[0]) for layer in layers]
-    hop, field = prod(strides), _receptive_field(kernels, strides)
+    hop = prod(strides)
+    field = 1 + sum((kernel - 1) * prod(strides[:i]) for i, kernel in enumerate(kernels))
     total = conv_length(waveforms.shape[1], kernels, strides)
     weights = _weights(layers)
     channels, dtype = weights[-1][0].shape[0], weights[-1][0].dtype
@@ -240,14 +237,6 @@ def _weights(layers: Sequence[Any]) -> Weights:
         (c.weight.to(dtype), None if c.bias is None else c.bias.to(dtype)) for c in convs[1:]
     ]
     return [(convs[0].weight, convs[0].bias), *rest]
-
-
-def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    field, hop = 1, 1
-    for kernel, stride in zip(kernels, strides, strict=True):
-        field += (kernel - 1) * hop
-        hop *= stride
-    return field
 
 
 def _activate(activation: nn.Module, hidden: Tensor, in_place: bool) -> Tensor:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,10 +80,6 @@ class Inspection:
     fingerprint: str
     not_finite: tuple[str, ...]
     groups: tuple[Group, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain values."""
-        return asdict(self)
 
 
 def inspect(settings: InspectSettings) -> Inspection:

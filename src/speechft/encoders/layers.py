@@ -67,14 +67,17 @@ def _is_intel(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _worth_it(rows: Tensor, weight: Tensor) -> bool:
+    active = torch._C._are_functorch_transforms_active()
+    return _plain_on_cpu(rows, weight) and rows.numel() > 0 and not active
+
+
+def _plain_on_cpu(x: Tensor, weight: Tensor) -> bool:
+    """Tell whether a product is computed in float32 on a CPU, just as it is written."""
     return (
-        rows.device.type == "cpu"
-        and rows.dtype == torch.float32
-        and weight.dtype == torch.float32
-        and rows.numel() > 0
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
     )
 
 
@@ -157,10 +160,7 @@ def _convolved(conv: Any, hidden: Tensor) -> Tensor:
 def _through_spectrum(conv: Any, hidden: Tensor) -> bool:
     kernel = conv.kernel_size[0]
     return (
-        hidden.device.type == "cpu"
-        and hidden.dtype == conv.weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
+        _plain_on_cpu(hidden, conv.weight)
         and kernel >= _LONG
         and conv.stride[0] == conv.dilation[0] == 1
         and conv.padding[0] == kernel // 2

@@ -44,6 +44,7 @@ class Task(ABC):
         spec_augment: a head of size "superb" is trained with SpecAugment on the weighted sum.
         published: S3PRL's batches, for the protocol "s3prl"; none where S3PRL lacks the task.
         labels_by_frame: S3PRL cuts hidden states to as many frames as there are labels.
+        parts_by_protocol: what is heard of a cut depends on the protocol.
         takes_language_model: the test split can be decoded with a lexicon and a language model too.
         corpora: names of the data that SUPERB measures the task on.
         official_items: items of that official test set.
@@ -66,6 +67,7 @@ class Task(ABC):
     spec_augment: ClassVar[bool] = False
     published: ClassVar[PublishedPlan | None] = None
     labels_by_frame: ClassVar[bool] = False
+    parts_by_protocol: ClassVar[bool] = False
     takes_language_model: ClassVar[bool] = False
     corpora: ClassVar[tuple[str, ...]] = ()
     official_items: ClassVar[int | None] = None
@@ -77,9 +79,7 @@ class Task(ABC):
 
     @classmethod
     def arrange(
-        cls,
-        data: Mapping[str, Iterable[Cut]],
-        protocol: ProtocolName = "clean",  # noqa: ARG003
+        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
     ) -> list[tuple[str, list[Cut]]]:
         """Give the splits that the task works on: train, dev, test, each a name and its cuts.
 
@@ -89,7 +89,19 @@ class Task(ABC):
         Raises:
             MissingSplitError: a split is not there.
         """
-        return [(name, list(data[name])) for name in choose_splits(cls, data)]
+        label = f"{cls.id}-{protocol}" if cls.parts_by_protocol else cls.id
+        arranged = []
+        for part, name in zip(Task.splits, choose_splits(cls, data), strict=True):
+            old = list(data[name])
+            new = [heard for cut in old for heard in cls.heard(cut, part, protocol)]
+            same = len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
+            arranged.append((name if same else f"{name}@{label}", new))
+        return arranged
+
+    @classmethod
+    def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:  # noqa: ARG003
+        """Give what is heard of a cut of the part train, dev or test: here the cut itself."""
+        return [cut]
 
     @classmethod
     @abstractmethod

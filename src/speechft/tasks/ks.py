@@ -9,7 +9,7 @@ from lhotse.cut import Cut
 
 from speechft.data.effects import GAIN, RATE, fixed_crops, with_effects
 from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
-from speechft.tasks.base import TASKS, ProtocolName, choose_splits, custom
+from speechft.tasks.base import TASKS, ProtocolName, custom
 from speechft.tasks.classes import ClassTask
 from speechft.tasks.plans import PublishedPlan, Scheme
 
@@ -42,18 +42,18 @@ class KeywordSpotting(ClassTask):
 
     @classmethod
     def arrange(
-        cls,
-        data: Mapping[str, Iterable[Cut]],
-        protocol: ProtocolName = "clean",  # noqa: ARG003
+        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
     ) -> list[tuple[str, list[Cut]]]:
         """Give the splits with background noise in pieces and less volume."""
-        if _is_spoken(data):
-            data = {**data, **keyword_splits(data)}
-        names = zip(("train", "dev", "test"), choose_splits(cls, data), strict=True)
-        return [
-            (f"{name}@{cls.id}", [heard for cut in data[name] for heard in _heard(cut, role)])
-            for role, name in names
-        ]
+        words = keyword_splits(data) if _is_spoken(data) else {}
+        return super().arrange({**data, **words}, protocol)
+
+    @classmethod
+    def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:  # noqa: ARG003
+        """Give a cut with less volume; background noise of train and dev in pieces."""
+        noise = custom(cut, "label") == SILENCE and part != "test"
+        pieces = fixed_crops(cut, RATE, CROPS[part], part) if noise else [cut]
+        return [with_effects(piece, [GAIN]) for piece in pieces]
 
 
 def _is_spoken(data: Mapping[str, Iterable[Cut]]) -> bool:
@@ -61,9 +61,3 @@ def _is_spoken(data: Mapping[str, Iterable[Cut]]) -> bool:
     first = next(iter(data.get("train", ())), None)
     spoken = first is not None and is_synthetic_english(first) and custom(first, "label") is None
     return spoken and not set(KeywordSpotting.splits) <= set(data)
-
-
-def _heard(cut: Cut, role: str) -> list[Cut]:
-    noise = custom(cut, "label") == SILENCE
-    pieces = fixed_crops(cut, RATE, CROPS[role], role) if noise and role != "test" else [cut]
-    return [with_effects(part, [GAIN]) for part in pieces]

@@ -11,7 +11,7 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.effects import GAIN, with_effects
 from speechft.metrics.detection import mtwv
-from speechft.tasks.base import TASKS, ProtocolName, Size, Task, choose_splits, custom, missing
+from speechft.tasks.base import TASKS, ProtocolName, Size, Task, custom, missing
 from speechft.tasks.plans import Plan
 
 DECISION: Final = 2.0  # a normalised score above it counts as found
@@ -43,16 +43,9 @@ class QueryByExample(Task):
         self._known = set(self.documents)
 
     @classmethod
-    def arrange(
-        cls,
-        data: Mapping[str, Iterable[Cut]],
-        protocol: ProtocolName = "clean",  # noqa: ARG003
-    ) -> list[tuple[str, list[Cut]]]:
-        """Give documents, dev queries and eval queries, with less volume."""
-        return [
-            (f"{name}@{cls.id}", [with_effects(cut, [GAIN]) for cut in data[name]])
-            for name in choose_splits(cls, data)
-        ]
+    def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:  # noqa: ARG003
+        """Give a document or a query with less volume."""
+        return [with_effects(cut, [GAIN])]
 
     @classmethod
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:

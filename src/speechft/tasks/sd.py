@@ -12,7 +12,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from speechft.core.errors import DataError
-from speechft.data.effects import renamed
 from speechft.heads.rnn import Diarizer
 from speechft.metrics.diarization import diarization_error_rate
 from speechft.tasks.base import (
@@ -21,7 +20,6 @@ from speechft.tasks.base import (
     Purpose,
     Size,
     Task,
-    choose_splits,
     frame_counts,
     non_empty,
 )
@@ -67,6 +65,7 @@ class SpeakerDiarization(Task):
     }
     published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 8, 4, 1, 60)
     labels_by_frame: ClassVar[bool] = True
+    parts_by_protocol: ClassVar[bool] = True
     corpora: ClassVar[tuple[str, ...]] = ("libri2mix",)
     official_items: ClassVar[int | None] = 3000  # Libri2Mix
 
@@ -76,23 +75,9 @@ class SpeakerDiarization(Task):
         self._point: tuple[float, int] | None = None
 
     @classmethod
-    def arrange(
-        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
-    ) -> list[tuple[str, list[Cut]]]:
-        """Give the splits, training and dev recordings in pieces of 40 s."""
-        train, dev, test = choose_splits(cls, data)
-        drop = protocol == "s3prl"
-        label = f"{cls.id}-{protocol}"
-        cut_up = [
-            renamed(
-                name,
-                label,
-                data[name],
-                [part for cut in data[name] for part in chunks(cut, CHUNK, drop_spanning=drop)],
-            )
-            for name in (train, dev)
-        ]
-        return [*cut_up, (test, list(data[test]))]
+    def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:
+        """Give training and dev recordings in pieces of 40 s."""
+        return [cut] if part == "test" else chunks(cut, CHUNK, drop_spanning=protocol == "s3prl")
 
     @classmethod
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final
 
 from lhotse.cut import Cut
 
-from speechft.data.effects import fixed_crop, renamed
+from speechft.data.effects import fixed_crop
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing, supervision
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.plans import PublishedPlan
@@ -40,9 +39,6 @@ class SpeakerIdentification(ClassTask):
         return {"speaker": str(speaker)}
 
     @classmethod
-    def arrange(
-        cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
-    ) -> list[tuple[str, list[Cut]]]:
-        """Give the splits, long training utterances cropped."""
-        (name, cuts), dev, test = super().arrange(data, protocol)
-        return [renamed(name, cls.id, cuts, [fixed_crop(cut, CROP) for cut in cuts]), dev, test]
+    def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:  # noqa: ARG003
+        """Give a long training utterance cropped, others whole."""
+        return [fixed_crop(cut, CROP) if part == "train" else cut]

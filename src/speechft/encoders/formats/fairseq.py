@@ -100,15 +100,9 @@ def read_fairseq_style(content: Any, where: Path, given: Given = lambda: None) -
     tame_config(config, has_mask_embedding="mask_emb" in inside)
     source: dict[str, Any] = {"format": raw.format, "model_cfg": settings, "task_cfg": raw.task}
     source |= {} if raw.symbols is None else {"dictionaries_symbols": raw.symbols}
-    return Checkpoint(
-        format=raw.format,
-        config=config,
-        tensors=tensors,
-        preprocessor=_preprocessor(config, raw, family, given, where),
-        side=Side(extras, source),
-        where=where,
-        dropped=outside,
-    )
+    preprocessor = _preprocessor(config, raw, family, given, where)
+    side = Side(extras, source)
+    return Checkpoint(raw.format, config, tensors, preprocessor, side, where, outside)
 
 
 def _open(content: Any, where: Path) -> Raw:
