@@ -51,9 +51,10 @@ for seed, name in enumerate(("large-base", "large-tuned")):
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     values = np.random.default_rng(seed).standard_normal(shape[0] * shape[1], dtype=np.float32)
-    with TensorFileWriter(folder / "model.safetensors", infos, {"format": "pt"}) as writer:
-        for info in infos:
-            writer.write(info.name, 0, values)
+    writer = TensorFileWriter(folder / "model.safetensors", infos)
+    for info in infos:
+        writer.write(info.name, 0, values)
+    writer.close()
     (folder / "config.json").write_text(json.dumps({"architectures": ["Wav2Vec2Model"]}))
     (folder / "preprocessor_config.json").write_text("{}")
 """

@@ -15,9 +15,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import IncompatibleModelsError, SettingsError
-from speechft.merging.points import load_merged
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
+from speechft.merging.sweep import load_merged
 
 NAME = "encoder.layers.0.x.weight"
 CONFIG = {

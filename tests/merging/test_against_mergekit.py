@@ -10,8 +10,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from speechft.merging.methods import METHODS
-from speechft.merging.methods.elementwise import linear, task_arithmetic
-from speechft.merging.methods.registry import add_all, average, move, task_vectors
+from speechft.merging.methods.base import (
+    add_all,
+    average,
+    linear,
+    move,
+    task_arithmetic,
+    task_vectors,
+)
 from speechft.merging.methods.sparse import breadcrumbs, drop, elect, ties
 from speechft.merging.methods.sphere import karcher, multislerp, slerp
 from speechft.merging.methods.stock import model_stock

@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechft.merging import MappingSource, Recipe, constant, plan, stream
-from speechft.merging.dtypes import STORAGE, decode, encode
+from speechft.merging.alpha import constant
+from speechft.merging.engine import Recipe, plan, stream
+from speechft.merging.sources import MappingSource
+from speechft.merging.tensorfile import STORAGE, decode, encode
 
 NAMES = [f"encoder.layers.{i}.x" for i in range(6)]
 FLOATS = st.sampled_from(["F32", "F16", "BF16", "F64"])

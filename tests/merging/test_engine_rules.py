@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from speechft.core.errors import CheckpointError, IncompatibleModelsError, SettingsError
-from speechft.merging import METHODS, MappingSource, Recipe, constant, plan, stream
-from speechft.merging.engine import STEP, compute, steps
+from speechft.merging.alpha import constant
+from speechft.merging.engine import STEP, Recipe, compute, plan, steps, stream
+from speechft.merging.methods import METHODS
+from speechft.merging.sources import MappingSource
 
 NAME = "encoder.layers.0.x.weight"
 PAIR = "encoder.pos_conv_embed.conv.weight_g", "encoder.pos_conv_embed.conv.weight_v"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from speechft.merging import METHODS
+from speechft.merging.methods import METHODS
 
 
 def folder(path: Path, seed: int) -> Path:
@@ -87,7 +87,7 @@ def test_the_command_lists_methods_and_takes_recipes(pair: tuple[Path, Path], ca
 
 def test_a_bar_counts_megabytes_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
     from speechft.core import logging
-    from speechft.merging.progress import count_bytes
+    from speechft.merging.stage import count_bytes
 
     bars = []
     make = logging.progress_bar

@@ -31,7 +31,7 @@ def folder(path: Path, seed: int, rows: int = 200) -> Path:
     }
     save_file(state, path / "model.safetensors", metadata={"format": "pt"})
     (path / "config.json").write_text(json.dumps({"architectures": ["HubertModel"]}))
-    (path / "preprocessor_config.json").write_text("{}")
+    (path / "preprocessor_config.json").write_text('{"do_normalize": true}')
     return path
 
 

@@ -15,10 +15,10 @@ from safetensors.numpy import load_file, save_file
 from speechft.cli.app import main
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import hash_file, read_json
-from speechft.merging import METHODS
-from speechft.merging.points import OpenSweep
+from speechft.merging.methods import METHODS
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge, parse_size
+from speechft.merging.sweep import OpenSweep
 
 LAYERS = 4
 SYMMETRIC = [

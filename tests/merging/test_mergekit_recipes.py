@@ -9,11 +9,14 @@ import pytest
 import yaml
 
 from speechft.core.errors import SettingsError
-from speechft.merging import METHODS, MappingSource, Recipe, parse_alpha, plan, stream
+from speechft.merging.alpha import parse_alpha
+from speechft.merging.engine import Recipe, plan, stream
 from speechft.merging.mergekit import Imported, from_mergekit
+from speechft.merging.methods import METHODS
 from speechft.merging.methods.sparse import breadcrumbs, ties
 from speechft.merging.methods.sphere import karcher
 from speechft.merging.methods.stock import model_stock
+from speechft.merging.sources import MappingSource
 
 GENERATOR = np.random.default_rng(0)
 STATES = {

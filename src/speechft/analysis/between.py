@@ -8,7 +8,7 @@ import torch
 
 from speechft.core.errors import IncompatibleModelsError
 from speechft.encoders import SpeechEncoder
-from speechft.merging.methods.elementwise import linear
+from speechft.merging.methods.base import linear
 
 
 def interpolate(

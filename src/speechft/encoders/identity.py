@@ -247,7 +247,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError("this is no JSON file", where=path, found=error) from None
+        raise CheckpointError("cannot read the file as JSON", where=path, found=error) from None
     if not isinstance(values, dict):
-        raise CheckpointError("the file holds no settings", where=path, found=type(values).__name__)
+        raise CheckpointError(
+            "cannot use the file", where=path, expected="a JSON object", found=type(values).__name__
+        )
     return values

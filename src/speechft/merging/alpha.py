@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
-from speechft.merging.names import layer_of
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 FARTHEST = 2.0
+SWEEP_FILE = "sweep.json"
 EXAMPLES = "0.25, 0.1..0.5 (first to last layer), 'encoder.layers.{8-11}.*=0.5', 0:1:0.05 (sweep)"
 
 
@@ -148,6 +149,28 @@ def is_sweep(text: str) -> bool:
     return ":" in text and "=" not in text
 
 
+def is_sweep_folder(path: Path | str) -> bool:
+    """Say whether a folder holds a sweep."""
+    return (Path(path) / SWEEP_FILE).is_file()
+
+
+def split_sweep(texts: Sequence[str]) -> tuple[list[float], list[str]]:
+    """Tell the points of a sweep among the texts of `--alpha` from the other texts.
+
+    Raises:
+        SettingsError: there are two sweeps, or a sweep beside another default.
+    """
+    sweeps = [text for text in texts if is_sweep(text)]
+    if not sweeps:
+        return [], list(texts)
+    fixed = [text for text in texts if "=" in text]
+    if len(sweeps) + len(fixed) < len(texts) or len(sweeps) > 1:
+        raise SettingsError(
+            "a sweep is the only alpha without a pattern", where="alpha", found=", ".join(texts)
+        )
+    return parse_sweep(sweeps[0]), fixed
+
+
 def parse_sweep(text: str) -> list[float]:
     """Read `START:STOP:STEP`, both ends included, without rounding drift.
 
@@ -164,20 +187,6 @@ def parse_sweep(text: str) -> list[float]:
     if count > 1000:
         raise SettingsError("the sweep has more than 1000 points", found=f"{text}: {count}")
     return [float(start + index * step) for index in range(count)]
-
-
-def depth_of(name: str, layers: int, *, norm_is_last: bool = False) -> float:
-    """Give a tensor's depth: 0 before and in the first layer, 1 in the last layer and after it.
-
-    Args:
-        name: canonical name.
-        layers: number of transformer layers.
-        norm_is_last: whether `encoder.layer_norm` stands after the layers (pre-norm encoders).
-    """
-    layer = layer_of(name)
-    if layer is not None:
-        return layer / (layers - 1) if layers > 1 else 0.0
-    return 1.0 if norm_is_last and name.startswith("encoder.layer_norm.") else 0.0
 
 
 def glob_regex(pattern: str) -> re.Pattern[str]:

@@ -1,18 +1,131 @@
-"""Line up the tensors of BASE and TUNED, and say all that does not fit at once."""
+"""Line up the tensors of BASE and TUNED under one name each, and say all that does not fit.
+
+Tensors whose names and shapes fit may mean something else: the configurations tell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from speechft.core.errors import IncompatibleModelsError
-from speechft.merging.dtypes import is_float
-from speechft.merging.names import OPTIONAL, Names, count_layers, sort_names
-from speechft.merging.sources import Source
-from speechft.merging.tensorfile import TensorInfo
+from speechft.core.logging import get_logger
+from speechft.encoders.identity import computing
+from speechft.merging.sources import FAIRSEQ, Source
+from speechft.merging.tensorfile import TensorInfo, is_float
 
-#: How names begin that only fairseq and S3PRL use.
-FAIRSEQ = ("post_extract_proj.", "encoder.pos_conv.")
+log = get_logger(__name__)
+
+#: Names under which wrapping classes hold the encoder.
+PREFIXES: Final = (
+    *("hubert", "wav2vec2", "wavlm", "data2vec_audio", "unispeech", "unispeech_sat", "sew"),
+    *("sew_d", "wav2vec2_bert", "wav2vec2_conformer", "model", "module"),
+)
+#: First parts of names that belong to heads and pre-training projections, never to the encoder.
+HEADS: Final = frozenset(
+    {
+        *(
+            "classifier",
+            "codevector_perplexity",
+            "ctc",
+            "ctc_head",
+            "ctc_proj",
+            "final_proj",
+            "head",
+        ),
+        *("label_embs_concat", "layer_weights", "lm_head", "objective", "project_hid", "project_q"),
+        *("projector", "qa_outputs", "quantizer", "speaker_proj", "tdnn"),
+    }
+)
+#: Tensors that are taken from BASE when TUNED lacks them (it was stored without input masking).
+OPTIONAL: Final = frozenset({"masked_spec_embed", "mask_emb"})
+_WEIGHT_NORM: Final = re.compile(r"\.parametrizations\.(\w+)\.original([01])$")
+_LAYER: Final = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.(\d+)\.")
+#: Fields that change no hidden state of a trained encoder: heads, losses, masks, how it is trained
+#: and how text is made. Sizes are left out, too: they show in the tensors.
+_OF_NO_WEIGHT: Final = re.compile(
+    r".*(drop|mask|token|label|loss|ctc|codevector|negatives|contrastive|gradient|init|vocab|tdnn"
+    r"|xvector|classifier|_proj_size|weighted_layer_sum|problem|finetun|spec_augment|decoder_ids).*"
+    r"|model_type|use_cache|output_(attentions|hidden_states)|return_dict|torchscript|tie_.*|is_.*"
+    r"|chunk_size_feed_forward|pruned_heads|median_filter_width|add_cross_attention|cross_attention_hidden_size"
+    r"|max_(source|target|length).*|auto_map|_.*|speechft.*"
+)
+#: What a field means where a configuration lacks it (transformers' defaults).
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "add_adapter": False,
+    "conv_pos_batch_norm": False,
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "do_stable_layer_norm": False,
+    "feat_extract_activation": "gelu",
+    "feat_extract_norm": "group",
+    "feat_proj_layer_norm": True,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "num_attention_heads": 12,
+    "num_conv_pos_embedding_groups": 16,
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """Stored names of one checkpoint, sorted into encoder and heads.
+
+    Args:
+        encoder: canonical name → stored name.
+        heads: stored names of heads and pre-training projections.
+        prefix: what stands before the encoder's names ("hubert."), or "".
+    """
+
+    encoder: dict[str, str]
+    heads: tuple[str, ...]
+    prefix: str
+
+
+def canonical(name: str) -> str:
+    """Give a name with weight-norm parts spelled `weight_g` and `weight_v`."""
+    return _WEIGHT_NORM.sub(lambda found: f".{found[1]}_{'gv'[int(found[2])]}", name)
+
+
+def sort_names(stored: Iterable[str]) -> Names:
+    """Find the encoder's prefix, and tell its tensors from heads.
+
+    With a prefix, all names without it are heads. Without one, heads are told by `HEADS`.
+    """
+    names = list(stored)
+    prefix = ""
+    while step := _next_prefix(names, prefix):
+        prefix += step
+    encoder: dict[str, str] = {}
+    heads: list[str] = []
+    for name in names:
+        inner = name[len(prefix) :]
+        if not name.startswith(prefix) or inner.split(".", 1)[0] in HEADS:
+            heads.append(name)
+        else:
+            encoder[canonical(inner)] = name
+    return Names(encoder, tuple(heads), prefix)
+
+
+def layer_of(name: str) -> int | None:
+    """Give the index of the transformer layer that a canonical name lies in."""
+    if not name.startswith(("encoder.", "decoder.", "layers.")):
+        return None
+    found = _LAYER.search(name)
+    return int(found.group(1)) if found else None
+
+
+def count_layers(names: Iterable[str]) -> int:
+    """Give the number of transformer layers that canonical names speak of."""
+    layers = [index for name in names if (index := layer_of(name)) is not None]
+    return max(layers) + 1 if layers else 0
+
+
+def _next_prefix(names: list[str], so_far: str) -> str:
+    inner = [name[len(so_far) :] for name in names if name.startswith(so_far)]
+    firsts = {name.split(".", 1)[0] for name in inner if "." in name}
+    return next((f"{prefix}." for prefix in PREFIXES if prefix in firsts), "")
 
 
 @dataclass(frozen=True)
@@ -70,7 +183,12 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
         if (problem := _compare(base, of_base, source, names))
     ]
     if problems:
-        raise _error(base, problems)
+        raise IncompatibleModelsError(
+            "these encoders cannot be merged\n" + "\n".join(f"  {problem}" for problem in problems),
+            where=base.label,
+            expected="the encoder's tensors of BASE in every TUNED, with the same shapes",
+            hint="merge a TUNED that was fine-tuned from this BASE",
+        )
     keep_heads = heads == "keep"
     by_stored = {stored: name for name, stored in of_base.encoder.items()}
     entries: list[Entry] = []
@@ -102,20 +220,8 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
 
 def _compare(base: Source, of_base: Names, tuned: Source, names: Names) -> str:
     """Give the lines that say what is wrong with one TUNED, or nothing."""
-    lacking = [
-        f"missing    {name}"
-        for name, stored in of_base.encoder.items()
-        if name not in names.encoder
-        and name not in OPTIONAL
-        and is_float(base.tensors[stored].dtype)
-    ]
-    extra = [
-        f"extra      {name}"
-        for name, stored in names.encoder.items()
-        if name not in of_base.encoder
-        and name not in OPTIONAL
-        and is_float(tuned.tensors[stored].dtype)
-    ]
+    lacking = [f"missing    {name}" for name in _only_in(of_base, base, names)]
+    extra = [f"extra      {name}" for name in _only_in(names, tuned, of_base)]
     shapes = list(_shape_problems(base, of_base, tuned, names))
     if not (lacking or extra or shapes):
         return ""
@@ -123,6 +229,13 @@ def _compare(base: Source, of_base: Names, tuned: Source, names: Names) -> str:
     lines = [f"{tuned.label}: {len(lacking)} missing, {len(extra)} extra, {len(shapes)} mis-shaped"]
     lines += [f"  {cause}"] if cause else []
     return "\n".join(lines + [f"    {line}" for line in lacking + extra + shapes])
+
+
+def _only_in(names: Names, source: Source, others: Names) -> Iterator[str]:
+    for name, stored in names.encoder.items():
+        lacking = name not in others.encoder and name not in OPTIONAL
+        if lacking and is_float(source.tensors[stored].dtype):
+            yield name
 
 
 def _shape_problems(base: Source, of_base: Names, tuned: Source, names: Names) -> Iterator[str]:
@@ -164,10 +277,50 @@ def _width(source: Source, names: Mapping[str, str]) -> int | None:
     return source.tensors[stored].shape[0] if stored else None
 
 
-def _error(base: Source, problems: Sequence[str]) -> IncompatibleModelsError:
-    return IncompatibleModelsError(
-        "these encoders cannot be merged\n" + "\n".join(f"  {problem}" for problem in problems),
-        where=base.label,
-        expected="the encoder's tensors of BASE in every TUNED, with the same shapes",
-        hint="merge a TUNED that was fine-tuned from this BASE",
-    )
+def refuse_other_meaning(base: Source, tuned: Sequence[Source]) -> None:
+    """Refuse a TUNED whose configuration makes other hidden states of the same tensors.
+
+    A TUNED of another family whose settings agree is merged with a warning.
+
+    Raises:
+        IncompatibleModelsError: names every such field with both values.
+    """
+    for one in tuned:
+        if base.config is None or one.config is None:
+            continue
+        fields = differing_fields(base.config, one.config)
+        if fields:
+            raise IncompatibleModelsError(
+                "the tensors fit, but these encoders compute something else with them",
+                where=f"{one.label}: config.json",
+                expected=", ".join(f"{name} {a}" for name, (a, _) in fields.items()),
+                found=", ".join(f"{name} {b}" for name, (_, b) in fields.items()),
+                hint="merge a TUNED that was fine-tuned from this BASE",
+            )
+        families = base.config.get("model_type"), one.config.get("model_type")
+        if None not in families and families[0] != families[1]:
+            log.warning(
+                "BASE is a %s, %s a %s: their difference is no task vector of fine-tuning",
+                *(families[0], one.label, families[1]),
+            )
+
+
+def differing_fields(
+    base: Mapping[str, Any], tuned: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Give the fields that change a hidden state and differ: name → (BASE's, TUNED's value).
+
+    A field that one configuration lacks has its default there; without a known default it is not
+    compared, since library versions write different ones.
+    """
+    ours, theirs = ({**_DEFAULTS, **computing(config)} for config in (base, tuned))
+    named = [n for n in {**base, **tuned} if not _OF_NO_WEIGHT.fullmatch(n)]
+    return {
+        name: (ours[name], theirs[name])
+        for name in named
+        if name in ours and name in theirs and _listed(ours[name]) != _listed(theirs[name])
+    }
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

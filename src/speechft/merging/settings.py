@@ -77,11 +77,7 @@ class MergeSettings(Settings):
 
     def options(self) -> dict[str, Any]:
         """Give the fields of the recipe besides alpha."""
-        from speechft.merging.planning import Recipe
+        from speechft.merging.engine import Recipe
 
         names = [field.name for field in dataclasses.fields(Recipe) if field.name != "alpha"]
         return {name: getattr(self, name) for name in names}
-
-    def plain(self) -> dict[str, Any]:
-        """Give the settings that shape the result, as plain values."""
-        return self.model_dump(mode="json", exclude={"out", "threads"})

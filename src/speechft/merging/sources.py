@@ -1,11 +1,14 @@
-"""Where tensors come from: safetensors files, whole or in shards, or a mapping in memory."""
+"""Encoders as users name them, and their tensors: safetensors files, other formats, in memory.
+
+Hugging Face folders and safetensors files are read without torch; all other formats (S3PRL,
+fairseq, WavLM, DeCoAR files, pickled Hugging Face weights, adapters) by the encoders' readers.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,15 @@ import numpy as np
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.places import path_below
-from speechft.merging.dtypes import STORAGE, Array, decode
-from speechft.merging.tensorfile import TensorFile, TensorInfo
+from speechft.encoders.identity import locate, read_json_object
+from speechft.merging.tensorfile import STORAGE, Array, TensorFile, TensorInfo, decode
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+#: How names begin that only fairseq and S3PRL use.
+FAIRSEQ = ("post_extract_proj.", "encoder.pos_conv.")
+#: Weights in a folder that are no safetensors of the encoder itself.
+_OTHER_WEIGHTS = ("pytorch_model*.bin", "adapter_model.safetensors", "adapter_model.bin")
 
 
 class Source(ABC):
@@ -35,7 +42,6 @@ class Source(ABC):
         self,
         label: str,
         tensors: Mapping[str, TensorInfo],
-        *,
         config: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -50,7 +56,7 @@ class Source(ABC):
 
     @abstractmethod
     def sha256(self) -> str:
-        """Give the SHA-256 of the weights: of the file, or of the shards' hashes in order."""
+        """Give the SHA-256 of the weights."""
 
     def values(
         self, name: str, start: int = 0, stop: int | None = None, into: Array | None = None
@@ -71,23 +77,14 @@ class SafetensorsSource(Source):
     Args:
         label: path or id, for messages.
         files: the file, or the shards in the order of their names.
-        config: see `Source`.
-        folder: see `Source`.
+        folder: where config.json and others lie.
     """
 
-    def __init__(
-        self,
-        label: str,
-        files: list[Path],
-        *,
-        config: Mapping[str, Any] | None = None,
-        folder: Path | None = None,
-    ) -> None:
-        self.files = files
-        self._open = [TensorFile(path) for path in files]
+    def __init__(self, label: str, files: Sequence[Path], folder: Path) -> None:
+        self._files = [TensorFile(path) for path in files]
         self._home: dict[str, TensorFile] = {}
         tensors: dict[str, TensorInfo] = {}
-        for file in self._open:
+        for file in self._files:
             for info in sorted(file.tensors.values(), key=lambda item: item.begin):
                 if info.name in tensors:
                     raise CheckpointError(
@@ -95,7 +92,9 @@ class SafetensorsSource(Source):
                     )
                 tensors[info.name] = info
                 self._home[info.name] = file
-        super().__init__(label, tensors, config=config, folder=folder)
+        config = folder / "config.json"
+        found = read_json_object(config) if config.is_file() else None
+        super().__init__(label, tensors, found, folder)
 
     def read(self, name: str, start: int, stop: int, into: Array | None = None) -> Array:
         """Give the stored bits of elements [start, stop) of a tensor, 1-D; `into` may hold them."""
@@ -103,14 +102,12 @@ class SafetensorsSource(Source):
 
     def sha256(self) -> str:
         """Give the SHA-256 of the file, or of the shards' hashes in order."""
-        hashes = [content_id(path) for path in self.files]
-        if len(hashes) == 1:
-            return hashes[0]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+        hashes = [content_id(file.path) for file in self._files]
+        return hashes[0] if len(hashes) == 1 else _of_hashes(hashes)
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._open:
+        for file in self._files:
             file.close()
 
 
@@ -122,7 +119,6 @@ class MappingSource(Source):
         arrays: name → array of any shape.
         dtypes: name → safetensors type, needed only where NumPy's does not say it (BF16).
         config: see `Source`.
-        folder: see `Source`.
         digest: what `sha256` shall give, where the arrays were read from a file.
     """
 
@@ -133,17 +129,16 @@ class MappingSource(Source):
         dtypes: Mapping[str, str] | None = None,
         *,
         config: Mapping[str, Any] | None = None,
-        folder: Path | None = None,
         digest: Callable[[], str] | None = None,
     ) -> None:
         self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         known = dtypes or {}
         infos = {
-            name: TensorInfo(name, known.get(name) or dtype_of(array), array.shape)
+            name: TensorInfo(name, known.get(name) or _dtype_of(array), array.shape)
             for name, array in arrays.items()
         }
         self._digest = digest
-        super().__init__(label, infos, config=config, folder=folder)
+        super().__init__(label, infos, config)
 
     def read(self, name: str, start: int, stop: int, into: Array | None = None) -> Array:
         """Give a copy of elements [start, stop)."""
@@ -162,21 +157,68 @@ class MappingSource(Source):
         return digest.hexdigest()
 
 
-def dtype_of(array: Array) -> str:
-    """Give the safetensors name of a NumPy array's type."""
-    for name, kind in STORAGE.items():
-        if name != "BF16" and array.dtype == kind:
-            return name
-    raise CheckpointError("tensors of this type cannot be stored", found=array.dtype)
+class CheckpointSource(MappingSource):
+    """Tensors of an encoder that was read by the encoders' readers.
+
+    Args:
+        checkpoint: what `speechft.encoders.formats.read_checkpoint` gave.
+        label: path or id, for messages.
+    """
+
+    def __init__(self, checkpoint: Any, label: str) -> None:
+        import torch
+
+        arrays: dict[str, Array] = {}
+        dtypes: dict[str, str] = {}
+        for name, tensor in checkpoint.tensors.items():
+            plain = tensor.detach().cpu().contiguous()
+            if plain.dtype == torch.bfloat16:
+                dtypes[name] = "BF16"
+                plain = plain.view(torch.uint16)
+            arrays[name] = plain.numpy()
+        config = checkpoint.config.to_dict()
+        super().__init__(label, arrays, dtypes, config=config, digest=self._hash)
+        self.checkpoint = checkpoint
+
+    def _hash(self) -> str:
+        where: Path = self.checkpoint.where
+        if where.is_file():
+            return content_id(where)
+        files = sorted({f for pattern in _OTHER_WEIGHTS for f in where.glob(pattern)})
+        return _of_hashes([content_id(file) for file in files])
+
+
+def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
+    """Open an encoder for merging.
+
+    Args:
+        name: a folder (also a fine-tuning run's), a file, a packaged name or a Hub id.
+        base: BASE, where `name` is a TUNED that may need its configuration (S3PRL downstream
+            checkpoints, adapters).
+
+    Raises:
+        CheckpointError: nothing is there, or it cannot be read.
+    """
+    path, label = locate(name), str(name)
+    if path.is_dir() and any((path / weights).is_file() for weights in (WEIGHTS, INDEX)):
+        return open_folder(path, label)
+    if path.suffix == ".safetensors" and path.is_file():
+        source = SafetensorsSource(label, [path], path.parent)
+        if not any(stored.startswith(FAIRSEQ) for stored in source.tensors):
+            return source
+        source.close()
+    from speechft.encoders.load import read_checkpoint
+
+    where = None if base is None else locate(base)
+    return CheckpointSource(read_checkpoint(path, base=where), label)
 
 
 def open_folder(folder: Path, label: str | None = None) -> SafetensorsSource:
     """Open a Hugging Face folder with safetensors weights, whole or in shards.
 
     Raises:
-        CheckpointError: there are no such weights, or a shard is missing.
+        CheckpointError: there are no such weights, a shard is missing, or config.json is broken.
     """
-    label = label or str(folder)
     if (folder / WEIGHTS).is_file():
         files = [folder / WEIGHTS]
     elif (folder / INDEX).is_file():
@@ -188,29 +230,11 @@ def open_folder(folder: Path, label: str | None = None) -> SafetensorsSource:
             expected=f"{WEIGHTS} (or {INDEX} and its shards)",
             found=", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "an empty folder",
         )
-    return SafetensorsSource(label, files, config=read_config(folder), folder=folder)
-
-
-def open_file(path: Path, label: str | None = None) -> SafetensorsSource:
-    """Open one safetensors file; config.json is taken from beside it, if it is there."""
-    folder = path.parent
-    return SafetensorsSource(label or str(path), [path], config=read_config(folder), folder=folder)
-
-
-def read_config(folder: Path) -> dict[str, Any] | None:
-    """Read config.json of a folder, if there is one.
-
-    Raises:
-        CheckpointError: it is not a JSON mapping.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        return None
-    return read_mapping(path)
+    return SafetensorsSource(label or str(folder), files, folder)
 
 
 def _shards(folder: Path) -> list[Path]:
-    shards = read_mapping(folder / INDEX).get("weight_map")
+    shards = read_json_object(folder / INDEX).get("weight_map")
     names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
     paths = [path_below(folder, n, "a shard", CheckpointError, folder / INDEX) for n in names]
     missing = [path.name for path in paths if not path.is_file()]
@@ -225,18 +249,13 @@ def _shards(folder: Path) -> list[Path]:
     return paths
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping.
+def _of_hashes(hashes: Sequence[str]) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
-    Raises:
-        CheckpointError: it does not.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError("cannot read the file as JSON", where=path, found=error) from None
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            "cannot use the file", where=path, expected="a JSON mapping", found=type(value).__name__
-        )
-    return value
+
+def _dtype_of(array: Array) -> str:
+    """Give the safetensors name of a NumPy array's type."""
+    for name, kind in STORAGE.items():
+        if name != "BF16" and array.dtype == kind:
+            return name
+    raise CheckpointError("tensors of this type cannot be stored", found=array.dtype)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from speechft.core.artifact import Artifact, content_id, dependencies, read_record, stage_of
 from speechft.core.errors import SettingsError
-from speechft.core.files import atomic_dir, flush, remove_leftovers
+from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
 from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of
-from speechft.merging.alpha import check_range, parse_alpha
-from speechft.merging.inputs import find, open_encoder
-from speechft.merging.meaning import refuse_other_meaning
+from speechft.encoders.identity import locate
+from speechft.merging.alpha import check_range, parse_alpha, split_sweep
+from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
+from speechft.merging.matching import refuse_other_meaning
 from speechft.merging.methods import METHODS
-from speechft.merging.output import describe, said_where, write_sweep
-from speechft.merging.planning import Plan, Recipe, plan
-from speechft.merging.progress import count_bytes
+from speechft.merging.output import describe, said_where
 from speechft.merging.settings import MergeSettings
-from speechft.merging.sources import Source
-from speechft.merging.sweep import split_texts
-from speechft.merging.writing import default_threads, write_weights
+from speechft.merging.sources import INDEX, WEIGHTS, Source, open_encoder
+from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
 
 log = get_logger(__name__)
 
@@ -46,9 +46,9 @@ def merge(settings: MergeSettings) -> Path:
     out = settings.out.expanduser()
     remove_leftovers(out)
     _check_output(settings, out)
-    points, texts = split_texts(settings.alpha_texts())
+    points, texts = split_sweep(settings.alpha_texts())
     max_shard_bytes = parse_size(settings.max_shard_size)
-    with ThreadPoolExecutor(settings.threads or default_threads()) as pool, ExitStack() as opened:
+    with ThreadPoolExecutor(settings.threads or _threads()) as pool, ExitStack() as opened:
         depends = pool.submit(dependencies, settings)  # hashes what is read, while it is read
         if read_record(out) and Artifact(out, "merge", depends.result()).done:
             log.info("merge: already done in %s", out)
@@ -57,16 +57,16 @@ def merge(settings: MergeSettings) -> Path:
         with said_where(out, 0 if points else planned.nbytes), work_alone(out):
             _say_what_is_replaced(out)
             with atomic_dir(out) as folder:
-                hashes: dict[str, str] = {}
-                if not points:
-                    hashes = _write(planned, folder, pool, max_shard_bytes)
+                hashes = {} if points else _write(planned, folder, pool, max_shard_bytes)
                 wanted = depends.result()
                 parents = {source.label: source.sha256() for source in planned.sources}
                 if points:
+                    from speechft.merging.sweep import write_sweep
+
                     about = write_sweep(planned, points, texts, settings.options(), folder)
                 else:
                     about = describe(planned, folder)
-                said = settings.plain()
+                said = settings.model_dump(mode="json", exclude={"out", "threads"})
                 names = [path.name for path in folder.iterdir()]
                 artifact = Artifact(folder, "merge", wanted)
                 artifact.end(names, hashes, settings=said, parents=parents, **about)
@@ -100,17 +100,82 @@ def _plan(
 
 
 def _write(
-    planned: Plan, folder: Path, pool: ThreadPoolExecutor, max_shard_bytes: int | None
+    planned: Plan, folder: Path, pool: Executor, max_shard_bytes: int | None
 ) -> dict[str, str]:
-    """Write the weights; give the hashes of their files."""
+    """Write the weights, whole or in shards; give the hashes of their files."""
+    shards = split_shards(planned.outputs, max_shard_bytes)
+    names = [WEIGHTS]
+    if len(shards) > 1:
+        names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+        weight_map = {t.name: n for n, shard in zip(names, shards, strict=True) for t in shard}
+        index = {"metadata": {"total_size": planned.nbytes}, "weight_map": weight_map}
+        write_json(folder / INDEX, index)
     with count_bytes("merging", planned.nbytes) as count:
-        files = write_weights(
-            planned, folder, pool, max_shard_bytes=max_shard_bytes, on_progress=count
-        )
-        hashing = {file.name: pool.submit(content_id, file) for file in files}
-        for file in files:
-            flush(file)  # the disk writes while the processors hash
+        with steady(planned.method), ExitStack() as opened:
+            home: dict[str, TensorFileWriter] = {}
+            for name, shard in zip(names, shards, strict=True):
+                writer = TensorFileWriter(folder / name, shard)
+                opened.callback(writer.close)
+                home |= dict.fromkeys((info.name for info in shard), writer)
+
+            def step(index: int, start: int, stop: int) -> None:
+                name = planned.outputs[index].name
+                stored = compute(planned, index, start, stop)
+                home[name].write(name, start, stored)
+                count(stored.nbytes)
+
+            futures = [pool.submit(step, *part) for part in steps(planned)]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+                wait(futures)
+        hashing = {name: pool.submit(content_id, folder / name) for name in names}
+        for name in names:
+            flush(folder / name)  # the disk writes while the processors hash
         return {name: future.result() for name, future in hashing.items()}
+
+
+def split_shards(tensors: Sequence[TensorInfo], max_bytes: int | None) -> list[list[TensorInfo]]:
+    """Cut a list of tensors into runs that are not larger than `max_bytes` (one tensor may be)."""
+    shards: list[list[TensorInfo]] = [[]]
+    size = 0
+    for info in tensors:
+        if max_bytes is not None and shards[-1] and size + info.nbytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(info)
+        size += info.nbytes
+    return shards
+
+
+@contextmanager
+def count_bytes(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that counts bytes, from any thread; a bar shows them on a terminal.
+
+    Args:
+        title: what is being done.
+        total: bytes in all.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from speechft.core.logging import progress_bar
+
+    with progress_bar() as bar:
+        task = bar.add_task(title, total=total / 1e6, note="MB")
+        yield lambda nbytes: bar.advance(task, nbytes / 1e6)
+
+
+def _threads() -> int:
+    """Give the number of threads that merging uses: the processors, at most four."""
+    try:
+        return min(4, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return min(4, os.cpu_count() or 1)
 
 
 def _statistics(settings: MergeSettings) -> list[Source]:
@@ -126,7 +191,7 @@ def _statistics(settings: MergeSettings) -> list[Source]:
             where="gram_data",
             found=f"{settings.method} with {len(settings.gram_data)} for {count}",
         )
-    from speechft.merging.gathering import gram_source
+    from speechft.merging.statistics import gram_source
 
     given = settings.gram_data
     data = given * count if len(given) == 1 else given
@@ -170,7 +235,7 @@ def _check_output(settings: MergeSettings, out: Path) -> None:
     """Refuse to replace a parent or a folder that was not made by this stage."""
     parents = [Path(name).expanduser() for name in (settings.base, *settings.tuned)]
     target = out.resolve()
-    if any(p.exists() and find(p).resolve().is_relative_to(target) for p in parents):
+    if any(p.exists() and locate(p).resolve().is_relative_to(target) for p in parents):
         raise SettingsError("--out would replace one of the encoders to merge", where=out)
     if not out.exists() or (out.is_dir() and stage_of(out) == "merge"):
         return

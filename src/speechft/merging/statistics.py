@@ -1,17 +1,34 @@
-"""Statistics of data (Gram matrices, Fisher information): lined up with the encoder's tensors."""
+"""Statistics of data (Gram matrices, Fisher information), and how they are gathered for RegMean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechft.core.errors import CheckpointError, IncompatibleModelsError, SettingsError
-from speechft.merging.dtypes import Array, is_float
-from speechft.merging.matching import Match
+from speechft.core.errors import (
+    CheckpointError,
+    DataError,
+    IncompatibleModelsError,
+    SettingsError,
+)
+from speechft.core.logging import get_logger
+from speechft.encoders.identity import locate
+from speechft.merging.matching import Match, canonical, sort_names
 from speechft.merging.methods import Method
-from speechft.merging.names import sort_names
-from speechft.merging.sources import Source
+from speechft.merging.sources import MappingSource, Source
+from speechft.merging.tensorfile import Array, is_float
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from speechft.encoders import SpeechEncoder
+
+log = get_logger(__name__)
 
 
 def line_up(
@@ -71,14 +88,85 @@ def _names(kind: str, match: Match, source: Source) -> dict[str, str]:
         shape, info = known[name], source.tensors[place]
         expected = shape if kind == "fisher" else (shape[-1:] * 2 if len(shape) == 2 else None)
         if info.shape != expected or not is_float(info.dtype):
-            problems.append(f"{name}: expected {expected}, found {info.dtype} {info.shape}")
+            problems.append(f"\n    {name}: expected {expected}, found {info.dtype} {info.shape}")
     if problems or not found:
-        text = "\n".join(f"    {problem}" for problem in problems)
         raise IncompatibleModelsError(
-            "the statistics do not fit the encoder" + (f"\n{text}" if text else ""),
+            "the statistics do not fit the encoder" + "".join(problems),
             where=source.label,
             expected="tensors under the names of the encoder's weights",
             found=", ".join(list(source.tensors)[:4]),
             hint="gather them with the tuned encoder that they belong to",
         )
     return found
+
+
+def gram_source(encoder: str | Path, data: str, seconds: float) -> MappingSource:
+    """Gather Gram matrices with one encoder on some speech.
+
+    Args:
+        encoder: a tuned ENCODER.
+        data: DATA, best of what it was tuned on; its train split is read.
+        seconds: how much speech.
+
+    Raises:
+        DataError: the data has no speech.
+    """
+    from speechft.encoders import load_encoder
+
+    loaded = load_encoder(locate(encoder))
+    grams, frames = gather_gram(loaded, _waveforms(data, seconds))
+    if not frames:
+        raise DataError("the data has no speech to gather statistics on", where=data)
+    log.info("merge: Gram matrices of %s on %d frames of %s", encoder, frames, data)
+    return MappingSource(f"{data} through {encoder}", grams)
+
+
+def gather_gram(encoder: SpeechEncoder, waveforms: Iterable[Tensor]) -> tuple[dict[str, Any], int]:
+    """Give the mean of x xᵀ over all frames x that enter each linear layer, and their number.
+
+    Utterances are encoded one by one, so that no padded frame counts.
+
+    Args:
+        encoder: frozen.
+        waveforms: 1-D, 16 kHz.
+
+    Returns:
+        Canonical name of the layer's weight → (in, in) float32; number of frames.
+    """
+    import torch
+
+    totals: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+
+    def watch(name: str, _module: Any, inputs: tuple[Tensor, ...]) -> None:
+        rows = inputs[0].detach().reshape(-1, inputs[0].shape[-1]).double()
+        totals[name] = totals.get(name, 0) + rows.T @ rows
+        counts[name] = counts.get(name, 0) + len(rows)
+
+    hooks = [
+        module.register_forward_pre_hook(functools.partial(watch, canonical(f"{name}.weight")))
+        for name, module in encoder.model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    try:
+        with torch.inference_mode():
+            for waveform in waveforms:
+                encoder([waveform])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    grams = {name: (total / counts[name]).float().numpy() for name, total in totals.items()}
+    return grams, max(counts.values(), default=0)
+
+
+def _waveforms(data: str, seconds: float) -> Iterator[Tensor]:
+    from speechft.data.audio import load_waveform
+    from speechft.data.sources import load_data
+
+    splits = load_data(data)
+    cuts = splits.get("train") or next(iter(splits.values()))
+    lengths = itertools.accumulate(cut.duration for cut in cuts)
+    for cut, until in zip(cuts, lengths, strict=True):
+        yield load_waveform(cut)
+        if until >= seconds:
+            return

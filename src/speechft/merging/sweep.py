@@ -1,18 +1,29 @@
-"""Sweeps over alpha: parents and coefficients in one small file, encoders made when needed."""
+"""Sweeps over alpha: parents and coefficients in one small file, encoders made in memory.
+
+So is the encoder between BASE and TUNED at one alpha, without any file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from speechft.core.errors import CheckpointError, SettingsError
-from speechft.core.files import read_json
-from speechft.merging.alpha import is_sweep, number_text, parse_alpha, parse_sweep
-from speechft.merging.planning import Recipe
+from speechft.core.errors import CheckpointError
+from speechft.core.files import read_json, write_json, write_text
+from speechft.encoders.identity import locate
+from speechft.merging.alpha import SWEEP_FILE, number_text, parse_alpha
+from speechft.merging.engine import Plan, Recipe, plan, stream
+from speechft.merging.matching import canonical, refuse_other_meaning
+from speechft.merging.output import public_name
+from speechft.merging.sources import Source, open_encoder
 
-FILE_NAME = "sweep.json"
+if TYPE_CHECKING:
+    import torch
+
+    from speechft.encoders import SpeechEncoder
+
 KIND = "speechft-sweep"
 
 
@@ -36,62 +47,23 @@ class Sweep:
     Args:
         base: θ0.
         tuned: θ'_i.
+        statistics: files with the data that the method needs, one per tuned encoder.
         alphas: the points, in order.
         fixed: further texts of `--alpha` (patterns) that hold at every point.
         options: fields of `Recipe` besides alpha.
-        statistics: files with the data that the method needs, one per tuned encoder.
     """
 
     base: Parent
     tuned: tuple[Parent, ...]
+    statistics: tuple[Parent, ...]
     alphas: tuple[float, ...]
     fixed: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    statistics: tuple[Parent, ...] = ()
 
     def recipe(self, alpha: float) -> Recipe:
         """Give how the encoder at one point is merged."""
         rules = parse_alpha([*self.fixed, repr(alpha)], alpha)
         return Recipe(alpha=rules, **self.options)
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain values."""
-        return {
-            "kind": KIND,
-            "base": vars(self.base),
-            "tuned": [vars(parent) for parent in self.tuned],
-            "statistics": [vars(parent) for parent in self.statistics],
-            "alphas": list(self.alphas),
-            "fixed": list(self.fixed),
-            "options": dict(self.options),
-        }
-
-
-def point_name(alpha: float) -> str:
-    """Name an encoder of a sweep ("alpha-0.25"), with all digits of its alpha."""
-    return f"alpha-{number_text(alpha)}"
-
-
-def split_texts(texts: Sequence[str]) -> tuple[list[float], list[str]]:
-    """Tell the points of a sweep among the texts of `--alpha` from the other texts.
-
-    Raises:
-        SettingsError: there are two sweeps, or a sweep beside another default.
-    """
-    sweeps = [text for text in texts if is_sweep(text)]
-    if not sweeps:
-        return [], list(texts)
-    fixed = [text for text in texts if "=" in text]
-    if len(sweeps) + len(fixed) < len(texts) or len(sweeps) > 1:
-        raise SettingsError(
-            "a sweep is the only alpha without a pattern", where="alpha", found=", ".join(texts)
-        )
-    return parse_sweep(sweeps[0]), fixed
-
-
-def is_sweep_folder(path: Path | str) -> bool:
-    """Say whether a folder holds a sweep."""
-    return (Path(path) / FILE_NAME).is_file()
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -101,18 +73,204 @@ def read_sweep(folder: Path) -> Sweep:
         CheckpointError: the folder holds none, or it is broken.
     """
     try:
-        values = read_json(folder / FILE_NAME)
+        values = read_json(folder / SWEEP_FILE)
         if values["kind"] != KIND:
             raise ValueError(values["kind"])
         return Sweep(
             base=Parent(**values["base"]),
             tuned=tuple(Parent(**parent) for parent in values["tuned"]),
+            statistics=tuple(Parent(**parent) for parent in values["statistics"]),
             alphas=tuple(float(alpha) for alpha in values["alphas"]),
             fixed=tuple(values["fixed"]),
             options=values["options"],
-            statistics=tuple(Parent(**parent) for parent in values.get("statistics", ())),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            "this is no sweep", where=folder / FILE_NAME, found=repr(error)
+            "this is no sweep", where=folder / SWEEP_FILE, found=repr(error)
         ) from None
+
+
+def write_sweep(
+    planned: Plan,
+    alphas: Sequence[float],
+    fixed: Sequence[str],
+    options: Mapping[str, Any],
+    folder: Path,
+) -> dict[str, Any]:
+    """Write a sweep: no weights, only where they come from.
+
+    Args:
+        planned: the merge at any point (all points fit if one does).
+        alphas: the points.
+        fixed: patterns of alpha that hold at all points.
+        options: the other fields of the recipe.
+        folder: where it is written.
+
+    Returns:
+        What the record says of the sweep.
+    """
+    base, tuned, statistics = (
+        tuple(Parent(_stable_path(source.label), source.sha256()) for source in sources)
+        for sources in ((planned.base,), planned.tuned, planned.statistics)
+    )
+    sweep = Sweep(base[0], tuned, statistics, tuple(alphas), tuple(fixed), options)
+    names = [public_name(one.label, one.config) for one in (planned.base, *planned.tuned)]
+    points = ", ".join(map(number_text, alphas))
+    card = (
+        "---\nlibrary_name: speechft\ntags:\n- merge\n- speechft\n---\n\n"
+        f"# Sweep of {len(alphas)} encoders between {names[0]} and {', '.join(names[1:])}\n\n"
+        f"{planned.method.title} at alpha = {points}:\n\n    {planned.method.formula}\n\n"
+        f"This folder holds no weights: `{SWEEP_FILE}` says what each encoder is made of. They are "
+        "made in memory when they are evaluated; `speechft merge` with one alpha writes one.\n"
+    )
+    write_json(folder / SWEEP_FILE, {"kind": KIND, **asdict(sweep)})
+    write_text(folder / "README.md", card)
+    return {"method": planned.method.name, "alphas": list(alphas)}
+
+
+def load_merged(
+    base: str | Path, tuned: str | Path | Sequence[str | Path], alpha: float, **load: Any
+) -> SpeechEncoder:
+    """Load θ0 + alpha · mean_i(θ'_i − θ0), in memory, with the values that `merge` writes.
+
+    Args:
+        base: ENCODER θ0, whose configuration and types are kept.
+        tuned: ENCODER θ', or several.
+        alpha: 0 gives BASE's tensors, 1 those of a single TUNED, bit for bit.
+        load: passed to `speechft.load_encoder` (device, dtype).
+
+    Raises:
+        CheckpointError: an encoder cannot be read.
+        IncompatibleModelsError: they do not have the same tensors.
+    """
+    several = [tuned] if isinstance(tuned, str | Path) else tuned
+    parents = tuple(Parent(str(name)) for name in several)
+    return _load(OpenSweep(Sweep(Parent(str(base)), parents, (), (alpha,))), alpha, load)
+
+
+def load_point(folder: Path | str, alpha: float, **load: Any) -> SpeechEncoder:
+    """Load one encoder of a sweep, in memory.
+
+    Args:
+        folder: the sweep.
+        alpha: any value, also one between the sweep's points.
+        load: passed to `speechft.load_encoder` (device, dtype).
+
+    Raises:
+        CheckpointError: the folder holds no sweep, or a parent is gone or has changed.
+    """
+    return _load(OpenSweep(folder), alpha, load)
+
+
+class OpenSweep:
+    """A sweep whose parents are open, so that its encoders can be made in memory.
+
+    Args:
+        sweep: a folder as `speechft merge --alpha 0:1:0.05` wrote it, or what it says.
+
+    Raises:
+        CheckpointError: the folder holds no sweep, or a parent is gone or has changed.
+    """
+
+    def __init__(self, sweep: Sweep | Path | str) -> None:
+        self.sweep = sweep if isinstance(sweep, Sweep) else read_sweep(Path(sweep))
+        self.alphas = self.sweep.alphas
+        self._sources: list[Source] = []
+        self._count = 1 + len(self.sweep.tuned)
+        try:
+            for parent in (self.sweep.base, *self.sweep.tuned, *self.sweep.statistics):
+                self._sources.append(self._open(parent))
+            refuse_other_meaning(self._sources[0], self._sources[1 : self._count])
+        except BaseException:
+            self.close()
+            raise
+
+    def names(self) -> list[str]:
+        """Give a name for each point ("alpha-0.25")."""
+        return [f"alpha-{number_text(alpha)}" for alpha in self.alphas]
+
+    def state(self, alpha: float) -> Iterator[tuple[str, torch.Tensor]]:
+        """Give (canonical name without prefix, tensor) of the encoder at one alpha.
+
+        The values are those that `speechft merge` writes at this alpha.
+        """
+        import torch
+
+        base, *tuned = self._sources[: self._count]
+        planned = plan(base, tuned, self.sweep.recipe(alpha), self._sources[self._count :])
+        entries = zip(planned.match.entries, stream(planned), strict=True)
+        for entry, (info, stored) in entries:
+            tensor = torch.from_numpy(stored)
+            if info.dtype == "BF16":
+                tensor = tensor.view(torch.bfloat16)
+            yield entry.name, tensor
+
+    def encoders(self, **load: Any) -> Iterator[tuple[str, float, SpeechEncoder]]:
+        """Give (name, alpha, encoder) one after the other; always the same object, refilled.
+
+        Args:
+            load: passed to `speechft.load_encoder` (device, dtype).
+        """
+        encoder = self.load_base(**load)
+        for name, alpha in zip(self.names(), self.alphas, strict=True):
+            self.fill(encoder.model, alpha)
+            yield name, alpha, encoder
+
+    def load_base(self, **load: Any) -> SpeechEncoder:
+        """Load BASE, to be filled; arguments as of `speechft.load_encoder`."""
+        from speechft.encoders import load_encoder
+
+        return load_encoder(locate(self.sweep.base.path), **load)
+
+    def fill(self, model: torch.nn.Module, alpha: float) -> None:
+        """Put the weights at one alpha into BASE's model.
+
+        Raises:
+            CheckpointError: the model has tensors that the sweep does not give.
+        """
+        import torch
+
+        places = {canonical(name): tensor for name, tensor in model.state_dict().items()}
+        filled = set()
+        with torch.no_grad():
+            for name, tensor in self.state(alpha):
+                if name in places:
+                    places[name].copy_(tensor)
+                    filled.add(name)
+        lacking = sorted(set(places) - filled)
+        if lacking:
+            raise CheckpointError(
+                "the sweep does not fill the encoder", found=f"without {', '.join(lacking[:8])}"
+            )
+
+    def close(self) -> None:
+        """Close the parents."""
+        for source in self._sources:
+            source.close()
+
+    def _open(self, parent: Parent) -> Source:
+        base = None if parent == self.sweep.base else self.sweep.base.path
+        source = open_encoder(parent.path, base=base)
+        if parent.sha256 is not None and source.sha256() != parent.sha256:
+            source.close()
+            raise CheckpointError(
+                "a parent of the sweep has changed since it was written",
+                where=parent.path,
+                expected=parent.sha256,
+                hint="write the sweep again",
+            )
+        return source
+
+
+def _load(sweep: OpenSweep, alpha: float, load: dict[str, Any]) -> SpeechEncoder:
+    try:
+        encoder = sweep.load_base(**load)
+        sweep.fill(encoder.model, alpha)
+    finally:
+        sweep.close()
+    return encoder
+
+
+def _stable_path(label: str) -> str:
+    path = Path(label).expanduser()
+    return str(path.resolve()) if path.exists() else label

@@ -1,4 +1,4 @@
-"""Reading and writing safetensors files by parts: positioned reads and writes, no torch, no mmap.
+"""Safetensors files by parts, without torch or mmap: element types, rounding, reads and writes.
 
 Memory maps would count the whole file as resident memory; positioned reads need one buffer.
 Format: https://github.com/huggingface/safetensors (8-byte header length, JSON header, data).
@@ -10,21 +10,82 @@ import errno
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from speechft.core.errors import CheckpointError
-from speechft.merging.dtypes import STORAGE, Array
 
+Array = NDArray[Any]
+
+#: safetensors name → NumPy type of the stored bits (bfloat16 has none and is held as uint16).
+STORAGE: dict[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in zip(
+        ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"],
+        ["<f8", "<f4", "<f2", "<u2", "<i8", "<i4", "<i2", "i1", "<u8", "<u4", "<u2", "u1", "?"],
+        strict=True,
+    )
+}
+USER_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+#: What people call the types they may ask for, and the safetensors name.
+BY_USER_NAME = {
+    **{"float32": "F32", "fp32": "F32", "float16": "F16", "fp16": "F16"},
+    **{"bfloat16": "BF16", "bf16": "BF16"},
+}
+#: Largest magnitude that still rounds to a finite number.
+_LIMIT = {
+    **{"F16": 65519.99, "BF16": 3.3961775e38, "F32": 3.4028235e38},
+    "F64": float(np.finfo(np.float64).max),
+}
 MAX_HEADER = 25_000_000
 MAX_TENSORS = 100_000
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_float(dtype: str) -> bool:
+    """Say whether tensors of this type are merged (others are kept from BASE)."""
+    return dtype in USER_NAMES
+
+
+def decode(stored: Array, dtype: str) -> Array:
+    """Give the values of stored bits in the type that arithmetic is done in.
+
+    float32 for every float type, float64 for F64; other types are given back as they are.
+    """
+    if dtype == "BF16":
+        wide = stored.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
+    return stored.astype(np.float32) if dtype == "F16" else stored
+
+
+def encode(values: Array, dtype: str) -> Array:
+    """Round values once (to nearest, ties to even) to the bits stored for `dtype`."""
+    if dtype == "BF16":
+        return _to_bfloat16(values)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=STORAGE[dtype])
+
+
+def _to_bfloat16(values: Array) -> Array:
+    """Round float32 to the nearest bfloat16, ties to even; NaN stays NaN. Gives uint16 bits."""
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    bits = values.view(np.uint32)
+    result = bits >> 16
+    odd = result & 1
+    odd += 0x7FFF
+    odd += bits
+    odd >>= 16
+    nan = np.isnan(values)
+    if nan.any():
+        odd[nan] = result[nan] | 0x40
+    return odd.astype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -54,6 +115,34 @@ class TensorInfo:
         return self.count * STORAGE[self.dtype].itemsize
 
 
+def all_finite(values: Array) -> bool:
+    """Tell whether no value is NaN or infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(values.sum())
+    return math.isfinite(total) or bool(np.isfinite(values).all())
+
+
+def refuse_overflow(values: Array, out: TensorInfo) -> None:
+    """Refuse values that the type of the result cannot hold.
+
+    Raises:
+        CheckpointError: says how large they may be.
+    """
+    if out.dtype not in _LIMIT or not values.size:
+        return
+    if out.dtype in ("F32", "F64") and values.dtype == np.float32:
+        return
+    largest = max(float(values.max()), -float(values.min()))
+    if math.isnan(largest) or largest > _LIMIT[out.dtype]:
+        raise CheckpointError(
+            f"the merged weights do not fit {out.dtype}",
+            where=out.name,
+            expected=f"magnitudes up to {_LIMIT[out.dtype]:.6g}",
+            found=largest,
+            hint="choose another alpha, or --dtype float32",
+        )
+
+
 class TensorFile:
     """One open safetensors file; parts of tensors are read at their place, from any thread.
 
@@ -70,9 +159,9 @@ class TensorFile:
                 "cannot open the checkpoint", where=path, found=error.strerror
             ) from None
         try:
-            self.tensors, self.metadata = _read_header(self._handle, path)
+            self.tensors = _read_header(self._handle, path)
         except BaseException:
-            os.close(self._handle)
+            self.close()
             raise
 
     def close(self) -> None:
@@ -108,63 +197,42 @@ class TensorFile:
 class TensorFileWriter:
     """A safetensors file whose layout is fixed first and whose parts are written in any order.
 
+    Its header says `format: pt`, which transformers wants.
+
     Args:
         path: a temporary path; the caller moves the file into place when all is written.
         tensors: name, type and shape of every tensor, in the order they are stored.
-        metadata: free text entries of the header (transformers wants `format: pt`).
     """
 
-    def __init__(
-        self, path: Path, tensors: Sequence[TensorInfo], metadata: Mapping[str, str]
-    ) -> None:
-        self.path = path
-        header: dict[str, Any] = {"__metadata__": dict(metadata)}
-        offset = 0
+    def __init__(self, path: Path, tensors: Sequence[TensorInfo]) -> None:
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        places: dict[str, int] = {}
+        end = 0
         for info in tensors:
-            end = offset + info.nbytes
+            places[info.name], end = end, end + info.nbytes
             header[info.name] = {
-                "dtype": info.dtype,
-                "shape": list(info.shape),
-                "data_offsets": [offset, end],
+                **{"dtype": info.dtype, "shape": list(info.shape)},
+                "data_offsets": [places[info.name], end],
             }
-            offset = end
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
-        start = 8 + len(text)
-        self.tensors: dict[str, TensorInfo] = {}
-        for info in tensors:
-            self.tensors[info.name] = TensorInfo(info.name, info.dtype, info.shape, start)
-            start += info.nbytes
-        self.size = start
+        self._begins = {name: 8 + len(text) + place for name, place in places.items()}
         self._handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
         try:
-            _reserve(self._handle, self.size)
+            _reserve(self._handle, 8 + len(text) + end)
             self._put(len(text).to_bytes(8, "little") + text, 0)
         except BaseException:
-            os.close(self._handle)
+            self.close()
             raise
 
     def write(self, name: str, start: int, stored: Array) -> None:
-        """Write stored bits of a tensor from element `start` on."""
-        info = self.tensors[name]
-        kind = STORAGE[info.dtype]
-        view = np.ascontiguousarray(stored, dtype=kind).reshape(-1).view(np.uint8)
-        self._put(view.data, info.begin + start * kind.itemsize)
+        """Write stored bits of a tensor, in its type, from element `start` on."""
+        view = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
+        self._put(view.data, self._begins[name] + start * stored.itemsize)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _put(self, data: bytes | memoryview, offset: int) -> None:
         view = memoryview(data)
@@ -183,7 +251,7 @@ def _reserve(handle: int, size: int) -> None:
         os.ftruncate(handle, size)
 
 
-def _read_header(handle: int, path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+def _read_header(handle: int, path: Path) -> dict[str, TensorInfo]:
     """Read what the library calls valid; only the places of the tensors are read here.
 
     The library checks all: that keys are not doubled, sizes are whole numbers, that nothing
@@ -197,24 +265,21 @@ def _read_header(handle: int, path: Path) -> tuple[dict[str, TensorInfo], dict[s
             header = json.loads(os.pread(handle, length, 8))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise _broken(path, str(error)) from None
-    metadata = header.pop("__metadata__", None) or {}
+    header.pop("__metadata__", None)
     if len(header) > MAX_TENSORS:
         raise _broken(path, f"{len(header)} tensors, more than any encoder has")
-    return {
-        name: _tensor(name, entry, 8 + length, path) for name, entry in header.items()
-    }, metadata
-
-
-def _tensor(name: str, entry: Mapping[str, Any], start: int, path: Path) -> TensorInfo:
-    dtype = entry["dtype"]
-    if dtype not in STORAGE:
-        raise CheckpointError(
-            f"tensors of type {dtype} are not merged",
-            where=f"{path}: {name}",
-            expected=", ".join(STORAGE),
-            hint="convert the encoder to float32, float16 or bfloat16 first",
-        )
-    return TensorInfo(name, dtype, tuple(entry["shape"]), start + entry["data_offsets"][0])
+    tensors: dict[str, TensorInfo] = {}
+    for name, entry in header.items():
+        dtype, begin = entry["dtype"], 8 + length + entry["data_offsets"][0]
+        if dtype not in STORAGE:
+            raise CheckpointError(
+                f"tensors of type {dtype} are not merged",
+                where=f"{path}: {name}",
+                expected=", ".join(STORAGE),
+                hint="convert the encoder to float32, float16 or bfloat16 first",
+            )
+        tensors[name] = TensorInfo(name, dtype, tuple(entry["shape"]), begin)
+    return tensors
 
 
 def _broken(path: Path, found: str) -> CheckpointError:

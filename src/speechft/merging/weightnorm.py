@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from speechft.merging.dtypes import Array
+from speechft.merging.tensorfile import Array
 
 
 def partner(name: str) -> tuple[str, str] | None:

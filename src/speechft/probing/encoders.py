@@ -8,9 +8,8 @@ from pathlib import Path
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import locate
-from speechft.merging.alpha import number_text
-from speechft.merging.points import load_merged, load_point
-from speechft.merging.sweep import is_sweep_folder, read_sweep
+from speechft.merging.alpha import is_sweep_folder, number_text
+from speechft.merging.sweep import load_merged, load_point, read_sweep
 from speechft.probing.settings import EncoderSpec, source_id
 
 

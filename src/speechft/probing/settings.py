@@ -14,7 +14,7 @@ from speechft.core.launching import DaskSettings
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName, encoder_id
-from speechft.merging.alpha import check_range, number_text
+from speechft.merging.alpha import check_range, is_sweep_folder, number_text
 from speechft.probing.suites import SUITES, suite_of
 
 DEFAULT = "default"
@@ -26,10 +26,10 @@ def source_id(name: str) -> str:
     Raises:
         CheckpointError: nothing is there.
     """
-    from speechft.merging.sweep import is_sweep_folder, read_sweep
-
     if not is_sweep_folder(name):
         return encoder_id(name)
+    from speechft.merging.sweep import read_sweep
+
     sweep = read_sweep(Path(name))
     parents = [encoder_id(one.path) for one in (sweep.base, *sweep.tuned)]
     statistics = [file_id(one.path) for one in sweep.statistics]

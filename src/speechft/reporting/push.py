@@ -14,8 +14,9 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError, Spee
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
 from speechft.core.network import is_network_error
-from speechft.merging.card import plain_card, public_name, with_scores
-from speechft.merging.sources import open_folder, read_mapping
+from speechft.encoders.identity import read_json_object
+from speechft.merging.output import plain_card, public_name, with_scores
+from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
 from speechft.reporting.records import find_results
 from speechft.reporting.settings import PushSettings
@@ -68,7 +69,7 @@ def push(settings: PushSettings) -> str:
     operations = [CommitOperationAdd(path.name, str(path)) for path in files]
     texts = {
         CARD: with_scores(_card(folder, record), _scores(folder, settings.scores)),
-        CONFIG: _json(without_paths(read_mapping(folder / CONFIG))),
+        CONFIG: _json(without_paths(read_json_object(folder / CONFIG))),
     }
     if record:
         known = {key: record[key] for key in RECORD_KEYS if key in record}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 
-from speechft.merging.dtypes import Array
-from speechft.merging.methods.registry import (
-    Share,
-    Within,
+from speechft.merging.methods.base import (
+    Statistics,
+    Tuned,
     add_all,
     average,
     merge_method,
     move,
     task_vectors,
 )
+from speechft.merging.methods.parameters import Share, Within
+from speechft.merging.tensorfile import Array
 
 
 @merge_method(
@@ -30,19 +30,16 @@ from speechft.merging.methods.registry import (
 )
 def regmean(
     base: Array,
-    tuned: Sequence[Array],
+    tuned: Tuned,
     *,
-    statistics: Sequence[Array | None],
+    statistics: Statistics,
     alpha: float = 1.0,
     off_diagonal: Share = 0.9,
 ) -> Array:
     """Merge linear layers so that their outputs stay closest to each tuned encoder's.
 
     Args:
-        base: θ0; weights of linear layers are (out, in).
-        tuned: θ'_i, shaped like `base`.
         statistics: G_i (in, in), inputs' inner products; None where there are none.
-        alpha: scale of the merged task vector.
         off_diagonal: factor of the Gram matrices' off-diagonal entries, below 1 for stability.
     """
     vectors = task_vectors(base, tuned)
@@ -71,19 +68,16 @@ def regmean(
 )
 def fisher(
     base: Array,
-    tuned: Sequence[Array],
+    tuned: Tuned,
     *,
-    statistics: Sequence[Array | None],
+    statistics: Statistics,
     alpha: float = 1.0,
     floor: Annotated[float, Within(0, above=True)] = 1e-12,
 ) -> Array:
     """Average the tuned encoders, each weight by how much its encoder's task depends on it.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ'_i, shaped like `base`.
         statistics: F_i, shaped like `base`; None where there are none.
-        alpha: scale of the merged task vector.
         floor: added to each F_i, so that weights no task depends on get the mean.
     """
     vectors = task_vectors(base, tuned)

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from speechft.merging.dtypes import Array
-from speechft.merging.methods.registry import (
-    Share,
+from speechft.merging.methods.base import (
     TensorContext,
+    Tuned,
+    Weights,
     add_all,
     average,
     merge_method,
@@ -22,6 +22,8 @@ from speechft.merging.methods.registry import (
     scaled,
     task_vectors,
 )
+from speechft.merging.methods.parameters import Share
+from speechft.merging.tensorfile import Array
 
 Rescale = Literal["expected", "norm", "none"]
 
@@ -35,18 +37,16 @@ Rescale = Literal["expected", "norm", "none"]
 )
 def ties(
     base: Array,
-    tuned: Sequence[Array],
+    tuned: Tuned,
     *,
     alpha: float = 1.0,
     density: Share = 0.2,
     normalize: bool = True,
-    weights: tuple[float, ...] | None = None,
+    weights: Weights = None,
 ) -> Array:
     """Trim small changes, elect a sign per weight, average the encoders that agree with it.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ'_i, shaped like `base`.
         alpha: scale of the merged task vector (λ in the paper).
         density: fraction of each task vector that is kept, the largest magnitudes.
         normalize: mean over those who agree; else their sum.
@@ -66,30 +66,21 @@ def ties(
 )
 def dare_linear(
     base: Array,
-    tuned: Sequence[Array],
+    tuned: Tuned,
     *,
     context: TensorContext,
     alpha: float = 0.25,
     density: Share = 0.1,
     rescale: Rescale = "expected",
-    weights: tuple[float, ...] | None = None,
+    weights: Weights = None,
 ) -> Array:
     """Drop entries of the task vectors at random, rescale the rest, average.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ'_i, shaped like `base`.
-        context: gives the random masks, one stream per tensor and encoder.
-        alpha: scale of the merged task vector.
         density: probability that an entry is kept (1 − drop rate).
         rescale: see `drop`.
-        weights: of the tuned encoders instead of 1/N.
     """
-    masks = [draw_mask(context, place, base.shape, density) for place in range(len(tuned))]
-    vectors = [
-        drop(vector, mask, density, rescale)
-        for vector, mask in zip(task_vectors(base, tuned), masks, strict=True)
-    ]
+    vectors = _dropped(base, tuned, context, density, rescale)
     vector = average(vectors, weights)
     return move(base, vector, alpha)
 
@@ -104,32 +95,24 @@ def dare_linear(
 )
 def dare_ties(
     base: Array,
-    tuned: Sequence[Array],
+    tuned: Tuned,
     *,
     context: TensorContext,
     alpha: float = 0.25,
     density: Share = 0.1,
     rescale: Rescale = "expected",
     normalize: bool = True,
-    weights: tuple[float, ...] | None = None,
+    weights: Weights = None,
 ) -> Array:
     """Drop entries of the task vectors at random, then elect signs as TIES does.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ'_i, shaped like `base`.
-        context: gives the random masks, one stream per tensor and encoder.
-        alpha: scale of the merged task vector.
         density: probability that an entry is kept (1 − drop rate).
         rescale: see `drop`.
-        normalize: mean over those who agree; else their sum.
+        normalize: see `ties`.
         weights: of the tuned encoders, 1 if not given.
     """
-    masks = [draw_mask(context, place, base.shape, density) for place in range(len(tuned))]
-    vectors = [
-        drop(vector, mask, density, rescale)
-        for vector, mask in zip(task_vectors(base, tuned), masks, strict=True)
-    ]
+    vectors = _dropped(base, tuned, context, density, rescale)
     vector = elect(vectors, weights, normalize=normalize)
     return move(base, vector, alpha)
 
@@ -142,19 +125,16 @@ def dare_ties(
 )
 def breadcrumbs(
     base: Array,
-    tuned: Sequence[Array],
+    tuned: Tuned,
     *,
     alpha: float = 0.25,
     density: Share = 0.14,
     gamma: Share = 0.01,
-    weights: tuple[float, ...] | None = None,
+    weights: Weights = None,
 ) -> Array:
     """Drop the largest changes as outliers and the smallest as noise, add the rest.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ'_i, shaped like `base`.
-        alpha: scale of the sum.
         density: fraction of each task vector that is kept.
         gamma: fraction that is dropped from the top; the rest is dropped from the bottom.
         weights: of the tuned encoders, 1 if not given.
@@ -201,6 +181,15 @@ def drop(vector: Array, mask: Array, density: float, rescale: Rescale) -> Array:
     return kept
 
 
+def _dropped(
+    base: Array, tuned: Tuned, context: TensorContext, density: float, rescale: Rescale
+) -> list[Array]:
+    """Give the task vectors without what is dropped at random."""
+    masks = [draw_mask(context, place, base.shape, density) for place in range(len(tuned))]
+    pairs = zip(task_vectors(base, tuned), masks, strict=True)
+    return [drop(vector, mask, density, rescale) for vector, mask in pairs]
+
+
 def draw_mask(context: TensorContext, place: int, shape: tuple[int, ...], density: float) -> Array:
     """Draw which entries of the task vector of encoder number `place` are kept."""
     mask: Array = (
@@ -209,7 +198,7 @@ def draw_mask(context: TensorContext, place: int, shape: tuple[int, ...], densit
     return mask
 
 
-def elect(vectors: Sequence[Array], weights: tuple[float, ...] | None, *, normalize: bool) -> Array:
+def elect(vectors: Sequence[Array], weights: Weights, *, normalize: bool) -> Array:
     """Elect the sign of the sum for each entry; average (or add) the vectors that have it."""
     factors = weights or (1.0,) * len(vectors)
     parts = scaled(vectors, weights)

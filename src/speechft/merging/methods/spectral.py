@@ -1,4 +1,4 @@
-"""Methods on the singular values of matrices; all other tensors get the mean task vector.
+"""Methods on the singular values of matrices (out, in); other tensors get the mean task vector.
 
 They run with one BLAS thread (see `engine`), since the last bits of a decomposition depend on it.
 """
@@ -9,15 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from speechft.merging.dtypes import Array
-from speechft.merging.methods.registry import (
-    Share,
-    add_all,
-    average,
-    merge_method,
-    move,
-    task_vectors,
-)
+from speechft.merging.methods.base import Tuned, add_all, average, merge_method, move, task_vectors
+from speechft.merging.methods.parameters import Share
+from speechft.merging.tensorfile import Array
 
 
 @merge_method(
@@ -27,14 +21,8 @@ from speechft.merging.methods.registry import (
     formula="θ̂ = θ0 + alpha · mean(σ) · U Vᵀ, with U diag(σ) Vᵀ = Σ_i (θ'_i − θ0)",
     single_blas=True,
 )
-def iso_c(base: Array, tuned: Sequence[Array], *, alpha: float = 1.0) -> Array:
-    """Give all singular values of the summed task vectors their mean.
-
-    Args:
-        base: θ0; matrices (out, in) are decomposed.
-        tuned: θ'_i, shaped like `base`.
-        alpha: scale of the merged task vector.
-    """
+def iso_c(base: Array, tuned: Tuned, *, alpha: float = 1.0) -> Array:
+    """Give all singular values of the summed task vectors their mean."""
     vectors = task_vectors(base, tuned)
     if not _is_matrix(base):
         return _plain(base, vectors, alpha)
@@ -51,14 +39,11 @@ def iso_c(base: Array, tuned: Sequence[Array], *, alpha: float = 1.0) -> Array:
     single_blas=True,
 )
 def iso_cts(
-    base: Array, tuned: Sequence[Array], *, alpha: float = 1.0, common_fraction: Share = 0.8
+    base: Array, tuned: Tuned, *, alpha: float = 1.0, common_fraction: Share = 0.8
 ) -> Array:
     """Share the singular directions between what the tasks have in common and what each adds.
 
     Args:
-        base: θ0; matrices (out, in) are decomposed.
-        tuned: θ'_i, shaped like `base`.
-        alpha: scale of the merged task vector.
         common_fraction: part of the directions that is common; the rest is split between the tasks.
     """
     vectors = task_vectors(base, tuned)
@@ -88,14 +73,8 @@ def iso_cts(
     "made orthogonal",
     single_blas=True,
 )
-def tsv_m(base: Array, tuned: Sequence[Array], *, alpha: float = 1.0) -> Array:
-    """Cut each task vector to its strongest directions and take their interference away.
-
-    Args:
-        base: θ0; matrices (out, in) are decomposed.
-        tuned: θ'_i, shaped like `base`.
-        alpha: scale of the merged task vector.
-    """
+def tsv_m(base: Array, tuned: Tuned, *, alpha: float = 1.0) -> Array:
+    """Cut each task vector to its strongest directions and take their interference away."""
     vectors = task_vectors(base, tuned)
     if not _is_matrix(base):
         return _plain(base, vectors, alpha)

@@ -7,15 +7,14 @@ interpolate directions on the unit sphere and norms linearly. For equal norms th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 
 from speechft.core.errors import SettingsError
-from speechft.merging.dtypes import Array
-from speechft.merging.methods.elementwise import linear
-from speechft.merging.methods.registry import Share, Within, add_all, merge_method
+from speechft.merging.methods.base import Tuned, Weights, add_all, linear, merge_method
+from speechft.merging.methods.parameters import Share, Within
+from speechft.merging.tensorfile import Array
 
 EPS = 1e-8
 
@@ -29,14 +28,11 @@ EPS = 1e-8
     tuned_at_one=True,
 )
 def slerp(
-    base: Array, tuned: Sequence[Array], *, alpha: float = 0.25, dot_threshold: Share = 0.9995
+    base: Array, tuned: Tuned, *, alpha: float = 0.25, dot_threshold: Share = 0.9995
 ) -> Array:
     """Turn each tensor from BASE towards TUNED along the great circle.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ', one.
-        alpha: 0 gives BASE, 1 TUNED.
         dot_threshold: tensors whose directions have a larger cosine (or a smaller than its
             negative) are interpolated linearly; also where one of them is zero.
     """
@@ -61,18 +57,10 @@ def slerp(
     formula="θ̂ = exp_m(Σ_i w_i log_m(θ_i)), weights 1−alpha for θ0 and alpha/N for each θ'_i",
     tuned_at_one=True,
 )
-def multislerp(
-    base: Array,
-    tuned: Sequence[Array],
-    *,
-    alpha: float = 0.25,
-    weights: tuple[float, ...] | None = None,
-) -> Array:
+def multislerp(base: Array, tuned: Tuned, *, alpha: float = 0.25, weights: Weights = None) -> Array:
     """Interpolate several tensors on the sphere; of two with equal norms it is SLERP.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ'_i, shaped like `base`.
         alpha: share of the tuned encoders together.
         weights: of the tuned encoders among each other; they are made to sum to 1.
     """
@@ -89,18 +77,16 @@ def multislerp(
 )
 def karcher(
     base: Array,
-    tuned: Sequence[Array],
+    tuned: Tuned,
     *,
     alpha: float = 1.0,
     max_steps: Annotated[int, Within(1)] = 50,
     tolerance: Annotated[float, Within(0)] = 1e-9,
-    weights: tuple[float, ...] | None = None,
+    weights: Weights = None,
 ) -> Array:
     """Find the point of the sphere whose weighted squared angles to all encoders are least.
 
     Args:
-        base: θ0, any shape.
-        tuned: θ'_i, shaped like `base`.
         alpha: share of the tuned encoders together; 1 leaves θ0 out.
         max_steps: most steps of the fixed-point iteration.
         tolerance: angle in radians below which a step ends it.
@@ -110,13 +96,7 @@ def karcher(
 
 
 def _barycentre(
-    base: Array,
-    tuned: Sequence[Array],
-    alpha: float,
-    weights: tuple[float, ...] | None,
-    *,
-    steps: int,
-    tolerance: float,
+    base: Array, tuned: Tuned, alpha: float, weights: Weights, *, steps: int, tolerance: float
 ) -> Array:
     """Weighted mean on the sphere by tangent steps from the normalised mean; norms linearly."""
     given = weights or (1.0,) * len(tuned)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from speechft.merging.dtypes import Array
-from speechft.merging.methods.registry import add_all, average, merge_method, move, task_vectors
+from speechft.merging.methods.base import (
+    Tuned,
+    add_all,
+    average,
+    merge_method,
+    move,
+    task_vectors,
+)
+from speechft.merging.tensorfile import Array
 
 
 @merge_method(
@@ -19,11 +24,10 @@ from speechft.merging.methods.registry import add_all, average, merge_method, mo
     least=2,
     base_at_zero=False,
 )
-def model_stock(base: Array, tuned: Sequence[Array], *, filter_wise: bool = False) -> Array:
+def model_stock(base: Array, tuned: Tuned, *, filter_wise: bool = False) -> Array:
     """Choose alpha for each tensor from the angles between the task vectors.
 
     Args:
-        base: θ0, any shape.
         tuned: two or more θ'_i fine-tuned on the same task, shaped like `base`.
         filter_wise: one alpha per row of a matrix instead of one per tensor.
     """
