@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -29,6 +30,7 @@ from speechft.core import files
 from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.files import products_of, read_json, write_json
 from speechft.core.known_hashes import known_hash, known_hashes
+from speechft.core.places import said_place
 from speechft.core.provenance import processor, versions
 
 RECORD: Final = files.RECORD
@@ -209,14 +211,10 @@ class Artifact:
         before, same = self.before, self.begun
         if before is not None and not same and not replace and not self.empty:
             self._refuse_other(before)
-        try:
+        with said_place(self.folder, "choose another --out", (errno.EEXIST,)):
             (self.folder / RECORD).unlink(missing_ok=True)
             if not same:
                 write_json(self.folder / BEGUN, self._wanted)
-        except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-            raise SettingsError(
-                "the folder cannot be made or written to", where=self.folder, found=str(error)
-            ) from None
         return same
 
     def end(

@@ -6,6 +6,7 @@ be about to lock would give the lock two holders.
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import remove_leftovers
+from speechft.core.places import said_place
 
 LOCK: Final = ".lock"
 
@@ -64,13 +66,9 @@ def work_alone(folder: Path) -> Iterator[None]:
         SettingsError: another process is at work there, or the folder cannot be made.
     """
     is_new = not folder.exists()
-    try:
+    with said_place(folder, "choose another --out", (errno.EEXIST,)):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
-    except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        raise SettingsError(
-            "the folder cannot be made or written to", where=folder, found=str(error)
-        ) from None
     with lock_if_free(folder / LOCK) as free:
         if not free:
             raise SettingsError(
