@@ -24,6 +24,12 @@ from speechft.core.lengths import conv_length, conv_lengths, padding_mask
 from speechft.encoders.base import EncoderOutput, SpeechEncoder
 from speechft.encoders.layers import add_positions, key_mask, wavlm_layer, wavlm_position_bias
 
+Norm = tuple[Tensor, Tensor] | None
+Weights = list[tuple[Tensor, Tensor | None]]
+NORMALIZE_EPS = 1e-7
+PIECE = 64
+"""Frames that the front end computes at a time where no gradient is asked for."""
+
 
 class TransformerEncoder(SpeechEncoder):
     """What the wav2vec 2.0 family and DeCoAR 2.0 share: all that follows the projection."""
@@ -134,11 +140,6 @@ class ConvolutionalEncoder(TransformerEncoder):
         return self.transform(hidden, frame_lengths, mask_time)
 
 
-NORMALIZE_EPS = 1e-7
-PIECE = 64
-"""Frames that the front end computes at a time where no gradient is asked for."""
-
-
 def normalize_waveforms(waveforms: Tensor, lengths: Tensor, eps: float) -> Tensor:
     """Give every utterance zero mean and unit variance over its valid samples.
 
@@ -179,10 +180,6 @@ def conv_front_end(layers: Sequence[Any], waveforms: Tensor, lengths: Tensor) ->
         return _stack(layers, waveforms, norm, _weights(layers), in_place=False)
     with torch.no_grad():
         return _in_pieces(layers, waveforms, lengths, norm)
-
-
-Norm = tuple[Tensor, Tensor] | None
-Weights = list[tuple[Tensor, Tensor | None]]
 
 
 def _in_pieces(layers: Sequence[Any], waveforms: Tensor, lengths: Tensor, norm: Norm) -> Tensor:

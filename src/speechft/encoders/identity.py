@@ -20,6 +20,20 @@ from speechft.core.nearest import did_you_mean
 from speechft.core.network import is_network_error
 from speechft.core.settings import PathText
 
+PREPROCESSOR: Final = "preprocessor_config.json"
+PROCESSOR: Final = "processor_config.json"
+# Of a configuration: where it comes from, and what was used to write it.
+SAYS_NOTHING: Final = frozenset(
+    {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+)
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?")
+"""OWNER/NAME, or OWNER/NAME@REVISION: a branch, a tag or a commit."""
+_TIMEOUT = 10  # seconds
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
+HUB_SETTINGS = ["config.json", "*processor_config.json", "adapter_config.json", "*.index.json"]
+HUB_WEIGHTS = ["model*.safetensors", "adapter_model.safetensors", "extras.safetensors"]
+HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
 _SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".yaml")
 
 
@@ -77,21 +91,6 @@ EncoderName = Annotated[PathText, Input(encoder_id)]
 """A settings field that names an ENCODER."""
 
 
-PREPROCESSOR: Final = "preprocessor_config.json"
-PROCESSOR: Final = "processor_config.json"
-# Of a configuration: where it comes from, and what was used to write it.
-SAYS_NOTHING: Final = frozenset(
-    {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
-)
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?")
-"""OWNER/NAME, or OWNER/NAME@REVISION: a branch, a tag or a commit."""
-_TIMEOUT = 10  # seconds
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-HUB_SETTINGS = ["config.json", "*processor_config.json", "adapter_config.json", "*.index.json"]
-HUB_WEIGHTS = ["model*.safetensors", "adapter_model.safetensors", "extras.safetensors"]
-HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
-
-
 def packaged_names() -> list[str]:
     """Give the names of the encoders that come with the package."""
     assets = Path(str(resources.files("speechft"))) / "assets"
@@ -144,9 +143,6 @@ def _inside(path: Path) -> Path:
     inner = path / "encoder"
     own = any((path / name).exists() for name in ("config.json", "adapter_config.json"))
     return inner if path.is_dir() and not own and (inner / "config.json").is_file() else path
-
-
-_FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
 
 
 @cache

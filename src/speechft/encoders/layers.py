@@ -25,6 +25,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+_LONG: Final = 32
+"""Kernels from here on are worth the way through the spectrum."""
+_NARROW: Final = 16
+"""Groups of fewer channels are convolved in the weights' own type on a CPU.
+
+In bfloat16, on Intel's processors with AMX, oneDNN (with torch 2.13) gives wrong values for them
+where the kernel's length is even; groups of 16 channels and more, such as all Base and Large
+encoders have, are right.
+"""
+_FRAMES_PER_CHANNEL: Final = 2
+"""Frames that a batch needs for that: the kernel's own transform must pay too."""
+
 
 class FastLinear(nn.Linear):
     """`nn.Linear` with the same weights and, within rounding, the same results."""
@@ -106,19 +118,6 @@ class _Product(torch.autograd.Function):
             else None,
             gradient.sum(dim=0) if wants_bias else None,
         )
-
-
-_LONG: Final = 32
-"""Kernels from here on are worth the way through the spectrum."""
-_NARROW: Final = 16
-"""Groups of fewer channels are convolved in the weights' own type on a CPU.
-
-In bfloat16, on Intel's processors with AMX, oneDNN (with torch 2.13) gives wrong values for them
-where the kernel's length is even; groups of 16 channels and more, such as all Base and Large
-encoders have, are right.
-"""
-_FRAMES_PER_CHANNEL: Final = 2
-"""Frames that a batch needs for that: the kernel's own transform must pay too."""
 
 
 def add_positions(module: Any, hidden: Tensor, frames: Tensor | None) -> Tensor:

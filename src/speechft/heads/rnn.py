@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from speechft.core.lengths import reversal
 
+_LESS = (torch.bfloat16, torch.float16)
+
 
 class BidirectionalLSTM(nn.Module):
     """One bidirectional LSTM layer on padded batches, exact for every length.
@@ -103,9 +105,6 @@ class Diarizer(nn.Module):
             x, _ = self.lstm(x)
             logits: Tensor = self.output(x)
         return logits
-
-
-_LESS = (torch.bfloat16, torch.float16)
 
 
 @contextmanager

@@ -18,6 +18,13 @@ from speechft.metrics.statistics import mean
 
 Scores = Mapping[str, Mapping[str, float]]
 
+SUITE_TEXT: Final = (
+    "Suite score: 1000 × the mean over the tasks, each task the mean of its metrics' positions "
+    "between 0 (an accuracy or F1 of 0 %, an error rate of 100 % or more) and 1 (perfect). "
+    "It belongs to this suite of tasks and data; it is not SUPERB_S and cannot be compared with "
+    "it."
+)
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -143,14 +150,6 @@ def _named(name: str) -> Reference:
     if name not in REFERENCES:
         raise SettingsError(f"unknown reference set {name!r}", hint=did_you_mean(name, REFERENCES))
     return REFERENCES[name]
-
-
-SUITE_TEXT: Final = (
-    "Suite score: 1000 × the mean over the tasks, each task the mean of its metrics' positions "
-    "between 0 (an accuracy or F1 of 0 %, an error rate of 100 % or more) and 1 (perfect). "
-    "It belongs to this suite of tasks and data; it is not SUPERB_S and cannot be compared with "
-    "it."
-)
 
 
 def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
