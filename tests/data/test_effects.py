@@ -8,17 +8,9 @@ from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import DataError
 from speechft.data import heard_lengths
-from speechft.data.effects import (
-    GAIN,
-    TRIM,
-    apply_effects,
-    crop,
-    effects_of,
-    heard_samples,
-    trim_silence,
-    with_effects,
-)
-from speechft.data.utterances import Utterance, make_cuts
+from speechft.data.audio import effects_of, heard_samples, with_effects
+from speechft.data.effects import GAIN, TRIM, apply_effects, crop, trim_silence
+from speechft.data.utterances import Utterance, load_splits
 
 
 def plain_sox_silence(samples):
@@ -62,7 +54,7 @@ def test_lengths_behind_effects_are_remembered_until_a_file_changes(tmp_path, mo
         wave = np.concatenate([np.zeros(8000), 0.1 * random.normal(size=16000 + i)])
         soundfile.write(tmp_path / f"{i}.wav", wave, 16000)
         utterances.append(Utterance(str(i), tmp_path / f"{i}.wav"))
-    cuts = [with_effects(cut, [TRIM]) for cut in make_cuts(utterances)[0].values()]
+    cuts = [with_effects(cut, [TRIM]) for cut in load_splits({"all": utterances}).splits["all"]]
     few = heard_lengths.heard_lengths(cuts)
     assert all(abs(n - 16000) < 50 for n in few)
     assert not (tmp_path / "cache").exists()

@@ -8,7 +8,7 @@ import torch
 from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.effects import effects_of, heard_samples
+from speechft.data.audio import effects_of, heard_samples
 from speechft.tasks import TASKS
 from speechft.tasks.matching import normalise, search, z_norm
 from speechft.tasks.pr import ARPABET

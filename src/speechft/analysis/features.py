@@ -10,9 +10,8 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.lengths import padding_mask
-from speechft.data.audio import load_waveform
+from speechft.data.audio import heard_seconds, load_waveform
 from speechft.data.batching import DurationBatches
-from speechft.data.effects import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.metrics.similarity import FeatureSimilarity
 

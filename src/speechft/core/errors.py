@@ -39,6 +39,11 @@ class SpeechFTError(Exception):
         details = {"expected": self.expected, "found": self.found, "hint": self.hint}
         return type(self)(self.what, where=self.where or where, **details)
 
+    def advised(self, hint: str) -> Self:
+        """Give the same error with what to do next, where it does not say that itself."""
+        details = {"where": self.where, "expected": self.expected, "found": self.found}
+        return type(self)(self.what, hint=hint if self.hint is None else self.hint, **details)
+
     def render(self) -> str:
         """Give the whole message: the sentence first, one labelled line for every known detail."""
         details = {

@@ -124,7 +124,9 @@ def remove_leftovers(folder: Path) -> None:
             if (path / _MOVES).is_file():
                 _end_moves(path, path.parent)
             elif path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+                # Moved first: a worker that outlives its parent writes nothing into it.
+                gone = path.rename(path.with_name(f"{path.name.removesuffix('.tmp')}.gone.tmp"))
+                shutil.rmtree(gone, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 

@@ -1,41 +1,58 @@
-"""Audio files → mono 16 kHz float32 waveforms, with every unusable file refused by name.
+"""From cuts and files to mono 16 kHz float32 waveforms, with every unusable one refused by name.
 
-Decoded by libsndfile: WAV, FLAC, MP3, Ogg Vorbis, Opus, NIST Sphere and relatives.
+A cut is heard as lhotse means it (`cut.load_audio()`): its channels, its part of the file, its
+recording's transforms. Only the files are decoded here, by libsndfile (WAV, FLAC, MP3, Ogg Vorbis,
+Opus, NIST Sphere and relatives), since lhotse's readers may start programs and open URLs.
+
+Effects that a task asks for (`data.effects`) are carried in the supervision's `custom["effects"]`,
+a list of strings applied in their order, and in `custom["samples"]` the number of samples left.
+Fixed crops are drawn once per utterance from its id, so that hidden states can be kept.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import soxr
 import torch
+from lhotse import MonoCut, MultiCut
+from lhotse.audio import AudioSource
+from lhotse.audio.utils import AudioLoadingError
+from lhotse.augmentation import AudioTransform
 from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.errors import DataError
+from speechft.core.seeding import numpy_generator
 from speechft.data.decoding import Samples, decode
-from speechft.data.effects import apply_effects, effects_of
-from speechft.data.heard import audio_files, hear
+from speechft.data.effects import RATE, apply_effects
 
-SAMPLE_RATE = 16000
+SAMPLE_RATE: Final = RATE
 # One output frame of the usual CNN front end needs 400 samples.
 SHORTEST_SAMPLES = 400
+TRANSFORMS: Final = ("Speed", "Resample", "Volume")
+"""Those that give the same samples at every call, and read no other audio."""
 # Recordings in floating point may pass 1 a little; sixteen times is another scale.
 _LOUDEST = 16.0
+_PREPARE: Final = "`speechft data prepare --allow-commands` runs it once and keeps what it gives"
+_SAVE: Final = "write what is heard of it with CutSet.save_audios"
 
 
 def load_waveform(cut: Cut) -> Tensor:
     """Read the audio of a cut: (S,) float32, 16 kHz, mean of its channels, within [-1, 1].
 
-    It is what `cut.load_audio()` gives: the cut's channels, and its recording's transforms. Effects
-    that the cut carries (`data.effects`) are applied then.
+    It is what `cut.load_audio()` gives; effects that the cut carries are applied then.
 
     Raises:
         DataError: the file is missing, cannot be decoded, is empty, is too short, or holds values
             that are not finite; or the cut cannot be heard as it is meant.
     """
-    wave = _as_wave(*hear(cut), where=", ".join(audio_files(cut)))
+    wave = _as_wave(*_hear(cut), where=", ".join(audio_files(cut)))
     effects = effects_of(cut)
     return apply_effects(wave, effects) if effects else wave
 
@@ -57,6 +74,121 @@ def read_audio(
         DataError: see `load_waveform`.
     """
     return _as_wave(*decode(Path(path), start or 0.0, duration), where=path)
+
+
+def effects_of(cut: Cut) -> list[str]:
+    """Give the effects that a cut carries."""
+    return list(_custom(cut).get("effects", ()))
+
+
+def heard_seconds(cut: Cut) -> float:
+    """Give the seconds of audio that `load_waveform` will give."""
+    samples = _custom(cut).get("samples")
+    return float(cut.duration) if samples is None else float(samples) / SAMPLE_RATE
+
+
+def heard_samples(cut: Cut) -> int:
+    """Give the samples at 16 kHz that `load_waveform` will give."""
+    return round(heard_seconds(cut) * SAMPLE_RATE)
+
+
+def with_effects(cut: Cut, effects: Sequence[str], samples: int | None = None) -> Cut:
+    """Give the cut with further effects; `samples` is what is left behind them, where known."""
+    custom = {**_custom(cut), "effects": [*effects_of(cut), *effects]}
+    if samples is not None:
+        custom["samples"] = samples
+    first: Any = replace(cut.supervisions[0], custom=custom)
+    return replace(cut, supervisions=[first, *cut.supervisions[1:]])
+
+
+def crop_start(cut: Cut, total: int, length: int, *names: object) -> int:
+    """Draw where a crop of `length` samples begins in an utterance of `total` samples."""
+    return int(numpy_generator(0, "crop", cut.id, *names).integers(total - length + 1))
+
+
+def piece(cut: Cut, start: int, length: int, name: str | None = None) -> Cut:
+    """Give `length` samples of a cut, from sample `start` on (at 16 kHz), its labels kept.
+
+    Args:
+        cut: one utterance without effects.
+        start: first sample.
+        length: samples.
+        name: the new id; the old one if not given.
+    """
+    duration = length / SAMPLE_RATE
+    changed: dict[str, Any] = {"start": cut.start + start / SAMPLE_RATE, "duration": duration}
+    changed["supervisions"] = [
+        replace(s, id=name or s.id, start=0.0, duration=duration) for s in cut.supervisions
+    ]
+    return replace(cut, id=name or cut.id, **changed)
+
+
+def fixed_crop(cut: Cut, length: int) -> Cut:
+    """Give one crop of an utterance that is longer than `length` samples; others stay whole."""
+    total = heard_samples(cut)
+    return cut if total <= length else piece(cut, crop_start(cut, total, length), length)
+
+
+def fixed_crops(cut: Cut, length: int, count: int, *names: object) -> list[Cut]:
+    """Give `count` crops of a recording that is longer than `length` samples; else itself."""
+    total = heard_samples(cut)
+    if total <= length:
+        return [cut]
+    starts = [crop_start(cut, total, length, *names, i) for i in range(count)]
+    return [piece(cut, start, length, f"{cut.id}-{i:03d}") for i, start in enumerate(starts)]
+
+
+def _custom(cut: Cut) -> dict[str, Any]:
+    return (cut.supervisions[0].custom or {}) if cut.supervisions else {}
+
+
+def fault_of_audio(cut: Cut) -> str | None:
+    """Say why a cut cannot be heard as it is meant; None where it can.
+
+    Every cut that is read passes here, so that nothing which starts a process or opens a URL is
+    ever asked for its audio.
+    """
+    if not isinstance(cut, MonoCut | MultiCut):
+        return f"it is a {type(cut).__name__}; {_SAVE}"
+    recording = cut.recording
+    if recording is None or not recording.sources:
+        return "it has no recording"
+    for source in recording.sources:
+        if source.type == "command":
+            return f"its audio comes from a command; {_PREPARE}"
+        if source.type != "file" or not isinstance(source.source, str):
+            return f"its audio is of type {source.type!r}, not a file; get the file first"
+        if source.video is not None:
+            return f"its audio is that of a video; {_SAVE}"
+    for transform in recording.transforms or ():
+        name = _transform_of(transform)["name"]
+        if name not in TRANSFORMS:
+            return f"its recording is changed by {name}; {_SAVE}"
+    times = (cut.start, cut.duration, recording.duration)
+    if not all(isinstance(t, int | float) and math.isfinite(t) for t in times):
+        return f"its times are no numbers: {', '.join(map(str, times))}"
+    if cut.start < 0 or cut.duration <= 0:
+        return f"start {cut.start:g} and duration {cut.duration:g} leave nothing of it"
+    absent = sorted(set(channels_of(cut)) - set(recording.channel_ids))
+    return f"its recording has no channel {absent[0]}" if absent else None
+
+
+def channels_of(cut: Cut) -> list[int]:
+    """Give the channels of its recording that a cut is made of, in order."""
+    channel = getattr(cut, "channel", 0)
+    return [channel] if isinstance(channel, int) else sorted(channel)
+
+
+def transforms_of(cut: Cut) -> list[dict[str, Any]]:
+    """Give the transforms of a cut's recording as plain values."""
+    recording = getattr(cut, "recording", None)
+    return [_transform_of(one) for one in getattr(recording, "transforms", None) or ()]
+
+
+def audio_files(cut: Cut) -> list[str]:
+    """Give the paths of a cut's audio files."""
+    recording = getattr(cut, "recording", None)
+    return [str(s.source) for s in getattr(recording, "sources", ()) if s.type == "file"]
 
 
 def _as_wave(samples: Samples, rate: int, where: Path | str) -> Tensor:
@@ -88,3 +220,52 @@ def _as_wave(samples: Samples, rate: int, where: Path | str) -> Tensor:
             hint="16-bit numbers that were stored as floats have to be divided by 32768",
         )
     return torch.from_numpy(np.clip(wave, -1.0, 1.0))
+
+
+def _hear(cut: Cut) -> tuple[Samples, int]:
+    """Give the samples of a cut (S, channels) and their rate.
+
+    Raises:
+        DataError: the cut cannot be heard as it is meant, or a file cannot be decoded.
+    """
+    fault = fault_of_audio(cut)
+    if fault:
+        raise DataError("the audio of the cut cannot be used", where=cut.id, found=fault)
+    recording: Any = getattr(cut, "recording", None)
+    if len(recording.sources) == 1 and not recording.transforms:
+        samples, rate = decode(Path(recording.sources[0].source), cut.start, cut.duration)
+        known = recording.sources[0].channels
+        columns = [known.index(channel) for channel in channels_of(cut)]
+        if len(columns) == samples.shape[1]:
+            return samples, rate
+        if max(columns) >= samples.shape[1]:
+            raise DataError(
+                "the audio has fewer channels than its cut says",
+                where=recording.sources[0].source,
+                expected=f"channel {max(columns)}",
+                found=f"{samples.shape[1]} channels",
+            )
+        return samples[:, columns], rate
+    own = [_Decoded(s.type, s.channels, s.source) for s in recording.sources]
+    changed: Any = replace(cut, recording=replace(recording, sources=own))
+    try:
+        heard = changed.load_audio()
+    except (DataError, AudioLoadingError, ValueError, AssertionError, RuntimeError) as error:
+        said = str(error).partition("\n[extra info]")[0]
+        raise DataError("the audio of the cut cannot be used", where=cut.id, found=said) from None
+    return np.atleast_2d(heard).T.astype(np.float32, copy=False), recording.sampling_rate
+
+
+class _Decoded(AudioSource):  # type: ignore[misc]  # lhotse has no types
+    """A source whose file is decoded by this package."""
+
+    def load_audio(
+        self, offset: float = 0.0, duration: float | None = None, **_opus: object
+    ) -> Samples:
+        """Give samples (channels, S)."""
+        samples, _ = decode(Path(str(self.source)), offset, duration)
+        return samples.T
+
+
+def _transform_of(transform: Any) -> dict[str, Any]:
+    return dict(transform.to_dict() if isinstance(transform, AudioTransform) else transform)

@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.data.check_audio import check_audio, describe_audio
+from speechft.data.audio import SAMPLE_RATE, load_waveform
 from speechft.data.check_labels import (
-    check_gaps,
-    check_texts,
-    compare_splits,
+    SHOWN,
+    find_audio_alone,
+    find_empty_texts,
+    find_gaps,
+    find_new_classes,
+    find_new_labels,
+    find_shared_speakers,
     kinds_of,
-    note_audio_alone,
-    note_new_classes,
     summarise,
 )
-from speechft.data.check_report import SHOWN, CheckReport, family_of
 from speechft.data.sources import find_data
-from speechft.data.utterances import Loaded
+from speechft.data.utterances import Loaded, in_threads
 
-__all__ = ["CheckReport", "check_data", "check_loaded"]
+LONGEST_SECONDS: Final = 30.0
+_PARTS: Final = ("train", "dev", "test")
+_SILENT: Final = "silent"
 
-_PARTS = ("train", "dev", "test")
+
+@dataclass
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        errors: each makes the data unusable for something; none of them may be left.
+        warnings: worth knowing.
+        summary: split → utterances, hours, speakers, languages, classes per kind of label.
+        unusable: id of a cut whose audio cannot be decoded → its line in `errors`.
+    """
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    summary: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether there are no errors."""
+        return not self.errors
 
 
 def check_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> CheckReport:
@@ -43,59 +73,118 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
     if not any(len(cuts) for cuts in loaded.splits.values()):
         report.errors.append("the data holds no utterance that can be used")
         return report
-    _check_counts(loaded, report)
-    _check_ids(loaded, report)
+    report.warnings += _find_counts(loaded)
+    report.errors += _find_ids(loaded)
     unique = {cut.id: cut for cuts in loaded.splits.values() for cut in cuts}
     if decode:
-        check_audio(loaded, unique, report)
-    report.warnings += describe_audio(unique.values())
+        _check_audio(loaded, unique, report)
+    report.warnings += _describe_audio(unique.values())
     if not loaded.official:
-        note_audio_alone(loaded.splits.values(), report)
-    held = _held(loaded)
+        report.warnings += find_audio_alone(loaded.splits.values())
+    held: dict[str, set[str]] = defaultdict(set)
+    families: dict[str, dict[str, Any]] = defaultdict(dict)
     for name, cuts in loaded.splits.items():
-        check_texts(name, cuts, report)
-        family, part = family_of(name)
-        if part in _PARTS:
-            check_gaps(name, cuts, held.get(family, set()), report)
+        family, part = _family_of(name)
+        families[family][part] = cuts
+        # Splits of a known corpus may differ in the kinds of their labels.
+        held[family] |= kinds_of(cuts) if part in _PARTS and not loaded.official else set()
+    for name, cuts in loaded.splits.items():
+        family, part = _family_of(name)
+        report.errors += find_empty_texts(name, cuts)
+        report.warnings += find_gaps(name, cuts, held[family]) if part in _PARTS else []
         report.summary[name] = summarise(cuts)
-    for prefix in sorted({family_of(name)[0] for name in loaded.splits}):
-        parts = {family_of(n)[1]: c for n, c in loaded.splits.items() if family_of(n)[0] == prefix}
+    for family in sorted(families):
         if loaded.official:
-            note_new_classes(prefix, parts, report)
+            report.warnings += find_new_classes(family, families[family])
         else:
-            compare_splits(prefix, parts, report)
+            report.errors += find_new_labels(family, families[family])
+            report.warnings += find_shared_speakers(family, families[family])
     return report
 
 
-def _held(loaded: Loaded) -> dict[str, set[str]]:
-    """Give family → kinds of labels in its splits; a known corpus' splits may differ in them."""
-    result: dict[str, set[str]] = defaultdict(set)
-    for name, cuts in loaded.splits.items():
-        family, part = family_of(name)
-        if part in _PARTS and not loaded.official:
-            result[family] |= kinds_of(cuts)
-    return result
+def _family_of(split: str) -> tuple[str, str]:
+    """Split "sid_train" into ("sid_", "train"): only splits of one family are compared."""
+    head, sign, tail = split.rpartition("_")
+    return (head + sign, tail) if tail in _PARTS else ("", split)
 
 
-def _check_counts(loaded: Loaded, report: CheckReport) -> None:
+def _find_counts(loaded: Loaded) -> Iterator[str]:
     """Compare the numbers of utterances with the corpus' official ones."""
-    incomplete = False
+    found = {name: len(loaded.splits.get(name, ())) for name in loaded.expected}
     for name, expected in loaded.expected.items():
-        found = len(loaded.splits.get(name, ()))
-        incomplete |= found < expected
-        if found != expected:
-            kind = f"{expected - found} missing" if found < expected else "more than there are"
-            report.warnings.append(
-                f"{name}: {found} utterances, the whole corpus has {expected} ({kind})"
-            )
-    if incomplete and loaded.source:
-        report.warnings.append(f"for the whole corpus {loaded.source}")
+        if found[name] != expected:
+            missing = expected - found[name]
+            kind = f"{missing} missing" if missing > 0 else "more than there are"
+            yield f"{name}: {found[name]} utterances, the whole corpus has {expected} ({kind})"
+    if loaded.source and any(found[name] < n for name, n in loaded.expected.items()):
+        yield f"for the whole corpus {loaded.source}"
 
 
-def _check_ids(loaded: Loaded, report: CheckReport) -> None:
+def _find_ids(loaded: Loaded) -> Iterator[str]:
     """Name ids that a split holds more than once: nothing could tell their utterances apart."""
     for name, cuts in loaded.splits.items():
         twice = [key for key, count in Counter(cut.id for cut in cuts).items() if count > 1]
         if twice:
-            shown = ", ".join(twice[:SHOWN])
-            report.errors.append(f"{name}: {len(twice)} ids occur more than once: {shown}")
+            yield f"{name}: {len(twice)} ids occur more than once: {', '.join(twice[:SHOWN])}"
+
+
+def _check_audio(loaded: Loaded, unique: Mapping[str, Cut], report: CheckReport) -> None:
+    """Decode every utterance once, in parallel; compare contents.
+
+    The same audio on both sides of a split makes its scores worthless. A known corpus is compared
+    with what others report on it, as it is: there it is a warning.
+    """
+    same: dict[str, list[str]] = defaultdict(list)
+    silent = []
+    found = in_threads(_decode, list(unique.values()), "checking audio", os.cpu_count() or 1)
+    for name, heard in zip(unique, found, strict=True):
+        if isinstance(heard, DataError):
+            report.unusable[name] = f"{name}: {heard.what}: {heard.where} ({heard.found})"
+        elif heard == _SILENT:
+            silent.append(name)
+        else:
+            same[heard].append(name)
+    report.errors += report.unusable.values()
+    if silent:
+        report.warnings.append(f"{len(silent)} utterances are silent: {', '.join(silent[:5])}")
+    home: dict[str, dict[str, str]] = defaultdict(dict)
+    for split, cuts in loaded.splits.items():
+        family, part = _family_of(split)
+        for cut in cuts:
+            home[cut.id][family] = part
+    within = []
+    for names in (names for names in same.values() if len(names) > 1):
+        text = f"the same audio {len(names)} times: {', '.join(names[:5])}"
+        homes = [{home[name].get(family) for name in names} for family in home[names[0]]]
+        if not loaded.official and any(len(parts - {None}) > 1 for parts in homes):
+            report.errors.append(f"{text}, in different splits")
+        else:
+            within.append(text)
+    report.warnings += within[:SHOWN]
+    if len(within) > SHOWN:
+        report.warnings.append(f"and {len(within) - SHOWN} more sets of equal audio")
+
+
+def _decode(cut: Cut) -> str | DataError:
+    try:
+        waveform = load_waveform(cut).numpy()
+        return hashlib.sha256(waveform.tobytes()).hexdigest() if waveform.any() else _SILENT
+    except DataError as error:
+        return error
+
+
+def _describe_audio(cuts: Iterable[Cut]) -> Iterator[str]:
+    """Say what happens to the audio, or may be too much for memory."""
+    known = [(cut, getattr(cut, "recording", None)) for cut in cuts]
+    rates = Counter(r.sampling_rate for _, r in known if r is not None)
+    channels = Counter(len(r.sources[0].channels) for _, r in known if r is not None)
+    for rate, count in sorted(rates.items()):
+        if rate != SAMPLE_RATE:
+            yield f"{count} utterances have {rate} Hz and are resampled to {SAMPLE_RATE} Hz"
+    for number, count in sorted(channels.items()):
+        if number != 1:
+            yield f"{count} utterances have {number} channels, which are mixed into one"
+    long = [cut.id for cut, _ in known if cut.duration > LONGEST_SECONDS]
+    if long:
+        shown = ", ".join(long[:5])
+        yield f"{len(long)} utterances are longer than {LONGEST_SECONDS:g} s: {shown}"

@@ -1,24 +1,19 @@
-"""Changes of the audio that a task asks for: gain, removed silence, a fixed crop.
+"""Changes of a waveform that a task asks for: gain, removed silence, a fixed crop.
 
-A cut carries them in its supervision's `custom["effects"]`, a list of strings that `load_waveform`
-applies in their order, and in `custom["samples"]` the number of samples that are left. Fixed crops
-are drawn once per utterance from its id, so that hidden states can be kept.
+They are strings, which a cut carries (`audio.with_effects`) and `audio.load_waveform` applies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from lhotse.cut import Cut
 from numpy.typing import NDArray
 from torch import Tensor
 
 from speechft.core.errors import DataError
-from speechft.core.seeding import numpy_generator
 
 # S3PRL's recipes of KS, QbE and ASV turn the volume down by this much.
 GAIN: Final = "gain:-3"
@@ -32,37 +27,6 @@ _THRESHOLD = 0.001  # 0.1 % of full scale
 def crop(start: int, length: int) -> str:
     """Give the effect that keeps `length` samples from `start` on."""
     return f"crop:{start}:{length}"
-
-
-def effects_of(cut: Cut) -> list[str]:
-    """Give the effects that a cut carries."""
-    for supervision in cut.supervisions[:1]:
-        return list((supervision.custom or {}).get("effects", ()))
-    return []
-
-
-def heard_seconds(cut: Cut) -> float:
-    """Give the seconds of audio that `load_waveform` will give."""
-    for supervision in cut.supervisions[:1]:
-        samples = (supervision.custom or {}).get("samples")
-        if samples is not None:
-            return float(samples) / RATE
-    return float(cut.duration)
-
-
-def heard_samples(cut: Cut) -> int:
-    """Give the samples at 16 kHz that `load_waveform` will give."""
-    return round(heard_seconds(cut) * RATE)
-
-
-def with_effects(cut: Cut, effects: Sequence[str], samples: int | None = None) -> Cut:
-    """Give the cut with further effects; `samples` is what is left behind them, where known."""
-    supervision: Any = cut.supervisions[0]
-    custom = {**(supervision.custom or {}), "effects": [*effects_of(cut), *effects]}
-    if samples is not None:
-        custom["samples"] = samples
-    changed: Any = [replace(supervision, custom=custom), *cut.supervisions[1:]]
-    return replace(cut, supervisions=changed)
 
 
 def apply_effects(wave: Tensor, effects: Sequence[str]) -> Tensor:
@@ -133,40 +97,3 @@ def _first_run(flags: NDArray[np.bool_], length: int) -> int | None:
     counts = np.concatenate([[0], np.cumsum(flags)])
     full = np.flatnonzero(counts[length:] - counts[:-length] == length)
     return int(full[0]) if len(full) else None
-
-
-def crop_start(cut: Cut, total: int, length: int, *names: object) -> int:
-    """Draw where a crop of `length` samples begins in an utterance of `total` samples."""
-    return int(numpy_generator(0, "crop", cut.id, *names).integers(total - length + 1))
-
-
-def piece(cut: Cut, start: int, length: int, name: str | None = None) -> Cut:
-    """Give `length` samples of a cut, from sample `start` on (at 16 kHz), its labels kept.
-
-    Args:
-        cut: one utterance without effects.
-        start: first sample.
-        length: samples.
-        name: the new id; the old one if not given.
-    """
-    duration = length / RATE
-    changed: dict[str, Any] = {"start": cut.start + start / RATE, "duration": duration}
-    changed["supervisions"] = [
-        replace(s, id=name or s.id, start=0.0, duration=duration) for s in cut.supervisions
-    ]
-    return replace(cut, id=name or cut.id, **changed)
-
-
-def fixed_crop(cut: Cut, length: int) -> Cut:
-    """Give one crop of an utterance that is longer than `length` samples; others stay whole."""
-    total = heard_samples(cut)
-    return cut if total <= length else piece(cut, crop_start(cut, total, length), length)
-
-
-def fixed_crops(cut: Cut, length: int, count: int, *names: object) -> list[Cut]:
-    """Give `count` crops of a recording that is longer than `length` samples; else itself."""
-    total = heard_samples(cut)
-    if total <= length:
-        return [cut]
-    starts = [crop_start(cut, total, length, *names, i) for i in range(count)]
-    return [piece(cut, start, length, f"{cut.id}-{i:03d}") for i, start in enumerate(starts)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
@@ -11,10 +10,10 @@ from lhotse.cut import Cut
 
 from speechft.core.artifact import hash_values
 from speechft.core.files import read_json, write_json
-from speechft.core.logging import progress_bar
 from speechft.core.places import cache_folder
 from speechft.data.audio import load_waveform
-from speechft.data.content import audio_keys
+from speechft.data.identity import audio_keys
+from speechft.data.utterances import in_threads
 
 VERSION: Final = 2  # raise it when an effect gives other audio
 MANY: Final = 1000  # cuts from which on lengths are remembered
@@ -43,10 +42,4 @@ def heard_lengths(cuts: Sequence[Cut]) -> list[int]:
 
 
 def _measure(cuts: Sequence[Cut]) -> list[int]:
-    lengths = []
-    with progress_bar() as bar, ThreadPoolExecutor(_THREADS) as pool:
-        task = bar.add_task("listening for silence", total=len(cuts), note="")
-        for length in pool.map(lambda cut: len(load_waveform(cut)), cuts):
-            lengths.append(length)
-            bar.advance(task)
-    return lengths
+    return in_threads(lambda cut: len(load_waveform(cut)), cuts, "listening for silence", _THREADS)

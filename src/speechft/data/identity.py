@@ -1,11 +1,16 @@
-"""What data is, by what is in it: ids, times, labels, and the audio as it will be heard."""
+"""What data is, by what is in it: ids, times, labels, and the audio as it will be heard.
+
+Paths do not matter. Nothing heavy is imported before it is needed: settings name their data by it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from speechft.core.artifact import Input, content_id, hash_values
+from speechft.core.artifact import Input, content_id, file_hashes, hash_values
+from speechft.core.errors import DataError
+from speechft.core.logging import progress_bar
 from speechft.core.settings import PathText
 
 if TYPE_CHECKING:
@@ -43,7 +48,6 @@ def audio_id(spec: str) -> str:
         DataError: the data cannot be read.
         SettingsError: an unknown corpus or preset.
     """
-    from speechft.data.content import audio_keys
     from speechft.data.sources import is_synthetic, load_data
 
     if is_synthetic(spec):
@@ -53,8 +57,7 @@ def audio_id(spec: str) -> str:
 
 def _synthetic_id(spec: str) -> str:
     from speechft.data.synthetic.corpus import corpus_folder
-    from speechft.data.synthetic.selection import parse_preset
-    from speechft.data.synthetic.settings import PRESETS
+    from speechft.data.synthetic.settings import PRESETS, parse_preset
 
     preset, language = parse_preset(spec.partition(":")[2] or "demo")
     made = corpus_folder(PRESETS[preset]).name
@@ -67,8 +70,6 @@ def split_ids(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
     Raises:
         DataError: an audio file cannot be read.
     """
-    from speechft.data.content import audio_hashes
-
     content = audio_hashes(cut for cuts in splits.values() for cut in cuts)
     return {name: cuts_id(cuts, content) for name, cuts in splits.items()}
 
@@ -80,11 +81,60 @@ def cuts_id(cuts: Iterable[Cut], content: Mapping[str, str]) -> str:
         cuts: in an order that counts.
         content: audio file → hash, as `audio_hashes` gives it.
     """
-    from speechft.data.content import audio_key
-
     return hash_values(
         [[cut.id, [s.to_dict() for s in cut.supervisions], audio_key(cut, content)] for cut in cuts]
     )
+
+
+def audio_keys(cuts: Sequence[Cut]) -> list[str]:
+    """Give `audio_key` of every cut.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    hashes = audio_hashes(cuts)
+    return [audio_key(cut, hashes) for cut in cuts]
+
+
+def audio_key(cut: Cut, content: Mapping[str, str]) -> str:
+    """Give the identity of what is heard of a cut.
+
+    That is the bytes of its files, the channels and the part of them, and all that is done to them.
+
+    Args:
+        cut: the cut.
+        content: audio file → hash, as `audio_hashes` gives it.
+    """
+    from speechft.data.audio import channels_of, effects_of, transforms_of
+
+    recording: Any = getattr(cut, "recording", None)
+    files = [[s.channels, content[str(s.source)]] for s in getattr(recording, "sources", ())]
+    part = [cut.start, cut.duration, channels_of(cut)]
+    done = [transforms_of(cut), effects_of(cut)]
+    rate = recording.sampling_rate if done[0] else None
+    return hash_values([files, part, done, rate])
+
+
+def audio_hashes(cuts: Iterable[Cut]) -> dict[str, str]:
+    """Give a hash per audio file; files that nothing has touched since are not read again.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    from speechft.data.audio import audio_files
+
+    files = {source for cut in cuts for source in audio_files(cut)}
+    with progress_bar() as bar:
+        task = bar.add_task("hashing audio", total=len(files), note="")
+        try:
+            return file_hashes(files, lambda: bar.advance(task))
+        except OSError as error:
+            raise DataError(
+                "cannot read an audio file",
+                where=error.filename,
+                found=error.strerror,
+                hint="check the data's paths",
+            ) from None
 
 
 DataName = Annotated[PathText, Input(data_id)]

@@ -16,20 +16,17 @@ _LOOKED_AT = 300
 _SHOWN = 6
 
 
-def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str) -> Path:
+def find_root(root: Path, names: Sequence[str], parts: Sequence[str]) -> Path:
     """Give the folder that holds a corpus: `root` itself or one of `names` below it.
 
     Args:
         root: what the user gave.
         names: names that the corpus' own folder usually has.
         parts: files or folders that must be there.
-        hint: where to get the corpus.
 
     Raises:
         DataError: names every part that is missing, and the folder above or below that has all.
     """
-    if not root.is_dir():
-        raise no_folder(root, hint)
     places = [root, *(root / name for name in names)]
     missing = {place: [part for part in parts if not (place / part).exists()] for place in places}
     best = min(places, key=lambda place: len(missing[place]))
@@ -39,12 +36,30 @@ def find_root(root: Path, names: Sequence[str], parts: Sequence[str], hint: str)
             where=best,
             expected=_some(parts, ", "),
             found=f"no {_some(missing[best], ', no ')}{describe(best)}",
-            hint=suggest_root(root, lambda place: all((place / p).exists() for p in parts)) or hint,
+            hint=_suggest(root, lambda place: all((place / p).exists() for p in parts)),
         )
     return best
 
 
-def suggest_root(root: Path, fits: Callable[[Path], bool]) -> str | None:
+def not_here(
+    name: str, expected: str, root: Path, fits: Callable[[Path], bool], where: Path | None = None
+) -> DataError:
+    """Make the error of a root that holds no corpus `name`; it names a folder nearby that fits."""
+    return DataError(
+        f"no {name} here",
+        where=where or root,
+        expected=expected,
+        found=describe(where or root).removeprefix("; ") or None,
+        hint=_suggest(root, fits),
+    )
+
+
+def not_all(what: str, found: int, expected: int) -> list[str]:
+    """Give a note where a corpus has another number of `what` than it should."""
+    return [] if found == expected else [f"{what}, the whole corpus has {expected}"]
+
+
+def _suggest(root: Path, fits: Callable[[Path], bool]) -> str | None:
     """Give a hint that names the folder above or below `root` that fits, if there is one."""
     absolute = root.resolve()
     for place in (*list(absolute.parents)[:3], *islice(_below(absolute, 2), _LOOKED_AT)):
@@ -83,7 +98,6 @@ def read_lines(path: Path, encoding_errors: str = "strict") -> list[tuple[int, s
 def read_rows(
     table: Path,
     columns: Sequence[str],
-    hint: str,
     problems: list[str],
     *,
     delimiter: str = ",",
@@ -94,7 +108,6 @@ def read_rows(
     Args:
         table: UTF-8 with a header.
         columns: that must be there.
-        hint: where to get the corpus.
         problems: is added to.
         delimiter: between fields.
         quoted: whether quotation marks enclose fields.
@@ -117,7 +130,6 @@ def read_rows(
             where=table,
             expected=", ".join(columns),
             found=", ".join(header) or "nothing",
-            hint=hint,
         )
     whole = []
     for number, row in rows:

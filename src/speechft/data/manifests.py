@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zlib import error as ZlibError
 
 from lhotse import CutSet, SupervisionSegment
@@ -20,10 +20,10 @@ from lhotse.serialization import deserialize_item
 from speechft.core.errors import DataError
 from speechft.core.files import read_json
 from speechft.core.limits import parse_json, regular_file, text_lines
+from speechft.data.audio import fault_of_audio
 from speechft.data.commands import Runner, is_command
-from speechft.data.heard import fault_of_audio
 from speechft.data.splitting import split_cuts
-from speechft.data.table import ALIASES
+from speechft.data.table import holds_cuts
 from speechft.data.utterances import DIARIZATION, Loaded
 
 SUFFIXES: Final = (".jsonl.gz", ".jsonl")
@@ -36,22 +36,6 @@ _UNREADABLE: Final = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AssertionError, AttributeError),
     ZlibError,
 )
-
-
-def is_manifest(path: Path) -> bool:
-    """Tell whether a file holds lhotse cuts by its first record; what is packed is taken for it."""
-    if not path.name.endswith(SUFFIXES):
-        return False
-    try:
-        record = parse_json(next(text_lines(path))[1])
-    except (*_UNREADABLE, StopIteration):
-        return path.name.endswith(".gz")
-    return isinstance(record, dict) and (_is_cut(record) or "tracks" in record)
-
-
-def _is_cut(record: dict[str, Any]) -> bool:
-    """Tell a cut from a row of a table that has an id and times of its own."""
-    return {"id", "start", "duration"} <= set(record) and not {"audio", *ALIASES} & set(record)
 
 
 def read_manifest(path: Path, seed: int = 0, run: Runner | None = None) -> Loaded:
@@ -79,7 +63,7 @@ def read_folder(folder: Path, run: Runner | None = None) -> Loaded:
     found = {}
     for place in (folder, folder / "cuts"):
         for path in sorted(place.glob("*.jsonl*")):
-            if path.name.endswith(SUFFIXES) and path.is_file() and is_manifest(path):
+            if path.is_file() and holds_cuts(path):
                 found[_split_name(path)] = path
     if not found:
         raise DataError(
@@ -126,22 +110,17 @@ def _split_name(path: Path) -> str:
     return stem.removeprefix("cuts").strip("_-") or "train"
 
 
-class _Numbered(NamedTuple):
-    """A cut and the number of its line."""
-
-    line: int
-    cut: Cut
-
-
-def _cuts(path: Path) -> list[_Numbered]:
-    number, found = 0, []
+def _cuts(path: Path) -> list[tuple[int, Cut]]:
+    """Give the cuts of a file, each with the number of its line."""
+    number = 0
+    found = []
     try:
         for number, line in text_lines(path):
             record = parse_json(line)
             kind = record.get("type", "MixedCut" if "tracks" in record else "MonoCut")
             if kind not in _KINDS:
                 raise ValueError(f"a {kind}; write what is heard of it with CutSet.save_audios")
-            found.append(_Numbered(number, deserialize_item({**record, "type": kind})))
+            found.append((number, deserialize_item({**record, "type": kind})))
     except _UNREADABLE as error:
         raise DataError(
             "the cuts cannot be read",

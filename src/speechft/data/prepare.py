@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from lhotse import CutSet
-from lhotse.audio import AudioSource
 from lhotse.cut import Cut
 
 from speechft._version import __version__
@@ -104,17 +103,15 @@ def _known(loaded: Loaded) -> list[Any]:
 def _taken_in(cuts: CutSet, folder: Path) -> Iterator[Cut]:
     """Take what commands gave into the folder; all other audio stays where it is."""
     for cut in cuts:
-        sources = [_source_in(source, folder) for source in cut.recording.sources]
+        sources = []
+        for source in cut.recording.sources:
+            path = Path(source.source)
+            if path.parent == command_folder():
+                (folder / AUDIO).mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / AUDIO / path.name)
+                source = replace(source, source=f"{AUDIO}/{path.name}")
+            sources.append(source)
         yield replace(cut, recording=replace(cut.recording, sources=sources))
-
-
-def _source_in(source: AudioSource, folder: Path) -> AudioSource:
-    path = Path(source.source)
-    if path.parent != command_folder():
-        return source
-    (folder / AUDIO).mkdir(exist_ok=True)
-    shutil.copyfile(path, folder / AUDIO / path.name)
-    return replace(source, source=f"{AUDIO}/{path.name}")
 
 
 def _leave_out(loaded: Loaded, report: CheckReport) -> None:
@@ -126,10 +123,6 @@ def _leave_out(loaded: Loaded, report: CheckReport) -> None:
     report.warnings += [f"left out: {error}" for error in report.errors if error in single]
     report.errors = [error for error in report.errors if error not in single]
     for name, cuts in loaded.splits.items():
-        loaded.splits[name] = _without(cuts, report.unusable)
+        loaded.splits[name] = CutSet.from_cuts(c for c in cuts if c.id not in report.unusable)
         if name in report.summary:  # nothing was checked where no utterance is left
             report.summary[name]["utterances"] = len(loaded.splits[name])
-
-
-def _without(cuts: CutSet, bad: Collection[str]) -> CutSet:
-    return CutSet.from_cuts(cut for cut in cuts if cut.id not in bad)

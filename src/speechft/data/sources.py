@@ -21,11 +21,7 @@ _log = get_logger(__name__)
 
 
 def load_data(
-    spec: str,
-    *,
-    splits: Sequence[str] | None = None,
-    seed: int = 0,
-    allow_commands: bool = False,
+    spec: str, *, splits: Sequence[str] | None = None, seed: int = 0, allow_commands: bool = False
 ) -> dict[str, CutSet]:
     """Load data as split → cuts, each cut one utterance with one supervision.
 
@@ -90,7 +86,9 @@ def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Load
 def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
     name, sign, rest = spec.partition(":")
     if is_synthetic(spec):
-        return _synthetic(rest if sign else DEFAULT_PRESET)
+        from speechft.data.synthetic.corpus import splits_of
+
+        return Loaded(splits_of(rest if sign else DEFAULT_PRESET))
     path = home_expanded(spec)
     if path.is_dir():
         return manifests.read_folder(path, run)
@@ -107,7 +105,7 @@ def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
 
 
 def _file(path: Path, seed: int, run: Runner | None) -> Loaded:
-    if manifests.is_manifest(path):
+    if table.holds_cuts(path):
         return manifests.read_manifest(path, seed, run)
     if path.suffix in table.SUFFIXES:
         return table.read_table(path, seed)
@@ -125,32 +123,12 @@ def _hint(path: Path) -> str:
     return f"did you mean {' or '.join(map(repr, close))}?" if close else "check the path"
 
 
-def _synthetic(text: str) -> Loaded:
-    """Give the splits of PRESET or PRESET@LANGUAGE.
-
-    Where all splits are for pre-training, `train` joins them, and `dev` is what is held out.
-    """
-    from speechft.data.synthetic.corpus import synthetic_cuts
-    from speechft.data.synthetic.selection import of_language, parse_preset
-
-    preset, language = parse_preset(text)
-    splits = synthetic_cuts(preset)
-    if language is not None:
-        splits = of_language(splits, language, f"synthetic:{text}")
-    if not any(name.rpartition("_")[2] == "train" for name in splits):
-        parts = [c for name, cuts in splits.items() if name.endswith("pretrain") for c in cuts]
-        splits["train"] = CutSet.from_cuts(parts)
-        if "pretrain_dev" in splits:
-            splits["dev"] = splits["pretrain_dev"]
-    return Loaded(splits)
-
-
 def _corpus(name: str, rest: str) -> Loaded:
     from speechft.data.corpora import corpora
 
     corpus = corpora()[name]
     root, variant = root_and_variant(rest)
-    return corpus.load(root, variant) if variant else corpus.load(root)
+    return corpus.load(root, variant)
 
 
 @lru_cache(maxsize=1024)

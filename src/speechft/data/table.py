@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
+from zlib import error as ZlibError
 
 from lhotse import CutSet
 
@@ -22,7 +23,7 @@ from speechft.core.logging import get_logger
 from speechft.core.nearest import nearest
 from speechft.core.places import home_expanded
 from speechft.data.splitting import split_cuts
-from speechft.data.utterances import Loaded, Utterance, make_cuts, tags_to_slots
+from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
 
 COLUMNS: dict[str, str] = {
     "audio": "path of the audio file, relative to the table",
@@ -77,25 +78,42 @@ def read_table(path: Path, seed: int = 0) -> Loaded:
     if not rows:
         raise DataError("the table has no rows", where=path, expected="one row per utterance")
     _check_columns(_renamed(rows, notes), path)
-    utterances: list[Utterance] = []
-    splits: dict[str, str] = {}
+    parts: dict[str, list[Utterance]] = defaultdict(list)
     problems: list[str] = []
     for number, row in rows:
-        utterance = _utterance(row, number, path, problems)
-        if utterance is not None:
-            utterances.append(utterance)
-            splits[utterance.id] = _split_of(row)
-    cuts, bad_audio = make_cuts(utterances)
-    problems = sorted(problems + bad_audio, key=_row_number)
-    if not any(splits.values()):
-        named, more = split_cuts(list(cuts.values()), seed)
-        return Loaded(named, problems, frozenset(bad_audio), notes + more)
-    problems += [f"{u.where}: the split is empty" for u in utterances if not splits[u.id]]
-    parts: dict[str, list[Any]] = defaultdict(list)
-    for name, cut in cuts.items():
-        parts[splits[name]].append(cut)
-    named = {name: CutSet.from_cuts(part) for name, part in parts.items() if name}
-    return Loaded(named, problems, frozenset(bad_audio), notes + _odd_splits(named))
+        try:
+            utterance = _utterance(row, number, path)
+        except ValueError as error:
+            problems.append(f"row {number}: {error}")
+        else:
+            parts[_split_of(row)].append(utterance)
+    loaded = load_splits(parts, problems, notes)
+    loaded.problems.sort(key=_row_number)
+    without = loaded.splits.pop("", None)
+    if without is not None and not loaded.splits:
+        loaded.splits, more = split_cuts(list(without), seed)
+    else:
+        loaded.problems += [f"{u.where}: the split is empty" for u in parts[""]]
+        loaded.splits = {name: cuts for name, cuts in loaded.splits.items() if len(cuts)}
+        more = _odd_splits(loaded.splits)
+    loaded.notes += more
+    return loaded
+
+
+def holds_cuts(path: Path) -> bool:
+    """Tell whether JSON lines are lhotse's cuts and no rows, by the first; what is packed is cuts.
+
+    A cut is told from a row that has an id and times of its own.
+    """
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        return False
+    try:
+        record = parse_json(next(text_lines(path))[1])
+    except (OSError, ValueError, EOFError, ZlibError, StopIteration):
+        return path.name.endswith(".gz")
+    keys = set(record) if isinstance(record, dict) else set()
+    cut = {"id", "start", "duration"} <= keys and not {"audio", *ALIASES} & keys
+    return cut or "tracks" in keys
 
 
 def _odd_splits(splits: Mapping[str, CutSet]) -> list[str]:
@@ -191,9 +209,8 @@ def _check_columns(found: set[str], path: Path) -> None:
             where=path,
             expected=", ".join(COLUMNS),
             found=", ".join(sorted(found - {_SURPLUS})) or "no header",
-            hint=f"rename {close[0]!r} to 'audio'"
-            if close
-            else "name the columns in the first row",
+            hint=" ".join(f"rename {name!r} to 'audio'" for name in close)
+            or "name the columns in the first row",
         )
     for name in sorted(found - {_SURPLUS, *COLUMNS}):
         close = nearest(name, set(COLUMNS) - found, 1)
@@ -201,60 +218,40 @@ def _check_columns(found: set[str], path: Path) -> None:
         _log.warning("%s: the column %r is not used%s", path, name, hint)
 
 
-def _utterance(
-    row: Mapping[str, Any], number: int, path: Path, problems: list[str]
-) -> Utterance | None:
-    """Turn a row into an utterance, or add what is wrong with it."""
-    where = f"row {number}"
+def _utterance(row: Mapping[str, Any], number: int, path: Path) -> Utterance:
+    """Turn a row into an utterance.
+
+    Raises:
+        ValueError: says what is wrong with the row.
+    """
     if _SURPLUS in row or (path.suffix != ".jsonl" and None in row.values()):
-        problems.append(f"{where}: it does not have as many fields as the header")
-        return None
-    try:
-        texts = {name: _text(row, name) for name in _TEXTS}
-        lists = {name: _list(row, name) for name in ("phonemes", "tags")}
-        start, end = _times(row)
-        custom = _labels(texts, lists)
-        if not texts["audio"]:
-            raise ValueError("the audio path is empty")
-    except ValueError as error:
-        problems.append(f"{where}: {error}")
-        return None
-    return Utterance(
-        id=f"{path.stem}-{number:06d}",
-        audio=_audio(str(texts["audio"]), path.parent),
-        where=where,
-        start=start,
-        end=end,
-        text=texts["text"],
-        speaker=texts["speaker"],
-        language=texts["language"],
-        custom=custom,
-    )
-
-
-def _labels(
-    texts: Mapping[str, str | None], lists: Mapping[str, list[str] | None]
-) -> dict[str, Any]:
+        raise ValueError("it does not have as many fields as the header")
+    texts = {name: _text(row, name) for name in _TEXTS}
+    phonemes, tags = _list(row, "phonemes"), _list(row, "tags")
+    start, end = _times(row)
     custom: dict[str, Any] = {k: texts[k] for k in ("label", "emotion", "intent") if texts[k]}
-    if lists["phonemes"]:
-        custom["phonemes"] = lists["phonemes"]
-    words, tags = (texts["text"] or "").split(), lists["tags"]
+    if phonemes:
+        custom["phonemes"] = phonemes
     if tags is not None:
+        words = (texts["text"] or "").split()
         if len(tags) != len(words):
             raise ValueError(f"{len(tags)} tags for {len(words)} words")
         custom["words_tags"] = [list(pair) for pair in zip(words, tags, strict=True)]
         custom["slots"] = tags_to_slots(custom["words_tags"])
-    return custom
+    if not texts["audio"]:
+        raise ValueError("the audio path is empty")
+    name, audio = f"{path.stem}-{number:06d}", _audio(texts["audio"], path.parent)
+    own = (texts["text"], texts["speaker"], texts["language"])
+    return Utterance(name, audio, f"row {number}", *own, custom, start, end)
 
 
 def _times(row: Mapping[str, Any]) -> tuple[float, float | None]:
     """Give start and end in seconds; the end is that of the file where none is said."""
     start, end, duration = (_seconds(row, name) for name in ("start", "end", "duration"))
-    if duration is not None and end is not None and abs((start or 0.0) + duration - end) > _SAME:
-        raise ValueError(f"end {end:g} is not start + duration, {(start or 0.0) + duration:g}")
-    if end is None and duration is not None:
-        end = (start or 0.0) + duration
-    return start or 0.0, end
+    start = start or 0.0
+    if duration is not None and end is not None and abs(start + duration - end) > _SAME:
+        raise ValueError(f"end {end:g} is not start + duration, {start + duration:g}")
+    return start, start + duration if end is None and duration is not None else end
 
 
 def _seconds(row: Mapping[str, Any], name: str) -> float | None:

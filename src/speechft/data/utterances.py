@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lhotse import CutSet, MonoCut, MultiCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
@@ -17,8 +18,9 @@ from lhotse.supervision import AlignmentItem
 from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
 from speechft.data.decoding import Header, read_header
-from speechft.data.threads import threads
 
+T = TypeVar("T")
+R = TypeVar("R")
 # In a cut's custom fields: a recording with one supervision per stretch of speech.
 DIARIZATION = "diarization"
 # How far, in seconds, an end may lie behind the end of the audio: times in tables are rounded.
@@ -60,12 +62,12 @@ class Utterance:
         id: unique within its split.
         audio: the file.
         where: what a message about it names ("row 7").
-        start: seconds where it begins in the file.
-        end: seconds where it ends; the end of the file if not given.
         text: words.
         speaker: any name.
         language: code such as "en".
         custom: further labels: phonemes, emotion, intent, slots, words_tags, label.
+        start: seconds where it begins in the file.
+        end: seconds where it ends; the end of the file if not given.
         alignment: (phone, start, duration) in order, in seconds from the utterance's start.
         turns: (speaker, start, duration) of a recording for diarization, one supervision each.
     """
@@ -73,24 +75,14 @@ class Utterance:
     id: str
     audio: Path
     where: str = ""
-    start: float = 0.0
-    end: float | None = None
     text: str | None = None
     speaker: str | None = None
     language: str | None = None
     custom: Mapping[str, Any] = field(default_factory=dict)
+    start: float = 0.0
+    end: float | None = None
     alignment: Sequence[tuple[str, float, float]] = ()
     turns: Sequence[tuple[str, float, float]] = ()
-
-
-def make_cuts(utterances: Sequence[Utterance]) -> tuple[dict[str, Cut], list[str]]:
-    """Make cuts; the audio files' headers are read in parallel, each file once.
-
-    Returns:
-        id → cut, in the order given, and one line for every utterance that cannot be used.
-    """
-    found, problems = _make(utterances)
-    return {cut.id: cut for cut in found if cut is not None}, problems
 
 
 def load_splits(
@@ -100,19 +92,60 @@ def load_splits(
 ) -> Loaded:
     """Make cuts for all splits at once; one utterance in several splits is one cut.
 
+    The audio files' headers are read in parallel, each file once.
+
     Args:
         parts: split → its utterances.
         problems: what was found wrong before.
         notes: what was found worth knowing before.
     """
     unique = {id(utterance): utterance for part in parts.values() for utterance in part}
-    made, bad = _make(list(unique.values()))
-    cuts = dict(zip(unique, made, strict=True))
+    paths = sorted({utterance.audio for utterance in unique.values()})
+    threads = min(16, 4 * (os.cpu_count() or 1))
+    read = in_threads(_read_header, paths, "reading audio headers", threads, chunk=_CHUNK)
+    headers = dict(zip(paths, read, strict=True))
+    cuts: dict[int, Cut] = {}
+    bad = []
+    for key, utterance in unique.items():
+        header = headers[utterance.audio]
+        problem = header if isinstance(header, str) else _find_problem(utterance, header)
+        if isinstance(header, str) or problem:
+            bad.append(f"{utterance.where or utterance.id}: {problem}")
+        else:
+            cuts[key] = _make_cut(utterance, header)
     splits = {
-        name: CutSet.from_cuts(cut for u in part if (cut := cuts[id(u)]) is not None)
+        name: CutSet.from_cuts(cuts[id(u)] for u in part if id(u) in cuts)
         for name, part in parts.items()
     }
     return Loaded(splits, [*problems, *bad], frozenset(bad), list(notes))
+
+
+def in_threads(
+    function: Callable[[T], R], items: Sequence[T], what: str, threads: int, chunk: int = 1
+) -> list[R]:
+    """Apply a function to items in threads, with a progress display; results keep the order.
+
+    On any error, Ctrl-C included, what has not begun is dropped.
+
+    Args:
+        function: takes one item.
+        items: all of them.
+        what: for the display.
+        threads: how many.
+        chunk: items that a thread takes at a time.
+    """
+    parts = [items[i : i + chunk] for i in range(0, len(items), chunk)]
+    found: list[R] = []
+    pool = ThreadPoolExecutor(threads)
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task(what, total=len(items), note="")
+            for results in pool.map(lambda part: [function(item) for item in part], parts):
+                found += results
+                bar.advance(task, len(results))
+    finally:
+        pool.shutdown(wait=len(found) == len(items), cancel_futures=True)
+    return found
 
 
 def problems_error(
@@ -137,36 +170,6 @@ def tags_to_slots(tags: Iterable[Sequence[str]]) -> list[list[str]]:
             slots.append([tag, word])
         last = tag
     return slots
-
-
-def _make(utterances: Sequence[Utterance]) -> tuple[list[Cut | None], list[str]]:
-    headers = _read_headers(sorted({utterance.audio for utterance in utterances}))
-    cuts: list[Cut | None] = []
-    problems = []
-    for utterance in utterances:
-        header = headers[utterance.audio]
-        problem = header if isinstance(header, str) else _find_problem(utterance, header)
-        if problem:
-            problems.append(f"{utterance.where or utterance.id}: {problem}")
-        usable = not problem and not isinstance(header, str)
-        cuts.append(_make_cut(utterance, header) if usable else None)  # type: ignore[arg-type]
-    return cuts, problems
-
-
-def _read_headers(paths: Sequence[Path]) -> dict[Path, Header | str]:
-    result: dict[Path, Header | str] = {}
-    count = min(16, 4 * (os.cpu_count() or 1))
-    chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    with threads(count) as pool, progress_bar() as bar:
-        task = bar.add_task("reading audio headers", total=len(paths), note="")
-        for chunk, headers in zip(chunks, pool.map(_read_some, chunks), strict=True):
-            result |= zip(chunk, headers, strict=True)
-            bar.update(task, advance=len(chunk))
-    return result
-
-
-def _read_some(paths: Sequence[Path]) -> list[Header | str]:
-    return [_read_header(path) for path in paths]
 
 
 def _read_header(path: Path) -> Header | str:
@@ -197,8 +200,7 @@ def _make_cut(utterance: Utterance, header: Header) -> Cut:
     seconds = frames / rate
     end = seconds if utterance.end is None else min(utterance.end, seconds)
     duration = seconds if utterance.start == 0 and end == seconds else end - utterance.start
-    name = utterance.id
-    channels = list(range(count))
+    name, channels = utterance.id, list(range(count))
     source = AudioSource("file", channels, os.path.abspath(utterance.audio))
     kind: type[MonoCut | MultiCut] = MonoCut if count == 1 else MultiCut
     return kind(
@@ -213,18 +215,14 @@ def _make_cut(utterance: Utterance, header: Header) -> Cut:
 
 
 def _supervisions(utterance: Utterance, duration: float) -> list[SupervisionSegment]:
-    name = utterance.id
+    name, language = utterance.id, utterance.language
     if utterance.turns:
+        turns = enumerate(utterance.turns)
         return [
             SupervisionSegment(
-                id=f"{name}-{number:03d}",
-                recording_id=name,
-                start=start,
-                duration=length,
-                speaker=speaker,
-                language=utterance.language,
+                f"{name}-{n:03d}", name, start, length, language=language, speaker=speaker
             )
-            for number, (speaker, start, length) in enumerate(utterance.turns)
+            for n, (speaker, start, length) in turns
         ]
     items = [AlignmentItem(*item) for item in utterance.alignment]
     supervision = SupervisionSegment(
@@ -233,7 +231,7 @@ def _supervisions(utterance: Utterance, duration: float) -> list[SupervisionSegm
         start=0.0,
         duration=duration,
         text=utterance.text,
-        language=utterance.language,
+        language=language,
         speaker=utterance.speaker,
         custom=dict(utterance.custom),
         alignment={"phone": items} if items else None,

@@ -15,8 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speechft.core.artifact import hash_values
 from speechft.core.lengths import pad_waveforms
-from speechft.data.audio import load_waveform
-from speechft.data.effects import heard_seconds
+from speechft.data.audio import heard_seconds, load_waveform
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.checkpoint import fingerprint
 from speechft.encoders.identity import computing

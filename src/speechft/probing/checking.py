@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from speechft.core.errors import SettingsError, SpeechFTError
-from speechft.data.effects import heard_seconds
+from speechft.data.audio import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.store import HiddenStore
 from speechft.probing.data import DataSet

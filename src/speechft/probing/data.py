@@ -10,9 +10,8 @@ from typing import Literal
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.data.content import audio_hashes, audio_key
-from speechft.data.heard import audio_files
-from speechft.data.identity import cuts_id
+from speechft.data.audio import audio_files
+from speechft.data.identity import audio_hashes, audio_key, cuts_id
 from speechft.data.sources import load_data
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS

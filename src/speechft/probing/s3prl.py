@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from speechft.core.errors import SettingsError
 from speechft.core.seeding import torch_generator
-from speechft.data.effects import heard_samples
+from speechft.data.audio import heard_samples
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import EncoderOutput
 from speechft.hidden.encoding import Passes, Utterances

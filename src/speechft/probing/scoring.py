@@ -12,7 +12,7 @@ from lhotse.cut import Cut
 from torch import nn
 
 from speechft.core.logging import get_logger
-from speechft.data.effects import heard_samples
+from speechft.data.audio import heard_samples
 from speechft.hidden.states import SplitStates
 from speechft.probing.probe import ProbePlan, ProbeResult, Split, predict, probe
 from speechft.probing.protocols import PROTOCOLS

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.seeding import numpy_generator
-from speechft.data.effects import GAIN, TRIM, crop, crop_start, with_effects
+from speechft.data.audio import crop_start, with_effects
+from speechft.data.effects import GAIN, TRIM, crop
 from speechft.data.heard_lengths import heard_lengths
 from speechft.heads.xvector import XVector
 from speechft.metrics.detection import equal_error_rate

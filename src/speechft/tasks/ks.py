@@ -7,7 +7,8 @@ from typing import ClassVar, Final
 
 from lhotse.cut import Cut
 
-from speechft.data.effects import GAIN, RATE, fixed_crops, with_effects
+from speechft.data.audio import fixed_crops, with_effects
+from speechft.data.effects import GAIN, RATE
 from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
 from speechft.tasks.base import TASKS, ProtocolName, custom
 from speechft.tasks.classes import ClassTask

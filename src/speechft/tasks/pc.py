@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.errors import DataError
-from speechft.data.effects import RATE, heard_samples
+from speechft.data.audio import heard_samples
+from speechft.data.effects import RATE
 from speechft.heads.linear import FrameLinear
 from speechft.tasks.base import (
     TASKS,

@@ -9,7 +9,8 @@ import numpy as np
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.effects import GAIN, with_effects
+from speechft.data.audio import with_effects
+from speechft.data.effects import GAIN
 from speechft.metrics.detection import mtwv
 from speechft.tasks.base import TASKS, ProtocolName, Size, Task, custom, missing
 from speechft.tasks.plans import Plan

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from lhotse.cut import Cut
 
-from speechft.data.effects import fixed_crop
+from speechft.data.audio import fixed_crop
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing, supervision
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.plans import PublishedPlan

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.corpora.iemocap import FOLDS, ORDER, _fold
+from speechft.data.corpora.iemocap import FOLDS, _fold, orders
 from speechft.data.sources import load_data
 from speechft.data.utterances import Utterance
 
@@ -35,9 +35,9 @@ def test_reads_the_tree(corpus_tree):
 def test_dialogues_come_in_the_order_of_superb(corpus_tree):
     """The test split of a fold is a whole session, undrawn: its order shows."""
     root = corpus_tree("iemocap")
-    assert [len(ORDER[k].split()) for k in range(1, 6)] == [28, 30, 32, 30, 31]
+    assert [len(orders()[k]) for k in range(1, 6)] == [28, 30, 32, 30, 31]
     for session in range(1, 6):
-        order = ORDER[session].split()
+        order = orders()[session]
         wanted = sorted(("Fi01", "Ms011"), key=order.index)
         names = {"Fi01": "F_impro01", "Ms011": "M_script01_1"}
         found = [cut.id for cut in load_data(f"iemocap:{root}")[f"fold{session}_test"]]

@@ -18,7 +18,7 @@ from worker_jobs import die
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.synthetic import speaking
 from speechft.data.synthetic.corpus import corpus_folder, make_corpus, synthetic_cuts
-from speechft.data.synthetic.phones import ENGLISH
+from speechft.data.synthetic.render import ENGLISH
 from speechft.data.synthetic.settings import SyntheticSettings
 
 SMALL = SyntheticSettings(train=5, dev=2, train_speakers=2, sid_speakers=2, sid_train=1)

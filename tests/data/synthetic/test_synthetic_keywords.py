@@ -10,9 +10,10 @@ import torch
 from speechft.core.artifact import hash_values
 from speechft.core.errors import DataError
 from speechft.data.audio import load_waveform
-from speechft.data.synthetic.keywords import KEYWORDS, MARGIN, OTHERS, SPLITS, keyword_splits
+from speechft.data.synthetic.keywords import MARGIN, SPLITS, keyword_splits, pronunciations
 
-WORDS = KEYWORDS | OTHERS
+KEYWORDS = pronunciations()
+WORDS = KEYWORDS | pronunciations("others")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_a_word_is_heard_from_its_first_phoneme_to_its_last(spotted, synthetic_s
         sentence, word = whole[cut.recording.id], cut.supervisions[0].text
         assert word in sentence.supervisions[0].text.split()
         inside = phones_inside(cut, sentence)
-        spoken = tuple(phone.symbol for phone in inside)
+        spoken = [phone.symbol for phone in inside]
         places = [i for v in WORDS[word] for i in range(len(spoken)) if spoken[i:][: len(v)] == v]
         assert len(places) == 1
         middle = next(v for v in WORDS[word] if spoken[places[0] :][: len(v)] == v)

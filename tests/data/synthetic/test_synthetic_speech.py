@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 
@@ -9,24 +10,32 @@ import numpy as np
 import pytest
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.synthetic import grammar, plan, words
+from speechft.data.synthetic import grammar, plan
 from speechft.data.synthetic.effects import RATE, make_noise
 from speechft.data.synthetic.espeak import speak
-from speechft.data.synthetic.phones import ENGLISH, normalise
 from speechft.data.synthetic.plan import make_plan
-from speechft.data.synthetic.render import Job, render
+from speechft.data.synthetic.render import ENGLISH, Job, Prosody, Speaker, normalise, render
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
-from speechft.data.synthetic.speakers import VOICES
+from speechft.data.synthetic.voices import VOICES
 
 QUIET = Job(
     id="a-1", text="the quiet farmer carried seven yellow boxes.", language="en",
-    voice="en-us+m3", rate=160, pitch=50, pitch_range=50, word_gap=0, warp=1.0, tilt=0.0,
-    bump_hz=1000.0, bump_db=0.0, bright_start=0.0, bright_end=0.0, breath=0.0, tremor=0.0,
+    speaker=Speaker("a", "en-us+m3", 50, 50, 160, 1.0, 0.0, 1000.0, 0.0), prosody=Prosody(),
     lead=0.1, trail=0.1, rt60=0.0, direct_db=10.0, noise="white", snr_db=50.0, level_db=-25.0,
     seed=3,
 )  # fmt: skip
 VOWELS = {"@", "I", "i:", "E", "a", "aI", "oU", "A@", "3"}
 VOICELESS = {"k", "t", "s", "f"}
+
+
+def spoken_with(**changes: float) -> Job:
+    """The quiet job of another speaker."""
+    return replace(QUIET, speaker=replace(QUIET.speaker, **changes))
+
+
+def heard_as(planned: plan.Planned) -> tuple[str, float, float]:
+    speaker = planned.job.speaker
+    return speaker.voice, speaker.pitch + planned.job.prosody.pitch, speaker.warp
 
 
 def energies(job: Job, shift: float = 0.0) -> tuple[float, float]:
@@ -45,7 +54,7 @@ def energies(job: Job, shift: float = 0.0) -> tuple[float, float]:
 
 @pytest.mark.parametrize("warp", [0.88, 1.0, 1.14])
 def test_alignment_points_at_the_phonemes(warp):
-    job = replace(QUIET, warp=warp)
+    job = spoken_with(warp=warp)
     vowels, voiceless = energies(job)
     assert vowels - voiceless > 12
     off_vowels, off_voiceless = energies(job, shift=0.09)
@@ -57,8 +66,8 @@ def test_alignment_scales_with_the_warp():
         return np.array([(start, duration) for _, start, duration in render(job).phones])
 
     # The rate is divided by the warp before speaking, so the same speech needs the same quotient.
-    slow = spans(replace(QUIET, warp=0.9, rate=144))
-    fast = spans(replace(QUIET, warp=1.1, rate=176))
+    slow = spans(spoken_with(warp=0.9, rate=144))
+    fast = spans(spoken_with(warp=1.1, rate=176))
     np.testing.assert_allclose((slow[:, 0] - 0.1) * 0.9, (fast[:, 0] - 0.1) * 1.1, atol=3e-4)
     np.testing.assert_allclose(slow[:, 1] * 0.9, fast[:, 1] * 1.1, atol=3e-4)
 
@@ -96,11 +105,14 @@ def test_every_voice_speaks_in_its_own_way():
 
 def test_long_and_short_sentences_are_kept_within_limits():
     long = " ".join(["yesterday"] * 14)
-    usual, slow = QUIET, replace(QUIET, rate=90)
+    usual, slow = QUIET, spoken_with(rate=90)
     for job in (usual, slow):
         seconds = len(render(replace(job, text=long)).samples) / RATE
         assert 5.0 <= seconds <= 6.1
-    assert len(render(replace(QUIET, text="turn off the light.", rate=400)).samples) / RATE >= 1.4
+    assert (
+        len(render(replace(spoken_with(rate=400), text="turn off the light.")).samples) / RATE
+        >= 1.4
+    )
 
 
 def test_noise_changes_the_signal_to_noise_ratio():
@@ -124,21 +136,25 @@ def test_noise_colours():
 
 
 def test_grammar_is_wide():
-    assert len(grammar.COMMANDS) >= 8
-    assert len(grammar.VALUES) >= 6
-    content = {word for group in vars(words).values() if isinstance(group, tuple) for word in group}
-    assert len(content) > 400
-    fields = {f for ts in grammar.COMMANDS.values() for t in ts for f in grammar.VALUES if f in t}
-    assert fields == set(grammar.VALUES)
+    values = grammar.values_of("en")
+    assert len(grammar.tables()["commands"]) >= 8
+    assert len({word for group in values.values() for word in group}) > 400
+
+
+@pytest.mark.parametrize("language", ["en", *grammar.OTHER_LANGUAGES])
+def test_every_field_has_values_and_a_template(language):
+    texts = [grammar.tables()["open"][language]]
+    texts += grammar.tables()["commands"].values() if language == "en" else []
+    assert set(re.findall(r"\{(\w+)\}", " ".join(texts))) == set(grammar.values_of(language))
 
 
 def test_phonemes_are_a_stable_set():
     assert 35 <= len(ENGLISH) <= 55
     assert len(set(ENGLISH)) == len(ENGLISH)
-    assert normalise("'aI") == ("aI",)
-    assert normalise("@L") == ("@", "l")
-    assert normalise("_:") == ()
-    assert normalise(",o@") == ("O@",)
+    assert normalise("'aI") == ["aI"]
+    assert normalise("@L") == ["@", "l"]
+    assert normalise("_:") == []
+    assert normalise(",o@") == ["O@"]
 
 
 def test_presets_share_nothing_with_pretraining():
@@ -156,10 +172,10 @@ def test_presets_share_nothing_with_pretraining():
 
 def test_elsewhere_shares_no_voice_with_the_study_and_no_sentence_with_its_test():
     study, elsewhere = (make_plan(PRESETS[name]) for name in ("study", "elsewhere"))
-    voices = {(p.job.voice, p.job.pitch, p.job.warp) for part in study.values() for p in part}
+    voices = {heard_as(p) for part in study.values() for p in part}
     held_out = {p.sentence.text for name in ("dev", "test") for p in study[name]}
     for planned in (p for part in elsewhere.values() for p in part):
-        assert (planned.job.voice, planned.job.pitch, planned.job.warp) not in voices
+        assert heard_as(planned) not in voices
     assert not held_out & {p.sentence.text for p in elsewhere["train"]}
 
 

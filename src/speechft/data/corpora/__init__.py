@@ -5,15 +5,15 @@ A corpus is one module here with one function, registered under its name.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
-from speechft.core.errors import SettingsError
+from speechft.core.errors import DataError, SettingsError
 from speechft.core.nearest import did_you_mean
-from speechft.core.registry import Registry
+from speechft.core.registry import Registry, import_modules
+from speechft.data.layout import no_folder
 from speechft.data.utterances import Loaded
 
 Reader = Callable[[Path, str], Loaded]
@@ -32,8 +32,8 @@ class Corpus:
 
     read: Reader
     source: str
-    counts: Mapping[str, int] = field(default_factory=dict)
-    variants: Mapping[str, str] | None = field(default_factory=dict)
+    counts: Mapping[str, int]
+    variants: Mapping[str, str] | None
 
     def load(self, root: Path, variant: str = "") -> Loaded:
         """Read the tree at a root.
@@ -49,7 +49,12 @@ class Corpus:
                 expected=", ".join(f"@{name}" for name in self.variants) or "no @ after the root",
                 hint=did_you_mean(variant, self.variants) if self.variants else None,
             )
-        loaded = self.read(root, variant)
+        if not root.is_dir():
+            raise no_folder(root, self.source)
+        try:
+            loaded = self.read(root, variant)
+        except DataError as error:
+            raise error.advised(self.source) from None
         expected = {} if variant else self.counts
         return replace(loaded, source=self.source, official=True, expected=expected)
 
@@ -61,15 +66,16 @@ def register(
     name: str,
     *,
     source: str,
-    counts: Mapping[str, int] | None = None,
-    variants: Mapping[str, str] | None = None,
-    any_variant: bool = False,
+    counts: Mapping[str, int] = MappingProxyType({}),
+    variants: Mapping[str, str] | None = MappingProxyType({}),
 ) -> Callable[[Reader], Reader]:
-    """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`."""
+    """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`.
+
+    A `DataError` of the reader that says nothing of what to do says where to get the corpus.
+    """
 
     def add(read: Reader) -> Reader:
-        known = None if any_variant else variants or {}
-        CORPORA.register(name)(Corpus(read, source, counts or {}, known))
+        CORPORA.register(name)(Corpus(read, source, counts, variants))
         return read
 
     return add
@@ -77,6 +83,5 @@ def register(
 
 def corpora() -> Registry[Corpus]:
     """Give all corpora by name."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    import_modules(__name__, __path__)
     return CORPORA

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_lines
+from speechft.data.layout import find_root, not_all, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = ("train", "test")
@@ -36,17 +36,16 @@ def aishell3(root: Path, _variant: str) -> Loaded:
         DataError: a folder or a text is missing or empty.
     """
     needed = [f"{part}/{name}" for part in PARTS for name in ("content.txt", "wav")]
-    base = find_root(root, ("data_aishell3", "AISHELL-3"), needed, _HINT)
+    base = find_root(root, ("data_aishell3", "AISHELL-3"), needed)
     problems: list[str] = []
-    notes = []
+    notes: list[str] = []
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     for part in PARTS:
         utterances = list(_utterances(base / part, problems))
         if not utterances and not problems:
-            raise DataError("the text is empty", where=base / part / "content.txt", hint=_HINT)
-        if len(utterances) != COUNTS[part]:
-            count = len(utterances)
-            notes.append(f"{part}: {count} utterances, the whole corpus has {COUNTS[part]}")
+            raise DataError("the text is empty", where=base / part / "content.txt")
+        found = len(utterances)
+        notes += not_all(f"{part}: {found} utterances", found, COUNTS[part])
         for utterance in utterances:
             split = "dev" if part == "train" and _in_dev(str(utterance.speaker)) else part
             parts[split].append(utterance)
@@ -69,13 +68,6 @@ def _utterances(part: Path, problems: list[str]) -> Iterator[Utterance]:
         if not file.endswith(".wav") or not characters or not syllables:
             problems.append(f"{where}: expected 'FILE.wav<tab>CHARACTER SYLLABLE …'")
             continue
-        speaker = file[:7]
-        yield Utterance(
-            id=file.removesuffix(".wav"),
-            audio=part / "wav" / speaker / file,
-            where=where,
-            text="".join(characters),
-            speaker=speaker,
-            language="zh",
-            custom={"pinyin": syllables},
-        )
+        name, speaker = file.removesuffix(".wav"), file[:7]
+        audio, text = part / "wav" / speaker / file, "".join(characters)
+        yield Utterance(name, audio, where, text, speaker, "zh", {"pinyin": syllables})

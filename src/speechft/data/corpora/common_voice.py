@@ -10,7 +10,7 @@ from pathlib import Path
 from speechft.core.errors import DataError
 from speechft.core.nearest import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.layout import describe, no_folder, read_rows, suggest_root
+from speechft.data.layout import describe, not_here, read_rows
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -21,7 +21,7 @@ _HINT = (
 )
 
 
-@register("common_voice", source=_HINT, any_variant=True)
+@register("common_voice", source=_HINT, variants=None)
 def common_voice(root: Path, variant: str) -> Loaded:
     """Read `ROOT[/LANGUAGE]/{train,dev,test}.tsv` and `ROOT[/LANGUAGE]/clips/*.mp3`.
 
@@ -39,7 +39,6 @@ def common_voice(root: Path, variant: str) -> Loaded:
             where=base,
             expected="train.tsv, dev.tsv, test.tsv, clips",
             found=f"no {', no '.join([*missing] or ['clips'])}{describe(base)}",
-            hint=_HINT,
         )
     problems: list[str] = []
     parts = {split: _read(base, base / f"{split}.tsv", problems) for split in SPLITS}
@@ -47,8 +46,6 @@ def common_voice(root: Path, variant: str) -> Loaded:
 
 
 def _find_language(root: Path, variant: str) -> Path:
-    if not root.is_dir():
-        raise no_folder(root, _HINT)
     if _is_language(root) and variant in ("", root.name):
         return root
     found = {child.name: child for child in sorted(root.iterdir()) if _is_language(child)}
@@ -62,15 +59,10 @@ def _find_language(root: Path, variant: str) -> Path:
             where=root,
             expected="one of them after the folder, as in common_voice:ROOT@LANGUAGE",
             found=", ".join(found),
-            hint=did_you_mean(variant, found) if variant else None,
+            hint=did_you_mean(variant, found) if variant else "",
         )
-    raise DataError(
-        "no Common Voice here",
-        where=root,
-        expected=f"{variant or 'LANGUAGE'}/train.tsv",
-        found=describe(root).removeprefix("; ") or None,
-        hint=suggest_root(root, lambda place: _is_language(place / variant)) or _HINT,
-    )
+    expected = f"{variant or 'LANGUAGE'}/train.tsv"
+    raise not_here("Common Voice", expected, root, lambda place: _is_language(place / variant))
 
 
 def _is_language(folder: Path) -> bool:
@@ -79,15 +71,9 @@ def _is_language(folder: Path) -> bool:
 
 def _read(base: Path, table: Path, problems: list[str]) -> list[Utterance]:
     # Sentences hold quotation marks that do not come in pairs.
-    rows = read_rows(table, COLUMNS, _HINT, problems, delimiter="\t", quoted=False)
-    return [
-        Utterance(
-            id=Path(row["path"]).stem,
-            audio=base / "clips" / row["path"],
-            where=f"{table.name}, row {number}",
-            text=row["sentence"].strip(),
-            speaker=row["client_id"],
-            language=row.get("locale") or base.name,
-        )
-        for number, row in rows
-    ]
+    utterances = []
+    for number, row in read_rows(table, COLUMNS, problems, delimiter="\t", quoted=False):
+        audio, where = base / "clips" / row["path"], f"{table.name}, row {number}"
+        text, language = row["sentence"].strip(), row.get("locale") or base.name
+        utterances.append(Utterance(audio.stem, audio, where, text, row["client_id"], language))
+    return utterances

@@ -11,19 +11,14 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.layout import find_root, not_all
 from speechft.data.splitting import NAMES, split_by_speaker
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 CLIPS = 7442
 EMOTIONS = {
-    "ANG": "anger",
-    "DIS": "disgust",
-    "FEA": "fear",
-    "HAP": "happy",
-    "NEU": "neutral",
-    "SAD": "sad",
-}
+    "ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"
+}  # fmt: skip
 SENTENCES = {
     "DFA": "don't forget a jacket",
     "IEO": "it's eleven o'clock",
@@ -56,7 +51,7 @@ def crema_d(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: the folder is missing, or holds no clip.
     """
-    base = find_root(root, ("CREMA-D", "crema-d"), ("AudioWAV",), _HINT)
+    base = find_root(root, ("CREMA-D", "crema-d"), ("AudioWAV",))
     clips = sorted((base / "AudioWAV").glob("[!.]*.wav"))
     problems: list[str] = []
     utterances = []
@@ -67,20 +62,11 @@ def crema_d(root: Path, _variant: str) -> Loaded:
         if not actor.isdigit() or sentence not in SENTENCES or emotion not in EMOTIONS:
             problems.append(f"{path.name}: expected ACTOR_SENTENCE_EMOTION_LEVEL.wav")
             continue
-        utterances.append(
-            Utterance(
-                id=path.stem,
-                audio=path,
-                where=path.name,
-                text=SENTENCES[sentence],
-                speaker=actor,
-                language="en",
-                custom={"emotion": EMOTIONS[emotion]},
-            )
-        )
+        text, label = SENTENCES[sentence], {"emotion": EMOTIONS[emotion]}
+        utterances.append(Utterance(path.stem, path, path.name, text, actor, "en", label))
     if not utterances and not problems:
-        raise DataError("no clips", where=base / "AudioWAV", expected="*.wav", hint=_HINT)
-    notes = [f"{len(clips)} clips, the whole corpus has {CLIPS}"] if len(clips) != CLIPS else []
+        raise DataError("no clips", where=base / "AudioWAV", expected="*.wav")
+    notes = not_all(f"{len(clips)} clips", len(clips), CLIPS)
     loaded = load_splits({"all": utterances}, problems, notes)
     splits = split_by_speaker(list(loaded.splits["all"]))
     return replace(loaded, splits={name: splits[name] for name in NAMES if name in splits})

@@ -58,12 +58,12 @@ def fillets(root: Path, variant: str) -> Loaded:
     Raises:
         DataError: the folder is missing or holds no speech.
     """
-    base = find_root(root, _FOLDER, ("script", "sound"), _HINT)
+    base = find_root(root, _FOLDER, ("script", "sound"))
     languages = [variant] if variant else list(LANGUAGES)
     found = [u for language in languages for u in _utterances(base, language)]
     if not found:
         wanted = " and ".join(f"sound/LEVEL/{language}/KEY.ogg" for language in languages)
-        raise DataError("there is no speech", where=base, expected=wanted, hint=_HINT)
+        raise DataError("there is no speech", where=base, expected=wanted)
     homes = split_levels({_level(u) for u in found})
     kept, again = _without_repeats(found, homes)
     voices = Counter(u.speaker for u in kept)
@@ -103,16 +103,11 @@ def _utterances(base: Path, language: str) -> Iterator[Utterance]:
         for (key, font, _), words, symbols in zip(lines, spoken, phonemes, strict=True):
             if f"{level}/{language}/{key}" in SILENT:
                 continue
+            name, where = f"{language}-{level}-{key}", f"{level}/{language}/{key}"
+            speaker = f"{language}-{font.removeprefix('font_')}"
             rule = {"phonemes": symbols, "phonemes_by": BY_RULE} if symbols else {}
-            yield Utterance(
-                id=f"{language}-{level}-{key}",
-                audio=_audio(base, level, language, key),
-                where=f"{level}/{language}/{key}",
-                text=words,
-                speaker=f"{language}-{font.removeprefix('font_')}",
-                language=language,
-                custom=rule,
-            )
+            audio = _audio(base, level, language, key)
+            yield Utterance(name, audio, where, words, speaker, language, rule)
 
 
 def _audio(base: Path, level: str, language: str, key: str) -> Path:

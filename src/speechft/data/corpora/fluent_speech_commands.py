@@ -33,27 +33,21 @@ def fluent_speech_commands(root: Path, _variant: str) -> Loaded:
         DataError: a table or a column is missing, or a table is empty.
     """
     tables = [f"data/{name}" for name in PARTS.values()]
-    base = find_root(root, ("fluent_speech_commands_dataset",), (*tables, "wavs"), _HINT)
+    base = find_root(root, ("fluent_speech_commands_dataset",), (*tables, "wavs"))
     problems: list[str] = []
     parts = {name: _read(base, base / "data" / table, problems) for name, table in PARTS.items()}
     return load_splits(parts, problems)
 
 
 def _read(base: Path, table: Path, problems: list[str]) -> list[Utterance]:
-    rows = read_rows(table, COLUMNS, _HINT, problems)
-    for number, row in rows:
+    utterances = []
+    for number, row in read_rows(table, COLUMNS, problems):
+        path, where = row["path"], f"{table.name}, row {number}"
         empty = [name for name in SLOTS if not row[name].strip()]
         if empty:
-            problems.append(f"{table.name}, row {number}: no {' and no '.join(empty)}")
-    return [
-        Utterance(
-            id=row["path"].removeprefix("wavs/speakers/").removesuffix(".wav").replace("/", "-"),
-            audio=base / row["path"],
-            where=f"{table.name}, row {number}",
-            text=row["transcription"],
-            speaker=row["speakerId"],
-            language="en",
-            custom={"intent": {name: row[name] for name in SLOTS}},
-        )
-        for number, row in rows
-    ]
+            problems.append(f"{where}: no {' and no '.join(empty)}")
+        name = path.removeprefix("wavs/speakers/").removesuffix(".wav").replace("/", "-")
+        text, speaker = row["transcription"], row["speakerId"]
+        intent = {"intent": {slot: row[slot] for slot in SLOTS}}
+        utterances.append(Utterance(name, base / path, where, text, speaker, "en", intent))
+    return utterances

@@ -20,31 +20,6 @@ SESSIONS = (1, 2, 3, 4, 5)
 # Excitement counts as happiness; other emotions are left out.
 EMOTIONS = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
 TRAIN_SHARE = 0.8
-# SUPERB draws dev from a list that has the dialogues in this order, and each dialogue's utterances
-# by name: "Fs022" is SesXXF_script02_2, "Mi05b" is SesXXM_impro05b.
-ORDER = {
-    1: (
-        "Fs022 Fi07 Fs032 Mi02 Fi06 Fs013 Ms021 Mi04 Ms011 Fi01 Fs011 Fi05 Ms012 Ms022 Fs021 "
-        "Ms032 Mi05 Mi01 Fi03 Mi03 Ms013 Fs031 Mi07 Fi02 Mi06 Ms031 Fi04 Fs012"
-    ),
-    2: (
-        "Fi03 Fs032 Ms032 Mi04 Mi05 Fs021 Fs022 Ms022 Mi08 Mi07 Fs031 Ms013 Fi06 Fi01 Fi04 "
-        "Fs012 Mi02 Mi03 Fs013 Fi05 Fs011 Mi06 Ms021 Fi08 Fi02 Ms011 Mi01 Ms012 Ms031 Fi07"
-    ),
-    3: (
-        "Fs021 Mi04 Ms032 Mi05b Mi02 Fi05 Ms022 Mi08b Fi07 Ms011 Ms021 Mi05a Mi07 Ms031 Fs031 "
-        "Mi01 Fs011 Fi04 Fs022 Fs013 Ms013 Mi06 Fi01 Fi03 Ms012 Mi08a Mi03 Fs032 Fs012 Fi08 "
-        "Fi06 Fi02"
-    ),
-    4: (
-        "Fs031 Fi01 Ms021 Ms022 Fs013 Mi05 Fs021 Fi07 Fi02 Fi03 Mi02 Fs011 Ms011 Fs032 Mi06 "
-        "Fs022 Mi01 Mi04 Fi05 Fs012 Fi08 Fi06 Mi03 Ms013 Ms012 Ms031 Ms032 Mi07 Fi04 Mi08"
-    ),
-    5: (
-        "Ms013 Fi04 Ms022 Fs013 Fs012 Fi06 Mi06 Mi01 Fs031 Fi07 Fs032 Ms011b Fi05 Ms011 Fi08 "
-        "Ms031 Mi05 Fi01 Fi02 Mi03 Fs011 Mi04 Ms021 Fi03 Fs022 Fs021 Ms032 Mi08 Mi02 Mi07 Ms012"
-    ),
-}
 _DIALOGUE = re.compile(r"Ses\d\d([FM])_(script|impro)(\d\d)(?:_(\d))?([a-z]?)")
 _LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(Ses\w+)\t(\w+)\t")
 _HINT = (
@@ -72,11 +47,11 @@ def iemocap(root: Path, _variant: str) -> Loaded:
         DataError: a session or its labels are missing.
     """
     parts = [f"Session{k}/{p}" for k in SESSIONS for p in ("sentences/wav", "dialog/EmoEvaluation")]
-    base = find_root(root, ("IEMOCAP", "IEMOCAP_full_release"), parts, _HINT)
+    base = find_root(root, ("IEMOCAP", "IEMOCAP_full_release"), parts)
     sessions: dict[int, list[Utterance]] = {}
     for session in SESSIONS:
         folder = base / f"Session{session}"
-        rank = {name: place for place, name in enumerate(ORDER[session].split())}
+        rank = {name: place for place, name in enumerate(orders()[session])}
         utterances = list(_utterances(folder))
         utterances.sort(key=lambda u: (rank.get(_short(u.id), len(rank)), u.id))
         if not utterances:
@@ -84,7 +59,6 @@ def iemocap(root: Path, _variant: str) -> Loaded:
                 "no label of the four emotions",
                 where=folder / "dialog" / "EmoEvaluation",
                 expected="*.txt with lines such as '[6.29 - 8.23]<tab>Ses01F_impro01_F000<tab>neu'",
-                hint=_HINT,
             )
         sessions[session] = utterances
     notes = [
@@ -99,6 +73,16 @@ def iemocap(root: Path, _variant: str) -> Loaded:
     return load_splits({name: folds[f"fold1_{name}"] for name in NAMES} | folds, notes=notes)
 
 
+def orders() -> dict[int, list[str]]:
+    """Give session → its dialogues in the order of the list from which SUPERB draws dev.
+
+    Each dialogue's utterances are in the order of their names there. "Fs022" is SesXXF_script02_2,
+    "Mi05b" is SesXXM_impro05b.
+    """
+    lines = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    return {session: line.split() for session, line in zip(SESSIONS, lines, strict=True)}
+
+
 def _fold(sessions: dict[int, list[Utterance]], fold: int) -> dict[str, list[Utterance]]:
     rest = [u for session, utterances in sessions.items() if session != fold for u in utterances]
     order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0)).tolist()
@@ -111,7 +95,7 @@ def _fold(sessions: dict[int, list[Utterance]], fold: int) -> dict[str, list[Utt
 
 
 def _short(name: str) -> str:
-    """Give a dialogue's name as `ORDER` has it."""
+    """Give a dialogue's name as `iemocap.txt` has it."""
     found = _DIALOGUE.match(name)
     if found is None:
         return name
@@ -130,11 +114,6 @@ def _utterances(session: Path) -> Iterator[Utterance]:
             if emotion not in EMOTIONS:
                 continue
             dialogue, _, turn = name.rpartition("_")
-            yield Utterance(
-                id=name,
-                audio=session / "sentences" / "wav" / dialogue / f"{name}.wav",
-                where=f"{path.name}, {name}",
-                speaker=name[:5] + turn[:1],
-                language="en",
-                custom={"emotion": EMOTIONS[emotion]},
-            )
+            audio = session / "sentences" / "wav" / dialogue / f"{name}.wav"
+            where, speaker, label = f"{path.name}, {name}", name[:5] + turn[:1], EMOTIONS[emotion]
+            yield Utterance(name, audio, where, None, speaker, "en", {"emotion": label})

@@ -43,12 +43,12 @@ def libri2mix(root: Path, _variant: str) -> Loaded:
         DataError: a folder or a file is missing.
     """
     needed = [f"{split}/{name}" for split in SPLITS for name in FILES]
-    base = find_root(root, ("data", "diarization/data", "Libri2Mix"), needed, _HINT)
+    base = find_root(root, ("data", "diarization/data", "Libri2Mix"), needed)
     problems: list[str] = []
     parts = {split: _read(base / split, problems) for split in SPLITS}
     loaded = load_splits(parts, problems)
     for split in SPLITS:
-        expected = {name: float(f[0]) for name, *f in _fields(base / split / "reco2dur") if f}
+        expected = _durations(base / split, loaded.problems)
         loaded.notes += _odd_turns(split, loaded.splits[split])
         loaded.problems += [
             f"{split}, {cut.id}: lasts {cut.duration:.2f} s, but {wanted:.2f} s in reco2dur"
@@ -58,17 +58,29 @@ def libri2mix(root: Path, _variant: str) -> Loaded:
     return loaded
 
 
+def _durations(folder: Path, problems: list[str]) -> dict[str, float]:
+    """Give recording → seconds that it should last."""
+    found = {}
+    for name, *rest in _fields(folder / "reco2dur"):
+        try:
+            found[name] = float(rest[0])
+        except (IndexError, ValueError):
+            problems.append(f"{folder.name}/reco2dur, {name}: expected 'RECORDING SECONDS'")
+    return found
+
+
 def _odd_turns(split: str, cuts: Iterable[Cut]) -> list[str]:
     """Say where speech lies behind the end of the audio, and which mixtures are not of two."""
     known = list(cuts)
     behind = [c.id for c in known if any(s.end > c.duration + _TOLERANCE for s in c.supervisions)]
     alone = [c.id for c in known if len({s.speaker for s in c.supervisions}) != 2]
+    found = {
+        "have speech behind the end of their audio, which is cut off": behind,
+        "are not of two speakers": alone,
+    }
     return [
         f"{split}: {len(names)} recordings {what}: {', '.join(names[:5])}"
-        for names, what in (
-            (behind, "have speech behind the end of their audio, which is cut off"),
-            (alone, "are not of two speakers"),
-        )
+        for what, names in found.items()
         if names
     ]
 

@@ -7,28 +7,15 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import describe, no_folder, read_lines, suggest_root
+from speechft.data.layout import not_here, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
-PARTS = {
-    "train-clean-100": "train",
-    "train-clean-360": "train-clean-360",
-    "train-other-500": "train-other-500",
-    "dev-clean": "dev",
-    "dev-other": "dev-other",
-    "test-clean": "test",
-    "test-other": "test-other",
-}
-NEEDED = ("train", "dev", "test")
+NEEDED = {"train-clean-100": "train", "dev-clean": "dev", "test-clean": "test"}
+# Part → its number of utterances.
 COUNTS = {
-    "train": 28539,
-    "train-clean-360": 104014,
-    "train-other-500": 148688,
-    "dev": 2703,
-    "dev-other": 2864,
-    "test": 2620,
-    "test-other": 2939,
-}
+    "train-clean-100": 28539, "train-clean-360": 104014, "train-other-500": 148688,
+    "dev-clean": 2703, "dev-other": 2864, "test-clean": 2620, "test-other": 2939,
+}  # fmt: skip
 # In the order in which they are read: the first pronunciation of a word counts.
 LEXICONS = ("librispeech-lexicon-200k-g2p.txt", "librispeech-lexicon-allothers-g2p.txt")
 _HINT = "get it from https://www.openslr.org/12 and unpack all archives in one folder"
@@ -38,7 +25,7 @@ _LEXICON_HINT = (
 )
 
 
-@register("librispeech", source=_HINT, counts={name: COUNTS[name] for name in NEEDED})
+@register("librispeech", source=_HINT, counts={name: COUNTS[part] for part, name in NEEDED.items()})
 def librispeech(root: Path, _variant: str) -> Loaded:
     """Read `ROOT[/LibriSpeech]/train-clean-100/SPEAKER/CHAPTER/*.flac` and `*.trans.txt`.
 
@@ -50,40 +37,32 @@ def librispeech(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: no part is there, or a part holds no transcript.
     """
-    if not root.is_dir():
-        raise no_folder(root, _HINT)
     base = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
     present = _parts(base)
     if not present:
-        raise DataError(
-            "no LibriSpeech here",
-            where=base,
-            expected=f"folders {', '.join(PARTS)}",
-            found=describe(base).removeprefix("; ") or None,
-            hint=suggest_root(root, lambda place: bool(_parts(place))) or _HINT,
-        )
+        expected = f"folders {', '.join(COUNTS)}"
+        raise not_here("LibriSpeech", expected, root, lambda place: bool(_parts(place)), base)
     places = [base, root, base / "lexicon", root / "lexicon"]
     lexicon = _Lexicon(places)
-    parts = {}
+    parts = {part: list(_utterances(base / part, lexicon)) for part in present}
     for part in present:
-        parts[PARTS[part]] = list(_utterances(base / part, lexicon))
-        if not parts[PARTS[part]]:
+        if not parts[part]:
             raise DataError(
                 "the part holds no transcript",
                 where=base / part,
                 expected="SPEAKER/CHAPTER/*.trans.txt",
-                hint=_HINT,
             )
-    loaded = load_splits(parts, lexicon.problems(), lexicon.notes())
-    for name in set(parts) - set(NEEDED):
-        if len(loaded.splits[name]) != COUNTS[name]:
-            found = len(loaded.splits[name])
-            loaded.notes.append(f"{name}: {found} utterances, the whole part has {COUNTS[name]}")
+    named = {NEEDED.get(part, part): utterances for part, utterances in parts.items()}
+    loaded = load_splits(named, lexicon.problems(), lexicon.notes())
+    for part in [part for part in present if part not in NEEDED]:
+        found = len(loaded.splits[part])
+        if found != COUNTS[part]:
+            loaded.notes.append(f"{part}: {found} utterances, the whole part has {COUNTS[part]}")
     return loaded
 
 
 def _parts(folder: Path) -> list[str]:
-    return [part for part in PARTS if (folder / part).is_dir()]
+    return [part for part in COUNTS if (folder / part).is_dir()]
 
 
 class _Lexicon:
@@ -114,15 +93,14 @@ class _Lexicon:
 
     def problems(self) -> list[str]:
         """Say which words have no pronunciation: every word needs one."""
-        found = list(self.unknown.items())
-        if found and self.missing:
-            word, where = found[0]
+        if self.unknown and self.missing:
+            word, where = next(iter(self.unknown.items()))
             return [
-                f"{len(found)} words are in no lexicon, the first is {word!r} ({where}); "
+                f"{len(self.unknown)} words are in no lexicon, the first is {word!r} ({where}); "
                 f"there is no {' and no '.join(self.missing)}: {_LEXICON_HINT}"
             ]
         return [
-            f"{where}: the word {word!r} is in no lexicon" for word, where in self.unknown.items()
+            f"{place}: the word {word!r} is in no lexicon" for word, place in self.unknown.items()
         ]
 
     def notes(self) -> list[str]:
@@ -136,12 +114,6 @@ def _utterances(part: Path, lexicon: _Lexicon) -> Iterator[Utterance]:
             name, _, text = line.strip().partition(" ")
             where = f"{transcript}, {name}"
             phonemes = lexicon.pronounce(text, where)
-            yield Utterance(
-                id=name,
-                audio=transcript.parent / f"{name}.flac",
-                where=where,
-                text=text,
-                speaker=name.partition("-")[0],
-                language="en",
-                custom={"phonemes": phonemes} if phonemes else {},
-            )
+            labels = {"phonemes": phonemes} if phonemes else {}
+            audio, speaker = transcript.parent / f"{name}.flac", name.partition("-")[0]
+            yield Utterance(name, audio, where, text, speaker, "en", labels)

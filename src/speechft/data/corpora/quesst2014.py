@@ -37,7 +37,7 @@ _HINT = (
     "quesst2014",
     source=_HINT,
     counts={"docs": 2438, "dev_queries": 138, "eval_queries": 138},
-    any_variant=True,
+    variants=None,
 )
 def quesst2014(root: Path, variant: str) -> Loaded:
     """Read the lists and the ground truth in `ROOT/scoring/` and the audio that they name.
@@ -51,7 +51,7 @@ def quesst2014(root: Path, variant: str) -> Loaded:
         SettingsError: no document has this language.
     """
     needed = (*LISTS.values(), *TRUTH.values())
-    base = find_root(root, ("quesst14Database",), needed, _HINT)
+    base = find_root(root, ("quesst14Database",), needed)
     language = variant or LANGUAGE
     parts = {split: _read_list(base, base / name) for split, name in LISTS.items()}
     found = {str(u.language) for part in parts.values() for u in part}
@@ -89,7 +89,7 @@ def _read_list(base: Path, listing: Path) -> list[Utterance]:
         else:
             problems.append(f"line {number}: expected 'FOLDER/PATH LANGUAGE', found {line!r}")
     if problems:
-        raise problems_error(problems, listing, _HINT, "the list has")
+        raise problems_error(problems, listing, what="the list has")
     return utterances
 
 

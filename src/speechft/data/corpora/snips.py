@@ -37,36 +37,29 @@ def snips(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder or the text is missing, or a split has no audio.
     """
-    base = find_root(root, ("SNIPS", "audio_snips"), (*SPEAKERS, _TEXT), _HINT)
+    base = find_root(root, ("SNIPS", "audio_snips"), (*SPEAKERS, _TEXT))
     texts, problems = _read_text(base / _TEXT)
     parts: dict[str, list[Utterance]] = {}
     silent = []
     for folder, speakers in SPEAKERS.items():
-        part = parts[_NAMES[folder]] = []
-        for path in sorted((base / folder).glob("[!.]*.wav")):
-            if path.stem.partition("-")[0] not in speakers:
-                continue
-            if path.stem in texts:
-                part.append(_utterance(path, *texts[path.stem]))
-            else:
-                silent.append(f"{folder}/{path.name}")
+        wavs = sorted((base / folder).glob("[!.]*.wav"))
+        wavs = [path for path in wavs if path.stem.partition("-")[0] in speakers]
+        part = [_utterance(path, *texts[path.stem]) for path in wavs if path.stem in texts]
+        silent += [f"{folder}/{path.name}" for path in wavs if path.stem not in texts]
+        parts[_NAMES[folder]] = part
         if not part:
             raise DataError(
                 f"no audio of the speakers of {folder!r}",
                 where=base / folder,
                 expected=f"wav files of {', '.join(speakers)} with a line in {_TEXT}",
-                hint=_HINT,
             )
     read = {utterance.id for part in parts.values() for utterance in part}
     unheard = [name for name in texts if name not in read and _belongs(name)]
-    notes = [
-        f"{len(names)} {what}: {', '.join(names[:5])}"
-        for what, names in (
-            (f"audio files have no line in {_TEXT}", silent),
-            (f"lines of {_TEXT} have no audio", unheard),
-        )
-        if names
-    ]
+    found = {
+        f"audio files have no line in {_TEXT}": silent,
+        f"lines of {_TEXT} have no audio": unheard,
+    }
+    notes = [f"{len(own)} {what}: {', '.join(own[:5])}" for what, own in found.items() if own]
     return load_splits(parts, problems, notes)
 
 
@@ -96,12 +89,7 @@ def _read_text(path: Path) -> tuple[dict[str, tuple[list[list[str]], str]], list
 
 
 def _utterance(path: Path, tagged: list[list[str]], intent: str) -> Utterance:
-    return Utterance(
-        id=path.stem,
-        audio=path,
-        where=f"{path.parent.name}/{path.name}",
-        text=" ".join(word for word, _ in tagged),
-        speaker=path.stem.partition("-")[0],
-        language="en",
-        custom={"words_tags": tagged, "slots": tags_to_slots(tagged), "intent": intent},
-    )
+    where, speaker = f"{path.parent.name}/{path.name}", path.stem.partition("-")[0]
+    labels = {"words_tags": tagged, "slots": tags_to_slots(tagged), "intent": intent}
+    text = " ".join(word for word, _ in tagged)
+    return Utterance(path.stem, path, where, text, speaker, "en", labels)

@@ -36,23 +36,22 @@ def speech_commands(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder is missing, or holds no audio.
     """
-    base = find_root(root, (), (f"{_TRAIN}/{_NOISE}", _TEST), _HINT)
-    parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
+    base = find_root(root, (), (f"{_TRAIN}/{_NOISE}", _TEST))
+    parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": [], "discarded": []}
+    noise = []
     for path in sorted((base / _TRAIN).glob("*/[!.]*.wav")):
-        split = split_of(path.name)
-        if path.parent.name != _NOISE and split != "discarded":
-            parts[split].append(_utterance(path, path.parent.name))
-    noise = [
-        _utterance(path, SILENCE) for path in sorted((base / _TRAIN / _NOISE).glob("[!.]*.wav"))
-    ]
+        if path.parent.name == _NOISE:
+            noise.append(_utterance(path, SILENCE))
+        else:
+            parts[split_of(path.name)].append(_utterance(path, path.parent.name))
+    del parts["discarded"]
     parts["train"] += noise
     parts["dev"] += noise
-    parts["test"] = [
-        _utterance(path, path.parent.name) for path in sorted((base / _TEST).glob("*/[!.]*.wav"))
-    ]
+    tests = sorted((base / _TEST).glob("*/[!.]*.wav"))
+    parts["test"] = [_utterance(path, path.parent.name) for path in tests]
     for name, utterances in parts.items():
         if len(utterances) == (0 if name == "test" else len(noise)):
-            raise DataError(f"no audio for the split {name!r}", where=base, hint=_HINT)
+            raise DataError(f"no audio for the split {name!r}", where=base)
     problems, notes = _folders(base)
     return load_splits(parts, problems, notes)
 
@@ -64,13 +63,10 @@ def _folders(base: Path) -> tuple[list[str], list[str]]:
         {path.name for path in (base / part).iterdir() if path.is_dir()} for part in (_TEST, _TRAIN)
     )
     strange = sorted(name for name in tests - classes if not name.startswith("."))
-    problems = [
-        f"{_TEST}/{name}: the folder's name is none of the twelve classes" for name in strange
-    ]
+    problems = [f"{_TEST}/{n}: the folder's name is none of the twelve classes" for n in strange]
     notes = [f"{_TEST} has no folder {name!r}" for name in sorted(classes - tests)]
-    return problems, notes + [
-        f"{_TRAIN} has no folder {name!r}" for name in sorted(set(COMMANDS) - trains)
-    ]
+    notes += [f"{_TRAIN} has no folder {name!r}" for name in sorted(set(COMMANDS) - trains)]
+    return problems, notes
 
 
 def split_of(name: str) -> str:
@@ -84,12 +80,6 @@ def split_of(name: str) -> str:
 def _utterance(path: Path, word: str) -> Utterance:
     known = (*COMMANDS, UNKNOWN, SILENCE)
     speaker, sign, _ = path.name.partition("_nohash_")
-    return Utterance(
-        id=f"{path.parent.name}-{path.stem}",
-        audio=path,
-        where=f"{path.parent.name}/{path.name}",
-        text=None if word.startswith("_") else word,
-        speaker=speaker if sign else None,
-        language="en",
-        custom={"label": word if word in known else UNKNOWN},
-    )
+    name, where = f"{path.parent.name}-{path.stem}", f"{path.parent.name}/{path.name}"
+    text, label = None if word.startswith("_") else word, word if word in known else UNKNOWN
+    return Utterance(name, path, where, text, speaker if sign else None, "en", {"label": label})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_lines
+from speechft.data.layout import find_root, not_all, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -44,15 +44,14 @@ def tedlium3(root: Path, variant: str) -> Loaded:
         DataError: a folder is missing, or a split holds no utterance.
     """
     needed = [f"legacy/{split}/{kind}" for split in SPLITS for kind in ("stm", "sph")]
-    base = find_root(root, ("TEDLIUM_release-3", "TEDLIUM_release3"), needed, _HINT)
+    base = find_root(root, ("TEDLIUM_release-3", "TEDLIUM_release3"), needed)
     problems: list[str] = []
-    notes = []
+    notes: list[str] = []
     parts = {}
     for split in SPLITS:
         folder = base / "legacy" / split
         talks = sorted((folder / "stm").glob("[!.]*.stm"))
-        if len(talks) != TALKS[split]:
-            notes.append(f"{split}: {len(talks)} talks, the whole corpus has {TALKS[split]}")
+        notes += not_all(f"{split}: {len(talks)} talks", len(talks), TALKS[split])
         utterances = (u for path in talks for u in _utterances(path, folder / "sph", problems))
         chosen = list(utterances if split != "train" or variant == FULL else _first(utterances))
         parts[split] = [u for u in chosen if u.text]
@@ -61,7 +60,6 @@ def tedlium3(root: Path, variant: str) -> Loaded:
                 f"no utterance for the split {split!r}",
                 where=folder / "stm",
                 expected="*.stm with lines 'TALK CHANNEL SPEAKER START END LABEL TEXT'",
-                hint=_HINT,
             )
         seconds = sum(_seconds(u) for u in chosen)
         if split == "train" and variant != FULL and seconds <= TRAIN_SECONDS:
@@ -103,16 +101,9 @@ def _utterances(path: Path, sph: Path, problems: list[str]) -> Iterator[Utteranc
             continue
         text = _without_key(fields[6].split() if len(fields) > 6 else [])
         if SHORTEST_SECONDS <= end - start <= LONGEST_SECONDS and UNKNOWN not in text:
-            yield Utterance(
-                id=f"{talk}-{number:04d}",
-                audio=sph / f"{talk}.sph",
-                where=where,
-                start=start,
-                end=end,
-                text="" if text == IGNORED else normalise(text),
-                speaker=speaker,
-                language="en",
-            )
+            name, audio = f"{talk}-{number:04d}", sph / f"{talk}.sph"
+            text = "" if text == IGNORED else normalise(text)
+            yield Utterance(name, audio, where, text, speaker, "en", start=start, end=end)
 
 
 def _without_key(words: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import describe, no_folder, read_lines, suggest_root
+from speechft.data.layout import not_here, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 RATE = 16000
@@ -38,35 +38,22 @@ def timit(root: Path, variant: str) -> Loaded:
     """
     from lhotse.recipes.timit import get_phonemes, get_speakers
 
-    if not root.is_dir():
-        raise no_folder(root, _HINT)
     base = next((place for place in (root, *_children(root)) if _has_parts(place)), None)
     if base is None:
-        raise DataError(
-            "no TIMIT here",
-            where=root,
-            expected="folders TRAIN and TEST",
-            found=describe(root).removeprefix("; ") or None,
-            hint=suggest_root(root, _has_parts) or _HINT,
-        )
+        raise not_here("TIMIT", "folders TRAIN and TEST", root, _has_parts)
     fold = get_phonemes(60 if variant == "61" else int(variant or 39))
     dev, test = get_speakers()
-    speakers = {"dev": set(dev), "test": set(test)}
     problems: list[str] = []
-    parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
-    for utterance in _utterances(_child(base, "train"), fold, problems):
-        parts["train"].append(utterance)
-    for utterance in _utterances(_child(base, "test"), fold, problems):
-        for split, members in speakers.items():
-            if utterance.speaker in members:
-                parts[split].append(utterance)
+    parts = {"train": list(_utterances(_child(base, "train"), fold, problems))}
+    others = list(_utterances(_child(base, "test"), fold, problems))
+    for split, members in (("dev", set(dev)), ("test", set(test))):
+        parts[split] = [u for u in others if u.speaker in members]
     for split, utterances in parts.items():
         if not utterances and not problems:
             raise DataError(
                 f"no utterance for the split {split!r}",
                 where=base,
                 expected="REGION/SPEAKER/SENTENCE.WAV with .PHN and .TXT",
-                hint=_HINT,
             )
     return load_splits(parts, problems)
 
@@ -85,15 +72,9 @@ def _utterances(part: Path, fold: Mapping[str, str], problems: list[str]) -> Ite
         except (OSError, ValueError) as error:
             problems.append(f"{name}: {error}")
             continue
-        yield Utterance(
-            id=name,
-            audio=path,
-            text=" ".join(text.split()[2:]),
-            speaker=path.parent.name.lower(),
-            language="en",
-            custom={"phonemes": [phone for phone, _, _ in phones]},
-            alignment=phones,
-        )
+        words, speaker = " ".join(text.split()[2:]), path.parent.name.lower()
+        labels = {"phonemes": [phone for phone, _, _ in phones]}
+        yield Utterance(name, path, "", words, speaker, "en", labels, alignment=phones)
 
 
 def _phones(path: Path, fold: Mapping[str, str]) -> list[tuple[str, float, float]]:
@@ -113,8 +94,7 @@ def _phones(path: Path, fold: Mapping[str, str]) -> list[tuple[str, float, float
 
 
 def _has_parts(folder: Path) -> bool:
-    names = {child.name.lower() for child in _children(folder)}
-    return {"train", "test"} <= names
+    return {"train", "test"} <= {child.name.lower() for child in _children(folder)}
 
 
 def _children(folder: Path) -> list[Path]:

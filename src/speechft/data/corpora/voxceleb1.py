@@ -6,7 +6,7 @@ https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +17,7 @@ from speechft.data.utterances import Loaded, Utterance, load_splits, problems_er
 
 LISTS = ("iden_split.txt", "veri_test_class.txt")
 TRIALS = "voxceleb1_test_v2.txt"
-COUNTS = {
-    "train": 138361,
-    "dev": 6904,
-    "test": 8251,
-    "asv_train": 148642,
-    "asv_test": 4715,
-}
+COUNTS = {"train": 138361, "dev": 6904, "test": 8251, "asv_train": 148642, "asv_test": 4715}
 _SPLITS = {"1": "train", "2": "dev", "3": "test"}
 _LIST_SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/iden_split.txt"
 _TRIALS_SOURCE = "https://www.openslr.org/resources/49/voxceleb1_test_v2.txt"
@@ -46,7 +40,7 @@ def voxceleb1(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder or both lists are missing, or a line cannot be read.
     """
-    base = find_root(root, ("VoxCeleb1",), ("dev/wav", "test/wav"), _HINT)
+    base = find_root(root, ("VoxCeleb1",), ("dev/wav", "test/wav"))
     known: dict[str, Utterance] = {}
     parts: dict[str, list[Utterance]] = {}
     notes = []
@@ -66,7 +60,7 @@ def voxceleb1(root: Path, _variant: str) -> Loaded:
         notes.append(f"no verification test: there is no {TRIALS}, get it from {_TRIALS_SOURCE}")
     if listing is None and "asv_test" not in parts:
         expected = f"{' or '.join(LISTS)}; {TRIALS}"
-        raise DataError("no list of splits", where=base, expected=expected, hint=_HINT)
+        raise DataError("no list of splits", where=base, expected=expected)
     return load_splits(parts, notes=notes)
 
 
@@ -74,15 +68,8 @@ def _identification(
     base: Path, listing: Path, known: dict[str, Utterance]
 ) -> dict[str, list[Utterance]]:
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
-    problems = []
-    for number, line in read_lines(listing):
-        fields = line.split()
-        if len(fields) != 2 or fields[0] not in _SPLITS or fields[1].count("/") != 2:
-            problems.append(f"line {number}: expected '1|2|3 ID/VIDEO/FILE.wav', found {line!r}")
-        else:
-            parts[_SPLITS[fields[0]]].append(_utterance(base, fields[1], known))
-    if problems:
-        raise problems_error(problems, listing, _HINT, "the list has")
+    for number, path in _read_list(listing, _SPLITS, "1|2|3 ID/VIDEO/FILE.wav"):
+        parts[_SPLITS[number]].append(_utterance(base, path, known))
     return parts
 
 
@@ -100,22 +87,32 @@ def _new_speakers(parts: dict[str, list[Utterance]]) -> list[str]:
 
 def _verification(base: Path, listing: Path) -> Iterator[Utterance]:
     trials: dict[str, list[list[str | int]]] = defaultdict(list)
-    problems = []
-    for number, line in read_lines(listing):
-        fields = line.split()
-        paths = fields[1:]
-        if len(fields) != 3 or fields[0] not in ("0", "1") or any(p.count("/") != 2 for p in paths):
-            expected = "'0|1 ID/VIDEO/FILE.wav ID/VIDEO/FILE.wav'"
-            problems.append(f"line {number}: expected {expected}, found {line!r}")
-            continue
-        first, second = paths
-        trials[first].append([_name(second), int(fields[0])])
+    expected = "0|1 ID/VIDEO/FILE.wav ID/VIDEO/FILE.wav"
+    for same, first, second in _read_list(listing, ("0", "1"), expected):
+        trials[first].append([_name(second), int(same)])
         trials[second] += []
-    if problems:
-        raise problems_error(problems, listing, _HINT, "the list has")
     for path, others in sorted(trials.items()):
         utterance = _utterance(base, path, {})
         yield replace(utterance, custom={"trials": others}) if others else utterance
+
+
+def _read_list(listing: Path, first: Collection[str], expected: str) -> list[list[str]]:
+    """Give the fields of every line: one of `first`, then paths; as many as `expected` has.
+
+    Raises:
+        DataError: names all lines that are otherwise.
+    """
+    lines, problems = [], []
+    for number, line in read_lines(listing):
+        fields = line.split()
+        right = len(fields) == len(expected.split()) and fields[0] in first
+        if right and all(path.count("/") == 2 for path in fields[1:]):
+            lines.append(fields)
+        else:
+            problems.append(f"line {number}: expected '{expected}', found {line!r}")
+    if problems:
+        raise problems_error(problems, listing, what="the list has")
+    return lines
 
 
 def _utterance(base: Path, path: str, known: dict[str, Utterance]) -> Utterance:

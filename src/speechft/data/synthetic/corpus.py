@@ -7,8 +7,6 @@ complete. It is made again where a file is no longer what was written.
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,16 +18,16 @@ from lhotse.supervision import AlignmentItem
 
 from speechft.core.artifact import Artifact, hash_values
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, write_json
+from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
 from speechft.core.places import cache_folder
 from speechft.data.manifests import read_cuts, write_cuts
 from speechft.data.synthetic.effects import RATE
+from speechft.data.synthetic.grammar import OTHER_LANGUAGES
 from speechft.data.synthetic.plan import Planned, make_plan
-from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
-from speechft.data.synthetic.speaking import speak_all
-from speechft.data.synthetic.worker import audio_path
+from speechft.data.synthetic.settings import PRESETS, SyntheticSettings, parse_preset
+from speechft.data.synthetic.speaking import audio_path, speak_all
 
 # Part of the cache's name: raise it with every change that changes a single sample or label.
 GENERATOR_VERSION = 1
@@ -37,10 +35,7 @@ _log = get_logger(__name__)
 
 
 def synthetic_cuts(
-    preset: str | SyntheticSettings,
-    cache_dir: Path | None = None,
-    *,
-    processes: int | None = None,
+    preset: str | SyntheticSettings, cache_dir: Path | None = None, *, processes: int | None = None
 ) -> dict[str, CutSet]:
     """Give the cuts of every split, made on the first call and read from the cache afterwards.
 
@@ -60,38 +55,78 @@ def synthetic_cuts(
         SettingsError: unknown preset.
     """
     folder = make_corpus(preset, cache_dir, processes=processes)
-    manifests = sorted((folder / "cuts").glob("*.jsonl.gz"))
-    order = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-    by_name = {path.name.removesuffix(".jsonl.gz"): path for path in manifests}
-    return {name: _read_cuts(by_name[name], folder) for name in order}
+    return {
+        name: CutSet.from_cuts(
+            cut.with_recording_path_prefix(folder)
+            for cut in read_cuts(folder / "cuts" / f"{name}.jsonl.gz")
+        )
+        for name in read_json(folder / "splits.json")
+    }
+
+
+def splits_of(text: str) -> dict[str, CutSet]:
+    """Give the splits of PRESET or PRESET@LANGUAGE; of a language without its prefix.
+
+    Where all splits are for pre-training, `train` joins them, and `dev` is what is held out.
+
+    Raises:
+        DataError: the preset holds no speech in the language.
+        SettingsError: there is no such preset or language.
+    """
+    preset, language = parse_preset(text)
+    splits = synthetic_cuts(preset)
+    if language is not None:
+        found = {name: _language(name) for name in splits}
+        splits = {n.removeprefix(f"{language}_"): splits[n] for n in splits if found[n] == language}
+        if not splits:
+            raise DataError(
+                f"this preset holds no speech in the language {language!r}",
+                where=f"synthetic:{text}",
+                found=", ".join(dict.fromkeys(found.values())),
+            )
+    if not any(name.rpartition("_")[2] == "train" for name in splits):
+        parts = [c for name, cuts in splits.items() if name.endswith("pretrain") for c in cuts]
+        splits["train"] = CutSet.from_cuts(parts)
+        if "pretrain_dev" in splits:
+            splits["dev"] = splits["pretrain_dev"]
+    return splits
+
+
+def _language(split: str) -> str:
+    prefix = split.partition("_")[0]
+    return prefix if prefix in OTHER_LANGUAGES else "en"
 
 
 def make_corpus(
-    preset: str | SyntheticSettings,
-    cache_dir: Path | None = None,
-    *,
-    processes: int | None = None,
+    preset: str | SyntheticSettings, cache_dir: Path | None = None, *, processes: int | None = None
 ) -> Path:
     """Make the corpus unless it is in the cache; give its folder. Arguments as `synthetic_cuts`."""
     settings = PRESETS[preset] if isinstance(preset, str) else preset
     made = _artifact(settings, corpus_folder(settings, cache_dir))
     if made.done:
         return made.folder
-    _make_place(made.folder.parent)
+    try:
+        made.folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            "the cache of synthetic speech cannot be written",
+            where=made.folder.parent,
+            found=error,
+            hint="set SPEECHFT_CACHE to a folder with room",
+        ) from None
     with wait_for_lock(made.folder.with_name(f".{made.folder.name}.lock")):
         if not made.done:
             if made.folder.exists():
                 _log.warning("synthetic speech is made again, since it is damaged: %s", made.folder)
-            _remove_leftovers(made.folder)
+            remove_leftovers(made.folder)
             _build(settings, made.folder, processes)
     return made.folder
 
 
 def corpus_folder(settings: SyntheticSettings, cache_dir: Path | None = None) -> Path:
     """Give the folder where the corpus of these settings is or will be."""
-    if cache_dir is None:
-        cache_dir = cache_folder() / "synthetic"
-    return cache_dir / hash_values([GENERATOR_VERSION, settings.model_dump()])[:16]
+    name = hash_values([GENERATOR_VERSION, settings.model_dump()])[:16]
+    return (cache_dir or cache_folder() / "synthetic") / name
 
 
 def _artifact(settings: SyntheticSettings, folder: Path) -> Artifact:
@@ -100,13 +135,13 @@ def _artifact(settings: SyntheticSettings, folder: Path) -> Artifact:
 
 def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> None:
     plan = make_plan(settings)
-    planned = [item for utterances in plan.values() for item in utterances]
+    jobs = [item.job for utterances in plan.values() for item in utterances]
     started = time.monotonic()
     # In the cache of corpora all that lies in a corpus' folder is its own.
     damaged = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     with atomic_dir(folder, damaged) as temporary:
         (temporary / "audio").mkdir()
-        spoken = speak_all(planned, temporary / "audio", processes)
+        spoken = speak_all(jobs, temporary / "audio", processes)
         (temporary / "cuts").mkdir()
         for name, utterances in plan.items():
             cuts = [_make_cut(item, spoken[item.job.id]) for item in utterances]
@@ -128,14 +163,15 @@ def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
         "synthetic": True,
     }
     if sentence.intent:
-        custom["intent"] = sentence.intent
-        custom["slots"] = [list(slot) for slot in sentence.slots]
-        custom["words_tags"] = [list(tag) for tag in sentence.tags]
+        tags = [list(tag) for tag in sentence.tags]
+        slots = [list(slot) for slot in sentence.slots]
+        custom |= {"intent": sentence.intent, "slots": slots, "words_tags": tags}
+    duration = samples / RATE
     supervision = SupervisionSegment(
         id=name,
         recording_id=name,
         start=0.0,
-        duration=samples / RATE,
+        duration=duration,
         text=sentence.text,
         language=item.job.language,
         speaker=item.speaker,
@@ -143,40 +179,6 @@ def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
         custom=custom,
     )
     source = AudioSource(type="file", channels=[0], source=str(audio_path(Path("audio"), name)))
-    recording = Recording(name, [source], RATE, samples, samples / RATE)
-    return MonoCut(
-        id=name,
-        start=0.0,
-        duration=samples / RATE,
-        channel=0,
-        supervisions=[supervision],
-        recording=recording,
-        custom={"synthetic": True},
-    )
-
-
-def _read_cuts(path: Path, folder: Path) -> CutSet:
-    return CutSet.from_cuts(cut.with_recording_path_prefix(folder) for cut in read_cuts(path))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed builds of this corpus left behind.
-
-    A folder is moved before it is removed, so that a worker that outlived its parent for a moment
-    does not write into it meanwhile.
-    """
-    for path in folder.parent.glob(f".{folder.name}.*.tmp"):
-        moved = path.rename(path.with_suffix(".removed"))
-        shutil.rmtree(moved, ignore_errors=True)
-
-
-def _make_place(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            "the cache of synthetic speech cannot be written",
-            where=folder,
-            found=error,
-            hint="set SPEECHFT_CACHE to a folder with room",
-        ) from None
+    recording = Recording(name, [source], RATE, samples, duration)
+    marked = {"synthetic": True}
+    return MonoCut(name, 0.0, duration, 0, [supervision], recording=recording, custom=marked)

@@ -46,8 +46,7 @@ def colour(wave: Wave, tilt: float, bump_hz: float, bump_db: float) -> Wave:
 
 def brightness(wave: Wave, start_db: float, end_db: float) -> Wave:
     """Change the gain above about 1.2 kHz from `start_db` to `end_db` over the utterance."""
-    pole = float(np.exp(-2 * np.pi * 1200 / RATE))
-    low = signal.lfilter([1 - pole], [1.0, -pole], wave)
+    low = _smooth(wave, float(np.exp(-2 * np.pi * 1200 / RATE)))
     gains = 10 ** (np.linspace(start_db, end_db, len(wave)) / 20)
     return np.asarray(low + gains * (wave - low), dtype=np.float64)
 
@@ -55,7 +54,7 @@ def brightness(wave: Wave, start_db: float, end_db: float) -> Wave:
 def breathe(wave: Wave, level: float, random: np.random.Generator) -> Wave:
     """Add breath: high-passed noise that follows the voice's envelope."""
     noise = np.diff(random.standard_normal(len(wave) + 1))
-    envelope = np.sqrt(np.maximum(_smooth(wave**2, 0.02), 0.0))
+    envelope = np.sqrt(np.maximum(_smooth(wave**2, float(np.exp(-1 / (0.02 * RATE)))), 0.0))
     return wave + level * envelope * noise
 
 
@@ -110,8 +109,7 @@ def set_level(wave: Wave, level_db: float, peak: float = 0.9) -> Wave:
     return wave * min(scale, peak / float(np.max(np.abs(wave))))
 
 
-def _smooth(values: Wave, seconds: float) -> Wave:
-    pole = float(np.exp(-1 / (seconds * RATE)))
+def _smooth(values: Wave, pole: float) -> Wave:
     return np.asarray(signal.lfilter([1 - pole], [1.0, -pole], values), dtype=np.float64)
 
 

@@ -14,12 +14,13 @@ unpredictable; `speakers.VOICES` leaves them out. Use processes, not threads.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.util
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import c_char_p, c_int, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,49 +55,18 @@ class Spoken:
 
 
 class _Identifier(ctypes.Union):
-    _fields_ = (
-        ("number", ctypes.c_int),
-        ("name", ctypes.c_char_p),
-        ("string", ctypes.c_char * 8),
-    )
+    _fields_ = (("number", c_int), ("name", c_char_p), ("string", ctypes.c_char * 8))
 
 
 class _Event(ctypes.Structure):
     _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _Identifier),
-    )
+        ("type", c_int), ("unique_identifier", ctypes.c_uint), ("text_position", c_int),
+        ("length", c_int), ("audio_position", c_int), ("sample", c_int),
+        ("user_data", c_void_p), ("id", _Identifier),
+    )  # fmt: skip
 
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
-
-
-class _Collector:
-    """Gathers samples and events while eSpeak speaks."""
-
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-        self.phones: list[tuple[str, int]] = []
-        self.callback = _Callback(self._collect)
-
-    def _collect(self, samples: Any, count: int, events: Any) -> int:
-        if samples and count > 0:
-            self.chunks.append(ctypes.string_at(samples, 2 * count))
-        index = 0
-        while events[index].type != _EVENT_END_OF_LIST:
-            event = events[index]
-            if event.type == _EVENT_PHONEME:
-                self.phones.append((event.id.string.decode("utf-8", "replace"), event.sample))
-            index += 1
-        return 0
+_Callback = ctypes.CFUNCTYPE(c_int, ctypes.POINTER(ctypes.c_short), c_int, ctypes.POINTER(_Event))
 
 
 def speak(
@@ -123,10 +93,23 @@ def speak(
     Raises:
         DataError: `espeakng-loader` is not installed, or the voice does not exist.
     """
-    collector = _Collector()
-    data = text.encode() + b"\0"
+    chunks: list[bytes] = []
+    phones: list[tuple[str, int]] = []
+
+    def collect(samples: Any, count: int, events: Any) -> int:
+        if samples and count > 0:
+            chunks.append(ctypes.string_at(samples, 2 * count))
+        for index in itertools.count():
+            event = events[index]
+            if event.type == _EVENT_END_OF_LIST:
+                break
+            if event.type == _EVENT_PHONEME:
+                phones.append((event.id.string.decode("utf-8", "replace"), event.sample))
+        return 0
+
+    data, callback = text.encode() + b"\0", _Callback(collect)
     with _fresh_library() as library:
-        library.espeak_SetSynthCallback(collector.callback)
+        library.espeak_SetSynthCallback(callback)
         # An unknown voice is answered with an error code, and the last voice goes on speaking; an
         # unknown variant is not even answered so.
         if not _has_variant(voice) or library.espeak_SetVoiceByName(voice.encode()) != 0:
@@ -135,11 +118,9 @@ def speak(
         values = {_RATE: rate, _PITCH: pitch, _RANGE: pitch_range, _WORD_GAP: word_gap}
         for parameter, value in values.items():
             library.espeak_SetParameter(parameter, value, 0)
-        length = ctypes.c_size_t(len(data))
-        library.espeak_Synth(data, length, 0, 0, 0, _UTF8, None, None)
+        library.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, 0, 0, _UTF8, None, None)
         library.espeak_Synchronize()
-    samples = np.frombuffer(b"".join(collector.chunks), dtype=np.int16)
-    return Spoken(samples, collector.phones)
+    return Spoken(np.frombuffer(b"".join(chunks), dtype=np.int16), phones)
 
 
 def phonemes_of(texts: Sequence[str], voice: str) -> list[list[str]]:
@@ -153,7 +134,7 @@ def phonemes_of(texts: Sequence[str], voice: str) -> list[list[str]]:
         DataError: `espeakng-loader` is not installed, or the language does not exist.
     """
     with _fresh_library() as library:
-        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        library.espeak_TextToPhonemes.restype = c_char_p
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise DataError("eSpeak NG does not know this voice", where=voice)
         return [_phonemes(library, text) for text in texts]
@@ -162,7 +143,7 @@ def phonemes_of(texts: Sequence[str], voice: str) -> list[list[str]]:
 def _phonemes(library: ctypes.CDLL, text: str) -> list[str]:
     """Read clause after clause; the library moves the pointer on, and clears it at the end."""
     data = ctypes.create_string_buffer(text.encode())
-    left = ctypes.c_void_p(ctypes.addressof(data))
+    left = c_void_p(ctypes.addressof(data))
     found: list[str] = []
     while left.value:
         clause = library.espeak_TextToPhonemes(ctypes.byref(left), _UTF8, _IPA | ord(_BETWEEN) << 8)
@@ -197,19 +178,15 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
         yield library
         library.espeak_Terminate()
     finally:
-        _unload(library)
+        # ctypes gives no public way to unload a library.
+        module = importlib.import_module("_ctypes")
+        close = module.FreeLibrary if sys.platform == "win32" else module.dlclose
+        close(library._handle)
 
 
 def _has_variant(voice: str) -> bool:
     _, sign, variant = voice.partition("+")
     return not sign or Path(_locate()[1], "espeak-ng-data", "voices", "!v", variant).is_file()
-
-
-def _unload(library: ctypes.CDLL) -> None:
-    # ctypes gives no public way to unload a library.
-    module = importlib.import_module("_ctypes")
-    close = module.FreeLibrary if sys.platform == "win32" else module.dlclose
-    close(library._handle)
 
 
 def _locate() -> tuple[str, str]:

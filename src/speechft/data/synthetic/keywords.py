@@ -1,7 +1,7 @@
 """Words cut out of the synthetic sentences, for keyword spotting.
 
-Words are found by their phonemes: the corpus says when each is spoken, and the table below which
-ones make a word, in all accents of the synthesiser. The corpus itself stays as it is.
+Words are found by their phonemes: the corpus says when each is spoken, and `sentences.toml`
+which ones make a word, in all accents of the synthesiser. The corpus itself stays as it is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 from lhotse.cut import Cut
@@ -16,7 +17,7 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError
 from speechft.core.seeding import numpy_generator
 from speechft.data.synthetic.effects import RATE
-from speechft.data.synthetic.words import split_words
+from speechft.data.synthetic.grammar import tables
 
 UNKNOWN: Final = "_unknown_"
 SILENCE: Final = "_silence_"
@@ -24,59 +25,7 @@ MARGIN: Final = 0.05  # seconds kept on either side of a word
 QUIETEST: Final = 0.1  # seconds that a pause must last to be an item
 SPLITS: Final = {"train": "ks_train", "dev": "ks_dev", "test": "ks_test"}
 
-Phonemes = tuple[str, ...]
-
-
-def _spoken(*variants: str) -> tuple[Phonemes, ...]:
-    return tuple(split_words(variant) for variant in variants)
-
-
-# Ten frequent words of the commands.
-KEYWORDS: Final[dict[str, tuple[Phonemes, ...]]] = {
-    "please": _spoken("p l i: z"),
-    "want": _spoken("w 0 n t", "w O: n t"),
-    "percent": _spoken("p 3 s E n t"),
-    "before": _spoken("b I f O@"),
-    "switch": _spoken("s w I tS"),
-    "turn": _spoken("t 3: n"),
-    "quarter": _spoken("k w O@ t 3", "k w O@ t @"),
-    "saturday": _spoken("s a t 3 d eI"),
-    "today": _spoken("t @ d eI"),
-    "kitchen": _spoken("k I tS @ n"),
-}
-# Words that are none of them, some of them alike.
-OTHERS: Final[dict[str, tuple[Phonemes, ...]]] = {
-    "set": _spoken("s E t"),
-    "ten": _spoken("t E n"),
-    "five": _spoken("f aI v"),
-    "six": _spoken("s I k s"),
-    "nine": _spoken("n aI n"),
-    "noon": _spoken("n u: n"),
-    "half": _spoken("h a f", "h A: f"),
-    "sunday": _spoken("s V n d eI"),
-    "monday": _spoken("m V n d eI"),
-    "wednesday": _spoken("w E n z d eI"),
-    "thursday": _spoken("T 3: z d eI"),
-    "friday": _spoken("f r aI d eI"),
-    "tomorrow": _spoken("t @ m A: r oU", "t @ m 0 r oU"),
-    "tonight": _spoken("t @ n aI t"),
-    "bedroom": _spoken("b E d r u: m"),
-    "bathroom": _spoken("b a T r u: m"),
-    "cellar": _spoken("s E l @", "s E l 3"),
-    "attic": _spoken("a t I k"),
-    "office": _spoken("0 f I s"),
-    "garage": _spoken("g a r I dZ", "g 3 r A: Z"),
-    "minutes": _spoken("m I n I t s"),
-    "message": _spoken("m E s I dZ"),
-    "train": _spoken("t r eI n"),
-    "wake": _spoken("w eI k"),
-    "meeting": _spoken("m i: t I N"),
-    "list": _spoken("l I s t"),
-    "ready": _spoken("r E d i:"),
-    "book": _spoken("b U k"),
-    "start": _spoken("s t A@ t"),
-    "stop": _spoken("s t 0 p"),
-}
+Phonemes = list[str]
 
 
 @dataclass(frozen=True)
@@ -108,23 +57,30 @@ def keyword_splits(data: Mapping[str, Iterable[Cut]]) -> dict[str, list[Cut]]:
     known: set[str] = set()
     for source in [name for name in SPLITS if name in data]:
         words = [item for cut in data[source] for item in _words(cut)]
-        keywords = [item for item in words if item.word in KEYWORDS]
+        own = [item for item in words if item.label != UNKNOWN]
         if source == "train":
-            known = {item.label for item in keywords}
+            known = {item.label for item in own}
         # A small training split may lack a keyword.
-        keywords = [item for item in keywords if item.label in known]
-        if not keywords:
+        own = [item for item in own if item.label in known]
+        if not own:
             raise DataError(
                 f"no keyword is spoken in the split {source!r}",
-                expected=", ".join(KEYWORDS),
+                expected=", ".join(pronunciations()),
                 hint="choose a larger preset",
             )
-        count = max(1, round(len(keywords) / len(known)))
-        others = [item for item in words if item.word in OTHERS]
+        count = max(1, round(len(own) / len(known)))
+        others = [item for item in words if item.label == UNKNOWN]
         pauses = [item for cut in data[source] for item in _pauses(cut)]
-        chosen = [*keywords, *_draw(others, count, source), *_draw(pauses, count, source)]
+        chosen = [*own, *_draw(others, count, source), *_draw(pauses, count, source)]
         result[SPLITS[source]] = [_piece(item) for item in chosen]
     return result
+
+
+@cache
+def pronunciations(kind: str = "keywords") -> dict[str, list[Phonemes]]:
+    """Give word → its pronunciations, of "keywords" (frequent words of commands) or "others"."""
+    words = tables()[kind].items()
+    return {word: [one.split() for one in spoken.split(" | ")] for word, spoken in words}
 
 
 def is_synthetic_english(cut: Cut) -> bool:
@@ -138,15 +94,16 @@ def _words(cut: Cut) -> Iterator[_Item]:
     supervision = cut.supervisions[0]
     phones = (supervision.alignment or {}).get("phone", [])
     symbols = [phone.symbol for phone in phones]
-    number = 0
+    number, known = 0, pronunciations() | pronunciations("others")
     for word, count in Counter((supervision.text or "").split()).items():
-        variants = KEYWORDS.get(word) or OTHERS.get(word) or ()
-        found = sorted(place for variant in variants for place in _places(symbols, variant))
+        found = sorted(
+            place for variant in known.get(word, ()) for place in _places(symbols, variant)
+        )
         if len(found) != count:  # part of another word, or spoken otherwise
             continue
         for first, last in found:
             begin, end = phones[first].start - MARGIN, phones[last].end + MARGIN
-            label = word if word in KEYWORDS else UNKNOWN
+            label = word if word in pronunciations() else UNKNOWN
             yield _Item(cut, number, max(0.0, begin), min(cut.duration, end), label, word)
             number += 1
 
@@ -164,7 +121,7 @@ def _pauses(cut: Cut) -> Iterator[_Item]:
 def _places(symbols: Sequence[str], word: Phonemes) -> Iterator[tuple[int, int]]:
     size = len(word)
     for first in range(len(symbols) - size + 1):
-        if tuple(symbols[first : first + size]) == word:
+        if symbols[first : first + size] == word:
             yield first, first + size - 1
 
 

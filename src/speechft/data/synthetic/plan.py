@@ -7,19 +7,24 @@ on the number of processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from speechft.core.errors import SettingsError
 from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.data.synthetic.effects import NOISES
-from speechft.data.synthetic.emotions import EMOTIONS, draw_prosody
-from speechft.data.synthetic.grammar import Sentence, bucket, draw_command, draw_open
-from speechft.data.synthetic.languages import OTHER_LANGUAGES, draw_other
-from speechft.data.synthetic.render import Job
+from speechft.data.synthetic.grammar import (
+    OTHER_LANGUAGES,
+    Sentence,
+    bucket,
+    draw_command,
+    draw_open,
+)
+from speechft.data.synthetic.render import Job, Speaker
 from speechft.data.synthetic.settings import SyntheticSettings
-from speechft.data.synthetic.speakers import Speaker, draw_speaker
+from speechft.data.synthetic.voices import EMOTIONS, draw_prosody, draw_speaker
 
 # Parts of the sentences, by the hash of their text: no two splits share one.
 _BUCKETS: dict[str, range] = {
@@ -69,24 +74,23 @@ class _Split:
 
     def plan(self, speakers: Sequence[Speaker], count: int) -> list[Planned]:
         """Plan `count` utterances, the speakers taking turns."""
-        return [self._one(speakers[index % len(speakers)], index) for index in range(count)]
-
-    def _one(self, speaker: Speaker, index: int) -> Planned:
-        emotion = self.emotions[int(self.random.integers(len(self.emotions)))]
-        sentence = self._sentence()
-        name = f"{self.name}-{index:05d}"
-        return Planned(self._job(name, speaker, emotion, sentence), sentence, speaker.name, emotion)
+        planned = []
+        for index in range(count):
+            speaker = speakers[index % len(speakers)]
+            emotion = self.emotions[int(self.random.integers(len(self.emotions)))]
+            sentence = self._sentence()
+            job = self._job(f"{self.name}-{index:05d}", speaker, emotion, sentence)
+            planned.append(Planned(job, sentence, speaker.name, emotion))
+        return planned
 
     def _sentence(self) -> Sentence:
         """Draw until a sentence is new, belongs to this split's part, and has a fair length."""
         for _ in range(_DRAWS):
             sentence = self.draw(self.random)
             text = sentence.text
-            if text in self.used or len(text) not in _LETTERS:
-                continue
-            if self.intents and sentence.intent not in self.intents:
-                continue
-            if bucket(text) in _BUCKETS[self.part]:
+            fits = text not in self.used and len(text) in _LETTERS
+            fits = fits and (not self.intents or sentence.intent in self.intents)
+            if fits and bucket(text) in _BUCKETS[self.part]:
                 self.used.add(text)
                 return sentence
         raise SettingsError(
@@ -103,19 +107,13 @@ class _Split:
             id=name,
             text=_punctuate(sentence.text, prosody.exclaim > 0),
             language=self.language,
-            voice=speaker.voice,
-            rate=speaker.rate * prosody.rate * float(np.exp(random.normal(0, 0.04))),
-            pitch=speaker.pitch + prosody.pitch,
-            pitch_range=speaker.pitch_range + prosody.pitch_range,
-            word_gap=prosody.word_gap,
-            warp=speaker.warp * float(np.exp(random.normal(0, 0.01))),
-            tilt=speaker.tilt + float(random.normal(0, 0.05)),
-            bump_hz=speaker.bump_hz,
-            bump_db=speaker.bump_db,
-            bright_start=prosody.bright_start,
-            bright_end=prosody.bright_end,
-            breath=prosody.breath,
-            tremor=prosody.tremor,
+            speaker=replace(
+                speaker,
+                rate=speaker.rate * prosody.rate * float(np.exp(random.normal(0, 0.04))),
+                warp=speaker.warp * float(np.exp(random.normal(0, 0.01))),
+                tilt=speaker.tilt + float(random.normal(0, 0.05)),
+            ),
+            prosody=prosody,
             lead=float(random.uniform(0.05, 0.2)),
             trail=float(random.uniform(0.05, 0.2)),
             rt60=float(random.uniform(0.15, 0.5)) if in_room else 0.0,
@@ -131,45 +129,29 @@ def make_plan(settings: SyntheticSettings) -> dict[str, list[Planned]]:
     """Give the utterances of every split that is not empty."""
     s = settings
     plan: dict[str, list[Planned]] = {}
-    for name, count, speakers in (
-        ("train", s.train, s.train_speakers),
-        ("dev", s.dev, s.dev_speakers),
-        ("test", s.test, s.test_speakers),
-    ):
-        split = _Split(name, "en", name, draw_command, s.seed, plan.get("train", ()))
-        plan[name] = split.plan(_speakers(s.seed, name, speakers), count)
+    for part in ("train", "dev", "test"):
+        count, speakers = getattr(s, part), getattr(s, f"{part}_speakers")
+        split = _Split(part, "en", part, draw_command, s.seed, plan.get("train", ()))
+        plan[part] = split.plan(_speakers(s.seed, part, speakers), count)
     closed = _speakers(s.seed, "sid", s.sid_speakers)
-    for name, each in (
-        ("sid_train", s.sid_train),
-        ("sid_dev", s.sid_dev),
-        ("sid_test", s.sid_test),
-    ):
-        split = _Split(name, "en", name, draw_open, s.seed)
-        plan[name] = split.plan(closed, each * len(closed))
-    for name, count, speakers in (
-        ("pretrain", s.pretrain, s.pretrain_speakers),
-        ("pretrain_dev", s.pretrain_dev, s.pretrain_dev_speakers),
-    ):
-        split = _Split(name, "en", name, _draw_mixed, s.seed)
-        plan[name] = split.plan(_speakers(s.seed, name, speakers), count)
+    for part in ("sid_train", "sid_dev", "sid_test"):
+        split = _Split(part, "en", part, draw_open, s.seed)
+        plan[part] = split.plan(closed, getattr(s, part) * len(closed))
+    for part in ("pretrain", "pretrain_dev"):
+        speakers = _speakers(s.seed, part, getattr(s, f"{part}_speakers"))
+        split = _Split(part, "en", part, _draw_mixed, s.seed)
+        plan[part] = split.plan(speakers, getattr(s, part))
     for language in OTHER_LANGUAGES:
-        plan |= _plan_language(s, language)
+        for part in ("train", "dev", "test", "pretrain"):
+            name = f"{language}_{part}"
+            alone = part == "pretrain"
+            number = s.other_pretrain_speakers if alone else s.other_speakers
+            train = () if alone else plan.get(f"{language}_train", ())
+            draw = partial(draw_open, language=language)
+            split = _Split(name, language, part, draw, s.seed, train)
+            speakers = _speakers(s.seed, name, number, language)
+            plan[name] = split.plan(speakers, getattr(s, f"other_{part}"))
     return {name: utterances for name, utterances in plan.items() if utterances}
-
-
-def _plan_language(s: SyntheticSettings, language: str) -> dict[str, list[Planned]]:
-    plan: dict[str, list[Planned]] = {}
-    for part, count, speakers in (
-        ("train", s.other_train, s.other_speakers),
-        ("dev", s.other_dev, s.other_speakers),
-        ("test", s.other_test, s.other_speakers),
-        ("pretrain", s.other_pretrain, s.other_pretrain_speakers),
-    ):
-        name = f"{language}_{part}"
-        train = () if part == "pretrain" else plan.get(f"{language}_train", ())
-        split = _Split(name, language, part, lambda r: draw_other(language, r), s.seed, train)
-        plan[name] = split.plan(_speakers(s.seed, name, speakers, language), count)
-    return plan
 
 
 def _speakers(seed: int, group: str, count: int, language: str = "en") -> list[Speaker]:

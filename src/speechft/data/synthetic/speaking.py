@@ -1,43 +1,44 @@
-"""Many utterances spoken by several processes, with progress."""
+"""Many utterances spoken and written as audio, by several processes, with progress.
+
+eSpeak has global state, so that processes are fresh ones and no forks. What they import is little,
+so that they start quickly.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, Final
+
+import soundfile
 
 from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
 from speechft.core.workers import LocalExecutor, WorkerDiedError, may_start_processes
 from speechft.data.synthetic.effects import RATE
-from speechft.data.synthetic.plan import Planned
-from speechft.data.synthetic.render import Job
-from speechft.data.synthetic.worker import speak_jobs, speak_some
+from speechft.data.synthetic.render import Job, render
 
 _FEW: Final = 300
 _AT_ONCE: Final = 50
 
 
-def speak_all(
-    planned: Sequence[Planned], audio: Path, processes: int | None
-) -> dict[str, dict[str, Any]]:
-    """Speak everything planned, in this process if it is little.
+def speak_all(jobs: Sequence[Job], audio: Path, processes: int | None) -> dict[str, dict[str, Any]]:
+    """Speak all jobs, in this process if they are few.
 
     Args:
-        planned: what to speak.
+        jobs: what to speak.
         audio: the folder for the audio; it exists.
         processes: how many; all processors up to 8 if not given.
 
     Returns:
-        id → record of `worker.speak_jobs`.
+        id → record of `speak_jobs`.
 
     Raises:
         DataError: a process failed.
     """
-    jobs = [item.job for item in planned]
     if processes is None:
         alone = len(jobs) <= _FEW or not may_start_processes()
         processes = 1 if alone else min(8, os.cpu_count() or 1)
@@ -52,6 +53,26 @@ def speak_all(
             speed = seconds / max(time.monotonic() - started, 1e-3)
             bar.update(task, advance=1, note=f"{speed:.0f} × real time")
     return spoken
+
+
+def speak_jobs(jobs: Iterable[Job], folder: Path) -> Iterator[dict[str, Any]]:
+    """Render jobs into FOLDER/SPLIT/ID.flac; give for each its id, samples and timed phonemes."""
+    for job in jobs:
+        utterance = render(job)
+        path = audio_path(folder, job.id)
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, utterance.samples, RATE, subtype="PCM_16", format="FLAC")
+        yield {"id": job.id, "samples": len(utterance.samples), "phones": utterance.phones}
+
+
+def speak_some(jobs: Iterable[Job], folder: Path) -> list[dict[str, Any]]:
+    """Do what `speak_jobs` does, all at once."""
+    return list(speak_jobs(jobs, folder))
+
+
+def audio_path(folder: Path, name: str) -> Path:
+    """Give the file of an utterance: one folder per split."""
+    return folder / name.rpartition("-")[0] / f"{name}.flac"
 
 
 def _shared(jobs: Sequence[Job], audio: Path, processes: int) -> Iterator[dict[str, Any]]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.seeding import numpy_generator
-from speechft.data.content import audio_key
-from speechft.data.heard import audio_files
+from speechft.data.audio import audio_files
+from speechft.data.identity import audio_key
 from speechft.data.sources import load_data
 from speechft.tasks import Task
 from speechft.training.stream import ItemSource

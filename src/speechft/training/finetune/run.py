@@ -15,7 +15,7 @@ from speechft.core.files import atomic_path, write_json
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
-from speechft.data.content import audio_keys
+from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
 from speechft.training.adapters import Coverage, add_adapters

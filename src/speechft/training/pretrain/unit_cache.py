@@ -15,7 +15,7 @@ from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.core.places import cache_folder
 from speechft.core.sealed import is_sealed
-from speechft.data.content import audio_keys
+from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.training.pretrain.settings import Iteration
 from speechft.training.pretrain.units import load_units, save_units
