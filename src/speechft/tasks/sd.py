@@ -14,15 +14,7 @@ from torch import Tensor, nn
 from speechft.core.errors import DataError
 from speechft.heads.rnn import Diarizer
 from speechft.metrics.diarization import diarization_error_rate
-from speechft.tasks.base import (
-    TASKS,
-    ProtocolName,
-    Purpose,
-    Size,
-    Task,
-    frame_counts,
-    non_empty,
-)
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, frame_counts, non_empty
 from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
 from speechft.tasks.turns import (
     chunks,
