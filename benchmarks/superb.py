@@ -34,7 +34,7 @@ from probing.superb_trees import lay_out
 
 from speechft.core.files import read_json, write_json
 from speechft.encoders import build_encoder
-from speechft.probing.suites import SUITES
+from speechft.probing.settings import SUITES
 
 DATA = "synthetic:tiny"
 PACKAGED = "tiny-hubert"

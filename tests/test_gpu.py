@@ -13,8 +13,8 @@ from speechft.core.provenance import processor
 from speechft.encoders import build_encoder
 from speechft.heads.rnn import RecurrentCTC
 from speechft.hidden.states import FrameStates
-from speechft.probing.feed import feed
-from speechft.probing.stack import Probe, ProbeStack
+from speechft.probing.batches import feed
+from speechft.probing.probe import Probe, ProbeStack
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 TOLERANCE = 1e-4

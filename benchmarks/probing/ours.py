@@ -14,8 +14,8 @@ import torch
 
 from speechft.core.files import read_json, read_jsonl, write_json
 from speechft.probing import scoring
-from speechft.probing.data import read_data
 from speechft.probing.evaluate import evaluate
+from speechft.probing.inputs import read_data
 from speechft.probing.settings import EvaluateSettings
 
 

@@ -18,14 +18,13 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
 from speechft.hidden import folder as hidden_folder
 from speechft.hidden import store as hidden_store
-from speechft.hidden.encoding import (
+from speechft.hidden.folder import FRAMES, INDEX, MEANS
+from speechft.hidden.states import (
     Passes,
-    Utterances,
     frame_bytes,
     length_batches,
     mean_bytes,
 )
-from speechft.hidden.folder import FRAMES, INDEX, MEANS
 from speechft.hidden.store import HiddenStore, Request
 
 CONFIG = {
@@ -62,6 +61,7 @@ class Source:
         waves = [self.waves[i][None] for i in indices]
         return [self.encoder.front_end(w, torch.tensor([w.shape[1]]))[0][0] for w in waves]
 
+    @property
     def keys(self):
         return [str(hash(tuple(w.tolist()))) for w in self.waves]
 
@@ -75,14 +75,12 @@ class Case:
         self.folder, self.values, self.passes = folder, values, 0
 
     def open(self, frames=True, splits=None, **values):
-        keys = self.source.keys()
-        splits = splits or {"train": list(range(len(keys)))}
-        utterances = Utterances(self.source, keys)
+        splits = splits or {"train": list(range(len(self.source.waves)))}
         passes = Passes()
         given = {"batch_seconds": 1.2, "folder": self.folder, **self.values, **values}
         found = HiddenStore(**given).open(
             self.encoder,
-            utterances,
+            self.source,
             {name: Request(items, frames) for name, items in splits.items()},
             self.encoder.content_id(),
             passes,
@@ -175,13 +173,11 @@ def test_an_utterance_is_encoded_once_for_all_splits_and_for_means_and_frames(tm
 
 def test_frames_of_one_split_and_means_of_another_take_one_pass(tmp_path):
     case = Case(tmp_path)
-    keys = case.source.keys()
-    utterances = Utterances(case.source, keys)
     requests = {"pr": Request([0, 2, 4], True), "sid": Request([0, 1, 2, 3, 4, 5], False)}
     for expected in (6, 0):
         passes = Passes()
         store = HiddenStore(folder=tmp_path, batch_seconds=1.2)
-        found = store.open(case.encoder, utterances, requests, "hash", passes)
+        found = store.open(case.encoder, case.source, requests, "hash", passes)
         assert passes.utterances == expected
         assert found["sid"].frames is None
         assert torch.equal(found["sid"].pooled.means, Case().open().pooled.means)
@@ -189,13 +185,12 @@ def test_frames_of_one_split_and_means_of_another_take_one_pass(tmp_path):
 
 def test_what_others_need_is_written_on_the_way(tmp_path):
     case = Case(tmp_path)
-    utterances = Utterances(case.source, case.source.keys())
     pr, sid = Request([0, 2, 4], True), Request([0, 1, 2, 3], False)
     counts = []
     for mine, further in ((sid, pr.items), (pr, []), (Request([5], False), [])):
         passes = Passes()
         store = HiddenStore(folder=tmp_path, batch_seconds=1.2)
-        store.open(case.encoder, utterances, {"own": mine}, "hash", passes, further)
+        store.open(case.encoder, case.source, {"own": mine}, "hash", passes, further)
         counts.append(passes.utterances)
     assert counts == [4, 1, 1]
 
@@ -412,13 +407,14 @@ def test_need_is_said_and_what_does_not_fit_is_refused(tmp_path, caplog):
     assert frame_bytes(encoder, 1.0, "float32") == 50 * 2 * 16 * 4
     assert mean_bytes(encoder, 3) == 3 * 2 * 16 * 4
     with caplog.at_level(logging.INFO):
-        store.check_size(encoder, 3, 10)
+        assert not store.check_sizes(encoder, {"a": (3, 10.0)})
     assert "0.4 KiB of time means of 3 utterances" in caplog.text
-    with pytest.raises(SettingsError, match="half precision"):
-        store.check_size(encoder, 3, 3600)
-    with pytest.raises(SettingsError, match="GiB, which is free"):
-        HiddenStore(limit_gb=1e12, folder=tmp_path).check_size(encoder, 3, 1e12)
-    HiddenStore(limit_gb=0.001, keep="none").check_size(encoder, 3, 3600)
+    assert "half precision" in str(store.check_sizes(encoder, {"a": (3, 3600.0)})["a"])
+    on_disk = HiddenStore(limit_gb=1e12, folder=tmp_path)
+    error = on_disk.check_sizes(encoder, {"a": (3, 1e12)})["a"]
+    assert isinstance(error, SettingsError)
+    assert "GiB, which is free" in str(error)
+    assert not HiddenStore(limit_gb=0.001, keep="none").check_sizes(encoder, {"a": (3, 3600.0)})
 
 
 def test_the_need_of_all_data_is_said_before_the_first(tmp_path, caplog, monkeypatch):

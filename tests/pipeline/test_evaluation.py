@@ -23,9 +23,8 @@ from speechft.encoders import build_encoder
 from speechft.pipeline import evaluation
 from speechft.pipeline.evaluation import EvaluateSettings, evaluate
 from speechft.pipeline.launchers import SlurmExecutor
-from speechft.probing.data import read_all
-from speechft.probing.job import Evaluator
-from speechft.probing.outcome import Outcome
+from speechft.probing.inputs import read_all
+from speechft.probing.job import Evaluator, Outcome
 
 UTTERANCES = 12 + 4 + 6
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechft.core.settings import parse_settings
-from speechft.probing.plans import plan_for
+from speechft.probing.protocol import plan_for
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 

@@ -21,10 +21,9 @@ from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.pipeline.evaluation import evaluate as evaluate_in_processes
 from speechft.probing import job
-from speechft.probing.data import read_splits
-from speechft.probing.encoders import open_encoder
 from speechft.probing.evaluate import evaluate
-from speechft.probing.plans import plan_for
+from speechft.probing.inputs import open_encoder, read_splits
+from speechft.probing.protocol import plan_for
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.tasks import TASKS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from itertools import product
 
 import pytest
@@ -14,7 +15,7 @@ from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.probing.evaluate import evaluate
-from speechft.probing.failures import Failure, failure, raise_failures
+from speechft.probing.failures import Failure, raise_failures, reported
 from speechft.probing.settings import EvaluateSettings
 
 UTTERANCES = 12 + 4 + 6
@@ -192,8 +193,8 @@ def test_an_encoder_that_is_not_there_is_told_before_any_work(
 
 
 def test_a_crash_is_not_hidden_by_a_users_mistake():
-    mistake = failure(DataError("no label", where="here"), "a", "pr", 0)
-    crash = failure(ValueError("boom"), "a", "er", 1)
+    mistake = reported(DataError("no label", where="here"), "a", "pr", 0)
+    crash = reported(ValueError("boom"), "a", "er", 1)
     assert crash.reason == "ValueError: boom"
     with pytest.raises(DataError, match="no label") as alone:
         raise_failures([mistake], 4)
@@ -204,5 +205,4 @@ def test_a_crash_is_not_hidden_by_a_users_mistake():
         raise_failures([crash], 4)
     with pytest.raises(RuntimeError, match=r"(?s)11 of 20 jobs.*and 3 more"):
         raise_failures([crash] * 11, 20)
-    raise_failures([], 4)
-    assert Failure(**mistake.to_dict()) == mistake
+    assert Failure(**asdict(mistake)) == mistake

@@ -5,9 +5,14 @@ import pytest
 from speechft.core.artifact import dependencies
 from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
-from speechft.probing.encoders import source_ids
-from speechft.probing.settings import EncoderSpec, EvaluateSettings, data_name, parse_data
-from speechft.probing.suites import SUITES, is_official
+from speechft.probing.settings import (
+    SUITES,
+    EncoderSpec,
+    EvaluateSettings,
+    data_name,
+    is_official,
+    parse_data,
+)
 from speechft.tasks import TASKS
 
 PAPER4 = ("pr=librispeech:/a", "sid=voxceleb1:/b", "er=iemocap:/c", "sf=snips:/d")
@@ -126,8 +131,8 @@ def test_encoders_are_told_apart_by_their_files_not_by_their_names(tmp_path):
     found = set()
     for text in ("one", "two"):
         (inside / "model.safetensors").write_text(text)
-        found |= set(source_ids([EncoderSpec(path=str(tmp_path / "run"))]).values())
+        found.add(dependencies(EncoderSpec(path=str(tmp_path / "run")))["path"])
     assert len(found) == 2
     pair = EncoderSpec(base="tiny-hubert", tuned="tiny-wavlm", alpha=0.123456789)
-    assert set(source_ids([pair])) == {"tiny-hubert", "tiny-wavlm"}
+    assert pair.sources == ["tiny-hubert", "tiny-wavlm"]
     assert pair.label == "tiny-wavlm@0.123456789"

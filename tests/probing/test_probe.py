@@ -14,10 +14,8 @@ from speechft.heads.rnn import RecurrentCTC
 from speechft.hidden.states import FrameStates, PooledStates
 from speechft.metrics.measures import accuracy, error_rate
 from speechft.probing import probe as probe_module
-from speechft.probing.batches import Trained, updates
-from speechft.probing.feed import feed, quick_recurrence
-from speechft.probing.probe import ProbePlan, Split, predict, probe
-from speechft.probing.stack import Probe, ProbeStack, can_stack
+from speechft.probing.batches import Split, feed, quick_recurrence, updates
+from speechft.probing.probe import Probe, ProbePlan, ProbeStack, can_stack, predict, probe
 
 K, D, CLASSES = 3, 6, 4
 
@@ -57,7 +55,13 @@ class Symbols:
 
 def batches(lengths, plan, seed):
     """The one batch of every update of a plan."""
-    given = updates(plan.scheme, plan.batch_size, 1, seed, Trained(lengths))
+    given = updates(
+        plan.scheme,
+        plan.batch_size,
+        1,
+        seed,
+        Split(PooledStates(torch.zeros(1, 1, 1), lengths), [], []),
+    )
     return [batch for (batch,) in islice(given, plan.steps)]
 
 

@@ -9,14 +9,12 @@ from torch import nn
 
 from speechft.core.settings import parse_settings
 from speechft.heads.linear import FrameLinear
-from speechft.hidden.encoding import Passes, Utterances
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
 from speechft.hidden.store import HiddenStore, Request
 from speechft.probing import probe as probe_module
 from speechft.probing import scoring
-from speechft.probing.plans import plan_for
 from speechft.probing.probe import ProbePlan, Split, probe
-from speechft.probing.protocols import PROTOCOLS
+from speechft.probing.protocol import plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 
@@ -28,6 +26,7 @@ class Source:
     def __init__(self, encoder, waves):
         self.features = [encoder.front_end(w[None], torch.tensor([len(w)]))[0][0] for w in waves]
         self.durations = [len(w) / 16000 for w in waves]
+        self.keys = [str(i) for i in range(len(waves))]
 
     def load(self, indices):
         return [self.features[i] for i in indices]
@@ -52,11 +51,13 @@ def made(tiny_encoder):
     with torch.no_grad():
         source = Source(encoder, waves)
         items = list(range(len(waves)))
-        utterances = Utterances(source, [str(i) for i in items])
-        states = PROTOCOLS["s3prl"].open_states(
-            HiddenStore(batch_seconds=1.0), encoder, utterances,
-            {"x": Request(items, True)}, {"x"}, "hash", Passes(), (),
-        )["x"]  # fmt: skip
+
+        def open_(encoder, requests, name):
+            return HiddenStore(batch_seconds=1.0).open(encoder, source, requests, name)
+
+        states = protocol_of("s3prl").open_states(
+            open_, encoder, {"x": Request(items, True)}, {"x"}, "hash"
+        )["x"]
     cuts = [cut_of(str(i), n) for i, n in enumerate(SAMPLES)]
     return encoder, source, cuts, states
 
@@ -77,19 +78,19 @@ def test_frames_and_means_are_those_of_s3prls_featurizer(made, items):
     pr, sid = (TASKS[name] for name in ("pr", "sid"))
     one = pr.from_cuts([cut_with(phonemes=["AH0"])], "s3prl")
     expected = featurizer(encoder, source, items)
-    view = PROTOCOLS["s3prl"].view(one, cuts, states, alone=False)
+    view = protocol_of("s3prl").view(one, cuts, states, alone=False)
     frames, lengths = view.batch(items)
     assert lengths.tolist() == [e.shape[1] for e in expected]
     for row, wanted in enumerate(expected):
         torch.testing.assert_close(frames[:, row, : wanted.shape[1]], wanted, rtol=1e-4, atol=1e-4)
         assert not frames[:, row, wanted.shape[1] :].any()
     two = sid.from_cuts([cut_with("a", speaker="a"), cut_with("b", speaker="b")], "s3prl")
-    means, nothing = PROTOCOLS["s3prl"].view(two, cuts, states, alone=False).batch(items)
+    means, nothing = protocol_of("s3prl").view(two, cuts, states, alone=False).batch(items)
     assert nothing is None
     expected_means = torch.stack([e.mean(dim=1) for e in expected], dim=1)
     torch.testing.assert_close(means, expected_means, rtol=1e-4, atol=1e-4)
     # control: exact frames are others wherever a padding frame came in
-    exact, _ = PROTOCOLS["s3prl"].view(two, cuts, states, alone=True).batch(items)
+    exact, _ = protocol_of("s3prl").view(two, cuts, states, alone=True).batch(items)
     lengths = [len(source.features[i]) for i in items]
     padded = [e.shape[1] > n for e, n in zip(expected, lengths, strict=True)]
     moved = (exact - means).abs().amax(dim=(0, 2)) > 1e-4
@@ -105,7 +106,7 @@ def cut_with(name="a", speaker=None, **custom):
 def test_alone_there_is_no_padding_frame(made):
     encoder, source, cuts, states = made
     task = TASKS["pr"].from_cuts([cut_with(phonemes=["AH0"])], "s3prl")
-    view = PROTOCOLS["s3prl"].view(task, cuts, states, alone=True)
+    view = protocol_of("s3prl").view(task, cuts, states, alone=True)
     frames, lengths = view.batch([0, 1])
     assert lengths.tolist() == [len(source.features[i]) for i in (0, 1)]
     (expected,) = featurizer(encoder, source, [0])
@@ -117,7 +118,9 @@ def test_diarization_matches_frames_to_labels(made):
     turns = [SupervisionSegment(s, "m", 0.0, 0.3, speaker=s) for s in "ab"]
     task = TASKS["sd"].from_cuts([MonoCut("m", 0.0, 1.0, 0, supervisions=turns)], "s3prl")
     for alone in (False, True):
-        frames, lengths = PROTOCOLS["s3prl"].view(task, cuts, states, alone=alone).batch([0, 1, 2])
+        frames, lengths = (
+            protocol_of("s3prl").view(task, cuts, states, alone=alone).batch([0, 1, 2])
+        )
         assert lengths.tolist() == [n // 320 for n in SAMPLES[:3]] == [20, 31, 25]
         assert [len(source.features[i]) for i in (0, 1, 2)] == [19, 31, 25]
         repeated = torch.equal(frames[:, 0, 19], frames[:, 0, 18])

@@ -30,7 +30,7 @@ from speechft.core.places import first_of
 from speechft.core.seeding import numpy_generator
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
-from speechft.probing.encoders import open_encoder, open_sweeps
+from speechft.probing.inputs import open_encoder, open_sweeps
 from speechft.probing.settings import EncoderSpec
 
 RECORDS, PAGE = "analysis.jsonl", "analysis.md"

@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from speechft.core.artifact import Artifact, hash_values, read_record
 from speechft.core.files import atomic_dir, write_text
 from speechft.core.locks import lock_if_free, wait_for_lock
 from speechft.core.logging import get_logger
-from speechft.hidden.encoding import DTYPES, Encoded
+from speechft.hidden.states import DTYPES, Encoded
 
 VERSION: Final = 1  # raise it when the content of stored states changes
 INDEX: Final = "entries.txt"
@@ -49,40 +49,41 @@ class Entry:
     """What an entry's record says.
 
     Attributes:
-        place: the entry's folder.
+        artifact: the entry.
         keys: the utterances in it, those with frames first.
         lengths: frames of each.
         framed: how many have frames.
         dtype: of frames.
-        states: number of hidden states K.
-        width: D.
+        shape: number of hidden states K, and their width D.
     """
 
-    place: Path
+    artifact: Artifact
     keys: list[str]
     lengths: list[int]
     framed: int
     dtype: str
-    states: int
-    width: int
+    shape: tuple[int, int]
 
     def read(self) -> list[Encoded]:
         """Map the files; no file handle stays open.
 
         Raises:
-            FileNotFoundError: another process has just removed the entry.
+            OSError: another process has just removed the entry.
+            ValueError: a file is not what was written.
         """
-        shape = (len(self.keys), self.states, self.width)
-        means = _mapped(self.place / MEANS, torch.float32, shape[0] * shape[1] * shape[2])
-        ends = list(accumulate(n * self.states * self.width for n in self.lengths[: self.framed]))
+        place, (states, width) = self.artifact.folder, self.shape
+        if not self.artifact.done:
+            raise ValueError
+        os.utime(place)  # it is removed after those that are not in use
+        means = _mapped(place / MEANS, torch.float32, len(self.keys) * states * width)
+        ends = list(accumulate(n * states * width for n in self.lengths[: self.framed]))
         frames: list[Tensor | None] = [None] * len(self.keys)
         if self.framed:
-            whole = _mapped(self.place / FRAMES, DTYPES[self.dtype], ends[-1])
-            frames[: self.framed] = [
-                own.view(self.states, -1, self.width) for own in whole.tensor_split(ends[:-1])
-            ]
-        parts = zip(means.view(shape), self.lengths, frames, strict=True)
-        return [Encoded(mean, length, own) for mean, length, own in parts]
+            whole = _mapped(place / FRAMES, DTYPES[self.dtype], ends[-1])
+            parts = whole.tensor_split(ends[:-1])
+            frames[: self.framed] = [own.view(states, -1, width) for own in parts]
+        rows = zip(means.view(-1, states, width), self.lengths, frames, strict=True)
+        return [Encoded(mean, length, own) for mean, length, own in rows]
 
 
 class StoreFolder:
@@ -110,7 +111,11 @@ class StoreFolder:
         Args:
             wanted: key → whether frames are wanted, too.
         """
-        entries = [entry for entry in self._read_all() if not wanted.keys().isdisjoint(entry.keys)]
+        for name in _names(self.root):
+            place = self.root / name
+            if place.parent == self.place and place.name not in self._entries and place.is_dir():
+                self._note(place)
+        entries = [e for e in self._entries.values() if not wanted.keys().isdisjoint(e.keys)]
         with ThreadPoolExecutor(4) as pool:
             read = list(pool.map(self._open, entries))
         found: dict[str, Encoded] = {}
@@ -128,17 +133,15 @@ class StoreFolder:
         ordered = sorted(utterances.items(), key=lambda pair: pair[1].frames is None)
         frames = [own.frames for _, own in ordered if own.frames is not None]
         means = torch.stack([own.mean for _, own in ordered])
-        artifact = self._artifact(
-            self.place,
-            {
-                "encoder": self.encoder_id,
-                "keys": [key for key, _ in ordered],
-                "lengths": [own.length for _, own in ordered],
-                "framed": len(frames),
-                "dtype": self.dtype,
-                "shape": [means.shape[1], means.shape[2]],
-            },
-        )
+        depends = {
+            "encoder": self.encoder_id,
+            "keys": [key for key, _ in ordered],
+            "lengths": [own.length for _, own in ordered],
+            "framed": len(frames),
+            "dtype": self.dtype,
+            "shape": list(means.shape[1:]),
+        }
+        artifact = Artifact(self.place, "hidden states", depends, VERSION)
         place = self.place / artifact.id[:32]
         self._written.add(place.name)
         self._announce(place, means.nbytes + sum(own.nbytes for own in frames))
@@ -154,46 +157,29 @@ class StoreFolder:
         """Claim a piece of work among processes; gives False where another one has it."""
         return lock_if_free(self.place / f".{hash_values(list(keys))[:2]}.lock")
 
-    def _artifact(self, place: Path, depends: Mapping[str, Any]) -> Artifact:
-        return Artifact(place, "hidden states", depends, VERSION)
-
-    def _read_all(self) -> list[Entry]:
-        for name in _names(self.root):
-            place = self.root / name
-            if place.parent != self.place or place.name in self._entries:
-                continue
-            entry = self._read(place)
-            if entry is not None:
-                self._entries[place.name] = entry
-        return list(self._entries.values())
-
-    def _read(self, place: Path) -> Entry | None:
-        """Read an entry's record; None where it is gone or damaged."""
-        if not place.is_dir():
-            return None
+    def _note(self, place: Path) -> None:
+        """Read an entry's record; one that is damaged is removed."""
         depends = (read_record(place) or {}).get("depends")
-        if not isinstance(depends, dict) or self._artifact(place, depends).id[:32] != place.name:
+        known = depends if isinstance(depends, dict) else {}
+        artifact = Artifact(place, "hidden states", known, VERSION)
+        if artifact.id[:32] == place.name:
+            own = {name: value for name, value in known.items() if name != "encoder"}
+            self._entries[place.name] = Entry(artifact, **own)
+        else:
             self._remove_damaged(place, "its record is damaged")
-            return None
-        names = ("keys", "lengths", "framed", "dtype")
-        return Entry(place, *(depends[name] for name in names), *depends["shape"])
 
     def _open(self, entry: Entry) -> list[Encoded]:
         """Give an entry's states; none where it is gone or damaged."""
-        name = entry.place.name
-        if name not in self._sound:
-            depends = (read_record(entry.place) or {}).get("depends", {})
+        place = entry.artifact.folder
+        if place.name not in self._sound:
             try:
-                if not self._artifact(entry.place, depends).done:
-                    raise ValueError
-                self._sound[name] = entry.read()
-                os.utime(entry.place)  # it is removed after those that are not in use
+                self._sound[place.name] = entry.read()
             except (OSError, ValueError, RuntimeError):
-                self._entries.pop(name, None)
-                if entry.place.is_dir():
-                    self._remove_damaged(entry.place, "its content is not what was written")
+                self._entries.pop(place.name, None)
+                if place.is_dir():
+                    self._remove_damaged(place, "its content is not what was written")
                 return []
-        return self._sound[name]
+        return self._sound[place.name]
 
     def _announce(self, place: Path, size: int) -> None:
         """Make room for an entry, and put its name on the list."""
@@ -272,6 +258,4 @@ def _size(place: Path) -> int:
 
 def _mapped(path: Path, dtype: torch.dtype, count: int) -> Tensor:
     """Map a file: private pages, no file handle stays open."""
-    if path.stat().st_size != count * dtype.itemsize:
-        raise FileNotFoundError(path)
     return torch.from_file(str(path), shared=False, size=count, dtype=dtype)

@@ -64,13 +64,10 @@ class KeptFeatures:
     def keep(self, front_end: str, key: Hashable, features: Tensor) -> None:
         """Keep features on the CPU where there is room."""
         own, size = self.of(front_end), features.nbytes
-        if key in own:
-            return
-        for other in [name for name in self._of if name != front_end]:
-            if size <= self._room:
-                break
-            self._room += sum(found.nbytes for found in self._of.pop(other).values())
-        if size > self._room:
+        while size > self._room and len(self._of) > 1 and key not in own:
+            oldest = next(iter(self._of))
+            self._room += sum(found.nbytes for found in self._of.pop(oldest).values())
+        if key in own or size > self._room:
             return
         self._room -= size
         there = features.detach().cpu()
@@ -88,7 +85,7 @@ class FrontEndCache:
         cuts: the cuts, in the order that indices refer to.
         limit_bytes: memory that the cache may take, where it is its own.
         kept: features that others have computed or will need; None: a memory of its own.
-        keys: what tells the audio of each cut from any other in `kept`.
+        keys: what tells the audio of each cut from any other, in `kept` and on the disk.
     """
 
     def __init__(
@@ -103,7 +100,7 @@ class FrontEndCache:
         self.waveforms = Waveforms(cuts)
         self.durations = self.waveforms.durations
         self._kept = KeptFeatures(limit_bytes) if kept is None else kept
-        self._keys: Sequence[Hashable] = range(len(cuts)) if kept is None else keys
+        self.keys: Sequence[Hashable] = range(len(cuts)) if kept is None else keys
         self._coming: list[int] = []
         self._decoding: dict[int, Future[list[Tensor]]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -120,7 +117,7 @@ class FrontEndCache:
     def expect(self, indices: Sequence[int]) -> None:
         """Say what will be asked for, in its order, so that audio is decoded ahead of need."""
         own = self._kept.of(self._front_end)
-        self._coming = [i for i in reversed(indices) if self._keys[i] not in own]
+        self._coming = [i for i in reversed(indices) if self.keys[i] not in own]
         self._decoding.clear()
         if self._coming and self._pool is None:
             threads = min(8, os.cpu_count() or 1)
@@ -132,12 +129,12 @@ class FrontEndCache:
         if not self.encoder.front_end_by_frames:
             return self._waveforms(indices)
         own = self._kept.of(self._front_end)
-        missing = [i for i in dict.fromkeys(indices) if self._keys[i] not in own]
+        missing = [i for i in dict.fromkeys(indices) if self.keys[i] not in own]
         computed = self._compute(missing) if missing else []
         new = dict(zip(missing, computed, strict=True))
         for i, features in new.items():
-            self._kept.keep(self._front_end, self._keys[i], features)
-        return [new[i] if i in new else own[self._keys[i]] for i in indices]
+            self._kept.keep(self._front_end, self.keys[i], features)
+        return [new[i] if i in new else own[self.keys[i]] for i in indices]
 
     def _compute(self, indices: Sequence[int]) -> list[Tensor]:
         # Whole dev splits are held: what is not kept may not fill the GPU either.

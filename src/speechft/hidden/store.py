@@ -1,4 +1,4 @@
-"""Hidden states computed once per utterance and encoder: time means, and frames where needed."""
+"""Hidden states of a data set's utterances, each read once: time means, and frames where needed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from torch import Tensor
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.encoding import (
+from speechft.hidden.folder import StoreFolder, bytes_of
+from speechft.hidden.front_end import FrontEndCache
+from speechft.hidden.states import (
     Encoded,
+    EncodedFrames,
+    FrameStates,
     Passes,
+    PooledStates,
     Reader,
-    Utterances,
+    SplitStates,
     frame_bytes,
     mean_bytes,
 )
-from speechft.hidden.folder import StoreFolder, bytes_of
-from speechft.hidden.states import EncodedFrames, FrameStates, PooledStates, SplitStates
 
 # What a killed process loses at most, and what one process takes on before others.
 PIECE_BYTES: Final = 256 << 20
@@ -90,60 +93,43 @@ class HiddenStore:
             needs: name of the data → utterances, and seconds of audio whose frames are needed.
         """
         refused: dict[str, SettingsError] = {}
+        fitting: dict[str, float] = {}
         for name, (utterances, seconds) in needs.items():
-            try:
-                self.check_size(encoder, utterances, seconds, name)
-            except SettingsError as error:
+            means = mean_bytes(encoder, utterances) / _GIB
+            frames = frame_bytes(encoder, seconds, self.dtype) / _GIB
+            text = f"{_size(means)} of time means of {utterances} utterances"
+            if frames:
+                text += f", {_size(frames)} of frames ({self.dtype}) of {seconds / 3600:.2f} h"
+            place = self._root or "memory"
+            _logger.info("hidden states of %s: at most %s in %s", name, text, place)
+            need = means + (frames if self.keep == "frames" else 0.0)
+            if self.keep == "frames" and need > self.limit_gb:
+                most = f"at most {self.limit_gb:g} GiB"
+                error: SettingsError | None = self._too_large(need, "store_gb", most, text)
+            else:
+                error = self._disk_error(need, text)
+            if error is None:
+                fitting[name] = need
+            else:
                 refused[name] = error
-        rest = {name: need for name, need in needs.items() if name not in refused}
-        if self._root is None or len(rest) < 2:
-            return refused
-        written = sum(self._written(encoder, *need) for need in rest.values())
-        text = f"{_size(written)} together"
-        _logger.info("hidden states: %s, of which %s may stay", text, _size(self.limit_gb))
-        try:
-            self._check_disk(self._root, min(written, self.limit_gb), text)
-        except SettingsError as error:
-            refused |= dict.fromkeys(rest, error)
+        if self._root is not None and len(fitting) > 1:
+            text = f"{_size(sum(fitting.values()))} together"
+            _logger.info("hidden states: %s, of which %s may stay", text, _size(self.limit_gb))
+            error = self._disk_error(min(sum(fitting.values()), self.limit_gb), text)
+            if error is not None:
+                refused |= dict.fromkeys(fitting, error)
         return refused
 
-    def check_size(
-        self, encoder: SpeechEncoder, utterances: int, seconds: float, name: str = ""
-    ) -> None:
-        """Say how much room the states need; refuse to start what will not fit.
-
-        Args:
-            encoder: the encoder.
-            utterances: number of utterances.
-            seconds: length of all audio whose frames are needed.
-            name: of the data.
-
-        Raises:
-            SettingsError: says how much is needed and what would help.
-        """
-        means = mean_bytes(encoder, utterances) / _GIB
-        frames = frame_bytes(encoder, seconds, self.dtype) / _GIB
-        text = f"{_size(means)} of time means of {utterances} utterances"
-        if frames:
-            text += f", {_size(frames)} of frames ({self.dtype}) of {seconds / 3600:.2f} h"
-        of = f" of {name}" if name else ""
-        _logger.info("hidden states%s: at most %s in %s", of, text, self._root or "memory")
-        need = means + frames
-        if self.keep == "frames" and need > self.limit_gb:
-            raise self._too_large(need, "store_gb", f"at most {self.limit_gb:g} GiB", text)
-        if self._root is not None:
-            self._check_disk(self._root, self._written(encoder, utterances, seconds), text)
-
-    def _written(self, encoder: SpeechEncoder, utterances: int, seconds: float) -> float:
-        """Give how much goes to the folder, in GiB."""
-        frames = frame_bytes(encoder, seconds, self.dtype) if self.keep == "frames" else 0.0
-        return (mean_bytes(encoder, utterances) + frames) / _GIB
-
-    def _check_disk(self, folder: Path, need: float, text: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free / _GIB
-        if need > free + bytes_of(folder) / _GIB:
-            raise self._too_large(need, str(folder), f"at most {free:.1f} GiB, which is free", text)
+    def _disk_error(self, need: float, text: str) -> SettingsError | None:
+        """Give why the disk cannot hold so many GiB, if states are written and it cannot."""
+        if self._root is None:
+            return None
+        self._root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._root).free / _GIB
+        if need <= free + bytes_of(self._root) / _GIB:
+            return None
+        expected = f"at most {free:.1f} GiB, which is free"
+        return self._too_large(need, str(self._root), expected, text)
 
     def _too_large(self, need: float, where: str, expected: str, text: str) -> SettingsError:
         helps = ["raise store_gb"] if where == "store_gb" else ["choose a larger disk"]
@@ -161,7 +147,7 @@ class HiddenStore:
     def open(
         self,
         encoder: SpeechEncoder,
-        utterances: Utterances,
+        source: FrontEndCache,
         requests: Mapping[str, Request],
         encoder_id: str,
         passes: Passes | None = None,
@@ -171,7 +157,7 @@ class HiddenStore:
 
         Args:
             encoder: frozen, in evaluation mode.
-            utterances: that may be asked for.
+            source: front-end features of all utterances that may be asked for, each audio once.
             requests: split → what it needs.
             encoder_id: identity of the encoder.
             passes: counts what the encoder reads.
@@ -181,7 +167,6 @@ class HiddenStore:
         Raises:
             DataError: an utterance is longer than its cut says, or its states are not finite.
         """
-        source = utterances.source
         reader = Reader(encoder, source, self.dtype, passes or Passes(), self.batch_seconds)
         framed = {i for r in requests.values() if r.frames for i in r.items}
         wanted = {i: i in framed for r in requests.values() for i in r.items}
@@ -194,8 +179,9 @@ class HiddenStore:
             _expect(reader, wanted)
             result.add(reader.read(list(wanted), in_memory))
         else:
-            folder = StoreFolder(self._root, encoder_id, self.dtype, self.limit_gb * _GIB)
-            making = _Making(folder, reader, utterances.keys)
+            making = _Making(
+                StoreFolder(self._root, encoder_id, self.dtype, self.limit_gb * _GIB), reader
+            )
             result.add(making.read_to_memory(in_memory))
             rest = {i: on_disk and frames for i, frames in wanted.items() if i not in in_memory}
             result.add(making.complete(rest, framed.union(also_framed) if on_disk else ()).items())
@@ -219,7 +205,6 @@ class _Making:
 
     folder: StoreFolder
     reader: Reader
-    keys: list[str]
 
     def read_to_memory(self, items: Collection[int]) -> Iterator[tuple[int, Encoded]]:
         """Read utterances with frames that are not written; time means are, where they are new."""
@@ -227,7 +212,7 @@ class _Making:
             part = dict(self.reader.read([i for i in piece if i in items], items))
             known = self._find(dict.fromkeys(part, False))
             new = {i: own for i, own in part.items() if i not in known}
-            self.folder.write({self.keys[i]: own.without_frames() for i, own in new.items()})
+            self.folder.write({self._key(i): own.without_frames() for i, own in new.items()})
             yield from part.items()
 
     def complete(self, wanted: Mapping[int, bool], framed: Collection[int]) -> dict[int, Encoded]:
@@ -249,9 +234,11 @@ class _Making:
                 left = [i for i in piece if i in missing]
                 if not left:
                     continue
-                with self.folder.claim([self.keys[i] for i in piece]) as mine:
+                with self.folder.claim([self._key(i) for i in piece]) as mine:
                     if mine:
-                        self._make({i: wanted[i] for i in left}, framed)
+                        there = self._find({i: wanted[i] for i in left})  # made meanwhile
+                        read = self.reader.read([i for i in left if i not in there], framed)
+                        self.folder.write({self._key(i): own for i, own in read})
                         progress = True
             made += progress
             if not progress:
@@ -262,23 +249,19 @@ class _Making:
             hint="check the disk, raise store_gb, or give each run a store of its own",
         )
 
-    def _make(self, wanted: Mapping[int, bool], framed: Collection[int]) -> None:
-        """Read and write what nobody has made meanwhile."""
-        there = self._find(wanted)
-        left = [i for i in wanted if i not in there]
-        read = self.reader.read(left, framed)
-        self.folder.write({self.keys[i]: own for i, own in read})
-
     def _find(self, wanted: Mapping[int, bool]) -> dict[int, Encoded]:
-        found = self.folder.find({self.keys[i]: frames for i, frames in wanted.items()})
-        return {i: found[self.keys[i]] for i in wanted if self.keys[i] in found}
+        keys = {i: self._key(i) for i in wanted}
+        found = self.folder.find({keys[i]: frames for i, frames in wanted.items()})
+        return {i: found[key] for i, key in keys.items() if key in found}
+
+    def _key(self, item: int) -> str:
+        return str(self.reader.source.keys[item])
 
     def _pieces(self) -> Iterator[list[int]]:
         """Cut all utterances, the longest first, into pieces; the same in every process."""
         durations = self.reader.source.durations
-        most = min(PIECE_SECONDS, sum(durations) / PIECES)
-        dtype = self.reader.dtype
-        most = min(most, PIECE_BYTES / frame_bytes(self.reader.encoder, 1.0, dtype))
+        a_second = frame_bytes(self.reader.encoder, 1.0, self.reader.dtype)
+        most = min(PIECE_SECONDS, sum(durations) / PIECES, PIECE_BYTES / a_second)
         piece: list[int] = []
         seconds = 0.0
         for i in sorted(range(len(durations)), key=lambda i: (-durations[i], i)):

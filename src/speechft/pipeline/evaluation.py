@@ -24,13 +24,9 @@ from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import KeptFeatures
 from speechft.pipeline.launchers import start_workers
 from speechft.probing import evaluate as probing
-from speechft.probing.cells import EncoderIds
-from speechft.probing.checking import find_refused, framed_splits, make_store
-from speechft.probing.data import read_all
-from speechft.probing.encoders import open_encoder
-from speechft.probing.failures import Failure
-from speechft.probing.job import Evaluator
-from speechft.probing.outcome import Outcome, reported
+from speechft.probing.failures import Failure, reported
+from speechft.probing.inputs import open_encoder, read_all
+from speechft.probing.job import Evaluator, Outcome, find_refused
 from speechft.probing.settings import EvaluateSettings
 
 __all__ = ["EvaluateSettings", "evaluate"]
@@ -146,7 +142,7 @@ def _jobs(
             continue
         if settings.store is None and not _have_room(evaluator, encoder, states):
             return whole
-        cells = evaluator.cells(EncoderIds.of(encoder), evaluator.jobs_of(spec))
+        cells = evaluator.cells(encoder, evaluator.jobs_of(spec))
         orders[index] = [cell.key for cell in cells.values()]
         outcomes[index].keys = [cell.key for cell in cells.values() if evaluator.is_done(cell)]
         jobs += [_Job(index, *own) for own, cell in cells.items() if not evaluator.is_done(cell)]
@@ -158,13 +154,12 @@ def _have_room(evaluator: Evaluator, encoder: SpeechEncoder, states: Path) -> bo
     if evaluator.settings.keep != "frames":
         return False
     shared = evaluator.settings.model_copy(update={"store": states})
-    wanted = [(data, framed_splits(data, data.names)) for data in evaluator.data]
-    return not find_refused(make_store(shared), encoder, wanted, shared)
+    return not find_refused(shared, encoder, [(data, data.names) for data in evaluator.data])
 
 
 def probe_in_worker(
     values: dict[str, Any], encoder: int, task: str | None, seed: int | None
-) -> dict[str, Any]:
+) -> Outcome:
     """Do one job, in another process and perhaps on another machine.
 
     Args:
@@ -172,14 +167,11 @@ def probe_in_worker(
         encoder: its index.
         task: id; none for all.
         seed: of the probe; none for all.
-
-    Returns:
-        An `Outcome` as plain values.
     """
     settings = EvaluateSettings.model_validate(values)
     evaluator = _evaluator(settings.model_dump_json(), task and settings.data_of(task))
     tasks, seeds = None if task is None else [task], None if seed is None else [seed]
-    return evaluator.run(settings.encoders[encoder], tasks=tasks, seeds=seeds).to_dict()
+    return evaluator.run(settings.encoders[encoder], tasks=tasks, seeds=seeds)
 
 
 @functools.lru_cache(maxsize=1)
@@ -200,7 +192,7 @@ def _collect(outcome: Outcome, settings: EvaluateSettings, job: _Job, future: Fu
     label = settings.encoders[job.encoder].label
     own = (job.task or "", job.seed)
     try:
-        found = Outcome.from_dict(future.result())
+        found: Outcome = future.result()
     except Exception as error:  # whatever ended the job; the others are kept
         outcome.failures.append(reported(error, label, *own))
         return

@@ -19,9 +19,8 @@ from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.pipeline.evaluation import evaluate
 from speechft.probing.evaluate import evaluate_artifact
-from speechft.probing.plans import check_plans
-from speechft.probing.result_files import GRID, RESULTS
-from speechft.probing.settings import EvaluateSettings
+from speechft.probing.protocol import check_plans
+from speechft.probing.settings import GRID, RESULTS, EvaluateSettings
 from speechft.reporting.settings import ReportSettings
 from speechft.reporting.stage import report
 from speechft.tasks import TASKS

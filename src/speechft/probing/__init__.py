@@ -1,1 +1,1 @@
-"""The parts of `speechft evaluate`: settings, data, encoders, cells, worker processes."""
+"""The parts of `speechft evaluate`: settings, inputs, jobs, cells, protocols, probes."""

@@ -1,37 +1,49 @@
-"""Which utterances train a probe together: ways of making batches, by name."""
+"""What a probe is fed with: ways of making batches, by name, and batches on its device in time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import Final
+from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from speechft.core.seeding import torch_generator
+from speechft.hidden.states import States
 from speechft.tasks.plans import Scheme
 
 # Padded frames of a batch that is only scored: 2 GB of a Base encoder's 13 hidden states.
 EVAL_FRAMES: Final = 50_000
+_AHEAD: Final = 2
+"""Batches that are put together while a GPU is busy with others, each by a thread of its own."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What is known of the training utterances.
+class Split:
+    """One split for a probe.
 
     Attributes:
-        lengths: frames of each.
-        samples: of each; only some schemes ask for them.
-        targets: of each: the class first, or a sequence.
+        states: of every utterance.
+        targets: one per utterance, the class first, or a sequence; may be empty where nothing is
+            trained.
+        references: one per utterance.
+        samples: of audio in each utterance; only some schemes of batches ask for them.
+        draws: the utterances that are scored, some of them more than once; all if not given.
     """
 
-    lengths: Sequence[int]
-    samples: Sequence[int] = ()
-    targets: Sequence[torch.Tensor] = ()
+    states: States
+    targets: list[Tensor]
+    references: list[Any]
+    samples: list[int] = field(default_factory=list)
+    draws: list[int] | None = None
 
 
-EpochBatches = Callable[[Trained, int, torch.Generator], list[list[int]]]
+EpochBatches = Callable[[Split, int, torch.Generator], list[list[int]]]
 """Gives the batches of one epoch, of so many utterances each."""
 _SCHEMES: dict[str, EpochBatches] = {}
 
@@ -47,7 +59,7 @@ def scheme(name: Scheme) -> Callable[[EpochBatches], EpochBatches]:
 
 
 def updates(
-    name: Scheme, size: int, accumulate: int, seed: int, trained: Trained
+    name: Scheme, size: int, accumulate: int, seed: int, train: Split
 ) -> Iterator[list[list[int]]]:
     """Give the batches of every update, without end: a pure function of the arguments.
 
@@ -60,53 +72,44 @@ def updates(
         size: utterances per batch.
         accumulate: batches per update.
         seed: of all draws.
-        trained: the utterances.
+        train: the utterances.
     """
-    make = _SCHEMES[name]
-
-    def endless() -> Iterator[list[int]]:
-        for epoch in count():
-            yield from make(trained, size, torch_generator(seed, "batches", epoch))
-
-    batches = endless()
+    batches = (
+        batch
+        for epoch in count()
+        for batch in _SCHEMES[name](train, size, torch_generator(seed, "batches", epoch))
+    )
     while True:
         yield list(islice(batches, accumulate))
 
 
 @scheme("bucketed")
-def _bucketed(trained: Trained, size: int, generator: torch.Generator) -> list[list[int]]:
-    return bucketed(trained.lengths, size, generator)
-
-
-@scheme("shuffled")
-def _shuffled(trained: Trained, size: int, generator: torch.Generator) -> list[list[int]]:
-    return cut(torch.randperm(len(trained.lengths), generator=generator).tolist(), size)
-
-
-@scheme("balanced")
-def _balanced(trained: Trained, size: int, generator: torch.Generator) -> list[list[int]]:
-    return balanced([int(t.flatten()[0]) for t in trained.targets], size, generator)
-
-
-def bucketed(lengths: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:
+def _bucketed(train: Split, size: int, generator: torch.Generator) -> list[list[int]]:
     """Shuffle, sort by length inside pools of 16 batches, cut into batches, shuffle these."""
+    lengths = train.states.lengths
     order = torch.randperm(len(lengths), generator=generator).tolist()
     pools = [sorted(part, key=lambda i: lengths[i]) for part in cut(order, 16 * size)]
     return shuffled([batch for pool in pools for batch in cut(pool, size)], generator)
 
 
-def balanced(classes: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:
+@scheme("shuffled")
+def _shuffled(train: Split, size: int, generator: torch.Generator) -> list[list[int]]:
+    return cut(torch.randperm(len(train.states.lengths), generator=generator).tolist(), size)
+
+
+@scheme("balanced")
+def balanced(train: Split, size: int, generator: torch.Generator) -> list[list[int]]:
     """Draw as many utterances as there are, with replacement, all classes equally likely.
 
     The last batch is left out if it is not full.
     """
-    batches = cut(balanced_draws(classes, generator), size)
+    batches = cut(balanced_draws(train.targets, generator), size)
     return [b for b in batches if len(b) == size] or batches
 
 
-def balanced_draws(classes: Sequence[int], generator: torch.Generator) -> list[int]:
+def balanced_draws(targets: Sequence[Tensor], generator: torch.Generator) -> list[int]:
     """Draw N of N utterances with replacement, all classes equally likely."""
-    own = torch.tensor(list(classes))
+    own = torch.tensor([int(target.flatten()[0]) for target in targets])
     weights = 1.0 / torch.bincount(own)[own].double()
     return torch.multinomial(weights, len(own), replacement=True, generator=generator).tolist()
 
@@ -139,3 +142,64 @@ def eval_batches(order: Sequence[int], lengths: Sequence[int], size: int) -> Ite
         batch.append(item)
     if batch:
         yield batch
+
+
+def feed(
+    states: States, batches: Iterable[Sequence[int]], device: torch.device | str
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Give states and lengths of one batch after the other, states in float32.
+
+    On a GPU frames cross in the type that they are kept in, from pinned memory, and the next
+    batches are put together meanwhile; the values are the same.
+
+    Args:
+        states: of a split.
+        batches: the utterances of each.
+        device: where the probe is.
+    """
+    if torch.device(device).type == "cuda" and states.on_cpu:
+        yield from _ahead(states, batches, device)
+        return
+    for items in batches:
+        batch, lengths = states.batch(items)
+        yield batch.to(device).float(), None if lengths is None else lengths.to(device)
+
+
+def _ahead(
+    states: States, batches: Iterable[Sequence[int]], device: torch.device | str
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def pinned(items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        batch, lengths = states.batch(items)
+        return batch.pin_memory(), None if lengths is None else lengths.pin_memory()
+
+    def first() -> tuple[Tensor, Tensor | None]:
+        batch, lengths = waiting.popleft().result()
+        there = batch.to(device, non_blocking=True).float()
+        return there, None if lengths is None else lengths.to(device, non_blocking=True)
+
+    waiting: deque[Future[tuple[Tensor, Tensor | None]]] = deque()
+    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="states") as pool:
+        for items in batches:
+            waiting.append(pool.submit(pinned, items))
+            if len(waiting) > _AHEAD:
+                yield first()
+        while waiting:
+            yield first()
+
+
+@contextmanager
+def quick_recurrence(states: States, device: torch.device | str) -> Iterator[None]:
+    """Let cuDNN round to TF32 in LSTMs and convolutions of heads that read kept states on a GPU.
+
+    LSTMs are what probes of ASR, SF and SD wait for there, and S3PRL's are computed so too. An
+    encoder is not at work then; where it is, since nothing is kept, all stays as it was.
+    """
+    if torch.device(device).type != "cuda" or not states.on_cpu:
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -14,16 +14,14 @@ from lhotse.cut import Cut
 from speechft.core.artifact import Artifact, content_id, hash_values
 from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.seeding import derive_seed
-from speechft.encoders import SpeechEncoder
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
-from speechft.probing.plans import plan_for
-from speechft.probing.probe import ProbePlan
+from speechft.probing.protocol import ProbePlan, plan_for
 from speechft.probing.scoring import TaskResult, run_probe
-from speechft.probing.searching import run_search
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, Size
 
+CELLS: Final = "cells"
 CELL: Final = "cell.json"
 TIMING: Final = "timing.json"
 PREDICTIONS: Final = "predictions.jsonl"
@@ -31,29 +29,12 @@ VERSION: Final = 5  # raise it when the same settings would give other results
 
 
 @dataclass(frozen=True)
-class EncoderIds:
-    """What an encoder is.
-
-    Attributes:
-        content: identity of all that changes a hidden state.
-        weights: of its tensors alone, by which results and checkpoints are matched.
-    """
-
-    content: str
-    weights: str
-
-    @classmethod
-    def of(cls, encoder: SpeechEncoder) -> EncoderIds:
-        """Give those of an encoder."""
-        return cls(encoder.content_id(), encoder.fingerprint())
-
-
-@dataclass(frozen=True)
 class Cell:
     """What a cell's result depends on.
 
     Attributes:
-        encoder: which it is.
+        encoder: identity of all that changes a hidden state.
+        weights: of its tensors alone, by which results and checkpoints are matched.
         task: id.
         seed: of head and batches.
         data_hash: identity of the task's splits.
@@ -65,7 +46,8 @@ class Cell:
         files: lexicon and language model of ASR.
     """
 
-    encoder: EncoderIds
+    encoder: str
+    weights: str
     task: str
     seed: int
     data_hash: str
@@ -101,9 +83,8 @@ class Cell:
 
     @cached_property
     def _depends(self) -> dict[str, Any]:
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
-        files = [content_id(path) for path in self.files]
-        return {**own, "encoder": self.encoder.content, "plan": vars(self.plan), "files": files}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
+        return {**own, "plan": vars(self.plan), "files": [content_id(path) for path in self.files]}
 
 
 def version_of(task: str, protocol: ProtocolName) -> int:
@@ -112,12 +93,18 @@ def version_of(task: str, protocol: ProtocolName) -> int:
 
 
 def make_cell(
-    encoder: EncoderIds, task: str, seed: int, ids: Mapping[str, str], settings: EvaluateSettings
+    encoder: str,
+    weights: str,
+    task: str,
+    seed: int,
+    ids: Mapping[str, str],
+    settings: EvaluateSettings,
 ) -> Cell:
     """Give the cell of an encoder, a task and a seed; `ids` are those of the task's splits."""
     kind = TASKS[task]
     return Cell(
         encoder=encoder,
+        weights=weights,
         task=task,
         seed=seed,
         data_hash=hash_values(dict(ids)),
@@ -202,25 +189,20 @@ def _run(
 ) -> TaskResult:
     task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol)
     if not task.trains:
+        from speechft.probing.searching import run_search
+
         return run_search(task, cuts, states, device=device)
-    names = ("probe", cell.task, *([fold] if fold else []))
-    seed = derive_seed(cell.seed, *names)
+    seed = derive_seed(cell.seed, "probe", cell.task, *([fold] if fold else []))
     return run_probe(
-        task,
-        cuts,
-        states,
-        cell.plan,
-        size=cell.head_size,
-        seed=seed,
-        device=device,
-        files=cell.files,
-    )
+        task, cuts, states, cell.plan,
+        size=cell.head_size, seed=seed, device=device, files=cell.files,
+    )  # fmt: skip
 
 
 def _content(cell: Cell, found: TaskResult) -> dict[str, Any]:
     common = {
-        "encoder_id": cell.encoder.content,
-        "encoder_hash": cell.encoder.weights,
+        "encoder_id": cell.encoder,
+        "encoder_hash": cell.weights,
         "task": cell.task,
         "split": "test",
         "items": found.items,

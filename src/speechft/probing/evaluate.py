@@ -1,39 +1,33 @@
-"""`speechft evaluate`: probe frozen encoders, SUPERB-style."""
+"""`speechft evaluate`: probe frozen encoders, SUPERB-style; what is there is not lost unasked."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from speechft.core.artifact import Artifact, dependencies
+from speechft.core.artifact import Artifact, dependencies, hash_values
 from speechft.core.devices import named_device, usable_device
-from speechft.core.files import write_json
+from speechft.core.errors import SettingsError
+from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
+from speechft.core.places import first_of
 from speechft.hidden.front_end import KeptFeatures
-from speechft.probing.cells import version_of
-from speechft.probing.data import read_all
-from speechft.probing.encoders import open_sweeps, refuse_absent
+from speechft.probing.cells import CELL, CELLS, TIMING, version_of
 from speechft.probing.failures import raise_failures
-from speechft.probing.job import Evaluator
-from speechft.probing.outcome import Outcome
-from speechft.probing.plans import check_plans
-from speechft.probing.result_files import GRID, RESULTS
-from speechft.probing.results import (
-    CELLS,
-    cell_times,
-    note_data,
-    refuse_loss,
-    weights_of,
-    write_results,
-)
-from speechft.probing.settings import EncoderSpec, EvaluateSettings
+from speechft.probing.inputs import open_sweeps, read_all, refuse_absent
+from speechft.probing.job import Evaluator, Outcome
+from speechft.probing.protocol import check_plans
+from speechft.probing.settings import GRID, RESULTS, EncoderSpec, EvaluateSettings, is_official
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 
-TIMING: Final = "timing.json"
 FAILURES: Final = "failures.json"
+INPUTS: Final = "inputs.json"
+Keys = Sequence[Sequence[str]]
+"""Of every encoder, its finished cells."""
 # Does the jobs in other processes and calls back after each; None where this one should do them.
 Others = Callable[[Evaluator, Callable[[], None]], list[Outcome] | None]
 _logger = get_logger(__name__)
@@ -76,12 +70,12 @@ def evaluate(
         device = str(usable_device(device))
     artifact, settings = evaluate_artifact(settings), opened
     if artifact.done:
-        note_data(settings)
+        _note_data(settings)
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out
     evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
     artifact.refuse_other_stage()
-    refuse_loss(evaluator)
+    _refuse_loss(evaluator)
     if changes := artifact.changes():
         _logger.info("evaluate: what differs from before: %s", "; ".join(changes))
     artifact.begin(replace=True)
@@ -89,14 +83,19 @@ def evaluate(
     failures = [f for outcome in outcomes for f in outcome.failures]
     keys = [outcome.keys for outcome in outcomes]
     if any(keys):
-        write_results(evaluator, keys, whole=not failures)
+        _write_results(evaluator, keys, whole=not failures)
     _write_about(settings, outcomes, time.perf_counter() - begin)
-    raise_failures(failures, _jobs(settings))
+    if failures:
+        raise_failures(failures, _jobs(settings))
     artifact.end(
         [RESULTS, GRID, *(f"{CELLS}/{key}" for own in keys for key in own)],
         settings=settings.model_dump(mode="json", exclude={"out"}, exclude_defaults=True)
         | {"tasks": settings.tasks, "seeds": settings.seeds},
-        parents=weights_of(settings.out, settings.encoders, keys),
+        parents={
+            spec.label: _cell(settings.out, own[0])["records"][0]["encoder_hash"]
+            for spec, own in zip(settings.encoders, keys, strict=True)
+            if own
+        },
         data=evaluator.data_ids,
     )
     return settings.out
@@ -118,27 +117,35 @@ def evaluate_artifact(
 
 def _write_about(settings: EvaluateSettings, outcomes: Sequence[Outcome], seconds: float) -> None:
     """Write how long all took, and what failed."""
-    labelled = zip(settings.encoders, outcomes, strict=True)
+    keys = [key for outcome in outcomes for key in outcome.keys]
     about = {
         "seconds": round(seconds, 2),
-        "encoding": {spec.label: outcome.encoding for spec, outcome in labelled},
-        "cells": cell_times(settings.out, [outcome.keys for outcome in outcomes]),
+        "encoding": {
+            spec.label: {
+                "encoder_passes": outcome.passes.utterances,
+                "audio_seconds": round(outcome.passes.audio_seconds, 2),
+                "seconds": round(outcome.seconds, 2),
+            }
+            for spec, outcome in zip(settings.encoders, outcomes, strict=True)
+        },
+        "cells": {k: read_json(settings.out / CELLS / k / TIMING)["seconds"] for k in keys},
     }
     write_json(settings.out / TIMING, about)
     (settings.out / FAILURES).unlink(missing_ok=True)
-    failures = [f.to_dict() for outcome in outcomes for f in outcome.failures]
-    if failures:
+    if failures := [asdict(f) for outcome in outcomes for f in outcome.failures]:
         write_json(settings.out / FAILURES, failures)
 
 
-def _jobs(settings: EvaluateSettings) -> int:
-    return sum(len(settings.tasks_of(s)) for s in settings.encoders) * len(settings.seeds)
+def _jobs(settings: EvaluateSettings, *specs: EncoderSpec) -> int:
+    """Give the number of jobs of some encoders; of all if none is given."""
+    tasks = [settings.tasks_of(spec) for spec in specs or settings.encoders]
+    return sum(map(len, tasks)) * len(settings.seeds)
 
 
 def _run_all(evaluator: Evaluator, others: Others | None) -> list[Outcome]:
-    settings = evaluator.settings
+    settings, total = evaluator.settings, _jobs(evaluator.settings)
     with progress_bar() as bar:
-        task = bar.add_task("evaluate", total=_jobs(settings), note="")
+        task = bar.add_task("evaluate", total=total, note="")
         if others is not None:
             done_by_others = others(evaluator, lambda: bar.advance(task))
             if done_by_others is not None:
@@ -148,22 +155,98 @@ def _run_all(evaluator: Evaluator, others: Others | None) -> list[Outcome]:
         for spec in settings.encoders:
             bar.update(task, note=spec.label)
             result.append(evaluator.run(spec, lambda: bar.advance(task)))
-            done, failed = _counts(settings, result)
-            bar.update(task, completed=done + failed)
-            _logger.info("evaluate: %s", _progress(done, failed, _jobs(settings)))
+            jobs = sum(_jobs(settings, one) for one in settings.encoders[: len(result)])
+            done = sum(len(own.keys) for own in result)
+            bar.update(task, completed=jobs)
+            said, left = f"{done} of {total} jobs done", total - jobs
+            if jobs > done:
+                said = f"{done} done, {jobs - done} failed" + (f", {left} to do" if left else "")
+            _logger.info("evaluate: %s", said)
         return result
 
 
-def _counts(settings: EvaluateSettings, outcomes: Sequence[Outcome]) -> tuple[int, int]:
-    """Give how many jobs of the first encoders are done, and how many failed."""
-    jobs = [len(settings.tasks_of(spec)) * len(settings.seeds) for spec in settings.encoders]
-    done = sum(len(own.keys) for own in outcomes)
-    return done, sum(jobs[: len(outcomes)]) - done
+def _write_results(evaluator: Evaluator, keys: Keys, *, whole: bool) -> None:
+    """Put the cells together, in the order of the settings.
+
+    Where some have failed, results that are there are replaced only if none of them is lost.
+
+    Args:
+        evaluator: of the evaluation.
+        keys: of every encoder, its finished cells.
+        whole: none has failed.
+    """
+    settings = evaluator.settings
+    suite, names = settings.label, settings.data_names()
+    results: list[dict[str, Any]] = []
+    grid: list[dict[str, Any]] = []
+    for spec, own in zip(settings.encoders, keys, strict=True):
+        for key in own:
+            cell = _cell(settings.out, key)
+            first = cell["records"][0]
+            about = {"encoder": spec.label, "task": first["task"], "seed": first["seed"]}
+            official = is_official(suite, first["task"], first["items"])
+            labels = {"data": names[first["task"]], "suite": suite, "official_test": official}
+            labels = {name: value for name, value in labels.items() if value is not None}
+            results += [{"encoder": spec.label, **r, **labels} for r in cell["records"]]
+            grid += [{**about, **row} for row in cell["grid"]]
+    if not whole and not _subjects(_read(settings.out)) <= _subjects(results):
+        _logger.warning("evaluate: %s stays as it was, since jobs have failed", RESULTS)
+        return
+    write_jsonl(settings.out / RESULTS, results)
+    write_jsonl(settings.out / GRID, grid)
+    _note_data(settings)
 
 
-def _progress(done: int, failed: int, jobs: int) -> str:
-    """Say how far the work is; failed jobs count as failed."""
-    if not failed:
-        return f"{done} of {jobs} jobs done"
-    left = jobs - done - failed
-    return f"{done} done, {failed} failed" + (f", {left} to do" if left else "")
+def _note_data(settings: EvaluateSettings) -> None:
+    """Write where the data of the results lies: the same content may move and then change."""
+    write_json(settings.out / INPUTS, {task: settings.data_of(task) for task in settings.tasks})
+
+
+def _refuse_loss(evaluator: Evaluator) -> None:
+    """Refuse an evaluation that would replace results that it does not measure anew.
+
+    Raises:
+        SettingsError: results that are there are of encoders, tasks, seeds or data that the
+            settings do not name.
+    """
+    settings = evaluator.settings
+    there = _read(settings.out)
+    wanted = {(spec.label, *own) for spec in settings.encoders for own in evaluator.jobs_of(spec)}
+    lost = [
+        f"{encoder} on {task}, seed {seed}" for encoder, task, seed in _subjects(there) - wanted
+    ]
+    ids = {t: hash_values(data.ids_of(t)) for data in evaluator.data for t in data.names}
+    try:
+        inputs = dict(read_json(settings.out / INPUTS))
+    except (OSError, ValueError, TypeError):
+        inputs = {}
+    for task, data in inputs.items():
+        own = [row.get("data_hash") for row in there if row.get("task") == task]
+        if task in ids and own and own[0] != ids[task] and data != settings.data_of(task):
+            lost.append(f"{task} of {data}")
+    if lost:
+        raise SettingsError(
+            "results that are there would be lost",
+            where=settings.out,
+            expected="their encoders, tasks, seeds and data, and perhaps further ones",
+            found=f"without {first_of(sorted(lost))}",
+            hint="name these, too, or choose another --out",
+        )
+
+
+def _cell(out: Path, key: str) -> dict[str, Any]:
+    content: dict[str, Any] = read_json(out / CELLS / key / CELL)
+    return content
+
+
+def _read(out: Path) -> list[dict[str, Any]]:
+    """Read the results that are there; none where they cannot be read."""
+    try:
+        return read_jsonl(out / RESULTS)
+    except (OSError, ValueError):
+        return []
+
+
+def _subjects(rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str, int]]:
+    """Give encoder, task and seed of results."""
+    return {(str(row.get("encoder")), str(row.get("task")), row.get("seed", 0)) for row in rows}

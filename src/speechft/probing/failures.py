@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from speechft.core import errors
 from speechft.core.errors import SpeechFTError
+from speechft.core.logging import get_logger
 
 _PARTS = ("what", "where", "expected", "found", "hint")
 _SHOWN = 8
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,8 @@ class Failure:
     @property
     def name(self) -> str:
         """Encoder, task and seed."""
-        return " ".join(
-            [self.encoder, self.task, "" if self.seed is None else f"seed {self.seed}"]
-        ).strip()
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        return f"{self.encoder} {self.task} {seed}".strip()
 
     @property
     def reason(self) -> str:
@@ -45,33 +46,31 @@ class Failure:
         where = f" ({self.error['where']})" if self.error.get("where") else ""
         return f"{self.error['what']}{where}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain values."""
-        return asdict(self)
 
-
-def failure(error: BaseException, encoder: str, task: str = "", seed: int | None = None) -> Failure:
-    """Describe what went wrong in a job."""
+def reported(
+    error: BaseException, encoder: str, task: str = "", seed: int | None = None
+) -> Failure:
+    """Describe what went wrong in a job, and say in the log that the rest goes on."""
     if isinstance(error, SpeechFTError):
         values = {"error": type(error).__name__, **{n: getattr(error, n) for n in _PARTS}}
-        return Failure(encoder, task, seed, values)
-    text = "".join(traceback.format_exception(error))
-    return Failure(encoder, task, seed, {"crash": text})
+    else:
+        values = {"crash": "".join(traceback.format_exception(error))}
+    found = Failure(encoder, task, seed, values)
+    _logger.error("evaluate: %s failed, the rest goes on: %s", found.name, found.reason)
+    return found
 
 
 def raise_failures(failures: Sequence[Failure], jobs: int) -> None:
-    """Raise one error for all failed jobs; nothing where there are none.
+    """Raise one error for all failed jobs.
 
     Args:
-        failures: of the jobs.
+        failures: of the jobs, one at least.
         jobs: how many there were.
 
     Raises:
         SpeechFTError: the user's mistake, or the first of several with a list of all.
         RuntimeError: the first job that ended otherwise, if no job shows a user's mistake.
     """
-    if not failures:
-        return
     known = [f for f in failures if "crash" not in f.error]
     if not known:
         crash = str(failures[0].error["crash"])

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, cast
 
 import torch
@@ -23,11 +22,10 @@ from speechft.core.seeding import torch_generator
 from speechft.data.audio import heard_samples
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import EncoderOutput
-from speechft.hidden.encoding import Passes, Utterances
 from speechft.hidden.states import PooledStates, SplitStates, States
-from speechft.hidden.store import HiddenStore, Request
-from speechft.probing.batches import Trained, balanced_draws, cut, scheme, shuffled
-from speechft.probing.protocol import Protocol
+from speechft.hidden.store import Request
+from speechft.probing.batches import Split, balanced_draws, cut, scheme, shuffled
+from speechft.probing.protocol import Open, Protocol
 from speechft.tasks import ProtocolName, Size, Task
 from speechft.tasks.turns import FRAME
 
@@ -45,40 +43,20 @@ def rounded(samples: int) -> int:
     return round(samples / HOP)
 
 
-@dataclass(frozen=True)
-class RoundedMeans:
+class RoundedMeans(States):
     """Time means over S3PRL's frames.
 
-    Attributes:
+    Args:
         states: exact means (K, N, D) and behind them the padding frame's state (K, N, D), as one
             (K, N, 2 D).
         wanted: frames of each utterance that S3PRL asks for.
         alone: every utterance is a batch of its own, which leaves the exact means.
     """
 
-    states: PooledStates
-    wanted: list[int]
-    alone: bool = False
-
-    @property
-    def num_states(self) -> int:
-        """Number of hidden states K."""
-        return self.states.num_states
-
-    @property
-    def width(self) -> int:
-        """Width D."""
-        return self.states.width // 2
-
-    @property
-    def lengths(self) -> list[int]:
-        """Exact frames of each utterance."""
-        return self.states.lengths
-
-    @property
-    def on_cpu(self) -> bool:
-        """Never: one vector per utterance is quickly there."""
-        return False
+    def __init__(self, states: PooledStates, wanted: list[int], *, alone: bool) -> None:
+        self.states, self.wanted, self.alone = states, wanted, alone
+        self.num_states, self.width = states.num_states, states.width // 2
+        self.lengths = states.lengths
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give (K, B, D) and None."""
@@ -93,11 +71,10 @@ class RoundedMeans:
         return torch.where(more, (mean * count + padding) / (count + 1), mean), None
 
 
-@dataclass(frozen=True)
-class RoundedFrames:
+class RoundedFrames(States):
     """Frames as S3PRL's probes see them.
 
-    Attributes:
+    Args:
         states: exact frames and one padding frame more of every utterance.
         wanted: frames of each utterance that S3PRL asks for.
         alone: every utterance is a batch of its own, which leaves no padding frame.
@@ -105,35 +82,15 @@ class RoundedFrames:
             S3PRL's SD does to match its labels.
     """
 
-    states: States
-    wanted: list[int]
-    alone: bool = False
-    repeat: bool = False
-
-    @property
-    def num_states(self) -> int:
-        """Number of hidden states K."""
-        return self.states.num_states
-
-    @property
-    def width(self) -> int:
-        """Width D."""
-        return self.states.width
-
-    @property
-    def lengths(self) -> list[int]:
-        """Exact frames of each utterance."""
-        return [n - 1 for n in self.states.lengths]
-
-    @property
-    def on_cpu(self) -> bool:
-        """As the exact frames."""
-        return self.states.on_cpu
+    def __init__(self, states: States, wanted: list[int], *, alone: bool, repeat: bool) -> None:
+        self.states, self.wanted, self.alone, self.repeat = states, wanted, alone, repeat
+        self.num_states, self.width, self.on_cpu = states.num_states, states.width, states.on_cpu
+        self.lengths = [n - 1 for n in states.lengths]
 
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""
         frames, _ = self.states.batch(items)
-        exact = [self.states.lengths[i] - 1 for i in items]
+        exact = [self.lengths[i] for i in items]
         longest = max(exact)
         lengths = []
         for row, (i, own) in enumerate(zip(items, exact, strict=True)):
@@ -216,25 +173,20 @@ class S3PRL(Protocol):
 
     def open_states(
         self,
-        store: HiddenStore,
+        open_: Open,
         encoder: SpeechEncoder,
-        utterances: Utterances,
         requests: Mapping[str, Request],
         pooled: Collection[str],
         encoder_id: str,
-        passes: Passes,
-        also_framed: Collection[int] = (),  # noqa: ARG002
     ) -> dict[str, SplitStates]:
         """Give hidden states with a padding frame; those of the two kinds lie beside each other."""
 
-        def open_(kind: Kind, wanted: dict[str, Request]) -> dict[str, SplitStates]:
-            shown = cast(SpeechEncoder, PaddedEncoder(encoder, kind))
-            return store.open(shown, utterances, wanted, f"{encoder_id}+{kind}", passes)
+        def shown(kind: Kind, wanted: dict[str, Request]) -> dict[str, SplitStates]:
+            padded = cast(SpeechEncoder, PaddedEncoder(encoder, kind))
+            return open_(padded, wanted, f"{encoder_id}+{kind}") if wanted else {}
 
-        framed = {name: r for name, r in requests.items() if r.frames}
-        means = {name: Request(requests[name].items, False) for name in pooled}
-        frames = open_("frames", framed) if framed else {}
-        exact = open_("means", means) if means else {}
+        frames = shown("frames", {name: r for name, r in requests.items() if r.frames})
+        exact = shown("means", {name: Request(requests[name].items, False) for name in pooled})
         return {
             name: SplitStates(
                 (exact.get(name) or frames[name]).pooled,
@@ -247,31 +199,20 @@ class S3PRL(Protocol):
         """Give the states of a split with S3PRL's lengths."""
         samples = [heard_samples(one) for one in cuts]
         if task.pooled or states.frames is None:
-            return RoundedMeans(states.pooled, [rounded(n) for n in samples], alone)
+            return RoundedMeans(states.pooled, [rounded(n) for n in samples], alone=alone)
         labelled = task.labels_by_frame
         wanted = [n // FRAME if labelled else rounded(n) for n in samples]
-        return RoundedFrames(states.frames, wanted, alone, repeat=labelled)
+        return RoundedFrames(states.frames, wanted, alone=alone, repeat=labelled)
 
     def draw_dev(self, task: Task, targets: Sequence[Tensor]) -> list[int] | None:
         """Draw dev with all classes equally frequent where batches are drawn so."""
         if not task.balanced_dev:
             return None
-        return balanced_draws([int(t[0]) for t in targets], torch_generator(DEV_DRAW))
+        return balanced_draws(targets, torch_generator(DEV_DRAW))
 
 
 @scheme("window")
-def _windows(trained: Trained, size: int, generator: torch.Generator) -> list[list[int]]:
-    return window([len(t) for t in trained.targets], trained.samples, size, generator)
-
-
-@scheme("blocks")
-def _blocks(trained: Trained, size: int, generator: torch.Generator) -> list[list[int]]:
-    return blocks(trained.samples, size, generator)
-
-
-def window(
-    targets: Sequence[int], samples: Sequence[int], size: int, generator: torch.Generator
-) -> list[list[int]]:
+def window(train: Split, size: int, generator: torch.Generator) -> list[list[int]]:
     """Give for every utterance, in random order, the batch that begins with it.
 
     The utterances lie in order of their targets' lengths, the longest first, so that the batches
@@ -281,6 +222,7 @@ def window(
     Source:
         S3PRL 0.4, PR and SF.
     """
+    samples, targets = train.samples, [len(target) for target in train.targets]
     order = sorted(range(len(targets)), key=lambda i: (-targets[i], i))
     last = max(0, len(order) - size)
     result = []
@@ -291,7 +233,8 @@ def window(
     return result
 
 
-def blocks(samples: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:
+@scheme("blocks")
+def blocks(train: Split, size: int, generator: torch.Generator) -> list[list[int]]:
     """Cut the utterances, the longest first, into blocks, halve them, and shuffle the halves.
 
     S3PRL halves a full block whose longest utterance exceeds 2000; as lengths are in samples, that
@@ -301,6 +244,7 @@ def blocks(samples: Sequence[int], size: int, generator: torch.Generator) -> lis
     Source:
         S3PRL 0.4, ASR.
     """
+    samples = train.samples
     order = sorted(range(len(samples)), key=lambda i: (-samples[i], i))
     result: list[list[int]] = []
     for block in cut(order, size):

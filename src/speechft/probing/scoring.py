@@ -14,8 +14,9 @@ from torch import nn
 from speechft.core.logging import get_logger
 from speechft.data.audio import heard_samples
 from speechft.hidden.states import SplitStates
-from speechft.probing.probe import ProbePlan, ProbeResult, Split, predict, probe
-from speechft.probing.protocols import PROTOCOLS
+from speechft.probing.batches import Split
+from speechft.probing.probe import ProbeResult, predict, probe
+from speechft.probing.protocol import ProbePlan, protocol_of
 from speechft.tasks import Size, Task
 
 _SHARE: Final = 0.1  # of a GPU's free memory, for the time means of one split
@@ -134,7 +135,7 @@ def _split(
     task: Task, cuts: Sequence[Cut], states: SplitStates, plan: ProbePlan, role: str
 ) -> Split:
     targets = [task.target(cut) for cut in cuts]
-    protocol = PROTOCOLS[task.protocol]
+    protocol = protocol_of(task.protocol)
     return Split(
         protocol.view(task, cuts, states, alone=role != "train" and plan.eval_sorted),
         targets,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechft.hidden.states import FrameStates, SplitStates, States
 from speechft.metrics.measures import better
-from speechft.probing.protocols import PROTOCOLS
+from speechft.probing.protocol import protocol_of
 from speechft.probing.scoring import TaskResult
 from speechft.tasks import Task
 from speechft.tasks.matching import normalise, search, z_norm
@@ -27,7 +27,7 @@ def run_search(
         states: of the same.
         device: where distances are computed.
     """
-    protocol = PROTOCOLS[task.protocol]
+    protocol = protocol_of(task.protocol)
     views = [protocol.view(task, own, s, alone=True) for own, s in zip(cuts, states, strict=True)]
     references = [[task.reference(cut) for cut in own] for own in cuts[1:]]
     readers = [_Reader(view, device) for view in views]

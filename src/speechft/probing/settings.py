@@ -1,10 +1,11 @@
-"""Settings of `speechft evaluate`."""
+"""Settings of `speechft evaluate`, and suites: lists of tasks whose scores can be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,9 +16,10 @@ from speechft.core.settings import Listed, Option, PathText, Positional, Setting
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName, encoder_id
 from speechft.merging.alpha import check_range, is_sweep_folder, number_text
-from speechft.probing.suites import SUITES, suite_of
 
-DEFAULT = "default"
+RESULTS: Final = "results.jsonl"  # one record per result
+GRID: Final = "grid.jsonl"  # the whole grid
+DEFAULT: Final = "default"
 
 
 def source_id(name: str) -> str:
@@ -204,25 +206,21 @@ class EvaluateSettings(Settings):
             if strange:
                 raise ValueError(f"data names the task {strange[0]!r}, which is not in tasks")
         if self.suite in SUITES:
-            problems = SUITES[self.suite].problems(self.model_dump(), self.data_names())
+            problems = SUITES[self.suite].problems(self)
             if problems:
                 raise ValueError(f"this is not the suite {self.suite}: " + "; ".join(problems))
         if (self.asr_lm is None) != (self.asr_lexicon is None):
             raise ValueError("asr_lm and asr_lexicon belong together: give both or none")
         if self.asr_lm is not None:
-            self._refuse_needless_language_model()
+            from speechft.tasks import TASKS
+
+            takers = [task for task in TASKS if TASKS[task].takes_language_model]
+            if not set(takers) & set(self.tasks):
+                named = " or ".join(map(repr, takers))
+                raise ValueError(f"asr_lm is given, but the task {named} is not in tasks")
         if str(self.store) in ("frames", "pooled", "none"):
             raise ValueError(f"store names a folder; {self.store} is said by keep")
         return self
-
-    def _refuse_needless_language_model(self) -> None:
-        from speechft.tasks import TASKS
-
-        takers = [task for task in TASKS if TASKS[task].takes_language_model]
-        if not set(takers) & set(self.tasks):
-            raise ValueError(
-                f"asr_lm is given, but the task {' or '.join(map(repr, takers))} is not in tasks"
-            )
 
     def data_of(self, task: str) -> str:
         """Give the DATA of a task."""
@@ -237,7 +235,7 @@ class EvaluateSettings(Settings):
     @property
     def label(self) -> str:
         """The suite that the scores carry."""
-        return self.suite or suite_of(self.model_dump(), self.data_names())
+        return self.suite or ("own" if SUITES["mini"].problems(self) else "mini")
 
     def tasks_of(self, spec: EncoderSpec) -> list[str]:
         """Give the tasks that an encoder is evaluated on, in the evaluation's order."""
@@ -300,3 +298,83 @@ def as_spec(item: Any) -> Any:
     if isinstance(item, list | tuple) and len(item) == 2:
         return {"name": str(item[0]), "path": str(item[1])}
     return item
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What an evaluation must do for its scores to carry a suite's name.
+
+    Attributes:
+        name: the label.
+        title: for people.
+        tasks: its tasks, in the order of the tables.
+        head_size: of heads and plans.
+        data: names of the data that serve all its tasks; none where each task has its own corpora
+            and official test set.
+        reference: the set of `metrics.superb.REFERENCES` for SUPERB_S; none where it has no sense.
+    """
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    head_size: str
+    data: tuple[str, ...] = ()
+    reference: str | None = None
+
+    def corpora(self, task: str) -> tuple[str, ...]:
+        """Give the names of the data that serve a task."""
+        from speechft.tasks import TASKS
+
+        return self.data or TASKS[task].corpora
+
+    def problems(self, settings: EvaluateSettings) -> list[str]:
+        """Say what in an evaluation's settings is not this suite."""
+        others = [task for task in settings.tasks if task not in self.tasks]
+        found = [f"the task {task!r} is not one of {', '.join(self.tasks)}" for task in others[:1]]
+        if settings.head_size != self.head_size:
+            found.append(f"head_size must be {self.head_size!r}")
+        for key in ("steps", "batch_size", "checks"):
+            if getattr(settings, key) is not None:
+                found.append(f"{key} is fixed")
+        for task, name in settings.data_names().items():
+            if task in self.tasks and name not in self.corpora(task):
+                wanted = " or ".join(self.corpora(task))
+                found.append(f"the data of {task!r} must be {wanted}, not {name!r}")
+        return found
+
+
+SUITES: Final[dict[str, Suite]] = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            name="mini",
+            title="short probes on the package's synthetic speech",
+            tasks=("pr", "asr", "sid", "ic", "sf", "er"),
+            head_size="mini",
+            data=("synthetic:demo",),
+        ),
+        Suite(
+            name="paper4",
+            title="the four SUPERB tasks of the Speech-FT paper",
+            tasks=("pr", "sid", "er", "sf"),
+            head_size="superb",
+            reference="speech-ft",
+        ),
+        Suite(
+            name="superb10",
+            title="the ten tasks of SUPERB",
+            tasks=("pr", "asr", "ks", "qbe", "sid", "asv", "sd", "ic", "sf", "er"),
+            head_size="superb",
+            reference="superb-published",
+        ),
+    )
+}
+
+
+def is_official(suite: str, task: str, items: int) -> bool | None:
+    """Tell whether a test set has the official number of items; None where that is not known."""
+    from speechft.tasks import TASKS
+
+    has_official = suite in SUITES and not SUITES[suite].data and task in SUITES[suite].tasks
+    known = TASKS[task].official_items if has_official else None
+    return None if known is None else known == items

@@ -9,7 +9,7 @@ from speechft.core.errors import DataError
 from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import SUITE_TEXT, of_reference, suite_score, superb_score
-from speechft.probing.suites import SUITES
+from speechft.probing.settings import SUITES
 from speechft.reporting.alpha_choice import Choice, choices
 from speechft.reporting.contrasts import Contrast, contrast
 from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed

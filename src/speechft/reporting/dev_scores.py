@@ -9,7 +9,7 @@ from typing import Any
 from speechft.core.files import read_jsonl
 from speechft.metrics.measures import DIRECTIONS, direction
 from speechft.metrics.statistics import mean
-from speechft.probing.result_files import GRID
+from speechft.probing.settings import GRID
 from speechft.reporting.measurements import Encoder, Measurement
 
 _Key = tuple[str, int, str, str]

@@ -14,7 +14,7 @@ from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.text import printable
 from speechft.data.sources import is_synthetic
-from speechft.probing.result_files import RESULTS
+from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements
 from speechft.reporting.encoder_roles import infer_roles, number, read_object
 from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role

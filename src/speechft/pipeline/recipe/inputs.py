@@ -10,8 +10,8 @@ from speechft.encoders import load_encoder
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.plan import Plan
 from speechft.pipeline.recipe.sizes import lies_ready
-from speechft.probing.checking import find_refused, framed_splits, make_store
-from speechft.probing.data import DataSet, glance_at_data
+from speechft.probing.inputs import DataSet, read_data
+from speechft.probing.job import find_refused
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 from speechft.tasks.base import ProtocolName
@@ -73,8 +73,7 @@ def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> N
     first = settings.encoders[0].sources[0]
     if Path(first).is_relative_to(out) and not Path(first).exists():
         return  # the run makes it itself, and what size it has is not known yet
-    wanted = [(data, framed_splits(data, data.names)) for data in read]
-    refused = find_refused(make_store(settings), load_encoder(first), wanted, settings)
+    refused = find_refused(settings, load_encoder(first), [(data, data.names) for data in read])
     for error in refused.values():
         raise error
 
@@ -107,7 +106,7 @@ def _read(
             read_task(TASKS[task], loaded, data, hours)
         return None
     rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
-    found = glance_at_data(data, tasks, rules)
+    found = read_data(data, tasks, rules, hashed=False)
     for task, own in found.names.items():
         for train in own[::3]:
             TASKS[task].from_cuts(found.splits[train], rules)

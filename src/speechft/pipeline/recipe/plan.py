@@ -13,7 +13,7 @@ from speechft.merging.methods import METHODS
 from speechft.merging.settings import MergeSettings
 from speechft.pipeline.graph import Graph, Job, Source, encoder_of
 from speechft.pipeline.recipe.settings import FinetuneSection, RunSettings
-from speechft.probing.suites import SUITES
+from speechft.probing.settings import SUITES
 from speechft.tasks import TASKS
 from speechft.training.finetune.settings import FinetuneSettings, task_names
 

@@ -11,7 +11,7 @@ from speechft.core.errors import SpeechFTError
 from speechft.encoders.identity import locate, packaged_names
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.plan import Plan
-from speechft.probing.plans import plan_for
+from speechft.probing.protocol import plan_for
 from speechft.probing.settings import EvaluateSettings
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain.settings import PretrainSettings

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from speechft.core.files import read_jsonl
 from speechft.pipeline.graph import Graph, Job, Source, encoder_of
-from speechft.probing.result_files import GRID
+from speechft.probing.settings import GRID
 from speechft.reporting.study.settings import STAGES, StudySettings
 from speechft.reporting.study.specs import RowSpec, StageSpec
 from speechft.reporting.study.table import dev_score

@@ -20,7 +20,7 @@ from speechft.core.files import (
 from speechft.data.sources import is_synthetic
 from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.study.plan import Builder, Choices
-from speechft.probing.result_files import RESULTS
+from speechft.probing.settings import RESULTS
 from speechft.reporting.study.files import ABOUT, MEASUREMENTS, write_page, write_recipe
 from speechft.reporting.study.plots import draw
 from speechft.reporting.study.settings import FEATURES, StudySettings

@@ -1,0 +1,222 @@
+"""What an evaluation reads: its encoders, and every task's splits with what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, pairwise
+from pathlib import Path
+
+from lhotse.cut import Cut
+
+from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
+from speechft.data.audio import audio_files
+from speechft.data.identity import audio_hashes, audio_key, cuts_id
+from speechft.data.sources import load_data
+from speechft.encoders import SpeechEncoder, load_encoder
+from speechft.encoders.identity import locate
+from speechft.merging.alpha import is_sweep_folder, number_text
+from speechft.merging.sweep import load_merged, load_point, read_sweep
+from speechft.probing.settings import EncoderSpec, EvaluateSettings
+from speechft.tasks import TASKS, ProtocolName
+
+Splits = dict[str, list[Cut]]
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """One DATA and the tasks that read it.
+
+    Attributes:
+        spec: DATA.
+        splits: the cuts of every split that a task needs.
+        names: task → its train, dev and test splits (several threes where it has folds).
+        ids: split → identity, see `data.identity`.
+        audio: split → one key per utterance, equal where what the encoder hears is the same.
+    """
+
+    spec: str
+    splits: Splits
+    names: dict[str, list[str]]
+    ids: dict[str, str]
+    audio: dict[str, list[str]]
+
+    def ids_of(self, task: str) -> dict[str, str]:
+        """Give the identities of a task's splits by their parts; folds count from the second on."""
+        parts = zip(cycle(("train", "dev", "test")), self.names[task], strict=False)
+        return {
+            part if n < 3 else f"{part}-{n // 3 + 1}": self.ids[name]
+            for n, (part, name) in enumerate(parts)
+        }
+
+    def framed(self, tasks: Iterable[str]) -> dict[str, bool]:
+        """Give the splits that tasks read, and whether they need frames."""
+        framed: dict[str, bool] = {}
+        for task in tasks:
+            for name in self.names[task]:
+                framed[name] = framed.get(name, False) or not TASKS[task].pooled
+        return framed
+
+    def label_error(self, task: str, protocol: ProtocolName) -> SpeechFTError | None:
+        """Give what is wrong with a task's labels in any split; None where nothing is."""
+        try:
+            for n in range(0, len(self.names[task]), 3):
+                parts = [self.splits[name] for name in self.names[task][n : n + 3]]
+                own = TASKS[task].from_cuts(parts[0], protocol)
+                for cut in [cut for part in (parts if own.trains else parts[1:]) for cut in part]:
+                    own.reference(cut)
+                    if own.trains:
+                        own.target(cut)
+        except SpeechFTError as error:
+            return error
+        return None
+
+
+def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSet]:
+    """Read every DATA of an evaluation, each once.
+
+    Args:
+        settings: of the evaluation.
+        only: a task; then only its DATA is read, for all the tasks that share it.
+
+    Raises:
+        DataError, SettingsError: as `read_data`.
+    """
+    tasks: dict[str, list[str]] = {}
+    for task in settings.tasks:
+        tasks.setdefault(settings.data_of(task), []).append(task)
+    wanted = list(tasks) if only is None else [settings.data_of(only)]
+    return [read_data(spec, tasks[spec], settings.protocol) for spec in wanted]
+
+
+def read_data(
+    spec: str, tasks: Sequence[str], protocol: ProtocolName = "clean", *, hashed: bool = True
+) -> DataSet:
+    """Read a DATA once for all its tasks.
+
+    Args:
+        spec: DATA.
+        tasks: that read it.
+        protocol: "clean" or "s3prl", which arrange some splits differently.
+        hashed: read the audio, too; else splits have no identity, and every file counts as another
+            audio.
+
+    Raises:
+        DataError: a split is missing, empty or holds an id twice, or audio cannot be read.
+    """
+    splits, names = read_splits(spec, tasks, protocol)
+    every = [cut for cuts in splits.values() for cut in cuts]
+    itself = {file: file for cut in every for file in audio_files(cut)}
+    content = audio_hashes(every) if hashed else itself
+    return DataSet(
+        spec=spec,
+        splits=splits,
+        names=names,
+        ids={name: cuts_id(cuts, content) for name, cuts in splits.items()} if hashed else {},
+        audio={name: [audio_key(cut, content) for cut in cuts] for name, cuts in splits.items()},
+    )
+
+
+def read_splits(
+    spec: str, tasks: Sequence[str], protocol: ProtocolName = "clean"
+) -> tuple[Splits, dict[str, list[str]]]:
+    """Read the cuts of every split that a task needs, and each task's names of its splits.
+
+    Raises:
+        DataError: a split is missing, empty or holds an id twice.
+    """
+    loaded = {
+        name: sorted(cuts, key=lambda cut: str(cut.id)) for name, cuts in load_data(spec).items()
+    }
+    splits: Splits = {}
+    names: dict[str, list[str]] = {}
+    for task in tasks:
+        try:
+            arranged = TASKS[task].arrange(loaded, protocol)
+        except DataError as error:
+            raise type(error)(
+                error.what,
+                where=error.where or spec,
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+            ) from None
+        names[task] = [name for name, _ in arranged]
+        splits |= dict(arranged)
+    for name in sorted({name for own in names.values() for name in own}):
+        if not splits[name]:
+            raise DataError(f"the split {name!r} is empty", where=spec, expected="utterances")
+    for name in set(splits) & set(loaded):
+        for one, other in pairwise(loaded[name]):
+            if one.id == other.id:
+                raise DataError("two utterances have one id", where=spec, found=one.id)
+    return {name: splits[name] for name in sorted(splits)}, names
+
+
+def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
+    """Load an encoder, or merge two in memory; frozen and in evaluation mode.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be read.
+        IncompatibleModelsError: the two encoders of an interpolation differ in their tensors.
+    """
+    if spec.path is not None and spec.alpha is not None:
+        encoder = load_point(spec.path, spec.alpha, device=device)
+    elif spec.path is not None:
+        encoder = load_encoder(spec.path, device=device)
+    else:
+        ends = str(spec.base), str(spec.tuned)
+        encoder = load_merged(*ends, float(spec.alpha or 0), device=device)
+    return encoder.eval().requires_grad_(False)
+
+
+def open_sweeps(specs: Sequence[EncoderSpec]) -> tuple[EncoderSpec, ...]:
+    """Put the points of a sweep in the place of the sweep.
+
+    Raises:
+        SettingsError: an encoder has an alpha but is no sweep.
+        CheckpointError: a sweep's description cannot be read.
+    """
+    opened: list[EncoderSpec] = []
+    for spec in specs:
+        sweep = spec.path is not None and is_sweep_folder(spec.path)
+        if spec.path is not None and spec.alpha is not None and not sweep:
+            raise SettingsError(
+                "only a sweep takes an alpha of its own",
+                where=spec.path,
+                expected="a folder written by speechft merge --alpha START:STOP:STEP",
+                hint="or give base, tuned and alpha",
+            )
+        if not sweep or spec.alpha is not None:
+            opened.append(spec)
+            continue
+        for alpha in read_sweep(Path(str(spec.path))).alphas:
+            name = f"{spec.name}@{number_text(alpha)}" if spec.name else ""
+            opened.append(spec.model_copy(update={"alpha": alpha, "name": name}))
+    return tuple(opened)
+
+
+def refuse_absent(specs: Sequence[EncoderSpec]) -> None:
+    """Look for all stored encoders before any of them is worked with; Hub ids are downloaded.
+
+    Whether what is there can be read shows when its turn comes.
+
+    Raises:
+        CheckpointError: encoders are not there; all of them are named.
+    """
+    absent: list[CheckpointError] = []
+    sources = dict.fromkeys(source for spec in specs for source in spec.sources)
+    for source in sources:
+        try:
+            locate(source)
+        except CheckpointError as error:
+            absent.append(error)
+    if len(absent) == 1:
+        raise absent[0]
+    if absent:
+        lines = "".join(f"\n    {error.where}: {error.what}" for error in absent)
+        raise CheckpointError(
+            f"{len(absent)} of {len(sources)} encoders are not there:{lines}",
+            expected=absent[0].expected,
+            hint=absent[0].hint,
+        )
