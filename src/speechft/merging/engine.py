@@ -42,17 +42,10 @@ _LOCAL = threading.local()
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to merge.
+    """How to merge: the fields of `MergeSettings` that say it, with alpha read.
 
     Args:
-        method: name in `METHODS`.
         alpha: for each tensor; None for the method's own default.
-        parameters: further parameters of the method.
-        sequential: merge one tuned encoder after the other, each round's result is the next BASE.
-        weight_norm: "stored" merges g and v by themselves, "fused" the effective kernel.
-        heads: "drop" BASE's heads, or "keep" them unmerged.
-        dtype: type of the result ("float32", "float16", "bfloat16"); None for BASE's.
-        seed: of random masks.
     """
 
     method: str = "linear"

@@ -204,13 +204,6 @@ def write_card(plan: Plan, class_name: str) -> str:
     """
     sources = (plan.base, *plan.tuned)
     names = [public_name(source.label, source.config) for source in sources]
-    meta = {
-        "library_name": "transformers",
-        "base_model": names[:1],
-        "base_model_relation": "merge",
-        "tags": ["merge", "speechft", "speech", "feature-extraction"],
-    }
-    front = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
     roles = ["θ0 (BASE)", *(f"θ'{i + 1} (TUNED)" for i in range(len(plan.tuned)))]
     rows = [
         f"| {role} | {name} | `{source.sha256()}` |"
@@ -218,15 +211,13 @@ def write_card(plan: Plan, class_name: str) -> str:
     ]
     merged = sum(bool(entry.tuned) for entry in plan.match.entries)
     lines = [
-        f"---\n{front}---",
         f"# {names[0]} merged with {', '.join(names[1:])}",
         f"A speech encoder made by `speechft merge`: {plan.method.title} ({plan.method.paper}).",
         f"    {formula(plan)}",
         "| | encoder | SHA-256 of the weights |\n| --- | --- | --- |\n" + "\n".join(rows),
         f"{merged} tensors were merged in float32 and rounded once, to {plan.dtype}; {_rest(plan)}",
-        *_how_to_load(class_name),
     ]
-    return "\n\n".join(lines) + "\n"
+    return _card(names[:1], "merge", ["merge"], lines, class_name)
 
 
 def plain_card(name: str, record: Mapping[str, Any], class_name: str) -> str:
@@ -240,27 +231,27 @@ def plain_card(name: str, record: Mapping[str, Any], class_name: str) -> str:
     settings = record.get("settings") or {}
     start = settings.get("encoder") or settings.get("init")
     base = public_name(start) if isinstance(start, str) else ""
-    meta: dict[str, Any] = {"library_name": "transformers"}
-    if _HUB_ID.fullmatch(base):
-        meta |= {"base_model": [base], "base_model_relation": "finetune"}
-    meta["tags"] = ["speechft", "speech", "feature-extraction"]
     said = {key: settings.get(key) for key in ("task", "data", "method", "steps", "learning_rate")}
     rows = {"began with": base, **{key.replace("_", " "): value for key, value in said.items()}}
     rows = {key: public_name(str(value)) for key, value in rows.items() if value}
     how = f", made by `speechft {record['stage']}`" if record.get("stage") else ""
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    lines = [
+    lines = [f"# {name}", f"A speech encoder{how}."]
+    lines += [f"| | |\n| --- | --- |\n{table}"] if rows else []
+    return _card([base] if _HUB_ID.fullmatch(base) else [], "finetune", [], lines, class_name)
+
+
+def _card(
+    bases: list[str], relation: str, tags: list[str], lines: Sequence[str], class_name: str
+) -> str:
+    """Give a card: what the Hub reads, the lines, and how the encoder is loaded."""
+    meta: dict[str, Any] = {"library_name": "transformers"}
+    if bases:
+        meta |= {"base_model": bases, "base_model_relation": relation}
+    meta["tags"] = [*tags, "speechft", "speech", "feature-extraction"]
+    parts = [
         f"---\n{yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)}---",
-        f"# {name}",
-        f"A speech encoder{how}.",
-        *([f"| | |\n| --- | --- |\n{table}"] if rows else []),
-        *_how_to_load(class_name),
-    ]
-    return "\n\n".join(lines) + "\n"
-
-
-def _how_to_load(class_name: str) -> list[str]:
-    return [
+        *lines,
         "## How to load it",
         "```python\nimport torch\nfrom transformers import AutoModel\n\n"
         'model = AutoModel.from_pretrained("PATH", dtype=torch.float32)'
@@ -269,6 +260,7 @@ def _how_to_load(class_name: str) -> list[str]:
         'encoder = speechft.load_encoder("PATH")\n'
         "hidden_states, lengths = encoder([waveform])  # 1-D, 16 kHz, float32\n```",
     ]
+    return "\n\n".join(parts) + "\n"
 
 
 def with_scores(card: str, scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechft.core.errors import (
-    CheckpointError,
-    DataError,
-    IncompatibleModelsError,
-    SettingsError,
-)
+from speechft.core.errors import CheckpointError, DataError, IncompatibleModelsError, SettingsError
 from speechft.core.logging import get_logger
 from speechft.encoders.identity import locate
 from speechft.merging.matching import Match, canonical, sort_names

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import numpy as np
 
 from speechft.merging.tensorfile import Array
 
 
-def partner(name: str) -> tuple[str, str] | None:
-    """Give the canonical names (g, v) of the pair that a tensor belongs to, or None."""
-    stem, last = name[:-2], name[-2:]
-    return (f"{stem}_g", f"{stem}_v") if last in ("_g", "_v") else None
-
-
-def pairs(names: Mapping[str, object]) -> dict[str, tuple[str, str]]:
-    """Give name → (g, v) for all tensors whose partner is there too."""
-    found = {name: pair for name in names if (pair := partner(name))}
+def pairs(names: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Give name → (g, v), all canonical, for every tensor whose partner is there too."""
+    found = {n: (f"{n[:-2]}_g", f"{n[:-2]}_v") for n in names if n.endswith(("_g", "_v"))}
     return {name: pair for name, pair in found.items() if all(part in names for part in pair)}
 
 

@@ -167,20 +167,11 @@ def _check_out(settings: EmbedSettings, files: Sequence[Path]) -> None:
             where=out,
             hint="write .safetensors or .npz, or pool them",
         )
-    for file in files:
-        name = str(file)
-        if name == "__metadata__" or not _is_utf8(name):
+    for name in map(str, files):
+        if name == "__metadata__" or name.encode(errors="ignore").decode() != name:
             raise DataError(
                 "the file's name cannot stand in the output",
                 where=name.encode("utf-8", "backslashreplace").decode(),
                 expected="UTF-8, and not __metadata__",
                 hint="rename it",
             )
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from speechft.merging.methods.base import (
-    Tuned,
-    add_all,
-    average,
-    merge_method,
-    move,
-    task_vectors,
-)
+from speechft.merging.methods.base import Tuned, add_all, average, merge_method, move, task_vectors
 from speechft.merging.tensorfile import Array
 
 
