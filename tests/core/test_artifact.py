@@ -161,6 +161,10 @@ def made_by_another(tmp_path: Path) -> None:
     Artifact(tmp_path / "other", "merge", {}).begin()
 
 
+def test_where_nothing_was_before_nothing_has_changed(tmp_path: Path) -> None:
+    assert Artifact(tmp_path / "new", "merge", {"alpha": 0.5}).changes() == []
+
+
 def test_a_file_in_the_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="the output is a file"):

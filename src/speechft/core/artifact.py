@@ -286,7 +286,8 @@ class Artifact:
 
     def changes(self) -> list[str]:
         """Say in what the record that is there differs, as "name: before → now"."""
-        return [f"{name}: {a} → {b}" for name, a, b in self._differences(self.before or {})]
+        before = self.before
+        return [f"{n}: {a} → {b}" for n, a, b in self._differences(before)] if before else []
 
     def _differences(self, before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         old, new = _flat(before.get("depends", {})), _flat(self._wanted["depends"])
