@@ -160,8 +160,7 @@ def fault_of_audio(cut: Cut) -> str | None:
             return f"its audio is of type {source.type!r}, not a file; get the file first"
         if source.video is not None:
             return f"its audio is that of a video; {_SAVE}"
-    for transform in recording.transforms or ():
-        name = _transform_of(transform)["name"]
+    for name in (transform["name"] for transform in transforms_of(cut)):
         if name not in TRANSFORMS:
             return f"its recording is changed by {name}; {_SAVE}"
     times = (cut.start, cut.duration, recording.duration)
@@ -182,7 +181,7 @@ def channels_of(cut: Cut) -> list[int]:
 def transforms_of(cut: Cut) -> list[dict[str, Any]]:
     """Give the transforms of a cut's recording as plain values."""
     recording = getattr(cut, "recording", None)
-    return [_transform_of(one) for one in getattr(recording, "transforms", None) or ()]
+    return [_plain(one) for one in getattr(recording, "transforms", None) or ()]
 
 
 def audio_files(cut: Cut) -> list[str]:
@@ -267,5 +266,5 @@ class _Decoded(AudioSource):  # type: ignore[misc]  # lhotse has no types
         return samples.T
 
 
-def _transform_of(transform: Any) -> dict[str, Any]:
+def _plain(transform: Any) -> dict[str, Any]:
     return dict(transform.to_dict() if isinstance(transform, AudioTransform) else transform)

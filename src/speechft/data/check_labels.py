@@ -136,11 +136,9 @@ def _labels(cuts: Iterable[Cut]) -> dict[str, set[str]]:
 def _classes(cuts: Iterable[Cut]) -> dict[str, set[str]]:
     """Give kind of class → its values."""
     result: dict[str, set[str]] = defaultdict(set)
-    for supervision in (s for cut in cuts for s in cut.supervisions):
-        for kind in _CLASSES:
-            value = (supervision.custom or {}).get(kind)
-            parts = value if isinstance(value, dict) else {"": value}
-            for part, own in parts.items():
-                if own:
-                    result[f"{kind} {part}".strip()].add(str(own))
+    customs = (s.custom or {} for cut in cuts for s in cut.supervisions)
+    for kind, value in ((kind, custom.get(kind)) for custom in customs for kind in _CLASSES):
+        for part, own in (value if isinstance(value, dict) else {"": value}).items():
+            if own:
+                result[f"{kind} {part}".strip()].add(str(own))
     return result

@@ -187,8 +187,6 @@ def _locate(cut: Cut, folder: Path) -> Cut:
     sources = recording.sources if recording is not None else []
     if not any(s.type == "file" and (folder / s.source).exists() for s in sources):
         return cut
-    located = [
-        replace(s, source=str(folder / s.source)) if s.type == "file" else s for s in sources
-    ]
-    changed: Any = replace(recording, sources=located)
-    return replace(cut, recording=changed)
+    paths = [replace(s, source=str(folder / s.source)) if s.type == "file" else s for s in sources]
+    changed: Any = replace(cut, recording=replace(recording, sources=paths))
+    return changed

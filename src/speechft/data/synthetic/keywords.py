@@ -16,6 +16,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.seeding import numpy_generator
+from speechft.data.audio import piece
 from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.grammar import tables
 
@@ -134,17 +135,9 @@ def _draw(items: Sequence[_Item], count: int, split: str) -> list[_Item]:
 def _piece(item: _Item) -> Cut:
     """Make the cut of an item, from one sample to another."""
     first, last = round(item.start * RATE), round(item.end * RATE)
-    kind = "pause" if item.word is None else "word"
-    name, duration = f"{item.cut.id}-{kind}-{item.number}", (last - first) / RATE
-    supervision = item.cut.supervisions[0]
-    own: Any = replace(
-        supervision,
-        id=name,
-        start=0.0,
-        duration=duration,
-        text=item.word,
-        alignment=None,
-        custom={"label": item.label, "synthetic": True},
-    )
-    changed: dict[str, Any] = {"start": item.cut.start + first / RATE, "duration": duration}
-    return replace(item.cut, id=name, supervisions=[own], **changed)
+    name = f"{item.cut.id}-{'pause' if item.word is None else 'word'}-{item.number}"
+    cut: Any = piece(item.cut, first, last - first, name)
+    label = {"label": item.label, "synthetic": True}
+    own = replace(cut.supervisions[0], text=item.word, alignment=None, custom=label)
+    changed: Cut = replace(cut, supervisions=[own])
+    return changed
