@@ -19,8 +19,7 @@ from speechft.merging.methods.base import (
     task_vectors,
 )
 from speechft.merging.methods.sparse import breadcrumbs, drop, elect, ties
-from speechft.merging.methods.sphere import karcher, multislerp, slerp
-from speechft.merging.methods.stock import model_stock
+from speechft.merging.methods.sphere import karcher, model_stock, multislerp, slerp
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "merging"
 VECTORS = load_file(FOLDER / "mergekit.safetensors")

@@ -14,8 +14,7 @@ from speechft.merging.engine import Recipe, plan, stream
 from speechft.merging.mergekit import Imported, from_mergekit
 from speechft.merging.methods import METHODS
 from speechft.merging.methods.sparse import breadcrumbs, ties
-from speechft.merging.methods.sphere import karcher
-from speechft.merging.methods.stock import model_stock
+from speechft.merging.methods.sphere import karcher, model_stock
 from speechft.merging.sources import MappingSource
 
 GENERATOR = np.random.default_rng(0)

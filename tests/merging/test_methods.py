@@ -14,8 +14,7 @@ from speechft.merging.methods.base import linear, lines, soup, task_arithmetic
 from speechft.merging.methods.data import fisher, regmean
 from speechft.merging.methods.sparse import breadcrumbs, dare_linear, ties
 from speechft.merging.methods.spectral import iso_c, iso_cts, tsv_m
-from speechft.merging.methods.sphere import karcher, multislerp, slerp
-from speechft.merging.methods.stock import model_stock
+from speechft.merging.methods.sphere import karcher, model_stock, multislerp, slerp
 
 NAMES = sorted(METHODS)
 

@@ -6,6 +6,7 @@ So is the encoder between BASE and TUNED at one alpha, without any file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,12 +264,10 @@ class OpenSweep:
 
 
 def _load(sweep: OpenSweep, alpha: float, load: dict[str, Any]) -> SpeechEncoder:
-    try:
+    with closing(sweep):
         encoder = sweep.load_base(**load)
         sweep.fill(encoder.model, alpha)
-    finally:
-        sweep.close()
-    return encoder
+        return encoder
 
 
 def _stable_path(label: str) -> str:

@@ -1,4 +1,4 @@
-"""Methods that move along great circles: SLERP, multi-SLERP, Karcher mean.
+"""Methods that go by angles: SLERP, multi-SLERP, Karcher mean on great circles; Model Stock.
 
 A tensor is one vector. SLERP weighs the two vectors as they are; multi-SLERP and the Karcher mean
 interpolate directions on the unit sphere and norms linearly. For equal norms they agree.
@@ -12,7 +12,16 @@ from typing import Annotated
 import numpy as np
 
 from speechft.core.errors import SettingsError
-from speechft.merging.methods.base import Tuned, Weights, add_all, linear, merge_method
+from speechft.merging.methods.base import (
+    Tuned,
+    Weights,
+    add_all,
+    average,
+    linear,
+    merge_method,
+    move,
+    task_vectors,
+)
 from speechft.merging.methods.parameters import Share, Within
 from speechft.merging.tensorfile import Array
 
@@ -95,6 +104,41 @@ def karcher(
     return _barycentre(base, tuned, alpha, weights, steps=max_steps, tolerance=tolerance)
 
 
+@merge_method(
+    "model_stock",
+    title="Model Stock",
+    paper="Jang et al. 2024 (arXiv 2403.19522)",
+    formula="θ̂ = θ0 + t · mean_i(θ'_i − θ0), t = N cos / (1 + (N−1) cos), cos the mean cosine "
+    "between task vectors",
+    least=2,
+    base_at_zero=False,
+)
+def model_stock(base: Array, tuned: Tuned, *, filter_wise: bool = False) -> Array:
+    """Choose alpha for each tensor from the angles between the task vectors.
+
+    Args:
+        tuned: two or more θ'_i fine-tuned on the same task, shaped like `base`.
+        filter_wise: one alpha per row of a matrix instead of one per tensor.
+    """
+    vectors = task_vectors(base, tuned)
+    height = base.shape[0] if filter_wise and base.ndim > 1 else 1
+    rows = [vector.reshape(height, -1) for vector in vectors]
+    cosines = []
+    for place, left in enumerate(rows):
+        for right in rows[place + 1 :]:
+            product = np.multiply(left, right, dtype=np.float64).sum(axis=1)
+            norms = _norms(left) * _norms(right)
+            cosines.append(np.clip(product / np.where(norms == 0, 1, norms), -1, 1))
+    cosine = add_all(cosines) / len(cosines)
+    count = len(tuned)
+    below = 1 + (count - 1) * cosine
+    singular = np.abs(below) < 1e-6
+    ratio = np.where(singular, 0, count * cosine / np.where(singular, 1, below))
+    mean = average(rows)
+    vector: Array = mean * ratio[:, None].astype(mean.dtype)
+    return move(base, vector.reshape(base.shape), 1.0)
+
+
 def _barycentre(
     base: Array, tuned: Tuned, alpha: float, weights: Weights, *, steps: int, tolerance: float
 ) -> Array:
@@ -147,3 +191,8 @@ def _dot(left: Array, right: Array) -> float:
 
 def _norm(values: Array) -> float:
     return math.sqrt(_dot(values, values))
+
+
+def _norms(rows: Array) -> Array:
+    norms: Array = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
+    return norms
