@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from speechft.core.files import read_json, read_jsonl, write_json
-from speechft.probing import scoring
+from speechft.probing import cells
 from speechft.probing.evaluate import evaluate
 from speechft.probing.inputs import read_data
 from speechft.probing.settings import EvaluateSettings
@@ -23,7 +23,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """One evaluation: every seed of one encoder on one task."""
     torch.set_num_threads(job["threads"])
     probes: list[list[tuple[float, float]]] = []
-    plain = scoring.probe
+    plain = cells.probe
 
     @functools.wraps(plain)
     def clocked(*args: Any, **kwargs: Any) -> Any:
@@ -32,12 +32,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         tick = functools.partial(_tick, stamps)
         return plain(*args, **kwargs, on_step=tick)
 
-    scoring.probe = clocked
+    cells.probe = clocked
     begin = time.perf_counter()
     try:
         out = evaluate(EvaluateSettings(**job["settings"]))
     finally:
-        scoring.probe = plain
+        cells.probe = plain
     seconds = time.perf_counter() - begin
     timing = read_json(out / "timing.json")
     settings = job["settings"]

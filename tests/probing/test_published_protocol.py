@@ -11,8 +11,8 @@ from speechft.core.settings import parse_settings
 from speechft.heads.linear import FrameLinear
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
 from speechft.hidden.store import HiddenStore, Request
+from speechft.probing import cells
 from speechft.probing import probe as probe_module
-from speechft.probing import scoring
 from speechft.probing.probe import ProbePlan, Split, probe
 from speechft.probing.protocol import plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings
@@ -215,11 +215,11 @@ def test_dev_of_keyword_spotting_is_a_balanced_draw_in_s3prl_only():
     for protocol, size in (("clean", None), ("s3prl", 20)):
         task = TASKS["ks"].from_cuts(cuts, protocol)
         plan = ProbePlan((0.1,), 1, 2)
-        splits = {r: scoring._split(task, cuts, states, plan, r) for r in ("train", "dev", "test")}
+        splits = {r: cells._split(task, cuts, states, plan, r) for r in ("train", "dev", "test")}
         draws = splits["dev"].draws
         assert (None if draws is None else len(draws)) == size
         assert splits["train"].draws is None
         assert splits["test"].draws is None
         if draws is not None:
             assert 5 <= sum(i >= 18 for i in draws) <= 15  # two of twenty utterances
-            assert draws == scoring._split(task, cuts, states, plan, "dev").draws
+            assert draws == cells._split(task, cuts, states, plan, "dev").draws

@@ -1,31 +1,38 @@
-"""One cell of an evaluation: one encoder, one task, one seed."""
+"""One cell of an evaluation: of an encoder, a task and a seed a head is trained and scored."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from lhotse.cut import Cut
+from torch import nn
 
 from speechft.core.artifact import Artifact, content_id, hash_values
 from speechft.core.files import atomic_dir, write_json, write_jsonl
+from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
+from speechft.data.audio import heard_samples
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
-from speechft.probing.protocol import ProbePlan, plan_for
-from speechft.probing.scoring import TaskResult, run_probe
+from speechft.probing.batches import Split
+from speechft.probing.probe import predict, probe
+from speechft.probing.protocol import ProbePlan, plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings
-from speechft.tasks import TASKS, ProtocolName, Size
+from speechft.tasks import TASKS, ProtocolName, Size, Task
 
 CELLS: Final = "cells"
 CELL: Final = "cell.json"
 TIMING: Final = "timing.json"
 PREDICTIONS: Final = "predictions.jsonl"
 VERSION: Final = 5  # raise it when the same settings would give other results
+_SHARE: Final = 0.1  # of a GPU's free memory, for the time means of one split
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,24 +68,10 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Name of the cell's folder."""
-        return f"{self.task}-{self.seed}-{self._artifact(Path()).id[:20]}"
+        return f"{self.task}-{self.seed}-{self.artifact(Path()).id[:20]}"
 
-    def artifact(self, cells: Path) -> Artifact:
-        """Give the cell's folder among all."""
-        return self._artifact(cells / self.key)
-
-    def write(
-        self, cells: Path, content: Mapping[str, Any], rows: Sequence[Any], seconds: float
-    ) -> None:
-        """Write the cell's folder in one move."""
-        with atomic_dir(cells / self.key, (CELL, TIMING, PREDICTIONS)) as place:
-            write_json(place / CELL, content)
-            write_json(place / TIMING, {"seconds": round(seconds, 3)})
-            if self.predictions:
-                write_jsonl(place / PREDICTIONS, rows)
-            self._artifact(place).end([CELL, TIMING, PREDICTIONS])
-
-    def _artifact(self, folder: Path) -> Artifact:
+    def artifact(self, folder: Path) -> Artifact:
+        """Give the artefact that lies in a folder, or will."""
         return Artifact(folder, "probe", self._depends, version_of(self.task, self.protocol))
 
     @cached_property
@@ -139,7 +132,12 @@ def run_cell(
         for n in range(0, len(cuts), 3)
     ]
     found = folds[0] if len(folds) == 1 else join_folds(folds)
-    cell.write(folder, _content(cell, found), found.rows, time.perf_counter() - begin)
+    with atomic_dir(folder / cell.key, (CELL, TIMING, PREDICTIONS)) as place:
+        write_json(place / CELL, _content(cell, found))
+        write_json(place / TIMING, {"seconds": round(time.perf_counter() - begin, 3)})
+        if cell.predictions:
+            write_jsonl(place / PREDICTIONS, found.rows)
+        cell.artifact(place).end([CELL, TIMING, PREDICTIONS])
 
 
 def join_folds(folds: Sequence[TaskResult]) -> TaskResult:
@@ -178,6 +176,31 @@ def join_folds(folds: Sequence[TaskResult]) -> TaskResult:
         rows=[{"fold": n, **row} for n, fold in numbered for row in fold.rows],
         skipped={f"fold {n}, {r}": k for n, fold in numbered for r, k in fold.skipped.items()},
     )
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of a task on one train, dev and test split.
+
+    Attributes:
+        scores: metric → percent, on the test split.
+        items: utterances in the test split.
+        grid: what dev said, one record per choice; the chosen one is marked.
+        dev: metrics of the chosen one.
+        about: what was chosen and how, for the record.
+        layer_weights: share of each hidden state.
+        rows: predictions as plain records.
+        skipped: learning rate → updates skipped because the gradient was not finite.
+    """
+
+    scores: dict[str, float]
+    items: int
+    grid: list[dict[str, Any]]
+    dev: dict[str, float]
+    about: dict[str, Any]
+    layer_weights: list[float]
+    rows: list[dict[str, Any]]
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 def _run(
@@ -223,3 +246,106 @@ def _content(cell: Cell, found: TaskResult) -> dict[str, Any]:
         "layer_weights": found.layer_weights,
         "skipped_updates": found.skipped,
     }
+
+
+def run_probe(
+    task: Task,
+    cuts: Sequence[Sequence[Cut]],
+    states: Sequence[SplitStates],
+    plan: ProbePlan,
+    *,
+    size: Size,
+    seed: int,
+    device: str,
+    files: Sequence[Path] = (),
+) -> TaskResult:
+    """Train, choose on dev, and score the test split once.
+
+    Args:
+        task: fixed from the training split.
+        cuts: of train, dev and test.
+        states: of train, dev and test.
+        plan: steps, rates, batches.
+        size: width of the head.
+        seed: of head and batches.
+        device: where heads are trained.
+        files: ASR's lexicon and language model, where the test split is to be decoded with them.
+    """
+    worded = task.with_language_model(*files) if files else None
+    train, dev, test = (
+        _split(task, own, _near(view, task, device), plan, role)
+        for role, own, view in zip(("train", "dev", "test"), cuts, states, strict=True)
+    )
+    splits = {"train": train, "dev": dev, "test": test}
+    unreachable = {n: task.unreachable(s.states.lengths, s.targets) for n, s in splits.items()}
+    if unreachable["train"]:
+        _logger.warning(
+            "%s: %d of %d training utterances have fewer frames than their target needs; "
+            "they do not train the head",
+            task.id,
+            unreachable["train"],
+            len(train.targets),
+        )
+
+    def build_head() -> nn.Module:
+        return task.build_head(train.states.width, purpose="probe", size=size)
+
+    found = probe(task, build_head, train, dev, plan, seed=seed, device=device, choose=task.choose)
+
+    def predictions(split: Split, decoded_by: Task = task) -> list[Any]:
+        return predict(decoded_by, build_head, found.weights, split.states, plan, device=device)
+
+    tunes = type(task).tune is not Task.tune  # something on the dev split besides the head
+    tuned = task.tune(predictions(dev), dev.references) if tunes else {}
+    answers = predictions(test)
+    scores = task.score(answers, test.references)
+    rows = task.rows(cuts[2], test.references, answers)
+    if worded is not None:
+        texts = predictions(test, worded)
+        scores |= worded.score(texts, test.references)
+        rows = [{**row, "with_lm": text} for row, text in zip(rows, texts, strict=True)]
+    shares = found.weights["weighted_sum.weights"].softmax(dim=0).tolist()
+    judge = "test" if cuts[1] is cuts[2] else "dev"
+    return TaskResult(
+        scores=scores,
+        items=len(test.references),
+        grid=[
+            {**row, "chosen": (row["learning_rate"], row["step"]) == (found.rate, found.step)}
+            for row in found.grid
+        ],
+        dev=found.dev,
+        about={
+            "learning_rate": found.rate,
+            "step": found.step,
+            "selection": f"{judge} {next(iter(found.dev))}",
+            **tuned,
+            "unreachable": unreachable,
+        },
+        layer_weights=[round(share, 6) for share in shares],
+        rows=rows,
+        skipped={f"{rate:g}": n for rate, n in found.skipped.items() if n},
+    )
+
+
+def _near(states: SplitStates, task: Task, device: str) -> SplitStates:
+    """Give time means on the GPU that uses them at every update, where there is much room."""
+    means = states.pooled.means
+    if not task.pooled or torch.device(device).type != "cuda":
+        return states
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = means.nbytes <= free * _SHARE
+    return replace(states, pooled=states.pooled.to(device)) if fits else states
+
+
+def _split(
+    task: Task, cuts: Sequence[Cut], states: SplitStates, plan: ProbePlan, role: str
+) -> Split:
+    targets = [task.target(cut) for cut in cuts]
+    protocol = protocol_of(task.protocol)
+    return Split(
+        protocol.view(task, cuts, states, alone=role != "train" and plan.eval_sorted),
+        targets,
+        [task.reference(cut) for cut in cuts],
+        [heard_samples(cut) for cut in cuts],
+        protocol.draw_dev(task, targets) if role == "dev" else None,
+    )

@@ -120,7 +120,7 @@ class Evaluator:
 
     def is_done(self, cell: Cell) -> bool:
         """Tell whether a cell's result is there."""
-        return cell.artifact(self.cells_folder).done
+        return cell.artifact(self.cells_folder / cell.key).done
 
     def run(
         self,

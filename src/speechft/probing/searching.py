@@ -10,8 +10,8 @@ from torch import Tensor
 
 from speechft.hidden.states import FrameStates, SplitStates, States
 from speechft.metrics.measures import better
+from speechft.probing.cells import TaskResult
 from speechft.probing.protocol import protocol_of
-from speechft.probing.scoring import TaskResult
 from speechft.tasks import Task
 from speechft.tasks.matching import normalise, search, z_norm
 
