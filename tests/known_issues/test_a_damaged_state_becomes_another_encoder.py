@@ -8,9 +8,7 @@ from pretrain_fixture import stopped_at
 from speechft.core.errors import CheckpointError
 from speechft.core.sealed import seal
 from speechft.encoders import build_encoder
-from speechft.training.finetune import run as finetune_run
 from speechft.training.finetune.stage import finetune
-from speechft.training.pretrain import iteration
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.stage import pretrain
 
@@ -26,7 +24,7 @@ def run(request, base, tmp_path):
     out = tmp_path / "run"
     if request.param == "finetune":
         given = settings(base, out, steps=6, save_every=2, threads=1)
-        with stopped_at(finetune_run, 4):
+        with stopped_at(4):
             finetune(given)
         return lambda: finetune(given), out, out / "checkpoints"
     units = {"steps": 6, "clusters": 6, "layer": 1}
@@ -39,7 +37,7 @@ def run(request, base, tmp_path):
         save_every=2,
         threads=1,
     )
-    with stopped_at(iteration, 4):
+    with stopped_at(4):
         pretrain(given)
     return lambda: pretrain(given), out, out / "iteration-1" / "checkpoints"
 

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from speechft.training.finetune.settings import FinetuneSettings
 
 SCRIPT = """
-import os, signal, sys, torch
-torch.set_num_threads(1)
+import os, signal, sys
 from pathlib import Path
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune
@@ -41,6 +40,7 @@ def settings(encoder, out, **more):
         "save_every": 5,
         "head_size": "mini",
         "learning_rate": 1e-3,
+        "threads": 1,
         **more,
     }
     return FinetuneSettings(encoder=str(encoder), out=out, **values)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
 
 import pytest
+
+from speechft.training.loop import Loop, Progress
 
 DECOAR = {
     "model_type": "decoar2",
@@ -25,21 +25,21 @@ class StopError(Exception):
 
 
 @contextmanager
-def stopped_at(module: ModuleType, wanted: int) -> Iterator[None]:
-    """Stop what `module` trains before this update; fails where nothing was stopped."""
-    real = module.train
+def stopped_at(wanted: int) -> Iterator[None]:
+    """Stop what trains before this update; fails where nothing was stopped."""
+    real = Loop.run
 
-    def train(objective: Any, *rest: Any) -> Any:
-        original = objective.before_update
+    def run(loop: Loop) -> Progress:
+        original = loop.objective.before_update
 
         def before_update(update: int) -> None:
             if update == wanted:
                 raise StopError
             original(update)
 
-        objective.before_update = before_update
-        return real(objective, *rest)
+        loop.objective.before_update = before_update  # type: ignore[method-assign]
+        return real(loop)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
-        patch.setattr(module, "train", train)
+        patch.setattr(Loop, "run", run)
         yield

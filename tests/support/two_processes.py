@@ -1,7 +1,8 @@
 """What each of two processes does that train together: `two_processes.py FOLDER SCENARIO…`.
 
 Every scenario trains with two processes. `infinite` makes the loss of the second process
-infinite at one update, its gradient finite; `killed` ends it there by SIGKILL.
+infinite at one update, its gradient finite; `killed` ends it there by SIGKILL. What one process
+shall equal trains in float64.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "killed-pretrain": {**COMMON, "steps": 40},
 }
 BAD_UPDATE = 3
+EQUAL = ("one", "two", "pretrain")
 
 
 def finished(
@@ -77,6 +82,42 @@ def run(folder: Path, name: str, **more: Any) -> Path:
     return pretrain(PretrainSettings(init=str(folder / "base"), iterations=(units,), **values))
 
 
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Train in float64, in which the order of sums is no noise: float32 is what Adam grows."""
+    import torch
+
+    from speechft.encoders import SpeechEncoder
+    from speechft.hidden import front_end
+    from speechft.training.finetune import stage as finetuning
+    from speechft.training.pretrain import stage as pretraining
+    from speechft.training.pretrain import units
+
+    with ExitStack() as stack:
+
+        def doubled(module: Any, name: str, change: Callable[[Any], Any]) -> None:
+            real = getattr(module, name)
+            stack.callback(setattr, module, name, real)
+            setattr(module, name, lambda *args: change(real(*args)))
+
+        torch.set_default_dtype(torch.float64)
+        stack.callback(torch.set_default_dtype, torch.float32)
+        stack.callback(setattr, torch.Tensor, "float", torch.Tensor.float)
+        torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+        doubled(front_end, "load_waveform", torch.Tensor.double)
+        doubled(finetuning, "load_encoder", torch.nn.Module.double)
+        doubled(pretraining, "load_encoder", torch.nn.Module.double)
+        real_forward = SpeechEncoder.forward
+        stack.callback(setattr, SpeechEncoder, "forward", real_forward)
+        SpeechEncoder.forward = lambda self, waves: self.from_front_end(  # type: ignore[method-assign]
+            *front_end.front_end_output(self, waves)
+        )
+        nearest = units.nearest_units
+        stack.callback(setattr, units, "nearest_units", nearest)
+        units.nearest_units = lambda frames, centres: nearest(frames, centres.double())
+        yield
+
+
 def _spoil(killed: bool, rank: int) -> None:
     """Let something happen to the second process at one update."""
     from speechft.training.loop import Loop
@@ -86,6 +127,7 @@ def _spoil(killed: bool, rank: int) -> None:
     def update(loop: Loop, batches: Any) -> Any:
         if rank == 1 and loop.progress.update + 1 == BAD_UPDATE:
             if killed:
+                (loop.folder / "killed-at").write_text(str(time.monotonic()))
                 os.kill(os.getpid(), signal.SIGKILL)
             loss = loop.objective.loss
             loop.objective.loss = lambda *args: (loss(*args)[0] + float("inf"), {})  # type: ignore[method-assign]
@@ -120,7 +162,8 @@ def main(folder: Path, scenarios: list[str]) -> None:
         Loop._update = real_update  # type: ignore[method-assign]
         if name.startswith(("infinite", "killed")):
             _spoil(name.startswith("killed"), rank)
-        run(folder, name)
+        with in_float64() if name in EQUAL else nullcontext():
+            run(folder, name)
     (folder / f"ends-{rank}.json").write_text(json.dumps(ends))
 
 

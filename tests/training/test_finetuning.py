@@ -9,8 +9,7 @@ from speechft.encoders import build_encoder
 from speechft.heads.linear import PooledLinear
 from speechft.hidden.front_end import FrontEndCache
 from speechft.training.adapters import PRESETS, add_adapters, block_linears, merge_adapters
-from speechft.training.finetune.objective import FineTuning
-from speechft.training.finetune.parts import TaskPart
+from speechft.training.finetune.objective import FineTuning, TaskPart
 from speechft.training.finetune.settings import RECIPES, FinetuneSettings, Recipe
 from speechft.training.freezing import FreezePlan
 from speechft.training.penalties import L2SP

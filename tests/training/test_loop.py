@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from speechft.core.errors import CheckpointError, SpeechFTError
-from speechft.training.loop import Hooks, Loop, LoopSettings, train
+from speechft.training.loop import Loop, LoopSettings
 from speechft.training.schedule import make_schedule
 
 
@@ -66,7 +66,7 @@ def run(folder, steps=23, source=None, fit=None, **more):
         steps=steps, learning_rate=0.05, save_every=5, log_every=1, evaluate_every=5, **more
     )
     source = source or Items()
-    train(fit, Order(), source, make_schedule("stable", steps), settings, folder)
+    Loop(fit, Order(), source, make_schedule("stable", steps), settings, folder).run()
     return fit.module
 
 
@@ -156,7 +156,7 @@ def gradients(folder, **more):
     """Give the gradient that the optimiser saw at each update, and the norms that were logged."""
     fit, seen = Linear(), []
     settings = LoopSettings(steps=3, learning_rate=1e-3, log_every=1, **more)
-    loop = Loop(fit, Order(), Items(), make_schedule("constant", 3), settings, folder, Hooks())
+    loop = Loop(fit, Order(), Items(), make_schedule("constant", 3), settings, folder)
     loop.optimizer.register_step_pre_hook(
         lambda *_: seen.append(fit.module["w"].grad.detach().clone())
     )

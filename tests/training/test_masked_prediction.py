@@ -6,10 +6,10 @@ from speechft.core.errors import SettingsError
 from speechft.training.pretrain.masked_prediction import (
     MaskedPrediction,
     UnitPredictor,
-    sample_spans,
     unit_loss,
     unit_targets,
 )
+from speechft.training.pretrain.objective import sample_spans
 from speechft.training.pretrain.units import (
     hidden_features,
     learn_units,

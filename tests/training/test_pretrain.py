@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import load_encoder
-from speechft.training.pretrain import iteration as module
+from speechft.training.loop import Loop
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.stage import pretrain
 
@@ -49,27 +49,27 @@ def test_two_iterations(tiny_config, tmp_path):
 @pytest.mark.parametrize("calls", [1, 2])
 def test_stopped_in_either_iteration_and_run_again(tiny_config, tmp_path, monkeypatch, calls):
     whole = pretrain(settings(tiny_config, tmp_path / "whole"))
-    stopped, real, left = settings(tiny_config, tmp_path / "stopped"), module.train, [calls]
+    stopped, real, left = settings(tiny_config, tmp_path / "stopped"), Loop.run, [calls]
 
-    def train_then_stop(objective, *rest):
+    def train_then_stop(loop):
         left[0] -= 1
         if left[0]:
-            return real(objective, *rest)
+            return real(loop)
         seen = []
 
-        def before_update(update, original=objective.before_update):
+        def before_update(update, original=loop.objective.before_update):
             seen.append(update)
             if update == 5:
                 raise StopError
             original(update)
 
-        objective.before_update = before_update
-        return real(objective, *rest)
+        loop.objective.before_update = before_update
+        return real(loop)
 
-    monkeypatch.setattr(module, "train", train_then_stop)
+    monkeypatch.setattr(Loop, "run", train_then_stop)
     with pytest.raises(StopError):
         pretrain(stopped)
-    monkeypatch.setattr(module, "train", real)
+    monkeypatch.setattr(Loop, "run", real)
     again, expected = weights(pretrain(stopped)), weights(whole)
     assert all(torch.equal(again[n], expected[n]) for n in expected)
 
@@ -124,8 +124,8 @@ def test_a_later_round_does_not_redo_the_earlier_ones(tiny_config, tmp_path, mon
     out = pretrain(settings(tiny_config, tmp_path / "run", iterations=ITERATIONS[:1]))
     before = weights(out / "iteration-1")
     calls = []
-    real = module.train
-    monkeypatch.setattr(module, "train", lambda *a: calls.append(a[5]) or real(*a))
+    real = Loop.run
+    monkeypatch.setattr(Loop, "run", lambda loop: calls.append(loop.folder) or real(loop))
     longer = pretrain(settings(tiny_config, out, iterations=ITERATIONS))
     assert [folder.name for folder in calls] == ["iteration-2"]
     whole = pretrain(settings(tiny_config, tmp_path / "whole", iterations=ITERATIONS))
@@ -154,7 +154,7 @@ def test_mixing_resumes_bit_for_bit_and_changes_the_result(tiny_config, tmp_path
     plain = pretrain(settings(tiny_config, tmp_path / "plain", iterations=rounds))
     whole = pretrain(settings(tiny_config, tmp_path / "whole", iterations=rounds, mixing=0.5))
     stopped = settings(tiny_config, tmp_path / "stopped", iterations=rounds, mixing=0.5)
-    with stopped_at(module, 5):
+    with stopped_at(5):
         pretrain(stopped)
     again = weights(pretrain(stopped))
     assert all(torch.equal(again[n], t) for n, t in weights(whole).items())

@@ -18,6 +18,7 @@ from speechft.encoders.settings import ConvertSettings
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.loop import Loop
 from speechft.training.pretrain import iteration
 from speechft.training.pretrain.continuing import check_rates, resolve, unit_layer
 from speechft.training.pretrain.settings import Iteration, PretrainSettings
@@ -148,9 +149,10 @@ def test_the_front_end_stays_and_the_rest_moves(settings, base):
 def test_nothing_moves_while_the_head_settles(settings, base):
     long = settings(head_warmup=0.9, iterations=[{"steps": 5, "clusters": 6, "layer": 1}])
     seen = []
-    real = iteration.train
+    real = Loop.run
 
-    def watch(objective, *rest):
+    def watch(loop):
+        objective = loop.objective
         original = objective.before_update
         model = objective.module["encoder"].model
         head = objective.module["predictor"].label_embs_concat
@@ -161,10 +163,10 @@ def test_nothing_moves_while_the_head_settles(settings, base):
             original(update)
 
         objective.before_update = before_update
-        return real(objective, *rest)
+        return real(loop)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(iteration, "train", watch)
+        patch.setattr(Loop, "run", watch)
         out = pretrain(long)
     assert [count for count, _ in seen] == [0] * 5
     assert len({total for _, total in seen}) > 2
@@ -195,7 +197,7 @@ def test_kept_features_and_waveforms_give_the_same_loss(settings, tiny_encoder):
 def test_stopped_and_run_again(settings):
     more = {"head_warmup": 0.3, "iterations": [{"steps": 6, "clusters": 6}]}
     whole = pretrain(settings("whole", **more))
-    with stopped_at(iteration, 4):
+    with stopped_at(4):
         pretrain(settings("stopped", **more))
     again = pretrain(settings("stopped", **more))
     assert not moved(weights(whole / "encoder"), weights(again / "encoder"))
@@ -271,16 +273,16 @@ def test_a_head_is_kept_for_the_same_units_alone(settings, base, caplog):
     head = load_encoder(first).side.tensors
     assert head["label_embs_concat"].shape == (6, 128)
     start = {}
-    real = iteration.train
+    real = Loop.run
 
-    def watch(objective, *rest):
+    def watch(loop):
         start["head"] = {
-            n: t.clone() for n, t in objective.module["predictor"].state_dict().items()
+            n: t.clone() for n, t in loop.objective.module["predictor"].state_dict().items()
         }
-        return real(objective, *rest)
+        return real(loop)
 
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
-        patch.setattr(iteration, "train", watch)
+        patch.setattr(Loop, "run", watch)
         pretrain(settings("same", init=str(first), iterations=[taught]))
         assert not moved(start["head"], head)
         assert "head of the checkpoint is kept" in caplog.text

@@ -1,4 +1,4 @@
 """Training: one loop, the stable schedule, freezing, penalties, adapters, pre-training objectives.
 
-Knows protocols, no task names.
+Knows no task by name.
 """

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
 from torch.nn import Parameter
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from speechft.training.schedule import share_of
 
@@ -46,22 +44,3 @@ def set_trainable(parameters: Iterable[Parameter], trainable: bool) -> None:
         parameter.requires_grad_(trainable)
         if not trainable:
             parameter.grad = None
-
-
-class HeldStatistics:
-    """Keeps the batch norms of an encoder as they are, which train mode would change.
-
-    Some HuBERT models have one in front of the positional convolution. A batch's own statistics
-    would see its padding, and move where nothing is meant to move.
-
-    Args:
-        encoder: in training or evaluation mode.
-    """
-
-    def __init__(self, encoder: nn.Module) -> None:
-        self._norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
-
-    def hold(self) -> None:
-        """Set them to evaluation mode."""
-        for norm in self._norms:
-            norm.eval()

@@ -12,19 +12,20 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from speechft.core.errors import DivergedError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.seeding import derive_seed
 from speechft.core.stopping import Stopped, StopRequest
+from speechft.training.objective import EncoderObjective
 from speechft.training.precision import Precision, autocast, warn_if_slow
 from speechft.training.processes import average_gradients
 from speechft.training.schedule import Schedule
@@ -35,27 +36,6 @@ log = get_logger(__name__)
 
 MAX_SKIPPED_IN_A_ROW = 50
 _SHOWN = 8  # utterances in a message
-
-
-class Objective(Protocol):
-    """What is trained: a module, and a loss for a batch."""
-
-    @property
-    def module(self) -> nn.Module:
-        """Everything that is trained or saved with the state."""
-        ...
-
-    def before_update(self, update: int) -> None:
-        """Freeze and unfreeze, set modes; `update` counts from 1."""
-        ...
-
-    def loss(self, indices: Sequence[int], items: Any) -> tuple[Tensor, dict[str, float]]:
-        """Give the mean loss of a batch and further figures to log."""
-        ...
-
-    def evaluate(self) -> dict[str, float]:
-        """Give the figures on the dev split (may be empty)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -128,16 +108,8 @@ class Hooks:
     name: Callable[[int], str] = str
 
 
-def train(
-    objective: Objective,
-    batches: EpochBatches,
-    source: ItemSource,
-    schedule: Schedule,
-    settings: LoopSettings,
-    folder: Path,
-    hooks: Hooks | None = None,
-) -> Progress:
-    """Train until `settings.steps` updates are done, resuming from `folder/checkpoints` if it can.
+class Loop:
+    """Trains until `settings.steps` updates are done, from `folder/checkpoints` on if it can.
 
     Args:
         objective: module and loss.
@@ -148,33 +120,22 @@ def train(
         folder: run folder: gets `checkpoints/`, `metrics.jsonl`, TensorBoard events.
         hooks: what is done on the way.
 
-    Returns:
-        Where the run stands at its end.
-
     Raises:
-        DivergedError: updates were skipped since they were not finite, too many in a row or most
-            of all, or weights are not finite.
         CheckpointError: the state to go on from is damaged.
-        Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
-    return Loop(objective, batches, source, schedule, settings, folder, hooks or Hooks()).run()
-
-
-class Loop:
-    """State and steps of one run of `train`."""
 
     def __init__(
         self,
-        objective: Objective,
+        objective: EncoderObjective,
         batches: EpochBatches,
         source: ItemSource,
         schedule: Schedule,
         settings: LoopSettings,
         folder: Path,
-        hooks: Hooks,
+        hooks: Hooks | None = None,
     ) -> None:
         self.objective, self.schedule, self.settings = objective, schedule, settings
-        self.folder, self.hooks = folder, hooks
+        self.folder, self.hooks = folder, hooks or Hooks()
         self.accelerator = Accelerator(mixed_precision="no")  # see `autocast`
         warn_if_slow(settings.precision, self.accelerator.device.type)
         objective.module.to(self.accelerator.device)
@@ -193,7 +154,16 @@ class Loop:
         self.stream = BatchStream(batches, source, position, self.rank, self.world)
 
     def run(self) -> Progress:
-        """Do the updates that are left."""
+        """Do the updates that are left.
+
+        Returns:
+            Where the run stands at its end.
+
+        Raises:
+            DivergedError: updates were skipped since they were not finite, too many in a row or
+                most of all, or weights are not finite.
+            Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
+        """
         try:
             if self.progress.update < self.settings.steps:
                 writer = self._writer()
@@ -312,7 +282,8 @@ class Loop:
     def _evaluate(self, writer: Any) -> None:
         figures = self.objective.evaluate()
         if figures:
-            self._record({"update": self.progress.update, **_named("dev", figures)}, writer)
+            named = {f"dev_{name}": value for name, value in figures.items()}
+            self._record({"update": self.progress.update, **named}, writer)
         if self.hooks.on_evaluation is not None:
             self.hooks.on_evaluation(figures, self.progress)
 
@@ -372,7 +343,3 @@ def check_finite(module: nn.Module, progress: Progress, folder: Path) -> None:
             found=", ".join(spoilt[:4]),
             hint="lower the learning rate; what was kept before is as it was",
         )
-
-
-def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
-    return {f"{prefix}_{name}": value for name, value in figures.items()}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.artifact import BEGUN, Artifact, dependencies
 from speechft.core.errors import CheckpointError
+from speechft.core.logging import get_logger
 from speechft.core.settings import Settings
-from speechft.training.processes import all_processes, on_main
+from speechft.training.processes import all_processes, at_work, on_main
 from speechft.training.state import FOLDER
 
+log = get_logger(__name__)
 LAST_GOOD: Final = "encoder-last-good"
-WORKING: Final = (FOLDER, "tensorboard", LAST_GOOD)
-"""What is no product of a run: states to go on from, events, the encoder of a run that failed."""
 
 
 def run_artifact(
@@ -25,6 +25,22 @@ def run_artifact(
     together = {"processes": processes} if processes > 1 else {}
     depends = on_main(lambda: dependencies(settings, known))
     return Artifact(folder, stage, {**depends, **together})
+
+
+def carry_out(artifact: Artifact, threads: int, work: Callable[[], None]) -> Path:
+    """Do the work of a run in its folder, unless that is done; give the folder.
+
+    Raises:
+        SettingsError: another run is at work there, or the folder is of another stage.
+    """
+    folder = artifact.folder
+    if artifact.done:
+        log.info("%s: already done in %s", artifact.stage, folder)
+        return folder
+    artifact.refuse_other_stage()
+    with at_work(folder, threads):
+        work()
+    return folder
 
 
 def begin(artifact: Artifact, *, replace: bool = False) -> None:

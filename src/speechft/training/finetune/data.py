@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 
 from lhotse.cut import Cut
 from torch import Tensor
@@ -97,14 +98,9 @@ def _some_hours(cuts: Sequence[Cut], hours: float, seed: int, spec: str) -> list
 
 def _drawn(cuts: Sequence[Cut], seconds: float, seed: int, what: str) -> list[Cut]:
     """Draw utterances until they last so many seconds; a longer draw begins with a shorter one."""
-    chosen: list[Cut] = []
-    total = 0.0
-    for index in numpy_generator(seed, what).permutation(len(cuts)).tolist():
-        if total >= seconds:
-            break
-        chosen.append(cuts[index])
-        total += float(cuts[index].duration)
-    return chosen
+    mixed = [cuts[i] for i in numpy_generator(seed, what).permutation(len(cuts)).tolist()]
+    before = accumulate((float(cut.duration) for cut in mixed), initial=0.0)
+    return [cut for cut, heard in zip(mixed, before, strict=False) if heard < seconds]
 
 
 class Pool:

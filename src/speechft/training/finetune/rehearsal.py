@@ -4,36 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count, islice
+from typing import Final
 
 import numpy as np
 import torch
+from lhotse.cut import Cut
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechft.core.errors import SettingsError
-from speechft.core.seeding import seeded
+from speechft.core.files import atomic_path
+from speechft.core.logging import get_logger
+from speechft.core.sealed import is_sealed, seal
+from speechft.core.seeding import derive_seed, seeded
+from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import Waveforms
-from speechft.training.finetune.objective import FineTuning
-from speechft.training.finetune.parts import Host
+from speechft.training.finetune.objective import FineTuning, Part
+from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.freezing import FreezePlan
-from speechft.training.pretrain.masked_prediction import (
-    UnitPredictor,
-    sample_spans,
-    unit_loss,
-    unit_targets,
-)
-from speechft.training.stream import EpochBatches
+from speechft.training.objective import EncoderObjective
+from speechft.training.pretrain.masked_prediction import UnitPredictor, predict_units
+from speechft.training.pretrain.units import hidden_features, kept_units, learn_units, way_out
+from speechft.training.processes import all_processes
+
+UNITS: Final = "rehearsal-units.npz"
+PREDICTOR: Final = "rehearsal-predictor.safetensors"
+WARM_UP_RATE: Final = 1e-3
+log = get_logger(__name__)
 
 
-class Rehearsal:
-    """A part of fine-tuning that predicts the units of masked frames, as in pre-training.
+class Rehearsal(Part):
+    """A part of fine-tuning that predicts the units of masked frames, as many as in HuBERT.
 
     Args:
         predictor: its head.
         units: unit sequence of each utterance, by index.
-        share: expected share of masked frames before overlap (HuBERT's).
-        span: frames in one masked span (HuBERT's).
         unmasked_weight: weight of the loss on frames that are not masked (0 in HuBERT).
     """
 
@@ -41,74 +48,105 @@ class Rehearsal:
         self,
         predictor: UnitPredictor,
         units: Sequence[NDArray[np.int32]],
-        share: float = 0.8,
-        span: int = 10,
         unmasked_weight: float = 0.0,
     ) -> None:
-        self.head = predictor
+        self.head: UnitPredictor = predictor
         self.units, self.count = units, len(units)
-        self.share, self.span, self.unmasked_weight = share, span, unmasked_weight
+        self.unmasked_weight = unmasked_weight
 
     def loss(
-        self, host: Host, indices: Sequence[int], items: list[Tensor]
+        self, host: EncoderObjective, indices: Sequence[int], items: list[Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
         """Give the cross entropy on masked frames; masks come from torch's global generator."""
-        features, lengths = host.front_end(items)
-        mask = sample_spans(lengths.tolist(), self.share, self.span, torch.default_generator)
-        mask = mask.to(features.device)
-        frames, lengths = host.behind(features, lengths, mask)
-        targets = unit_targets(self.units, indices, frames.shape[1]).to(frames.device)
-        loss, figures = unit_loss(self.head, frames, lengths, mask, targets, self.unmasked_weight)
+        loss, figures = predict_units(
+            host, self.head, self.units, indices, items, self.unmasked_weight
+        )
         return loss, {f"rehearsal_{name}": value for name, value in figures.items()}
 
-    def evaluate(self, host: Host) -> dict[str, float]:
-        """Give nothing: what is rehearsed has no dev split."""
-        del host
-        return {}
 
+def make_rehearsal(
+    settings: FinetuneSettings, encoder: SpeechEncoder, cuts: Sequence[Cut]
+) -> Rehearsal:
+    """Give the part that rehearses.
 
-def warm_up(
-    rehearsal: Rehearsal,
-    encoder: SpeechEncoder,
-    source: Waveforms,
-    batches: EpochBatches,
-    updates: int,
-    seed: int,
-    rate: float = 1e-3,
-) -> dict[str, float]:
-    """Train the predictor alone behind an encoder that stays as it is (AdamW, constant rate).
-
-    A fresh predictor would pull the encoder towards where chance has put its embeddings.
+    Its units are learned once and kept in the run's folder, and so is the predictor as it is before
+    the first update.
 
     Args:
-        rehearsal: its head is trained and left on the CPU.
-        encoder: it is left in its mode, its parameters without gradients.
-        source: waveforms of what is rehearsed.
-        batches: of their indices.
-        updates: one batch each.
-        seed: of the masks; the global generators are left as they were.
-        rate: learning rate.
+        settings: of the run.
+        encoder: θ0, untouched.
+        cuts: what is rehearsed.
 
-    Returns:
-        The figures of the last batch.
+    Raises:
+        SettingsError: the encoder has no such layer.
+        DataError: audio cannot be read.
     """
-    head, figures = rehearsal.head, dict[str, float]()
+    state = all_processes()
+    encoder.to(state.device)  # training moves it there only later
+    source = Waveforms(cuts)
+    units = kept_units(settings.out / UNITS, lambda: _learn(settings, encoder, source))
+    torch.manual_seed(derive_seed(settings.seed, "rehearsal", "predictor"))
+    predictor = UnitPredictor(encoder.hidden_size, settings.rehearsal_clusters)
+    weight = settings.rehearsal_unmasked_weight
+    rehearsal = Rehearsal(predictor, units, unmasked_weight=weight)
+    if settings.rehearsal_warmup:
+        file = settings.out / PREDICTOR
+        with state.main_process_first():
+            if not is_sealed(file, way_out(file)):
+                _warm_up(settings, encoder, rehearsal, source)
+                with atomic_path(file) as temporary:
+                    save_file(predictor.state_dict(), temporary)
+                seal(file)
+            predictor.load_state_dict(load_file(file))
+    return rehearsal
+
+
+def _learn(
+    settings: FinetuneSettings, encoder: SpeechEncoder, source: Waveforms
+) -> list[NDArray[np.int32]]:
+    """Cluster a hidden layer of θ0."""
+    layer = settings.rehearsal_layer
+    if layer is None:
+        layer = (encoder.num_layers + 1) // 2
+    number = len(source.cuts)
+    log.info("rehearsal: clustering hidden layer %d of %d utterances", layer, number)
+    return learn_units(
+        source.load,
+        source.durations,
+        hidden_features(encoder, layer),
+        settings.rehearsal_clusters,
+        derive_seed(settings.seed, "rehearsal", "units"),
+    )
+
+
+def _warm_up(
+    settings: FinetuneSettings, encoder: SpeechEncoder, rehearsal: Rehearsal, source: Waveforms
+) -> None:
+    """Train the predictor alone behind an encoder that stays as it is (AdamW, constant rate).
+
+    A fresh predictor would pull the encoder towards where chance has put its embeddings. The
+    encoder is left in its mode, its parameters without gradients, the predictor on the CPU, and
+    the global generators as they were.
+    """
+    seed = derive_seed(settings.seed, "rehearsal", "warm-up")
+    batches = DurationBatches(source.durations, settings.seconds, seed)
+    order = (batch for epoch in count() for batch in batches.epoch(epoch))
+    head, updates, figures = rehearsal.head, settings.rehearsal_warmup, dict[str, float]()
     host = FineTuning(encoder, {"predictor": rehearsal}, FreezePlan(updates))  # before it moves
     training = encoder.training
     encoder.eval()
     head.to(encoder.device)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=rate)
-    order = (batch for epoch in count() for batch in batches.epoch(epoch))
+    optimizer = torch.optim.AdamW(head.parameters(), lr=WARM_UP_RATE)
     with seeded(seed, encoder.device):
         for indices in islice(order, updates):
-            items = source.load(indices)
-            loss, figures = rehearsal.loss(host, indices, items)
+            loss, figures = rehearsal.loss(host, indices, source.load(indices))
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
     encoder.train(training)
     head.to("cpu")
-    return figures
+    right = figures["rehearsal_masked_accuracy"]
+    log.info("rehearsal: the unit predictor begins with %.1f %% of masked frames right", right)
 
 
 def check_maskable(encoder: SpeechEncoder) -> None:

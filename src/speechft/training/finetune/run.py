@@ -21,18 +21,19 @@ from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.finetune.data import Chosen, Pool, TaskData
 from speechft.training.finetune.keeping import Keeper
-from speechft.training.finetune.objective import FineTuning
-from speechft.training.finetune.parts import Part, TaskPart
-from speechft.training.finetune.rehearsing import make_rehearsal
+from speechft.training.finetune.objective import FineTuning, Part, TaskPart
+from speechft.training.finetune.rehearsal import make_rehearsal
 from speechft.training.finetune.settings import ADAPTERS, FinetuneSettings
 from speechft.training.finetune.turns import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
-from speechft.training.loop import Hooks, LoopSettings, Progress, train
+from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
 from speechft.training.penalties import L2SP
 from speechft.training.schedule import make_schedule
 from speechft.training.stream import EpochBatches
 
 REHEARSAL = "rehearsal"
+_OF_LOOP = {"steps", "learning_rate", "clip", "accumulate", "evaluate_every", "save_every"}
+_OF_LOOP |= {"seed", "precision"}
 log = get_logger(__name__)
 
 
@@ -95,19 +96,12 @@ class Run:
         """Do the updates that are left; give where the run stands then."""
         settings = self.settings
         loop = LoopSettings(
-            steps=settings.steps,
-            learning_rate=settings.learning_rate,
-            clip=settings.clip,
-            accumulate=settings.accumulate,
-            evaluate_every=settings.evaluate_every,
-            save_every=settings.save_every,
+            **settings.model_dump(include=_OF_LOOP),
             # Every part's loss shall be seen, whatever the rhythm of their turns.
             log_every=LoopSettings.log_every if len(self.parts) == 1 else 1,
-            seed=settings.seed,
-            precision=settings.precision,
         )
         places = [place for own in self._spoken.values() for place in own]
-        return train(
+        return Loop(
             self.objective,
             self._batches(),
             Chosen(self.source, places),
@@ -120,7 +114,7 @@ class Run:
                 self.keeper.last_good,
                 name=lambda index: str(self._pool.cuts[places[index]].id),
             ),
-        )
+        ).run()
 
     def finish(self, progress: Progress) -> list[str]:
         """Write θ', the heads and what their outputs stand for; give the names of all products."""
@@ -143,10 +137,10 @@ class Run:
         for name, data in self.tasks.items():
             own = (name,) if len(self.tasks) > 1 else ()
             torch.manual_seed(derive_seed(settings.seed, "head", *own))
+            width, size = self.encoder.hidden_size, settings.head_size
+            head = data.task.build_head(width, purpose="finetune", size=size)
             parts[f"head{self._suffix(name)}"] = TaskPart(
-                data.task.build_head(
-                    self.encoder.hidden_size, purpose="finetune", size=settings.head_size
-                ),
+                head,
                 data.task,
                 [data.task.target(cut) for cut in data.cuts],
                 partial(self._dev, name),

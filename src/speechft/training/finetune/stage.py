@@ -9,7 +9,6 @@ from typing import Any
 from lhotse.cut import Cut
 
 from speechft.core.artifact import Artifact
-from speechft.core.logging import get_logger
 from speechft.core.seeding import seed_everything
 from speechft.data.sources import load_data
 from speechft.encoders import load_encoder
@@ -19,12 +18,10 @@ from speechft.training.finetune.data import read_task, rehearsal_cuts
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, task_names
-from speechft.training.processes import at_work, on_main
-from speechft.training.run_folder import about, begin, run_artifact
+from speechft.training.processes import on_main
+from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
 __all__ = ["FinetuneSettings", "finetune", "finetune_artifact", "task_names"]
-
-log = get_logger(__name__)
 
 
 def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Path:
@@ -52,13 +49,7 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
     for name in settings.tasks:
         TASKS[name]  # an unknown one shows up here
     artifact = finetune_artifact(settings)
-    if artifact.done:
-        log.info("finetune: already done in %s", settings.out)
-        return settings.out
-    artifact.refuse_other_stage()
-    with at_work(settings.out, settings.threads):
-        _finetune(settings, artifact, kept)
-    return settings.out
+    return carry_out(artifact, settings.threads, lambda: _finetune(settings, artifact, kept))
 
 
 def finetune_artifact(

@@ -78,15 +78,12 @@ def check_rates(encoder: SpeechEncoder, teacher: SpeechEncoder, layer: int | Non
     hop = _MFCC_HOP if layer is None else teacher.hop
     if hop == encoder.hop:
         return
+    own, other = (1000 * one / encoder.sample_rate for one in (encoder.hop, hop))
     raise SettingsError(
         "the units do not come at the encoder's frame rate",
         where="iterations",
-        expected=f"one unit per {_milliseconds(encoder)} ms, as {encoder.family} has frames",
-        found=f"one per {1000 * hop / encoder.sample_rate:g} ms from "
+        expected=f"one unit per {own:g} ms, as {encoder.family} has frames",
+        found=f"one per {other:g} ms from "
         + ("MFCCs" if layer is None else f"a {teacher.family} encoder"),
         hint="cluster a layer of an encoder of the same frame rate (layer, teacher)",
     )
-
-
-def _milliseconds(encoder: Any) -> str:
-    return f"{1000 * encoder.hop / encoder.sample_rate:g}"

@@ -17,7 +17,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
 from speechft.heads.rnn import full_precision
-from speechft.training.pretrain.quantised_objective import Measured, QuantisedObjective
+from speechft.training.pretrain.quantised_objective import QuantisedObjective
 from speechft.training.pretrain.quantiser import GumbelQuantiser, Quantised
 
 
@@ -27,21 +27,13 @@ class ContrastiveHead(nn.Module):
     Args:
         input_dim: width D of the encoder.
         features: width C of the CNN front end.
-        groups, entries, width: of the quantiser.
-        spread: see `GumbelQuantiser`.
+        books: of `GumbelQuantiser`.
     """
 
-    def __init__(
-        self,
-        input_dim: int,
-        features: int,
-        groups: int = 2,
-        entries: int = 320,
-        width: int = 256,
-        spread: float = 1.0,
-    ) -> None:
+    def __init__(self, input_dim: int, features: int, **books: Any) -> None:
         super().__init__()
-        self.quantizer = GumbelQuantiser(features, groups, entries, width, spread)
+        self.quantizer = GumbelQuantiser(features, **books)
+        width = self.quantizer.width
         self.project_q = nn.Linear(width, width)
         self.final_proj = nn.Linear(input_dim, width)
 
@@ -79,21 +71,20 @@ class Contrastive(QuantisedObjective):
         self.negatives, self.temperature = negatives, temperature
         self.feature_penalty, self.front_end_gradient = feature_penalty, front_end_gradient
 
-    def measure(self, features: Tensor, lengths: Tensor) -> Measured:
+    def measure(
+        self, features: Tensor, lengths: Tensor, mask: Tensor, seen: Tensor | None
+    ) -> tuple[Tensor, Quantised, dict[str, float]]:
         """Give the loss on masked frames, plus that on the others and the penalty, weighted."""
         if features.requires_grad and self.front_end_gradient != 1:
             scale_gradient(features, self.front_end_gradient)
         valid = ~padding_mask(lengths, features.shape[1])
         penalty = features.float()[valid].square().mean()
-        mask = self.sample_mask(features, lengths)
         normed = self.encoder.model.feature_projection.layer_norm(features)
-        output = self.encoder.from_front_end(features, lengths, mask_time=mask)
-        frames = output.hidden_states[-1]
+        frames, _ = self.behind(features, lengths, mask)
         quantised, logits = self._compare(normed, frames, mask)
         hidden = _cross_entropy(logits)
         loss = hidden + self.feature_penalty * penalty
-        seen = valid & ~mask
-        if self.unmasked_weight and bool(seen.any()):
+        if seen is not None:
             others = self._compare(normed, frames, seen)[1]
             loss = loss + self.unmasked_weight * _cross_entropy(others)
         right = (logits[:, 0] > logits[:, 1:].amax(dim=1)).float().mean()
@@ -102,7 +93,7 @@ class Contrastive(QuantisedObjective):
             "contrastive_accuracy": 100 * float(right),
             "feature_penalty": float(penalty.detach()),
         }
-        return Measured(loss, quantised, figures)
+        return loss, quantised, figures
 
     def _compare(self, normed: Tensor, frames: Tensor, chosen: Tensor) -> tuple[Quantised, Tensor]:
         """Quantise the features of the chosen frames (B, T) and compare their outputs with them."""

@@ -60,9 +60,7 @@ def _as_iteration(values: Mapping[str, Any]) -> dict[str, Any]:
             f"there are {len(rounds)} iterations, and {', '.join({**length, **units})} are of one: "
             f"say --set iterations.{len(rounds) - 1}.steps=1000 for the last, counted from 0"
         )
-    only = rounds[0]
-    if isinstance(only, BaseModel):
-        only = only.model_dump(exclude_unset=True)
+    only = _plain(rounds[0])
     if not isinstance(only, Mapping):
         return dict(values)
     rest = {k: v for k, v in values.items() if k not in (*_OF_ITERATION, "iterations")}
@@ -70,8 +68,11 @@ def _as_iteration(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_rate(iteration: Any) -> Any:
-    if isinstance(iteration, BaseModel):
-        iteration = iteration.model_dump(exclude_unset=True)
-    if isinstance(iteration, Mapping):
-        return {"learning_rate": CONTINUED_RATE, **iteration}
-    return iteration
+    plain = _plain(iteration)
+    return {"learning_rate": CONTINUED_RATE, **plain} if isinstance(plain, Mapping) else plain
+
+
+def _plain(iteration: Any) -> Any:
+    return (
+        iteration.model_dump(exclude_unset=True) if isinstance(iteration, BaseModel) else iteration
+    )

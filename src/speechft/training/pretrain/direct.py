@@ -10,8 +10,7 @@ import torch
 from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families import record_of
-from speechft.training.freezing import set_trainable
-from speechft.training.loop import Progress, train
+from speechft.training.loop import Progress
 from speechft.training.pretrain.carried_head import adopt_head, carry_head
 from speechft.training.pretrain.contrastive import Contrastive, ContrastiveHead, check_front_end
 from speechft.training.pretrain.quantised_objective import QuantisedObjective
@@ -21,8 +20,7 @@ from speechft.training.pretrain.reconstruction import (
     check_filter_banks,
 )
 from speechft.training.pretrain.settings import PretrainSettings
-from speechft.training.pretrain.speech import Speech, SpeechSource, loop_settings, planned
-from speechft.training.schedule import make_schedule
+from speechft.training.pretrain.speech import Speech, freeze_plan, train_on
 
 
 def run_direct(
@@ -42,71 +40,40 @@ def run_direct(
     Raises:
         SettingsError: the objective cannot train an encoder of this family.
     """
-    steps = settings.steps or 0
+    steps, name = settings.steps or 0, str(settings.objective)
     torch.manual_seed(derive_seed(settings.seed, "head", settings.objective))
-    build = _contrastive if settings.objective == "contrastive" else _reconstruction
-    source, name = speech.inputs(settings, encoder), str(settings.objective)
-    objective = build(settings, encoder, _shared(settings, speech, source))
+    source = speech.inputs(settings, encoder)
+    shared = {
+        "unmasked_weight": settings.unmasked_weight,
+        "share": settings.mask_share,
+        "span": settings.mask_span,
+        "steps": steps,
+        "temperatures": settings.quantiser.temperatures,
+        "diversity": settings.quantiser.diversity,
+        "dev": lambda: speech.held_out(settings.seconds, source),
+        "plan": freeze_plan(settings, steps),
+    }
+    objective = _objective(settings, encoder, shared)
     adopt_head(encoder, objective.head)
-    loop = loop_settings(settings, steps, settings.learning_rate, name)
-    batches, schedule = speech.order(settings, name), make_schedule(settings.schedule, steps)
-    plan = planned(settings, objective, encoder, steps)
-    hooks = speech.hooks(encoder, folder)
-    progress = train(plan, batches, source, schedule, loop, folder, hooks)
-    set_trainable(encoder.parameters(), True)
+    rate = settings.learning_rate
+    progress = train_on(speech, objective, source, settings, steps, rate, folder, name)
     carry_head(encoder, objective.head)
     return progress
 
 
-def _shared(settings: PretrainSettings, speech: Speech, source: SpeechSource) -> dict[str, Any]:
-    """Give what both objectives take."""
-    return {
-        "unmasked_weight": settings.unmasked_weight,
-        "share": settings.mask_share,
-        "span": settings.mask_span,
-        "steps": settings.steps or 0,
-        "temperatures": settings.quantiser.temperatures,
-        "diversity": settings.quantiser.diversity,
-        "dev": lambda: speech.held_out(settings.seconds, source),
-    }
-
-
-def _books(settings: PretrainSettings) -> dict[str, Any]:
-    """Give the sizes of the codebooks."""
-    books = settings.quantiser
-    return {
-        "groups": books.groups,
-        "entries": books.entries,
-        "width": books.width,
-        "spread": books.spread,
-    }
-
-
-def _contrastive(
+def _objective(
     settings: PretrainSettings, encoder: SpeechEncoder, shared: dict[str, Any]
 ) -> QuantisedObjective:
+    books = settings.quantiser.model_dump(include={"groups", "entries", "width", "spread"})
+    config = encoder.config
+    if settings.objective == "reconstruction":
+        check_filter_banks(encoder)
+        banks = ReconstructionHead(encoder.hidden_size, int(config.num_mel_bins), **books)
+        return Reconstruction(encoder, banks, **shared)
     check_front_end(encoder)
-    books, own = settings.quantiser, settings.contrastive
-    features = int(encoder.config.conv_dim[-1])
     if record_of(encoder.family).carries == "quantiser":  # the configuration says what it is like
-        encoder.config.num_codevector_groups = books.groups
-        encoder.config.num_codevectors_per_group = books.entries
-        encoder.config.codevector_dim = encoder.config.proj_codevector_dim = books.width
-    return Contrastive(
-        encoder,
-        ContrastiveHead(encoder.hidden_size, features, **_books(settings)),
-        negatives=own.negatives,
-        temperature=own.temperature,
-        feature_penalty=own.feature_penalty,
-        front_end_gradient=own.front_end_gradient,
-        **shared,
-    )
-
-
-def _reconstruction(
-    settings: PretrainSettings, encoder: SpeechEncoder, shared: dict[str, Any]
-) -> QuantisedObjective:
-    check_filter_banks(encoder)
-    bins = int(encoder.config.num_mel_bins)
-    head = ReconstructionHead(encoder.hidden_size, bins, **_books(settings))
-    return Reconstruction(encoder, head, **shared)
+        config.num_codevector_groups = books["groups"]
+        config.num_codevectors_per_group = books["entries"]
+        config.codevector_dim = config.proj_codevector_dim = books["width"]
+    head = ContrastiveHead(encoder.hidden_size, int(config.conv_dim[-1]), **books)
+    return Contrastive(encoder, head, **settings.contrastive.model_dump(), **shared)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +13,25 @@ from speechft.core.logging import get_logger
 from speechft.core.sealed import is_sealed
 from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
-from speechft.training.freezing import set_trainable
-from speechft.training.loop import Hooks, Progress, train
+from speechft.training.loop import Hooks, Loop, Progress
+from speechft.training.pretrain.carried_head import carry_predictor, make_predictor
 from speechft.training.pretrain.continuing import check_rates, unit_layer
 from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
 from speechft.training.pretrain.phoneme_units import phoneme_units
 from speechft.training.pretrain.settings import Guide, Iteration, PretrainSettings
-from speechft.training.pretrain.speech import Speech, loop_settings, planned, reached
+from speechft.training.pretrain.speech import (
+    Speech,
+    freeze_plan,
+    loop_settings,
+    reached,
+    train_on,
+)
 from speechft.training.pretrain.unit_cache import cached_units, units_key
-from speechft.training.pretrain.unit_head import carry_predictor, make_predictor
 from speechft.training.pretrain.units import (
-    Featurise,
     hidden_features,
+    kept_units,
     learn_units,
-    load_units,
     mfcc_features,
-    save_units,
     smoothed,
     way_out,
 )
@@ -73,27 +75,23 @@ def run_iteration(
     layer = unit_layer(settings, iteration, heard)
     check_rates(encoder, heard, layer)
     encoder.check_mask()
-    key = _make_units(settings, iteration, layer, heard, speech, folder)
+    key, units = _make_units(settings, iteration, layer, heard, speech, folder)
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
     predictor = make_predictor(encoder, iteration.clusters, key)
     source, steps = speech.inputs(settings, encoder), iteration.steps
     objective = MaskedPrediction(
         encoder,
         predictor,
-        load_units(folder / _UNITS),
+        units,
         unmasked_weight=settings.unmasked_weight,
         share=settings.mask_share,
         span=settings.mask_span,
         dev=lambda: speech.held_out(settings.seconds, source),
+        plan=freeze_plan(settings, steps),
         mixing=settings.mixing,
     )
-    loop = loop_settings(settings, steps, iteration.learning_rate, folder.name)
-    batches = speech.order(settings, folder.name)
-    schedule = make_schedule(settings.schedule, steps)
-    plan = planned(settings, objective, encoder, steps)
-    hooks = speech.hooks(encoder, folder)
-    progress = train(plan, batches, source, schedule, loop, folder, hooks)
-    set_trainable(encoder.parameters(), True)
+    rate = iteration.learning_rate
+    progress = train_on(speech, objective, source, settings, steps, rate, folder, folder.name)
     carry_predictor(encoder, predictor, key)
     return progress
 
@@ -105,42 +103,30 @@ def _make_units(
     encoder: SpeechEncoder,
     speech: Speech,
     folder: Path,
-) -> str | None:
-    """Write the iteration's units unless they are there; give what identifies them."""
+) -> tuple[str | None, list[NDArray[np.int32]]]:
+    """Give the iteration's units, kept in its folder, and what identifies them."""
     seed = derive_seed(settings.seed, "units", folder.name)
-    cuts = speech.source.cuts
-    key = units_key(iteration, layer, encoder, cuts, seed, settings.fit_seconds)
-    state, file = all_processes(), folder / _UNITS
-    encoder.to(state.device)
+    source, file = speech.source, folder / _UNITS
+    key = units_key(iteration, layer, encoder, source.cuts, seed, settings.fit_seconds)
+    encoder.to(all_processes().device)
     heard = encoder
     # A guide is trained by all processes together; what needs no training the first one does.
     if iteration.guide and not on_main(lambda: is_sealed(file, way_out(file))):
         heard = _guided(settings, iteration.guide, encoder, speech, folder / "guide")
-    with state.main_process_first():
-        if not is_sealed(file, way_out(file)):
-            learn = partial(_learn, settings, iteration, layer, heard, speech, seed)
-            save_units(file, cached_units(key, learn))
-    return key
 
+    def learn() -> list[NDArray[np.int32]]:
+        log.info("clustering %s", "MFCCs" if layer is None else f"hidden layer {layer}")
+        features = mfcc_features() if layer is None else hidden_features(heard, layer)
+        return learn_units(
+            source.load,
+            source.durations,
+            smoothed(features, iteration.smooth) if iteration.smooth else features,
+            iteration.clusters,
+            seed,
+            settings.fit_seconds,
+        )
 
-def _learn(
-    settings: PretrainSettings,
-    iteration: Iteration,
-    layer: int | None,
-    encoder: SpeechEncoder,
-    speech: Speech,
-    seed: int,
-) -> list[NDArray[np.int32]]:
-    log.info("clustering %s", "MFCCs" if layer is None else f"hidden layer {layer}")
-    features: Featurise = mfcc_features() if layer is None else hidden_features(encoder, layer)
-    return learn_units(
-        speech.source.load,
-        speech.source.durations,
-        smoothed(features, iteration.smooth) if iteration.smooth else features,
-        iteration.clusters,
-        seed,
-        settings.fit_seconds,
-    )
+    return key, kept_units(file, lambda: cached_units(key, learn))
 
 
 def _guided(
@@ -170,5 +156,5 @@ def _guided(
     batches = speech.order(settings, folder.name, guide.seconds)
     schedule = make_schedule("warmup-decay", guide.steps)
     hooks = Hooks(name=lambda index: str(speech.source.cuts[index].id))
-    train(objective, batches, speech.source, schedule, loop, folder, hooks)
+    Loop(objective, batches, speech.source, schedule, loop, folder, hooks).run()
     return copied

@@ -5,7 +5,8 @@ Source: HuBERT (Hsu et al. 2021), equations 1 to 3; unmasked frames may take par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,11 @@ from torch.nn import functional
 from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
 from speechft.heads.rnn import full_precision
-from speechft.hidden.front_end import front_end_output
+from speechft.training.objective import EncoderObjective
+from speechft.training.pretrain.objective import MaskedObjective, sample_mask
 from speechft.training.pretrain.utterance_mixing import mix_utterances
+
+Units = Sequence[NDArray[np.int32]] | Mapping[int, NDArray[np.int32]]
 
 
 class UnitPredictor(nn.Module):
@@ -43,30 +47,6 @@ class UnitPredictor(nn.Module):
         with full_precision(self.final_proj(frames)) as projected:
             embeddings = functional.normalize(self.label_embs_concat.float(), dim=-1)
             return functional.normalize(projected, dim=-1) @ embeddings.T / self.temperature
-
-
-def sample_spans(
-    lengths: Sequence[int], share: float, span: int, generator: torch.Generator
-) -> Tensor:
-    """Choose which frames to mask: spans that may overlap, at least one in every utterance.
-
-    Args:
-        lengths: valid frames of each item of the batch.
-        share: expected share of frames that start a span, times `span` (0.8 in HuBERT).
-        span: frames in one span.
-        generator: source of chance.
-
-    Returns:
-        Boolean mask (B, T), True where masked, never in the padding.
-    """
-    mask = torch.zeros(len(lengths), max(lengths), dtype=torch.bool)
-    for row, length in enumerate(lengths):
-        chance = float(torch.rand((), generator=generator))
-        count = max(1, int(share * length / span + chance))
-        starts = torch.randperm(max(1, length - span), generator=generator)[:count]
-        covered = starts[:, None] + torch.arange(span)[None, :]
-        mask[row, covered.clamp(max=length - 1).flatten()] = True
-    return mask
 
 
 def unit_loss(
@@ -96,11 +76,7 @@ def unit_loss(
     return total, {"masked_loss": float(hidden.detach()), "masked_accuracy": 100 * float(right)}
 
 
-def unit_targets(
-    units: Sequence[NDArray[np.int32]] | Mapping[int, NDArray[np.int32]],
-    indices: Sequence[int],
-    frames: int,
-) -> Tensor:
+def unit_targets(units: Units, indices: Sequence[int], frames: int) -> Tensor:
     """Give the units (B, T) of some utterances; the last one stands in where a sequence ends."""
     targets = torch.zeros(len(indices), frames, dtype=torch.long)
     for row, index in enumerate(indices):
@@ -110,7 +86,36 @@ def unit_targets(
     return targets
 
 
-class MaskedPrediction:
+def predict_units(
+    host: EncoderObjective,
+    predictor: UnitPredictor,
+    units: Units,
+    indices: Sequence[int],
+    items: list[Tensor],
+    unmasked_weight: float,
+    share: float = 0.8,
+    span: int = 10,
+) -> tuple[Tensor, dict[str, float]]:
+    """Mask frames of a batch, by torch's global generator, and give the loss and figures to log.
+
+    Args:
+        host: the encoder.
+        predictor: the head.
+        units: unit sequence of each utterance, by index.
+        indices: the utterances.
+        items: waveforms, or the features of a front end that stays frozen.
+        unmasked_weight: weight of the loss on unmasked frames.
+        share: expected share of masked frames before overlap.
+        span: frames in one masked span.
+    """
+    features, lengths = host.front_end(items)
+    mask = sample_mask(lengths, share, span)
+    frames, lengths = host.behind(features, lengths, mask)
+    targets = unit_targets(units, indices, frames.shape[1]).to(frames.device)
+    return unit_loss(predictor, frames, lengths, mask, targets, unmasked_weight)
+
+
+class MaskedPrediction(MaskedObjective):
     """The objective: an encoder with a unit predictor on its last hidden state.
 
     Args:
@@ -118,56 +123,30 @@ class MaskedPrediction:
         predictor: the head.
         units: unit sequence of each utterance, by index.
         unmasked_weight: weight of the loss on unmasked frames (0 in HuBERT Base).
-        share: expected share of masked frames before overlap.
-        span: frames in one masked span.
-        dev: gives batches of (indices, waveforms) to evaluate on.
+        share, span: of masked frames, see `sample_spans`.
         mixing: share of the utterances that are mixed with others in training.
+        more: of `MaskedObjective`.
     """
 
     def __init__(
         self,
         encoder: SpeechEncoder,
         predictor: UnitPredictor,
-        units: Sequence[NDArray[np.int32]] | Mapping[int, NDArray[np.int32]],
+        units: Units,
+        *,
         unmasked_weight: float = 0.5,
         share: float = 0.8,
         span: int = 10,
-        dev: Callable[[], Sequence[tuple[list[int], list[Tensor]]]] = list,
         mixing: float = 0.0,
+        **more: Any,
     ) -> None:
-        self.module = nn.ModuleDict({"encoder": encoder, "predictor": predictor})
-        self.encoder, self.predictor = encoder, predictor
-        self.units, self.dev = units, dev
-        self.unmasked_weight, self.share, self.span = unmasked_weight, share, span
-        self.mixing = mixing
-
-    def before_update(self, update: int) -> None:
-        """Set train mode (evaluation leaves it)."""
-        del update
-        self.module.train()
+        more |= {"unmasked_weight": unmasked_weight, "share": share, "span": span}
+        super().__init__(encoder, predictor, "predictor", **more)
+        self.predictor, self.units, self.mixing = predictor, units, mixing
 
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Give the cross entropy on masked frames plus the weighted one on unmasked frames.
-
-        Items are waveforms, or the features of a front end that stays frozen.
-        """
-        device = self.encoder.device
+        """Give the cross entropy on masked frames plus the weighted one on unmasked frames."""
         if self.mixing and self.module.training:
             items = mix_utterances(items, self.mixing, torch.default_generator)
-        features, lengths = front_end_output(self.encoder, items)
-        generator = torch.default_generator
-        mask = sample_spans(lengths.tolist(), self.share, self.span, generator).to(device)
-        output = self.encoder.from_front_end(features, lengths, mask_time=mask)
-        frames = output.hidden_states[-1]
-        targets = unit_targets(self.units, indices, frames.shape[1]).to(device)
-        return unit_loss(self.predictor, frames, lengths, mask, targets, self.unmasked_weight)
-
-    @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """Give loss and accuracy on masked frames of the dev split, the same masks every time."""
-        self.module.eval()
-        figures: list[dict[str, float]] = []
-        for number, (indices, waveforms) in enumerate(self.dev()):
-            torch.manual_seed(number)
-            figures.append(self.loss(indices, waveforms)[1])
-        return {k: float(np.mean([f[k] for f in figures])) for k in (figures[0] if figures else {})}
+        given = (indices, items, self.unmasked_weight, self.share, self.span)
+        return predict_units(self, self.predictor, self.units, *given)

@@ -49,10 +49,15 @@ class GumbelQuantiser(nn.Module):
     """
 
     def __init__(
-        self, input_dim: int, groups: int, entries: int, width: int, spread: float = 1.0
+        self,
+        input_dim: int,
+        groups: int = 2,
+        entries: int = 320,
+        width: int = 256,
+        spread: float = 1.0,
     ) -> None:
         super().__init__()
-        self.groups, self.entries = groups, entries
+        self.groups, self.entries, self.width = groups, entries, width
         self.temperature = 1.0
         self.weight_proj = nn.Linear(input_dim, groups * entries)
         nn.init.normal_(self.weight_proj.weight, std=spread)

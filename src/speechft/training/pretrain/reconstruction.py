@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import SettingsError
-from speechft.core.lengths import padding_mask
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families.decoar2 import Decoar2Encoder
-from speechft.training.pretrain.quantised_objective import Measured, QuantisedObjective
+from speechft.training.pretrain.quantised_objective import QuantisedObjective
 from speechft.training.pretrain.quantiser import GumbelQuantiser, Quantised
 
 
@@ -25,24 +24,15 @@ class ReconstructionHead(nn.Module):
     Args:
         input_dim: width D of the encoder.
         bins: filter banks of a frame.
-        groups, entries, width: of the quantiser.
-        spread: see `GumbelQuantiser`.
+        books: of `GumbelQuantiser`.
     """
 
-    def __init__(
-        self,
-        input_dim: int,
-        bins: int = 80,
-        groups: int = 2,
-        entries: int = 320,
-        width: int = 256,
-        spread: float = 1.0,
-    ) -> None:
+    def __init__(self, input_dim: int, bins: int = 80, **books: Any) -> None:
         super().__init__()
         self.mask_emb = nn.Parameter(torch.empty(input_dim).uniform_())
-        self.quantizer = GumbelQuantiser(input_dim, groups, entries, width, spread)
+        self.quantizer = GumbelQuantiser(input_dim, **books)
         self.decoder = nn.Sequential(
-            nn.Linear(width, input_dim), nn.ReLU(), nn.Linear(input_dim, bins)
+            nn.Linear(self.quantizer.width, input_dim), nn.ReLU(), nn.Linear(input_dim, bins)
         )
 
 
@@ -58,34 +48,29 @@ class Reconstruction(QuantisedObjective):
         SettingsError: the encoder does not take filter banks.
     """
 
-    def __init__(
-        self,
-        encoder: SpeechEncoder,
-        head: ReconstructionHead,
-        **more: Any,
-    ) -> None:
+    def __init__(self, encoder: SpeechEncoder, head: ReconstructionHead, **more: Any) -> None:
         self.decoar2 = check_filter_banks(encoder)
         super().__init__(encoder, head, head.quantizer, **more)
         self.books = head
 
-    def measure(self, features: Tensor, lengths: Tensor) -> Measured:
+    def measure(
+        self, features: Tensor, lengths: Tensor, mask: Tensor, seen: Tensor | None
+    ) -> tuple[Tensor, Quantised, dict[str, float]]:
         """Give the mean absolute error on masked frames, plus the weighted one on the others.
 
         `silent_error` is what a network without ears would get, the error of the mean 0.
         """
-        mask = self.sample_mask(features, lengths)
         hidden = self.decoar2.project(features)
         embedding = self.books.mask_emb.to(hidden.dtype)
         hidden = torch.where(mask[..., None], embedding, hidden)
         frames = self.decoar2.transform(hidden, lengths, None).hidden_states[-1]
         quantised, error = self._errors(frames[mask], features[mask])
         loss = error
-        seen = ~mask & ~padding_mask(lengths, features.shape[1])
-        if self.unmasked_weight and bool(seen.any()):
+        if seen is not None:
             loss = loss + self.unmasked_weight * self._errors(frames[seen], features[seen])[1]
         silent = float(features[mask].abs().mean())
         figures = {"masked_error": float(error.detach()), "silent_error": silent}
-        return Measured(loss, quantised, figures)
+        return loss, quantised, figures
 
     def _errors(self, frames: Tensor, wanted: Tensor) -> tuple[Quantised, Tensor]:
         quantised = self.quantiser(frames)

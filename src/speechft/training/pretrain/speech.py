@@ -13,12 +13,13 @@ from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import FrontEndCache, Waveforms
-from speechft.training.freezing import FreezePlan
-from speechft.training.loop import Hooks, LoopSettings, Objective, Progress
-from speechft.training.pretrain.held_encoder import HeldEncoder
+from speechft.training.freezing import FreezePlan, set_trainable
+from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
+from speechft.training.objective import EncoderObjective
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.processes import all_processes
 from speechft.training.run_folder import LAST_GOOD
+from speechft.training.schedule import make_schedule
 
 SpeechSource = Waveforms | FrontEndCache
 
@@ -78,14 +79,51 @@ def reached(durations: Sequence[float], seconds: float) -> int:
     return min(len(durations), int(np.searchsorted(ends, seconds)) + 1)
 
 
-def planned(
-    settings: PretrainSettings, objective: Objective, encoder: SpeechEncoder, steps: int
-) -> Objective:
-    """Give the objective with what the settings freeze, and for how long."""
+def freeze_plan(settings: PretrainSettings, steps: int) -> FreezePlan | None:
+    """Give what the settings freeze, and for how long; none where everything moves throughout.
+
+    Source: Speech-FT (Lin et al. 2026) continues pre-training by its stable recipe too: the CNN
+    front end stays frozen, and the first 10 % of the updates train the head alone.
+    """
     if not settings.freeze_front_end and not settings.head_warmup:
-        return objective
-    plan = FreezePlan(steps, settings.head_warmup, settings.freeze_front_end)
-    return HeldEncoder(objective, encoder, plan)
+        return None
+    return FreezePlan(steps, settings.head_warmup, settings.freeze_front_end)
+
+
+def train_on(
+    speech: Speech,
+    objective: EncoderObjective,
+    source: SpeechSource,
+    settings: PretrainSettings,
+    steps: int,
+    learning_rate: float,
+    folder: Path,
+    name: str,
+) -> Progress:
+    """Train an objective's encoder on all speech, and leave all of it able to move.
+
+    Args:
+        speech: what is learned from.
+        objective: encoder and head.
+        source: what it loads, see `Speech.inputs`.
+        settings: of the whole run.
+        steps: updates.
+        learning_rate: peak rate.
+        folder: where states and metrics go.
+        name: seeds the order of the batches, and what chance does in an update.
+    """
+    encoder = objective.encoder
+    progress = Loop(
+        objective,
+        speech.order(settings, name),
+        source,
+        make_schedule(settings.schedule, steps),
+        loop_settings(settings, steps, learning_rate, name),
+        folder,
+        speech.hooks(encoder, folder),
+    ).run()
+    set_trainable(encoder.parameters(), True)
+    return progress
 
 
 def loop_settings(
@@ -98,11 +136,9 @@ def loop_settings(
     loop = LoopSettings(
         steps=steps,
         learning_rate=learning_rate,
-        evaluate_every=settings.evaluate_every,
-        save_every=settings.save_every,
         seed=derive_seed(settings.seed, name),
-        precision=settings.precision,
+        **settings.model_dump(include={"evaluate_every", "save_every", "precision"}),
     )
     if settings.schedule == "stable":
-        return replace(loop, clip=1.0)
+        return loop
     return replace(loop, clip=10.0, betas=(0.9, 0.98), weight_decay=0.01)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from speechft.core.artifact import Artifact, read_record
 from speechft.core.errors import DataError
-from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.yaml12 import read_yaml
 from speechft.data.sources import load_data
@@ -27,12 +27,11 @@ from speechft.training.pretrain.front_end import take_front_end
 from speechft.training.pretrain.iteration import run_iteration
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.speech import Speech
-from speechft.training.processes import at_work, on_main
-from speechft.training.run_folder import about, begin, run_artifact
+from speechft.training.processes import on_main
+from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
 __all__ = ["PretrainSettings", "pretrain", "pretrain_artifact"]
 
-log = get_logger(__name__)
 # What an iteration's folder holds of its result, beside its guide's.
 _OF_ITERATION = ("encoder", "metrics.jsonl", "units.npz")
 
@@ -55,13 +54,7 @@ def pretrain(settings: PretrainSettings) -> Path:
         Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
     artifact = pretrain_artifact(settings)
-    if artifact.done:
-        log.info("pretrain: already done in %s", settings.out)
-        return settings.out
-    artifact.refuse_other_stage()
-    with at_work(settings.out, settings.threads):
-        _pretrain(settings, artifact)
-    return settings.out
+    return carry_out(artifact, settings.threads, lambda: _pretrain(settings, artifact))
 
 
 def pretrain_artifact(
@@ -156,12 +149,8 @@ def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:
 
 
 def _first_seconds(cuts: list[Any], seconds: float) -> list[Any]:
-    chosen: list[Any] = []
-    for cut in cuts:
-        if sum(c.duration for c in chosen) >= seconds:
-            break
-        chosen.append(cut)
-    return chosen
+    before = accumulate((cut.duration for cut in cuts), initial=0.0)
+    return [cut for cut, heard in zip(cuts, before, strict=False) if heard < seconds]
 
 
 def _initial_encoder(settings: PretrainSettings) -> SpeechEncoder:

@@ -19,9 +19,10 @@ from torch.nn import functional
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import progress_bar
-from speechft.core.sealed import break_seal, seal
+from speechft.core.sealed import break_seal, is_sealed, seal
 from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.encoders import SpeechEncoder
+from speechft.training.processes import all_processes
 
 Featurise = Callable[[Sequence[Tensor]], list[Tensor]]
 
@@ -45,9 +46,8 @@ def mfcc_features(normalise: bool = True) -> Featurise:
     def featurise(waveforms: Sequence[Tensor]) -> list[Tensor]:
         result = []
         for waveform in waveforms:
-            static = layer(waveform[None])[0]
-            if normalise:
-                static = (static - static.mean(0)) / static.std(0, correction=0).clamp(min=1e-5)
+            raw = layer(waveform[None])[0]
+            static = _normal(raw) if normalise else raw
             first = _differences(static)
             result.append(torch.cat([static, first, _differences(first)], dim=1)[::2])
         return result
@@ -177,6 +177,18 @@ def load_units(path: Path) -> list[NDArray[np.int32]]:
         return [np.asarray(part) for part in np.split(stored["units"], ends[:-1])]
 
 
+def kept_units(path: Path, learn: Callable[[], list[NDArray[np.int32]]]) -> list[NDArray[np.int32]]:
+    """Read a run's units, which its main process learns and writes where they are not there yet.
+
+    Raises:
+        CheckpointError: the file has changed since it was written.
+    """
+    with all_processes().main_process_first():
+        if not is_sealed(path, way_out(path)):
+            save_units(path, learn())
+    return load_units(path)
+
+
 def way_out(path: Path) -> str:
     """Say what to do where a file of a run has changed since it was written."""
     return f"remove {path.parent} to train from the first update on"
@@ -199,9 +211,13 @@ def _walk(
 
 
 def _smooth(features: Tensor, frames: int) -> Tensor:
-    normal = (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-5)
-    padded = functional.pad(normal.T[None], (frames // 2, frames // 2), mode="replicate")
+    normal = _normal(features).T[None]
+    padded = functional.pad(normal, (frames // 2, frames // 2), mode="replicate")
     return functional.avg_pool1d(padded, frames, stride=1)[0].T.contiguous()
+
+
+def _normal(features: Tensor) -> Tensor:
+    return (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-5)
 
 
 def _differences(features: Tensor) -> Tensor:
