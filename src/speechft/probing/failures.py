@@ -72,27 +72,18 @@ def raise_failures(failures: Sequence[Failure], jobs: int) -> None:
         RuntimeError: the first job that ended otherwise, if no job shows a user's mistake.
     """
     known = [f for f in failures if "crash" not in f.error]
+    few = [f"    {f.name}: {f.reason}" for f in failures[:_SHOWN]]
+    few += [f"    and {len(failures) - _SHOWN} more"] * (len(failures) > _SHOWN)
+    done = "what the others found is kept"
+    listed = f"{len(failures)} of {jobs} jobs failed; {done}:\n" + "\n".join(few)
     if not known:
         crash = str(failures[0].error["crash"])
-        if len(failures) == 1:
-            raise RuntimeError(crash)
-        raise RuntimeError(f"{_listed(failures, jobs)}\n\nThe first one:\n{crash}")
-    first = known[0].error
-    kind: type[SpeechFTError] = getattr(errors, str(first["error"]), SpeechFTError)
-    if len(failures) == 1:
-        raise kind(**{name: first[name] for name in _PARTS})
-    raise kind(
-        _listed(failures, jobs),
-        where=first["where"],
-        expected=first["expected"],
-        found=first["found"],
-        hint=first["hint"] or "mend this; the same command then does only what is missing",
-    )
-
-
-def _listed(failures: Sequence[Failure], jobs: int) -> str:
-    lines = [f"    {f.name}: {f.reason}" for f in failures[:_SHOWN]]
-    if len(failures) > _SHOWN:
-        lines.append(f"    and {len(failures) - _SHOWN} more")
-    done = "what the others found is kept"
-    return f"{len(failures)} of {jobs} jobs failed; {done}:\n" + "\n".join(lines)
+        raise RuntimeError(crash if len(failures) == 1 else f"{listed}\n\nThe first one:\n{crash}")
+    first = {name: known[0].error[name] for name in _PARTS}
+    kind: type[SpeechFTError] = getattr(errors, str(known[0].error["error"]), SpeechFTError)
+    if len(failures) > 1:
+        first["what"] = listed
+        first["hint"] = first["hint"] or (
+            "mend this; the same command then does only what is missing"
+        )
+    raise kind(**first)

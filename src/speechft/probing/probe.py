@@ -74,16 +74,10 @@ class ProbeStack:
     """
 
     def __init__(
-        self,
-        probe: Probe,
-        rates: Sequence[float],
-        clip: float = 1.0,
-        weight_decay: float = 0.0,
+        self, probe: Probe, rates: Sequence[float], clip: float = 1.0, weight_decay: float = 0.0
     ) -> None:
-        self.module = probe
-        self.rates = list(rates)
-        self.clip = clip
-        self.weight_decay = weight_decay
+        self.module, self.rates = probe, list(rates)
+        self.clip, self.weight_decay = clip, weight_decay
         self._gradients: list[Tensor] | None = None
         self.parameters: Parameters = {
             name: p.detach().expand(len(self.rates), *p.shape).clone().requires_grad_()
@@ -102,25 +96,14 @@ class ProbeStack:
         if len(self.rates) == 1:
             alone = {name: p.squeeze(0) for name, p in self.parameters.items()}
             return self._call(alone, states, lengths)[None]
-
-        def one(parameters: Parameters) -> Tensor:
-            return self._call(parameters, states, lengths)
-
-        stacked: Tensor = torch.vmap(one)(self.parameters)
+        stacked: Tensor = torch.vmap(lambda own: self._call(own, states, lengths))(self.parameters)
         return stacked
-
-    def update(self, losses: Tensor, factor: float = 1.0) -> None:
-        """Do one update of every copy from their losses (R,), at `factor` times their rates."""
-        self.add_gradients(losses)
-        self.step(factor)
 
     def add_gradients(self, losses: Tensor) -> None:
         """Add the gradients of the copies' losses (R,) to those of the coming update."""
         found = list(torch.autograd.grad(losses.sum(), list(self.parameters.values())))
-        if self._gradients is None:
-            self._gradients = found
-        else:
-            self._gradients = [a + b for a, b in zip(self._gradients, found, strict=True)]
+        before = self._gradients
+        self._gradients = [a + b for a, b in zip(before, found, strict=True)] if before else found
 
     def step(self, factor: float = 1.0) -> None:
         """Do one update of every copy with the gradients so far, at `factor` times their rates."""
