@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from speechft.core.artifact import Neutral
+from speechft.core.artifact import Artifact, Neutral, dependencies
 from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.data.identity import AudioName
 from speechft.encoders.identity import EncoderName
@@ -53,3 +54,14 @@ class AnalyzeSettings(Settings):
         if any(not 0 < alpha < 1 for alpha in value) or len(set(value)) != len(value):
             raise ValueError("alphas are above 0 and below 1, each once")
         return value
+
+
+def analyze_artifact(settings: AnalyzeSettings, known: Mapping[str, str] | None = None) -> Artifact:
+    """Give the folder of an analysis, with all that it depends on.
+
+    Args:
+        settings: of the analysis.
+        known: name of an encoder or of data → identity, where it is still to be made.
+    """
+    names = [spec.label for spec in settings.encoders]
+    return Artifact(settings.out, "analyze", {**dependencies(settings, known), "names": names})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lhotse.cut import Cut
@@ -12,14 +12,12 @@ from lhotse.cut import Cut
 from speechft.analysis.between import check_same_tensors, interpolate
 from speechft.analysis.features import compare_states
 from speechft.analysis.records import Record, records_of
-from speechft.analysis.settings import AnalyzeSettings
+from speechft.analysis.settings import AnalyzeSettings, analyze_artifact
 from speechft.analysis.show import FIGURE, draw, markdown
 from speechft.analysis.weights import distances
 from speechft.core.artifact import (
     BEGUN,
     RECORD,
-    Artifact,
-    dependencies,
     stage_of,
 )
 from speechft.core.devices import usable_device
@@ -80,17 +78,6 @@ def analyze(settings: AnalyzeSettings) -> Path:
     write_text(settings.out / PAGE, markdown(records, str(settings.base), len(cuts)))
     artifact.end((RECORDS, PAGE, FIGURE), parents={"base": base.fingerprint()})
     return settings.out
-
-
-def analyze_artifact(settings: AnalyzeSettings, known: Mapping[str, str] | None = None) -> Artifact:
-    """Give the folder of an analysis, with all that it depends on.
-
-    Args:
-        settings: of the analysis.
-        known: name of an encoder or of data → identity, where it is still to be made.
-    """
-    names = [spec.label for spec in settings.encoders]
-    return Artifact(settings.out, "analyze", {**dependencies(settings, known), "names": names})
 
 
 def _measure(

@@ -72,7 +72,6 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
     from rich.table import Table
 
     from speechft.data.sources import is_synthetic
-    from speechft.pipeline.recipe.inputs import look_at_labels
     from speechft.pipeline.recipe.sizes import hours_of_audio, parameters_of, size_of, total_bytes
     from speechft.pipeline.recipe.stage import plan_run
 
@@ -104,6 +103,10 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
             "--redo, or another --out",
             markup=False,
         )
+    if not plan.graph.open:
+        return
+    from speechft.pipeline.recipe.inputs import look_at_labels
+
     read, unread = look_at_labels(plan)
     if read:
         console.print(f"splits and labels of {', '.join(read)}: all there", markup=False)

@@ -7,9 +7,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import interp1d
-from scipy.optimize import brentq
-from sklearn.metrics import roc_curve
 
 from speechft.core.errors import DataError
 
@@ -34,6 +31,10 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> float:
     Source:
         S3PRL 0.4, ASV.
     """
+    from scipy.interpolate import interp1d
+    from scipy.optimize import brentq
+    from sklearn.metrics import roc_curve
+
     wanted, found = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if len(set(wanted.tolist())) != 2:
         raise DataError(

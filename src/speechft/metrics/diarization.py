@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from speechft.core.errors import DataError
 
@@ -50,6 +49,8 @@ def diarization_error_rate(
 
 def errors(reference: Iterable[Turn], hypothesis: Iterable[Turn]) -> tuple[float, float]:
     """Give the seconds of error and of reference speech in one recording."""
+    from scipy.optimize import linear_sum_assignment
+
     wanted, found = list(reference), list(hypothesis)
     times = sorted({time for _, *span in (*wanted, *found) for time in span})
     lengths = np.array([b - a for a, b in pairwise(times)])

@@ -8,26 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.analysis.settings import AnalyzeSettings
-from speechft.analysis.stage import analyze, analyze_artifact
+from speechft.analysis.settings import AnalyzeSettings, analyze_artifact
 from speechft.core.artifact import RECORD, Artifact, content_id, dependencies
 from speechft.core.errors import SettingsError
 from speechft.core.settings import Settings
 from speechft.merging.alpha import check_range, is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.merging.settings import MergeSettings
-from speechft.merging.stage import merge
-from speechft.pipeline.evaluation import evaluate
-from speechft.probing.evaluate import evaluate_artifact
 from speechft.probing.protocol import check_plans
-from speechft.probing.settings import GRID, RESULTS, EvaluateSettings
+from speechft.probing.settings import GRID, RESULTS, EvaluateSettings, evaluate_artifact
 from speechft.reporting.settings import ReportSettings
-from speechft.reporting.stage import report
 from speechft.tasks import TASKS
 from speechft.training.finetune.settings import FinetuneSettings
-from speechft.training.finetune.stage import finetune, finetune_artifact
 from speechft.training.pretrain.settings import PretrainSettings
-from speechft.training.pretrain.stage import pretrain, pretrain_artifact
 
 Known = Mapping[str, str] | None
 
@@ -54,8 +47,13 @@ class Stage:
     costly: bool = False
 
 
-def _merge_artifact(settings: MergeSettings, known: Known = None) -> Artifact:
-    return Artifact(settings.out, "merge", dependencies(settings, known))
+def _plain_artifact(verb: str) -> Callable[[Any, Known], Artifact]:
+    """Give what makes the artefact of a stage that depends on its settings and inputs alone."""
+
+    def artifact(settings: Any, known: Known = None) -> Artifact:
+        return Artifact(settings.out, verb, dependencies(settings, known))
+
+    return artifact
 
 
 def _report_artifact(settings: ReportSettings, known: Known = None) -> Artifact:
@@ -70,7 +68,42 @@ def _shown_of(run: Path) -> str:
     return content_id({file.relative_to(run).as_posix(): file for file in files})
 
 
+# What does a job is imported when it is done: planning needs no models, figures or solvers.
+
+
+def _pretrain(settings: PretrainSettings) -> None:
+    from speechft.training.pretrain.stage import pretrain
+
+    pretrain(settings)
+
+
+def _finetune(settings: FinetuneSettings) -> None:
+    from speechft.training.finetune.stage import finetune
+
+    finetune(settings)
+
+
+def _merge(settings: MergeSettings) -> None:
+    from speechft.merging.stage import merge
+
+    merge(settings)
+
+
+def _evaluate(settings: EvaluateSettings) -> None:
+    from speechft.pipeline.evaluation import evaluate
+
+    evaluate(settings)
+
+
+def _analyze(settings: AnalyzeSettings) -> None:
+    from speechft.analysis.stage import analyze
+
+    analyze(settings)
+
+
 def _report(settings: ReportSettings) -> None:
+    from speechft.reporting.stage import report
+
     artifact = _report_artifact(settings)
     artifact.begin(replace=True)
     report(settings)
@@ -93,11 +126,15 @@ def _clear_products(artifact: Artifact) -> None:
 
 
 STAGES: Final[Mapping[str, Stage]] = {
-    "pretrain": Stage(PretrainSettings, pretrain, pretrain_artifact, _clear_all, "encoder", True),
-    "finetune": Stage(FinetuneSettings, finetune, finetune_artifact, _clear_all, "encoder", True),
-    "merge": Stage(MergeSettings, merge, _merge_artifact, _clear_products),
-    "evaluate": Stage(EvaluateSettings, evaluate, evaluate_artifact, _clear_results),
-    "analyze": Stage(AnalyzeSettings, analyze, analyze_artifact, _clear_products),
+    "pretrain": Stage(
+        PretrainSettings, _pretrain, _plain_artifact("pretrain"), _clear_all, "encoder", True
+    ),
+    "finetune": Stage(
+        FinetuneSettings, _finetune, _plain_artifact("finetune"), _clear_all, "encoder", True
+    ),
+    "merge": Stage(MergeSettings, _merge, _plain_artifact("merge"), _clear_products),
+    "evaluate": Stage(EvaluateSettings, _evaluate, evaluate_artifact, _clear_results),
+    "analyze": Stage(AnalyzeSettings, _analyze, analyze_artifact, _clear_products),
     "report": Stage(ReportSettings, _report, _report_artifact, _clear_products),
 }
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from speechft.core import errors
 from speechft.core.artifact import Artifact
@@ -19,13 +19,13 @@ from speechft.core.locks import wait_for_lock
 from speechft.core.logging import set_up_logging
 from speechft.core.provenance import processor
 from speechft.core.settings import Settings, parse_settings
-from speechft.hidden.front_end import KeptFeatures
 from speechft.pipeline.graph import Job, log_of, note_of, settings_of
 from speechft.pipeline.stages import STAGES
-from speechft.probing import evaluate as probing
 from speechft.probing.settings import EvaluateSettings
 from speechft.training.finetune.settings import FinetuneSettings
-from speechft.training.finetune.stage import finetune
+
+if TYPE_CHECKING:
+    from speechft.hidden.front_end import KeptFeatures
 
 Answer = dict[str, Any]
 _KEPT_BYTES: Final = 2 << 30  # of front-end features, which most jobs have in common
@@ -129,9 +129,13 @@ def _do(order: Mapping[str, Any]) -> bool:
     remove_leftovers(artifact.folder)
     settings = _settings(order)
     if order.get("apart") and isinstance(settings, FinetuneSettings):
+        from speechft.training.finetune.stage import finetune
+
         finetune(settings, kept=_kept())
     elif order.get("apart") and isinstance(settings, EvaluateSettings):
-        probing.evaluate(settings, kept=_kept())  # this process is one of several already
+        from speechft.probing.evaluate import evaluate
+
+        evaluate(settings, kept=_kept())  # this process is one of several already
     else:
         stage.run(settings)
     return True
@@ -147,4 +151,6 @@ def _artifact(order: Mapping[str, Any]) -> Artifact:
 
 @functools.cache
 def _kept() -> KeptFeatures:
+    from speechft.hidden.front_end import KeptFeatures
+
     return KeptFeatures(_KEPT_BYTES)

@@ -23,14 +23,13 @@ from speechft.metrics.measures import direction
 from speechft.probing.batches import Split
 from speechft.probing.probe import predict, probe
 from speechft.probing.protocol import ProbePlan, plan_for, protocol_of
-from speechft.probing.settings import EvaluateSettings
+from speechft.probing.settings import EvaluateSettings, version_of
 from speechft.tasks import TASKS, ProtocolName, Size, Task
 
 CELLS: Final = "cells"
 CELL: Final = "cell.json"
 TIMING: Final = "timing.json"
 PREDICTIONS: Final = "predictions.jsonl"
-VERSION: Final = 5  # raise it when the same settings would give other results
 _SHARE: Final = 0.1  # of a GPU's free memory, for the time means of one split
 _logger = get_logger(__name__)
 
@@ -78,11 +77,6 @@ class Cell:
     def _depends(self) -> dict[str, Any]:
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
         return {**own, "plan": vars(self.plan), "files": [content_id(path) for path in self.files]}
-
-
-def version_of(task: str, protocol: ProtocolName) -> int:
-    """Give the version of what makes a task's results."""
-    return VERSION + TASKS[task].revisions.get(protocol, 0)
 
 
 def make_cell(

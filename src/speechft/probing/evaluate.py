@@ -8,19 +8,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.artifact import Artifact, dependencies, hash_values
+from speechft.core.artifact import hash_values
 from speechft.core.devices import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import first_of
 from speechft.hidden.front_end import KeptFeatures
-from speechft.probing.cells import CELL, CELLS, TIMING, version_of
+from speechft.probing.cells import CELL, CELLS, TIMING
 from speechft.probing.failures import raise_failures
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent
 from speechft.probing.job import Evaluator, Outcome
 from speechft.probing.protocol import check_plans
-from speechft.probing.settings import GRID, RESULTS, EncoderSpec, EvaluateSettings, is_official
+from speechft.probing.settings import (
+    GRID,
+    RESULTS,
+    EncoderSpec,
+    EvaluateSettings,
+    evaluate_artifact,
+    is_official,
+)
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 
@@ -99,20 +106,6 @@ def evaluate(
         data=evaluator.data_ids,
     )
     return settings.out
-
-
-def evaluate_artifact(
-    settings: EvaluateSettings, known: Mapping[str, str] | None = None
-) -> Artifact:
-    """Give the folder of the results, with all that they depend on.
-
-    Args:
-        settings: of the evaluation.
-        known: name of an encoder or of data → identity, where it is still to be made.
-    """
-    versions = {task: version_of(task, settings.protocol) for task in settings.tasks}
-    depends = {**dependencies(settings, known), "versions": versions}
-    return Artifact(settings.out, "evaluate", depends)
 
 
 def _write_about(settings: EvaluateSettings, outcomes: Sequence[Outcome], seconds: float) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from speechft.core.artifact import FileInput, Input, Neutral, file_id, hash_values
+from speechft.core.artifact import (
+    Artifact,
+    FileInput,
+    Input,
+    Neutral,
+    dependencies,
+    file_id,
+    hash_values,
+)
 from speechft.core.errors import SettingsError
 from speechft.core.launching import DaskSettings
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
@@ -20,6 +28,7 @@ from speechft.merging.alpha import check_range, is_sweep_folder, number_text
 RESULTS: Final = "results.jsonl"  # one record per result
 GRID: Final = "grid.jsonl"  # the whole grid
 DEFAULT: Final = "default"
+VERSION: Final = 5  # raise it when the same settings would give other results
 
 
 def source_id(name: str) -> str:
@@ -378,3 +387,24 @@ def is_official(suite: str, task: str, items: int) -> bool | None:
     has_official = suite in SUITES and not SUITES[suite].data and task in SUITES[suite].tasks
     known = TASKS[task].official_items if has_official else None
     return None if known is None else known == items
+
+
+def evaluate_artifact(
+    settings: EvaluateSettings, known: Mapping[str, str] | None = None
+) -> Artifact:
+    """Give the folder of the results, with all that they depend on.
+
+    Args:
+        settings: of the evaluation.
+        known: name of an encoder or of data → identity, where it is still to be made.
+    """
+    versions = {task: version_of(task, settings.protocol) for task in settings.tasks}
+    depends = {**dependencies(settings, known), "versions": versions}
+    return Artifact(settings.out, "evaluate", depends)
+
+
+def version_of(task: str, protocol: Literal["clean", "s3prl"]) -> int:
+    """Give the version of what makes a task's results."""
+    from speechft.tasks import TASKS
+
+    return VERSION + TASKS[task].revisions.get(protocol, 0)

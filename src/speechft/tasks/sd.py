@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from lhotse.cut import Cut
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from speechft.core.errors import DataError
@@ -135,6 +134,8 @@ class SpeakerDiarization(Task):
 
     def frame_accuracy(self, predictions: Sequence[Any], references: Sequence[Any]) -> float:
         """Give the share of right decisions in the best order of speakers, mean over recordings."""
+        from scipy.optimize import linear_sum_assignment
+
         shares = []
         for found, reference in zip(predictions, references, strict=True):
             labels = frame_labels(reference["turns"], reference["frames"], self.speakers).numpy()

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from lhotse.cut import Cut
 from numpy.typing import NDArray
-from scipy.signal import medfilt
 from torch import Tensor
 from torch.nn import functional
 
@@ -74,6 +73,8 @@ def decide(probabilities: NDArray[np.float32], threshold: float, median: int) ->
         threshold: above which it is so.
         median: odd width in frames of a median filter over the decisions; 1 for none.
     """
+    from scipy.signal import medfilt
+
     turns: list[Turn] = []
     for speaker, column in enumerate((probabilities > threshold).astype(np.float64).T):
         active = medfilt(column, median) if median > 1 else column

@@ -19,8 +19,7 @@ from speechft.encoders.identity import EncoderName
 from speechft.merging.settings import MergeSettings
 from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.settings import ReportSettings
-from speechft.training.finetune.settings import FinetuneSettings
-from speechft.training.finetune.stage import task_names
+from speechft.training.finetune.settings import FinetuneSettings, task_names
 from speechft.training.pretrain.settings import PretrainSettings
 
 

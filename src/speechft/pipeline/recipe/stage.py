@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import torch
-
 from speechft.core.errors import SettingsError
 from speechft.core.files import remove_leftovers, write_json, write_text
 from speechft.core.launching import LaunchSettings
@@ -15,7 +13,6 @@ from speechft.core.logging import get_logger
 from speechft.core.yaml12 import dump_yaml
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.launchers import Workers, start_workers
-from speechft.pipeline.recipe.inputs import check_inputs
 from speechft.pipeline.recipe.plan import Plan, make_plan
 from speechft.pipeline.recipe.settings import RunSettings, find_recipe, load_recipe
 from speechft.reporting.records import ROLES, RUN
@@ -60,6 +57,8 @@ def run(
             work with other settings, and `redo` was not asked for.
         DataError: data of any step is missing or lacks what a task needs.
     """
+    from speechft.pipeline.recipe.inputs import check_inputs
+
     launch = launch or LaunchSettings()
     plan = plan_run(_launched(settings, launch), out)
     plan.out.mkdir(parents=True, exist_ok=True)
@@ -103,6 +102,8 @@ def check_redo(plan: Plan) -> None:
 def _workers(plan: Plan, launch: LaunchSettings) -> AbstractContextManager[Workers | None]:
     if launch.launcher == "local" and launch.workers <= 1:
         return nullcontext()
+    import torch
+
     gpus = torch.cuda.device_count()
     return start_workers(
         launch, plan.out, workers=launch.workers, threads=launch.threads, gpus=gpus

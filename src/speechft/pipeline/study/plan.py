@@ -16,7 +16,6 @@ from speechft.pipeline.graph import Graph, Job, Source, encoder_of
 from speechft.probing.settings import GRID
 from speechft.reporting.study.settings import STAGES, StudySettings
 from speechft.reporting.study.specs import RowSpec, StageSpec
-from speechft.reporting.study.table import dev_score
 
 Choices = dict[str, str]
 _PER_TASK: Final = ("data", "steps", "batch_size", "learning_rates")
@@ -104,6 +103,8 @@ class Builder:
     def _dev_score(self, jobs: Sequence[Job]) -> float:
         if not all(self.graph.is_done(job) for job in jobs):
             return -math.inf
+        from speechft.reporting.study.table import dev_score
+
         score = dev_score([row for job in jobs for row in read_jsonl(job.folder / GRID)])
         return score if math.isfinite(score) else -math.inf
 

@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from speechft.core.errors import SettingsError
 from speechft.core.launching import LaunchSettings
 from speechft.core.locks import work_alone
@@ -18,7 +16,6 @@ from speechft.pipeline.graph import Graph
 from speechft.pipeline.launchers import start_workers
 from speechft.pipeline.study.plan import Builder
 from speechft.pipeline.study.reading import load_study
-from speechft.pipeline.study.written import write_study
 from speechft.reporting.study.settings import StudySettings
 
 __all__ = ["load_study", "plan_studies", "study"]
@@ -68,6 +65,10 @@ def study(
         CheckpointError: an encoder that a study begins with is not there.
         SpeechFTError: jobs failed; the message names them.
     """
+    import torch
+
+    from speechft.pipeline.study.written import write_study
+
     launch = launch or LaunchSettings()
     _refuse_same_names(studies)
     gpus = torch.cuda.device_count()
