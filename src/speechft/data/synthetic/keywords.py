@@ -16,8 +16,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.seeding import numpy_generator
-from speechft.data.audio import piece
-from speechft.data.synthetic.effects import RATE
+from speechft.data.audio import SAMPLE_RATE, piece
 from speechft.data.synthetic.grammar import tables
 
 UNKNOWN: Final = "_unknown_"
@@ -134,7 +133,7 @@ def _draw(items: Sequence[_Item], count: int, split: str) -> list[_Item]:
 
 def _piece(item: _Item) -> Cut:
     """Make the cut of an item, from one sample to another."""
-    first, last = round(item.start * RATE), round(item.end * RATE)
+    first, last = round(item.start * SAMPLE_RATE), round(item.end * SAMPLE_RATE)
     name = f"{item.cut.id}-{'pause' if item.word is None else 'word'}-{item.number}"
     cut: Any = piece(item.cut, first, last - first, name)
     label = {"label": item.label, "synthetic": True}
