@@ -181,7 +181,6 @@ class OpenSweep:
         try:
             for parent in (self.sweep.base, *self.sweep.tuned, *self.sweep.statistics):
                 self._sources.append(self._open(parent))
-            refuse_other_meaning(self._sources[0], self._sources[1 : self._count])
         except BaseException:
             self.close()
             raise
@@ -199,6 +198,7 @@ class OpenSweep:
 
         base, *tuned = self._sources[: self._count]
         planned = plan(base, tuned, self.sweep.recipe(alpha), self._sources[self._count :])
+        refuse_other_meaning(base, tuned)  # behind the look at the tensors, whose message says more
         entries = zip(planned.match.entries, stream(planned), strict=True)
         for entry, (info, stored) in entries:
             tensor = torch.from_numpy(stored)
