@@ -79,6 +79,20 @@ def test_an_encoder_between_others_is_what_merge_writes(
     assert load_merged(base, tuned[0], alpha).fingerprint() != loaded.fingerprint() or alpha == 0
 
 
+def test_an_encoder_in_memory_is_not_rounded_to_the_type_of_base(
+    folders: list[Path], tmp_path: Path
+):
+    base, tuned, *_ = folders
+    half = merge(
+        MergeSettings(base=base, tuned=(base,), alpha=0, dtype="float16", out=tmp_path / "h")
+    )
+    values = {"base": half, "tuned": (tuned,), "alpha": 0.5}
+    exact = merge(MergeSettings(**values, dtype="float32", out=tmp_path / "exact"))
+    rounded = merge(MergeSettings(**values, out=tmp_path / "rounded"))
+    found = load_merged(half, tuned, 0.5).fingerprint()
+    assert found == load_encoder(exact).fingerprint() != load_encoder(rounded).fingerprint()
+
+
 def test_near_points_of_a_sweep_have_names_of_their_own(folders: list[Path], tmp_path: Path):
     values = {"base": folders[0], "tuned": folders[1:2], "out": tmp_path / "sweep"}
     sweep = OpenSweep(merge(MergeSettings(alpha="0.25:0.2500002:0.0000001", **values)))

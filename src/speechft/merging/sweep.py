@@ -132,10 +132,12 @@ def write_sweep(
 def load_merged(
     base: str | Path, tuned: str | Path | Sequence[str | Path], alpha: float, **load: Any
 ) -> SpeechEncoder:
-    """Load θ0 + alpha · mean_i(θ'_i − θ0), in memory, with the values that `merge` writes.
+    """Load θ0 + alpha · mean_i(θ'_i − θ0), in memory and in float32.
+
+    The values are those that `merge --dtype float32` writes: nothing is rounded to BASE's type.
 
     Args:
-        base: ENCODER θ0, whose configuration and types are kept.
+        base: ENCODER θ0, whose configuration is kept.
         tuned: ENCODER θ', or several.
         alpha: 0 gives BASE's tensors, 1 those of a single TUNED, bit for bit.
         load: passed to `speechft.load_encoder` (device, dtype).
@@ -146,7 +148,9 @@ def load_merged(
     """
     several = [tuned] if isinstance(tuned, str | Path) else tuned
     parents = tuple(Parent(str(name)) for name in several)
-    return _load(OpenSweep(Sweep(Parent(str(base)), parents, (), (alpha,))), alpha, load)
+    options = {"dtype": "float32"}
+    sweep = Sweep(Parent(str(base)), parents, (), (alpha,), options=options)
+    return _load(OpenSweep(sweep), alpha, load)
 
 
 def load_point(folder: Path | str, alpha: float, **load: Any) -> SpeechEncoder:
