@@ -30,7 +30,8 @@ def test_what_a_library_prints_disturbs_nothing(capfd: pytest.CaptureFixture[str
 def start_busy_worker(note: Path) -> subprocess.Popen[bytes]:
     """Start a process that waits for its worker, which says its number and works for long."""
     code = (
-        "import sys, time, os\n"
+        "import sys, time, os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         "from pathlib import Path\n"
         "from speechft.core.workers import LocalExecutor\n"
         "with LocalExecutor([{}]) as workers:\n"
@@ -52,5 +53,5 @@ def test_a_worker_ends_with_its_parent_in_the_middle_of_its_work(
     process = start_busy_worker(note)
     worker = psutil.Process(int(note.read_text()))
     process.send_signal(how)
-    worker.wait(timeout=3)
+    worker.wait(timeout=10)
     process.wait(timeout=10)

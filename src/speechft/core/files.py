@@ -88,6 +88,10 @@ def atomic_dir(path: Path | str, replaces: Collection[str] = ()) -> Iterator[Pat
                 _end_moves(staged, folder)
             else:
                 staged.replace(folder)
+        except OSError as error:
+            if str(error.filename or staged).startswith(str(staged)):
+                error.filename = str(folder)  # the user knows this place, not the one beside it
+            raise
         except Exception as error:
             _say_if_full(folder, error)
             raise

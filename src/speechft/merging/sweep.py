@@ -193,6 +193,18 @@ class OpenSweep:
         """Give a name for each point ("alpha-0.25")."""
         return [f"alpha-{number_text(alpha)}" for alpha in self.alphas]
 
+    def plan(self, alpha: float) -> Plan:
+        """Give what is merged at one alpha.
+
+        Raises:
+            IncompatibleModelsError: the encoders do not have the same tensors, or make other hidden
+                states of them.
+        """
+        base, *tuned = self._sources[: self._count]
+        planned = plan(base, tuned, self.sweep.recipe(alpha), self._sources[self._count :])
+        refuse_other_meaning(base, tuned)
+        return planned
+
     def state(self, alpha: float) -> Iterator[tuple[str, torch.Tensor]]:
         """Give (canonical name without prefix, tensor) of the encoder at one alpha.
 
@@ -200,9 +212,7 @@ class OpenSweep:
         """
         import torch
 
-        base, *tuned = self._sources[: self._count]
-        planned = plan(base, tuned, self.sweep.recipe(alpha), self._sources[self._count :])
-        refuse_other_meaning(base, tuned)  # behind the look at the tensors, whose message says more
+        planned = self.plan(alpha)
         entries = zip(planned.match.entries, stream(planned), strict=True)
         for entry, (info, stored) in entries:
             tensor = torch.from_numpy(stored)
@@ -269,6 +279,7 @@ class OpenSweep:
 
 def _load(sweep: OpenSweep, alpha: float, load: dict[str, Any]) -> SpeechEncoder:
     with closing(sweep):
+        sweep.plan(alpha)  # what cannot be merged is said before anything is loaded
         encoder = sweep.load_base(**load)
         sweep.fill(encoder.model, alpha)
         return encoder

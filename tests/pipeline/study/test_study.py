@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +25,29 @@ from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.launching import LaunchSettings, read_launch
 from speechft.pipeline.graph import Job
-from speechft.pipeline.study import stage as studying
+from speechft.pipeline.study import written as written_pages
 from speechft.pipeline.study.stage import load_study, plan_studies, study
 from speechft.reporting.study.files import read_study
 from speechft.reporting.study.settings import StudySettings
 
 ONE, TWO = LaunchSettings(workers=1), LaunchSettings(workers=2)
 RECORD = "speechft.json"
+
+
+@contextmanager
+def all_that_is_said() -> Iterator[list[str]]:
+    """Collect the messages of the package."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger, level = logging.getLogger("speechft"), logging.getLogger("speechft").level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +171,13 @@ def test_a_later_study_that_fails_takes_no_page_away(
     second = {**first, "name": "two", "stages": bad, "rows": rows}
     studies = [load_study(written(tmp_path, **changes)) for changes in (first, second)]
     calls: list[tuple[str, bool]] = []
-    write = studying.write_study
+    write = written_pages.write_study
 
     def noted(one: StudySettings, root: Path, threads: int, partial: bool = False) -> Path:
         calls.append((one.name, partial))
         return write(one, root, threads, partial)
 
-    monkeypatch.setattr(studying, "write_study", noted)
+    monkeypatch.setattr(written_pages, "write_study", noted)
     with pytest.raises(SpeechFTError, match="1 job of the study failed"):
         study(studies, tmp_path / "out", TWO)
     assert calls == [("one", False), ("two", True)]
@@ -193,12 +212,10 @@ def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
 
 def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
     """Its choices too, whose further seeds are known only when the first one is done."""
-    said: list[str] = []
     rows = [BASE["rows"][0], {"name": "chosen", "title": "-", "choose": ["at-0.25", "at-0.75"]}]
     other = {"name": "two", "seeds": [7], "rows": BASE["rows"][:1], "findings": []}
     studies = [written(tmp_path, rows=rows), written(tmp_path, **other)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(studying.log, "info", lambda text, *more: said.append(text % more))
+    with all_that_is_said() as said:
         study([load_study(path) for path in studies], tmp_path / "out", ONE)
     last = [number for number, line in enumerate(said) if "seed 1" in line][-1]
     assert last < said.index("study two: 1 job to do")
