@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechft.training.finetune.keeping import early_name
+from speechft.training.finetune.settings import early_name
 
 
 @pytest.mark.parametrize(

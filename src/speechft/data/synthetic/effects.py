@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from scipy import signal
 
 from speechft.data.synthetic.espeak import SAMPLE_RATE as SPEECH_RATE
 from speechft.data.synthetic.espeak import speak
@@ -35,13 +35,13 @@ def warp(samples: Wave, factor: float) -> Wave:
 
 def colour(wave: Wave, tilt: float, bump_hz: float, bump_db: float) -> Wave:
     """Apply a speaker's spectral tilt and one broad resonance (a peaking biquad, Q = 1)."""
-    wave = signal.lfilter([1.0, -tilt], [1.0], wave)
+    wave = _filtered([1.0, -tilt], [1.0], wave)
     gain = 10 ** (bump_db / 40)
     omega = 2 * np.pi * bump_hz / RATE
     alpha = np.sin(omega) / 2
     b = [1 + alpha * gain, -2 * np.cos(omega), 1 - alpha * gain]
     a = [1 + alpha / gain, -2 * np.cos(omega), 1 - alpha / gain]
-    return np.asarray(signal.lfilter(b, a, wave), dtype=np.float64)
+    return _filtered(b, a, wave)
 
 
 def brightness(wave: Wave, start_db: float, end_db: float) -> Wave:
@@ -78,7 +78,9 @@ def reverberate(wave: Wave, rt60: float, direct_db: float, random: np.random.Gen
     tail[: int(0.003 * RATE)] = 0
     tail *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(tail**2))
     tail[0] = 1.0
-    return np.asarray(signal.fftconvolve(wave, tail)[: len(wave)], dtype=np.float64)
+    from scipy.signal import fftconvolve
+
+    return np.asarray(fftconvolve(wave, tail)[: len(wave)], dtype=np.float64)
 
 
 def add_noise(wave: Wave, kind: str, snr_db: float, random: np.random.Generator) -> Wave:
@@ -110,7 +112,13 @@ def set_level(wave: Wave, level_db: float, peak: float = 0.9) -> Wave:
 
 
 def _smooth(values: Wave, pole: float) -> Wave:
-    return np.asarray(signal.lfilter([1 - pole], [1.0, -pole], values), dtype=np.float64)
+    return _filtered([1 - pole], [1.0, -pole], values)
+
+
+def _filtered(numerator: Sequence[float], denominator: Sequence[float], wave: Wave) -> Wave:
+    from scipy.signal import lfilter  # half a second, which whoever only plans need not wait
+
+    return np.asarray(lfilter(numerator, denominator, wave), dtype=np.float64)
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from speechft.reporting.study.specs import (
     check_own,
 )
 from speechft.tasks import TASKS
-from speechft.training.finetune.keeping import BEST, LAST, early_name
+from speechft.training.finetune.settings import BEST, LAST, early_name
 
 STAGES = "stages"
 USUAL_TASKS = ("pr", "sid", "er", "sf")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 
 from speechft.core.artifact import content_id
@@ -14,12 +13,12 @@ from speechft.encoders import SpeechEncoder
 from speechft.metrics.measures import better, direction
 from speechft.tasks import Task
 from speechft.training.adapters import merge_adapters
+from speechft.training.finetune.settings import BEST, LAST, early_name
 from speechft.training.loop import Progress, check_finite
 from speechft.training.processes import all_processes
 from speechft.training.run_folder import LAST_GOOD
 from speechft.training.schedule import share_of
 
-LAST, BEST = "encoder", "encoder-best"
 log = get_logger(__name__)
 
 
@@ -112,14 +111,6 @@ class Keeper:
             encoder.save(self.out / name)
             progress.kept[name] = content_id(self.out / name)
         return encoder
-
-
-def early_name(share: float) -> str:
-    """Give the folder of the encoder after a share of the updates: 0.2 → `encoder-at-20`.
-
-    All digits of the share count, so that two shares have two folders.
-    """
-    return f"{LAST}-at-{(Decimal(repr(share)) * 100).normalize():f}"
 
 
 def mean_figure(tasks: Mapping[str, Task], figures: Mapping[str, float]) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,9 @@ from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
+
+LAST: Final = "encoder"
+BEST: Final = "encoder-best"
 
 Method = Literal["stable", "regular", "l2sp", "lora", "dora"]
 ADAPTERS = ("lora", "dora")
@@ -165,3 +169,11 @@ class FinetuneSettings(Settings):
 def task_names(text: str) -> tuple[str, ...]:
     """Give the tasks that a setting names, with commas between."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def early_name(share: float) -> str:
+    """Give the folder of the encoder after a share of the updates: 0.2 → `encoder-at-20`.
+
+    All digits of the share count, so that two shares have two folders.
+    """
+    return f"{LAST}-at-{(Decimal(repr(share)) * 100).normalize():f}"
