@@ -41,13 +41,3 @@ def test_a_lock_has_one_holder_and_ends_with_its_process(tmp_path: Path) -> None
     process.communicate()
     with lock_if_free(path) as free:
         assert free
-
-
-def test_whoever_gives_a_lock_back_leaves_nobody_with_another_file(tmp_path: Path) -> None:
-    """The file of the lock stays the same: two processes never hold one lock by two files."""
-    path = tmp_path / ".lock"
-    with lock_if_free(path):
-        before = path.stat().st_ino
-    with lock_if_free(path) as free:
-        assert free
-        assert path.stat().st_ino == before
