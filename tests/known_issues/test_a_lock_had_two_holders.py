@@ -1,4 +1,4 @@
-"""A lock's file was removed when the lock was given back: whoever waited held a file without a name.
+"""A lock's file was removed when the lock was given back: whoever waited held a nameless file.
 
 The next one made a new file and held that, so that two processes did the same work at once. And a
 file of another process' set-up was removed, though that process was alive.
