@@ -6,9 +6,24 @@ whole; signature and docstring come from that class.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import operator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 if TYPE_CHECKING:
     from speechft.analysis.settings import AnalyzeSettings
@@ -188,14 +203,29 @@ def _function(name: str, verb: Verb) -> Any:
         Parameter(
             key,
             Parameter.KEYWORD_ONLY,
-            default=field.get_default(call_default_factory=True),
-            annotation=field.annotation,
+            default=Parameter.empty
+            if field.is_required()
+            else field.get_default(call_default_factory=True),
+            annotation=_plain(field.annotation),
         )
         for key, field in fields.items()
     ]
     first = Parameter("settings", Parameter.POSITIONAL_ONLY, default=None)
     vars(call)["__signature__"] = Signature([first, *optional])
     return call
+
+
+def _plain(hint: Any) -> Any:
+    """Give a type without the marks that only settings read."""
+    if get_origin(hint) is Annotated:
+        return _plain(get_args(hint)[0])
+    inner = tuple(_plain(one) for one in get_args(hint))
+    if not inner or get_origin(hint) is Literal:
+        return hint
+    if get_origin(hint) in (Union, UnionType):
+        return functools.reduce(operator.or_, inner)
+    origin: Any = get_origin(hint)
+    return origin[inner]
 
 
 def run(

@@ -51,3 +51,16 @@ def test_help_names_the_packaged_recipes(shown):
 
 def test_no_command_offers_completion(shown):
     assert "completion" not in shown("data") + shown()
+
+
+def test_functions_of_the_api_have_readable_signatures() -> None:
+    import inspect
+
+    import speechft
+
+    signature = inspect.signature(speechft.merge)
+    assert signature.parameters["base"].default is inspect.Parameter.empty
+    assert str(signature.parameters["tuned"]) == "tuned: tuple[str, ...]"
+    for verb in (speechft.merge, speechft.finetune, speechft.evaluate):
+        assert "Undefined" not in str(inspect.signature(verb))
+        assert "Annotated" not in str(inspect.signature(verb))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.artifact import FileInput, Neutral
-from speechft.core.settings import Option, Positional, Settings, Shown
+from speechft.core.settings import Listed, Option, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.mergekit import from_mergekit
@@ -42,7 +42,7 @@ class MergeSettings(Settings):
     """
 
     base: Annotated[EncoderName, Positional]
-    tuned: Annotated[tuple[EncoderName, ...], Positional] = Field(min_length=1)
+    tuned: Annotated[tuple[EncoderName, ...], Listed, Positional] = Field(min_length=1)
     out: Annotated[Path, Neutral, Shown]
     method: Annotated[str, Shown] = "linear"
     alpha: Annotated[float | str | tuple[float | str, ...] | None, Option(repeated=True)] = None

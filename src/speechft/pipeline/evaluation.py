@@ -82,8 +82,9 @@ def _do_jobs(evaluator: Evaluator, on_cell: Callable[[], None]) -> list[Outcome]
         places = {"out": settings.out.absolute(), "store": store and store.absolute()}
         values = settings.model_copy(update=places).model_dump(mode="json")
         futures = {workers.submit(probe_in_worker, values, *job): job for job in jobs}
-        for _ in as_completed(futures):
+        for done, _ in enumerate(as_completed(futures), start=1):
             on_cell()
+            log.info("evaluate: %d of %d jobs have ended", done, len(jobs))
     for future, job in futures.items():
         _collect(outcomes[job.encoder], settings, job, future)
     for outcome, order in zip(outcomes, orders, strict=True):

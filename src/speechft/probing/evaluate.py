@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.artifact import hash_values
+from speechft.core.artifact import Artifact, hash_values
 from speechft.core.devices import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
@@ -82,6 +82,7 @@ def evaluate(
         return settings.out
     evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
     artifact.refuse_other_stage()
+    _refuse_foreign(artifact)
     _refuse_loss(evaluator)
     if changes := artifact.changes():
         _logger.info("evaluate: what differs from before: %s", "; ".join(changes))
@@ -193,6 +194,26 @@ def _write_results(evaluator: Evaluator, keys: Keys, *, whole: bool) -> None:
 def _note_data(settings: EvaluateSettings) -> None:
     """Write where the data of the results lies: the same content may move and then change."""
     write_json(settings.out / INPUTS, {task: settings.data_of(task) for task in settings.tasks})
+
+
+def _refuse_foreign(artifact: Artifact) -> None:
+    """Refuse to write over files that no evaluation has made.
+
+    Raises:
+        SettingsError: names them.
+    """
+    folder = artifact.folder
+    if artifact.before is not None or (folder / CELLS).exists():
+        return
+    foreign = [name for name in (RESULTS, GRID) if (folder / name).exists()]
+    if foreign:
+        raise SettingsError(
+            "there is something else in the output's place",
+            where=folder,
+            expected="no such file, or an earlier evaluation",
+            found=first_of(foreign),
+            hint="choose another --out, or move the file",
+        )
 
 
 def _refuse_loss(evaluator: Evaluator) -> None:
