@@ -184,3 +184,13 @@ def test_one_item_or_commas_stand_for_a_list():
     assert Lists().rates is None
     with pytest.raises(SettingsError, match=r"rates\.0: .*number.*'fast'"):
         parse_settings(Lists, {"rates": "fast"}, "test")
+
+
+def test_a_list_whose_items_are_wrong_is_said_once():
+    class Seeds(Settings):
+        seeds: Annotated[tuple[int, ...], Listed] = Field(min_length=1)
+
+    with pytest.raises(SettingsError) as error:
+        parse_settings(Seeds, {"seeds": "x"}, where="test")
+    assert "1 setting is wrong" in str(error.value)
+    assert "at least 1 item" not in str(error.value)

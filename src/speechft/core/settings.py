@@ -209,8 +209,10 @@ def _problems(kind: type[BaseModel], items: Sequence[Any]) -> list[str]:
     """Give a line per setting; where several types would do, what each of them asks for."""
     heads: dict[str, dict[str, None]] = {}
     tails: dict[str, str] = {}
-    for item in items:
-        path = ".".join(str(part) for part in item["loc"] if not _is_type(part))
+    paths = [".".join(str(part) for part in item["loc"] if not _is_type(part)) for item in items]
+    for path, item in zip(paths, items, strict=True):
+        if item["type"] == "too_short" and any(one.startswith(f"{path}.") for one in paths):
+            continue  # its items are wrong, and pydantic counts those that are right
         message = _problem(kind, item)
         heads.setdefault(path, {})[message] = None
         known = item["type"] in ("extra_forbidden", "missing")
