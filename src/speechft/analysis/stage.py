@@ -24,7 +24,7 @@ from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.places import first_of
+from speechft.core.places import in_the_way
 from speechft.core.seeding import numpy_generator
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
@@ -151,13 +151,8 @@ def _refuse_foreign(folder: Path) -> None:
     except OSError:
         return  # `begin` says why
     if names:
-        raise SettingsError(
-            "there is something else in the output's place",
-            where=folder,
-            expected="no folder, an empty one, or an earlier analysis",
-            found=first_of(names),
-            hint="choose another --out",
-        )
+        expected = "no folder, an empty one, or an earlier analysis"
+        raise in_the_way(folder, names, expected, "choose another --out")
 
 
 def _refuse_same_names(specs: Sequence[EncoderSpec]) -> None:

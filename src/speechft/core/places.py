@@ -95,6 +95,24 @@ def home_expanded(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def in_the_way(where: Path, names: Sequence[str], expected: str, hint: str) -> SettingsError:
+    """Make the error of an output whose place holds what its stage has not made.
+
+    Args:
+        where: the output.
+        names: what is there.
+        expected: what may be there.
+        hint: what to do then.
+    """
+    return SettingsError(
+        "there is something else in the output's place",
+        where=where,
+        expected=expected,
+        found=first_of(names),
+        hint=hint,
+    )
+
+
 def first_of(names: Sequence[str], most: int = 5) -> str:
     """Give the first names, with a sign where there are more."""
     return ", ".join(names[:most]) + (" …" if len(names) > most else "")

@@ -15,7 +15,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
 from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of
+from speechft.core.places import in_the_way
 from speechft.encoders.identity import locate
 from speechft.merging.alpha import check_range, parse_alpha, split_sweep
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
@@ -241,13 +241,8 @@ def _check_output(settings: MergeSettings, out: Path) -> None:
         return
     others = sorted(p.name for p in out.iterdir() if p.name != LOCK) if out.is_dir() else ["a file"]
     if others:
-        raise SettingsError(
-            "there is something else in the output's place",
-            where=out,
-            expected="no folder, an empty one, or an earlier merge",
-            found=first_of(others),
-            hint="choose another --out, or remove it",
-        )
+        expected = "no folder, an empty one, or an earlier merge"
+        raise in_the_way(out, others, expected, "choose another --out, or remove it")
 
 
 def parse_size(text: str | None) -> int | None:

@@ -13,7 +13,7 @@ from speechft.core.devices import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.places import first_of
+from speechft.core.places import first_of, in_the_way
 from speechft.hidden.front_end import KeptFeatures
 from speechft.probing.cells import CELL, CELLS, TIMING
 from speechft.probing.failures import raise_failures
@@ -207,13 +207,8 @@ def _refuse_foreign(artifact: Artifact) -> None:
         return
     foreign = [name for name in (RESULTS, GRID) if (folder / name).exists()]
     if foreign:
-        raise SettingsError(
-            "there is something else in the output's place",
-            where=folder,
-            expected="no such file, or an earlier evaluation",
-            found=first_of(foreign),
-            hint="choose another --out, or move the file",
-        )
+        expected = "no such file, or an earlier evaluation"
+        raise in_the_way(folder, foreign, expected, "choose another --out, or move the file")
 
 
 def _refuse_loss(evaluator: Evaluator) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from speechft.training.finetune.settings import FinetuneSettings, task_names
 from speechft.training.processes import on_main
 from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
-__all__ = ["FinetuneSettings", "finetune", "finetune_artifact", "task_names"]
+__all__ = ["FinetuneSettings", "finetune", "task_names"]
 
 
 def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Path:
@@ -48,20 +47,8 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
     """
     for name in settings.tasks:
         TASKS[name]  # an unknown one shows up here
-    artifact = finetune_artifact(settings)
+    artifact = run_artifact(settings.out, "finetune", settings)
     return carry_out(artifact, settings.threads, lambda: _finetune(settings, artifact, kept))
-
-
-def finetune_artifact(
-    settings: FinetuneSettings, known: Mapping[str, str] | None = None
-) -> Artifact:
-    """Give the folder that settings make, as what it depends on.
-
-    Args:
-        settings: of the run.
-        known: name of an encoder or of data → identity, where it is still to be made.
-    """
-    return run_artifact(settings.out, "finetune", settings, known)
 
 
 def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures | None) -> None:

@@ -30,7 +30,7 @@ from speechft.training.pretrain.speech import Speech
 from speechft.training.processes import on_main
 from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
-__all__ = ["PretrainSettings", "pretrain", "pretrain_artifact"]
+__all__ = ["PretrainSettings", "pretrain"]
 
 # What an iteration's folder holds of its result, beside its guide's.
 _OF_ITERATION = ("encoder", "metrics.jsonl", "units.npz")
@@ -53,20 +53,8 @@ def pretrain(settings: PretrainSettings) -> Path:
             weights are finite, where there is one.
         Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
-    artifact = pretrain_artifact(settings)
+    artifact = run_artifact(settings.out, "pretrain", settings)
     return carry_out(artifact, settings.threads, lambda: _pretrain(settings, artifact))
-
-
-def pretrain_artifact(
-    settings: PretrainSettings, known: Mapping[str, str] | None = None
-) -> Artifact:
-    """Give the folder that settings make, as what it depends on.
-
-    Args:
-        settings: of the run.
-        known: name of an encoder or of data → identity, where it is still to be made.
-    """
-    return run_artifact(settings.out, "pretrain", settings, known)
 
 
 def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
