@@ -56,7 +56,7 @@ def compare_states(
     """
     count = base.num_layers + 1
     found = Likeness(_fresh(count), {alpha: _fresh(count) for alpha in between})
-    durations = [heard_seconds(cut) for cut in cuts]
+    durations = base.costs(heard_seconds(cut) for cut in cuts)
     for batch in DurationBatches(durations, seconds, seed=0, shuffle=False).epoch(0):
         waveforms = [load_waveform(cuts[i]).to(base.device) for i in batch]
         start, end = _states(base, waveforms), _states(other, waveforms)

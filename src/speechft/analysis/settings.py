@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from speechft.core.artifact import Artifact, Neutral, dependencies
 from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.data.identity import AudioName
-from speechft.encoders.identity import EncoderName
+from speechft.encoders.identity import Context, EncoderName
 from speechft.probing.settings import EncoderSpec, as_spec
 
 
@@ -27,6 +27,7 @@ class AnalyzeSettings(Settings):
         split: of the data; by default test, else dev, else train.
         utterances: at most so many, drawn by the seed.
         alphas: points between θ0 and every encoder where layers are looked at for being linear.
+        context: of Whisper's encoders, see `evaluate`.
         batch_seconds: seconds of audio per batch.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         seed: of the draw.
@@ -39,6 +40,7 @@ class AnalyzeSettings(Settings):
     split: Annotated[str | None, Shown] = None
     utterances: Annotated[int, Shown] = Field(default=200, gt=0)
     alphas: Annotated[tuple[float, ...], Option("alpha")] = (0.25, 0.5)
+    context: Context | None = None
     batch_seconds: float = Field(default=60.0, gt=0)
     device: Annotated[str, Neutral, Shown] = "auto"
     seed: Annotated[int, Shown] = 0

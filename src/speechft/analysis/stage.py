@@ -28,7 +28,7 @@ from speechft.core.places import in_the_way
 from speechft.core.seeding import numpy_generator
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder
-from speechft.probing.inputs import open_encoder, open_sweeps
+from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts
 from speechft.probing.settings import EncoderSpec
 
 RECORDS, PAGE = "analysis.jsonl", "analysis.md"
@@ -65,6 +65,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     device = str(usable_device(settings.device))
     cuts = _utterances(settings)
     base_spec = EncoderSpec(path=settings.base)
+    refuse_two_contexts([base_spec, *specs], settings.context)
     artifact = analyze_artifact(settings)
     if artifact.done:
         _logger.info("analyze: already done in %s", settings.out)
@@ -72,7 +73,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     measured = any((settings.out / name).exists() for name in (RECORD, RECORDS))
     if not artifact.begin(replace=not measured):  # what only began is in nobody's way
         (settings.out / RECORDS).unlink(missing_ok=True)  # of no call that was stopped
-    base = open_encoder(base_spec, device)
+    base = open_encoder(base_spec, device, settings.context)
     records = _measure(settings, base, specs, cuts, device)
     draw(records, settings.out / FIGURE)
     write_text(settings.out / PAGE, markdown(records, str(settings.base), len(cuts)))
@@ -96,7 +97,7 @@ def _measure(
         task = bar.add_task("analyze", total=len(left) * len(cuts), note="")
         for spec in left:
             bar.update(task, note=spec.label)
-            other = open_encoder(spec, device)
+            other = open_encoder(spec, device, settings.context)
             check_same_tensors(base.model.state_dict(), other.model.state_dict(), spec.label)
             _warn_of_other_models(base, other, spec.label)
             between = {a: _between(base, other, a, spec.label) for a in settings.alphas}

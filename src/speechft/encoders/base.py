@@ -16,11 +16,11 @@ from torch.nn import Parameter
 
 from speechft.core.artifact import hash_values
 from speechft.core.devices import compute_exactly
-from speechft.core.errors import DataError, SettingsError
+from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.lengths import pad_waveforms
 from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint
 from speechft.encoders.folder import write_hf_folder
-from speechft.encoders.identity import computing
+from speechft.encoders.identity import CONTEXT, computing
 from speechft.encoders.layers import use_fast_linear
 
 SAMPLE_RATE = 16000
@@ -53,14 +53,13 @@ class SpeechEncoder(nn.Module, ABC):
 
     Class attributes:
         front_end_prefixes: of the names of the front end's parameters in the transformers model.
-        front_end_by_frames: the front end gives an utterance as many rows as it has frames. Only
-            then can its features be kept by utterance: the number of rows is the length.
+        contexts: between which one can choose, the usual one first; none for most encoders.
         projection_prefixes: of the names of what follows the front end.
     """
 
     sample_rate: ClassVar[int] = SAMPLE_RATE
     front_end_prefixes: ClassVar[tuple[str, ...]] = ("feature_extractor.",)
-    front_end_by_frames: ClassVar[bool] = True
+    contexts: ClassVar[tuple[str, ...]] = ()
     projection_prefixes: ClassVar[tuple[str, ...]] = ("feature_projection.",)
 
     def __init__(
@@ -112,6 +111,54 @@ class SpeechEncoder(nn.Module, ABC):
     @abstractmethod
     def hop(self) -> int:
         """Samples from one frame to the next."""
+
+    @property
+    def front_end_by_frames(self) -> bool:
+        """Whether the front end gives an utterance as many rows as it has frames.
+
+        Only then can its features be kept by utterance: the number of rows is the length.
+        """
+        return True
+
+    @property
+    def least_seconds(self) -> float:
+        """The seconds of audio that an utterance costs at least, however short it is."""
+        return 0.0
+
+    def costs(self, durations: Iterable[float]) -> list[float]:
+        """Give the seconds that utterances of some durations cost in a batch."""
+        return [max(duration, self.least_seconds) for duration in durations]
+
+    @property
+    def context(self) -> str | None:
+        """What the transformer sees, where one can choose that."""
+        usual = next(iter(self.contexts), None)
+        return self.preprocessor.get(CONTEXT, usual) if usual else None
+
+    def use_context(self, context: str | None, where: object = None) -> None:
+        """Choose a context; None keeps the one that the preprocessor's settings say.
+
+        Raises:
+            SettingsError: the encoder has no such context.
+            CheckpointError: its settings name none that it has.
+        """
+        if context is not None and context not in self.contexts:
+            raise SettingsError(
+                "this encoder has no context to choose",
+                where=f"context {context}",
+                expected="Whisper's encoder",
+                found=self.family,
+                hint="leave context out",
+            )
+        if context is not None:
+            self.preprocessor = {**self.preprocessor, CONTEXT: context}
+        elif self.contexts and self.context not in self.contexts:
+            raise CheckpointError(
+                "the preprocessor's context is not known",
+                where=where,
+                expected=" or ".join(self.contexts),
+                found=self.context,
+            )
 
     @property
     def device(self) -> torch.device:

@@ -108,18 +108,28 @@ def listed(what: str, lines: Iterable[str]) -> str:
     return "\n".join([f"{what}:", *(f"    {line}" for line in lines)])
 
 
+def new_model(config: Any) -> nn.Module:
+    """Build the base model of a configuration; of Whisper the encoder alone where it says so."""
+    from transformers import AutoModel
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    if getattr(config, "architectures", None) == [WhisperEncoder.__name__]:
+        alone: nn.Module = WhisperEncoder(config)
+        return alone
+    model: nn.Module = AutoModel.from_config(config)
+    return model
+
+
 def empty_model(config: Any, where: object) -> nn.Module:
     """Build the base model of a configuration without memory for its weights.
 
     Raises:
         CheckpointError: the configuration's values do not fit together.
     """
-    from transformers import AutoModel
-
     check_sizes(config, where)
     try:
         with torch.device("meta"):
-            model: nn.Module = AutoModel.from_config(config)
+            model = new_model(config)
     except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         raise CheckpointError(
             "no encoder can be built from the checkpoint's configuration",
@@ -153,11 +163,9 @@ def fill_model(
     }
     saved = model.state_dict().keys()
     if any(buffer.is_meta for name, buffer in model.named_buffers() if name not in saved):
-        from transformers import AutoModel
-
         # Buffers that no checkpoint holds are functions of the configuration.
         with torch.random.fork_rng(devices=[]):
-            model = AutoModel.from_config(checkpoint.config)
+            model = new_model(checkpoint.config)
     model.load_state_dict(filled, strict=True, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args
 
 from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.errors import CheckpointError
@@ -22,6 +22,9 @@ from speechft.core.settings import PathText
 
 PREPROCESSOR: Final = "preprocessor_config.json"
 PROCESSOR: Final = "processor_config.json"
+Context = Literal["30s", "utterance"]
+"""What the transformer of an encoder sees that was trained on 30 s of padded audio."""
+CONTEXT: Final = "context"  # its name in the preprocessor's settings
 # Of a configuration: where it comes from, and what was used to write it.
 SAYS_NOTHING: Final = frozenset(
     {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
@@ -236,6 +239,16 @@ def stored_preprocessor(folder: Path) -> tuple[dict[str, Any], Path]:
         return second, processor
     said = {name: second[name] for name in ("do_normalize",) if name in second}
     return {**said, **first}, own
+
+
+def context_of(name: str) -> str | None:
+    """Give the context that an encoder in a folder has; None where there is none to choose."""
+    path = locate(name)
+    config = read_json_object(path / "config.json") if (path / "config.json").is_file() else {}
+    if config.get("model_type") != "whisper":
+        return None
+    said: str = stored_preprocessor(path)[0].get(CONTEXT, get_args(Context)[0])
+    return said
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.base import SpeechEncoder
-from speechft.encoders.checkpoint import Checkpoint, Side, fill_model, tame_config
+from speechft.encoders.checkpoint import Checkpoint, Side, fill_model, new_model, tame_config
 from speechft.encoders.families import FAMILIES, record_of
 from speechft.encoders.folder import ADAPTER, CONFIG, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.adapters import merge_adapter
@@ -28,7 +28,7 @@ from speechft.encoders.formats.hf import (
 )
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES
-from speechft.encoders.identity import locate
+from speechft.encoders.identity import Context, locate
 
 
 def load_encoder(
@@ -37,6 +37,7 @@ def load_encoder(
     base: str | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    context: Context | None = None,
 ) -> SpeechEncoder:
     """Load a speech encoder.
 
@@ -48,9 +49,11 @@ def load_encoder(
         device: where the weights go.
         dtype: float32, to which half-precision files are widened, or float64. To compute in half
             precision, call the encoder under `torch.autocast`: norms stay exact there.
+        context: what the transformer of Whisper sees: `30s`, padded as it was trained, or
+            `utterance`; as the folder says if not given, `30s` where it says nothing.
 
     Raises:
-        SettingsError: the type is another one.
+        SettingsError: the type is another one, or the encoder has no such context.
         CheckpointError: there is no such encoder, or its checkpoint is broken or incomplete. No
             weight is ever initialised anew.
     """
@@ -65,6 +68,7 @@ def load_encoder(
     checkpoint = read_checkpoint(path_or_id, base=base)
     model = fill_model(checkpoint, dtype)
     encoder = wrap_model(model, checkpoint.preprocessor, checkpoint.side, checkpoint.where)
+    encoder.use_context(context, checkpoint.where)
     return encoder.to(device).eval()
 
 
@@ -80,7 +84,7 @@ def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
     Raises:
         SettingsError: the configuration names no known model type, or its values do not fit.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
     do_normalize: bool | None = None
     if isinstance(config, Mapping):
@@ -99,7 +103,7 @@ def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
     tame_config(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModel.from_config(config)
+        model = new_model(config)
     preprocessor = record_of(config.model_type).default_preprocessor(config, do_normalize)
     return wrap_model(model, preprocessor).eval()
 

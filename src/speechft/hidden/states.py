@@ -92,8 +92,8 @@ class Reader:
             DataError: an utterance has more audio than its cut says, or its states are not finite.
         """
         alone = self.encoder.device.type == "cpu"
-        durations = [self.source.durations[i] for i in items]
-        for batch in length_batches(durations, 0.0 if alone else self.batch_seconds):
+        costs = self.encoder.costs(self.source.durations[i] for i in items)
+        for batch in length_batches(costs, 0.0 if alone else self.batch_seconds):
             chosen = [items[row] for row in batch]
             yield from zip(chosen, self._encode(chosen, framed), strict=True)
 

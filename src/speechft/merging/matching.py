@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from speechft.core.errors import IncompatibleModelsError
 from speechft.core.logging import get_logger
-from speechft.encoders.identity import computing
-from speechft.merging.sources import FAIRSEQ, Source
+from speechft.encoders.identity import CONTEXT, PREPROCESSOR, computing
+from speechft.merging.sources import FAIRSEQ, Source, preprocessor_of
 from speechft.merging.tensorfile import TensorInfo, is_float
 
 log = get_logger(__name__)
@@ -285,6 +285,7 @@ def refuse_other_meaning(base: Source, tuned: Sequence[Source]) -> None:
     Raises:
         IncompatibleModelsError: names every such field with both values.
     """
+    common_context(base, tuned)
     for one in tuned:
         if base.config is None or one.config is None:
             continue
@@ -303,6 +304,33 @@ def refuse_other_meaning(base: Source, tuned: Sequence[Source]) -> None:
                 "BASE is a %s, %s a %s: their difference is no task vector of fine-tuning",
                 *(families[0], one.label, families[1]),
             )
+
+
+def common_context(base: Source, tuned: Sequence[Source]) -> str | None:
+    """Give the context of Whisper's encoder that a merge has; None where nobody says one.
+
+    A BASE that says none, as published ones do, takes TUNED's: in that one it was moved.
+
+    Raises:
+        IncompatibleModelsError: two of them have different ones.
+    """
+    contexts = [(preprocessor_of(source) or {}).get(CONTEXT) for source in (base, *tuned)]
+    if not any(contexts):
+        return None
+    said = {one or "30s" for one in contexts[1:]} | {one for one in contexts[:1] if one}
+    if len(said) > 1:
+        raise IncompatibleModelsError(
+            "these encoders have two contexts: what one learned of an utterance alone, the other "
+            "learned of 30 s",
+            where=f"{PREPROCESSOR}: {CONTEXT}",
+            found=", ".join(
+                f"{source.label}: {one or 'none, so 30s'}"
+                for source, one in zip((base, *tuned), contexts, strict=True)
+            ),
+            expected="the same in all of them",
+            hint="fine-tune both with the same --set context=",
+        )
+    return said.pop()
 
 
 def differing_fields(

@@ -17,9 +17,10 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
-from speechft.encoders.identity import stored_preprocessor
+from speechft.encoders.identity import CONTEXT
 from speechft.merging.engine import Plan
-from speechft.merging.sources import CheckpointSource, Source
+from speechft.merging.matching import common_context
+from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
 from speechft.merging.tensorfile import BY_USER_NAME, USER_NAMES
 
 log = get_logger(__name__)
@@ -139,16 +140,11 @@ def _write_preprocessor(planned: Plan, folder: Path) -> None:
     if not found:
         log.warning("no %s in BASE or TUNED; none is written", PREPROCESSOR)
         return
-    write_json(folder / PREPROCESSOR, found[0])
+    context = common_context(planned.base, planned.tuned)
+    said = {} if context is None else {CONTEXT: context}
+    write_json(folder / PREPROCESSOR, {**found[0], **said})
     if len({settings.get("do_normalize") for settings in found}) > 1:
         log.warning("BASE and TUNED normalise waveforms differently; BASE's setting is kept")
-
-
-def preprocessor_of(source: Source) -> dict[str, Any] | None:
-    """Give the preprocessor's settings that an encoder has, in whichever file they stand."""
-    if isinstance(source, CheckpointSource):
-        return dict(source.checkpoint.preprocessor)
-    return None if source.folder is None else stored_preprocessor(source.folder)[0] or None
 
 
 def _write_extras(planned: Plan, folder: Path) -> None:
@@ -216,6 +212,7 @@ def write_card(plan: Plan, class_name: str) -> str:
         f"    {formula(plan)}",
         "| | encoder | SHA-256 of the weights |\n| --- | --- | --- |\n" + "\n".join(rows),
         f"{merged} tensors were merged in float32 and rounded once, to {plan.dtype}; {_rest(plan)}",
+        *_said_of_context(common_context(plan.base, plan.tuned)),
     ]
     return _card(names[:1], "merge", ["merge"], lines, class_name)
 
@@ -236,7 +233,7 @@ def plain_card(name: str, record: Mapping[str, Any], class_name: str) -> str:
     rows = {key: public_name(str(value)) for key, value in rows.items() if value}
     how = f", made by `speechft {record['stage']}`" if record.get("stage") else ""
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    lines = [f"# {name}", f"A speech encoder{how}."]
+    lines = [f"# {name}", f"A speech encoder{how}.", *_said_of_context(settings.get("context"))]
     lines += [f"| | |\n| --- | --- |\n{table}"] if rows else []
     return _card([base] if _HUB_ID.fullmatch(base) else [], "finetune", [], lines, class_name)
 
@@ -245,6 +242,9 @@ def _card(
     bases: list[str], relation: str, tags: list[str], lines: Sequence[str], class_name: str
 ) -> str:
     """Give a card: what the Hub reads, the lines, and how the encoder is loaded."""
+    alone = class_name == "WhisperEncoder"  # AutoModel would look for a decoder
+    module = ".models.whisper.modeling_whisper" if alone else ""
+    loader = class_name if alone else "AutoModel"
     meta: dict[str, Any] = {"library_name": "transformers"}
     if bases:
         meta |= {"base_model": bases, "base_model_relation": relation}
@@ -253,8 +253,8 @@ def _card(
         f"---\n{yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)}---",
         *lines,
         "## How to load it",
-        "```python\nimport torch\nfrom transformers import AutoModel\n\n"
-        'model = AutoModel.from_pretrained("PATH", dtype=torch.float32)'
+        f"```python\nimport torch\nfrom transformers{module} import {loader}\n\n"
+        f'model = {loader}.from_pretrained("PATH", dtype=torch.float32)'
         f"  # {class_name}\n```",
         "```python\nimport speechft\n\n"
         'encoder = speechft.load_encoder("PATH")\n'
@@ -272,6 +272,16 @@ def with_scores(card: str, scores: Mapping[str, Mapping[str, float]]) -> str:
     """
     before = card.partition(f"\n{SCORES}\n")[0].rstrip("\n")
     return f"{before}\n\n{SCORES}\n\n{_score_table(scores)}\n" if scores else card
+
+
+def _said_of_context(context: str | None) -> list[str]:
+    """Say in a card that an encoder's states are not those that transformers would give."""
+    if context != "utterance":
+        return []
+    return [
+        "It was tuned with the context `utterance`: positions end with the utterance and padding "
+        "is masked, where Whisper itself sees 30 s. `speechft.load_encoder` does the same."
+    ]
 
 
 def _rest(plan: Plan) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.places import path_below
-from speechft.encoders.identity import locate, read_json_object
+from speechft.encoders.identity import locate, read_json_object, stored_preprocessor
 from speechft.merging.tensorfile import STORAGE, Array, TensorFile, TensorInfo, decode
 
 WEIGHTS = "model.safetensors"
@@ -186,6 +186,13 @@ class CheckpointSource(MappingSource):
             return content_id(where)
         files = sorted({f for pattern in _OTHER_WEIGHTS for f in where.glob(pattern)})
         return _of_hashes([content_id(file) for file in files])
+
+
+def preprocessor_of(source: Source) -> dict[str, Any] | None:
+    """Give the preprocessor's settings that an encoder has, in whichever file they stand."""
+    if isinstance(source, CheckpointSource):
+        return dict(source.checkpoint.preprocessor)
+    return None if source.folder is None else stored_preprocessor(source.folder)[0] or None
 
 
 def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:

@@ -16,7 +16,7 @@ from speechft.core.files import read_json, write_json, write_text
 from speechft.encoders.identity import locate
 from speechft.merging.alpha import SWEEP_FILE, number_text, parse_alpha
 from speechft.merging.engine import Plan, Recipe, plan, stream
-from speechft.merging.matching import canonical, refuse_other_meaning
+from speechft.merging.matching import canonical, common_context, refuse_other_meaning
 from speechft.merging.output import public_name
 from speechft.merging.sources import Source, open_encoder
 
@@ -235,7 +235,9 @@ class OpenSweep:
         """Load BASE, to be filled; arguments as of `speechft.load_encoder`."""
         from speechft.encoders import load_encoder
 
-        return load_encoder(locate(self.sweep.base.path), **load)
+        base, *tuned = self._sources[: self._count]
+        context = common_context(base, tuned)
+        return load_encoder(locate(self.sweep.base.path), **{"context": context, **load})
 
     def fill(self, model: torch.nn.Module, alpha: float) -> None:
         """Put the weights at one alpha into BASE's model.

@@ -137,7 +137,7 @@ def _jobs(
     jobs: list[_Job] = []
     for index, spec in enumerate(settings.encoders):
         try:
-            encoder = open_encoder(spec, "cpu")
+            encoder = open_encoder(spec, "cpu", settings.context)
         except Exception as error:  # it stops no other encoder
             outcomes[index].failures.append(reported(error, spec.label))
             continue

@@ -43,7 +43,9 @@ def embed(settings: EmbedSettings) -> Path:
     device = usable_device(settings.device)
     if not settings.skip_bad:
         durations = durations_of(files, settings.max_seconds)
-    encoder = load_encoder(settings.encoder, base=settings.base, device=device)
+    encoder = load_encoder(
+        settings.encoder, base=settings.base, device=device, context=settings.context
+    )
     layers = _layers(settings.layers, encoder)
     skipped: dict[str, str] = {}
     if settings.skip_bad:
@@ -55,12 +57,14 @@ def embed(settings: EmbedSettings) -> Path:
         "layers": layers,
         "pooled": settings.pooled,
         "hop": encoder.hop,
+        **({} if encoder.context is None else {"context": encoder.context}),
         "sample_rate": SAMPLE_RATE,
     }
     if settings.skip_bad:
         about["skipped"] = skipped
     names = [str(file) for file in files]
-    batches = DurationBatches(durations, settings.batch_seconds, seed=0, shuffle=False).epoch(0)
+    costs, most = encoder.costs(durations), settings.batch_seconds
+    batches = DurationBatches(costs, most, seed=0, shuffle=False).epoch(0)
     with (
         state_files.open_states(settings.out, names, about, pooled=settings.pooled) as target,
         progress_bar() as bar,

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from speechft.core.artifact import FileInput, Neutral
 from speechft.core.settings import Option, Positional, Settings, Shown
-from speechft.encoders.identity import EncoderName
+from speechft.encoders.identity import Context, EncoderName
 
 
 def _several(value: Any) -> Any:
@@ -29,6 +29,8 @@ class EmbedSettings(Settings):
         dtype: type of the numbers written.
         batch_seconds: bound on a batch, padding included.
         max_seconds: bound on one file: attention over T frames needs memory as T times T.
+        context: of Whisper's encoder: `30s`, as it was trained, or `utterance`; as it says itself
+            if not given.
         precision: bfloat16 computes faster and less exactly.
         device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
         base: an encoder whose configuration is used where the checkpoint holds none.
@@ -48,6 +50,7 @@ class EmbedSettings(Settings):
     dtype: Annotated[Literal["float32", "float16"], Shown] = "float32"
     batch_seconds: Annotated[float, Shown] = Field(default=60.0, gt=0)
     max_seconds: Annotated[float, Shown] = Field(default=120.0, gt=0)
+    context: Context | None = None
     precision: Annotated[Literal["float32", "bfloat16"], Shown] = "float32"
     device: Annotated[str, Neutral, Shown] = "auto"
     base: Annotated[EncoderName | None, Shown] = None

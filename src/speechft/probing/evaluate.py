@@ -17,7 +17,7 @@ from speechft.core.places import first_of, in_the_way
 from speechft.hidden.front_end import KeptFeatures
 from speechft.probing.cells import CELL, CELLS, TIMING
 from speechft.probing.failures import raise_failures
-from speechft.probing.inputs import open_sweeps, read_all, refuse_absent
+from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
 from speechft.probing.protocol import check_plans
 from speechft.probing.settings import (
@@ -72,6 +72,7 @@ def evaluate(
     settings.refuse_missing_files()
     opened = settings.model_copy(update={"encoders": open_sweeps(settings.encoders)})
     refuse_absent(opened.encoders)  # before the data is read, which may take long
+    refuse_two_contexts(opened.encoders, settings.context)
     device = named_device(settings.device)
     if settings.launcher == "local":  # else the jobs' machines have another
         device = str(usable_device(device))

@@ -14,7 +14,7 @@ from speechft.data.audio import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
 from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, load_encoder
-from speechft.encoders.identity import locate
+from speechft.encoders.identity import context_of, locate
 from speechft.merging.alpha import is_sweep_folder, number_text
 from speechft.merging.sweep import load_merged, load_point, read_sweep
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
@@ -153,8 +153,13 @@ def read_splits(
     return {name: splits[name] for name in sorted(splits)}, names
 
 
-def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
+def open_encoder(spec: EncoderSpec, device: str, context: str | None = None) -> SpeechEncoder:
     """Load an encoder, or merge two in memory; frozen and in evaluation mode.
+
+    Args:
+        spec: the encoder.
+        device: where it computes.
+        context: of Whisper's encoder; any other has none.
 
     Raises:
         CheckpointError: a checkpoint cannot be read.
@@ -167,7 +172,32 @@ def open_encoder(spec: EncoderSpec, device: str) -> SpeechEncoder:
     else:
         ends = str(spec.base), str(spec.tuned)
         encoder = load_merged(*ends, float(spec.alpha or 0), device=device)
+    if encoder.contexts:
+        encoder.use_context(context)
     return encoder.eval().requires_grad_(False)
+
+
+def refuse_two_contexts(specs: Sequence[EncoderSpec], context: str | None) -> None:
+    """Refuse to compare encoders of which some see 30 s and others their utterance alone.
+
+    Raises:
+        SettingsError: the encoders' folders say different contexts, and the call says none.
+    """
+    found = {spec.label: context_of(_tuned(spec)) for spec in specs}
+    if context is None and len({one for one in found.values() if one}) > 1:
+        raise SettingsError(
+            "one call has one context, and these encoders have two",
+            where="context",
+            found=", ".join(f"{name}: {one}" for name, one in found.items() if one),
+            hint="say which: --set context=30s or --set context=utterance",
+        )
+
+
+def _tuned(spec: EncoderSpec) -> str:
+    """Give the encoder whose context a point between encoders takes; a stored one itself."""
+    if spec.path is not None and is_sweep_folder(spec.path):
+        return read_sweep(Path(spec.path)).tuned[0].path
+    return str(spec.path or spec.tuned)
 
 
 def open_sweeps(specs: Sequence[EncoderSpec]) -> tuple[EncoderSpec, ...]:

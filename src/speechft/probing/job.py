@@ -154,7 +154,7 @@ class _Run:
         """Run what is missing of some jobs."""
         outcome, passes = self.outcome, self.outcome.passes
         try:
-            self.encoder = open_encoder(self.spec, self.evaluator.device)
+            self.encoder = open_encoder(self.spec, self.evaluator.device, self.settings.context)
             self.cells = self.evaluator.cells(self.encoder, self.evaluator.jobs_of(self.spec))
         except Exception as error:
             self._fail(error, [()])

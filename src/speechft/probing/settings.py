@@ -22,7 +22,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.launching import DaskSettings
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
-from speechft.encoders.identity import EncoderName, encoder_id
+from speechft.encoders.identity import Context, EncoderName, encoder_id
 from speechft.merging.alpha import check_range, is_sweep_folder, number_text
 
 RESULTS: Final = "results.jsonl"  # one record per result
@@ -124,6 +124,8 @@ class EvaluateSettings(Settings):
         asr_lm: KenLM file; ASR's test split is then also decoded with it and with `asr_lexicon`.
         asr_lexicon: text file, an upper-case word a line, behind it its letters and `|` or nothing.
         predictions: keep what the chosen probe predicts for each test utterance.
+        context: of Whisper's encoders: `30s`, as they were trained, or `utterance`; as they
+            say themselves if not given.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         launcher: "local" runs in processes here; with "slurm" and "dask" every encoder, task and
             seed is a job of its own, submitted to SLURM or given to a cluster of dask.distributed.
@@ -157,6 +159,7 @@ class EvaluateSettings(Settings):
     asr_lm: FileInput | None = None
     asr_lexicon: FileInput | None = None
     predictions: bool = True
+    context: Context | None = None
     device: Annotated[str, Neutral, Shown] = "auto"
     launcher: Annotated[Literal["local", "slurm", "dask"], Neutral, Shown] = "local"
     slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)

@@ -192,13 +192,16 @@ class Run:
         for name, places in self._spoken.items():
             own = (name,) if len(self._spoken) > 1 else ()
             seed = derive_seed(self.settings.seed, "order", *own)
-            order = DurationBatches(self._durations(name), self.settings.seconds, seed)
+            order = DurationBatches(self._costs(name), self.settings.seconds, seed)
             turns[name] = Turn(order, first)
             first += len(places)
         if len(turns) == 1:
             return turns.popitem()[1].batches
         rehearsal = turns.pop(REHEARSAL, None)
         return TakingTurns(list(turns.values()), rehearsal, self.settings.rehearsal_share)
+
+    def _costs(self, name: str) -> list[float]:
+        return self.encoder.costs(self._durations(name))
 
     def _durations(self, name: str) -> list[float]:
         return [self.source.durations[place] for place in self._spoken[name]]
@@ -208,9 +211,9 @@ class Run:
         places, data = self._held_out[name], self.tasks[name]
         if not places:
             return []
-        durations = [self.source.durations[place] for place in places]
+        costs = self.encoder.costs(self.source.durations[place] for place in places)
         result = []
-        for batch in DurationBatches(durations, self.settings.seconds, 0, shuffle=False).epoch(0):
+        for batch in DurationBatches(costs, self.settings.seconds, 0, shuffle=False).epoch(0):
             items = self.source.load([places[i] for i in batch])
             result.append((items, [data.task.reference(data.dev[i]) for i in batch]))
         return result

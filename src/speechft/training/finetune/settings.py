@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from speechft.core.artifact import Neutral
 from speechft.core.settings import Listed, Settings, Shown
 from speechft.data.identity import DataName
-from speechft.encoders.identity import EncoderName
+from speechft.encoders.identity import Context, EncoderName
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 
@@ -53,6 +53,8 @@ class FinetuneSettings(Settings):
         task: fine-tuning task (`asr`, `pr`, `pc`, `sid`, `er`, `ic`, `ks`, `sf`, …), or several
             with commas between: they take turns batch by batch, each with a head of its own.
         data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].
+        context: of Whisper's encoder: `30s`, as it was trained, or `utterance`, which costs a
+            fraction where utterances are short; as it says itself if not given. θ' keeps it.
         hours: of its speech to train on, drawn utterance by utterance; all if not given.
         out: the run's folder.
         method: `stable` (Speech-FT), `regular` (everything moves from the first update at a
@@ -94,6 +96,7 @@ class FinetuneSettings(Settings):
     encoder: Annotated[EncoderName, Shown]
     task: Annotated[str, Shown]
     data: Annotated[DataName, Shown]
+    context: Context | None = None
     hours: Annotated[float | None, Shown] = Field(default=None, gt=0)
     out: Annotated[Path, Neutral, Shown]
     method: Annotated[Method, Shown] = "stable"

@@ -53,7 +53,7 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
 
 def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures | None) -> None:
     seed_everything(settings.seed)
-    encoder = load_encoder(settings.encoder)
+    encoder = load_encoder(settings.encoder, context=settings.context)
     start = encoder.fingerprint()
     data = load_data(settings.data)
     spec, hours, seed = settings.data, settings.hours, settings.seed
