@@ -64,10 +64,12 @@ def test_chosen_splits(tiny, tmp_path):
 
 
 def test_errors_name_what_is_wrong(tmp_path):
+    with pytest.raises(DataError, match="holds no cuts"):
+        load_data(str(tmp_path))
     (tmp_path / "train.csv").write_text("audio\n")
     with pytest.raises(DataError, match=r"no such data[\s\S]*did you mean 'train.csv'"):
         load_data(str(tmp_path / "trian.csv"))
-    with pytest.raises(DataError, match="holds no cuts"):
+    with pytest.raises(DataError, match="no rows"):
         load_data(str(tmp_path))
     (tmp_path / "a.wav").touch()
     with pytest.raises(DataError, match="not known as data"):

@@ -17,8 +17,8 @@ class CheckOptions(Own):
     """Which data to check.
 
     Args:
-        data: a table, cuts, NAME:ROOT, synthetic[:PRESET[@LANGUAGE]], or a known corpus' NAME
-            before ROOT.
+        data: a table, cuts, NAME:ROOT, DIALECT:PATH, synthetic[:PRESET[@LANGUAGE]], or a known
+            corpus' NAME before ROOT.
         root: folder of the known corpus DATA.
         seed: of the split of data that comes without one.
         allow_commands: run commands that cuts name as sources of audio.

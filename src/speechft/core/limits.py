@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
@@ -63,14 +63,20 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, number: Callable[[str], float] = float) -> Any:
     """Read a JSON value; NaN and infinities are no JSON.
+
+    Args:
+        text: of the value.
+        number: makes a number with a point or an exponent of its text.
 
     Raises:
         ValueError: it is not JSON, or beyond a limit.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_int)
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_int=_int, parse_float=number
+        )
     except RecursionError:
         raise ValueError(f"more than {NESTED} levels in one another") from None
     _check_depth(value)

@@ -23,9 +23,9 @@ from speechft.core.places import cache_folder
 Runner = Callable[[Cut], Cut]
 
 
-def command_folder() -> Path:
-    """Give the folder that keeps what commands gave: `$SPEECHFT_CACHE/commands`."""
-    return cache_folder() / "commands"
+def kept_folder() -> Path:
+    """Give the folder of audio that was in no file: `$SPEECHFT_CACHE/audio`."""
+    return cache_folder() / "audio"
 
 
 def is_command(cut: Cut) -> bool:
@@ -56,7 +56,7 @@ def _output(command: str) -> Path:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         ended = f"exit code {done.returncode}" if done.returncode else "no output"
         raise DataError("its command fails", found=": ".join([command, ended, *said[-1:]]))
-    folder = command_folder()
+    folder = kept_folder()
     with atomic_path(folder / "new") as temporary:
         temporary.write_bytes(done.stdout)
         path = folder / content_id(temporary)

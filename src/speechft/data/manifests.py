@@ -22,8 +22,8 @@ from speechft.core.files import read_json
 from speechft.core.limits import parse_json, regular_file, text_lines
 from speechft.data.audio import fault_of_audio
 from speechft.data.commands import Runner, is_command
+from speechft.data.rows import holds_cuts
 from speechft.data.splitting import split_cuts
-from speechft.data.table import holds_cuts
 from speechft.data.utterances import DIARIZATION, Loaded
 
 SUFFIXES: Final = (".jsonl.gz", ".jsonl")
@@ -54,11 +54,14 @@ def read_manifest(path: Path, seed: int = 0, run: Runner | None = None) -> Loade
     return Loaded(splits, problems, notes=notes)
 
 
-def read_folder(folder: Path, run: Runner | None = None) -> Loaded:
+def read_folder(folder: Path, run: Runner | None = None) -> Loaded | None:
     """Read a folder that holds one file of cuts per split, such as `train.jsonl.gz`.
 
+    Returns:
+        what is in it; None where no file holds cuts.
+
     Raises:
-        DataError: there is no such file, or one cannot be read.
+        DataError: a file cannot be read.
     """
     found = {}
     for place in (folder, folder / "cuts"):
@@ -66,12 +69,7 @@ def read_folder(folder: Path, run: Runner | None = None) -> Loaded:
             if path.is_file() and holds_cuts(path):
                 found[_split_name(path)] = path
     if not found:
-        raise DataError(
-            "the folder holds no cuts",
-            where=folder,
-            expected="one lhotse manifest per split, such as train.jsonl.gz",
-            hint="for a known corpus write NAME:FOLDER, for own data give a table",
-        )
+        return None
     splits, problems = {}, []
     for name, path in found.items():
         cuts, bad = _read(path, run)

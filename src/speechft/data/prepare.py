@@ -17,9 +17,9 @@ from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
 from speechft.data.check import CheckReport, check_loaded
-from speechft.data.commands import command_folder
+from speechft.data.commands import kept_folder
 from speechft.data.manifests import REPORT, write_cuts
-from speechft.data.sources import find_data, root_and_variant
+from speechft.data.sources import corpus_name, find_data, named_kind
 from speechft.data.utterances import Loaded, problems_error
 
 STAGE: Final = "data prepare"
@@ -85,13 +85,10 @@ def prepare_data(
 
 def default_folder(spec: str) -> Path:
     """Give `data/NAME` for a spec: the corpus and its variant, or the file's name."""
-    name, sign, rest = spec.partition(":")
-    if Path(spec).exists() or not sign:
-        return Path("data") / Path(spec).name.partition(".")[0]
+    name, rest = named_kind(spec)
     if name == "synthetic":
         return Path("data") / f"{name}-{rest}"
-    variant = root_and_variant(rest)[1]
-    return Path("data") / (f"{name}-{variant}" if variant else name)
+    return Path("data") / (corpus_name(name, rest, "-") or Path(rest).name.partition(".")[0])
 
 
 def _known(loaded: Loaded) -> list[Any]:
@@ -101,15 +98,16 @@ def _known(loaded: Loaded) -> list[Any]:
 
 
 def _taken_in(cuts: CutSet, folder: Path) -> Iterator[Cut]:
-    """Take what commands gave into the folder; all other audio stays where it is."""
+    """Take audio that was in no file into the folder; all other audio stays where it is."""
     for cut in cuts:
         sources = []
         for source in cut.recording.sources:
             path = Path(source.source)
-            if path.parent == command_folder():
+            if path.is_relative_to(kept_folder()):
+                name = "-".join(path.relative_to(kept_folder()).parts)
                 (folder / AUDIO).mkdir(exist_ok=True)
-                shutil.copyfile(path, folder / AUDIO / path.name)
-                source = replace(source, source=f"{AUDIO}/{path.name}")
+                shutil.copyfile(path, folder / AUDIO / name)
+                source = replace(source, source=f"{AUDIO}/{name}")
             sources.append(source)
         yield replace(cut, recording=replace(cut.recording, sources=sources))
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from lhotse import CutSet
 
-from speechft.core.errors import DataError
+from speechft.core.errors import DataError, SettingsError
 from speechft.core.logging import get_logger
-from speechft.core.nearest import nearest
+from speechft.core.nearest import did_you_mean, nearest
 from speechft.core.places import fault_of_name, home_expanded
-from speechft.data import manifests, table
+from speechft.data import manifests, rows
 from speechft.data.commands import Runner, run_commands
+from speechft.data.dialects import dialects, read_dialect, read_guessed
+from speechft.data.layout import describe
 from speechft.data.utterances import Loaded, problems_error
 
 DEFAULT_PRESET = "demo"
+_NAME: Final = re.compile(r"[A-Za-z]\w+")  # a single letter is a drive
 _log = get_logger(__name__)
 
 
@@ -28,7 +33,7 @@ def load_data(
     Args:
         spec: a table (`.csv`, `.tsv`, `.jsonl`), lhotse cuts (a file, or a folder with one file
             per split), `NAME:ROOT` or `NAME:ROOT@VARIANT` for a known corpus, `synthetic`,
-            `synthetic:PRESET` or `synthetic:PRESET@LANGUAGE`.
+            `synthetic:PRESET` or `synthetic:PRESET@LANGUAGE`, `DIALECT:PATH` for a kind of table.
         splits: the splits wanted; all if not given.
         seed: of the split of data that comes without one.
         allow_commands: run the commands that cuts name as the source of their audio (see
@@ -75,6 +80,14 @@ def root_and_variant(rest: str) -> tuple[Path, str]:
     return home_expanded(before), variant
 
 
+def corpus_name(name: str, rest: str, sign: str) -> str | None:
+    """Give a corpus' name with its variant behind `sign`; None for a path or a kind of table."""
+    if not name or name in dialects():
+        return None
+    variant = root_and_variant(rest)[1]
+    return f"{name}{sign}{variant}" if variant else name
+
+
 def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Loaded:
     """Load what can be loaded, with the list of what cannot. Arguments as `load_data`."""
     loaded = _find(spec, seed, run_commands if allow_commands else None)
@@ -83,52 +96,81 @@ def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Load
     return loaded
 
 
-def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
+def named_kind(spec: str) -> tuple[str, str]:
+    """Give NAME and the rest of `NAME:REST`; no name where it is a path, such as a drive's."""
     name, sign, rest = spec.partition(":")
+    if not sign or not _NAME.fullmatch(name) or home_expanded(spec).exists():
+        return "", spec
+    return name, rest
+
+
+def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
+    name, rest = named_kind(spec)
     if is_synthetic(spec):
         from speechft.data.synthetic.corpus import splits_of
 
-        return Loaded(splits_of(rest if sign else DEFAULT_PRESET))
-    path = home_expanded(spec)
-    if path.is_dir():
-        return manifests.read_folder(path, run)
-    if path.is_file():
-        return _file(path, seed, run)
-    if sign and name and not path.exists():
+        return Loaded(splits_of(rest if name else DEFAULT_PRESET))
+    if name in dialects():
+        return read_dialect(name, _there(home_expanded(rest), spec), seed)
+    if name:
         return _corpus(name, rest)
+    path = _there(home_expanded(spec), spec)
+    loaded = None
+    if path.is_dir():
+        loaded = manifests.read_folder(path, run)
+    elif rows.holds_cuts(path):
+        loaded = manifests.read_manifest(path, seed, run)
+    loaded = loaded or read_guessed(path, seed)
+    if loaded is None:
+        raise _unknown(path)
+    return loaded
+
+
+def _there(path: Path, spec: str) -> Path:
+    """Give the path of a file or folder; one with backslashes may be Windows' way to write it.
+
+    Raises:
+        DataError: there is none; the nearest beside it is named.
+    """
+    for place in (path, Path(str(path).replace("\\", "/"))):
+        if place.is_file() or place.is_dir():
+            return place
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, beside)
     raise DataError(
         "this is neither a file nor a folder" if path.exists() else "no such data",
         where=spec,
-        expected="a table, lhotse cuts, NAME:ROOT for a corpus, or synthetic",
-        hint=_hint(path),
+        expected="a table, lhotse cuts, NAME:ROOT for a corpus or a kind of table, or synthetic",
+        hint=f"did you mean {' or '.join(map(repr, close))}?" if close else "check the path",
     )
 
 
-def _file(path: Path, seed: int, run: Runner | None) -> Loaded:
-    if table.holds_cuts(path):
-        return manifests.read_manifest(path, seed, run)
-    if path.suffix in table.SUFFIXES:
-        return table.read_table(path, seed)
-    raise DataError(
+def _unknown(path: Path) -> DataError:
+    if path.is_dir():
+        return DataError(
+            "the folder holds no cuts and no table that is known",
+            where=path,
+            expected="a file per split, such as train.jsonl.gz or train.csv",
+            found=describe(path).removeprefix("; "),
+            hint=f"for a known corpus or kind of table write NAME:FOLDER ({', '.join(dialects())})",
+        )
+    return DataError(
         "this kind of file is not known as data",
         where=path,
-        expected=", ".join([*table.SUFFIXES, *manifests.SUFFIXES]),
+        expected=", ".join([*rows.SUFFIXES, *manifests.SUFFIXES]),
         hint="for audio alone, write a table with one column named audio",
     )
-
-
-def _hint(path: Path) -> str:
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest(path.name, beside)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else "check the path"
 
 
 def _corpus(name: str, rest: str) -> Loaded:
     from speechft.data.corpora import corpora
 
-    corpus = corpora()[name]
+    if name not in corpora():
+        hint = did_you_mean(name, [*corpora(), *dialects(), "synthetic"])
+        hint = "nothing is downloaded; get the file first" if rest.startswith("//") else hint
+        raise SettingsError(f"unknown corpus or kind of table {name!r}", where=rest, hint=hint)
     root, variant = root_and_variant(rest)
-    return corpus.load(root, variant)
+    return corpora()[name].load(root, variant)
 
 
 @lru_cache(maxsize=1024)

@@ -292,15 +292,15 @@ def parse_data(values: Sequence[str]) -> str | dict[str, str]:
 
 def data_name(spec: str) -> str:
     """Give what results call a DATA: a corpus or a preset, or the last part of a path."""
-    kind, sign, rest = spec.partition(":")
-    if kind == "synthetic":
-        return spec if sign else "synthetic:demo"
-    if sign and kind.replace("_", "").isalnum() and len(kind) > 1:
-        from speechft.data.sources import root_and_variant
+    if ":" in spec:
+        from speechft.data.sources import corpus_name, named_kind
 
-        variant = root_and_variant(rest)[1]
-        return f"{kind}@{variant}" if variant else kind
-    return spec.rstrip("/").rpartition("/")[2]
+        kind, spec = named_kind(spec)
+        if kind == "synthetic":
+            return f"{kind}:{spec}"
+        if name := corpus_name(kind, spec, "@"):
+            return name
+    return "synthetic:demo" if spec == "synthetic" else spec.rstrip("/").rpartition("/")[2]
 
 
 def as_spec(item: Any) -> Any:
