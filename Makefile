@@ -12,7 +12,7 @@ BENCHES := $(basename $(notdir $(wildcard benchmarks/*.py)))
 
 export VENV PYTHON
 
-.PHONY: help setup demo test lint format check bench docs study clean-demo
+.PHONY: help setup demo test faults lint format check bench docs study clean-demo
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,6 +28,9 @@ demo: setup  ## the main job, end to end, on the packaged default: runs/demo/rep
 
 test: setup  ## run the tests (two processes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+faults: setup  ## kill processes in every stage under every launcher: the same bytes (minutes)
+	SPEECHFT_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -k killed tests/pipeline
 
 lint: setup  ## style
 	$(BIN)/ruff check .

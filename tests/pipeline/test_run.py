@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import hashlib
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 import yaml
+from kills import backend, faults, is_killed, order_kills, results_of
 from recipe_fixture import recipe, settings, states, write_table
 
 from speechft.core.errors import DataError, SettingsError
@@ -47,18 +45,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     return run(settings(encoder), tmp_path_factory.mktemp("finished") / "out")
-
-
-def results_of(out: Path) -> dict[str, str]:
-    """Hash what must not depend on how often a run was stopped."""
-    files = [p for p in out.rglob("*") if p.is_file() and "cells" not in p.parts]
-    kept = [p for p in files if p.suffix == ".safetensors" or p.name in ("results.jsonl",)]
-    kept += [p for p in files if p.name in ("encoders.json", "run.json")]
-    return {
-        str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in kept
-        if "checkpoints" not in p.parts
-    }
 
 
 def test_the_chain_ends_in_a_report(finished: Path) -> None:
@@ -243,47 +229,54 @@ def test_packaged_recipes_are_sound(tmp_path: Path) -> None:
     assert find_recipe("demo").name == "demo.yaml"
 
 
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+# Of every stage: as it begins, in its middle, and with its record still to be written.
+MOMENTS = {
+    "finetune": ("finetune-sid/begun.json", "update-2.pt", "encoder-best", "finetune-sid/speechft"),
+    "merge": ("merge-sid/model.safetensors", "merge-sid/speechft.json"),
+    "evaluate": ("evaluate/begun.json", "cells/sid", "results.jsonl", "evaluate/speechft.json"),
+    "report": ("out/begun.json", "report.html", "out/speechft.json"),
+}
 
 
-def command(recipe_file: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "speechft", "-q", "run", str(recipe_file), "--out", str(out)]
-
-
-def kill_when(arguments: list[str], there: Path, seconds: float = 90) -> None:
-    """Start a process and kill it hard as soon as a path is there."""
-    with subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, start_new_session=True, env=ONE_THREAD
-    ) as process:
-        end = time.monotonic() + seconds
-        while not there.exists() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
-    assert there.exists()
-
-
-@pytest.mark.slow
 def test_killed_in_any_stage_the_run_ends_with_the_same_bytes(
-    encoder: Path, tmp_path: Path
+    finished: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    moments = [moment for own in MOMENTS.values() for moment in own]
+    orders = order_kills(tmp_path / "orders", moments, monkeypatch)
+    out = tmp_path / "out"
+    for left in range(len(moments), 0, -1):
+        assert len(list(orders.iterdir())) == left
+        assert is_killed(lambda: run(settings(encoder), out))
+        assert (out / "report.html").is_file() == (left == 1)
+    assert not list(orders.iterdir())
+    run(settings(encoder), out)
+    assert results_of(out) == results_of(finished)
+
+
+@faults
+@pytest.mark.parametrize("moment", [one for own in MOMENTS.values() for one in own])
+@pytest.mark.parametrize("launcher", ["local", "slurm", "dask"])
+def test_killed_in_any_stage_elsewhere_the_run_ends_with_the_same_bytes(
+    finished: Path,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: str,
+    moment: str,
+) -> None:
+    """Whoever is at work then: a worker, whose work is tried again, or the command itself."""
     file, out = tmp_path / "recipe.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump(recipe(encoder)))
-    home = out / "seed-0"
-    for place in (
-        home / "finetune-sid" / "encoder-best",
-        home / "merge-sid",
-        home / "evaluate" / "begun.json",
-        out / "begun.json",
-    ):
-        kill_when(command(file, out), place)
-        assert not (out / "report.html").exists() or place.parent == out
-    never_killed = tmp_path / "never-killed"
-    for folder in (out, never_killed):
-        subprocess.run(command(file, folder), check=True, capture_output=True, env=ONE_THREAD)
-    assert results_of(out) == results_of(never_killed)
-    assert (out / "report.html").is_file()
+    orders = order_kills(tmp_path / "orders", [moment], monkeypatch)
+    command = [sys.executable, "-m", "speechft", "run", str(file), "--out", str(out)]
+    with backend(launcher, tmp_path, monkeypatch) as launch:
+        command += ["--launcher", launcher, "--workers", "2", "--set", "evaluate.workers=2"]
+        command += ["--set", f"dask.address={launch.dask.address}"]
+        first = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert not list(orders.iterdir())
+        assert first.returncode in (0, -signal.SIGKILL), first.stderr
+        subprocess.run(command, capture_output=True, check=True)
+    assert results_of(out) == results_of(finished)
 
 
 @pytest.mark.slow

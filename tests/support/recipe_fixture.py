@@ -20,6 +20,7 @@ def recipe(start: Path | str, **changes: Any) -> dict[str, Any]:
         "finetune": {
             "task": "sid",
             "steps": 6,
+            "threads": 1,
             "seconds": 8,
             "head_size": "mini",
             "evaluate_every": 2,

@@ -6,8 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from fake_slurm import make_slurm
+from kills import backend, faults, order_kills, results_of, start_fork
 from study_fixture import BASE, written
 
 from speechft.cli.study import _show
@@ -222,25 +220,23 @@ def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
 
 
 def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_path: Path) -> None:
-    path = written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[])
-    command = [sys.executable, "-m", "speechft", "study", str(path)]
-    command += ["--out", str(tmp_path / "out"), "--workers", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    one = load_study(written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[]))
+    command = start_fork(lambda: study([one], tmp_path / "out", ONE))
     deadline = time.monotonic() + 120
     while not list((tmp_path / "out").rglob(RECORD)) and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = [
         one
-        for one in psutil.Process(process.pid).children(recursive=True)
+        for one in psutil.Process(command).children(recursive=True)
         if "LokyProcess" in " ".join(one.cmdline())
     ]
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    os.kill(command, signal.SIGKILL)
+    os.waitpid(command, 0)
     worker.wait(timeout=5)
     finished = list((tmp_path / "out").rglob(RECORD))
     assert finished, "nothing was done before the kill"
     assert not (tmp_path / "out" / "one").exists()
-    study([load_study(path)], tmp_path / "out", ONE)
+    study([one], tmp_path / "out", ONE)
     whole, resumed = (
         [r for r in read_jsonl(place / "out" / "one" / "measurements.jsonl") if r["seed"] == 0]
         for place in (done, tmp_path)
@@ -377,48 +373,41 @@ def test_keys_follow_the_files_that_only_some_stages_read(tmp_path: Path) -> Non
     assert all(old != new for old, new in zip(before, after, strict=True))
 
 
-def test_one_worker_killed_in_the_middle_costs_no_figure(done: Path, tmp_path: Path) -> None:
-    path = written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[])
-    command = [sys.executable, "-m", "speechft", "study", str(path)]
-    command += ["--out", str(tmp_path / "out"), "--workers", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "out").rglob("begun.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    children = psutil.Process(process.pid).children(recursive=True)
-    busy = [one for one in children if "LokyProcess" in " ".join(one.cmdline())]
-    for one in busy[:1]:
-        one.kill()
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said.decode()
-    assert len(busy) == 2
-    assert "tried once more" in said.decode()
-    whole, after = (
-        [r for r in read_jsonl(place / "out" / "one" / "measurements.jsonl") if r["seed"] == 0]
-        for place in (done, tmp_path)
-    )
-    assert after == [r for r in whole if r["row"] != "chosen"]
+MOMENTS = {  # of every stage; the launcher that is tried with it each time, the others by `faults`
+    "finetune-[^/]+/begun.json": "",
+    "update-3.pt": "dask",
+    "finetune-[^/]+/speechft.json": "",
+    "merge-[^/]+/model.safetensors": "slurm",
+    "merge-[^/]+/speechft.json": "",
+    "evaluate-[^/]+/begun.json": "",
+    "cells/sid": "local",
+    "results.jsonl": "",
+    "evaluate-[^/]+/speechft.json": "",
+}
 
 
-def test_a_dask_cluster_and_slurm_do_a_study_with_the_same_figures(
-    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("launcher", "moment"),
+    [
+        pytest.param(launcher, moment, marks=() if launcher == sample else faults)
+        for launcher in ("local", "slurm", "dask")
+        for moment, sample in MOMENTS.items()
+    ],
+)
+def test_a_process_killed_in_any_stage_costs_no_byte(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, moment: str
 ) -> None:
-    distributed = pytest.importorskip("distributed")
-    commands = make_slurm(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    one = load_study(written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[]))
-    study([one], tmp_path / "slurm-out", LaunchSettings(launcher="slurm"))
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
-    ) as cluster:
-        dask = {"address": cluster.scheduler_address}
-        launch = LaunchSettings.model_validate({"launcher": "dask", "dask": dask})
-        study([one], tmp_path / "dask-out", launch)
-    whole = read_jsonl(done / "out" / "one" / "measurements.jsonl")
-    wanted = [r for r in whole if r["seed"] == 0 and r["row"] != "chosen"]
-    for out in ("slurm-out", "dask-out"):
-        assert read_jsonl(tmp_path / out / "one" / "measurements.jsonl") == wanted
+    row = {"name": "merged", "title": "θ̂", "encoder": "at-0.25", "before": "merged"}
+    one = load_study(written(tmp_path, seeds=[0], rows=[row], findings=[]))
+    orders = order_kills(tmp_path / "orders", [moment], monkeypatch)
+    with backend(launcher, tmp_path, monkeypatch) as launch, all_that_is_said() as said:
+        study([one], tmp_path / "out", launch)
+    assert not list(orders.iterdir())
+    assert launcher == "dask" or "tried once more" in " ".join(said)
+    whole, found = (results_of(place / "out" / "stages") for place in (done, tmp_path))
+    assert len(found) == 4 + 1  # θ' with its head, its best, θ̂; a table
+    assert found == {name: whole[name] for name in found}
+    assert len(read_jsonl(tmp_path / "out" / "one" / "measurements.jsonl")) == 1
 
 
 def test_a_study_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
