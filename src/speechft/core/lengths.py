@@ -6,10 +6,16 @@ Masks follow one convention: **True where padded**.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+SAMPLE_RATE: Final = 16_000
+"""Samples per second of all audio behind its reading."""
+HOP: Final = 320
+"""Samples per frame of most encoders, 50 frames per second; an encoder says its own (`hop`)."""
 
 
 def conv_length(length: int, kernels: Sequence[int], strides: Sequence[int]) -> int:

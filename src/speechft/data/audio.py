@@ -28,11 +28,11 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.errors import DataError
+from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.seeding import numpy_generator
 from speechft.data.decoding import Samples, decode
-from speechft.data.effects import RATE, apply_effects
+from speechft.data.effects import apply_effects
 
-SAMPLE_RATE: Final = RATE
 # One output frame of the usual CNN front end needs 400 samples.
 SHORTEST_SAMPLES = 400
 TRANSFORMS: Final = ("Speed", "Resample", "Volume")

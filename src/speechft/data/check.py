@@ -12,7 +12,8 @@ from typing import Any, Final
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.data.audio import SAMPLE_RATE, load_waveform
+from speechft.core.lengths import SAMPLE_RATE
+from speechft.data.audio import load_waveform
 from speechft.data.check_labels import (
     SHOWN,
     find_audio_alone,

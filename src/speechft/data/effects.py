@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechft.core.errors import DataError
+from speechft.core.lengths import SAMPLE_RATE
 
 # S3PRL's recipes of KS, QbE and ASV turn the volume down by this much.
 GAIN: Final = "gain:-3"
 TRIM: Final = "silence"
-RATE: Final = 16000
-_WINDOW = RATE // 50  # 20 ms, over which the level is measured
-_HOLD = RATE // 10  # 0.1 s
+_WINDOW = SAMPLE_RATE // 50  # 20 ms, over which the level is measured
+_HOLD = SAMPLE_RATE // 10  # 0.1 s
 _THRESHOLD = 0.001  # 0.1 % of full scale
 
 

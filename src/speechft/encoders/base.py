@@ -17,13 +17,11 @@ from torch.nn import Parameter
 from speechft.core.artifact import hash_values
 from speechft.core.devices import compute_exactly
 from speechft.core.errors import CheckpointError, DataError, SettingsError
-from speechft.core.lengths import pad_waveforms
+from speechft.core.lengths import SAMPLE_RATE, pad_waveforms
 from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint
 from speechft.encoders.folder import write_hf_folder
 from speechft.encoders.identity import CONTEXT, computing
 from speechft.encoders.layers import use_fast_linear
-
-SAMPLE_RATE = 16000
 
 
 class EncoderOutput(NamedTuple):

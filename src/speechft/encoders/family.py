@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.registry import Registry
 from speechft.encoders.base import SpeechEncoder
 from speechft.encoders.convolutional import ConvolutionalEncoder
@@ -30,7 +31,7 @@ def waveform_preprocessor(config: Any) -> dict[str, Any]:
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
-        "sampling_rate": 16000,
+        "sampling_rate": SAMPLE_RATE,
         "padding_side": "right",
         "padding_value": 0.0,
         "do_normalize": getattr(config, "feat_extract_norm", "layer") == "layer",

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechft.core.lengths import SAMPLE_RATE
+
 FRAME, SHIFT, FFT, BINS = 400, 160, 512, 80
 PRE_EMPHASIS = 0.97
 LOW_HZ, HIGH_HZ = 20.0, 8000.0
@@ -42,7 +44,7 @@ def _triangles() -> Tensor:
     """Give the filters (80, 257): triangles on the mel scale; the Nyquist bin belongs to none."""
     low, high = _mel(LOW_HZ), _mel(HIGH_HZ)
     edges = low + torch.arange(BINS + 2, dtype=torch.float64) * (high - low) / (BINS + 1)
-    hertz = torch.arange(FFT // 2, dtype=torch.float64) * 16000.0 / FFT
+    hertz = torch.arange(FFT // 2, dtype=torch.float64) * SAMPLE_RATE / FFT
     mels = 1127.0 * torch.log1p(hertz / 700.0)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (mels - left) / (centre - left)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
-from speechft.core.lengths import masked_mean
+from speechft.core.lengths import SAMPLE_RATE, masked_mean
 from speechft.core.logging import progress_bar
-from speechft.data.audio import SAMPLE_RATE, read_audio
+from speechft.data.audio import read_audio
 from speechft.data.batching import DurationBatches
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
 from speechft.prediction import state_files

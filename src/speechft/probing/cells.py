@@ -15,6 +15,7 @@ from torch import nn
 
 from speechft.core.artifact import Artifact, content_id, hash_values
 from speechft.core.files import atomic_dir, write_json, write_jsonl
+from speechft.core.lengths import HOP
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_samples
@@ -110,6 +111,7 @@ def run_cell(
     states: Sequence[SplitStates],
     folder: Path,
     device: str,
+    hop: int = HOP,
 ) -> None:
     """Train, choose, score the test split once, and write the cell's folder in one move.
 
@@ -119,10 +121,11 @@ def run_cell(
         states: of the same splits.
         folder: where cells lie.
         device: where heads are trained.
+        hop: samples per frame of the encoder.
     """
     begin = time.perf_counter()
     folds = [
-        _run(cell, cuts[n : n + 3], states[n : n + 3], device, n // 3)
+        _run(cell, cuts[n : n + 3], states[n : n + 3], device, n // 3, hop)
         for n in range(0, len(cuts), 3)
     ]
     found = folds[0] if len(folds) == 1 else join_folds(folds)
@@ -203,8 +206,10 @@ def _run(
     states: Sequence[SplitStates],
     device: str,
     fold: int,
+    hop: int,
 ) -> TaskResult:
     task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol)
+    task.hop = hop
     if not task.trains:
         from speechft.probing.searching import run_search
 

@@ -217,7 +217,8 @@ class _Run:
                 cuts = [data.splits[name] for name in names]
                 folder, device = self.evaluator.cells_folder, self.evaluator.device
                 try:
-                    run_cell(cell, cuts, [states[name] for name in names], folder, device)
+                    hop = self.encoder.hop
+                    run_cell(cell, cuts, [states[n] for n in names], folder, device, hop)
                 except Exception as error:
                     self._fail(error, [job])
                 self.on_cell()

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from speechft.core.errors import SettingsError
+from speechft.core.lengths import HOP
 from speechft.core.seeding import torch_generator
 from speechft.data.audio import heard_samples
 from speechft.encoders import SpeechEncoder
@@ -27,7 +28,6 @@ from speechft.hidden.store import Request
 from speechft.probing.batches import Split, balanced_draws, cut, scheme, shuffled
 from speechft.probing.protocol import Open, Protocol
 from speechft.tasks import ProtocolName, Size, Task
-from speechft.tasks.turns import FRAME
 
 # S3PRL seeds every pass over the dev split alike, so that its draw is always the same.
 DEV_DRAW: Final = 1337
@@ -35,12 +35,11 @@ DEV_DRAW: Final = 1337
 HALVED_WINDOW: Final = 300_000
 HALVED_BLOCK: Final = 2_000
 Kind = Literal["means", "frames"]
-HOP: Final = 320
 
 
-def rounded(samples: int) -> int:
+def rounded(samples: int, hop: int = HOP) -> int:
     """Give S3PRL's number of frames: the half goes to the even number."""
-    return round(samples / HOP)
+    return round(samples / hop)
 
 
 class RoundedMeans(States):
@@ -199,9 +198,9 @@ class S3PRL(Protocol):
         """Give the states of a split with S3PRL's lengths."""
         samples = [heard_samples(one) for one in cuts]
         if task.pooled or states.frames is None:
-            return RoundedMeans(states.pooled, [rounded(n) for n in samples], alone=alone)
+            return RoundedMeans(states.pooled, [rounded(n, task.hop) for n in samples], alone=alone)
         labelled = task.labels_by_frame
-        wanted = [n // FRAME if labelled else rounded(n) for n in samples]
+        wanted = [n // task.hop if labelled else rounded(n, task.hop) for n in samples]
         return RoundedFrames(states.frames, wanted, alone=alone, repeat=labelled)
 
     def draw_dev(self, task: Task, targets: Sequence[Tensor]) -> list[int] | None:

@@ -12,6 +12,7 @@ from lhotse.supervision import SupervisionSegment
 from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
+from speechft.core.lengths import HOP
 from speechft.core.registry import Registry
 from speechft.tasks.plans import Plan, PublishedPlan, Scheme
 
@@ -52,6 +53,8 @@ class Task(ABC):
 
     Attributes:
         protocol: whose rules hold; "clean" where nothing else is said.
+        hop: samples per frame of the encoder, by which frames have labels; whoever trains or uses
+            a head sets it.
     """
 
     id: ClassVar[str]
@@ -73,6 +76,7 @@ class Task(ABC):
     official_items: ClassVar[int | None] = None
     revisions: ClassVar[Mapping[ProtocolName, int]] = {}
     protocol: ProtocolName
+    hop: int = HOP
 
     @abstractmethod
     def __init__(self, fixed: Any, protocol: ProtocolName = "clean") -> None: ...

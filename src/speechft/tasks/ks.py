@@ -7,8 +7,9 @@ from typing import ClassVar, Final
 
 from lhotse.cut import Cut
 
+from speechft.core.lengths import SAMPLE_RATE
 from speechft.data.audio import fixed_crops, with_effects
-from speechft.data.effects import GAIN, RATE
+from speechft.data.effects import GAIN
 from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
 from speechft.tasks.base import TASKS, ProtocolName, custom
 from speechft.tasks.classes import ClassTask
@@ -53,7 +54,7 @@ class KeywordSpotting(ClassTask):
     def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:  # noqa: ARG003
         """Give a cut with less volume; background noise of train and dev in pieces."""
         noise = custom(cut, "label") == SILENCE and part != "test"
-        pieces = fixed_crops(cut, RATE, CROPS[part], part) if noise else [cut]
+        pieces = fixed_crops(cut, SAMPLE_RATE, CROPS[part], part) if noise else [cut]
         return [with_effects(piece, [GAIN]) for piece in pieces]
 
 

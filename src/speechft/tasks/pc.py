@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.errors import DataError
+from speechft.core.lengths import SAMPLE_RATE
 from speechft.data.audio import heard_samples
-from speechft.data.effects import RATE
 from speechft.heads.linear import FrameLinear
 from speechft.tasks.base import (
     TASKS,
@@ -28,8 +28,6 @@ from speechft.tasks.base import (
 )
 from speechft.tasks.plans import GRID, Plan
 
-HOP: Final = 320  # samples: the encoders' 50 frames per second
-CENTRE: Final = 200  # of the 400 samples that a frame of the usual CNN front end hears
 SILENCES: Final = ("sil", "SIL")  # names for silence that a corpus may use itself
 IGNORED: Final = -100
 _SLACK: Final = 3  # frames by which encoders differ at the end of an utterance
@@ -39,9 +37,10 @@ _SLACK: Final = 3  # frames by which encoders differ at the end of an utterance
 class PhonemeClassification(Task):
     """The phoneme of each frame, from the alignment `phone`; cross entropy, frame accuracy.
 
-    Frame t is labelled by the phoneme at its centre, sample 320 t + 200 at 16 kHz. Where no phoneme
-    lies there it is silence, a class like the others (`sil`, or `SIL` where the corpus says so);
-    every frame counts. Frames of a phoneme that training lacks train nothing and count as wrong.
+    Frame t is labelled by the phoneme at its centre, sample 320 t + 200 at 16 kHz; with a hop of h
+    samples that is h t + 5/8 h. Where no phoneme lies there it is silence, a class like the others
+    (`sil`, or `SIL` where the corpus says so); every frame counts. Frames of a phoneme that
+    training lacks train nothing and count as wrong.
 
     Args:
         classes: the phonemes of the training split and silence.
@@ -59,6 +58,7 @@ class PhonemeClassification(Task):
         "mini": Plan(400, 16, (3e-2, 1e-2), decay=True),
         "superb": Plan(100_000, 32, GRID),
     }
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
 
     def __init__(self, classes: Sequence[str], protocol: ProtocolName = "clean") -> None:
         self.classes, self.protocol = list(classes), protocol
@@ -84,12 +84,16 @@ class PhonemeClassification(Task):
 
     def reference(self, cut: Cut) -> list[str]:
         """Give the phoneme of each frame."""
-        frames = [self.silence] * -(-heard_samples(cut) // HOP)
+        frames = [self.silence] * -(-heard_samples(cut) // self.hop)
         for item in _phones(cut):
-            begin, end = (_first_frame(time) for time in (item.start, item.end))
+            begin, end = (self._first_frame(time) for time in (item.start, item.end))
             for frame in range(max(begin, 0), min(end, len(frames))):
                 frames[frame] = item.symbol
         return frames
+
+    def _first_frame(self, time: float) -> int:
+        """Give the first frame whose centre lies at or behind a time in seconds."""
+        return -((self.hop * 5 // 8 - round(time * SAMPLE_RATE)) // self.hop)
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
         """Build PR's linear head on frames, for both purposes."""
@@ -99,14 +103,14 @@ class PhonemeClassification(Task):
         """Give the cross entropy, mean over the batch's frames.
 
         Raises:
-            DataError: the encoder has another frame rate than 50 per second.
+            DataError: the encoder has another frame rate than its hop says.
         """
         wanted = torch.full(logits.shape[:2], IGNORED)
         pairs = zip(frame_counts(logits, lengths), targets, strict=True)
         for row, (count, target) in enumerate(pairs):
             if abs(count - len(target)) > _SLACK:
                 raise DataError(
-                    f"the frames of the task {self.id!r} last 20 ms, those of the encoder do not",
+                    f"the labels of the task {self.id!r} are for frames of {self.hop} samples",
                     expected=f"about {len(target)} frames",
                     found=count,
                 )
@@ -137,8 +141,3 @@ def _phones(cut: Cut) -> list[AlignmentItem]:
     if not phones:
         raise missing(cut, "the times of the phonemes", "pc", ["an alignment named `phone`"])
     return list(phones)
-
-
-def _first_frame(time: float) -> int:
-    """Give the first frame whose centre lies at or behind a time in seconds."""
-    return -((CENTRE - round(time * RATE)) // HOP)

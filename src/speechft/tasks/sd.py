@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from speechft.core.errors import DataError
 from speechft.heads.rnn import Diarizer
-from speechft.metrics.diarization import diarization_error_rate
+from speechft.metrics.diarization import Turn, diarization_error_rate
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, frame_counts, non_empty
 from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
 from speechft.tasks.turns import (
@@ -25,7 +25,7 @@ from speechft.tasks.turns import (
     turns_of,
 )
 
-CHUNK: Final = 2000  # frames
+CHUNK: Final = 2000  # frames of 20 ms
 # Thresholds and widths of the median filter that S3PRL tries.
 POINTS: Final = tuple(product((0.3, 0.4, 0.5, 0.6, 0.7), (1, 11)))
 
@@ -59,6 +59,7 @@ class SpeakerDiarization(Task):
     parts_by_protocol: ClassVar[bool] = True
     corpora: ClassVar[tuple[str, ...]] = ("libri2mix",)
     official_items: ClassVar[int | None] = 3000  # Libri2Mix
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
 
     def __init__(self, speakers: int = 2, protocol: ProtocolName = "clean") -> None:
         self.speakers = speakers
@@ -93,11 +94,11 @@ class SpeakerDiarization(Task):
 
     def target(self, cut: Cut) -> Tensor:
         """Give who speaks in each frame (T, S)."""
-        return frame_labels(turns_of(cut), frames_of(cut), self.speakers)
+        return self._labels(**self.reference(cut))
 
     def reference(self, cut: Cut) -> dict[str, Any]:
         """Give the recording's segments and its number of label frames."""
-        return {"turns": turns_of(cut), "frames": frames_of(cut)}
+        return {"turns": turns_of(cut), "frames": frames_of(cut, self.hop)}
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
         """Build SUPERB's recurrent head, for both purposes."""
@@ -138,7 +139,7 @@ class SpeakerDiarization(Task):
 
         shares = []
         for found, reference in zip(predictions, references, strict=True):
-            labels = frame_labels(reference["turns"], reference["frames"], self.speakers).numpy()
+            labels = self._labels(**reference).numpy()
             frames = min(len(found), len(labels))
             sure, truth = found[:frames].clip(1e-6, 1 - 1e-6), labels[:frames].astype(bool)
             # The cross entropy of every found speaker with every true one, up to a constant.
@@ -152,10 +153,14 @@ class SpeakerDiarization(Task):
     ) -> list[dict[str, Any]]:
         """Give every recording's segments."""
         _, point = self._best(predictions, references)
-        return [
-            {"id": cut.id, "reference": reference["turns"], "prediction": decide(found, *point)}
-            for cut, reference, found in zip(cuts, references, predictions, strict=True)
-        ]
+        found = [self._decide(prediction, point) for prediction in predictions]
+        return super().rows(cuts, [reference["turns"] for reference in references], found)
+
+    def _labels(self, turns: list[Turn], frames: int) -> Tensor:
+        return frame_labels(turns, frames, self.speakers, self.hop)
+
+    def _decide(self, probabilities: Any, point: tuple[float, int]) -> list[Turn]:
+        return decide(probabilities, *point, self.hop)
 
     def _best(
         self, predictions: Sequence[Any], references: Sequence[Any]
@@ -164,6 +169,6 @@ class SpeakerDiarization(Task):
         wanted = [reference["turns"] for reference in references]
         points = POINTS if self._point is None else (self._point,)
         return min(
-            (diarization_error_rate(wanted, [decide(p, *point) for p in predictions]), point)
+            (diarization_error_rate(wanted, [self._decide(p, point) for p in predictions]), point)
             for point in points
         )

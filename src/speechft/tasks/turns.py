@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speechft.data.effects import RATE
+from speechft.core.lengths import HOP, SAMPLE_RATE
 from speechft.metrics.diarization import Turn
 
-FRAME: Final = 320  # samples: labels have the frame rate of the encoders, 50 per second
 _SHORTEST: Final = 1600  # samples of a last chunk that is worth keeping
 
 
 def chunks(cut: Cut, frames: int, *, drop_spanning: bool) -> list[Cut]:
-    """Cut a recording into pieces of so many frames, the last one as long as what is left.
+    """Cut a recording into pieces of so many frames of 20 ms, the last one as long as what is left.
 
     Args:
         cut: a recording with one supervision per segment.
@@ -30,14 +29,14 @@ def chunks(cut: Cut, frames: int, *, drop_spanning: bool) -> list[Cut]:
         drop_spanning: leave out a segment in a piece that it fills from before its start to behind
             its end, as S3PRL does.
     """
-    total, size = round(cut.duration * RATE), frames * FRAME
+    total, size = round(cut.duration * SAMPLE_RATE), frames * HOP
     if total <= size:
         return [cut]
     starts = [s for s in range(0, total, size) if total - s >= _SHORTEST]
     return [_chunk(cut, s, min(size, total - s), drop_spanning) for s in starts]
 
 
-def frame_labels(turns: Iterable[Turn], frames: int, speakers: int) -> Tensor:
+def frame_labels(turns: Iterable[Turn], frames: int, speakers: int, hop: int = HOP) -> Tensor:
     """Give who speaks in each frame (T, S), int64: columns in the order of the speakers' names.
 
     Where fewer than S speak, the last columns stay 0.
@@ -47,7 +46,7 @@ def frame_labels(turns: Iterable[Turn], frames: int, speakers: int) -> Tensor:
     labels = torch.zeros(frames, speakers, dtype=torch.long)
     for name, begin, end in known:
         if name in names:
-            first, last = (int(np.rint(time * RATE / FRAME)) for time in (begin, end))
+            first, last = (int(np.rint(time * SAMPLE_RATE / hop)) for time in (begin, end))
             labels[first:last, names.index(name)] = 1
     return labels
 
@@ -60,18 +59,21 @@ def turns_of(cut: Cut) -> list[Turn]:
     return [(name, begin, end) for name, begin, end in found if end > begin]
 
 
-def frames_of(cut: Cut) -> int:
+def frames_of(cut: Cut, hop: int = HOP) -> int:
     """Give the number of label frames of a recording."""
-    return round(float(cut.duration) * RATE) // FRAME
+    return round(float(cut.duration) * SAMPLE_RATE) // hop
 
 
-def decide(probabilities: NDArray[np.float32], threshold: float, median: int) -> list[Turn]:
+def decide(
+    probabilities: NDArray[np.float32], threshold: float, median: int, hop: int = HOP
+) -> list[Turn]:
     """Turn probabilities (T, S) into segments.
 
     Args:
         probabilities: that a speaker speaks.
         threshold: above which it is so.
         median: odd width in frames of a median filter over the decisions; 1 for none.
+        hop: samples per frame.
     """
     from scipy.signal import medfilt
 
@@ -80,7 +82,7 @@ def decide(probabilities: NDArray[np.float32], threshold: float, median: int) ->
         active = medfilt(column, median) if median > 1 else column
         edges = np.flatnonzero(np.diff(np.concatenate([[0.0], active, [0.0]])))
         for begin, end in edges.reshape(-1, 2).tolist():
-            turns.append((str(speaker), begin * FRAME / RATE, end * FRAME / RATE))
+            turns.append((str(speaker), begin * hop / SAMPLE_RATE, end * hop / SAMPLE_RATE))
     return turns
 
 
@@ -90,7 +92,7 @@ def most_speakers(cuts: Sequence[Cut]) -> int:
 
 
 def _chunk(cut: Cut, start: int, length: int, drop_spanning: bool) -> Cut:
-    begin, end = start / RATE, (start + length) / RATE
+    begin, end = start / SAMPLE_RATE, (start + length) / SAMPLE_RATE
     kept = []
     for s in cut.supervisions:
         spans = s.start < begin and s.end > end
@@ -99,7 +101,7 @@ def _chunk(cut: Cut, start: int, length: int, drop_spanning: bool) -> Cut:
         first, last = max(s.start, begin), min(s.end, end)
         kept.append(replace(s, start=first - begin, duration=last - first))
     changed: dict[str, Any] = {"start": cut.start + begin, "duration": end - begin}
-    return replace(cut, id=f"{cut.id}-{start // FRAME:06d}", supervisions=kept, **changed)
+    return replace(cut, id=f"{cut.id}-{start // HOP:06d}", supervisions=kept, **changed)
 
 
 def best_order(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

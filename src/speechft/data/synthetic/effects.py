@@ -9,11 +9,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from speechft.core.lengths import SAMPLE_RATE
 from speechft.data.synthetic.espeak import SAMPLE_RATE as SPEECH_RATE
 from speechft.data.synthetic.espeak import speak
 
 Wave = NDArray[np.float64]
-RATE = 16000
+RATE = SAMPLE_RATE
 NOISES = ("white", "pink", "brown", "babble")
 _BABBLE_TEXT = (
     "people were talking about the news and nobody could hear what the others said.",

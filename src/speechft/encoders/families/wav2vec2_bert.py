@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from speechft.core.lengths import conv_lengths, padding_mask
-from speechft.encoders.base import SAMPLE_RATE, EncoderOutput, SpeechEncoder
+from speechft.core.lengths import SAMPLE_RATE, conv_lengths, padding_mask
+from speechft.encoders.base import EncoderOutput, SpeechEncoder
 from speechft.encoders.family import Family, register
 
 FRAME, SHIFT = 400, 160

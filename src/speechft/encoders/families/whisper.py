@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from speechft.core.errors import DataError
-from speechft.core.lengths import padding_mask
-from speechft.encoders.base import SAMPLE_RATE, EncoderOutput, SpeechEncoder
+from speechft.core.lengths import SAMPLE_RATE, padding_mask
+from speechft.encoders.base import EncoderOutput, SpeechEncoder
 from speechft.encoders.family import Family, register
 from speechft.encoders.identity import Context
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
+from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
 from speechft.core.places import path_below
@@ -223,7 +224,7 @@ def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
     rules: dict[str, tuple[type | tuple[type, ...], str]] = {
         "do_normalize": ((bool, type(None)), "true or false"),
         "normalize_eps": ((int, float), "a number"),
-        "sampling_rate": ((int, float), "16000"),
+        "sampling_rate": ((int, float), str(SAMPLE_RATE)),
     }
     for name, (kinds, expected) in rules.items():
         value = settings.get(name)
@@ -234,7 +235,7 @@ def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
                 expected=expected,
                 found=repr(value),
             )
-    rate = settings.get("sampling_rate", 16000)
-    if rate != 16000:
+    rate = settings.get("sampling_rate", SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
         what = "the encoder takes audio of another sampling rate than 16 kHz"
-        raise CheckpointError(what, where=path, expected="sampling_rate 16000", found=rate)
+        raise CheckpointError(what, where=path, expected=f"sampling_rate {SAMPLE_RATE}", found=rate)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path
+from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
 from speechft.encoders.checkpoint import Checkpoint, check_complete, listed
@@ -95,7 +96,7 @@ def _fairseq_parts(
     if said is not text and isinstance(said, str) and isinstance(text, str):
         same = parse_conv_spec(said) == parse_conv_spec(text)
         model_cfg["conv_feature_layers"] = said if same else text  # the source's spelling
-    task_cfg = {"sample_rate": 16000, "enable_padding": False, **source.get("task_cfg", {})}
+    task_cfg = {"sample_rate": SAMPLE_RATE, "enable_padding": False, **source.get("task_cfg", {})}
     task_cfg["normalize"] = bool(checkpoint.preprocessor.get("do_normalize", False))
     return layout, weights, model_cfg, task_cfg
 

@@ -138,6 +138,7 @@ class Run:
             own = (name,) if len(self.tasks) > 1 else ()
             torch.manual_seed(derive_seed(settings.seed, "head", *own))
             width, size = self.encoder.hidden_size, settings.head_size
+            data.task.hop = self.encoder.hop
             head = data.task.build_head(width, purpose="finetune", size=size)
             parts[f"head{self._suffix(name)}"] = TaskPart(
                 head,

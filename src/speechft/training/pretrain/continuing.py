@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from speechft.core.errors import SettingsError
+from speechft.core.lengths import HOP
 from speechft.core.settings import parse_settings
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families import record_of
@@ -15,7 +16,6 @@ from speechft.training.pretrain.settings import Iteration, PretrainSettings
 
 # HuBERT's later models and WavLM Base+ took their units from layer 9 of HuBERT Base's 12.
 _DEPTH = 0.75
-_MFCC_HOP = 320
 
 
 def resolve(settings: PretrainSettings, encoder: SpeechEncoder) -> PretrainSettings:
@@ -75,7 +75,7 @@ def check_rates(encoder: SpeechEncoder, teacher: SpeechEncoder, layer: int | Non
     Raises:
         SettingsError: they do.
     """
-    hop = _MFCC_HOP if layer is None else teacher.hop
+    hop = HOP if layer is None else teacher.hop
     if hop == encoder.hop:
         return
     own, other = (1000 * one / encoder.sample_rate for one in (encoder.hop, hop))

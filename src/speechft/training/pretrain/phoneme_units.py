@@ -10,12 +10,13 @@ from lhotse.supervision import AlignmentItem
 from numpy.typing import NDArray
 
 from speechft.core.errors import DataError
+from speechft.core.lengths import SAMPLE_RATE
 
 SILENCE = "SIL"
 
 
 def phoneme_units(
-    cuts: Sequence[Cut], hop: int, sample_rate: int = 16000
+    cuts: Sequence[Cut], hop: int, sample_rate: int = SAMPLE_RATE
 ) -> tuple[list[NDArray[np.int32]], list[str]]:
     """Name the phoneme of every frame; frames between phonemes are silence, unit 0.
 
