@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from speechft.core.artifact import Artifact, Neutral, dependencies
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.data.identity import AudioName
 from speechft.encoders.identity import Context, EncoderName
@@ -29,6 +30,8 @@ class AnalyzeSettings(Settings):
         alphas: points between θ0 and every encoder where layers are looked at for being linear.
         context: of Whisper's encoders, see `evaluate`.
         batch_seconds: seconds of audio per batch.
+        max_seconds: longest utterance that is taken: attention over T frames needs memory as T
+            times T.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         seed: of the draw.
     """
@@ -42,6 +45,7 @@ class AnalyzeSettings(Settings):
     alphas: Annotated[tuple[float, ...], Option("alpha")] = (0.25, 0.5)
     context: Context | None = None
     batch_seconds: float = Field(default=60.0, gt=0)
+    max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     device: Annotated[str, Neutral, Shown] = "auto"
     seed: Annotated[int, Shown] = 0
 

@@ -26,7 +26,7 @@ from speechft.core.files import read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import in_the_way
 from speechft.core.seeding import numpy_generator
-from speechft.data.sources import load_data
+from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder
 from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts
 from speechft.probing.settings import EncoderSpec
@@ -139,7 +139,9 @@ def _utterances(settings: AnalyzeSettings) -> list[Cut]:
         )
     cuts = list(data[wanted])
     order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
-    return [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+    chosen = [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+    refuse_long(settings.data, chosen, settings.max_seconds)
+    return chosen
 
 
 def _refuse_foreign(folder: Path) -> None:

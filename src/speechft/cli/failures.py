@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -36,7 +37,18 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         _say(f"Error: {_SYSTEM[error.errno]}\n  where:    {error.filename or 'unknown'}")
         return 1
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+        return _no_memory(error, arguments)
     return _unexpected(error, arguments)
+
+
+def _no_memory(error: BaseException, arguments: list[str]) -> int:
+    """Say what to lower; the shortest part of the message tells how much was asked for."""
+    command = next((a for a in arguments if not a.startswith("-")), "")
+    asked = _MEMORY.search(str(error))
+    _say(f"Error: there is not enough memory{f' ({asked[0]})' if asked else ''}")
+    _say(f"  next:     {_LOWER.get(command, 'cut long utterances, or use fewer at a time')}")
+    return 1
 
 
 def _stopped(error: KeyboardInterrupt, arguments: list[str]) -> int:
@@ -56,6 +68,14 @@ _LAST = "Nothing was kept since the last state in --out, if there is one; the sa
 _KEPT_BY = {
     **dict.fromkeys(("convert", "embed", "inspect", "merge"), _NOTHING),
     **dict.fromkeys(("finetune", "pretrain"), _LAST),
+}
+_MEMORY = re.compile(r"CUDA out of memory[^.]*|can't allocate memory[^.]*|not enough memory[^.]*")
+_SECONDS = "lower the seconds of a batch (--set seconds=…), cut long utterances, or lower cache_gb"
+_BATCH = "lower batch_seconds (--set batch_seconds=…), cut long utterances, or lower store_gb"
+_LOWER = {
+    **dict.fromkeys(("finetune", "pretrain"), _SECONDS),
+    **dict.fromkeys(("analyze", "evaluate"), _BATCH),
+    "merge": "another method needs less, and so do fewer encoders at a time",
 }
 _SYSTEM = {
     errno.ENOSPC: "no space left on the disk; free some, then give the same command again",

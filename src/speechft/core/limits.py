@@ -25,6 +25,8 @@ DIGITS: Final = 300
 """Of one number."""
 NAME_BYTES: Final = 200
 """Of the name of a file."""
+LONGEST_SECONDS: Final = 120.0
+"""Of an utterance that is encoded whole, unless a command is told otherwise."""
 _BLOCK: Final = 1 << 20
 _HOLDERS: Final = (dict, list)
 

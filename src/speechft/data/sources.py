@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from lhotse import CutSet
+from lhotse.cut import Cut
 
 from speechft.core.errors import DataError, SettingsError
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean, nearest
-from speechft.core.places import fault_of_name, home_expanded
+from speechft.core.places import fault_of_name, first_of, home_expanded
 from speechft.data import manifests, rows
+from speechft.data.audio import heard_seconds
 from speechft.data.commands import Runner, run_commands
 from speechft.data.dialects import dialects, read_dialect, read_guessed
 from speechft.data.layout import describe
@@ -86,6 +89,32 @@ def corpus_name(name: str, rest: str, sign: str) -> str | None:
         return None
     variant = root_and_variant(rest)[1]
     return f"{name}{sign}{variant}" if variant else name
+
+
+def refuse_long(spec: str, cuts: Iterable[Cut], longest: float = LONGEST_SECONDS) -> None:
+    """Refuse utterances that are too long to be encoded whole; a known corpus is as it is.
+
+    Args:
+        spec: DATA that they are of.
+        cuts: utterances as they will be heard.
+        longest: seconds.
+
+    Raises:
+        DataError: some are longer; the first ones are named.
+    """
+    if corpus_name(*named_kind(spec), "@"):
+        return
+    long = [f"{cut.id} ({s:.0f} s)" for cut in cuts if (s := heard_seconds(cut)) > longest]
+    if long:
+        count = "an utterance is" if len(long) == 1 else f"{len(long)} utterances are"
+        raise DataError(
+            f"{count} longer than one pass over it should be",
+            where=spec,
+            expected=f"at most {longest:g} s",
+            found=first_of(long),
+            hint="cut it up (`start` and `end` of a table), or raise max_seconds (--max-seconds): "
+            "memory grows with the square of the duration",
+        )
 
 
 def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Loaded:

@@ -6,6 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from speechft.core.nearest import nearest
 from speechft.core.places import home_expanded
 from speechft.data.rows import ALIASES, COLUMNS, SHOWN, SURPLUS, Row, renamed
 from speechft.data.splitting import split_cuts
+from speechft.data.tags import plain_tags, scheme_of
 from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
 
 _TEXTS: Final = tuple(
@@ -60,6 +62,7 @@ def load_tables(tables: Sequence[Table], notes: list[str], seed: int = 0) -> Loa
     parts: dict[str, list[Utterance]] = defaultdict(list)
     problems: list[str] = []
     order: dict[str, int] = {}
+    _name_tags(tables, notes)
     for table in tables:
         if not table.rows:
             what, expected = "the table has no rows", "one row per utterance"
@@ -86,6 +89,31 @@ def load_tables(tables: Sequence[Table], notes: list[str], seed: int = 0) -> Loa
         more = _odd_splits(loaded.splits)
     loaded.notes += more
     return loaded
+
+
+def _name_tags(tables: Sequence[Table], notes: list[str]) -> None:
+    """Put plain names in the place of tags with marks, in all rows at once.
+
+    Raises:
+        DataError: tags are of several schemes.
+    """
+    found: list[tuple[Row, list[str]]] = []
+    for row in (row for table in tables for row in table.rows):
+        with suppress(ValueError):  # said with the row's other faults
+            found += [(row, tags)] if (tags := _list(row.fields, "tags")) else []
+    try:
+        scheme = scheme_of({tag for _, tags in found for tag in tags})
+    except ValueError as error:
+        what, hint = "the tags cannot be told", "write all of them in one way, or as plain names"
+        raise DataError(what, where=tables[0].place, found=error, hint=hint) from None
+    if scheme is None:
+        return
+    joined = 0
+    for row, tags in found:
+        row.fields["tags"], more = plain_tags(tags)
+        joined += more
+    beside = f"; {joined} slots beside another one of their name are one with it" if joined else ""
+    notes.append(f"the tags are {scheme}, and slots are called without its marks{beside}")
 
 
 def split_named(name: str) -> str:

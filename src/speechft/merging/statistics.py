@@ -156,12 +156,13 @@ def gather_gram(encoder: SpeechEncoder, waveforms: Iterable[Tensor]) -> tuple[di
 
 def _waveforms(data: str, seconds: float) -> Iterator[Tensor]:
     from speechft.data.audio import load_waveform
-    from speechft.data.sources import load_data
+    from speechft.data.sources import load_data, refuse_long
 
     splits = load_data(data)
     cuts = splits.get("train") or next(iter(splits.values()))
     lengths = itertools.accumulate(cut.duration for cut in cuts)
     for cut, until in zip(cuts, lengths, strict=True):
+        refuse_long(data, [cut])
         yield load_waveform(cut)
         if until >= seconds:
             return

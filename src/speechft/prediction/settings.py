@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from speechft.core.artifact import FileInput, Neutral
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.encoders.identity import Context, EncoderName
 
@@ -49,7 +50,7 @@ class EmbedSettings(Settings):
     pooled: Annotated[bool, Shown] = False
     dtype: Annotated[Literal["float32", "float16"], Shown] = "float32"
     batch_seconds: Annotated[float, Shown] = Field(default=60.0, gt=0)
-    max_seconds: Annotated[float, Shown] = Field(default=120.0, gt=0)
+    max_seconds: Annotated[float, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     context: Context | None = None
     precision: Annotated[Literal["float32", "bfloat16"], Shown] = "float32"
     device: Annotated[str, Neutral, Shown] = "auto"

@@ -10,9 +10,10 @@ from pathlib import Path
 from lhotse.cut import Cut
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
-from speechft.data.sources import load_data
+from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import context_of, locate
 from speechft.merging.alpha import is_sweep_folder, number_text
@@ -86,11 +87,17 @@ def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSe
     for task in settings.tasks:
         tasks.setdefault(settings.data_of(task), []).append(task)
     wanted = list(tasks) if only is None else [settings.data_of(only)]
-    return [read_data(spec, tasks[spec], settings.protocol) for spec in wanted]
+    longest = settings.max_seconds
+    return [read_data(spec, tasks[spec], settings.protocol, longest=longest) for spec in wanted]
 
 
 def read_data(
-    spec: str, tasks: Sequence[str], protocol: ProtocolName = "clean", *, hashed: bool = True
+    spec: str,
+    tasks: Sequence[str],
+    protocol: ProtocolName = "clean",
+    *,
+    hashed: bool = True,
+    longest: float = LONGEST_SECONDS,
 ) -> DataSet:
     """Read a DATA once for all its tasks.
 
@@ -100,12 +107,15 @@ def read_data(
         protocol: "clean" or "s3prl", which arrange some splits differently.
         hashed: read the audio, too; else splits have no identity, and every file counts as another
             audio.
+        longest: seconds of an utterance.
 
     Raises:
-        DataError: a split is missing, empty or holds an id twice, or audio cannot be read.
+        DataError: a split is missing, empty or holds an id twice, an utterance is too long, or
+            audio cannot be read.
     """
     splits, names = read_splits(spec, tasks, protocol)
     every = [cut for cuts in splits.values() for cut in cuts]
+    refuse_long(spec, every, longest)
     itself = {file: file for cut in every for file in audio_files(cut)}
     content = audio_hashes(every) if hashed else itself
     return DataSet(

@@ -20,6 +20,7 @@ from speechft.core.artifact import (
 )
 from speechft.core.errors import SettingsError
 from speechft.core.launching import DaskSettings
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName, encoder_id
@@ -133,6 +134,8 @@ class EvaluateSettings(Settings):
         dask: the cluster: `address` of its scheduler.
         workers: processes that share the work; 0 for one per core or GPU where it pays.
         batch_seconds: seconds of audio per batch when encoding.
+        max_seconds: longest utterance that is taken, after a task has cropped it: attention over T
+            frames needs memory as T times T.
         frame_dtype: type of the kept frames; time means are float32 always.
         store: folder for memory-mapped hidden states, kept for later runs; memory if not given.
         keep: "frames" keeps time means and frames, "pooled" only time means, "none" nothing. What
@@ -166,6 +169,7 @@ class EvaluateSettings(Settings):
     dask: Annotated[DaskSettings, Neutral] = DaskSettings()
     workers: Annotated[int, Neutral, Shown] = Field(default=0, ge=0)
     batch_seconds: float = Field(default=60.0, gt=0)
+    max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     frame_dtype: Literal["float16", "float32"] = "float32"
     store: Annotated[Path | None, Neutral, Shown] = None
     keep: Annotated[Literal["pooled", "frames", "none"], Neutral, Shown] = "frames"

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.artifact import Neutral
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName
@@ -64,6 +65,8 @@ class FinetuneSettings(Settings):
         clip: bound on the global gradient norm.
         seconds: speech in one batch, in seconds.
         accumulate: batches per update.
+        max_seconds: longest utterance that is taken: attention over T frames needs memory as T
+            times T.
         head_size: `superb` (the paper's sizes) or `mini` (for tiny encoders).
         head_warmup: share of the updates that train the head alone; the method's if not given.
         freeze_front_end: whether the CNN front end stays as it is; the method's if not given.
@@ -105,6 +108,7 @@ class FinetuneSettings(Settings):
     clip: float = Field(default=1.0, gt=0)
     seconds: float = Field(default=64.0, gt=0)
     accumulate: int = Field(default=1, gt=0)
+    max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     head_size: Annotated[Literal["superb", "mini"], Shown] = "superb"
     head_warmup: float | None = Field(default=None, ge=0, lt=1)
     freeze_front_end: bool | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from lhotse.cut import Cut
 
 from speechft.core.artifact import Artifact
 from speechft.core.seeding import seed_everything
-from speechft.data.sources import load_data
+from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import load_encoder
 from speechft.hidden.front_end import KeptFeatures
 from speechft.tasks import TASKS
@@ -58,12 +59,14 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     data = load_data(settings.data)
     spec, hours, seed = settings.data, settings.hours, settings.seed
     tasks = {name: read_task(TASKS[name], data, spec, hours, seed) for name in settings.tasks}
+    refuse_long(spec, chain(*((*t.cuts, *t.dev) for t in tasks.values())), settings.max_seconds)
     rehearsed: list[Cut] = []
     if settings.rehearsal_data is not None:
         check_maskable(encoder)
         rehearsed = rehearsal_cuts(
             settings.rehearsal_data, settings.rehearsal_seconds, settings.seed
         )
+        refuse_long(settings.rehearsal_data, rehearsed, settings.max_seconds)
     on_main(lambda: begin(artifact))
     run = Run(settings, encoder, tasks, rehearsed, kept)
     progress = run.train()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.artifact import Input, Neutral, file_id
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import PathText, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName, encoder_id
@@ -167,6 +168,8 @@ class PretrainSettings(Settings):
         quantiser: the codebooks of the other objectives.
         contrastive: what only the contrastive objective has.
         seconds: speech in one batch, in seconds.
+        max_seconds: longest utterance that is taken: attention over T frames needs memory as T
+            times T.
         unmasked_weight: weight of the loss on unmasked frames (0 for the other objectives unless
             said).
         mask_share: share of the frames that masked spans would cover if none overlapped (0.65 for
@@ -203,6 +206,7 @@ class PretrainSettings(Settings):
     freeze_front_end: Annotated[bool, Shown] = False
     head_warmup: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
     seconds: float = Field(default=14.0, gt=0)
+    max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     unmasked_weight: float = Field(default=0.5, ge=0)
     mask_share: float = Field(default=0.8, gt=0, lt=1)
     mask_span: int = Field(default=10, gt=0)

@@ -17,7 +17,7 @@ from speechft.core.artifact import Artifact, read_record
 from speechft.core.errors import DataError
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.yaml12 import read_yaml
-from speechft.data.sources import load_data
+from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.hidden.front_end import Waveforms
 from speechft.training.pretrain.continuing import resolve, unit_layer
@@ -133,7 +133,9 @@ def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:
     dev = list(data.get(f"{split}_dev", data.get("dev", [])))
     if not dev and len(cuts) > 1:
         cuts, dev = cuts[len(cuts) // 20 or 1 :], cuts[: len(cuts) // 20 or 1]
-    return cuts, _first_seconds(dev, settings.dev_seconds)
+    dev = _first_seconds(dev, settings.dev_seconds)
+    refuse_long(settings.data, [*cuts, *dev], settings.max_seconds)
+    return cuts, dev
 
 
 def _first_seconds(cuts: list[Any], seconds: float) -> list[Any]:
