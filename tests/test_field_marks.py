@@ -20,7 +20,11 @@ NAMES_A_THING = re.compile(r"\b(ENCODER|DATA|encoder whose|a folder|files?|folde
 NEUTRAL_EVERYWHERE = {
     *("out", "target", "workers", "threads", "device", "launcher", "slurm", "overwrite"),
     *("store", "store_gb", "cache_gb", "keep", "save_every", "dask", "allow_extrapolation"),
+    "max_seconds",
 }
+# A merge has the same digits with any number of threads, a training has not; with `skip_bad` what
+# is too long is left out.
+MIXED = {"threads", "max_seconds"}
 # Fields whose description mentions encoders or files, and which name none.
 NO_NAME = {
     ("EncoderSpec", "name"),
@@ -89,7 +93,7 @@ FIELDS = list(_fields())
 )
 def test_what_names_a_thing_is_an_input_or_neutral(kind, name, hint, text):
     neutral = _is_neutral(hint)
-    if name != "threads":  # a merge has the same digits with any, a training has not
+    if name not in MIXED:
         assert neutral == (name in NEUTRAL_EVERYWHERE), "neutral in all settings or in none"
     if (kind.__name__, name) in NO_NAME:
         assert not _inputs_in(hint)

@@ -20,6 +20,7 @@ from speechft.merging.alpha import is_sweep_folder, number_text
 from speechft.merging.sweep import load_merged, load_point, read_sweep
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName
+from speechft.tasks.ctc import refuse_empty
 
 Splits = dict[str, list[Cut]]
 
@@ -68,6 +69,8 @@ class DataSet:
                     own.reference(cut)
                     if own.trains:
                         own.target(cut)
+                for part in parts:
+                    refuse_empty(own, part)
         except SpeechFTError as error:
             return error
         return None

@@ -16,6 +16,7 @@ from speechft.data.audio import audio_files
 from speechft.data.identity import audio_key
 from speechft.data.sources import load_data
 from speechft.tasks import Task
+from speechft.tasks.ctc import refuse_empty
 from speechft.training.stream import ItemSource
 
 Splits = Mapping[str, Iterable[Cut]]
@@ -48,6 +49,8 @@ def read_task(
     """
     cuts, dev = choose_cuts(kind, data, spec)
     task = kind.from_cuts(cuts)
+    for part in (cuts, dev):
+        refuse_empty(task, part)
     return TaskData(task, cuts if hours is None else _some_hours(cuts, hours, seed, spec), dev)
 
 
