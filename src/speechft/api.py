@@ -107,7 +107,7 @@ VERBS: Final = {
         "pipeline.evaluation:evaluate",
         "Probe frozen encoders on tasks: a small head on all hidden states, as SUPERB does.",
         "The folder with `results.jsonl`.",
-        "speechft evaluate tiny-hubert runs/sid/encoder --data synthetic:demo --out scores\n"
+        "speechft evaluate tiny-hubert runs/sid --data synthetic:demo --out scores\n"
         "speechft evaluate me/hubert --tasks pr,er --data pr=librispeech:LS \\\n"
         "    --data er=iemocap:IE --out scores",
     ),
@@ -116,7 +116,7 @@ VERBS: Final = {
         "analysis.stage:analyze",
         "Say how far encoders have moved from θ0: in their weights, and in their hidden states.",
         "The folder with `analysis.jsonl`, `analysis.md` and `similarity.png`.",
-        "speechft analyze tiny-hubert runs/sid/encoder merged --data synthetic:demo --out a",
+        "speechft analyze tiny-hubert runs/sid merged --data synthetic:demo --out moved",
     ),
     "report": Verb(
         "reporting.settings:ReportSettings",
@@ -244,7 +244,7 @@ def run(
         out: the run's folder; `runs/NAME` if not given.
         overrides: `key.sub=value` changes to the recipe; `slurm.…` and `dask.…` are for the
             launcher.
-        redo: replace steps that were made or begun with other settings.
+        redo: replace trainings of other settings, too; all else is replaced unasked.
         launcher: who does the steps: "local", "slurm" or "dask".
         workers: processes; 0 or 1 for this one alone.
 

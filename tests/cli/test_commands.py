@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from evaluate_fixture import write_tones
+from study_fixture import BASE as STUDY
 
 from speechft.cli.app import main
 
 RECIPE = {
     "name": "small",
-    "encoder": "no/such/encoder",
+    "encoder": "tiny-hubert",
     "data": "synthetic:tiny",
     "finetune": {"task": "sid", "steps": 6},
     "evaluate": {"tasks": ["pr", "sid"], "sweep": [0.1, 0.5]},
@@ -182,3 +183,22 @@ def test_store_is_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     given = ("evaluate", "tiny-hubert", "--data", "synthetic:tiny", "--out", "scores")
     assert call(*given, "--store", "pooled") == 2
     assert "keep" in message(capsys)
+
+
+def test_a_dry_run_ends_as_the_run_would_where_something_is_missing(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("run", str(recipe), "--out", str(tmp_path / "o"), "--dry-run", "--set")
+    assert call(*given, f"encoder={tmp_path}/gone") == 4
+    assert "there is no such encoder" in message(capsys)
+    assert call(*given, f"data={tmp_path}/gone.csv") == 3
+    study = tmp_path / "small.yaml"
+    study.write_text(yaml.safe_dump({**STUDY, "encoders": {"theta0": f"{tmp_path}/gone"}}))
+    assert call("study", str(study), "--out", str(tmp_path / "o"), "--dry-run") == 4
+
+
+def test_an_unknown_launcher_is_no_mistake_of_set(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("run", str(recipe), "--launcher", "x") == 2
+    assert "--set" not in message(capsys)

@@ -7,6 +7,7 @@ import pytest
 
 import speechft
 from speechft.cli.app import main
+from speechft.cli.commands import COMMANDS
 from speechft.tasks import TASKS
 
 PACKAGE = Path(speechft.__file__).parent
@@ -64,3 +65,11 @@ def test_functions_of_the_api_have_readable_signatures() -> None:
     for verb in (speechft.merge, speechft.finetune, speechft.evaluate):
         assert "Undefined" not in str(inspect.signature(verb))
         assert "Annotated" not in str(inspect.signature(verb))
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_help_fits_into_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -216,3 +216,32 @@ def test_what_was_begun_and_made_nothing_is_in_nobodys_way(tmp_path: Path) -> No
     (tmp_path / "state").touch()
     with pytest.raises(SettingsError, match="alpha"):
         one.begin()
+
+
+def test_what_differs_is_named_as_people_know_it(tmp_path: Path) -> None:
+    """An input by its name, a default by its value; none by hashes, or as `None`."""
+    (tmp_path / "words").write_text("go")
+
+    def of(text: str = "go", **values: Any) -> Artifact:
+        (tmp_path / "words").write_text(text)
+        given = Example(**{"encoder": "a", "lexicon": tmp_path / "words", **values})
+        return Artifact(tmp_path / "run", "finetune", dependencies(given), settings=given)
+
+    of().begin()
+    words = tmp_path / "words"
+    assert of("stop").changes() == [f"lexicon: {words} as it was → {words} with other content"]
+    assert of(rate=0.5).changes() == ["rate: 0.1 (the default) → 0.5"]
+    assert of(lexicon=None).changes() == [f"lexicon: {words} → none"]
+    assert of(inner=(Inner(rounds=3),)).changes() == ["inner.0.rounds: none → 3"]
+    (tmp_path / "other").write_text("left")
+    assert of(lexicon=tmp_path / "other").changes() == [f"lexicon: {words} → {tmp_path / 'other'}"]
+
+
+def test_a_product_that_is_gone_is_said_before_it_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = made(tmp_path / "run", steps=3)
+    (one.folder / "head.bin").unlink()
+    one.begin()
+    assert "finetune: missing, or changed since" in caplog.text
+    assert "head.bin" in caplog.text

@@ -22,3 +22,6 @@ def test_mistakes_are_named(wrong: list[str]) -> None:
         read_launch(wrong)
     with pytest.raises(SettingsError, match="launcher"):
         read_launch([], launcher="pbs")
+    with pytest.raises(SettingsError) as caught:
+        read_launch([], launcher="pbs")
+    assert caught.value.where == "launcher"

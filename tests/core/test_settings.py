@@ -1,3 +1,4 @@
+import re
 from typing import Annotated
 
 import pytest
@@ -194,3 +195,19 @@ def test_a_list_whose_items_are_wrong_is_said_once():
         parse_settings(Seeds, {"seeds": "x"}, where="test")
     assert "1 setting is wrong" in str(error.value)
     assert "at least 1 item" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ([{"task": "sid", "stepz": 3}], "finetune.0 (sid).stepz: unknown"),
+        ({"task": "sid", "stepz": 3}, "finetune.stepz: unknown"),
+        ([{"stepz": 3}], "finetune.0.stepz: unknown"),
+    ],
+)
+def test_an_item_of_a_list_is_named(given, where):
+    from speechft.pipeline.recipe.settings import RunSettings
+
+    values = {"name": "a", "encoder": "tiny-hubert", "data": "synthetic", "finetune": given}
+    with pytest.raises(SettingsError, match=re.escape(where)):
+        parse_settings(RunSettings, values, "here")

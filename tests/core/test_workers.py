@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -31,3 +34,15 @@ def test_a_death_costs_its_own_work_alone_and_is_tried_once_more(tmp_path: Path)
         assert workers.submit(die_once, tmp_path / "note").result() == "done"
         assert slow.result() is None
         assert workers.submit(abs, -2).result() == 2
+
+
+def test_a_killed_command_leaves_no_warning_of_what_is_cleaned_up_behind_it() -> None:
+    code = (
+        "import os, signal\n"
+        "from speechft.core.workers import LocalExecutor\n"
+        "with LocalExecutor([{}]) as workers:\n"
+        "    workers.submit(os.getpid).result()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")

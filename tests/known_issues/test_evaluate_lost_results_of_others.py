@@ -49,6 +49,7 @@ def test_more_is_added_and_what_has_changed_is_measured_anew(
     with caplog.at_level(logging.INFO):
         evaluate(evaluation(evaluation_home, out, **given))
     assert "what differs from before: encoders" in caplog.text
+    assert caplog.text.count("hidden states of ") == 1
     rows = read_jsonl(out / "results.jsonl")
     assert [row for row in rows if row["encoder"] == "encoder"] == old
     assert len(rows) == 2 * len(old)

@@ -238,6 +238,16 @@ def test_order_of_tuned_does_not_matter_to_the_bit(tmp_path: Path, method: str):
     assert len(hashes) == 1
 
 
+def test_a_card_that_was_edited_is_not_replaced_without_a_word(
+    pair: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+):
+    out = run(pair, alpha=0.5)
+    (out / "README.md").write_text("mine")
+    run(pair, alpha=0.5)
+    assert "merge: missing, or changed since they were written" in caplog.text
+    assert "README.md" in caplog.text
+
+
 def test_sizes():
     assert parse_size("5GB") == 5_000_000_000
     assert parse_size("1.5 mb") == 1_500_000

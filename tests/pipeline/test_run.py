@@ -313,3 +313,16 @@ def test_states_that_do_not_fit_are_refused_before_fine_tuning(
     with pytest.raises(SettingsError, match="the hidden states do not fit"):
         run(settings(encoder, evaluate=few), tmp_path)
     assert not (tmp_path / "seed-0").exists()
+
+
+def test_files_of_others_in_the_folder_are_not_written_over(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("speechft.pipeline.recipe.stage._describe", lambda *_: 1 / 0)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ZeroDivisionError):
+        run(settings(encoder), tmp_path)
+    assert "other files, which stay as they are: notes.txt" in caplog.text
+    (tmp_path / "recipe.yaml").write_text("mine")
+    with pytest.raises(SettingsError, match=r"something else in the output's place[\s\S]*recipe"):
+        run(settings(encoder), tmp_path)

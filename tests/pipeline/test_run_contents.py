@@ -127,14 +127,14 @@ def test_a_dry_run_says_what_the_run_refuses(
         "finetune.steps=3",
     ]
 
-    def shown(*more: str) -> str:
+    def shown(*more: str, code: int = 0) -> str:
         with pytest.raises(SystemExit) as caught:
             main([*given, *more])
-        assert not caught.value.code
+        assert (caught.value.code or 0) == code
         return " ".join(capsys.readouterr().out.split())
 
-    assert "finetune-sid refused" in shown()
-    assert "steps: 2 → 3: nothing is done without --redo" in shown()
+    assert "finetune-sid refused" in shown(code=2)
+    assert "steps: 2 → 3: nothing is done without --redo" in shown(code=2)
     assert "finetune-sid redo" in shown("--redo")
     assert "nothing is done" not in shown("--redo")
 

@@ -36,6 +36,12 @@ def test_data_as_on_the_command_line(given, expected):
     assert parse_data(given) == expected
 
 
+def test_steps_per_task_as_on_the_command_line():
+    given = {"encoders": ("a",), "data": "synthetic", "out": "x", "tasks": ("pr", "sid")}
+    assert EvaluateSettings(**given, steps="pr=5, sid=7").steps == {"pr": 5, "sid": 7}
+    assert EvaluateSettings(**given, steps="5").steps == 5
+
+
 def test_every_task_has_its_data():
     found = settings(tasks="pr,sid", data=("pr=librispeech:/root", "synthetic:tiny"))
     assert (found.data_of("pr"), found.data_of("sid")) == ("librispeech:/root", "synthetic:tiny")

@@ -175,7 +175,7 @@ def test_done_means_done_with_these_utterances_and_settings(tiny_config, tmp_pat
     pretrain(given)
     assert (out / "encoder" / "model.safetensors").stat().st_mtime_ns == before
     write_jsonl(table, cuts[:-1])
-    with pytest.raises(SettingsError, match="data with content"):
+    with pytest.raises(SettingsError, match=r"train\.jsonl with other content"):
         pretrain(given)
     write_jsonl(table, cuts)
     mixed = settings(tiny_config, out, data=str(table), iterations=rounds, mixing=0.5)

@@ -70,4 +70,5 @@ def analyze_artifact(settings: AnalyzeSettings, known: Mapping[str, str] | None 
         known: name of an encoder or of data → identity, where it is still to be made.
     """
     names = [spec.label for spec in settings.encoders]
-    return Artifact(settings.out, "analyze", {**dependencies(settings, known), "names": names})
+    depends = {**dependencies(settings, known), "names": names}
+    return Artifact(settings.out, "analyze", depends, settings=settings)

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from speechft.cli.layout import output
 from speechft.cli.options import Own
+from speechft.core.errors import SettingsError
+from speechft.core.launching import Launcher
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ class DemoOptions(Own):
     Args:
         out: folder of the run.
         dry_run: show the plan with sizes, look for labels; do nothing.
-        redo: replace steps that were made or begun with other settings.
-        launcher: who does the steps: local, slurm, or dask.
+        redo: replace trainings of other settings, too; all else is replaced unasked.
+        launcher: who does the steps: processes here, SLURM, or a dask cluster.
         workers: processes; 0 or 1: this one alone, but for probes.
     """
 
@@ -31,7 +33,7 @@ class DemoOptions(Own):
     out: Annotated[Path | None, Shown] = Path("runs/demo")
     dry_run: Annotated[bool, Shown] = False
     redo: Annotated[bool, Shown] = False
-    launcher: Annotated[str, Shown] = "local"
+    launcher: Annotated[Launcher, Shown] = "local"
     workers: Annotated[int, Shown] = Field(default=0, ge=0)
 
 
@@ -50,8 +52,8 @@ class RunOptions(DemoOptions):
 SETTINGS = {"run": RunOptions, "demo": DemoOptions}
 
 
-def command(options: DemoOptions, overrides: list[str]) -> None:
-    """Run a recipe or show its plan."""
+def command(options: DemoOptions, overrides: list[str]) -> int:
+    """Run a recipe or show its plan; give the exit code, which is the run's for what it refuses."""
     from speechft.core.launching import read_launch
     from speechft.pipeline.recipe.stage import load_recipe, run
 
@@ -59,16 +61,16 @@ def command(options: DemoOptions, overrides: list[str]) -> None:
     launch, overrides = read_launch(overrides, **given)
     settings = load_recipe(getattr(options, "recipe", "demo"), overrides)
     if options.dry_run:
-        _show_plan(settings, options.out, options.redo)
-        return
+        return _show_plan(settings, options.out, options.redo)
     folder = run(settings, options.out, options.redo, launch)
 
     from speechft.cli.report import show_runs
 
     show_runs((folder,), folder / "report.html")
+    return 0
 
 
-def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
+def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     from rich.table import Table
 
     from speechft.data.sources import is_synthetic
@@ -104,11 +106,14 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> None:
             markup=False,
         )
     if not plan.graph.open:
-        return
+        return 0
+    from speechft.encoders.identity import refuse_absent_here
     from speechft.pipeline.recipe.inputs import look_at_labels
 
+    refuse_absent_here([settings.encoder] if settings.encoder else [])
     read, unread = look_at_labels(plan)
     if read:
         console.print(f"splits and labels of {', '.join(read)}: all there", markup=False)
     if unread:
         console.print(f"splits and labels of {', '.join(unread)}: not looked at", markup=False)
+    return SettingsError.exit_code if refused else 0

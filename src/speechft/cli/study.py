@@ -9,6 +9,7 @@ from pydantic import Field
 
 from speechft.cli.layout import output
 from speechft.cli.options import Own
+from speechft.core.launching import Launcher
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class StudyOptions(Own):
         out: folder of all studies.
         workers: processes; 0 for one per GPU, or core.
         threads: of each process.
-        launcher: who does the jobs: local, slurm, or dask.
+        launcher: who does the jobs: processes here, SLURM, or a dask cluster.
         dry_run: list the jobs; do nothing.
     """
 
@@ -33,7 +34,7 @@ class StudyOptions(Own):
     out: Annotated[Path, Shown] = Path("runs/studies")
     workers: Annotated[int, Shown] = Field(default=0, ge=0)
     threads: Annotated[int, Shown] = Field(default=1, ge=1)
-    launcher: Annotated[str, Shown] = "local"
+    launcher: Annotated[Launcher, Shown] = "local"
     dry_run: Annotated[bool, Shown] = False
 
 
@@ -59,6 +60,7 @@ def command(options: StudyOptions, overrides: list[str]) -> None:
 def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     from collections import Counter
 
+    from speechft.encoders.identity import refuse_absent_here
     from speechft.pipeline.study.stage import plan_studies
 
     graph, console = plan_studies(settings, out, threads), output()
@@ -69,6 +71,8 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     counts = Counter((job.verb, graph.is_done(job)) for job in jobs)
     for verb in dict.fromkeys(job.verb for job in jobs):
         console.print(f"{verb}: {counts[verb, False]} to do, {counts[verb, True]} done")
+    if graph.open:
+        refuse_absent_here([name for one in settings for name in one.used])
     if any(row.choose for one in settings for row in one.rows):
         console.print("further seeds of rows with `choose` are named once the dev splits chose")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 import shutil
 import types
 import typing
@@ -30,12 +31,14 @@ from speechft.core import files
 from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.files import products_of, read_json, write_json
 from speechft.core.known_hashes import known_hash, known_hashes
-from speechft.core.places import said_place
+from speechft.core.logging import get_logger
+from speechft.core.places import first_of, said_place
 from speechft.core.provenance import processor, versions
 
 RECORD: Final = files.RECORD
 BEGUN: Final = "begun.json"
 _SHOWN: Final = 4
+log = get_logger(__name__)
 
 
 class _Neutral:
@@ -164,12 +167,14 @@ class Artifact:
         stage: the verb ("finetune").
         depends: all that the result depends on, as plain values (see `dependencies`).
         version: of what makes it; raised when the same settings give another result.
+        settings: of the stage, which give inputs and defaults their names in messages.
     """
 
     folder: Path
     stage: str
     depends: Mapping[str, Any]
     version: int = 1
+    settings: BaseModel | None = field(default=None, repr=False)
     _wanted: dict[str, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -185,14 +190,16 @@ class Artifact:
     def done(self) -> bool:
         """Whether the result is there: the same record, and every product as it was written."""
         record = read_record(self.folder)
-        if record is None or any(record.get(key) != self._wanted[key] for key in self._wanted):
-            return False
-        return not damaged(self.folder, record)
+        return record is not None and self._is_of(record) and not damaged(self.folder, record)
 
     @property
     def begun(self) -> bool:
         """Whether work on this very result was begun and not ended."""
-        return _read_object(self.folder / BEGUN) == self._wanted
+        note = _read_object(self.folder / BEGUN)
+        return note is not None and self._is_of(note)
+
+    def _is_of(self, record: Mapping[str, Any]) -> bool:
+        return all(record.get(key) == self._wanted[key] for key in self._wanted)
 
     def begin(self, *, replace: bool = False) -> bool:
         """Note that work begins: the record goes, so that nothing counts as done meanwhile.
@@ -211,10 +218,12 @@ class Artifact:
         before, same = self.before, self.begun
         if before is not None and not same and not replace and not self.empty:
             self._refuse_other(before)
+        say_damage(self.folder)
         with said_place(self.folder, "choose another --out", (errno.EEXIST,)):
             (self.folder / RECORD).unlink(missing_ok=True)
             if not same:
-                write_json(self.folder / BEGUN, self._wanted)
+                said = self.settings and self.settings.model_dump(mode="json", exclude={"out"})
+                write_json(self.folder / BEGUN, {**self._wanted, "settings": said or {}})
         return same
 
     def end(
@@ -290,10 +299,24 @@ class Artifact:
         return [f"{n}: {a} → {b}" for n, a, b in self._differences(before)] if before else []
 
     def _differences(self, before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+        """Give name, old and new of what differs, inputs and defaults by their names."""
         old, new = _flat(before.get("depends", {})), _flat(self._wanted["depends"])
         old["version"], new["version"] = before.get("version"), self.version
-        names = [n for n in {**old, **new} if old.get(n) != new.get(n)]
-        return [(n, _shown(old.get(n)), _shown(new.get(n))) for n in names]
+        then, now = _flat(before.get("settings") or {}), {}
+        if self.settings is not None:
+            now = _flat(self.settings.model_dump(mode="json"))
+        default = {} if self.settings is None else _flat(_defaults(type(self.settings)))
+        found = []
+        for name in [n for n in {**old, **new} if old.get(n) != new.get(n)]:
+            was, is_ = old.get(name), new.get(name)
+            if _is_id(was) and _is_id(is_) and then.get(name, "") == now.get(name):
+                found.append((name, f"{now[name]} as it was", f"{now[name]} with other content"))
+            else:
+                usual = default.get(name)
+                found.append(
+                    (name, _shown(was, then.get(name), usual), _shown(is_, now.get(name), usual))
+                )
+        return found
 
     def _refuse_other(self, before: Mapping[str, Any]) -> None:
         differing = self._differences(before)
@@ -318,6 +341,15 @@ def stage_of(folder: Path) -> str | None:
     """Name the stage that made what lies in `folder`, if it says so."""
     found = (read_record(folder) or {}).get("stage")
     return None if found is None else str(found)
+
+
+def say_damage(folder: Path) -> None:
+    """Tell which products in a folder are not what was written, before they are made again."""
+    record = read_record(folder)
+    names = damaged(folder, record) if record else []
+    if names:
+        said = "%s: missing, or changed since they were written, and made again: %s in %s"
+        log.warning(said, record and record.get("stage"), first_of(names), folder)
 
 
 def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
@@ -470,6 +502,9 @@ def _is_union(hint: Any) -> bool:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Give what is inside of mappings, and of lists of mappings, by its path."""
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         return {prefix: value}
     result: dict[str, Any] = {}
@@ -478,8 +513,20 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def _shown(value: Any) -> str:
-    """Show a value; of an identity its beginning says enough."""
-    text = str(value)
-    is_id = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
-    return f"with content {text[:8]}" if is_id else text
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    fields = {n: f for n, f in kind.model_fields.items() if not f.is_required()}
+    values = {n: f.get_default(call_default_factory=True) for n, f in fields.items()}
+    return {n: v.model_dump() if isinstance(v, BaseModel) else v for n, v in values.items()}
+
+
+def _is_id(value: Any) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", str(value)) is not None
+
+
+def _shown(value: Any, name: Any, default: Any) -> str:
+    """Show a value: an identity by its name, or its beginning, and a default, which is left out."""
+    if value is None:
+        return "none" if default is None else f"{default} (the default)"
+    if not _is_id(value):
+        return str(value)
+    return f"with content {str(value)[:8]}" if name is None else str(name)

@@ -11,6 +11,8 @@ from pydantic import Field
 from speechft.core.artifact import Neutral
 from speechft.core.settings import Settings, apply_overrides, parse_settings
 
+Launcher = Literal["local", "slurm", "dask"]
+
 
 class DaskSettings(Settings):
     """Which dask cluster does the jobs.
@@ -34,7 +36,7 @@ class LaunchSettings(Settings):
         dask: the cluster.
     """
 
-    launcher: Annotated[Literal["local", "slurm", "dask"], Neutral] = "local"
+    launcher: Annotated[Launcher, Neutral] = "local"
     workers: Annotated[int, Neutral] = Field(default=0, ge=0)
     threads: int = Field(default=1, gt=0)
     slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)
@@ -57,4 +59,4 @@ def read_launch(overrides: Sequence[str], **given: Any) -> tuple[LaunchSettings,
     own = [one for one in overrides if re.split("[.=]", one)[0] in LaunchSettings.model_fields]
     values = apply_overrides({"slurm": {}, "dask": {}, **given}, own)
     rest = [one for one in overrides if one not in own]
-    return parse_settings(LaunchSettings, values, where="--set"), rest
+    return parse_settings(LaunchSettings, values, where="--set" if own else "launcher"), rest

@@ -138,7 +138,7 @@ def parse_settings(kind: type[S], values: Mapping[str, Any], where: object) -> S
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = _problems(kind, error.errors())
+        problems = _problems(kind, error.errors(), values)
         count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
         text = f"{count} wrong:\n" + "\n".join(f"    {problem}" for problem in problems)
         raise SettingsError(text, where=where) from None
@@ -205,11 +205,11 @@ def _place(node: Any, part: str, override: str) -> str | int:
     )
 
 
-def _problems(kind: type[BaseModel], items: Sequence[Any]) -> list[str]:
+def _problems(kind: type[BaseModel], items: Sequence[Any], values: Mapping[str, Any]) -> list[str]:
     """Give a line per setting; where several types would do, what each of them asks for."""
     heads: dict[str, dict[str, None]] = {}
     tails: dict[str, str] = {}
-    paths = [".".join(str(part) for part in item["loc"] if not _is_type(part)) for item in items]
+    paths = [_path([p for p in item["loc"] if not _is_type(p)], values) for item in items]
     for path, item in zip(paths, items, strict=True):
         if item["type"] == "too_short" and any(one.startswith(f"{path}.") for one in paths):
             continue  # its items are wrong, and pydantic counts those that are right
@@ -224,6 +224,22 @@ def _problems(kind: type[BaseModel], items: Sequence[Any]) -> list[str]:
         + (f" (found {tails[path]})" if tails[path] else "")
         for path, messages in heads.items()
     ]
+
+
+def _path(parts: Sequence[Any], values: Any) -> str:
+    """Give the path of a setting, with the names of items of lists: "finetune.0 (sid).steps"."""
+    path = []
+    for part in parts:
+        if isinstance(part, int) and isinstance(values, Mapping) and part not in values:
+            continue  # one alone, which may stand for a list
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            values = None
+        named = values if isinstance(part, int) and isinstance(values, Mapping) else {}
+        name = next((named[key] for key in ("name", "task") if named.get(key)), "")
+        path.append(f"{part} ({name})" if name else str(part))
+    return ".".join(path)
 
 
 def _problem(kind: type[BaseModel], item: Any) -> str:

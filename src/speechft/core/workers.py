@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import (
     BrokenProcessPool,
     ProcessPoolExecutor,
@@ -52,6 +54,7 @@ class LocalExecutor(Executor):
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
         self.workers = len(environments)
+        _start_tracker()
         self._slots = [_Slot(environment) for environment in environments]
         self._idle: SimpleQueue[_Slot] = SimpleQueue()
         for slot in self._slots:
@@ -137,6 +140,16 @@ class _Slot:
             self._pool = None
             raise
         return result
+
+
+def _start_tracker() -> None:
+    """Start loky's process that removes what a killed one leaves, which is no news for people."""
+    quiet = "ignore:resource_tracker:UserWarning"
+    sys.warnoptions.append(quiet)  # a new interpreter is given these
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(quiet)
 
 
 def may_start_processes() -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -105,6 +105,17 @@ def packaged_weights(encoder: str | None) -> Path | None:
     if encoder not in packaged_names() or Path(str(encoder)).exists():
         return None
     return locate(str(encoder)) / "model.safetensors"
+
+
+def refuse_absent_here(names: Iterable[str]) -> None:
+    """Look for encoders, without a look at the Hub for those that may be there.
+
+    Raises:
+        CheckpointError: an encoder is not there.
+    """
+    for name in names:
+        if HUB_ID.fullmatch(name) is None or _local(name):
+            locate(name)
 
 
 def locate(path_or_id: str | Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -81,7 +81,10 @@ class HiddenStore:
         return None if self.keep == "none" else self.folder
 
     def check_sizes(
-        self, encoder: SpeechEncoder, needs: Mapping[str, tuple[int, float]]
+        self,
+        encoder: SpeechEncoder,
+        needs: Mapping[str, tuple[int, float]],
+        say: Callable[[str], object] = _logger.info,
     ) -> dict[str, SettingsError]:
         """Say how much room the states of several data need; give what will not fit, and why.
 
@@ -91,6 +94,7 @@ class HiddenStore:
         Args:
             encoder: the encoder.
             needs: name of the data → utterances, and seconds of audio whose frames are needed.
+            say: told how much room each data needs.
         """
         refused: dict[str, SettingsError] = {}
         fitting: dict[str, float] = {}
@@ -101,7 +105,7 @@ class HiddenStore:
             if frames:
                 text += f", {_size(frames)} of frames ({self.dtype}) of {seconds / 3600:.2f} h"
             place = self._root or "memory"
-            _logger.info("hidden states of %s: at most %s in %s", name, text, place)
+            say(f"hidden states of {name}: at most {text} in {place}")
             need = means + (frames if self.keep == "frames" else 0.0)
             if self.keep == "frames" and need > self.limit_gb:
                 most = f"at most {self.limit_gb:g} GiB"

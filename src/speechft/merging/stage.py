@@ -10,7 +10,14 @@ from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wa
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from speechft.core.artifact import Artifact, content_id, dependencies, read_record, stage_of
+from speechft.core.artifact import (
+    Artifact,
+    content_id,
+    dependencies,
+    read_record,
+    say_damage,
+    stage_of,
+)
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
 from speechft.core.locks import LOCK, work_alone
@@ -56,6 +63,7 @@ def merge(settings: MergeSettings) -> Path:
         planned = _plan(settings, texts, points, opened)
         with said_where(out, 0 if points else planned.nbytes), work_alone(out):
             _say_what_is_replaced(out)
+            say_damage(out)
             with atomic_dir(out) as folder:
                 hashes = {} if points else _write(planned, folder, pool, max_shard_bytes)
                 wanted = depends.result()

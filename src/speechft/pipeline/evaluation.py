@@ -155,7 +155,8 @@ def _have_room(evaluator: Evaluator, encoder: SpeechEncoder, states: Path) -> bo
     if evaluator.settings.keep != "frames":
         return False
     shared = evaluator.settings.model_copy(update={"store": states})
-    return not find_refused(shared, encoder, [(data, data.names) for data in evaluator.data])
+    wanted = [(data, data.names) for data in evaluator.data]
+    return not find_refused(shared, encoder, wanted, evaluator.say)
 
 
 def probe_in_worker(

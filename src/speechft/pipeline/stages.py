@@ -51,7 +51,7 @@ def _plain_artifact(verb: str) -> Callable[[Any, Known], Artifact]:
     """Give what makes the artefact of a stage that depends on its settings and inputs alone."""
 
     def artifact(settings: Any, known: Known = None) -> Artifact:
-        return Artifact(settings.out, verb, dependencies(settings, known))
+        return Artifact(settings.out, verb, dependencies(settings, known), settings=settings)
 
     return artifact
 
@@ -59,7 +59,7 @@ def _plain_artifact(verb: str) -> Callable[[Any, Known], Artifact]:
 def _report_artifact(settings: ReportSettings, known: Known = None) -> Artifact:
     """Give a run's report, in the run's folder, as the results and curves that it shows."""
     ids = {str(run): _shown_of(run) for run in settings.runs} if known is None else known
-    return Artifact(settings.out, "report", dependencies(settings, ids))
+    return Artifact(settings.out, "report", dependencies(settings, ids), settings=settings)
 
 
 def _shown_of(run: Path) -> str:

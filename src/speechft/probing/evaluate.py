@@ -12,6 +12,7 @@ from speechft.core.artifact import Artifact, hash_values
 from speechft.core.devices import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
+from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import first_of, in_the_way
 from speechft.hidden.front_end import KeptFeatures
@@ -62,7 +63,8 @@ def evaluate(
         `failures.json` where jobs failed.
 
     Raises:
-        SettingsError: unknown task, memory is missing, or results that are there would be lost.
+        SettingsError: unknown task, memory is missing, results that are there would be lost, or
+            another process is at work in the folder.
         DataError: the data lacks a split or labels, or audio cannot be read.
         CheckpointError: an encoder is not there or cannot be loaded.
         RuntimeError: a job ended otherwise.
@@ -81,8 +83,22 @@ def evaluate(
         _note_data(settings)
         _logger.info("evaluate: already done in %s", settings.out)
         return settings.out
-    evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
     artifact.refuse_other_stage()
+    with work_alone(settings.out):
+        _evaluate(artifact, settings, device, kept, others, begin)
+    return settings.out
+
+
+def _evaluate(
+    artifact: Artifact,
+    settings: EvaluateSettings,
+    device: str,
+    kept: KeptFeatures | None,
+    others: Others | None,
+    begin: float,
+) -> None:
+    """Do what is missing, and write what was found."""
+    evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
     _refuse_foreign(artifact)
     _refuse_loss(evaluator)
     if changes := artifact.changes():
@@ -107,7 +123,6 @@ def evaluate(
         },
         data=evaluator.data_ids,
     )
-    return settings.out
 
 
 def _write_about(settings: EvaluateSettings, outcomes: Sequence[Outcome], seconds: float) -> None:

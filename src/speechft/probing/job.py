@@ -81,6 +81,7 @@ class Evaluator:
             kept = KeptFeatures(int(shared * 2**30))
         self._kept = kept
         # Once, whatever the number of encoders and seeds.
+        self.say = cache(_logger.info)
         self._label_error = cache(lambda data, task: data.label_error(task, settings.protocol))
 
     @property
@@ -183,7 +184,7 @@ class _Run:
             if missing:
                 ready.append((data, missing))
         wanted = [(data, [task for task, _ in own]) for data, own in ready]
-        refused = find_refused(self.settings, self.encoder, wanted)
+        refused = find_refused(self.settings, self.encoder, wanted, self.evaluator.say)
         for data, own in ready:
             if data.spec in refused:
                 self._fail(refused[data.spec], own)
@@ -276,6 +277,7 @@ def find_refused(
     settings: EvaluateSettings,
     encoder: SpeechEncoder,
     wanted: Sequence[tuple[DataSet, Collection[str]]],
+    say: Callable[[str], object] = _logger.info,
 ) -> dict[str, SettingsError]:
     """Say how much room the hidden states of all data need; give the DATA that have none, and why.
 
@@ -283,6 +285,7 @@ def find_refused(
         settings: of the evaluation.
         encoder: the encoder.
         wanted: each data set, and the tasks that read it.
+        say: told how much room each data set needs.
     """
     protocol = protocol_of(settings.protocol)
     error = protocol.find_error(encoder)
@@ -300,5 +303,5 @@ def find_refused(
         label = name if name not in needs else data.spec
         specs[label] = data.spec
         needs[label] = len(seconds) * protocol.means_per_utterance, sum(seconds.values())
-    refused = store_of(settings).check_sizes(encoder, needs)
+    refused = store_of(settings).check_sizes(encoder, needs, say)
     return {specs[label]: error for label, error in refused.items()}

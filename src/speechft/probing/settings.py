@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from speechft.core.artifact import (
     Artifact,
@@ -19,7 +19,7 @@ from speechft.core.artifact import (
     hash_values,
 )
 from speechft.core.errors import SettingsError
-from speechft.core.launching import DaskSettings
+from speechft.core.launching import DaskSettings, Launcher
 from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
@@ -50,7 +50,17 @@ def source_id(name: str) -> str:
 
 SourceName = Annotated[PathText, Input(source_id)]
 """A settings field that names an ENCODER, or a sweep of encoders."""
-PerTask = int | dict[str, int] | None
+
+
+def _numbers(value: Any) -> Any:
+    """Read "pr=500,sid=200" as a number for each task."""
+    if not isinstance(value, str) or "=" not in value:
+        return value
+    parts = [part.partition("=") for part in value.split(",")]
+    return {task.strip(): number.strip() for task, _, number in parts}
+
+
+PerTask = Annotated[int | dict[str, int] | None, BeforeValidator(_numbers)]
 Names = Annotated[tuple[str, ...], Listed]
 _Grid = Annotated[tuple[float, ...], Listed]
 Rates = Annotated[tuple[float, ...] | dict[str, _Grid] | None, Listed]
@@ -113,7 +123,8 @@ class EvaluateSettings(Settings):
         tasks: of pr, pc, asr, ks, qbe, sid, asv, sd, ic, sf, er; commas between.
         seeds: of heads and batches; every seed is a run of its own on the same hidden states.
         head_size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
-        steps: updates per probe, one number or one per task; by default the head size's plan.
+        steps: updates per probe, one number or one per task (pr=500,sid=200); by default the head
+            size's plan.
         batch_size: utterances per update, likewise.
         learning_rates: the grid, one list or one per task; by default the head size's plan.
         checks: how often the dev split is scored in the course of a probe; by default 10 times, or
@@ -164,7 +175,7 @@ class EvaluateSettings(Settings):
     predictions: bool = True
     context: Context | None = None
     device: Annotated[str, Neutral, Shown] = "auto"
-    launcher: Annotated[Literal["local", "slurm", "dask"], Neutral, Shown] = "local"
+    launcher: Annotated[Launcher, Neutral, Shown] = "local"
     slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)
     dask: Annotated[DaskSettings, Neutral] = DaskSettings()
     workers: Annotated[int, Neutral, Shown] = Field(default=0, ge=0)
@@ -407,7 +418,7 @@ def evaluate_artifact(
     """
     versions = {task: version_of(task, settings.protocol) for task in settings.tasks}
     depends = {**dependencies(settings, known), "versions": versions}
-    return Artifact(settings.out, "evaluate", depends)
+    return Artifact(settings.out, "evaluate", depends, settings=settings)
 
 
 def version_of(task: str, protocol: Literal["clean", "s3prl"]) -> int:

@@ -24,7 +24,7 @@ def run_artifact(
     processes = all_processes().num_processes
     together = {"processes": processes} if processes > 1 else {}
     depends = on_main(lambda: dependencies(settings, known))
-    return Artifact(folder, stage, {**depends, **together})
+    return Artifact(folder, stage, {**depends, **together}, settings=settings)
 
 
 def carry_out(artifact: Artifact, threads: int, work: Callable[[], None]) -> Path:

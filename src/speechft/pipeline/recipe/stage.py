@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from speechft.core.artifact import RECORD
 from speechft.core.errors import SettingsError
 from speechft.core.files import remove_leftovers, write_json, write_text
 from speechft.core.launching import LaunchSettings
 from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
+from speechft.core.places import first_of, in_the_way
 from speechft.core.yaml12 import dump_yaml
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.launchers import Workers, start_workers
@@ -46,7 +48,7 @@ def run(
     Args:
         settings: the recipe.
         out: the run's folder; `runs/NAME` if not given.
-        redo: replace steps that were made or begun with other settings.
+        redo: replace trainings of other settings, too; all else is replaced unasked.
         launch: who does the steps; this process, one after the other, if not given.
 
     Returns:
@@ -54,13 +56,14 @@ def run(
 
     Raises:
         SettingsError: the settings are wrong; another process is at work in the folder; it holds
-            work with other settings, and `redo` was not asked for.
+            trainings with other settings, and `redo` was not asked for, or other files.
         DataError: data of any step is missing or lacks what a task needs.
     """
     from speechft.pipeline.recipe.inputs import check_inputs
 
     launch = launch or LaunchSettings()
     plan = plan_run(_launched(settings, launch), out)
+    _refuse_foreign(plan.out)
     plan.out.mkdir(parents=True, exist_ok=True)
     with work_alone(plan.out):
         remove_leftovers(plan.out)
@@ -97,6 +100,22 @@ def check_redo(plan: Plan) -> None:
             found="; ".join(refused[step.name][:4]),
             hint="choose another --out, or add --redo to replace it",
         )
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a folder with other files that a run would write over; tell of others in it.
+
+    Raises:
+        SettingsError: names them.
+    """
+    names = sorted(path.name for path in out.glob("[!.]*")) if out.is_dir() else []
+    if RUN in names or not names:
+        return
+    own = {"recipe.yaml", ROLES, "report.html", "report.md", "figures", "pretrain", RECORD}
+    foreign = [name for name in names if name in own or name.startswith("seed-")]
+    if foreign:
+        raise in_the_way(out, foreign, "no folder, or that of a run", "choose another --out")
+    log.warning("run: %s holds other files, which stay as they are: %s", out, first_of(names))
 
 
 def _workers(plan: Plan, launch: LaunchSettings) -> AbstractContextManager[Workers | None]:

@@ -63,7 +63,7 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
     encoder = _initial_encoder(settings)
     start = encoder.fingerprint()
     # A run is lengthened by adding an iteration; each looks after its own settings.
-    longer = all(change.startswith("iterations:") for change in artifact.changes())
+    longer = all(change.startswith("iterations.") for change in artifact.changes())
     on_main(lambda: begin(artifact, replace=longer))
     resolved = resolve(settings, encoder)
     source = Waveforms([*cuts, *dev])
