@@ -131,7 +131,8 @@ def test_unknown_encoder_exits_with_4(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert call("run", str(recipe), "--out", str(tmp_path / "out")) == 4
+    given = ("run", str(recipe), "--out", str(tmp_path / "out"), "--set")
+    assert call(*given, "encoder=no/such/encoder") == 4
     assert "no/such/encoder" in message(capsys)
 
 
