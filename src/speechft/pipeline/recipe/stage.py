@@ -109,10 +109,11 @@ def _refuse_foreign(out: Path) -> None:
         SettingsError: names them.
     """
     names = sorted(path.name for path in out.glob("[!.]*")) if out.is_dir() else []
-    if RUN in names or not names:
+    names = [name for name in names if name != "pretrain" and not name.startswith("seed-")]
+    if RUN in names or not names:  # steps look after their own folders
         return
-    own = {"recipe.yaml", ROLES, "report.html", "report.md", "figures", "pretrain", RECORD}
-    foreign = [name for name in names if name in own or name.startswith("seed-")]
+    own = ("recipe.yaml", ROLES, "report.html", "report.md", "figures", RECORD)
+    foreign = [name for name in names if name in own]
     if foreign:
         raise in_the_way(out, foreign, "no folder, or that of a run", "choose another --out")
     log.warning("run: %s holds other files, which stay as they are: %s", out, first_of(names))
