@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         inspect,
         leaderboard,
         merge,
+        predict,
         pretrain,
         push,
         report,
@@ -45,6 +46,7 @@ __all__ = [
     "leaderboard",
     "load_encoder",
     "merge",
+    "predict",
     "pretrain",
     "push",
     "report",
@@ -56,8 +58,8 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "api": "analyze convert embed evaluate finetune inspect leaderboard merge pretrain push "
-        "report run study",
+        "api": "analyze convert embed evaluate finetune inspect leaderboard merge predict pretrain "
+        "push report run study",
         "encoders": "load_encoder",
         "metrics.superb": "superb_score",
     },

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from speechft.encoders.inspect import Inspection
     from speechft.encoders.settings import ConvertSettings, InspectSettings
     from speechft.merging.settings import MergeSettings
-    from speechft.prediction.settings import EmbedSettings
+    from speechft.prediction.settings import EmbedSettings, PredictSettings
     from speechft.probing.settings import EvaluateSettings
     from speechft.reporting.leaderboard.ranking import Leaderboard
     from speechft.reporting.settings import LeaderboardSettings, PushSettings, ReportSettings
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     inspect: Called[InspectSettings, Inspection]
     leaderboard: Called[LeaderboardSettings, Leaderboard]
     merge: Called[MergeSettings, Path]
+    predict: Called[PredictSettings, list[dict[str, Any]]]
     pretrain: Called[PretrainSettings, Path]
     push: Called[PushSettings, str]
     report: Called[ReportSettings, Path]
@@ -97,7 +98,7 @@ VERBS: Final = {
     ),
     "merge": Verb(
         "merging.settings:MergeSettings",
-        "merging.stage:merge",
+        "pipeline.merging:merge",
         "Merge a base encoder with one or more fine-tuned ones; stage 2 of Speech-FT.",
         "The folder of the merged encoder θ̂.",
         "speechft merge facebook/hubert-base-ls960 runs/sid --alpha 0.25 --out merged",
@@ -141,10 +142,18 @@ VERBS: Final = {
     ),
     "convert": Verb(
         "encoders.settings:ConvertSettings",
-        "encoders.convert:convert",
+        "prediction.export:convert",
         "Write an encoder in another format; every tensor stays bit for bit the same.",
         "The file or folder that was written.",
-        "speechft convert hubert_base_ls960.pt hubert-base --to hf",
+        "speechft convert hubert_base_ls960.pt hubert-base --to hf\n"
+        "speechft convert runs/asr recogniser --to hf-head",
+    ),
+    "predict": Verb(
+        "prediction.settings:PredictSettings",
+        "prediction.predict:predict",
+        "Say what the head on an encoder hears in recordings of any length.",
+        "A record per recording: its file, and text, phonemes, label, turns or value; or `error`.",
+        "speechft predict runs/asr meeting.wav clips/ --out texts.jsonl",
     ),
     "embed": Verb(
         "prediction.settings:EmbedSettings",

@@ -63,6 +63,7 @@ COMMANDS: Final = (
     Command("pretrain", STAGES, "Pre-train an encoder on audio.", printed="encoder"),
     Command("finetune", STAGES, "Fine-tune an encoder on a task.", printed="encoder"),
     Command("merge", STAGES, "Merge a base with tuned encoders.", "merge"),
+    Command("predict", STAGES, "Say what a head hears in audio.", "predict"),
     Command("evaluate", STAGES, "Probe frozen encoders on tasks.", printed="results.jsonl"),
     Command("analyze", STAGES, "Say what moved, and how far.", "analyze"),
     Command("report", STAGES, "Compare runs: HTML, Markdown, PNG.", "report"),

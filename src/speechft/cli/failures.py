@@ -66,7 +66,7 @@ _KEPT = "What was done so far is kept; the same command goes on"
 _NOTHING = "Nothing was written; the same command begins anew"
 _LAST = "Nothing was kept since the last state in --out, if there is one; the same command goes on"
 _KEPT_BY = {
-    **dict.fromkeys(("convert", "embed", "inspect", "merge"), _NOTHING),
+    **dict.fromkeys(("convert", "embed", "inspect", "merge", "predict"), _NOTHING),
     **dict.fromkeys(("finetune", "pretrain"), _LAST),
 }
 _MEMORY = re.compile(r"CUDA out of memory[^.]*|can't allocate memory[^.]*|not enough memory[^.]*")

@@ -190,6 +190,12 @@ def audio_files(cut: Cut) -> list[str]:
     return [str(s.source) for s in getattr(recording, "sources", ()) if s.type == "file"]
 
 
+def place_of(cut: Cut) -> dict[str, Any]:
+    """Give the (first) file of a cut, and from which second to which it is heard."""
+    start, end = round(float(cut.start), 4), round(float(cut.end), 4)
+    return {"file": next(iter(audio_files(cut)), ""), "start": start, "end": end}
+
+
 def _as_wave(samples: Samples, rate: int, where: Path | str) -> Tensor:
     """Give samples (S, channels) as a 16 kHz waveform (S,)."""
     if not np.isfinite(samples).all():

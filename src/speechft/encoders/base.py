@@ -19,7 +19,7 @@ from speechft.core.devices import compute_exactly
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, pad_waveforms
 from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint
-from speechft.encoders.folder import write_hf_folder
+from speechft.encoders.folder import Beside, write_hf_folder
 from speechft.encoders.identity import CONTEXT, computing
 from speechft.encoders.layers import use_fast_linear
 
@@ -241,14 +241,19 @@ class SpeechEncoder(nn.Module, ABC):
         front = self.front_end_parameters()
         return {n: p for n, p in self.model.named_parameters() if n not in front}
 
-    def save(self, folder: Path | str) -> Path:
+    def save(self, folder: Path | str, beside: Beside | None = None) -> Path:
         """Write `config.json`, `model.safetensors` and `preprocessor_config.json` atomically.
 
         The folder loads with `transformers.AutoModel.from_pretrained`.
+
+        Args:
+            folder: where.
+            beside: writes further files into a folder, which appear together with the encoder.
         """
         where = Path(folder)
         now = (self.config, self.model.state_dict(), self.preprocessor, self.side)
-        return write_hf_folder(Checkpoint("hf", *now, where), where, type(self.model).__name__)
+        name = type(self.model).__name__
+        return write_hf_folder(Checkpoint("hf", *now, where), where, name, beside)
 
     def fingerprint(self) -> str:
         """Give the SHA-256 of names, shapes, types and bytes of all tensors."""

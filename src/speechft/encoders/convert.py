@@ -17,6 +17,7 @@ from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
 from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
 
+FOLDERS = ("hf", "hf-head")
 log = get_logger(__name__)
 
 
@@ -34,16 +35,13 @@ def convert(settings: ConvertSettings) -> Path:
         SettingsError: the format is not known, the target holds something else, is the source
             itself, or cannot be written.
     """
-    _refuse_source(settings)
-    with _said_place(settings.target):
-        remove_leftovers(settings.target)
-        _refuse_existing(settings)
+    refuse_target(settings)
     checkpoint = read_checkpoint(settings.source, base=settings.base)
     encoder_class(check_complete(checkpoint), checkpoint.where)
     damaged = not_finite(checkpoint.tensors)
     if damaged:
         log.warning("copied with NaN or infinite values in: %s", ", ".join(damaged))
-    with _said_place(settings.target):
+    with said_target(settings.target):
         if settings.to == "hf":
             _write_folder(checkpoint, settings)
         else:
@@ -64,6 +62,18 @@ def _write_folder(checkpoint: Checkpoint, settings: ConvertSettings) -> None:
         Artifact(folder, "convert", depends).end(names, settings=said)
 
 
+def refuse_target(settings: ConvertSettings) -> None:
+    """Refuse a target that is the source, or what an earlier conversion has not made.
+
+    Raises:
+        SettingsError: says which.
+    """
+    _refuse_source(settings)
+    with said_target(settings.target):
+        remove_leftovers(settings.target)
+        _refuse_existing(settings)
+
+
 def _refuse_source(settings: ConvertSettings) -> None:
     """Refuse to write over what is read, or over a folder that it lies in."""
     try:
@@ -73,7 +83,7 @@ def _refuse_source(settings: ConvertSettings) -> None:
             return
     except (OSError, RuntimeError, ValueError):
         return
-    if target == source or (settings.to == "hf" and source.is_relative_to(target)):
+    if target == source or (settings.to in FOLDERS and source.is_relative_to(target)):
         raise SettingsError(
             "the target is the source itself, or a folder that it lies in",
             where=settings.target,
@@ -84,7 +94,7 @@ def _refuse_source(settings: ConvertSettings) -> None:
 
 def _refuse_existing(settings: ConvertSettings) -> None:
     """Refuse to replace what may be the only copy: a file, or a folder of another origin."""
-    target, wants_folder = settings.target, settings.to == "hf"
+    target, wants_folder = settings.target, settings.to in FOLDERS
     if settings.overwrite or not target.exists():
         return
     if target.is_dir() != wants_folder or not (wants_folder or target.suffix in TORCH_SUFFIXES):
@@ -107,5 +117,6 @@ def _refuse_existing(settings: ConvertSettings) -> None:
     )
 
 
-def _said_place(target: Path) -> AbstractContextManager[None]:
+def said_target(target: Path) -> AbstractContextManager[None]:
+    """Turn a target where nothing can be written into a message."""
     return said_place(target, "choose another target", (errno.EEXIST,))

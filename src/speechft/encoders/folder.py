@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.places import first_of
 from speechft.encoders.checkpoint import Checkpoint
-from speechft.encoders.identity import PREPROCESSOR
+from speechft.encoders.identity import HEADS, PREPROCESSOR
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -26,20 +26,24 @@ TORCH_WEIGHTS = "pytorch_model.bin"
 EXTRAS_FILE = "extras.safetensors"
 # What this package writes into an encoder's folder.
 _OWN = re.compile(
-    r"config\.json|preprocessor_config\.json|speechft\.json|extras\.safetensors"
+    rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|speechft\.json|extras\.safetensors"
     r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
+Beside = Callable[[Path], None]
 _STAYS = ("README.md", ".lock")
 _NUMBER = re.compile(r"os error (\d+)")
 
 
-def write_hf_folder(checkpoint: Checkpoint, folder: Path, architecture: str) -> Path:
+def write_hf_folder(
+    checkpoint: Checkpoint, folder: Path, architecture: str, beside: Beside | None = None
+) -> Path:
     """Write an encoder in the Hugging Face layout, atomically, in the place of one that is there.
 
     Args:
         checkpoint: what is written.
         folder: where.
         architecture: name of the transformers class.
+        beside: writes further files into a folder, which appear together with the encoder.
 
     Raises:
         SettingsError: the folder is there already and holds something else than an encoder.
@@ -58,6 +62,8 @@ def write_hf_folder(checkpoint: Checkpoint, folder: Path, architecture: str) -> 
             extras = _apart(side.tensors)
             metadata = {"format": "pt", "source": json.dumps(side.source)}
             save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
+        if beside is not None:
+            beside(temporary)
     return folder
 
 

@@ -25,6 +25,8 @@ PROCESSOR: Final = "processor_config.json"
 Context = Literal["30s", "utterance"]
 """What the transformer of an encoder sees that was trained on 30 s of padded audio."""
 CONTEXT: Final = "context"  # its name in the preprocessor's settings
+HEADS = re.compile(r"head(-.+)?\.safetensors")
+"""Heads that stand on the encoder, see `tasks.kept`; what loads the encoder does not read them."""
 # Of a configuration: where it comes from, and what was used to write it.
 SAYS_NOTHING: Final = frozenset(
     {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
@@ -35,7 +37,13 @@ _TIMEOUT = 10  # seconds
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
 HUB_SETTINGS = ["config.json", "*processor_config.json", "adapter_config.json", "*.index.json"]
-HUB_WEIGHTS = ["model*.safetensors", "adapter_model.safetensors", "extras.safetensors"]
+HUB_SETTINGS += ["vocab.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"]
+HUB_WEIGHTS = [
+    "model*.safetensors",
+    "head*.safetensors",
+    "adapter_model.safetensors",
+    "extras.safetensors",
+]
 HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
 _SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".yaml")
 

@@ -18,7 +18,7 @@ _ORDER = ("CNN front end", "mask embedding", "projection", "positions", "transfo
 _MERGED = "interpolated: θ0 + alpha (θ' − θ0)"
 _FROZEN = f"{_MERGED}; equal in both after stable fine-tuning"
 _WEIGHT_NORM = f"{_MERGED}; g and v each by itself, or the kernel (--weight-norm fused)"
-_SIDE = "not merged: dropped, or BASE's own with --heads keep"
+_SIDE = "not merged: dropped, or BASE's own with --heads base"
 _OUTSIDE = "not read: no part of the encoder"
 
 

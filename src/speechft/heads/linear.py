@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,6 +38,30 @@ class WeightedSum(nn.Module):
         return (shares @ states.reshape(len(states), -1)).view(states.shape[1:])
 
 
+class Probe(nn.Module):
+    """Softmax-weighted sum of the hidden states, then a head.
+
+    Args:
+        num_states: K.
+        head: called with (x, lengths).
+        augment: called with (x, lengths) between the two, in training.
+    """
+
+    def __init__(self, num_states: int, head: nn.Module, augment: nn.Module | None = None) -> None:
+        super().__init__()
+        self.weighted_sum = WeightedSum(num_states)
+        self.augment = augment
+        self.head = head
+
+    def forward(self, states: Tensor, lengths: Tensor | None) -> Tensor:
+        """Give the head's logits for states (K, B, T, D) with lengths, or (K, B, D) and None."""
+        x = self.weighted_sum(states)
+        if self.augment is not None and self.training:
+            x = self.augment(x, lengths)
+        logits: Tensor = self.head(x, lengths)
+        return logits
+
+
 class _TwoLinear(nn.Module):
     def __init__(self, input_dim: int, outputs: int, projection: int = 256) -> None:
         super().__init__()
@@ -64,7 +90,36 @@ class PooledLinear(_TwoLinear):
         return logits
 
 
-class FrameLinear(_TwoLinear):
+class FrameHead(nn.Module, ABC):
+    """A head whose logits of a frame are one linear function of it."""
+
+    @abstractmethod
+    def as_one(self) -> tuple[Tensor, Tensor]:
+        """Give the weight (V, D) and the bias (V,) of that function."""
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Give logits (B, T, V) for frames (B, T, D); `lengths` do not matter."""
+        return functional.linear(x, *self.as_one())
+
+
+class OneLinear(FrameHead):
+    """One linear layer on every frame, as in transformers' `…ForCTC`.
+
+    Args:
+        input_dim: D, width of the hidden states.
+        outputs: V, number of symbols, the CTC blank included.
+    """
+
+    def __init__(self, input_dim: int, outputs: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(input_dim, outputs)
+
+    def as_one(self) -> tuple[Tensor, Tensor]:
+        """Give its weight (V, D) and bias (V,)."""
+        return self.output.weight, self.output.bias
+
+
+class FrameLinear(FrameHead, _TwoLinear):
     """Two linear layers without an activation on every frame: SUPERB's head of PR.
 
     Args:
@@ -73,10 +128,7 @@ class FrameLinear(_TwoLinear):
         projection: width between the two layers.
     """
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        """Give logits (B, T, V) for frames (B, T, D); `lengths` do not matter."""
-        # Without an activation between them the two layers are one: multiply their weights once
-        # instead of sending every frame through both.
+    def as_one(self) -> tuple[Tensor, Tensor]:
+        """Multiply the weights once, instead of sending every frame through both layers."""
         weight = self.output.weight @ self.projection.weight
-        bias = self.output.weight @ self.projection.bias + self.output.bias
-        return functional.linear(x, weight, bias)
+        return weight, self.output.weight @ self.projection.bias + self.output.bias

@@ -93,6 +93,11 @@ class Plan:
         return self.sources[1 : len(self.sources) - len(self.statistics_names)]
 
     @property
+    def like(self) -> Source:
+        """Whose class, configuration and further files the result has: whose head it keeps."""
+        return self.tuned[0] if self.match.heads else self.base
+
+    @property
     def statistics(self) -> tuple[Source, ...]:
         """Every file of statistics."""
         return self.sources[len(self.sources) - len(self.statistics_names) :]
@@ -151,8 +156,13 @@ def plan(
     if recipe.alpha is not None:
         recipe.alpha.check(merged)
     wanted = BY_USER_NAME[recipe.dtype] if recipe.dtype else None
+    like = next((e.base.dtype for e in merged.values()), None)  # a head has its encoder's type
     outputs = [
-        TensorInfo(e.out_name, (is_float(e.base.dtype) and wanted) or e.base.dtype, e.base.shape)
+        TensorInfo(
+            e.out_name,
+            (is_float(e.base.dtype) and (wanted or (e.of_tuned and like))) or e.base.dtype,
+            e.base.shape,
+        )
         for e in matched.entries
     ]
     return Plan(
@@ -177,7 +187,9 @@ def compute(plan: Plan, index: int, start: int = 0, stop: int | None = None) -> 
     stop = out.count if stop is None else stop
     alpha = plan.alpha.at(plan.unit_of(entry), plan.depth_of(entry))
     if not entry.tuned or (alpha == 0 and plan.method.base_at_zero):
-        return _copied(plan.base, entry.base.name, out, start, stop)
+        return _copied(
+            plan.tuned[0] if entry.of_tuned else plan.base, entry.base.name, out, start, stop
+        )
     alone = plan.recipe.sequential or len(entry.tuned) == 1
     plain = plan.method.tuned_at_one and not plan.recipe.parameters.get("weights")
     if alpha == 1 and alone and plain:

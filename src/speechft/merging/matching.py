@@ -137,12 +137,14 @@ class Entry:
         out_name: name in the result.
         base: BASE's tensor.
         tuned: stored name in each TUNED; empty if the tensor is kept from BASE as it is.
+        of_tuned: `base` is a tensor of TUNED's head, which is kept as it is.
     """
 
     name: str
     out_name: str
     base: TensorInfo
     tuned: tuple[str, ...]
+    of_tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Match:
         layers: number of transformer layers.
         dropped: BASE's heads that the result does not have.
         kept: canonical or stored names taken from BASE unmerged.
+        heads: stored names of TUNED's heads that the result has.
         ignored: per TUNED, heads and buffers that were not used.
     """
 
@@ -162,15 +165,16 @@ class Match:
     dropped: tuple[str, ...]
     kept: tuple[str, ...]
     ignored: tuple[tuple[str, ...], ...]
+    heads: tuple[str, ...] = ()
 
 
 def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Match:
     """Line up encoders.
 
-    Rules: only the encoder is merged. Heads and pre-training projections of TUNED are ignored;
-    those of BASE are dropped (`heads="drop"`, the prefix of the encoder's names goes too) or kept
-    unmerged (`heads="keep"`). Integer buffers are BASE's. An embedding for input masking that
-    TUNED lacks is BASE's; one that only TUNED has is ignored.
+    Rules: only the encoder is merged. Heads and pre-training projections are dropped
+    (`heads="drop"`, the prefix of the encoder's names goes too), or those of BASE (`"base"`) or of
+    the one TUNED (`"tuned"`, names as TUNED's) are kept unmerged. Integer buffers are BASE's. An
+    embedding for input masking that TUNED lacks is BASE's; one that only TUNED has is ignored.
 
     Raises:
         IncompatibleModelsError: lists every missing, extra and mis-shaped tensor of every TUNED.
@@ -189,7 +193,8 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
             expected="the encoder's tensors of BASE in every TUNED, with the same shapes",
             hint="merge a TUNED that was fine-tuned from this BASE",
         )
-    keep_heads = heads == "keep"
+    keep_heads = heads in ("base", "keep")  # sweeps of earlier versions say "keep"
+    like = of_tuned[0] if heads == "tuned" and of_tuned[0].heads else None
     by_stored = {stored: name for name, stored in of_base.encoder.items()}
     entries: list[Entry] = []
     kept: list[str] = []
@@ -203,9 +208,14 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
         merged = is_float(info.dtype) and all(name in names.encoder for names in of_tuned)
         parents = tuple(names.encoder[name] for names in of_tuned) if merged else ()
         strip = len(of_base.prefix) if of_base.heads and not keep_heads else 0
-        entries.append(Entry(name, stored[strip:], info, parents))
+        out_name = stored[strip:]
+        if like is not None:
+            out_name = like.encoder.get(name, like.prefix + stored[len(of_base.prefix) :])
+        entries.append(Entry(name, out_name, info, parents))
         if not merged:
             kept.append(name)
+    own = like.heads if like is not None else ()
+    entries += [Entry(n, n, tuned[0].tensors[n], (), of_tuned=True) for n in own]
     return Match(
         entries=tuple(entries),
         layers=count_layers(of_base.encoder),
@@ -214,7 +224,10 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
         ignored=tuple(
             names.heads + tuple(n for c, n in names.encoder.items() if c not in of_base.encoder)
             for names in of_tuned
-        ),
+        )
+        if like is None
+        else ((),),
+        heads=own,
     )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 
+from speechft.core.artifact import stage_of
 from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
-from speechft.encoders.identity import CONTEXT
+from speechft.encoders.identity import CONTEXT, HEADS
 from speechft.merging.engine import Plan
 from speechft.merging.matching import common_context
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
@@ -33,9 +34,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: Formats of files that a merged encoder is written in too, and the writer's name for them.
 _OWN_FORMAT = {"s3prl": "s3prl", "fairseq": "fairseq", "wavlm": "s3prl", "decoar2": "s3prl"}
 
-#: Files of an encoder's folder that the merge writes anew, or that say how BASE was made.
+#: Files of an encoder's folder that the merge writes anew or copies by a rule of their own, or that
+#: say how BASE was made.
 _MADE_HERE = re.compile(
-    r"config\.json|preprocessor_config\.json|extras\.safetensors|speechft\.json|begun\.json"
+    rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|extras\.safetensors"
+    r"|speechft\.json|begun\.json"
     r"|README\.md|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
 )
 #: Files that go with the result as they are: how text is made, adapters, the license.
@@ -81,7 +84,8 @@ def describe(planned: Plan, folder: Path) -> dict[str, Any]:
     class_name = _write_config(planned, folder)
     _write_preprocessor(planned, folder)
     _write_extras(planned, folder)
-    left_behind = _carry(planned.base, folder)
+    left_behind = _carry(planned.like, folder)
+    heads = carry_heads(planned, folder)
     write_text(folder / "README.md", write_card(planned, class_name))
     return {
         "method": planned.method.name,
@@ -90,6 +94,7 @@ def describe(planned: Plan, folder: Path) -> dict[str, Any]:
         "dtype": planned.dtype,
         "kept": list(planned.match.kept),
         "dropped": list(planned.match.dropped),
+        "heads": [*planned.match.heads, *heads],
         "left_behind": left_behind,
     }
 
@@ -112,9 +117,34 @@ def _carry(base: Source, folder: Path) -> list[str]:
     return left
 
 
+def head_files(source: Source) -> list[Path]:
+    """Give the files of heads that this package kept beside an encoder.
+
+    Earlier runs have that of `encoder/`, and what it means, in the run's folder.
+    """
+    folder = source.folder
+    if folder is None or Path(source.label).expanduser().is_file():
+        return []
+    own = [path for path in sorted(folder.iterdir()) if HEADS.fullmatch(path.name)]
+    if own or folder.name != "encoder" or stage_of(folder.parent) != "finetune":
+        return own
+    run = sorted(folder.parent.iterdir())
+    return [p for p in run if HEADS.fullmatch(p.name) or re.fullmatch(r"task.*\.json", p.name)]
+
+
+def carry_heads(planned: Plan, folder: Path) -> list[str]:
+    """Copy the files of the heads that the result keeps; give their names."""
+    keeper = {"base": planned.base, "tuned": planned.tuned[0]}.get(planned.recipe.heads)
+    files = [] if keeper is None else head_files(keeper)
+    for path in files:
+        shutil.copyfile(path, folder / path.name)
+    return [path.name for path in files]
+
+
 def _write_config(planned: Plan, folder: Path) -> str:
     """Write BASE's configuration; without its head the class is the bare encoder's."""
-    found = [source.config for source in (planned.base, *planned.tuned) if source.config]
+    every = (planned.like, planned.base, *planned.tuned)
+    found = [source.config for source in every if source.config]
     if not found:
         log.warning("neither BASE nor TUNED has a config.json; none is written")
         return "the class that fits its config.json"
@@ -122,7 +152,7 @@ def _write_config(planned: Plan, folder: Path) -> str:
         log.warning("BASE has no config.json; TUNED's is used")
     config = dict(found[0])
     classes = config.get("architectures") or []
-    if planned.recipe.heads == "drop":
+    if planned.recipe.heads != "base" and not planned.match.heads:
         classes = [re.sub(r"For[A-Z]\w*$", "Model", name) for name in classes]
         if classes:
             config["architectures"] = classes
@@ -135,7 +165,7 @@ def _write_config(planned: Plan, folder: Path) -> str:
 
 def _write_preprocessor(planned: Plan, folder: Path) -> None:
     """Write how waveforms are prepared (rate, normalisation): BASE's, else TUNED's."""
-    every = [preprocessor_of(source) for source in (planned.base, *planned.tuned)]
+    every = [preprocessor_of(one) for one in (planned.like, planned.base, *planned.tuned)]
     found = [settings for settings in every if settings is not None]
     if not found:
         log.warning("no %s in BASE or TUNED; none is written", PREPROCESSOR)
@@ -144,7 +174,8 @@ def _write_preprocessor(planned: Plan, folder: Path) -> None:
     said = {} if context is None else {CONTEXT: context}
     write_json(folder / PREPROCESSOR, {**found[0], **said})
     if len({settings.get("do_normalize") for settings in found}) > 1:
-        log.warning("BASE and TUNED normalise waveforms differently; BASE's setting is kept")
+        kept = "TUNED" if planned.match.heads else "BASE"
+        log.warning("BASE and TUNED normalise waveforms differently; %s's setting is kept", kept)
 
 
 def _write_extras(planned: Plan, folder: Path) -> None:
@@ -152,7 +183,7 @@ def _write_extras(planned: Plan, folder: Path) -> None:
     base = planned.base
     if base.folder is not None and (base.folder / EXTRAS).is_file():
         shutil.copyfile(base.folder / EXTRAS, folder / EXTRAS)
-    if not isinstance(base, CheckpointSource):
+    if not isinstance(base, CheckpointSource) or planned.match.heads:
         return
     own = _OWN_FORMAT.get(base.checkpoint.format)
     if own is None:
@@ -290,6 +321,8 @@ def _rest(plan: Plan) -> str:
         parts.append(f"kept from BASE: {_some(plan.match.kept)}")
     if plan.match.dropped:
         parts.append(f"heads of BASE that were dropped: {_some(plan.match.dropped)}")
+    if plan.match.heads:
+        parts.append(f"kept from TUNED: {_some(plan.match.heads)}")
     unused = sorted({name for names in plan.match.ignored for name in names})
     if unused:
         parts.append(f"not used of TUNED: {_some(unused)}")

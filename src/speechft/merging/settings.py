@@ -6,13 +6,18 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from speechft.core.artifact import FileInput, Neutral
 from speechft.core.settings import Listed, Option, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.mergekit import from_mergekit
+
+
+def _as_today(value: Any) -> Any:
+    """Take the earlier name of `base`."""
+    return "base" if value == "keep" else value
 
 
 class MergeSettings(Settings):
@@ -30,7 +35,11 @@ class MergeSettings(Settings):
         sequential: merge the tuned encoders one after the other.
         weight_norm: `stored` interpolates g and v of weight-normalised kernels by themselves,
             `fused` the effective kernel.
-        heads: `drop` BASE's heads and pre-training projections, or `keep` them unmerged.
+        heads: `drop` all heads and pre-training projections, keep those of `base` or of the one
+            `tuned`, as they are, or `refit` one on the merged encoder.
+        data: DATA that the head is refitted on.
+        task: that it is refitted for; that of TUNED's head if not given.
+        refit: further settings of `speechft finetune` for it, such as steps.
         dtype: type of the result; BASE's if none.
         max_shard_size: split larger weights into files of at most this size ("5GB").
         statistics: safetensors files with the data that RegMean and Fisher need, one per TUNED.
@@ -50,7 +59,12 @@ class MergeSettings(Settings):
     parameters: dict[str, Any] = Field(default_factory=dict)
     sequential: Annotated[bool, Shown] = False
     weight_norm: Annotated[Literal["stored", "fused"], Shown] = "stored"
-    heads: Annotated[Literal["drop", "keep"], Shown] = "drop"
+    heads: Annotated[
+        Literal["drop", "base", "tuned", "refit"], BeforeValidator(_as_today), Shown
+    ] = "drop"
+    data: Annotated[DataName | None, Shown] = None
+    task: Annotated[str | None, Shown] = None
+    refit: dict[str, Any] = Field(default_factory=dict)
     dtype: Annotated[str | None, Shown] = None
     max_shard_size: Annotated[str | None, Shown] = None
     statistics: Annotated[tuple[FileInput, ...], Shown] = ()
@@ -69,6 +83,17 @@ class MergeSettings(Settings):
         recipe = {k: v for k, v in values.items() if k not in own}
         imported = dataclasses.asdict(from_mergekit(recipe, None))
         return {k: v for k, v in imported.items() if v not in (None, ())} | own
+
+    @model_validator(mode="after")
+    def _heads_make_sense(self) -> MergeSettings:
+        if self.heads == "tuned" and len(self.tuned) > 1:
+            raise ValueError("heads: tuned keeps the head of one TUNED; merge one, or choose refit")
+        if self.heads == "refit" and self.data is None:
+            raise ValueError("heads: refit needs data to train the head on (--data)")
+        given = [n for n in ("data", "task", "refit") if getattr(self, n)]
+        if self.heads != "refit" and given:
+            raise ValueError(f"{given[0]} is read only with heads: refit")
+        return self
 
     def alpha_texts(self) -> list[str]:
         """Give alpha as a list of texts, none if it was not given."""

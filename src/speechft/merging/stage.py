@@ -18,7 +18,7 @@ from speechft.core.artifact import (
     say_damage,
     stage_of,
 )
-from speechft.core.errors import SettingsError
+from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
 from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
@@ -28,7 +28,7 @@ from speechft.merging.alpha import check_range, parse_alpha, split_sweep
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
 from speechft.merging.matching import refuse_other_meaning
 from speechft.merging.methods import METHODS
-from speechft.merging.output import describe, said_where
+from speechft.merging.output import describe, head_files, said_where
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import INDEX, WEIGHTS, Source, open_encoder
 from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
@@ -52,7 +52,7 @@ def merge(settings: MergeSettings) -> Path:
     """
     out = settings.out.expanduser()
     remove_leftovers(out)
-    _check_output(settings, out)
+    check_output(settings, out)
     points, texts = split_sweep(settings.alpha_texts())
     max_shard_bytes = parse_size(settings.max_shard_size)
     with ThreadPoolExecutor(settings.threads or _threads()) as pool, ExitStack() as opened:
@@ -103,8 +103,29 @@ def _plan(
         check_range([*points, *alpha.values])
     recipe = Recipe(alpha=alpha, **settings.options())
     planned = plan(sources[0], sources[1:], recipe, statistics)
+    _check_heads(planned, sweep=bool(points))
     refuse_other_meaning(planned.base, planned.tuned)
     return planned
+
+
+def _check_heads(planned: Plan, *, sweep: bool) -> None:
+    """Refuse to keep a head that is not there, or one in a sweep.
+
+    Raises:
+        SettingsError: a sweep has no heads.
+        CheckpointError: TUNED has none.
+    """
+    if planned.recipe.heads != "tuned":
+        return
+    if sweep:
+        raise SettingsError("a sweep holds no heads", where="heads", expected="drop, or one alpha")
+    if not planned.match.heads and not head_files(planned.tuned[0]):
+        raise CheckpointError(
+            "TUNED has no head to keep",
+            where=planned.tuned[0].label,
+            expected="a head beside its encoder, or in safetensors weights around it",
+            hint="--heads refit trains one on data, --heads drop goes without",
+        )
 
 
 def _write(
@@ -215,6 +236,8 @@ def _say_what_was_written(planned: Plan, points: Sequence[float], out: Path) -> 
         return
     dtype = planned.dtype
     log.info("merge: %d tensors of %s in %s", len(planned.outputs), dtype, out)
+    if planned.recipe.heads == "drop" and any(head_files(one) for one in planned.tuned):
+        log.info("merge: TUNED's head stays behind; --heads tuned keeps it, refit trains one anew")
     if dtype in ("float16", "bfloat16"):
         wide = any(info.dtype == "F32" for one in planned.tuned for info in one.tensors.values())
         log.info(
@@ -239,7 +262,7 @@ def _say_what_is_replaced(out: Path) -> None:
     )
 
 
-def _check_output(settings: MergeSettings, out: Path) -> None:
+def check_output(settings: MergeSettings, out: Path) -> None:
     """Refuse to replace a parent or a folder that was not made by this stage."""
     parents = [Path(name).expanduser() for name in (settings.base, *settings.tuned)]
     target = out.resolve()

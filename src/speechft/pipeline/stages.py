@@ -84,7 +84,7 @@ def _finetune(settings: FinetuneSettings) -> None:
 
 
 def _merge(settings: MergeSettings) -> None:
-    from speechft.merging.stage import merge
+    from speechft.pipeline.merging import merge
 
     merge(settings)
 

@@ -1,1 +1,1 @@
-"""What an encoder gives for audio files."""
+"""What an encoder, and a head on it, give for audio files."""

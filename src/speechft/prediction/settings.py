@@ -1,20 +1,23 @@
-"""Settings of `speechft embed`."""
+"""Settings of `speechft embed` and `speechft predict`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from speechft.core.artifact import FileInput, Neutral
+from speechft.core.artifact import FileInput, Input, Neutral, file_id
 from speechft.core.limits import LONGEST_SECONDS
-from speechft.core.settings import Option, Positional, Settings, Shown
+from speechft.core.settings import Option, PathText, Positional, Settings, Shown
 from speechft.encoders.identity import Context, EncoderName
 
 
 def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str | Path) else value
+
+
+Heard = Annotated[PathText, Input(file_id)]
 
 
 class EmbedSettings(Settings):
@@ -57,3 +60,50 @@ class EmbedSettings(Settings):
     base: Annotated[EncoderName | None, Shown] = None
     skip_bad: Annotated[bool, Shown] = False
     overwrite: Annotated[bool, Neutral, Shown] = False
+
+
+Form = Literal["text", "jsonl", "rttm"]
+
+
+class PredictSettings(Settings):
+    """What hears, what is heard, and what is written.
+
+    Args:
+        encoder: ENCODER with a head: what `finetune` left, its run's folder, or a merged encoder
+            that kept a head; any other with `head`.
+        audio: files, folders that are searched for audio files, or DATA such as a table.
+        out: a file; the predictions are printed if not given.
+        format: `text` (path and prediction), `jsonl` (all that is known) or `rttm` (who speaks
+            when); what the name of `out` says, else text.
+        head: file of a head that was trained on this very encoder, or a folder with one: a
+            fine-tuning run, or an evaluation that kept its heads.
+        task: which head, where there are several.
+        split: the one to hear, where the audio comes in splits; all of them if not given.
+        window: seconds that are heard at once; longer recordings in windows of this length.
+        overlap: seconds that neighbouring windows share, at least.
+        batch_seconds: seconds of audio per batch.
+        context: of Whisper's encoder: `30s`, as it was trained, or `utterance`; as it says itself
+            if not given.
+        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
+        overwrite: replace a file that is in the place of `out`.
+    """
+
+    encoder: Annotated[EncoderName, Positional]
+    audio: Annotated[tuple[Heard, ...], BeforeValidator(_several), Positional] = Field(min_length=1)
+    out: Annotated[Path | None, Neutral, Shown] = None
+    format: Annotated[Form | None, Shown] = None
+    head: Annotated[FileInput | None, Shown] = None
+    task: Annotated[str | None, Shown] = None
+    split: Annotated[str | None, Shown] = None
+    window: Annotated[float, Shown] = Field(default=30.0, ge=1)
+    overlap: Annotated[float, Shown] = Field(default=4.0, ge=0.1)
+    batch_seconds: float = Field(default=60.0, gt=0)
+    context: Context | None = None
+    device: Annotated[str, Neutral, Shown] = "auto"
+    overwrite: Annotated[bool, Neutral, Shown] = False
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> PredictSettings:
+        if self.overlap > self.window / 2:
+            raise ValueError("overlap must be at most half of window")
+        return self

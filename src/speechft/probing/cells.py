@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import torch
 from lhotse.cut import Cut
-from torch import nn
+from torch import Tensor, nn
 
 from speechft.core.artifact import Artifact, content_id, hash_values
 from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.lengths import HOP
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
-from speechft.data.audio import heard_samples
+from speechft.data.audio import heard_samples, place_of
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
 from speechft.probing.batches import Split
@@ -26,11 +26,13 @@ from speechft.probing.probe import predict, probe
 from speechft.probing.protocol import ProbePlan, plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings, version_of
 from speechft.tasks import TASKS, ProtocolName, Size, Task
+from speechft.tasks.kept import HEAD, HeadRecord, write_head
 
 CELLS: Final = "cells"
 CELL: Final = "cell.json"
 TIMING: Final = "timing.json"
 PREDICTIONS: Final = "predictions.jsonl"
+_SMALL: Final = 4 << 20  # bytes of a head that is always kept
 _SHARE: Final = 0.1  # of a GPU's free memory, for the time means of one split
 _logger = get_logger(__name__)
 
@@ -51,6 +53,7 @@ class Cell:
         predictions: whether the test predictions are kept.
         protocol: "clean" or "s3prl".
         files: lexicon and language model of ASR.
+        keep_heads: heads are kept whatever their size; small ones always are.
     """
 
     encoder: str
@@ -64,6 +67,7 @@ class Cell:
     predictions: bool
     protocol: ProtocolName = "clean"
     files: tuple[Path, ...] = ()
+    keep_heads: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -77,6 +81,7 @@ class Cell:
     @cached_property
     def _depends(self) -> dict[str, Any]:
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
+        own |= {} if own.pop("keep_heads") is False else {"keep_heads": True}
         return {**own, "plan": vars(self.plan), "files": [content_id(path) for path in self.files]}
 
 
@@ -102,6 +107,7 @@ def make_cell(
         predictions=settings.predictions,
         protocol=settings.protocol,
         files=settings.language_model_files() if kind.takes_language_model else (),
+        keep_heads=settings.keep_heads and kind.trains,
     )
 
 
@@ -129,12 +135,26 @@ def run_cell(
         for n in range(0, len(cuts), 3)
     ]
     found = folds[0] if len(folds) == 1 else join_folds(folds)
-    with atomic_dir(folder / cell.key, (CELL, TIMING, PREDICTIONS)) as place:
+    with atomic_dir(folder / cell.key, (CELL, TIMING, PREDICTIONS, HEAD)) as place:
         write_json(place / CELL, _content(cell, found))
         write_json(place / TIMING, {"seconds": round(time.perf_counter() - begin, 3)})
         if cell.predictions:
             write_jsonl(place / PREDICTIONS, found.rows)
-        cell.artifact(place).end([CELL, TIMING, PREDICTIONS])
+        heads = _write_heads(cell, folds, place)
+        cell.artifact(place).end([CELL, TIMING, PREDICTIONS, *heads])
+
+
+def _write_heads(cell: Cell, folds: Sequence[TaskResult], place: Path) -> list[str]:
+    """Write the chosen probe of every fold; give the files' names."""
+    names = []
+    for number, head in enumerate((fold.head for fold in folds), start=1):
+        size = sum(tensor.nbytes for tensor in head[1].values()) if head else 0
+        if head is None or (size > _SMALL and not cell.keep_heads):
+            continue
+        names.append(HEAD if len(folds) == 1 else f"head-fold-{number}.safetensors")
+        record = head[0].model_copy(update={"encoder": cell.weights, "content": cell.encoder})
+        write_head(place / names[-1], head[1], record)
+    return names
 
 
 def join_folds(folds: Sequence[TaskResult]) -> TaskResult:
@@ -188,6 +208,7 @@ class TaskResult:
         layer_weights: share of each hidden state.
         rows: predictions as plain records.
         skipped: learning rate → updates skipped because the gradient was not finite.
+        head: the chosen probe: what it is, and its weights; none where nothing is trained.
     """
 
     scores: dict[str, float]
@@ -198,9 +219,24 @@ class TaskResult:
     layer_weights: list[float]
     rows: list[dict[str, Any]]
     skipped: dict[str, int] = field(default_factory=dict)
+    head: tuple[HeadRecord, Mapping[str, Tensor]] | None = None
 
 
 def _run(
+    cell: Cell,
+    cuts: Sequence[Sequence[Cut]],
+    states: Sequence[SplitStates],
+    device: str,
+    fold: int,
+    hop: int,
+) -> TaskResult:
+    found = _scored(cell, cuts, states, device, fold, hop)
+    places = {cut.id: place_of(cut) for cut in cuts[2]}
+    rows = [{"id": row["id"], **places.get(row["id"], {}), **row} for row in found.rows]
+    return replace(found, rows=rows)
+
+
+def _scored(
     cell: Cell,
     cuts: Sequence[Sequence[Cut]],
     states: Sequence[SplitStates],
@@ -323,6 +359,16 @@ def run_probe(
         layer_weights=[round(share, 6) for share in shares],
         rows=rows,
         skipped={f"{rate:g}": n for rate, n in found.skipped.items() if n},
+        head=(
+            HeadRecord(
+                task=task.to_dict(),
+                purpose="probe",
+                size=size,
+                width=train.states.width,
+                states=train.states.num_states,
+            ),
+            found.weights,
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from speechft.core.errors import SettingsError
 from speechft.core.seeding import derive_seed, seeded
-from speechft.heads.linear import WeightedSum
+from speechft.heads.linear import Probe
 from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.states import States
 from speechft.metrics.measures import better
@@ -22,30 +22,6 @@ from speechft.probing.protocol import ProbePlan
 from speechft.tasks import Task
 
 Parameters = dict[str, Tensor]
-
-
-class Probe(nn.Module):
-    """Softmax-weighted sum of the hidden states, then a head.
-
-    Args:
-        num_states: K.
-        head: called with (x, lengths).
-        augment: called with (x, lengths) between the two, in training.
-    """
-
-    def __init__(self, num_states: int, head: nn.Module, augment: nn.Module | None = None) -> None:
-        super().__init__()
-        self.weighted_sum = WeightedSum(num_states)
-        self.augment = augment
-        self.head = head
-
-    def forward(self, states: Tensor, lengths: Tensor | None) -> Tensor:
-        """Give the head's logits for states (K, B, T, D) with lengths, or (K, B, D) and None."""
-        x = self.weighted_sum(states)
-        if self.augment is not None and self.training:
-            x = self.augment(x, lengths)
-        logits: Tensor = self.head(x, lengths)
-        return logits
 
 
 def can_stack(module: nn.Module) -> bool:

@@ -138,6 +138,8 @@ class EvaluateSettings(Settings):
         predictions: keep what the chosen probe predicts for each test utterance.
         context: of Whisper's encoders: `30s`, as they were trained, or `utterance`; as they
             say themselves if not given.
+        keep_heads: keep the chosen probes' heads beside their scores, for `speechft predict`; those
+            of up to 4 MB are kept anyway.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         launcher: "local" runs in processes here; with "slurm" and "dask" every encoder, task and
             seed is a job of its own, submitted to SLURM or given to a cluster of dask.distributed.
@@ -174,6 +176,7 @@ class EvaluateSettings(Settings):
     asr_lexicon: FileInput | None = None
     predictions: bool = True
     context: Context | None = None
+    keep_heads: bool = False
     device: Annotated[str, Neutral, Shown] = "auto"
     launcher: Annotated[Launcher, Neutral, Shown] = "local"
     slurm: Annotated[dict[str, str | int | float | bool], Neutral] = Field(default_factory=dict)

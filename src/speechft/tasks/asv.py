@@ -64,6 +64,7 @@ class SpeakerVerification(Task):
     corpora: ClassVar[tuple[str, ...]] = ("voxceleb1",)
     official_items: ClassVar[int | None] = 4715  # the utterances of VoxCeleb1's cleaned trials
     revisions: ClassVar[Mapping[ProtocolName, int]] = {"s3prl": 1}
+    compares: ClassVar[str] = "it tells whether two utterances have one speaker"
 
     def __init__(self, speakers: Sequence[str], protocol: ProtocolName = "clean") -> None:
         self.speakers = list(speakers)

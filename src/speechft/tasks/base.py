@@ -19,7 +19,8 @@ from speechft.tasks.plans import Plan, PublishedPlan, Scheme
 Purpose = Literal["probe", "finetune"]
 # "clean": exact lengths, every choice on dev. "s3prl": the published benchmark with its quirks.
 ProtocolName = Literal["clean", "s3prl"]
-Size = Literal["superb", "mini"]
+# "linear" is for fine-tuning, where the head is one that transformers has, too.
+Size = Literal["superb", "mini", "linear"]
 
 
 class Task(ABC):
@@ -50,6 +51,8 @@ class Task(ABC):
         corpora: names of the data that SUPERB measures the task on.
         official_items: items of that official test set.
         revisions: protocol → raised by one when the task's results under it have changed.
+        answer: what a prediction for a recording is called, see `present`.
+        compares: why one recording alone has no prediction; empty where it has one.
 
     Attributes:
         protocol: whose rules hold; "clean" where nothing else is said.
@@ -75,11 +78,18 @@ class Task(ABC):
     corpora: ClassVar[tuple[str, ...]] = ()
     official_items: ClassVar[int | None] = None
     revisions: ClassVar[Mapping[ProtocolName, int]] = {}
+    answer: ClassVar[str] = "value"
+    compares: ClassVar[str] = ""
     protocol: ProtocolName
     hop: int = HOP
 
     @abstractmethod
     def __init__(self, fixed: Any, protocol: ProtocolName = "clean") -> None: ...
+
+    @classmethod
+    def linear(cls) -> bool:
+        """Tell whether the task has a linear head."""
+        return cls.pooled or cls.target_is_sequence
 
     @classmethod
     def arrange(
@@ -163,7 +173,8 @@ class Task(ABC):
             input_dim: D, width of the hidden states.
             purpose: "probe" for SUPERB's head on a frozen encoder, "finetune" for the head that
                 trains together with the encoder.
-            size: "superb" for the published widths, "mini" for small encoders and quick runs.
+            size: "superb" for the published widths, "mini" for small encoders and quick runs;
+                "linear", if `linear` says so, for one linear layer (CTC) or two around the mean.
 
         Returns:
             A module called with (x, lengths): frames (B, T, D) and their lengths (B,); a pooled
@@ -216,12 +227,46 @@ class Task(ABC):
             for cut, reference, prediction in zip(cuts, references, predictions, strict=True)
         ]
 
+    def present(self, logits: Tensor) -> dict[str, Any]:
+        """Give the prediction for a recording under `answer`, and more, as plain values.
+
+        Args:
+            logits: of all its frames (T, V), or (C,).
+        """
+        return {self.answer: self.decode(logits[None], None)[0]}
+
+    def mean(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Give logits (C,) for a recording of those of its windows (W, C) and their shares (W,)."""
+        return (shares[:, None] * logits).sum(dim=0)
+
+    def lined_up(self, window: Tensor, before: Tensor, after: Tensor) -> Tensor:  # noqa: ARG002
+        """Give a window's logits (T, V) with columns that mean what they meant before it.
+
+        Args:
+            window: its logits.
+            before: those of the frames that it shares with the one before it (F, V), from there.
+            after: those of the same frames from this window.
+        """
+        return window
+
     def unreachable(self, lengths: Sequence[int], targets: Sequence[Tensor]) -> int:  # noqa: ARG002
         """Count items whose target cannot be aligned with so few frames (0 but for CTC)."""
         return 0
 
 
 TASKS: Registry[type[Task]] = Registry("task")
+
+
+def task_from_dict(values: Mapping[str, Any]) -> Task:
+    """Make a task of what its `to_dict` gave.
+
+    Raises:
+        CheckpointError: the values do not name a task.
+        SettingsError: the task is not known.
+    """
+    if "task" not in values:
+        raise CheckpointError("the saved task has no name", expected="task", found=sorted(values))
+    return TASKS[str(values["task"])].from_dict(values)
 
 
 def choose_splits(kind: type[Task], available: Iterable[str]) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import torch
 from lhotse.cut import Cut
@@ -17,6 +17,7 @@ from speechft.tasks.base import ProtocolName, Purpose, Size, Task, custom, missi
 from speechft.tasks.plans import GRID, Plan
 
 Labels = dict[str, str]
+SHOWN: Final = 10  # classes whose probabilities a prediction says
 
 
 class ClassTask(Task):
@@ -38,6 +39,7 @@ class ClassTask(Task):
     metrics: ClassVar[tuple[str, ...]] = ("acc",)
     target_is_sequence: ClassVar[bool] = False
     fixed: ClassVar[tuple[str, type]] = ("groups", dict)
+    answer: ClassVar[str] = "label"
     group: ClassVar[str] = "label"
     needs: ClassVar[str] = "a label"
     fields: ClassVar[tuple[str, ...]] = ("label",)
@@ -137,6 +139,25 @@ class ClassTask(Task):
         best = torch.stack([part.argmax(dim=-1) for part in parts], dim=1).tolist()
         names = list(self.groups.values())
         return [self._merge([names[g][i] for g, i in enumerate(row)]) for row in best]
+
+    def present(self, logits: Tensor) -> dict[str, Any]:
+        """Give the class and the probabilities of the likeliest ones; by group where several."""
+        parts = [p.softmax(dim=-1) for p in torch.split(logits.float(), self._sizes, dim=-1)]
+        found = {}
+        for (group, classes), part in zip(self.groups.items(), parts, strict=True):
+            best = part.topk(min(SHOWN, len(classes)))
+            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            found[group] = {classes[i]: round(value, 6) for i, value in pairs}
+        labels = {group: next(iter(likely)) for group, likely in found.items()}
+        both = (labels, found)
+        label, likely = (next(iter(o.values())) for o in both) if len(found) == 1 else both
+        return {self.answer: label, "probabilities": likely}
+
+    def mean(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Give the logarithms of the mean probabilities."""
+        parts = torch.split(logits.float(), self._sizes, dim=-1)
+        means = [shares @ part.softmax(dim=-1) for part in parts]
+        return torch.cat(means, dim=-1).log()
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give the accuracy."""

@@ -17,6 +17,7 @@ from speechft.core.errors import DataError
 from speechft.core.lengths import padding_mask
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of
+from speechft.heads.linear import OneLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
 from speechft.tasks.plans import RECURRENT_GRID, Plan
@@ -52,6 +53,7 @@ class CTCTask(Task):
     pooled: ClassVar[bool] = False
     target_is_sequence: ClassVar[bool] = True
     fixed: ClassVar[tuple[str, type]] = ("symbols", list)
+    answer: ClassVar[str] = "text"
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(400, 16, (3e-3,)),
         "superb": Plan(200_000, 32, RECURRENT_GRID),
@@ -127,6 +129,8 @@ class CTCTask(Task):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
         """Build the recurrent head: SUPERB's for probing, Speech-FT's for fine-tuning."""
+        if size == "linear":
+            return OneLinear(input_dim, self.output_size)
         projection, hidden, layers = _WIDTHS[purpose, size]
         return RecurrentCTC(input_dim, self.output_size, projection, hidden, layers)
 

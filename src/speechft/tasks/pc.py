@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, ClassVar, Final, Self
 
 import torch
@@ -51,6 +52,7 @@ class PhonemeClassification(Task):
     title: ClassVar[str] = "phoneme classification"
     pooled: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("frame_acc",)
+    answer: ClassVar[str] = "phonemes"
     target_is_sequence: ClassVar[bool] = False
     fixed: ClassVar[tuple[str, type]] = ("classes", list)
     # It is none of SUPERB's tasks, and is trained as PR is.
@@ -124,6 +126,15 @@ class PhonemeClassification(Task):
         """Give the most likely phoneme of each frame."""
         rows = zip(logits.argmax(dim=-1).tolist(), frame_counts(logits, lengths), strict=True)
         return [[self.classes[i] for i in row[:count]] for row, count in rows]
+
+    def present(self, logits: Tensor) -> dict[str, Any]:
+        """Give the stretches of one phoneme each, with start and end in seconds."""
+        phonemes, begin, rate = [], 0, SAMPLE_RATE / self.hop
+        for name, frames in groupby(super().present(logits)[self.answer]):
+            end = begin + len(list(frames))
+            phonemes.append([name, begin / rate, end / rate])
+            begin = end
+        return {self.answer: phonemes}
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give the frame accuracy over all frames of all utterances."""

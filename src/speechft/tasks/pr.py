@@ -32,6 +32,7 @@ class PhonemeRecognition(CTCTask):
     id: ClassVar[str] = "pr"
     title: ClassVar[str] = "phoneme recognition"
     metrics: ClassVar[tuple[str, ...]] = ("per",)
+    answer: ClassVar[str] = "phonemes"
     ending: ClassVar[tuple[str, ...]] = ("<eos>",)
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(400, 16, (3e-2, 1e-2), decay=True),
@@ -69,8 +70,10 @@ class PhonemeRecognition(CTCTask):
         """Give the phonemes."""
         return symbols
 
-    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
+    def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
         """Build SUPERB's frame-level linear head, for both purposes."""
+        if size == "linear":
+            return super().build_head(input_dim, purpose=purpose, size=size)
         return FrameLinear(input_dim, self.output_size, 256 if size == "superb" else 128)
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from itertools import permutations, product
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ from speechft.tasks.turns import (
 
 CHUNK: Final = 2000  # frames of 20 ms
 # Thresholds and widths of the median filter that S3PRL tries.
+USUAL: Final = (0.5, 11)  # where none was chosen
 POINTS: Final = tuple(product((0.3, 0.4, 0.5, 0.6, 0.7), (1, 11)))
 
 
@@ -60,6 +61,7 @@ class SpeakerDiarization(Task):
     corpora: ClassVar[tuple[str, ...]] = ("libri2mix",)
     official_items: ClassVar[int | None] = 3000  # Libri2Mix
     revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
+    answer: ClassVar[str] = "turns"
 
     def __init__(self, speakers: int = 2, protocol: ProtocolName = "clean") -> None:
         self.speakers = speakers
@@ -86,6 +88,19 @@ class SpeakerDiarization(Task):
                 hint="leave the task out, or make mixtures such as Libri2Mix",
             )
         return cls(speakers, protocol)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the number of speakers, the protocol, and what `tune` has fixed."""
+        return {**super().to_dict(), **({"point": self._point} if self._point else {})}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the task of what `to_dict` gave."""
+        task = super().from_dict(values)
+        if values.get("point"):
+            threshold, median = values["point"]
+            task._point = float(threshold), int(median)
+        return task
 
     @property
     def output_size(self) -> int:
@@ -115,6 +130,18 @@ class SpeakerDiarization(Task):
         total = frame_counts(logits, lengths)
         found = logits.float().sigmoid().cpu().numpy()
         return [row[:n] for row, n in zip(found, total, strict=True)]
+
+    def present(self, logits: Tensor) -> dict[str, Any]:
+        """Give the segments (speaker, begin, end) at the point that `tune` has fixed."""
+        (found,) = self.decode(logits[None], None)
+        return {self.answer: self._decide(found, self._point or USUAL)}
+
+    def lined_up(self, window: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """Give the speakers the order in which the shared frames agree best with those before."""
+        labels = before.sigmoid()
+        orders = [list(order) for order in permutations(range(window.shape[1]))]
+        costs = [float((labels - after[:, order].sigmoid()).abs().sum()) for order in orders]
+        return window[:, orders[costs.index(min(costs))]]
 
     def choose(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give DER at the best pair of threshold and filter; frame accuracy under "s3prl"."""

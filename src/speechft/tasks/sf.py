@@ -7,6 +7,7 @@ from string import ascii_uppercase
 from typing import Any, ClassVar
 
 from lhotse.cut import Cut
+from torch import Tensor
 
 from speechft.core.errors import DataError
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
@@ -81,6 +82,12 @@ class SlotFilling(CTCTask):
             "slot_type_f1": slot_type_f1(wanted, got),
             "slot_value_cer": slot_value_cer(wanted, got),
         }
+
+    def present(self, logits: Tensor) -> dict[str, Any]:
+        """Give the marked transcript, and slots and values of their own."""
+        found = super().present(logits)
+        slots = parse_slots(found["text"], self.protocol == "s3prl")
+        return {**found, "slots": [list(pair) for pair in slots]}
 
     def ends(self, cut: Cut) -> bool:
         """S3PRL forgets the end of a sentence whose last word is punctuation."""

@@ -29,8 +29,10 @@ class FreezePlan:
         """Give the update (counted from 1) at which the encoder moves for the first time.
 
         Of 600 updates the first 60 train the head alone, of 10 the first one; the last update of a
-        run always moves the encoder.
+        run always moves the encoder, unless the share is 1.
         """
+        if self.head_warmup == 1:
+            return self.total + 1
         return min(self.total, share_of(self.total, self.head_warmup) + 1)
 
     def encoder_moves(self, update: int) -> bool:

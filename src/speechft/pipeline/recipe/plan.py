@@ -78,7 +78,7 @@ class _Builder:
         for section in self.recipe.finetune:
             name = self.recipe.name_of(section)
             tuned = self._finetune(section, name, seed, base)
-            merged = self._merge(name, seed, base, tuned)
+            merged = self._merge(section, name, seed, base, tuned)
             encoders += [
                 {"name": f"finetuned-{name}", "path": tuned.path},
                 {"name": f"merged-{name}", "path": merged.path},
@@ -119,12 +119,20 @@ class _Builder:
         }
         return encoder_of(job)
 
-    def _merge(self, name: str, seed: int, base: Source, tuned: Source) -> Source:
-        values = _given(self.recipe.merge) | {
-            "base": base.path,
-            "tuned": [tuned.path],
-            "seed": seed,
-        }
+    def _merge(
+        self, section: FinetuneSection, name: str, seed: int, base: Source, tuned: Source
+    ) -> Source:
+        refits = getattr(self.recipe.merge, "heads", None) == "refit"
+        labels = {"data": self._data(section), "task": section.task} if refits else {}
+        values = (
+            labels
+            | _given(self.recipe.merge)
+            | {
+                "base": base.path,
+                "tuned": [tuned.path],
+                "seed": seed,
+            }
+        )
         job = self._add(f"seed-{seed}/merge-{name}", "merge", values, [base, tuned])
         assert isinstance(job.settings, MergeSettings)
         self.plan.roles[f"merged-{name}"] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from speechft.core.artifact import content_id
@@ -32,6 +32,7 @@ class Keeper:
         adapted: whether the encoder carries adapters.
         steps: updates of the run.
         shares: of the updates, after which an early encoder is kept.
+        heads: writes the heads into a folder, beside an encoder of this fingerprint.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Keeper:
         adapted: bool,
         steps: int,
         shares: tuple[float, ...],
+        heads: Callable[[Path, str], None],
     ) -> None:
+        self.heads = heads
         self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
         self.fingerprint = ""  # of the last encoder, once that is kept
         self._early = {early_name(share): share_of(steps, share) for share in shares}
@@ -108,7 +111,7 @@ class Keeper:
             if self.adapted:
                 encoder = copy.deepcopy(encoder)
                 merge_adapters(encoder)
-            encoder.save(self.out / name)
+            encoder.save(self.out / name, lambda folder: self.heads(folder, encoder.fingerprint()))
             progress.kept[name] = content_id(self.out / name)
         return encoder
 

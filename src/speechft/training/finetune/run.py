@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from lhotse.cut import Cut
-from safetensors.torch import save_file
 from torch import Tensor
 
-from speechft.core.files import atomic_path, write_json
+from speechft.core.files import write_json
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
+from speechft.tasks.kept import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.finetune.data import Chosen, Pool, TaskData
 from speechft.training.finetune.keeping import Keeper
@@ -79,6 +80,7 @@ class Run:
             adapted=self.coverage is not None,
             steps=settings.steps,
             shares=settings.keep_at,
+            heads=self._write_heads,
         )
         self.objective = self._objective()
 
@@ -119,14 +121,26 @@ class Run:
     def finish(self, progress: Progress) -> list[str]:
         """Write θ', the heads and what their outputs stand for; give the names of all products."""
         products = [*self.keeper.last(progress), "metrics.jsonl"]
+        self._write_heads(self.settings.out, self.keeper.fingerprint)
         for name, data in self.tasks.items():
-            head, task = f"head{self._suffix(name)}", f"task{self._suffix(name)}.json"
-            state = self.parts[head].head.state_dict()
-            with atomic_path(self.settings.out / f"{head}.safetensors") as temporary:
-                save_file({n: t.detach().cpu() for n, t in state.items()}, temporary)
+            task = f"task{self._suffix(name)}.json"
             write_json(self.settings.out / task, data.task.to_dict())
-            products += [f"{head}.safetensors", task]
+            products += [f"head{self._suffix(name)}.safetensors", task]
         return products
+
+    def _write_heads(self, folder: Path, encoder: str) -> None:
+        """Write every task's head; `encoder` is the fingerprint of what they stand on."""
+        for name, data in self.tasks.items():
+            record = HeadRecord(
+                task=data.task.to_dict(),
+                purpose="finetune",
+                size=self.settings.head_size,
+                width=self.encoder.hidden_size,
+                encoder=encoder,
+            )
+            head = f"head{self._suffix(name)}"
+            weights = self.parts[head].head.state_dict()
+            write_head(folder / f"{head}.safetensors", weights, record)
 
     def _suffix(self, name: str) -> str:
         """Tell the files of several tasks apart."""

@@ -67,8 +67,10 @@ class FinetuneSettings(Settings):
         accumulate: batches per update.
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
             times T.
-        head_size: `superb` (the paper's sizes) or `mini` (for tiny encoders).
-        head_warmup: share of the updates that train the head alone; the method's if not given.
+        head_size: `superb` (the paper's sizes), `mini` (for tiny encoders) or `linear` (CTC and
+            classes: a head that transformers has, too).
+        head_warmup: share of the updates that train the head alone; with 1 the encoder stays as it
+            is. The method's if not given.
         freeze_front_end: whether the CNN front end stays as it is; the method's if not given.
         schedule: of the learning rate: `stable`, `constant` or `warmup-decay`; the method's if not
             given.
@@ -109,8 +111,8 @@ class FinetuneSettings(Settings):
     seconds: float = Field(default=64.0, gt=0)
     accumulate: int = Field(default=1, gt=0)
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
-    head_size: Annotated[Literal["superb", "mini"], Shown] = "superb"
-    head_warmup: float | None = Field(default=None, ge=0, lt=1)
+    head_size: Annotated[Literal["superb", "mini", "linear"], Shown] = "superb"
+    head_warmup: float | None = Field(default=None, ge=0, le=1)
     freeze_front_end: bool | None = None
     schedule: ScheduleName | None = None
     l2sp_strength: float = Field(default=0.01, ge=0)

@@ -9,6 +9,7 @@ from typing import Any
 from lhotse.cut import Cut
 
 from speechft.core.artifact import Artifact
+from speechft.core.errors import SettingsError
 from speechft.core.seeding import seed_everything
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import load_encoder
@@ -47,7 +48,8 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
         Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
     for name in settings.tasks:
-        TASKS[name]  # an unknown one shows up here
+        if settings.head_size == "linear" and not TASKS[name].linear():
+            raise SettingsError(f"the task {name!r} has no linear head", where="head_size")
     artifact = run_artifact(settings.out, "finetune", settings)
     return carry_out(artifact, settings.threads, lambda: _finetune(settings, artifact, kept))
 
