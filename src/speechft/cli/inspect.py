@@ -30,6 +30,7 @@ FORMATS = {
     "s3prl": "s3prl (converted file)",
     "s3prl-downstream": "s3prl-downstream (Upstream of a downstream checkpoint)",
     "fairseq": "fairseq (original file)",
+    "torchaudio": "torchaudio (state dict of its models)",
     "wavlm": "wavlm (original file, which S3PRL reads too)",
     "decoar2": "decoar2 (original file, which S3PRL reads too)",
     "spin": "spin (Lightning file)",

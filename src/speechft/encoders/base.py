@@ -237,9 +237,13 @@ class SpeechEncoder(nn.Module, ABC):
         }
 
     def encoder_parameters(self) -> dict[str, Parameter]:
-        """Give the parameters behind the front end under their names in the transformers model."""
+        """Give the parameters behind the front end under their names in the transformers model.
+
+        Those of an adapter behind the last layer (`add_adapter`) are none: it takes no part here.
+        """
         front = self.front_end_parameters()
-        return {n: p for n, p in self.model.named_parameters() if n not in front}
+        named = self.model.named_parameters()
+        return {n: p for n, p in named if n not in front and not n.startswith("adapter.")}
 
     def save(self, folder: Path | str, beside: Beside | None = None) -> Path:
         """Write `config.json`, `model.safetensors` and `preprocessor_config.json` atomically.

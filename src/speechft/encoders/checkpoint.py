@@ -37,7 +37,8 @@ class Checkpoint:
     """One encoder as it was read.
 
     Attributes:
-        format: hf, peft, s3prl, s3prl-downstream, fairseq, wavlm, decoar2, spin or tensors.
+        format: hf, peft, s3prl, s3prl-downstream, fairseq, torchaudio, wavlm, decoar2, spin or
+            tensors.
         config: transformers configuration of the base model.
         tensors: the base model's tensors under transformers' names, in the file's type.
         preprocessor: content of `preprocessor_config.json`.
@@ -71,6 +72,8 @@ def tame_config(config: Any, *, has_mask_embedding: bool | None = None) -> None:
     for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
         if hasattr(config, name):
             setattr(config, name, 0.0)
+    # Which kernels compute attention is a matter of this machine, not of the encoder.
+    config._attn_implementation = None
     if hasattr(config, "apply_spec_augment"):
         config.apply_spec_augment = False
     if has_mask_embedding is None or not hasattr(config, "mask_time_prob"):
@@ -130,7 +133,7 @@ def empty_model(config: Any, where: object) -> nn.Module:
     try:
         with torch.device("meta"):
             model = new_model(config)
-    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError, OSError) as error:
         raise CheckpointError(
             "no encoder can be built from the checkpoint's configuration",
             where=where,

@@ -12,10 +12,12 @@ from speechft.core.files import atomic_dir, remove_leftovers
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
-from speechft.encoders.folder import encoder_files
+from speechft.encoders.folder import ADAPTER, encoder_files
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
+from speechft.encoders.identity import locate
 from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
+from speechft.encoders.stored import carry
 
 FOLDERS = ("hf", "hf-head")
 log = get_logger(__name__)
@@ -57,6 +59,10 @@ def _write_folder(checkpoint: Checkpoint, settings: ConvertSettings) -> None:
     depends = dependencies(settings)
     with atomic_dir(settings.target, encoder_files(settings.target)) as folder:
         write_checkpoint(checkpoint, folder, settings.to)
+        source = locate(settings.source)
+        left = [] if (source / ADAPTER).is_file() else carry(source, folder)
+        if left:
+            log.info("convert: left behind of the source's folder: %s", first_of(left, 8))
         names = [path.name for path in folder.iterdir()]
         said = settings.model_dump(mode="json", exclude={"overwrite", "target"})
         Artifact(folder, "convert", depends).end(names, settings=said)

@@ -18,6 +18,7 @@ from speechft.core.files import atomic_dir
 from speechft.core.places import first_of
 from speechft.encoders.checkpoint import Checkpoint
 from speechft.encoders.identity import HEADS, PREPROCESSOR
+from speechft.encoders.stored import BELONGS
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -60,7 +61,8 @@ def write_hf_folder(
         (temporary / PREPROCESSOR).write_text(text, encoding="utf-8")
         if side.tensors or side.source:
             extras = _apart(side.tensors)
-            metadata = {"format": "pt", "source": json.dumps(side.source)}
+            # One key alone: the library writes several in an order that differs from run to run.
+            metadata = {"source": json.dumps(side.source)}
             save_file(extras, temporary / EXTRAS_FILE, metadata=metadata)
         if beside is not None:
             beside(temporary)
@@ -91,7 +93,8 @@ def encoder_files(folder: Path) -> list[str]:
     names: list[str] = []
     if folder.is_dir():
         names = sorted(path.name for path in folder.iterdir())
-        foreign = [name for name in names if not _OWN.fullmatch(name) and name not in _STAYS]
+        known = [n for n in names if n in _STAYS or _OWN.fullmatch(n) or BELONGS.fullmatch(n)]
+        foreign = [name for name in names if name not in known]
     if foreign:
         raise SettingsError(
             "the target is there already and is no encoder folder",

@@ -33,6 +33,8 @@ SAYS_NOTHING: Final = frozenset(
 )
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?")
 """OWNER/NAME, or OWNER/NAME@REVISION: a branch, a tag or a commit."""
+ADAPTER_OF: Final = re.compile(r"adapter\.[\w-]+\.safetensors")
+"""Adapters for one language, beside the encoder that they belong to (MMS)."""
 _TIMEOUT = 10  # seconds
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
@@ -65,7 +67,9 @@ def encoder_id(name: str) -> str:
         return f"hub {name.partition('@')[0]}@{commit}" if commit else f"hub {name}"
     path = locate(name)
     if path.is_file():
-        return content_id({"file": path, "beside": _described(path.parent)})
+        beside = {"file": path, "beside": _described(path.parent)}
+        whole = encoder_id(str(path.parent)) if ADAPTER_OF.fullmatch(path.name) else None
+        return content_id(beside if whole is None else {**beside, "of": whole})
     weights = {f.name: f for f in sorted(path.iterdir()) if f.suffix in _SUFFIXES and f.is_file()}
     described = _described(path)
     base = _base_id(described.get("adapter_config.json"))

@@ -45,7 +45,8 @@ class Inspection:
 
     Attributes:
         where: the file or folder.
-        format: hf, peft, s3prl, s3prl-downstream, fairseq, wavlm, decoar2, spin or tensors.
+        format: hf, peft, s3prl, s3prl-downstream, fairseq, torchaudio, wavlm, decoar2, spin or
+            tensors.
         family: the transformers model type.
         style: base or large, and where it normalises.
         input: what the front end is given.

@@ -21,6 +21,7 @@ from speechft.encoders.folder import ADAPTER, CONFIG, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.adapters import merge_adapter
 from speechft.encoders.formats.fairseq import Described, read_fairseq_style
 from speechft.encoders.formats.hf import (
+    only_weights,
     read_config,
     read_hf_folder,
     read_preprocessor,
@@ -28,7 +29,7 @@ from speechft.encoders.formats.hf import (
 )
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES
-from speechft.encoders.identity import Context, locate
+from speechft.encoders.identity import ADAPTER_OF, Context, locate
 
 
 def load_encoder(
@@ -156,10 +157,15 @@ def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -
     if path.is_dir():
         if (path / ADAPTER).is_file():
             return merge_adapter(path, read_checkpoint, base)
-        return read_hf_folder(path)
+        alone = only_weights(path)
+        if alone is None:
+            return read_hf_folder(path)
+        path = alone
     beside = (path.parent / CONFIG).is_file()
     if beside and path.name in (CONFIG, WEIGHTS, TORCH_WEIGHTS):
         return read_hf_folder(path.parent)
+    if beside and ADAPTER_OF.fullmatch(path.name):
+        return read_hf_folder(path.parent, path)
 
     @cache
     def given() -> Described | None:

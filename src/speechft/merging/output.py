@@ -19,6 +19,7 @@ from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
 from speechft.encoders.identity import CONTEXT, HEADS
+from speechft.encoders.stored import carry
 from speechft.merging.engine import Plan
 from speechft.merging.matching import common_context
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
@@ -33,20 +34,6 @@ SCORES = "## Scores"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: Formats of files that a merged encoder is written in too, and the writer's name for them.
 _OWN_FORMAT = {"s3prl": "s3prl", "fairseq": "fairseq", "wavlm": "s3prl", "decoar2": "s3prl"}
-
-#: Files of an encoder's folder that the merge writes anew or copies by a rule of their own, or that
-#: say how BASE was made.
-_MADE_HERE = re.compile(
-    rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|extras\.safetensors"
-    r"|speechft\.json|begun\.json"
-    r"|README\.md|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
-)
-#: Files that go with the result as they are: how text is made, adapters, the license.
-_BELONGS = re.compile(
-    r"(generation_config|processor_config|tokenizer|tokenizer_config|special_tokens_map"
-    r"|added_tokens|vocab|normalizer)\.json|vocab\.txt|merges\.txt|.*\.model|chat_template\..*"
-    r"|adapter\.[\w-]+\.safetensors|LICENSE.*"
-)
 
 
 @contextmanager
@@ -103,15 +90,7 @@ def _carry(base: Source, folder: Path) -> list[str]:
     """Copy what else belongs to BASE; give the names of the files that stay behind."""
     if base.folder is None or Path(base.label).expanduser().is_file():
         return []
-    others = [
-        path
-        for path in sorted(base.folder.iterdir())
-        if not path.name.startswith(".") and path.is_file() and not _MADE_HERE.fullmatch(path.name)
-    ]
-    carried = [path for path in others if _BELONGS.fullmatch(path.name)]
-    for path in carried:
-        shutil.copyfile(path, folder / path.name)
-    left = [path.name for path in others if path not in carried]
+    left = carry(base.folder, folder)
     if left:
         log.info("merge: left behind of BASE's folder: %s", first_of(left, 8))
     return left

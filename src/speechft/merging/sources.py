@@ -17,7 +17,8 @@ import numpy as np
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.places import path_below
-from speechft.encoders.identity import locate, read_json_object, stored_preprocessor
+from speechft.encoders.identity import ADAPTER_OF, locate, read_json_object, stored_preprocessor
+from speechft.encoders.stored import plain_names
 from speechft.merging.tensorfile import STORAGE, Array, TensorFile, TensorInfo, decode
 
 WEIGHTS = "model.safetensors"
@@ -85,13 +86,12 @@ class SafetensorsSource(Source):
         self._home: dict[str, TensorFile] = {}
         tensors: dict[str, TensorInfo] = {}
         for file in self._files:
-            for info in sorted(file.tensors.values(), key=lambda item: item.begin):
-                if info.name in tensors:
-                    raise CheckpointError(
-                        "a tensor is in two shards", where=file.path, found=info.name
-                    )
-                tensors[info.name] = info
-                self._home[info.name] = file
+            named = plain_names(file.tensors, file.path)
+            for name, info in sorted(named.items(), key=lambda item: item[1].begin):
+                if name in tensors:
+                    raise CheckpointError("a tensor is in two shards", where=file.path, found=name)
+                tensors[name] = info
+                self._home[name] = file
         config = folder / "config.json"
         found = read_json_object(config) if config.is_file() else None
         super().__init__(label, tensors, found, folder)
@@ -209,7 +209,7 @@ def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
     path, label = locate(name), str(name)
     if path.is_dir() and any((path / weights).is_file() for weights in (WEIGHTS, INDEX)):
         return open_folder(path, label)
-    if path.suffix == ".safetensors" and path.is_file():
+    if path.suffix == ".safetensors" and path.is_file() and not ADAPTER_OF.fullmatch(path.name):
         source = SafetensorsSource(label, [path], path.parent)
         if not any(stored.startswith(FAIRSEQ) for stored in source.tensors):
             return source

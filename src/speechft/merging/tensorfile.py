@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from speechft.core.errors import CheckpointError
+from speechft.encoders.stored import damage
 
 Array = NDArray[Any]
 
@@ -287,6 +288,5 @@ def _broken(path: Path, found: str) -> CheckpointError:
         "this is not a whole safetensors file",
         where=path,
         expected="a header and the data it describes",
-        found=found,
-        hint="download or copy the file again",
+        **damage(path, found),
     )

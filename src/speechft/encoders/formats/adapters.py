@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
+from speechft.core.logging import get_logger
 from speechft.encoders.checkpoint import Checkpoint, fill_model, listed
 from speechft.encoders.folder import ADAPTER as SETTINGS
 from speechft.encoders.formats.hf import modern_names, read_safetensors, read_state_dict
-from speechft.encoders.identity import read_json_object
+from speechft.encoders.identity import HUB_ID, read_json_object
+
+log = get_logger(__name__)
 
 _STEM = "base_model.model."
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -35,6 +41,9 @@ def merge_adapter(
     """
     settings = read_json_object(folder / SETTINGS)
     name = base or settings.get("base_model_name_or_path")
+    revision = settings.get("revision")
+    if not base and isinstance(name, str) and isinstance(revision, str) and HUB_ID.fullmatch(name):
+        name = name if "@" in name or Path(name).exists() else f"{name}@{revision}"
     if not isinstance(name, str | Path) or not str(name):
         raise CheckpointError(
             "the adapter does not say which encoder it belongs to",
@@ -96,11 +105,13 @@ def _merged(
     }
     weights = {n: t for n, t in weights.items() if n not in heads}
     own = {f"{_STEM}{name}" for name in model.state_dict()}
-    settings = {**settings, "inference_mode": True, "modules_to_save": None, "task_type": None}
+    settings = _tame(settings, weights, model, folder)
     try:
-        with torch.random.fork_rng(devices=[]):
-            peft_model = get_peft_model(model, PeftConfig.from_peft_type(**settings))
-        report = set_peft_model_state_dict(peft_model, weights)
+        with torch.random.fork_rng(devices=[]), _said(folder):
+            empty = not _changes_base(settings)
+            made = PeftConfig.from_peft_type(**settings)
+            peft_model = get_peft_model(model, made, low_cpu_mem_usage=empty)
+            report = set_peft_model_state_dict(peft_model, weights, low_cpu_mem_usage=empty)
     except (ValueError, LookupError, RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
             "the adapter does not fit its encoder", where=folder, found=error
@@ -110,7 +121,82 @@ def _merged(
         lines = [f"missing: {n}" for n in missing]
         lines += [f"unknown: {n}" for n in report.unexpected_keys]
         raise CheckpointError(listed("the adapter does not fit its encoder", lines), where=folder)
-    merged: nn.Module = peft_model.merge_and_unload(safe_merge=True)
+    with _said(folder):
+        merged: nn.Module = peft_model.merge_and_unload(safe_merge=True)
     tensors = modern_names(dict(merged.state_dict()))
     merged_tensors = {name: t.detach().to(dtypes[name]) for name, t in tensors.items()}
     return merged_tensors, {name.removeprefix(_STEM): t for name, t in heads.items()}
+
+
+#: What is told by the weights themselves, or says how they were begun; much of it patterns.
+_TOLD: Final = (
+    *("exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("modules_to_save", "task_type", "auto_mapping", "runtime_config"),
+    *("corda_config", "eva_config", "lora_ga_config", "loftq_config"),
+)
+
+
+def _tame(
+    settings: dict[str, Any], weights: dict[str, Tensor], model: nn.Module, folder: Path
+) -> dict[str, Any]:
+    """Give settings for peft whose layers are those that the weights name: no pattern is matched.
+
+    Raises:
+        CheckpointError: a rank or alpha of some layers is told by a pattern that may never end.
+    """
+    modules = dict(model.named_modules())
+    own = {f"{_STEM}{name}" for name in model.state_dict()}
+    layers = {_layer(n.removeprefix(_STEM), modules) for n in weights if n not in own} - {""}
+    for key in ("rank_pattern", "alpha_pattern"):
+        for pattern in settings.get(key) or ():
+            if re.search(r"[+*{]", str(pattern).replace(".*", "", 1)):
+                raise CheckpointError(
+                    "the adapter names layers by a pattern that may never end",
+                    where=folder / SETTINGS,
+                    found=f"{key}: {pattern!r}",
+                    expected="names of layers, or ends of them",
+                )
+    most = max((size for tensor in weights.values() for size in tensor.shape), default=0)
+    if isinstance(settings.get("r"), int) and settings["r"] > most:
+        raise CheckpointError(
+            "the adapter does not fit its encoder",
+            where=folder / SETTINGS,
+            found=f"rank {settings['r']}, and weights of at most {most} rows",
+        )
+    begun = settings.get("init_lora_weights")
+    if begun in ("corda", "loftq", "lora_ga"):
+        raise CheckpointError(
+            f"the adapter was begun with {begun!r}, which changed the encoder's own weights",
+            where=folder / SETTINGS,
+            hint="convert it to a plain LoRA adapter with peft first (subtract_init)",
+        )
+    told: dict[str, Any] = {"inference_mode": True, "target_modules": sorted(layers)}
+    if isinstance(settings.get("feedforward_modules"), str):
+        told["feedforward_modules"] = None
+    if "init_lora_weights" in settings and not _changes_base(settings):
+        told["init_lora_weights"] = True
+    return {name: value for name, value in settings.items() if name not in _TOLD} | told
+
+
+def _changes_base(settings: Mapping[str, Any]) -> bool:
+    """Tell whether peft changes the encoder's own weights, too, before it loads the adapter."""
+    return str(settings.get("init_lora_weights")).startswith(("pissa", "olora"))
+
+
+def _layer(name: str, modules: Mapping[str, nn.Module]) -> str:
+    """Give the layer that an adapter's tensor belongs to."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """Say in one line what peft does not know of the settings; what else it warns of is no news."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    unknown = [str(one.message) for one in caught if "Unexpected keyword" in str(one.message)]
+    if unknown:
+        names = unknown[0].partition("[")[2].partition("]")[0]
+        log.warning("%s: settings of a newer peft are left out: %s", folder / SETTINGS, names)

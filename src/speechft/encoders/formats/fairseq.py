@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
-from speechft.encoders.checkpoint import Checkpoint, Side, listed, tame_config
-from speechft.encoders.fairseq_layout import FairseqLayout, translate
+from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, listed, tame_config
+from speechft.encoders.fairseq_layout import FairseqLayout, WaveformLayout, translate
 from speechft.encoders.families import FAMILIES, Family, record_of
 from speechft.encoders.formats.hf import make_config, modern_names, split_base
 from speechft.encoders.formats.records import plain
+from speechft.encoders.stored import plain_names
 
 _logger = get_logger(__name__)
 
@@ -28,6 +30,8 @@ _STRANGERS = {
     "a text encoder": "embed_tokens.",
     "a Whisper file of OpenAI's (its Hugging Face version can be read)": "encoder.blocks.0.",
 }
+_TORCHAUDIO = "encoder.transformer.layer_norm.weight"
+_WRAPPING = ("_ctc", "_seq2seq")
 _HF_ANCHOR = "feature_projection.projection.weight"
 
 
@@ -94,7 +98,9 @@ def read_fairseq_style(content: Any, where: Path, given: Given = lambda: None) -
         raise CheckpointError(
             listed(f"the checkpoint holds tensors that no {family.name} encoder has", unknown),
             where=where,
-            hint="it may be a variant that is not supported",
+            hint="it looks like ContentVec's own file; its file named legacy can be read"
+            if any("spk_" in n or "cond_layer_norm" in n for n in unknown)
+            else "it may be a variant that is not supported",
         )
     tensors = {new: inside[old] for old, new in names.items()}
     tame_config(config, has_mask_embedding="mask_emb" in inside)
@@ -126,7 +132,10 @@ def _open(content: Any, where: Path) -> Raw:
     if "model" in keys:
         return _open_model(content, where)
     if content and all(isinstance(value, Tensor) for value in content.values()):
-        return Raw("tensors", content)
+        weights = _weights(content, where)
+        if any(n.endswith(_TORCHAUDIO) for n in weights):
+            return Raw("torchaudio", _from_torchaudio(weights), hint=where.name)
+        return Raw("tensors", weights)
     names = sorted(key for key in keys if isinstance(key, str))
     raise _unknown_format(where, f"a file with {', '.join(names[:12]) or 'nothing'}")
 
@@ -146,6 +155,10 @@ def _open_model(content: dict[Any, Any], where: Path) -> Raw:
         places = [task, model, *places]
     if model is None:
         return Raw(_original_format(weights, "fairseq"), weights)
+    if not inner and ("w2v_path" in model or str(model.get("_name")).endswith(_WRAPPING)):
+        # Its settings are those of the model around the encoder, whose own are elsewhere.
+        name = str(model.get("_name") or "w2v")
+        return Raw("fairseq", weights, None, _task(task, *places), hint=name)
     state = _settings(plain(content.get("task_state"))) or {}
     symbols = _dictionaries(state.get("dictionaries"))
     hint = str(model.get("_name") or model.get("arch") or "")
@@ -179,7 +192,30 @@ def _weights(value: Any, where: Path) -> dict[str, Tensor]:
         if isinstance(outer, str) and outer.endswith(TEACHER) and isinstance(inner, dict):
             inside = {f"{outer}.{n}": t for n, t in inner.items() if isinstance(t, Tensor)}
             found |= inside
-    return found
+    return plain_names(found, where)
+
+
+def _from_torchaudio(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give fairseq's names for those of torchaudio's models, which has taken fairseq's weights."""
+    rows = (
+        ("wav2vec2.", ""),
+        ("encoder.transformer.", "encoder."),
+        ("encoder.feature_projection.", "feature_projection."),
+        ("mask_generator.mask_embedding", MASK_EMBEDDING),
+        ("logit_generator.final_proj.", "final_proj."),
+        ("logit_generator.label_embeddings", "label_embs_concat"),
+    )
+    for old, new in rows:
+        weights = {
+            new + n.removeprefix(old) if n.startswith(old) else n: t for n, t in weights.items()
+        }
+    weights = modern_names(weights)
+    each = "feature_extractor.conv_layers.1.layer_norm.weight" in weights
+    layout = WaveformLayout()
+    mode = SimpleNamespace(feat_extract_norm="layer" if each else "group")
+    names = translate(weights, layout.all_names(mode), back=True)
+    heads = {n: t for n, t in weights.items() if n not in names and not n.startswith("aux.")}
+    return {new: weights[old] for old, new in names.items()} | heads
 
 
 def _find_encoder(weights: dict[str, Tensor], where: Path) -> tuple[str, bool]:

@@ -14,27 +14,37 @@ from speechft.core.errors import CheckpointError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
-from speechft.core.places import path_below
+from speechft.core.places import first_of, path_below
 from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, empty_model, tame_config
 from speechft.encoders.fairseq_layout import translate
 from speechft.encoders.families import record_of
 from speechft.encoders.folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.unpickle import read_torch_file
-from speechft.encoders.identity import read_json_object, stored_preprocessor
+from speechft.encoders.identity import ADAPTER_OF, read_json_object, stored_preprocessor
+from speechft.encoders.stored import damage, plain_names
 
+_KINDS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _LEGACY = re.compile(r"\.weight_([gv])$")
 
 logger = get_logger(__name__)
 
 
-def read_hf_folder(folder: Path) -> Checkpoint:
+def read_hf_folder(folder: Path, adapter: Path | None = None) -> Checkpoint:
     """Read a Hugging Face folder: the base model without heads.
+
+    Args:
+        folder: the folder.
+        adapter: file of the language whose adapters take the place of the stored ones (MMS).
 
     Raises:
         CheckpointError: a file is missing or broken.
     """
     config = read_config(folder)
     tensors = modern_names(read_tensors(folder))
+    if adapter is not None:
+        tensors |= modern_names(read_safetensors(adapter))
+    elif getattr(config, "adapter_attn_dim", None):
+        _say_language(folder)
     has_mask = any(name.rpartition(".")[2] == MASK_EMBEDDING for name in tensors)
     tame_config(config, has_mask_embedding=has_mask)
     base, rest = split_base(config, tensors, folder)
@@ -44,6 +54,17 @@ def read_hf_folder(folder: Path) -> Checkpoint:
     heads = {known.get(name, name): tensor for name, tensor in rest.items()}
     side = Side({**heads, **side.tensors}, side.source)
     return Checkpoint("hf", config, base, read_preprocessor(folder, config), side, folder)
+
+
+def _say_language(folder: Path) -> None:
+    """Say whose adapters an encoder with some for each language (MMS) is read with."""
+    others = first_of(sorted(path.name for path in folder.glob("adapter.*.safetensors")))
+    logger.warning(
+        "%s: the encoder has adapters for a language, and those in its weights are taken; for "
+        "another language give adapter.LANGUAGE.safetensors of its folder as ENCODER (here: %s)",
+        folder,
+        others or "none",
+    )
 
 
 def read_config(folder: Path) -> Any:
@@ -89,8 +110,7 @@ def make_config(values: dict[str, Any], where: Path, fault: str) -> Any:
 
 
 def _other_files(folder: Path) -> str | None:
-    kinds = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
-    files = sorted(p.name for p in folder.iterdir() if p.suffix in kinds)[:3]
+    files = sorted(p.name for p in folder.iterdir() if p.suffix in _KINDS)[:3]
     folders = sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))[:3]
     names = " or ".join(str(folder / name) for name in files + folders)
     return f"give {names} itself" if names else None
@@ -110,6 +130,16 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         expected=f"{WEIGHTS} or {TORCH_WEIGHTS}",
         hint=_other_files(folder) or "copy the weights beside config.json",
     )
+
+
+def only_weights(folder: Path) -> Path | None:
+    """Give the one file of weights of a folder that has none under transformers' names."""
+    if not (folder / CONFIG).is_file() or any(folder.glob("*.index.json")):
+        return None
+    names = {path.name: path for path in folder.iterdir() if path.suffix in _KINDS}
+    ours = {WEIGHTS, TORCH_WEIGHTS}
+    files = [p for n, p in names.items() if n != EXTRAS_FILE and not ADAPTER_OF.fullmatch(n)]
+    return files[0] if len(files) == 1 and not ours & names.keys() else None
 
 
 def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
@@ -140,14 +170,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            "the weights cannot be read: the file is cut short or is no safetensors file",
+            "the weights cannot be read as a safetensors file",
             where=path,
-            found=f"{error} ({path.stat().st_size} bytes)",
-            hint="copy or download it again",
+            **damage(path, error),
         ) from None
+    return plain_names(tensors, path)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -155,7 +185,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     content = read_torch_file(path)
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         raise CheckpointError("the file holds no state dict", where=path)
-    return {str(name): tensor for name, tensor in content.items()}
+    return plain_names({str(name): tensor for name, tensor in content.items()}, path)
 
 
 def modern_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -169,7 +199,10 @@ def split_base(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Part the base model's tensors, without prefix, from those of the heads around it."""
     model = empty_model(config, where)
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    own = f"{getattr(model, 'base_model_prefix', '')}."
+    last = list(model.state_dict())[-1]
+    found = {n.removesuffix(last) for n in tensors if n.endswith(f".{last}")} - {own}
+    prefix = found.pop() if len(found) == 1 and last not in tensors else own
     if len(prefix) > 1 and any(name.startswith(prefix) for name in tensors):
         base = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         return base, {n: t for n, t in tensors.items() if not n.startswith(prefix)}

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders.formats.records import Builder, PlainDict, Record, StorageType
+from speechft.encoders.stored import damage
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -88,8 +89,7 @@ def _broken(path: Path, found: str) -> CheckpointError:
     return CheckpointError(
         "the checkpoint cannot be read: it is cut short, damaged, or no torch file",
         where=path,
-        found=f"{found} ({path.stat().st_size} bytes)",
-        hint="copy or download it again",
+        **damage(path, found),
     )
 
 
