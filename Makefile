@@ -29,8 +29,13 @@ demo: setup  ## the main job, end to end, on the packaged default: runs/demo/rep
 test: setup  ## run the tests (two processes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
-faults: setup  ## kill processes in every stage under every launcher: the same bytes (minutes)
-	SPEECHFT_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -k killed tests/pipeline
+faults: setup  ## the whole table of faults, and kills in every stage (twenty minutes): docs/reliability.md
+	@rm -f .faults.jsonl
+	-SPEECHFT_FAULTS=all SPEECHFT_FAULTS_KEPT=$(CURDIR)/.faults.jsonl OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/faults
+	$(BIN)/python tests/faults/fault_report.py .faults.jsonl
+	SPEECHFT_FAULTS=all OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -q -n $(WORKERS) -k killed tests/pipeline
 
 lint: setup  ## style
 	$(BIN)/ruff check .

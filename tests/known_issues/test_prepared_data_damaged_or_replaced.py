@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from speechft.core.errors import DataError
+from speechft.core.errors import SettingsError
 from speechft.data.prepare import prepare_data
 from speechft.data.sources import load_data
 
@@ -45,5 +45,5 @@ def test_files_of_the_user_stay(table, tmp_path):
     prepare_data(str(table), out, force=True)
     assert (out / "notes.txt").read_text() == (out / "sub" / "x.tmp").read_text() == "mine"
     assert list(load_data(str(out))) == ["test"]
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(SettingsError, match="something else in the output"):
         prepare_data(str(table), out / "sub")

@@ -87,4 +87,4 @@ def test_without_flashlight_it_is_said_what_to_install(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "flashlight.lib.text", None)
     with pytest.raises(SettingsError, match="flashlight-text") as caught:
         LexiconDecoder(VOCABULARY, *files)
-    assert "speechft[lm]" in str(caught.value)
+    assert "flashlight-text>=0.0.7" in str(caught.value)

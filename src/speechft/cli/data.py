@@ -106,6 +106,9 @@ def _show(report: CheckReport) -> None:
     count = len(report.errors)
     verdict = "no errors" if report.passed else f"{count} error{'s' if count > 1 else ''}"
     console.print(verdict, markup=False)
+    if not report.passed:
+        advice = "mend what is named, or leave it out with `speechft data prepare DATA --skip-bad`"
+        console.print(f"  next:     {advice}", markup=False)
 
 
 def _text(value: object) -> str:

@@ -11,8 +11,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from speechft.core.errors import SpeechFTError
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.stopping import Stopped
+from speechft.core.text import printable
 
 
 def explain(error: BaseException, arguments: list[str]) -> int:
@@ -34,9 +35,14 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    if isinstance(error, OSError) and error.errno in _SYSTEM:
-        _say(f"Error: {_SYSTEM[error.errno]}\n  where:    {error.filename or 'unknown'}")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = printable(str(error.filename or "unknown"))
+        _say(f"Error: {_NO_ROOM[error.errno]}\n  where:    {where}")
         return 1
+    if isinstance(error, OSError | RuntimeError) and (what := _of_a_place(error)):
+        where = getattr(error, "filename", None) or Path(str(error)).name
+        _say(f"Error: {SettingsError(what, where=where, hint=_ANOTHER).render()}")
+        return 2
     if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         return _no_memory(error, arguments)
     return _unexpected(error, arguments)
@@ -77,18 +83,39 @@ _LOWER = {
     **dict.fromkeys(("analyze", "evaluate"), _BATCH),
     "merge": "another method needs less, and so do fewer encoders at a time",
 }
-_SYSTEM = {
+_NO_ROOM = {
     errno.ENOSPC: "no space left on the disk; free some, then give the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space, then give the same command again",
+    errno.EFBIG: "no file may grow this large here; see ulimit -f, or write to another place",
+    errno.EMFILE: "too many open files; raise the limit with ulimit -n",
+}
+_ANOTHER = "check the path, or choose another"
+_PLACES = {
+    errno.ELOOP: "a link in this path leads back to itself",
     errno.EACCES: "no permission to read or write here",
     errno.EROFS: "this place is read-only",
-    errno.EFBIG: "no file may grow this large here; see ulimit -f, or write to another place",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.EEXIST: "a part of this path is there already and is no folder",
     errno.EISDIR: "this is a folder, not a file",
     errno.ENAMETOOLONG: "a name in this path is too long",
-    errno.EMFILE: "too many open files; raise the limit with ulimit -n",
 }
+
+
+def _of_a_place(error: OSError | RuntimeError) -> str | None:
+    """Say what is wrong with a path that the user has named; None for any other error."""
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT and not _has_working_directory():
+        return "the working directory is gone"
+    if str(error).startswith("Symlink loop"):  # what pathlib says for ELOOP
+        return _PLACES[errno.ELOOP]
+    return None if number is None else _PLACES.get(number)
+
+
+def _has_working_directory() -> bool:
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def _unexpected(error: BaseException, arguments: list[str]) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+from speechft.core.text import printable_lines
+
 
 class SpeechFTError(Exception):
     """An error that says what failed, where, what was expected, what was found, what to do next.
@@ -17,6 +19,8 @@ class SpeechFTError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    usual: ClassVar[str | None] = None
+    """The next step where an error says neither one nor what was expected."""
 
     def __init__(
         self,
@@ -50,23 +54,25 @@ class SpeechFTError(Exception):
             "where": self.where,
             "expected": self.expected,
             "found": self.found,
-            "next": self.hint,
+            "next": self.hint or (None if self.expected else self.usual),
         }
         lines = [self.what]
         lines += [f"  {name + ':':<10}{text}" for name, text in details.items() if text]
-        return "\n".join(lines)
+        return printable_lines("\n".join(lines))
 
 
 class SettingsError(SpeechFTError):
     """A recipe, setting or command-line option is wrong (exit code 2)."""
 
     exit_code = 2
+    usual = "see the command's --help, and docs/settings.md"
 
 
 class DataError(SpeechFTError):
     """Audio, a table, cuts or labels cannot be used (exit code 3)."""
 
     exit_code = 3
+    usual = "mend what is named; `speechft data check DATA` says all that is wrong"
 
 
 class MissingSplitError(DataError):
@@ -77,6 +83,7 @@ class CheckpointError(SpeechFTError):
     """An encoder or a checkpoint cannot be read, or is not what was asked for (exit code 4)."""
 
     exit_code = 4
+    usual = "copy or download it again, or use another; `speechft inspect` says what a file holds"
 
 
 class DivergedError(SpeechFTError):

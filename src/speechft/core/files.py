@@ -35,7 +35,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     The file is flushed to disk before it is moved. On any error it is removed.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(os.path.realpath(path.parent)).mkdir(parents=True, exist_ok=True)
     try:
         with _temporary(f".{path.name}.", path.parent, folder=False) as temporary:
             try:
@@ -217,7 +217,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read JSON."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return json.loads(regular_file(Path(path)).read_text(encoding="utf-8"))
 
 
 def write_jsonl(path: Path | str, records: Iterable[Mapping[str, Any]]) -> None:
@@ -227,7 +227,7 @@ def write_jsonl(path: Path | str, records: Iterable[Mapping[str, Any]]) -> None:
 
 def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     """Read one JSON record per line; blank lines are skipped."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = regular_file(Path(path)).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines if line.strip()]
 
 

@@ -7,6 +7,7 @@ be about to lock would give the lock two holders.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +67,8 @@ def work_alone(folder: Path) -> Iterator[None]:
         SettingsError: another process is at work there, or the folder cannot be made.
     """
     is_new = not folder.exists()
-    with said_place(folder, "choose another --out", (errno.EEXIST,)):
+    with said_place(folder, "choose another --out", (errno.EEXIST, errno.ELOOP)):
+        folder = Path(os.path.realpath(folder))  # a link may lead to what is not there yet
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
     with lock_if_free(folder / LOCK) as free:

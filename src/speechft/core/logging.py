@@ -10,6 +10,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from speechft.core.text import printable_lines
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -30,7 +32,9 @@ def set_up_logging(verbosity: int = 0) -> None:
     logger = logging.getLogger("speechft")
     logger.setLevel(level)
     if not logger.handlers:
-        logger.addHandler(_handler())
+        handler = _handler()
+        handler.setFormatter(_Plain())
+        logger.addHandler(handler)
         logger.propagate = False
 
 
@@ -67,6 +71,14 @@ def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+class _Plain(logging.Formatter):
+    """Gives messages whose names, which others chose, cannot steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the message."""
+        return printable_lines(super().format(record))
 
 
 class _Lines(logging.Handler):

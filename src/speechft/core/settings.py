@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
@@ -34,6 +34,7 @@ class Option(NamedTuple):
 
 Shown: Final = Option()
 Positional: Final = Option(positional=True)
+_LARGEST: Final = 2**63 - 1
 _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*)$")
 
 
@@ -46,6 +47,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Self:
+        for name, value in self.__dict__.items():
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                raise ValueError(f"{name} has {len(str(abs(value)))} digits")
+            if isinstance(value, Path) and "\0" in str(value):
+                raise ValueError(f"{name} holds a zero byte, which no name of a file may")
+        return self
 
     @model_validator(mode="before")
     @classmethod

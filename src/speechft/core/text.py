@@ -13,6 +13,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Give a text of several lines, each as `printable` gives it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def markdown_text(text: str) -> str:
     """Give a text as it stands in Markdown, so that none of it is markup, in a table or not."""
     return _MARKDOWN.sub(lambda found: f"\\{found.group()}", printable(text))

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from speechft.core.errors import SettingsError
+from speechft.core.limits import regular_file
 
 MOST_NODES: Final = 100_000
 DEEPEST: Final = 64
@@ -162,7 +163,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         SettingsError: the file is missing, is not YAML, holds no mapping, or holds a key twice.
     """
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        values = load_yaml(regular_file(path).read_text(encoding="utf-8"))
     except SettingsError as error:
         raise error.at(path) from None
     except FileNotFoundError:

@@ -40,6 +40,7 @@ TRANSFORMS: Final = ("Speed", "Resample", "Volume")
 # Recordings in floating point may pass 1 a little; sixteen times is another scale.
 _LOUDEST = 16.0
 _PREPARE: Final = "`speechft data prepare --allow-commands` runs it once and keeps what it gives"
+_ROUNDED = 0.05  # seconds: times of manifests are rounded
 _SAVE: Final = "write what is heard of it with CutSet.save_audios"
 
 
@@ -168,6 +169,9 @@ def fault_of_audio(cut: Cut) -> str | None:
         return f"its times are no numbers: {', '.join(map(str, times))}"
     if cut.start < 0 or cut.duration <= 0:
         return f"start {cut.start:g} and duration {cut.duration:g} leave nothing of it"
+    if cut.start + cut.duration > recording.duration + _ROUNDED:
+        end, whole = cut.start + cut.duration, recording.duration
+        return f"it ends at {end:g} s, behind the end of its audio ({whole:g} s)"
     absent = sorted(set(channels_of(cut)) - set(recording.channel_ids))
     return f"its recording has no channel {absent[0]}" if absent else None
 

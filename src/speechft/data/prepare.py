@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +14,9 @@ from lhotse.cut import Cut
 
 from speechft._version import __version__
 from speechft.core.artifact import Artifact, hash_values, stage_of
-from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
+from speechft.core.places import in_the_way, said_place
 from speechft.data.check import CheckReport, check_loaded
 from speechft.data.commands import kept_folder
 from speechft.data.manifests import REPORT, write_cuts
@@ -53,13 +54,15 @@ def prepare_data(
             give is kept in OUT/audio.
 
     Raises:
-        DataError: the check found errors (all are listed), or `out` holds something else.
+        DataError: the check found errors (all are listed).
+        SettingsError: `out` holds something else, or cannot be written.
     """
-    remove_leftovers(out)
-    if out.exists() and stage_of(out) != STAGE and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(
-            "the output folder holds something else", where=out, hint="choose a new folder"
-        )
+    with said_place(out, "choose another --out", (errno.EEXIST, errno.ELOOP)):
+        remove_leftovers(out)
+        names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if (names and stage_of(out) != STAGE) or out.is_file():
+        expected = "no folder, an empty one, or what `data prepare` made"
+        raise in_the_way(out, names or ["a file"], expected, "choose another --out")
     loaded = find_data(spec, seed, allow_commands=allow_commands)
     settings = {"data": spec, "seed": seed, "decode": decode, "skip_bad": skip_bad}
     depends = {**settings, "speechft": __version__, "known": hash_values(_known(loaded))}
@@ -73,7 +76,8 @@ def prepare_data(
         _leave_out(loaded, report)
     if not report.passed:
         raise problems_error(report.errors, spec, loaded.source)
-    with atomic_dir(out) as temporary:
+    place = said_place(out, "choose another --out", (errno.EEXIST, errno.ELOOP))
+    with place, atomic_dir(out) as temporary:
         for name, cuts in loaded.splits.items():
             if len(cuts):
                 write_cuts(temporary / f"{name}.jsonl.gz", _taken_in(cuts, temporary))

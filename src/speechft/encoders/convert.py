@@ -10,7 +10,7 @@ from speechft.core.artifact import RECORD, Artifact, dependencies, stage_of
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, remove_leftovers
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, said_place
+from speechft.core.places import first_of, home_expanded, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
 from speechft.encoders.folder import ADAPTER, encoder_files
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
@@ -83,7 +83,7 @@ def refuse_target(settings: ConvertSettings) -> None:
 def _refuse_source(settings: ConvertSettings) -> None:
     """Refuse to write over what is read, or over a folder that it lies in."""
     try:
-        source = Path(settings.source).expanduser().resolve()
+        source = home_expanded(settings.source).resolve()
         target = settings.target.resolve()
         if not source.exists():
             return

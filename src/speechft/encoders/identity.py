@@ -16,8 +16,11 @@ from typing import Annotated, Any, Final, Literal, get_args
 from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.files import read_json
+from speechft.core.lengths import SAMPLE_RATE
+from speechft.core.limits import regular_file
 from speechft.core.nearest import did_you_mean
 from speechft.core.network import is_network_error
+from speechft.core.places import home_expanded
 from speechft.core.settings import PathText
 
 PREPROCESSOR: Final = "preprocessor_config.json"
@@ -65,8 +68,16 @@ def encoder_id(name: str) -> str:
     if not there and HUB_ID.fullmatch(name):
         commit = hub_commit(name)
         return f"hub {name.partition('@')[0]}@{commit}" if commit else f"hub {name}"
-    path = locate(name)
-    if path.is_file():
+    try:
+        return _content_of(locate(name))
+    except OSError as error:
+        raise CheckpointError(
+            "the encoder cannot be read", where=error.filename or name, found=error.strerror
+        ) from None
+
+
+def _content_of(path: Path) -> str:
+    if not path.is_dir():
         beside = {"file": path, "beside": _described(path.parent)}
         whole = encoder_id(str(path.parent)) if ADAPTER_OF.fullmatch(path.name) else None
         return content_id(beside if whole is None else {**beside, "of": whole})
@@ -158,7 +169,7 @@ def locate(path_or_id: str | Path) -> Path:
 def _local(path_or_id: str | Path) -> Path | None:
     """Give the path if something is there; a name that no file can have is no path."""
     try:
-        path = Path(path_or_id).expanduser()
+        path = home_expanded(path_or_id)
         return path if str(path_or_id) and path.exists() else None
     except (OSError, RuntimeError, ValueError):
         return None
@@ -251,8 +262,15 @@ def stored_preprocessor(folder: Path) -> tuple[dict[str, Any], Path]:
     taken from the second where the first does not say it.
 
     Raises:
-        CheckpointError: a file is broken.
+        CheckpointError: a file is broken, or a setting would be followed wrongly.
     """
+    settings, path = _stored(folder)
+    if settings:
+        _check_preprocessor(settings, path)
+    return settings, path
+
+
+def _stored(folder: Path) -> tuple[dict[str, Any], Path]:
     own, processor = folder / PREPROCESSOR, folder / PROCESSOR
     first = read_json_object(own) if own.is_file() else {}
     second = read_json_object(processor).get("feature_extractor") if processor.is_file() else None
@@ -274,10 +292,32 @@ def context_of(name: str) -> str | None:
     return said
 
 
+def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
+    """Refuse preprocessor settings that would be followed wrongly."""
+    rules: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "do_normalize": ((bool, type(None)), "true or false"),
+        "normalize_eps": ((int, float), "a number"),
+        "sampling_rate": ((int, float), str(SAMPLE_RATE)),
+    }
+    for name, (kinds, expected) in rules.items():
+        value = settings.get(name)
+        if name in settings and not isinstance(value, kinds):
+            raise CheckpointError(
+                f"the preprocessor's {name} cannot be used",
+                where=path,
+                expected=expected,
+                found=repr(value),
+            )
+    rate = settings.get("sampling_rate", SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
+        what = "the encoder takes audio of another sampling rate than 16 kHz"
+        raise CheckpointError(what, where=path, expected=f"sampling_rate {SAMPLE_RATE}", found=rate)
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(regular_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError("cannot read the file as JSON", where=path, found=error) from None
     if not isinstance(values, dict):

@@ -254,12 +254,14 @@ def _only_in(names: Names, source: Source, others: Names) -> Iterator[str]:
 def _shape_problems(base: Source, of_base: Names, tuned: Source, names: Names) -> Iterator[str]:
     for name, stored in of_base.encoder.items():
         other = names.encoder.get(name)
-        if other is None or not is_float(base.tensors[stored].dtype):
+        if other is None:
             continue
         expected, found = base.tensors[stored], tuned.tensors[other]
+        if not is_float(expected.dtype) and not is_float(found.dtype):
+            continue
         if expected.shape != found.shape:
             yield f"mis-shaped {name}: BASE {list(expected.shape)}, TUNED {list(found.shape)}"
-        elif not is_float(found.dtype):
+        elif is_float(found.dtype) != is_float(expected.dtype):
             yield f"mis-shaped {name}: BASE holds {expected.dtype}, TUNED {found.dtype}"
 
 

@@ -17,7 +17,7 @@ from speechft.core.artifact import stage_of
 from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, said_place
+from speechft.core.places import first_of, home_expanded, said_place
 from speechft.encoders.identity import CONTEXT, HEADS
 from speechft.encoders.stored import carry
 from speechft.merging.engine import Plan
@@ -88,7 +88,7 @@ def describe(planned: Plan, folder: Path) -> dict[str, Any]:
 
 def _carry(base: Source, folder: Path) -> list[str]:
     """Copy what else belongs to BASE; give the names of the files that stay behind."""
-    if base.folder is None or Path(base.label).expanduser().is_file():
+    if base.folder is None or home_expanded(base.label).is_file():
         return []
     left = carry(base.folder, folder)
     if left:
@@ -181,7 +181,7 @@ def _write_extras(planned: Plan, folder: Path) -> None:
 def public_name(label: str, config: Mapping[str, Any] | None = None) -> str:
     """Give a name without local folders: a Hub id if one is known, else the last part of a path."""
     known = str((config or {}).get("_name_or_path") or "")
-    local = Path(label).expanduser()
+    local = home_expanded(label)
     for candidate in (label.partition("@")[0] if not local.exists() else "", known):
         if _HUB_ID.fullmatch(candidate) and not Path(candidate).exists():
             return candidate

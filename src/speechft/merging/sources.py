@@ -94,6 +94,13 @@ class SafetensorsSource(Source):
                 self._home[name] = file
         config = folder / "config.json"
         found = read_json_object(config) if config.is_file() else None
+        if found is not None and not isinstance(found.get("model_type"), str):
+            raise CheckpointError(
+                "the configuration names no model type",
+                where=config,
+                expected="model_type, such as hubert",
+                found=found.get("model_type"),
+            )
         super().__init__(label, tensors, found, folder)
 
     def read(self, name: str, start: int, stop: int, into: Array | None = None) -> Array:
@@ -207,7 +214,8 @@ def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
         CheckpointError: nothing is there, or it cannot be read.
     """
     path, label = locate(name), str(name)
-    if path.is_dir() and any((path / weights).is_file() for weights in (WEIGHTS, INDEX)):
+    stored = any((path / weights).is_file() for weights in (WEIGHTS, INDEX))
+    if stored and not (path / "adapter_config.json").is_file():
         return open_folder(path, label)
     if path.suffix == ".safetensors" and path.is_file() and not ADAPTER_OF.fullmatch(path.name):
         source = SafetensorsSource(label, [path], path.parent)

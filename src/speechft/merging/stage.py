@@ -22,7 +22,7 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
 from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
-from speechft.core.places import in_the_way
+from speechft.core.places import home_expanded, in_the_way
 from speechft.encoders.identity import locate
 from speechft.merging.alpha import check_range, parse_alpha, split_sweep
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
@@ -50,7 +50,7 @@ def merge(settings: MergeSettings) -> Path:
             else.
         CheckpointError: an encoder cannot be read.
     """
-    out = settings.out.expanduser()
+    out = home_expanded(settings.out)
     remove_leftovers(out)
     check_output(settings, out)
     points, texts = split_sweep(settings.alpha_texts())
@@ -264,9 +264,10 @@ def _say_what_is_replaced(out: Path) -> None:
 
 def check_output(settings: MergeSettings, out: Path) -> None:
     """Refuse to replace a parent or a folder that was not made by this stage."""
-    parents = [Path(name).expanduser() for name in (settings.base, *settings.tuned)]
-    target = out.resolve()
-    if any(p.exists() and locate(p).resolve().is_relative_to(target) for p in parents):
+    parents = [home_expanded(name) for name in (settings.base, *settings.tuned)]
+    target = os.path.realpath(out)
+    places = [Path(os.path.realpath(locate(p))) for p in parents if p.exists()]
+    if any(place.is_relative_to(target) for place in places):
         raise SettingsError("--out would replace one of the encoders to merge", where=out)
     if not out.exists() or (out.is_dir() and stage_of(out) == "merge"):
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechft.core.errors import CheckpointError
 from speechft.core.files import read_json, write_json, write_text
+from speechft.core.places import home_expanded
 from speechft.encoders.identity import locate
 from speechft.merging.alpha import SWEEP_FILE, number_text, parse_alpha
 from speechft.merging.engine import Plan, Recipe, plan, stream
@@ -288,5 +289,5 @@ def _load(sweep: OpenSweep, alpha: float, load: dict[str, Any]) -> SpeechEncoder
 
 
 def _stable_path(label: str) -> str:
-    path = Path(label).expanduser()
+    path = home_expanded(label)
     return str(path.resolve()) if path.exists() else label

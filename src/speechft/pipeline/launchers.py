@@ -78,7 +78,7 @@ class DaskExecutor(Executor):
         except ImportError:
             raise SettingsError(
                 "launcher dask needs the package distributed",
-                hint='pip install "speechft[cluster]"',
+                hint="pip install 'distributed>=2024.8'",
             ) from None
         if not address:
             raise SettingsError(
@@ -250,7 +250,7 @@ def _submitit_executor(folder: Path, options: Mapping[str, Any]) -> Any:
     except ImportError:
         raise SettingsError(
             "launcher slurm needs the package submitit",
-            hint='pip install "speechft[slurm]"',
+            hint="pip install 'submitit>=1.5'",
         ) from None
     given = {"name": "speechft", "cluster": "slurm", **options}
     cluster = str(given.pop("cluster"))

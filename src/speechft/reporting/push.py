@@ -14,6 +14,7 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError, Spee
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
 from speechft.core.network import is_network_error
+from speechft.core.places import home_expanded
 from speechft.encoders.identity import read_json_object
 from speechft.merging.output import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
@@ -57,7 +58,7 @@ def push(settings: PushSettings) -> str:
         raise SettingsError(
             "this is no repository name", where="repo", expected="OWNER/NAME", found=settings.repo
         )
-    folder = settings.folder.expanduser()
+    folder = home_expanded(settings.folder)
     if not (folder / "config.json").exists() and (folder / "encoder").is_dir():
         folder = folder / "encoder"
     files = _files(folder)

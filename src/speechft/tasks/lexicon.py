@@ -150,6 +150,6 @@ def _flashlight() -> tuple[Any, Any, Any]:
         raise SettingsError(
             "ASR with a language model needs the package flashlight-text",
             found=error,
-            hint="pip install 'speechft[lm]'",
+            hint="pip install 'flashlight-text>=0.0.7'",
         ) from None
     return decoder, kenlm, dictionary

@@ -196,6 +196,6 @@ def _locate() -> tuple[str, str]:
     except ImportError:
         raise DataError(
             "synthetic speech needs eSpeak NG, which is not installed",
-            hint="pip install 'speechft[synthetic]'",
+            hint="pip install 'espeakng-loader>=0.2.4'",
         ) from None
     return espeakng_loader.get_library_path(), os.path.dirname(espeakng_loader.get_data_path())

@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
-from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
 from speechft.core.nearest import did_you_mean
 from speechft.core.places import first_of, path_below
@@ -235,9 +234,7 @@ def read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
         CheckpointError: a setting would be followed wrongly.
     """
     usual = record_of(config.model_type).default_preprocessor(config)
-    settings, path = stored_preprocessor(folder)
-    if settings:
-        _check_preprocessor(settings, path)
+    settings, _ = stored_preprocessor(folder)
     needed = "do_normalize" if settings and "do_normalize" in usual else None
     if settings and (needed is None or needed in settings):
         return settings
@@ -250,25 +247,3 @@ def read_preprocessor(folder: Path, config: Any) -> dict[str, Any]:
         ],
     )
     return {**settings, "do_normalize": usual["do_normalize"]} if needed else usual
-
-
-def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
-    """Refuse preprocessor settings that would be followed wrongly."""
-    rules: dict[str, tuple[type | tuple[type, ...], str]] = {
-        "do_normalize": ((bool, type(None)), "true or false"),
-        "normalize_eps": ((int, float), "a number"),
-        "sampling_rate": ((int, float), str(SAMPLE_RATE)),
-    }
-    for name, (kinds, expected) in rules.items():
-        value = settings.get(name)
-        if name in settings and not isinstance(value, kinds):
-            raise CheckpointError(
-                f"the preprocessor's {name} cannot be used",
-                where=path,
-                expected=expected,
-                found=repr(value),
-            )
-    rate = settings.get("sampling_rate", SAMPLE_RATE)
-    if rate != SAMPLE_RATE:
-        what = "the encoder takes audio of another sampling rate than 16 kHz"
-        raise CheckpointError(what, where=path, expected=f"sampling_rate {SAMPLE_RATE}", found=rate)

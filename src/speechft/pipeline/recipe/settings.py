@@ -12,6 +12,7 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
+from speechft.core.places import home_expanded
 from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings
 from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import DataName
@@ -166,7 +167,7 @@ def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSetting
 
 def find_recipe(recipe: Path | str) -> Path:
     """Give the file of a recipe: a path, or a packaged recipe's name."""
-    path = Path(recipe).expanduser()
+    path = home_expanded(recipe)
     packaged = {p.stem: p for p in _packaged()}
     if not path.is_file() and str(recipe) in packaged:
         return packaged[str(recipe)]

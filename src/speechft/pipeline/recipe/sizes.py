@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechft.core.errors import SpeechFTError
+from speechft.core.places import home_expanded
 from speechft.encoders.identity import locate, packaged_names
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.plan import Plan
@@ -80,7 +81,7 @@ def is_there(data: str) -> bool:
     """Tell whether what is no synthetic speech is a file or folder."""
     from speechft.data.sources import is_synthetic
 
-    return is_synthetic(data) or Path(data).expanduser().exists()
+    return is_synthetic(data) or home_expanded(data).exists()
 
 
 def lies_ready(data: str) -> bool:
@@ -99,7 +100,7 @@ def parameters_of(encoder: str | None) -> int | None:
     """Count the parameters of an encoder on this machine, from the weights file's header alone."""
     if encoder is None:
         return None
-    if encoder not in packaged_names() and not Path(encoder).expanduser().exists():
+    if encoder not in packaged_names() and not home_expanded(encoder).exists():
         return None
     path = locate(encoder)
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []

@@ -64,7 +64,6 @@ def run(
     launch = launch or LaunchSettings()
     plan = plan_run(_launched(settings, launch), out)
     _refuse_foreign(plan.out)
-    plan.out.mkdir(parents=True, exist_ok=True)
     with work_alone(plan.out):
         remove_leftovers(plan.out)
         if not redo:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
+from speechft.core.places import home_expanded
 from speechft.core.settings import apply_overrides, parse_settings
 from speechft.core.yaml12 import read_yaml
 from speechft.pipeline.study.expand import expand
@@ -36,7 +37,7 @@ def find_study(study: Path | str) -> Path:
     Raises:
         SettingsError: there is none.
     """
-    path = Path(study).expanduser()
+    path = home_expanded(study)
     named = Path(FOLDER) / f"{study}.yaml"
     if path.is_file() or (not named.is_file() and path.suffix):
         return path

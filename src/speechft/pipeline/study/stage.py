@@ -75,7 +75,6 @@ def study(
     count = launch.workers or gpus or max(1, (os.cpu_count() or 1) // launch.threads)
     _check_encoders(studies, root, launch.threads)  # mistakes are said before anything is written
     written: dict[str, Path] = {}
-    root.mkdir(parents=True, exist_ok=True)
     with work_alone(root):
         with start_workers(
             launch, root, workers=count, threads=launch.threads, gpus=gpus

@@ -48,8 +48,11 @@ def _as_iteration(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     rounds = values.get("iterations")
     named = values.get("objective", MASKED if rounds else None)
-    units = {key: values[key] for key in ("layer", "clusters", "teacher") if values.get(key)}
-    length = {key: values[key] for key in ("steps", "learning_rate") if values.get(key)}
+    said = {key: value for key, value in values.items() if value is not None}
+    units: dict[str, Any] = {
+        key: said[key] for key in ("layer", "clusters", "teacher") if key in said
+    }
+    length: dict[str, Any] = {key: said[key] for key in ("steps", "learning_rate") if key in said}
     if not units and (named != MASKED or not length):
         return dict(values)
     rounds = rounds or [{}]

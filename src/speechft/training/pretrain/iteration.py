@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
 from speechft.core.sealed import is_sealed
 from speechft.core.seeding import derive_seed
@@ -41,6 +42,7 @@ from speechft.training.schedule import make_schedule
 log = get_logger(__name__)
 
 _UNITS = "units.npz"
+_NEARLY_ALL = 0.9
 # A guide names what it hears: nearly nothing is masked, and what is counts little.
 _GUIDE_MASK_SHARE, _GUIDE_UNMASKED_WEIGHT = 0.1, 5.0
 
@@ -76,6 +78,7 @@ def run_iteration(
     check_rates(encoder, heard, layer)
     encoder.check_mask()
     key, units = _make_units(settings, iteration, layer, heard, speech, folder)
+    refuse_one_unit(units, settings.data)
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
     predictor = make_predictor(encoder, iteration.clusters, key)
     source, steps = speech.inputs(settings, encoder), iteration.steps
@@ -94,6 +97,25 @@ def run_iteration(
     progress = train_on(speech, objective, source, settings, steps, rate, folder, folder.name)
     carry_predictor(encoder, predictor, key)
     return progress
+
+
+def refuse_one_unit(units: list[NDArray[np.int32]], data: str) -> None:
+    """Refuse units that say nothing, and warn of those that say nearly nothing.
+
+    Raises:
+        DataError: all frames have the same one.
+    """
+    counts = np.bincount(np.concatenate(units))
+    most = counts.max() / counts.sum()
+    if most == 1:
+        raise DataError(
+            "all frames have one and the same unit, so that nothing can be learned",
+            where=data,
+            expected="speech with more than one sound",
+            hint="look at the audio (is it silent?), or cluster another layer",
+        )
+    if most > _NEARLY_ALL:
+        log.warning("one unit stands for %.0f %% of all frames: little can be learned", 100 * most)
 
 
 def _make_units(

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from speechft.core.errors import DataError
+from speechft.core.lengths import SAMPLE_RATE
+from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
@@ -21,6 +24,9 @@ from speechft.training.processes import all_processes
 from speechft.training.run_folder import LAST_GOOD
 from speechft.training.schedule import make_schedule
 
+log = get_logger(__name__)
+
+_LOOKED_AT, _SILENCE = 16, 1e-5
 SpeechSource = Waveforms | FrontEndCache
 
 
@@ -50,6 +56,43 @@ class Speech:
         if not settings.freeze_front_end or settings.mixing:
             return self.source
         return FrontEndCache(encoder, self.source.cuts, int(settings.cache_gb * 2**30))
+
+    def refuse_unlearnable(self, encoder: SpeechEncoder, span: int, where: str) -> None:
+        """Refuse speech from which nothing can be learned; warn where that is a part of it.
+
+        Args:
+            encoder: gives the frames of an utterance.
+            span: frames of a masked span: of an utterance not longer than that nothing is seen.
+            where: DATA.
+
+        Raises:
+            DataError: no utterance is longer, or there is no sound in any that was looked at.
+        """
+        seconds = torch.tensor(self.source.durations[: self.train])
+        samples = (seconds * SAMPLE_RATE).round().long()
+        short = int((encoder.frame_lengths(samples) <= span).sum())
+        if short == self.train:
+            raise DataError(
+                "no utterance is longer than a masked span, so that nothing can be learned",
+                where=where,
+                expected=f"more than {span} frames of {encoder.hop / 16:g} ms (mask_span)",
+                found=f"{float(seconds.max()):.2f} s at most",
+                hint="give longer utterances",
+            )
+        if short:
+            log.warning(
+                "%d of %d utterances are not longer than a masked span of %d frames: "
+                "all of them is masked, and nothing is learned from them",
+                *(short, self.train, span),
+            )
+        looked_at = range(0, self.train, max(1, self.train // _LOOKED_AT))
+        if all(float(self.source.load([i])[0].std(correction=0)) < _SILENCE for i in looked_at):
+            raise DataError(
+                "there is no sound in the utterances that were looked at",
+                where=where,
+                found=f"{len(looked_at)} of {self.train} utterances, each quieter than -100 dB",
+                hint="look at how the audio was recorded or converted",
+            )
 
     def hooks(self, encoder: SpeechEncoder, folder: Path) -> Hooks:
         """Give what a run does beside training, where `folder` is the run's."""

@@ -68,6 +68,7 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
     resolved = resolve(settings, encoder)
     source = Waveforms([*cuts, *dev])
     speech = Speech(source, len(cuts), len(cuts) + len(dev))
+    speech.refuse_unlearnable(encoder, resolved.mask_span, settings.data)
     if resolved.iterations:
         known = {settings.data: artifact.depends["data"]}
         encoder, skipped = _iterate(resolved, encoder, speech, known)
