@@ -133,7 +133,7 @@ def test_errors_become_messages_and_codes(
     raising(monkeypatch, error)
     assert call(*REPORT) == code
     captured = capsys.readouterr()
-    assert captured.err == "Error: bad\n"
+    assert captured.err.startswith("Error: bad\n  next:     ")
     assert captured.out == ""
 
 

@@ -21,7 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "pretrain": ("pretrain", "--init", "enc", "--data", "data.csv", "--clusters", "2", "--layer",
                  "1", "--steps", "400", "--set", "save_every=5", *_LONG),
     "merge": ("merge", "enc", "tuned", "--out", "out"),
-    "evaluate": ("evaluate", "enc", "--data", "data.csv", "--tasks", "sid,er", "--steps", "400",
+    "evaluate": ("evaluate", "enc", "--data", "data.csv", "--tasks", "sid,asr", "--steps", "400",
                  "--out", "out"),
 }  # fmt: skip
 
@@ -33,6 +33,7 @@ def _start(arguments: Sequence[str]) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,  # a terminal's Ctrl-C reaches workers, too
     )
 
 
@@ -42,7 +43,8 @@ def _stop(command: str, number: int) -> Outcome:
     deadline = time.monotonic() + 60
     while not _begun(command) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(number)
+    if process.poll() is None:
+        os.killpg(process.pid, number)
     text, _ = process.communicate(timeout=90)
     return Outcome(process.returncode, text, 0.0, _not_mine())
 
@@ -50,7 +52,7 @@ def _stop(command: str, number: int) -> Outcome:
 def _begun(command: str) -> bool:
     if command in ("finetune", "pretrain"):
         return any(Path("out").rglob("metrics.jsonl"))
-    return Path("out").exists()
+    return any(Path("out").glob("*"))
 
 
 def _kill_and_again(command: str, arguments: Sequence[str]) -> Outcome:
