@@ -98,7 +98,7 @@ def in_float64() -> Iterator[None]:
         def doubled(module: Any, name: str, change: Callable[[Any], Any]) -> None:
             real = getattr(module, name)
             stack.callback(setattr, module, name, real)
-            setattr(module, name, lambda *args: change(real(*args)))
+            setattr(module, name, lambda *args, **more: change(real(*args, **more)))
 
         torch.set_default_dtype(torch.float64)
         stack.callback(torch.set_default_dtype, torch.float32)

@@ -14,11 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from speechft.core.errors import SettingsError
-from speechft.core.files import atomic_dir
+from speechft.core.files import atomic_dir, products_of
 from speechft.core.places import first_of
 from speechft.encoders.checkpoint import Checkpoint
 from speechft.encoders.identity import HEADS, PREPROCESSOR
-from speechft.encoders.stored import BELONGS
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -93,7 +92,8 @@ def encoder_files(folder: Path) -> list[str]:
     names: list[str] = []
     if folder.is_dir():
         names = sorted(path.name for path in folder.iterdir())
-        known = [n for n in names if n in _STAYS or _OWN.fullmatch(n) or BELONGS.fullmatch(n)]
+        ours = products_of(folder)
+        known = [n for n in names if n in _STAYS or n in ours or _OWN.fullmatch(n)]
         foreign = [name for name in names if name not in known]
     if foreign:
         raise SettingsError(

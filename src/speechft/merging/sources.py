@@ -94,12 +94,12 @@ class SafetensorsSource(Source):
                 self._home[name] = file
         config = folder / "config.json"
         found = read_json_object(config) if config.is_file() else None
-        if found is not None and not isinstance(found.get("model_type"), str):
+        if found and not isinstance(found.get("model_type", ""), str):
             raise CheckpointError(
                 "the configuration names no model type",
                 where=config,
                 expected="model_type, such as hubert",
-                found=found.get("model_type"),
+                found=repr(found["model_type"]),
             )
         super().__init__(label, tensors, found, folder)
 
