@@ -135,6 +135,8 @@ def named_kind(spec: str) -> tuple[str, str]:
 
 def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
     name, rest = named_kind(spec)
+    if not rest.strip():  # as a path that would be the working directory
+        raise DataError("no data is named", found=repr(spec), hint="name a table, cuts or a folder")
     if is_synthetic(spec):
         from speechft.data.synthetic.corpus import splits_of
 
