@@ -16,7 +16,6 @@ from typing import Annotated, Any, Final, Literal, get_args
 from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.files import read_json
-from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.limits import regular_file
 from speechft.core.nearest import did_you_mean
 from speechft.core.network import is_network_error
@@ -297,7 +296,7 @@ def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
     rules: dict[str, tuple[type | tuple[type, ...], str]] = {
         "do_normalize": ((bool, type(None)), "true or false"),
         "normalize_eps": ((int, float), "a number"),
-        "sampling_rate": ((int, float), str(SAMPLE_RATE)),
+        "sampling_rate": ((int, float), "16000"),
     }
     for name, (kinds, expected) in rules.items():
         value = settings.get(name)
@@ -308,10 +307,10 @@ def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
                 expected=expected,
                 found=repr(value),
             )
-    rate = settings.get("sampling_rate", SAMPLE_RATE)
-    if rate != SAMPLE_RATE:
+    rate = settings.get("sampling_rate", 16000)
+    if rate != 16000:
         what = "the encoder takes audio of another sampling rate than 16 kHz"
-        raise CheckpointError(what, where=path, expected=f"sampling_rate {SAMPLE_RATE}", found=rate)
+        raise CheckpointError(what, where=path, expected="sampling_rate 16000", found=rate)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
