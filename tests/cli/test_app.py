@@ -63,6 +63,7 @@ def test_help_loads_no_code_of_a_stage() -> None:
         "speechft.cli.commands",
         "speechft.core",
         "speechft.core.lazy",
+        "speechft.core.text",
         "speechft._version",
     }
 
