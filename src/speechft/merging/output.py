@@ -102,7 +102,7 @@ def head_files(source: Source) -> list[Path]:
     Earlier runs have that of `encoder/`, and what it means, in the run's folder.
     """
     folder = source.folder
-    if folder is None or Path(source.label).expanduser().is_file():
+    if folder is None or home_expanded(source.label).is_file():
         return []
     own = [path for path in sorted(folder.iterdir()) if HEADS.fullmatch(path.name)]
     if own or folder.name != "encoder" or stage_of(folder.parent) != "finetune":

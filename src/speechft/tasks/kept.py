@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from speechft.core.artifact import stage_of
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path, read_json
+from speechft.core.places import home_expanded
 from speechft.encoders.identity import HEADS, locate
 from speechft.heads.linear import Probe
 from speechft.tasks.base import Purpose, Size, Task, task_from_dict
@@ -144,8 +145,8 @@ def heads_of(name: str, head: Path | None = None) -> list[Path]:
         CheckpointError: there is none.
     """
     found = find_heads(locate(name) if head is None else head.expanduser())
-    if not found and head is None and Path(name).expanduser().is_dir():
-        found = find_heads(Path(name).expanduser())
+    if not found and head is None and home_expanded(name).is_dir():
+        found = find_heads(home_expanded(name))
     if not found:
         raise CheckpointError(
             "there is no head",
