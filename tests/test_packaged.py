@@ -17,7 +17,7 @@ from speechft.training.pretrain.settings import PretrainSettings
 
 SOURCE = Path(speechft.__file__).parent
 ASSETS, RECIPES = SOURCE / "assets", SOURCE / "recipes"
-NAMES = packaged_names()
+NAMES = [name for name in packaged_names() if name != "fbank"]  # which was never trained
 BYTES = 7_500_000
 WHEEL = 40_000_000
 

@@ -52,7 +52,8 @@ def write_hf_folder(
     config, side = checkpoint.config, checkpoint.side
     config.architectures = [architecture]
     tensors = _apart(checkpoint.tensors)
-    config.dtype = next(t.dtype for t in tensors.values() if t.is_floating_point())
+    floats = (t.dtype for t in tensors.values() if t.is_floating_point())
+    config.dtype = next(floats, config.dtype)
     with disk_errors(folder), atomic_dir(folder, replaced) as temporary:
         config.to_json_file(temporary / CONFIG)
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})

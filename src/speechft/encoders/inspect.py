@@ -104,8 +104,10 @@ def inspect(settings: InspectSettings) -> Inspection:
         bytes=_size(checkpoint.where),
         hidden_size=encoder.hidden_size,
         layers=encoder.num_layers,
-        feed_forward=int(getattr(config, "intermediate_size", 0) or config.encoder_ffn_dim),
-        attention_heads=int(config.num_attention_heads),
+        feed_forward=int(
+            getattr(config, "intermediate_size", 0) or getattr(config, "encoder_ffn_dim", 0)
+        ),
+        attention_heads=int(getattr(config, "num_attention_heads", 0)),
         hop=encoder.hop,
         dtypes=dict(dtypes),
         normalize_input=bool(checkpoint.preprocessor.get("do_normalize", False)),

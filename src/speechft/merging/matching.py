@@ -179,6 +179,13 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
     Raises:
         IncompatibleModelsError: lists every missing, extra and mis-shaped tensor of every TUNED.
     """
+    for source in (base, *tuned):
+        if not source.tensors:
+            raise IncompatibleModelsError(
+                "this encoder has no weights, so there is nothing to merge",
+                where=source.label,
+                expected="an encoder that was trained",
+            )
     of_base = sort_names(base.tensors)
     of_tuned = [sort_names(source.tensors) for source in tuned]
     problems = [

@@ -115,7 +115,8 @@ class EvaluateSettings(Settings):
 
     Args:
         encoders: each an ENCODER (folder, file, Hub id, or packaged name: tiny-hubert, tiny-wavlm,
-            tiny-wav2vec2, tiny-decoar2), a pair [name, ENCODER], or the fields of `EncoderSpec`.
+            tiny-wav2vec2, tiny-decoar2; fbank has no weights), a pair [name, ENCODER], or the
+            fields of `EncoderSpec`.
         data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]],
             with train, dev and test splits; or DATA per task, with `default` for the rest
             (TASK=DATA in a command).

@@ -16,15 +16,14 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Encoder
 
-from speechft.core.lengths import conv_lengths, padding_mask
+from speechft.core.lengths import conv_lengths
 from speechft.encoders.base import EncoderOutput
 from speechft.encoders.convolutional import TransformerEncoder
 from speechft.encoders.fairseq_layout import FairseqLayout
 from speechft.encoders.family import Family, register
-from speechft.encoders.fbank import BINS, FRAME, SHIFT, log_mel_filter_bank
+from speechft.encoders.fbank import BINS, FRAME, SHIFT, log_mel_filter_bank, normalised
 
 DECIMATION = 2
-_CMVN_EPS = 1e-10
 _PUBLISHED: Final[dict[str, Any]] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -112,12 +111,7 @@ class Decoar2Encoder(TransformerEncoder):
         frames = conv_lengths(lengths, [FRAME], [SHIFT])
         with torch.autocast(waveforms.device.type, enabled=False):
             energies = log_mel_filter_bank(waveforms.float())
-            keep = ~padding_mask(frames, energies.shape[1])[..., None]
-            count = frames[:, None, None]
-            mean = (energies * keep).sum(dim=1, keepdim=True) / count
-            centred = (energies - mean) * keep
-            variance = centred.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)
-            features = centred / (_CMVN_EPS + variance.sqrt())
+            features = normalised(energies, frames)
         return features[:, ::DECIMATION], self.frame_lengths(lengths)
 
     def project(self, features: Tensor) -> Tensor:

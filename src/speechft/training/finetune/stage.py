@@ -57,6 +57,13 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
 def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures | None) -> None:
     seed_everything(settings.seed)
     encoder = load_encoder(settings.encoder, context=settings.context)
+    if not encoder.front_end_parameters() | encoder.encoder_parameters():
+        raise SettingsError(
+            "this encoder has no weights to train",
+            where=settings.encoder,
+            expected="an encoder that was trained",
+            hint="evaluate can take it, as the zero point that others are compared with",
+        )
     start = encoder.fingerprint()
     data = load_data(settings.data)
     spec, hours, seed = settings.data, settings.hours, settings.seed
