@@ -38,12 +38,15 @@ class PrepareOptions(CheckOptions):
         quick: read the audio files' headers only.
         skip_bad: leave out utterances without usable audio.
         force: do it again even if it is done.
+        download: fetch the packages of a corpus that Debian has into ROOT, by default
+            data/NAME-packages, and unpack them.
     """
 
     out: Annotated[Path | None, Shown] = None
     quick: Annotated[bool, Shown] = False
     skip_bad: Annotated[bool, Shown] = False
     force: Annotated[bool, Shown] = False
+    download: Annotated[bool, Shown] = False
 
 
 SETTINGS = {"data check": CheckOptions, "data prepare": PrepareOptions}
@@ -55,6 +58,8 @@ def command(options: CheckOptions, _overrides: list[str]) -> int:
     from speechft.data.prepare import default_folder, prepare_data
 
     spec = _spec(options.data, options.root)
+    if isinstance(options, PrepareOptions) and options.download:
+        spec = _downloaded(spec)
     if not isinstance(options, PrepareOptions):
         report = check_data(spec, options.seed, allow_commands=options.allow_commands)
         _show(report)
@@ -86,6 +91,28 @@ def _spec(data: str, root: str | None) -> str:
             found=f"{data} {root}",
         )
     return f"{data}:{root}"
+
+
+def _downloaded(spec: str) -> str:
+    """Fetch the packages of a known corpus; give the corpus with its root."""
+    from speechft.core.errors import SettingsError
+    from speechft.data.corpora import corpora
+    from speechft.data.debian import fetch_packages
+    from speechft.data.sources import root_and_variant
+
+    name, _, rest = spec.partition(":")
+    corpus = corpora()[name]
+    if not corpus.packages:
+        raise SettingsError(
+            "this corpus is in no package that could be downloaded",
+            where="--download",
+            found=name,
+            expected=" or ".join(n for n, one in corpora().items() if one.packages),
+            hint=corpus.source,
+        )
+    root, variant = root_and_variant(rest) if rest else (Path("data") / f"{name}-packages", "")
+    fetch_packages(corpus.packages, root)
+    return f"{name}:{root}" + (f"@{variant}" if variant else "")
 
 
 def _show(report: CheckReport) -> None:

@@ -1,17 +1,20 @@
 """From an audio file to samples as they are stored: libsndfile, block by block.
 
+Files of telephone exchanges have no header: their names say rate and coding (`HEADERLESS`).
+
 Nothing that a header says is trusted with memory: a stream of unknown length, a format that cannot
 be searched and a wrong count of samples are all read to their real end.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import soundfile
@@ -20,6 +23,15 @@ from numpy.typing import NDArray
 from speechft.core.errors import DataError
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000
+# What telephone exchanges call files without a header: rate and libsndfile's name of the coding.
+HEADERLESS: Final = {
+    ".alaw": (8000, "ALAW"),
+    ".ulaw": (8000, "ULAW"),
+    ".gsm": (8000, "GSM610"),
+    ".sln": (8000, "PCM_16"),
+    ".g722": (16000, "PCM_16"),  # once the package g722 has decoded it
+}
+G722: Final = ".g722"
 _BLOCK = 1 << 20
 # Headers of compressed files may be off by a few frames.
 _COMPLETE = 0.95
@@ -104,6 +116,8 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: see `decode`; or there is nothing in it.
     """
+    if path.suffix == G722 and path.is_file() and path.stat().st_size:
+        return Header(HEADERLESS[G722][0], 2 * path.stat().st_size, 1)  # without decoding it
     with _opened(path) as file:
         frames = _length(file, path)
         if frames is None:
@@ -122,6 +136,31 @@ def audio_seconds(path: Path) -> float:
     return header.frames / header.rate
 
 
+def _file(path: Path) -> _File:
+    """Open a file; one without a header by what its name says."""
+    if path.suffix not in HEADERLESS:
+        return _File(path)
+    rate, coding = HEADERLESS[path.suffix]
+    source = io.BytesIO(_decode_g722(path)) if path.suffix == G722 else path
+    order = None if coding == "GSM610" else "LITTLE"
+    return _File(source, "r", rate, 1, coding, order, "RAW")
+
+
+def _decode_g722(path: Path) -> bytes:
+    """Give the samples of G.722 at 64 kbit/s, 16 bit."""
+    try:
+        from G722 import G722 as Decoder
+    except ModuleNotFoundError:
+        raise DataError(
+            "G.722 is read by a package that is not installed",
+            where=path,
+            expected="the package g722",
+            hint="pip install 'speechft[g722]'",
+        ) from None
+    samples: bytes = Decoder(HEADERLESS[G722][0], 64000).decode(path.read_bytes()).tobytes()
+    return samples
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[_File]:
     try:
@@ -132,7 +171,7 @@ def _opened(path: Path) -> Iterator[_File]:
         hint = _beside(path) or "check the path"
         raise DataError("no such audio file", where=path, hint=hint)
     try:
-        with _File(path) as file:
+        with _file(path) as file:
             if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
                 raise DataError(
                     "the audio has a sampling rate that no speech has",

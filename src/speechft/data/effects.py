@@ -1,4 +1,4 @@
-"""Changes of a waveform that a task asks for: gain, removed silence, a fixed crop.
+"""Changes of a waveform that a task or a corpus asks for: gain, silence, crop, telephone band.
 
 They are strings, which a cut carries (`audio.with_effects`) and `audio.load_waveform` applies.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,6 +20,8 @@ from speechft.core.lengths import SAMPLE_RATE
 # S3PRL's recipes of KS, QbE and ASV turn the volume down by this much.
 GAIN: Final = "gain:-3"
 TRIM: Final = "silence"
+# To 8 kHz and back: what was recorded so can no longer be told from what was not.
+TELEPHONE: Final = "telephone"
 _WINDOW = SAMPLE_RATE // 50  # 20 ms, over which the level is measured
 _HOLD = SAMPLE_RATE // 10  # 0.1 s
 _THRESHOLD = 0.001  # 0.1 % of full scale
@@ -41,12 +44,18 @@ def apply_effects(wave: Tensor, effects: Sequence[str]) -> Tensor:
             wave = (wave * 10 ** (float(values[0]) / 20)).clamp(-1.0, 1.0)
         elif effect == TRIM:
             wave = trim_silence(wave)
+        elif effect == TELEPHONE:
+            half = SAMPLE_RATE // 2
+            narrow = soxr.resample(wave.numpy(), SAMPLE_RATE, half)
+            narrow = soxr.resample(narrow, half, SAMPLE_RATE)
+            wave = torch.from_numpy(np.resize(narrow, len(wave))).clamp(-1.0, 1.0)
         elif name == "crop" and len(values) == 2:
             start, length = int(values[0]), int(values[1])
             wave = wave[start : start + length]
         else:
             raise DataError(
-                f"unknown effect {effect!r}", expected="gain:DB, silence or crop:START:LENGTH"
+                f"unknown effect {effect!r}",
+                expected="gain:DB, silence, telephone or crop:START:LENGTH",
             )
     return wave
 

@@ -146,10 +146,12 @@ class S3PRL(Protocol):
 
     def find_error(self, encoder: SpeechEncoder) -> SettingsError | None:
         """Refuse encoders without padding frames."""
-        if encoder.front_end_by_frames:
+        if encoder.front_end_by_frames and encoder.hop == HOP:
             return None
         return SettingsError(
-            "this encoder pads every utterance itself and has no padding frame of a batch",
+            "this encoder pads every utterance itself and has no padding frame of a batch"
+            if encoder.hop == HOP
+            else f"this protocol rounds lengths to {HOP} samples, and a frame has {encoder.hop}",
             where="protocol",
             found=f"s3prl, with a {encoder.family} encoder",
             expected="clean",

@@ -5,7 +5,7 @@ A corpus is one module here with one function, registered under its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,12 +28,14 @@ class Corpus:
         source: where to get it and how to lay it out, in one sentence.
         counts: split → official number of utterances, of the usual variant.
         variants: what may follow the root after `@`, and what it means; None for anything.
+        packages: of Debian, that hold it.
     """
 
     read: Reader
     source: str
     counts: Mapping[str, int]
     variants: Mapping[str, str] | None
+    packages: Sequence[str] = ()
 
     def load(self, root: Path, variant: str = "") -> Loaded:
         """Read the tree at a root.
@@ -68,6 +70,7 @@ def register(
     source: str,
     counts: Mapping[str, int] = MappingProxyType({}),
     variants: Mapping[str, str] | None = MappingProxyType({}),
+    packages: Sequence[str] = (),
 ) -> Callable[[Reader], Reader]:
     """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`.
 
@@ -75,7 +78,7 @@ def register(
     """
 
     def add(read: Reader) -> Reader:
-        CORPORA.register(name)(Corpus(read, source, counts, variants))
+        CORPORA.register(name)(Corpus(read, source, counts, variants, packages))
         return read
 
     return add

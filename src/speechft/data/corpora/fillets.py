@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
+from speechft.data.debian import unpacking
 from speechft.data.layout import find_root, read_lines
 from speechft.data.synthetic.espeak import is_installed, phonemes_of
 from speechft.data.utterances import Loaded, Utterance, load_splits
@@ -33,13 +34,17 @@ _DIALOG: Final = re.compile(
     r'dialogStr\(\s*"((?:[^"\\]|\\.)*)"\s*\)'
 )
 _LETTERS: Final = re.compile(r"[\W_]+")
-_HINT: Final = (
-    "apt-get download fillets-ng-data fillets-ng-data-cs fillets-ng-data-nl, and dpkg -x each file "
-    "into one folder"
+PACKAGES: Final = ("fillets-ng-data", "fillets-ng-data-cs", "fillets-ng-data-nl")
+_HINT: Final = unpacking(PACKAGES)
+
+
+@register(
+    "fillets",
+    source=_HINT,
+    counts={"train": 1641, "dev": 235, "test": 581, "aside": 734},
+    variants={k: f"{v} alone" for k, v in LANGUAGES.items()},
+    packages=PACKAGES,
 )
-
-
-@register("fillets", source=_HINT, variants={k: f"{v} alone" for k, v in LANGUAGES.items()})
 def fillets(root: Path, variant: str) -> Loaded:
     """Read `sound/LEVEL/LANGUAGE/KEY.ogg` and `script/LEVEL/dialogs_LANGUAGE.lua`.
 
@@ -58,18 +63,11 @@ def fillets(root: Path, variant: str) -> Loaded:
     Raises:
         DataError: the folder is missing or holds no speech.
     """
-    base = find_root(root, _FOLDER, ("script", "sound"))
-    languages = [variant] if variant else list(LANGUAGES)
-    found = [u for language in languages for u in _utterances(base, language)]
-    if not found:
-        wanted = " and ".join(f"sound/LEVEL/{language}/KEY.ogg" for language in languages)
-        raise DataError("there is no speech", where=base, expected=wanted)
-    homes = split_levels({_level(u) for u in found})
-    kept, again = _without_repeats(found, homes)
+    kept, homes, again = spoken(root, [variant] if variant else list(LANGUAGES))
     voices = Counter(u.speaker for u in kept)
     parts: dict[str, list[Utterance]] = {name: [] for name in ("train", "dev", "test", "aside")}
     for utterance in kept:
-        home = homes[_level(utterance)]
+        home = homes[level_of(utterance)]
         parts[home].append(utterance)
         if voices[utterance.speaker] >= FEWEST and home != "aside":
             parts.setdefault(f"sid_{home}", []).append(utterance)
@@ -77,6 +75,24 @@ def fillets(root: Path, variant: str) -> Loaded:
     if not is_installed():
         notes.append("no phonemes: they need eSpeak NG (pip install 'espeakng-loader>=0.2.4')")
     return load_splits({n: part for n, part in parts.items() if part}, notes=notes)
+
+
+def spoken(
+    root: Path, languages: Sequence[str], phonemes: bool = True
+) -> tuple[list[Utterance], dict[str, str], int]:
+    """Give the utterances, level → split, and how many repeat another and are left out.
+
+    Raises:
+        DataError: the folder is missing or holds no speech.
+    """
+    base = find_root(root, _FOLDER, ("script", "sound"))
+    found = [u for language in languages for u in _utterances(base, language, phonemes)]
+    if not found:
+        wanted = " and ".join(f"sound/LEVEL/{language}/KEY.ogg" for language in languages)
+        raise DataError("there is no speech", where=base, expected=wanted)
+    homes = split_levels({level_of(u) for u in found})
+    kept, again = _without_repeats(found, homes)
+    return kept, homes, again
 
 
 def split_levels(levels: set[str]) -> dict[str, str]:
@@ -91,16 +107,17 @@ def split_levels(levels: set[str]) -> dict[str, str]:
     return homes
 
 
-def _utterances(base: Path, language: str) -> Iterator[Utterance]:
+def _utterances(base: Path, language: str, phonemes: bool) -> Iterator[Utterance]:
     """Read one language, level by level; recordings without a text of their own are left out."""
     for script in sorted((base / "script").glob(f"*/dialogs_{language}.lua")):
         level = script.parent.name
         text = "\n".join(line for _, line in read_lines(script))
         lines = [(k, f, t) for k, f, t in _DIALOG.findall(text) if f and t and "%" not in t]
         lines = [one for one in lines if _audio(base, level, language, one[0]).is_file()]
-        spoken = [" ".join(re.sub(r"\\(.)", r"\1", t).split()) for _, _, t in lines]
-        phonemes = phonemes_of(spoken, language) if is_installed() else [[] for _ in spoken]
-        for (key, font, _), words, symbols in zip(lines, spoken, phonemes, strict=True):
+        texts = [" ".join(re.sub(r"\\(.)", r"\1", t).split()) for _, _, t in lines]
+        known = phonemes and is_installed()
+        symbolised = phonemes_of(texts, language) if known else [[] for _ in texts]
+        for (key, font, _), words, symbols in zip(lines, texts, symbolised, strict=True):
             if f"{level}/{language}/{key}" in SILENT:
                 continue
             name, where = f"{language}-{level}-{key}", f"{level}/{language}/{key}"
@@ -114,7 +131,8 @@ def _audio(base: Path, level: str, language: str, key: str) -> Path:
     return base / "sound" / level / language / f"{key}.ogg"
 
 
-def _level(utterance: Utterance) -> str:
+def level_of(utterance: Utterance) -> str:
+    """Give the level that an utterance belongs to."""
     return utterance.audio.parent.parent.name
 
 
@@ -124,8 +142,8 @@ def _without_repeats(found: list[Utterance], homes: dict[str, str]) -> tuple[lis
     hashes = file_hashes(str(utterance.audio) for utterance in found)
     first: dict[tuple[str, str], str] = {}
     kept = set()
-    for utterance in sorted(found, key=lambda u: (order.index(homes[_level(u)]), u.id)):
-        home = homes[_level(utterance)]
+    for utterance in sorted(found, key=lambda u: (order.index(homes[level_of(u)]), u.id)):
+        home = homes[level_of(utterance)]
         audio = ("audio", hashes[str(utterance.audio)])
         text = (str(utterance.language), _LETTERS.sub("", str(utterance.text)).casefold())
         if audio in first or first.get(text, home) != home:
