@@ -317,6 +317,7 @@ def test_what_the_methods_mean_by_default():
         "l2sp": stable,
         "lora": stable,
         "dora": stable,
+        "replay": stable,
     }
     given = {"encoder": "e", "task": "sid", "data": "d", "out": "o"}
     one = FinetuneSettings(**given, method="l2sp", head_warmup=0.0, freeze_front_end=False)

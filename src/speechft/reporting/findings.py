@@ -18,6 +18,7 @@ METHODS = {
     "l2sp": "L2-SP fine-tuning",
     "lora": "LoRA fine-tuning",
     "dora": "DoRA fine-tuning",
+    "replay": "Feature replay",
 }
 
 

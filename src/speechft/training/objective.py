@@ -44,6 +44,11 @@ class EncoderObjective(ABC):
         self._norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
         self._moving = plan is None
 
+    @property
+    def moving(self) -> bool:
+        """Whether the encoder moves at this update."""
+        return self._moving
+
     @abstractmethod
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Give the mean loss of a batch and further figures to log."""

@@ -105,9 +105,10 @@ class WhisperEncoder(SpeechEncoder):
         # Two frames of silence behind the longest utterance: as much of what is padded as the
         # spectrogram's windows and the convolutions see from its last frame.
         rows = min(int(frames.max()) + 2, longest) if self.front_end_by_frames else longest
-        mel = extractor(
-            samples, sampling_rate=SAMPLE_RATE, max_length=rows * self.hop, return_tensors="pt"
-        )["input_features"].to(self.device)
+        with torch.autocast("cpu", enabled=False):  # where the extractor computes
+            mel = extractor(
+                samples, sampling_rate=SAMPLE_RATE, max_length=rows * self.hop, return_tensors="pt"
+            )["input_features"].to(self.device)
         hidden = nn.functional.gelu(encoder.conv1(mel))
         hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
         return hidden[:, : int(frames.max())] if self.front_end_by_frames else hidden, frames

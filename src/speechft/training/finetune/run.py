@@ -24,6 +24,7 @@ from speechft.training.finetune.data import Chosen, Pool, TaskData
 from speechft.training.finetune.keeping import Keeper
 from speechft.training.finetune.objective import FineTuning, Part, TaskPart
 from speechft.training.finetune.rehearsal import make_rehearsal
+from speechft.training.finetune.replay import FeatureReplay
 from speechft.training.finetune.settings import ADAPTERS, FinetuneSettings
 from speechft.training.finetune.turns import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
@@ -161,7 +162,9 @@ class Run:
                 partial(self._dev, name),
                 name if own else "",
             )
-        if rehearsed:
+        if rehearsed and settings.method == "replay":
+            parts["replay"] = FeatureReplay(self.encoder, len(rehearsed))
+        elif rehearsed:
             parts["predictor"] = make_rehearsal(settings, self.encoder, rehearsed)
         return parts
 

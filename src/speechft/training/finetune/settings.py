@@ -20,7 +20,7 @@ from speechft.training.schedule import ScheduleName
 LAST: Final = "encoder"
 BEST: Final = "encoder-best"
 
-Method = Literal["stable", "regular", "l2sp", "lora", "dora"]
+Method = Literal["stable", "regular", "l2sp", "lora", "dora", "replay"]
 ADAPTERS = ("lora", "dora")
 
 
@@ -40,9 +40,12 @@ RECIPES: dict[str, Recipe] = {
     "l2sp": STABLE,
     "lora": STABLE,
     "dora": STABLE,
+    "replay": STABLE,
 }
 # First letters of settings that some methods alone read.
 _OWN = {"l2sp_": ("l2sp",), "adapter_": ADAPTERS}
+_UNITS = ("layer", "clusters", "warmup", "unmasked_weight")
+_OF_UNITS = {f"rehearsal_{name}" for name in _UNITS}  # which replay has none of
 
 
 class FinetuneSettings(Settings):
@@ -59,7 +62,7 @@ class FinetuneSettings(Settings):
         hours: of its speech to train on, drawn utterance by utterance; all if not given.
         out: the run's folder.
         method: `stable` (Speech-FT), `regular` (everything moves from the first update at a
-            constant rate), `l2sp`, `lora`, `dora` (each on the stable recipe).
+            constant rate), `l2sp`, `lora`, `dora`, `replay` (each on the stable recipe).
         steps: optimiser updates N.
         learning_rate: Adam's peak rate.
         clip: bound on the global gradient norm.
@@ -88,7 +91,8 @@ class FinetuneSettings(Settings):
         keep_at: shares of the updates after which the encoder is kept, as `encoder-at-20` (0.2).
         rehearsal_share: share of the batches that go on with pre-training: masked prediction of
             units that k-means finds in a hidden layer of θ0. They are there from the first update
-            on, and move the encoder once it moves.
+            on, and move the encoder once it moves. With the method `replay` they pull all hidden
+            states towards those of θ0 instead, for encoders of every family.
         rehearsal_data: DATA for that; its split `pretrain` if there is one, else `train`.
         rehearsal_seconds: how much of it is used, drawn utterance by utterance.
         rehearsal_layer: the hidden layer; the middle one if not given.
@@ -145,6 +149,8 @@ class FinetuneSettings(Settings):
             raise ValueError("keep_at holds a share twice")
         if (self.rehearsal_share > 0) != (self.rehearsal_data is not None):
             raise ValueError("rehearsal_share and rehearsal_data go together")
+        if self.method == "replay" and self.rehearsal_data is None:
+            raise ValueError("method replay needs rehearsal_share and rehearsal_data")
         for name, field in type(self).model_fields.items():
             read = self._readers(name)
             if read and getattr(self, name) != field.default:
@@ -156,6 +162,8 @@ class FinetuneSettings(Settings):
         for part, methods in _OWN.items():
             if name.startswith(part) and self.method not in methods:
                 return f"with method {' or '.join(methods)}"
+        if self.method == "replay" and name in _OF_UNITS:
+            return "with another method than replay"
         unread = name.startswith("rehearsal_") and self.rehearsal_share == 0
         return "with rehearsal_share and rehearsal_data" if unread else ""
 

@@ -71,7 +71,8 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     refuse_long(spec, chain(*((*t.cuts, *t.dev) for t in tasks.values())), settings.max_seconds)
     rehearsed: list[Cut] = []
     if settings.rehearsal_data is not None:
-        check_maskable(encoder)
+        if settings.method != "replay":
+            check_maskable(encoder)
         rehearsed = rehearsal_cuts(
             settings.rehearsal_data, settings.rehearsal_seconds, settings.seed
         )
