@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.speechft-setup
 # What was tried where a finding does not hold, or asked again, is no part of the paper:
 # make study STUDY=attempts-asr.
-STUDIES := $(filter-out attempts-%,$(basename $(notdir $(wildcard studies/*.yaml))))
+# Those on human voices need an encoder and a corpus (docs/studies.md).
+STUDIES := $(filter-out attempts-% human% language,$(basename $(notdir $(wildcard studies/*.yaml))))
 STUDY ?= $(STUDIES)
 BENCHES := $(basename $(notdir $(wildcard benchmarks/*.py)))
 
 export VENV PYTHON
 
-.PHONY: help setup demo test faults lint format check bench docs study clean-demo
+.PHONY: help setup demo demo-human test faults lint format check bench docs study clean-demo
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +26,15 @@ setup: $(STAMP)  ## make .venv with exact versions (quick when it is there)
 
 demo: setup  ## the main job, end to end, on the packaged default: runs/demo/report.html
 	$(BIN)/speechft demo --out runs/demo
+
+demo-human: setup  ## the same on human Czech: ENCODER=FOLDER-OR-HUB-ID CORPUS=FOLDER
+	@test -n "$(ENCODER)" || { echo "ENCODER is missing: give openai/whisper-base, which the Hub has," \
+	    "or a folder with it (docs/encoders.md)" >&2; exit 4; }
+	@test -n "$(CORPUS)" || { echo "CORPUS is missing: give the folder that Debian's fillets-ng-data" \
+	    "and fillets-ng-data-cs are unpacked to; 'speechft data prepare fillets FOLDER --download'" \
+	    "makes it" >&2; exit 3; }
+	$(BIN)/speechft run demo-human --set encoder="$(ENCODER)" --set "data=fillets:$(CORPUS)@cs" \
+	    --out runs/demo-human
 
 test: setup  ## run the tests (two processes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal

@@ -47,7 +47,8 @@ VERBS = ("pretrain", "finetune", "merge", "analyze", "evaluate")  # in the order
 def names() -> list[str]:
     """Give the studies that `make study` does."""
     found = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
-    return [name for name in found if not name.startswith("attempts-")]
+    others = ("attempts-", "human", "language")  # of no figure of ours, or not on our own encoders
+    return [name for name in found if not name.startswith(others)]
 
 
 def kind_of(job: Job) -> Kind:

@@ -185,3 +185,20 @@ def test_what_has_no_gradient_does_not_decay(tmp_path):
     assert fit.module["still"].tolist() == [5.0] * 3
     fit, *_ = gradients(tmp_path / "decays", weight_decay=0.1)
     assert fit.module["still"].tolist() != [5.0] * 3  # control
+
+
+def test_heads_may_have_a_rate_of_their_own(tmp_path):
+    objective = Fit()
+    objective.module = nn.ModuleDict({"encoder": nn.Linear(4, 1), "head": nn.Linear(1, 1)})
+    settings = LoopSettings(steps=4, learning_rate=1e-4, head_learning_rate=1e-3)
+    schedule = make_schedule("constant", 4)
+    loop = Loop(objective, Order(), Items(), schedule, settings, tmp_path)
+    encoder, head = loop.optimizer.param_groups
+    assert [p.shape for p in encoder["params"]] == [(1, 4), (1,)]
+    assert [p.shape for p in head["params"]] == [(1, 1), (1,)]
+    objective.loss = lambda indices, items: (
+        objective.module["head"](objective.module["encoder"](items)).mean(),
+        {},
+    )
+    loop.run()
+    assert (encoder["lr"], head["lr"]) == (pytest.approx(1e-4), pytest.approx(1e-3))

@@ -25,7 +25,8 @@ class StudyOptions(Own):
         workers: processes; 0 for one per GPU, or core.
         threads: of each process.
         launcher: who does the jobs: processes here, SLURM, or a dask cluster.
-        dry_run: list the jobs; do nothing.
+        hours: of processor time for each study in this call; the next one goes on.
+        dry_run: list the jobs, and the hours that they will take; do nothing.
     """
 
     sets: ClassVar[str] = "Change the studies: seeds=[0]."
@@ -35,6 +36,7 @@ class StudyOptions(Own):
     workers: Annotated[int, Shown] = Field(default=0, ge=0)
     threads: Annotated[int, Shown] = Field(default=1, ge=1)
     launcher: Annotated[Launcher, Shown] = "local"
+    hours: Annotated[float | None, Shown] = Field(default=None, gt=0)
     dry_run: Annotated[bool, Shown] = False
 
 
@@ -52,7 +54,7 @@ def command(options: StudyOptions, overrides: list[str]) -> None:
     if options.dry_run:
         _show_plan(settings, options.out, options.threads)
         return
-    folders = study(settings, options.out, launch)
+    folders = study(settings, options.out, launch, options.hours)
     for one, folder in zip(settings, folders, strict=True):
         _show(one, folder)
 
@@ -61,6 +63,7 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     from collections import Counter
 
     from speechft.encoders.identity import refuse_absent_here
+    from speechft.pipeline.pace import foreseen
     from speechft.pipeline.study.stage import plan_studies
 
     graph, console = plan_studies(settings, out, threads), output()
@@ -71,6 +74,13 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     counts = Counter((job.verb, graph.is_done(job)) for job in jobs)
     for verb in dict.fromkeys(job.verb for job in jobs):
         console.print(f"{verb}: {counts[verb, False]} to do, {counts[verb, True]} done")
+    usual = {verb: hours for one in settings for verb, hours in one.hours.items()}
+    known = foreseen(graph, usual)
+    if total := sum(known.values()):
+        timed = sum(hours > 0 for hours in known.values())
+        console.print(
+            f"{total:.1f} hours of processor time for {timed} jobs, as far as that is known"
+        )
     if graph.open:
         refuse_absent_here([name for one in settings for name in one.used])
     if any(row.choose for one in settings for row in one.rows):

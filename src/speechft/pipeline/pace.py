@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Final
 
-from speechft.pipeline.graph import Job
+from speechft.pipeline.graph import Graph, Job
 
 _KNOWN: Final = 0.5  # share of what is left that must be of a kind that has been seen
 _SHORTEST: Final = 60.0  # seconds worth a word
@@ -54,6 +54,22 @@ class Pace:
             return ""
         hours, minutes = divmod(round(seconds / 60), 60)
         return f", about {f'{hours} h ' if hours else ''}{minutes} min left"
+
+
+def foreseen(graph: Graph, usual: Mapping[str, float]) -> dict[Path, float]:
+    """Give the hours of processor time that each open job will take, parents first.
+
+    Args:
+        graph: the jobs; those that are done say how long one of their kind takes.
+        usual: verb → hours, where none of the kind is done; what it does not name takes none.
+    """
+    taken: dict[_Kind, list[float]] = {}
+    for job in graph.jobs.values():
+        seconds = float(job.note.get("seconds", 0)) if graph.is_done(job) else 0.0
+        if seconds:
+            taken.setdefault(_kind(job), []).append(seconds / 3600)
+    mean = {kind: fmean(own) for kind, own in taken.items()}
+    return {job.folder: mean.get(_kind(job), usual.get(job.verb, 0.0)) for job in graph.open}
 
 
 _Kind = tuple[str, int]

@@ -45,6 +45,7 @@ class LoopSettings:
     Args:
         steps: optimiser updates N.
         learning_rate: peak rate.
+        head_learning_rate: peak rate of what is trained besides the encoder; the same if not given.
         clip: bound on the global gradient norm.
         accumulate: batches per update.
         evaluate_every: updates between evaluations on dev (0: only at the end).
@@ -65,6 +66,7 @@ class LoopSettings:
     log_every: int = 20
     seed: int = 0
     precision: Precision = "auto"
+    head_learning_rate: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
 
@@ -141,7 +143,7 @@ class Loop:
         objective.module.to(self.accelerator.device)
         self.parameters = list(objective.module.parameters())
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
+            self._groups(),
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -152,6 +154,16 @@ class Loop:
         position = self._resume()
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.stream = BatchStream(batches, source, position, self.rank, self.world)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Give all parameters; heads apart where they have a rate of their own."""
+        settings, rate = self.settings, self.settings.head_learning_rate
+        if rate is None:
+            return [{"params": self.parameters}]
+        named = list(self.objective.module.named_parameters())
+        parts = [[p for n, p in named if n.startswith("encoder.") == own] for own in (True, False)]
+        factors = (1.0, rate / settings.learning_rate)
+        return [{"params": p, "factor": f} for p, f in zip(parts, factors, strict=True)]
 
     def run(self) -> Progress:
         """Do the updates that are left.
@@ -223,7 +235,7 @@ class Loop:
         update = progress.update + 1
         rate = settings.learning_rate * self.schedule(update - 1)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         self.objective.before_update(update)
         total = 0.0
         figures: dict[str, float] = {}

@@ -36,6 +36,7 @@ class Builder:
         self.study, self.root, self.graph, self.threads = study, root, graph, threads
         self._stages = {stage.name: stage for stage in study.stages}
         self._known: dict[tuple[str, int], Source] = {}
+        self.column_of: dict[Path, str] = {}  # folder of an evaluation → the column that it fills
 
     def add_jobs(self) -> Choices:
         """Add the study's jobs; give what the dev splits have chosen so far."""
@@ -62,7 +63,12 @@ class Builder:
             SettingsError: a stage's settings are wrong.
         """
         wanted = [self.study.tasks, *([self.study.further] if further else [])]
-        return [self._evaluation(reference, seed, tasks) for tasks in wanted if tasks]
+        jobs = [self._evaluation(reference, seed, tasks) for tasks in wanted if tasks]
+        for name, column in self.study.columns.items() if further else ():
+            own = {key: value for key, value in column.items() if key != "task"}
+            jobs.append(self._evaluation(reference, seed, (str(column["task"]),), name, own))
+            self.column_of[jobs[-1].folder] = name
+        return jobs
 
     def analysis(self, row: RowSpec, chosen: Choices, seed: int) -> Job | None:
         """Add the analysis of a row beside its row of θ0, if the study wants one and there is one.
@@ -108,15 +114,18 @@ class Builder:
         score = dev_score([row for job in jobs for row in read_jsonl(job.folder / GRID)])
         return score if math.isfinite(score) else -math.inf
 
-    def _evaluation(self, reference: str, seed: int, tasks: tuple[str, ...]) -> Job:
+    def _evaluation(
+        self, reference: str, seed: int, tasks: tuple[str, ...], column: str = "", own: Any = None
+    ) -> Job:
         encoder = self._source(reference, seed)
         values = {
             **_of_tasks(self.study.evaluate, tasks, (*self.study.tasks, *self.study.further)),
+            **(own or {}),
             "tasks": tasks,
             "seeds": (seed,),
             "encoders": [{"name": "encoder", "path": encoder.path}],
         }
-        name = f"{reference}, seed {seed}, {' '.join(tasks)}"
+        name = f"{reference}, seed {seed}, {column or ' '.join(tasks)}"
         return self._job(name, "evaluate", "", values, [encoder])
 
     def _source(self, reference: str, seed: int) -> Source:

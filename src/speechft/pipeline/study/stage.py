@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from speechft.core.errors import SettingsError
@@ -14,6 +15,7 @@ from speechft.encoders.identity import locate
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.graph import Graph
 from speechft.pipeline.launchers import start_workers
+from speechft.pipeline.pace import foreseen
 from speechft.pipeline.study.plan import Builder
 from speechft.pipeline.study.reading import load_study
 from speechft.reporting.study.settings import StudySettings
@@ -44,6 +46,7 @@ def study(
     studies: Sequence[StudySettings],
     root: Path = Path("runs/studies"),
     launch: LaunchSettings | None = None,
+    hours: float | None = None,
 ) -> list[Path]:
     """Do studies: every stage once, whichever study needs it; what is done is kept.
 
@@ -56,6 +59,8 @@ def study(
         root: their folder: `stages/` with a folder per job, and one folder per study.
         launch: who does the jobs; if not given, processes of this machine, one per GPU, or per core
             where there is none.
+        hours: of processor time; of each study only as many jobs are done as end within them, as
+            far as that is foreseen, and one at least. The next call goes on.
 
     Returns:
         The studies' folders, each with `measurements.jsonl`, `report.md`, figures, `about.json`.
@@ -81,7 +86,7 @@ def study(
         ) as workers:
             crew = Crew(workers, threads=launch.threads, divergence=True)
             for place, one in enumerate(studies):
-                if _complete(one, root, crew, studies[place + 1 :], launch.threads):
+                if _complete(one, root, crew, studies[place + 1 :], launch.threads, hours):
                     # At once, so that a stop later on takes no page away.
                     written[one.name] = write_study(one, root, launch.threads)
         for one in studies:
@@ -100,14 +105,23 @@ def _check_encoders(studies: Sequence[StudySettings], root: Path, threads: int) 
 
 
 def _complete(
-    one: StudySettings, root: Path, crew: Crew, later: Sequence[StudySettings], threads: int
+    one: StudySettings,
+    root: Path,
+    crew: Crew,
+    later: Sequence[StudySettings],
+    threads: int,
+    hours: float | None,
 ) -> bool:
     """Do a study's jobs, then those that its choices ask for; say whether none is missing."""
-    while left := plan_studies([one], root, threads).open:
-        jobs = [job for job in left if job.folder not in crew.outcome.lost]
+    while (graph := plan_studies([one], root, threads)).open:
+        jobs = [job for job in graph.open if job.folder not in crew.outcome.lost]
         if not jobs:
             return False
         log.info("study %s: %d %s to do", one.name, len(jobs), "job" if len(jobs) == 1 else "jobs")
+        if hours is not None:
+            ends = accumulate(foreseen(graph, one.hours)[job.folder] for job in jobs)
+            crew.do(jobs[: max(1, sum(end <= hours for end in ends))])
+            return not plan_studies([one], root, threads).open
         crew.do(jobs, spare=plan_studies(later, root, threads).open)
     return True
 

@@ -44,7 +44,10 @@ class _Gathered:
             jobs = [] if encoder is None else builder.evaluations(encoder, seed)
             for job in jobs:
                 if graph.is_done(job):
-                    self.measurements += [_measurement(row.name, r) for r in _read(job, RESULTS)]
+                    column = builder.column_of.get(job.folder)
+                    named = {} if column is None else {"task": column}
+                    records = _read(job, RESULTS)
+                    self.measurements += [_measurement(row.name, r) | named for r in records]
             if not jobs or not all(graph.is_done(job) for job in jobs):
                 lost = any(graph.is_lost(job) for job in jobs)
                 without["diverged" if lost else "missing"].append(seed)

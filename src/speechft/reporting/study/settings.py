@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,10 @@ class StudySettings(Settings):
         evaluate: settings of all evaluations.
         analyze: settings of an analysis of every row beside its row of θ0; none where empty.
         further: tasks that are shown and do not count in the score.
+        hours: verb → hours of processor time that a job usually takes, which `--dry-run` and
+            `--hours` go by before any is done.
+        columns: NAME → a task and settings of its evaluation, as DATA of another language; shown
+            beside the tasks under that name, and not counted.
         x_title: what the horizontal axis of the line plot is.
         stages, rows, findings: see there.
     """
@@ -58,6 +63,8 @@ class StudySettings(Settings):
     evaluate: dict[str, Any]
     analyze: dict[str, Any] = Field(default_factory=dict)
     further: tuple[str, ...] = ()
+    hours: dict[str, float] = Field(default_factory=dict)
+    columns: dict[str, dict[str, Any]] = Field(default_factory=dict)
     x_title: str = ""
     stages: tuple[StageSpec, ...] = ()
     rows: tuple[RowSpec, ...] = Field(min_length=1)
@@ -69,7 +76,11 @@ class StudySettings(Settings):
             raise ValueError(f"a study cannot be named {STAGES!r}: the stages' folder is")
         for verb in OWN:
             check_own(verb, getattr(self, verb))
-        for what, given in (("seed", self.seeds), ("task", (*self.tasks, *self.further))):
+        for name, column in self.columns.items():
+            if not re.fullmatch(r"[a-z0-9-]+", name) or not isinstance(column.get("task"), str):
+                raise ValueError(f"the column {name!r} needs a name of small letters, and a task")
+        shown = (*self.tasks, *self.further, *self.columns)
+        for what, given in (("seed", self.seeds), ("task", shown)):
             twice = [one for place, one in enumerate(given) if one in given[:place]]
             if twice:
                 raise ValueError(f"the {what} {twice[0]!r} is given twice")
@@ -144,6 +155,8 @@ class StudySettings(Settings):
         task, _, metric = finding.metric.partition(" ")
         tasks = (*self.tasks, *self.further)
         known = [f"{t} {m}" for t in tasks if t in TASKS for m in TASKS[t].metrics]
+        named = {name: str(column["task"]) for name, column in self.columns.items()}
+        known += [f"{n} {m}" for n, t in named.items() if t in TASKS for m in TASKS[t].metrics]
         known += [f"{FEATURES} {measure}" for measure in self.measures]
         known += [without(t) for t in self.tasks if len(self.tasks) > 1]
         with_lm = metric == "wer_lm" and task in tasks and "asr_lm" in self.evaluate

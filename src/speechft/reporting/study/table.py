@@ -62,7 +62,7 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
     """Build the table.
 
     Args:
-        study: the study; tasks in its `further` do not count in the score.
+        study: the study; tasks in its `further` and `columns` do not count in the score.
         measurements: records with row, seed, task, metric and value (percent); a value that is no
             finite number counts as not measured.
     """
@@ -72,7 +72,7 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
     moved: dict[str, None] = {}
     for one in measurements:
         column = f"{one['task']} {one['metric']}"
-        kinds = {FEATURES: moved, **dict.fromkeys(study.further, further)}
+        kinds = {FEATURES: moved, **dict.fromkeys((*study.further, *study.columns), further)}
         kinds.get(one["task"], counted)[column] = None
         if one["value"] is None or not math.isfinite(float(one["value"])):
             continue

@@ -35,7 +35,7 @@ from speechft.training.stream import EpochBatches
 
 REHEARSAL = "rehearsal"
 _OF_LOOP = {"steps", "learning_rate", "clip", "accumulate", "evaluate_every", "save_every"}
-_OF_LOOP |= {"seed", "precision"}
+_OF_LOOP |= {"seed", "precision", "head_learning_rate"}
 log = get_logger(__name__)
 
 

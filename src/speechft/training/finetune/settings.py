@@ -65,6 +65,8 @@ class FinetuneSettings(Settings):
             constant rate), `l2sp`, `lora`, `dora`, `replay` (each on the stable recipe).
         steps: optimiser updates N.
         learning_rate: Adam's peak rate.
+        head_learning_rate: that of the heads; the same if not given. A CTC head on an encoder that
+            bears no more than 1e-4 needs 1e-3 to learn anything but the blank.
         clip: bound on the global gradient norm.
         seconds: speech in one batch, in seconds.
         accumulate: batches per update.
@@ -111,6 +113,7 @@ class FinetuneSettings(Settings):
     method: Annotated[Method, Shown] = "stable"
     steps: Annotated[int, Shown] = Field(default=10_000, gt=0)
     learning_rate: Annotated[float, Shown] = Field(default=1e-4, gt=0)
+    head_learning_rate: float | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
     seconds: float = Field(default=64.0, gt=0)
     accumulate: int = Field(default=1, gt=0)
