@@ -46,8 +46,8 @@ class StudySettings(Settings):
         further: tasks that are shown and do not count in the score.
         hours: verb → hours of processor time that a job usually takes, which `--dry-run` and
             `--hours` go by before any is done.
-        columns: NAME → a task and settings of its evaluation, as DATA of another language; shown
-            beside the tasks under that name, and not counted.
+        columns: name of a further column → its task, and what its probes do otherwise than those
+            of `evaluate`; shown beside the tasks, and not counted.
         x_title: what the horizontal axis of the line plot is.
         stages, rows, findings: see there.
     """
