@@ -3,12 +3,14 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from itertools import combinations
 
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.audio import load_waveform
+from speechft.data.audio import effects_of, load_waveform
 from speechft.data.sources import load_data
+from speechft.data.utterances import columns_of
 
 
 @pytest.fixture
@@ -131,10 +133,33 @@ def test_tags_must_match_words(table):
         load_data(str(table(rows)))
 
 
-def test_unused_columns_are_named(table, caplog):
+def test_columns_nearly_named_as_others_are_named(table, caplog):
     with caplog.at_level(logging.WARNING, logger="speechft"):
-        load_data(str(table([{"audio": "a.wav", "emotoin": "sad"}])))
-    assert "'emotoin' is not used; did you mean 'emotion'?" in caplog.text
+        load_data(str(table([{"audio": "a.wav", "emotoin": "sad", "q7": "x"}])))
+    assert "use the column 'emotoin'; did you mean 'emotion'?" in caplog.text
+    assert "q7" not in caplog.text
+
+
+def test_further_columns_are_kept_beside_the_fields_of_the_package(table):
+    row = {"audio": "a.wav", "effects": "loud", "mos": "3.5", "empty": "", "language": "cs"}
+    (cut,) = load_data(str(table([row])))["train"]
+    assert columns_of(cut) == {"effects": "loud", "mos": "3.5", "language": "cs"}
+    assert effects_of(cut) == []
+
+
+def test_a_class_keeps_its_speakers_apart_only_where_it_has_enough(table):
+    """Every class in train and test, dev and test with speakers of their own."""
+    rows = [
+        {"audio": f"{i}.wav", "speaker": f"s{i % 12}", "label": "xyz"[i % 12 // 4]}
+        for i in range(36)
+    ]
+    path = table(rows)
+    data = load_data(str(path))
+    for one, other in combinations(("train", "dev", "test"), 2):
+        own, others = ({c.supervisions[0].speaker for c in data[n]} for n in (one, other))
+        assert not own & others
+    for name in ("train", "dev", "test"):
+        assert {c.supervisions[0].custom["label"] for c in data[name]} == set("xyz")
 
 
 def test_splits_by_speaker_and_within_speakers(table):

@@ -160,12 +160,6 @@ def test_classes_with_several_groups_need_all_right():
     )
 
 
-def test_generic_label_drives_class_tasks():
-    cuts = [cut("a", speaker=None, label="x"), cut("b", speaker=None, label="y")]
-    for name in ("sid", "er", "ic"):
-        assert TASKS[name].from_cuts(cuts).target(cuts[1]).tolist() == [1]
-
-
 @pytest.mark.parametrize(
     ("name", "bad", "words"),
     [

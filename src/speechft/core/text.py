@@ -23,6 +23,12 @@ def markdown_text(text: str) -> str:
     return _MARKDOWN.sub(lambda found: f"\\{found.group()}", printable(text))
 
 
+def task_heading(tasks: str) -> str:
+    """Give a task, or several with commas between, as a heading: `SID`, `CLASSIFY:dialect`."""
+    parts = [one.partition(":") for one in tasks.split(",")]
+    return ",".join(f"{kind.upper()}{sign}{column}" for kind, sign, column in parts)
+
+
 def fenced(text: str, language: str = "") -> str:
     """Give a text as a block of code that it cannot end itself."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)

@@ -9,6 +9,8 @@ from typing import Any, Final
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from speechft.data.utterances import DRAWN, FURTHER
+
 SHOWN: Final = 5  # examples in a message
 _CLASSES: Final = ("label", "emotion", "intent")
 _KINDS: Final = ("speaker", *_CLASSES, "phonemes", "tags", "text")
@@ -32,8 +34,9 @@ def find_gaps(split: str, cuts: CutSet, held: Collection[str]) -> Iterator[str]:
     without: dict[str, list[str]] = defaultdict(list)
     own = [(cut.id, _kinds(cut.supervisions)) for cut in cuts]
     here = set().union(*(found for _, found in own))
+    kinds = dict.fromkeys((*_KINDS, *sorted(here | set(held))))
     for name, found in own:
-        for kind in _KINDS:
+        for kind in kinds:
             # A text that only some have is an error, unless a class makes up for it.
             if kind not in found and (kind != "text" or "label" in found or "text" not in here):
                 without[kind].append(name)
@@ -52,7 +55,8 @@ def find_audio_alone(splits: Iterable[CutSet]) -> Iterator[str]:
     """Say where there is nothing but audio: most commands can do nothing with it."""
     every = (cut for cuts in splits for cut in cuts)
     if not any(
-        cut.custom or any(s.text or s.speaker or s.custom or s.alignment for s in cut.supervisions)
+        set(cut.custom or ()) - {DRAWN}
+        or any(s.text or s.speaker or s.custom or s.alignment for s in cut.supervisions)
         for cut in every
     ):
         yield "there is audio alone, without any label: only pretrain, embed and analyze can use it"
@@ -118,7 +122,7 @@ def _kinds(supervisions: Iterable[Any]) -> set[str]:
         tagged = custom.get("words_tags") or custom.get("word_tags")
         given = {**custom, "tags": tagged, "speaker": supervision.speaker}
         given["text"] = (supervision.text or "").strip()
-        kinds |= {kind for kind in _KINDS if given.get(kind)}
+        kinds |= {kind for kind in _KINDS if given.get(kind)} | set(custom.get(FURTHER, ()))
     return kinds
 
 

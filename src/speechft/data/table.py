@@ -20,7 +20,7 @@ from speechft.core.places import home_expanded
 from speechft.data.rows import ALIASES, COLUMNS, SHOWN, SURPLUS, Row, renamed
 from speechft.data.splitting import split_cuts
 from speechft.data.tags import plain_tags, scheme_of
-from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
+from speechft.data.utterances import FURTHER, Loaded, Utterance, load_splits, tags_to_slots
 
 _TEXTS: Final = tuple(
     ["audio", "text", "label", "speaker", "emotion", "intent", "language", "split"]
@@ -161,8 +161,9 @@ def _check_columns(found: set[str], path: Path) -> None:
         )
     for name in sorted(found - {SURPLUS, *COLUMNS}):
         close = nearest(name, set(COLUMNS) - found, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        _log.warning("%s: the column %r is not used%s", path, name, hint)
+        if close:
+            text = "%s: only classify, regress and ctc use the column %r; did you mean %r?"
+            _log.warning(text, path, name, close[0])
 
 
 def _utterance(given: Row, where: str, place: Path) -> Utterance:
@@ -186,6 +187,10 @@ def _utterance(given: Row, where: str, place: Path) -> Utterance:
             raise ValueError(f"{len(tags)} tags for {len(words)} words")
         custom["words_tags"] = [list(pair) for pair in zip(words, tags, strict=True)]
         custom["slots"] = tags_to_slots(custom["words_tags"])
+    further = {name: _plain(row[name]) for name in row if name not in COLUMNS}
+    further = {name: value for name, value in further.items() if value not in (None, "", [])}
+    if further:
+        custom[FURTHER] = further
     if not texts["audio"]:
         raise ValueError("the audio path is empty")
     audio = _audio(texts["audio"], place if place.is_dir() else place.parent)
@@ -239,6 +244,13 @@ def _text(row: Mapping[str, Any], name: str) -> str | None:
     if "\n" in text or "\r" in text:
         raise ValueError(f"{name} goes over several lines; a quotation mark may be missing")
     return text or None
+
+
+def _plain(value: Any) -> Any:
+    """Give a field of a column that no task has of its own: one text, or several; else nothing."""
+    if isinstance(value, list):
+        return [text for one in value if isinstance(text := _plain(one), str)]
+    return str(value).strip() if isinstance(value, str | int | float) else None
 
 
 def _list(row: Mapping[str, Any], name: str) -> list[str] | None:

@@ -23,6 +23,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 # In a cut's custom fields: a recording with one supervision per stretch of speech.
 DIARIZATION = "diarization"
+# In a cut's custom fields: the seed by which its split was drawn.
+DRAWN = "drawn_split"
+# In a supervision's custom fields: what a table says in columns that no task has of its own.
+FURTHER = "columns"
+# Custom fields that are this package's, and no column.
+_INNER: frozenset[str] = frozenset(
+    f"{FURTHER} {DRAWN} {DIARIZATION} effects samples slots words_tags word_tags trials matches "
+    "synthetic phonemes_by".split()
+)
 # How far, in seconds, an end may lie behind the end of the audio: times in tables are rounded.
 _TOLERANCE = 0.05
 _SHOWN = 20
@@ -65,7 +74,7 @@ class Utterance:
         text: words.
         speaker: any name.
         language: code such as "en".
-        custom: further labels: phonemes, emotion, intent, slots, words_tags, label.
+        custom: further labels: phonemes, emotion, intent, slots, words_tags, label, columns.
         start: seconds where it begins in the file.
         end: seconds where it ends; the end of the file if not given.
         alignment: (phone, start, duration) in order, in seconds from the utterance's start.
@@ -118,6 +127,17 @@ def load_splits(
         for name, part in parts.items()
     }
     return Loaded(splits, [*problems, *bad], frozenset(bad), list(notes))
+
+
+def columns_of(cut: Cut) -> dict[str, Any]:
+    """Give what is said of an utterance under any name: in a table's columns, in a cut's fields."""
+    found: dict[str, Any] = {}
+    for one in cut.supervisions[:1]:
+        custom = {**(cut.custom or {}), **(one.custom or {})}
+        found = {name: getattr(one, name) for name in ("text", "speaker", "language", "gender")}
+        found |= {name: value for name, value in custom.items() if name not in _INNER}
+        found |= custom.get(FURTHER, {})
+    return {name: value for name, value in found.items() if value not in (None, "", [], {})}
 
 
 def in_threads(

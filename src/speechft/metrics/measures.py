@@ -17,6 +17,7 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "wer": ("WER", "lower"),
     "cer": ("CER", "lower"),
     "wer_lm": ("WER with LM", "lower"),
+    "ter": ("TER", "lower"),
     "acc": ("ACC", "higher"),
     "slot_type_f1": ("slot-type F1", "higher"),
     "slot_value_cer": ("slot-value CER", "lower"),
@@ -24,12 +25,16 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "der": ("DER", "lower"),
     "mtwv": ("MTWV", "higher"),
     "frame_acc": ("frame accuracy", "higher"),
+    "ccc": ("CCC", "higher"),
+    "mse": ("MSE", "lower"),
     # Of an encoder beside the one that it comes from.
     "distance": ("distance", "lower"),
     "cka": ("CKA", "higher"),
     "cosine": ("cosine", "higher"),
     "connectivity": ("connectivity", "higher"),
 }
+# Said beside the others; what they are cannot be put between 0 and 100 %, or says the same again.
+BESIDE: Final = frozenset({"mse"})
 TITLES: Final = {name: title for name, (title, _) in _METRICS.items()}
 DIRECTIONS: Final = {name: way for name, (_, way) in _METRICS.items()}
 

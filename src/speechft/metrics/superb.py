@@ -13,6 +13,7 @@ from typing import Final
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
+from speechft.metrics.measures import BESIDE
 from speechft.metrics.published import FBANK, best_published
 from speechft.metrics.statistics import mean
 
@@ -160,7 +161,8 @@ def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
     """
     tasks = []
     for metrics in scores.values():
-        positions = [v / 100 if way == "higher" else 1 - v / 100 for v, way in metrics.values()]
+        counted = [one for metric, one in metrics.items() if metric not in BESIDE]
+        positions = [v / 100 if way == "higher" else 1 - v / 100 for v, way in counted]
         # A value that is no number makes a score that is none; max(0.0, nan) would make it 0.
         tasks.append(mean(0.0 if p < 0 else p for p in positions))
     return 1000 * mean(tasks)

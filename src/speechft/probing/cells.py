@@ -25,7 +25,7 @@ from speechft.probing.batches import Split
 from speechft.probing.probe import predict, probe
 from speechft.probing.protocol import ProbePlan, plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings, version_of
-from speechft.tasks import TASKS, ProtocolName, Size, Task
+from speechft.tasks import TASKS, ProtocolName, Size, Task, file_stem
 from speechft.tasks.kept import HEAD, HeadRecord, write_head
 
 CELLS: Final = "cells"
@@ -72,7 +72,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Name of the cell's folder."""
-        return f"{self.task}-{self.seed}-{self.artifact(Path()).id[:20]}"
+        return f"{file_stem(self.task)}-{self.seed}-{self.artifact(Path()).id[:20]}"
 
     def artifact(self, folder: Path) -> Artifact:
         """Give the artefact that lies in a folder, or will."""

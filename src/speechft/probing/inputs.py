@@ -19,7 +19,7 @@ from speechft.encoders.identity import context_of, locate
 from speechft.merging.alpha import is_sweep_folder, number_text
 from speechft.merging.sweep import load_merged, load_point, read_sweep
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
-from speechft.tasks import TASKS, ProtocolName
+from speechft.tasks import TASKS, ProtocolName, arranged, check_labels
 from speechft.tasks.ctc import refuse_empty
 
 Splits = dict[str, list[Cut]]
@@ -65,10 +65,8 @@ class DataSet:
             for n in range(0, len(self.names[task]), 3):
                 parts = [self.splits[name] for name in self.names[task][n : n + 3]]
                 own = TASKS[task].from_cuts(parts[0], protocol)
-                for cut in [cut for part in (parts if own.trains else parts[1:]) for cut in part]:
-                    own.reference(cut)
-                    if own.trains:
-                        own.target(cut)
+                for part in parts if own.trains else parts[1:]:
+                    check_labels(own, part)
                 for part in parts:
                     refuse_empty(own, part)
         except SpeechFTError as error:
@@ -144,18 +142,9 @@ def read_splits(
     splits: Splits = {}
     names: dict[str, list[str]] = {}
     for task in tasks:
-        try:
-            arranged = TASKS[task].arrange(loaded, protocol)
-        except DataError as error:
-            raise type(error)(
-                error.what,
-                where=error.where or spec,
-                expected=error.expected,
-                found=error.found,
-                hint=error.hint,
-            ) from None
-        names[task] = [name for name, _ in arranged]
-        splits |= dict(arranged)
+        parts = arranged(TASKS[task], loaded, spec, protocol)
+        names[task] = [name for name, _ in parts]
+        splits |= dict(parts)
     for name in sorted({name for own in names.values() for name in own}):
         if not splits[name]:
             raise DataError(f"the split {name!r} is empty", where=spec, expected="utterances")

@@ -121,7 +121,8 @@ class EvaluateSettings(Settings):
             with train, dev and test splits; or DATA per task, with `default` for the rest
             (TASK=DATA in a command).
         out: folder of the results.
-        tasks: of pr, pc, asr, ks, qbe, sid, asv, sd, ic, sf, er; commas between.
+        tasks: of pr, pc, asr, ks, qbe, sid, asv, sd, ic, sf, er, and on any column of a table
+            classify:COLUMN, regress:COLUMN, ctc:COLUMN; commas between.
         seeds: of heads and batches; every seed is a run of its own on the same hidden states.
         head_size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
         steps: updates per probe, one number or one per task (pr=500,sid=200); by default the head
@@ -245,7 +246,7 @@ class EvaluateSettings(Settings):
         if self.asr_lm is not None:
             from speechft.tasks import TASKS
 
-            takers = [task for task in TASKS if TASKS[task].takes_language_model]
+            takers = [task for task, kind in TASKS.items() if kind.takes_language_model]
             if not set(takers) & set(self.tasks):
                 named = " or ".join(map(repr, takers))
                 raise ValueError(f"asr_lm is given, but the task {named} is not in tasks")

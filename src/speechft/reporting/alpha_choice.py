@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from speechft.core.text import task_heading
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import suite_score
 from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
@@ -29,7 +30,7 @@ class Choice:
 
     def text(self, used: float | None) -> str:
         """Say what they choose, beside the alpha that was used."""
-        tasks = " and ".join(", ".join(t.upper() for t in self.tasks).rsplit(", ", 1))
+        tasks = " and ".join(", ".join(task_heading(t) for t in self.tasks).rsplit(", ", 1))
         points = ", ".join(f"{alpha:g}" for alpha in self.scores)
         found = f"On the dev splits of {tasks}, α = {self.best:g} scores best of {points}"
         found += f" ({self.scores[self.best].text(0)})"

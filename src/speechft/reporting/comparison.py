@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from speechft.core.errors import DataError
+from speechft.core.text import task_heading
 from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import SUITE_TEXT, of_reference, suite_score, superb_score
@@ -34,7 +35,7 @@ class Column:
     @property
     def title(self) -> str:
         """For people: `PR PER ↓`."""
-        return f"{self.task.upper()} {metric_title(self.metric)} {ARROWS[self.direction]}"
+        return f"{task_heading(self.task)} {metric_title(self.metric)} {ARROWS[self.direction]}"
 
     def better(self, value: float, than: float) -> bool:
         """Tell whether `value` beats `than`."""

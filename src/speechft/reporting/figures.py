@@ -18,7 +18,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from speechft.core.files import atomic_path
-from speechft.core.text import file_name, printable
+from speechft.core.text import file_name, printable, task_heading
 from speechft.core.theme import (
     COLOURS,
     FINETUNED,
@@ -76,7 +76,9 @@ def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> l
             name = file_name("-".join(["alpha-sweep", *(p for p in group if p)]))
             if any(name == drawing.name for drawing in drawings):
                 name = f"{name}-{len(drawings)}"
-            title = printable(f"From pretrained to finetuned on {task.upper()}: the sweep of alpha")
+            title = printable(
+                f"From pretrained to finetuned on {task_heading(task)}: the sweep of alpha"
+            )
             sweep = partial(_sweep, comparison, group, points)
             drawings.append(_keep(sweep, name, title, SWEEP_CAPTION, folder))
         if curves:

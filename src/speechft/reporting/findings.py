@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from speechft.core.text import task_heading
 from speechft.metrics.statistics import LEVEL
 from speechft.reporting.comparison import Column, Comparison, Row, Trio, metric_title
 from speechft.reporting.contrasts import Contrast
@@ -40,7 +41,7 @@ class Finding:
 
 def label(encoder: Encoder, short: bool = False) -> str:
     """Name an encoder for people; the short name is for a terminal's table."""
-    task = encoder.tuned_on.upper()
+    task = task_heading(encoder.tuned_on)
     on = "" if not task else f", {task}" if short else f" on {task}"
     if encoder.role == "pretrained":
         text = "Pretrained"
@@ -83,7 +84,7 @@ def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
     merged, tuned = trio.merged.encoder, trio.finetuned.encoder
     if merged.group in comparison.choices:
         details.append(comparison.choices[merged.group].text(merged.alpha))
-    subject = f"{merged_name(merged)} on {tuned.tuned_on.upper()}"
+    subject = f"{merged_name(merged)} on {task_heading(tuned.tuned_on)}"
     scores = (trio.merged.score, trio.pretrained.score, trio.finetuned.score)
     if any(score is None for score in scores):
         return Finding(
@@ -139,7 +140,7 @@ def _one_task(trio: Trio, column: Column) -> str:
     before, tuned, merged = cells
     if before is None or tuned is None or merged is None:
         return ""
-    name = f"{column.task.upper()} {metric_title(column.metric)}"
+    name = f"{task_heading(column.task)} {metric_title(column.metric)}"
     goal = (
         " (the task it was tuned on)"
         if column.task in trio.finetuned.encoder.tuned_on.split(",")

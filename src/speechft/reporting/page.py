@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from speechft.core.provenance import versions
-from speechft.core.text import fenced, markdown_text, printable
+from speechft.core.text import fenced, markdown_text, printable, task_heading
 from speechft.core.yaml12 import dump_yaml
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.figures import Drawing
@@ -103,7 +103,7 @@ def _change(value: float, base: float, direction: str, digits: int) -> tuple[str
 def headings(comparison: Comparison) -> list[tuple[str, str]]:
     """Give the table's columns as (task, metric with arrow), the score last."""
     titles = [
-        (c.task.upper(), f"{metric_title(c.metric)} {ARROWS[c.direction]}")
+        (task_heading(c.task), f"{metric_title(c.metric)} {ARROWS[c.direction]}")
         for c in comparison.columns
     ]
     return [*titles, (comparison.score_name, "↑")]
@@ -186,7 +186,7 @@ def _notes(evidence: Evidence) -> list[tuple[str, str]]:
     if evidence.synthetic:
         measured = "Some of the numbers here were" if evidence.real else "Every number here was"
         notes.append(("Synthetic speech.", f"{measured} {SYNTHETIC}"))
-    apart = [task.upper() for task in evidence.on_different_data]
+    apart = [task_heading(task) for task in evidence.on_different_data]
     if apart:
         notes.append(("Different data.", f"{' and '.join(apart)}: {DIFFERENT}"))
     return notes

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
-from speechft.core.text import printable
+from speechft.core.text import printable, task_heading
 from speechft.data.sources import is_synthetic
 from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements
@@ -180,7 +180,7 @@ def _curves(folder: Path) -> list[Curve]:
             continue
         settings = read_object(file.parent / RECORD).get("settings", {})
         task, method = settings.get("task"), settings.get("method", "")
-        title = f"{method} fine-tuning on {str(task).upper()}" if task else file.parent.name
+        title = f"{method} fine-tuning on {task_heading(str(task))}" if task else file.parent.name
         seed = int(number(settings.get("seed")) or 0)
         curves.append(Curve(printable(title.strip()), seed, _points(file)))
     return curves

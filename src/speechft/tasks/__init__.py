@@ -9,10 +9,26 @@ from speechft.tasks.base import (
     Purpose,
     Size,
     Task,
+    arranged,
+    check_labels,
     choose_splits,
+    file_stem,
+    name_columns,
     task_from_dict,
 )
 
 import_modules(__name__, __path__)  # each task registers itself
 
-__all__ = ["TASKS", "ProtocolName", "Purpose", "Size", "Task", "choose_splits", "task_from_dict"]
+__all__ = [
+    "TASKS",
+    "ProtocolName",
+    "Purpose",
+    "Size",
+    "Task",
+    "arranged",
+    "check_labels",
+    "choose_splits",
+    "file_stem",
+    "name_columns",
+    "task_from_dict",
+]

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from lhotse.cut import Cut
 from lhotse.supervision import SupervisionSegment
 from torch import Tensor, nn
 
+from speechft.core.artifact import hash_values
 from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
 from speechft.core.lengths import HOP
+from speechft.core.nearest import did_you_mean
 from speechft.core.registry import Registry
+from speechft.data.utterances import columns_of
 from speechft.tasks.plans import Plan, PublishedPlan, Scheme
+
+if TYPE_CHECKING:
+    from speechft.tasks.columns import ColumnTask
 
 Purpose = Literal["probe", "finetune"]
 # "clean": exact lengths, every choice on dev. "s3prl": the published benchmark with its quirks.
 ProtocolName = Literal["clean", "s3prl"]
 # "linear" is for fine-tuning, where the head is one that transformers has, too.
 Size = Literal["superb", "mini", "linear"]
+# Columns that have a task of their own.
+USUAL: Final = ("text", "phonemes", "speaker", "language")
 
 
 class Task(ABC):
@@ -254,7 +264,70 @@ class Task(ABC):
         return 0
 
 
-TASKS: Registry[type[Task]] = Registry("task")
+class _Tasks(Registry[type[Task]]):
+    """The tasks; those on a user's column are asked for as `ID:COLUMN`.
+
+    Attributes:
+        on_columns: kinds of tasks that need a column; they are no tasks by themselves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("task")
+        self.on_columns: Registry[type[ColumnTask]] = Registry("task")
+        self._made: dict[str, type[Task]] = {}
+
+    def __getitem__(self, name: str) -> type[Task]:
+        kind, _, column = name.partition(":")
+        if kind not in self.on_columns:
+            if name in self:
+                return super().__getitem__(name)
+            known = [*self, *(f"{own}:COLUMN" for own in self.on_columns)]
+            raise SettingsError(f"unknown task {name!r}", hint=did_you_mean(name, known))
+        if not column.strip():
+            raise SettingsError(
+                f"the task {kind!r} needs the name of a column",
+                expected=f"{kind}:COLUMN, or --task {kind} --label COLUMN",
+                found=name,
+            )
+        return self._made.setdefault(name, self.on_columns[kind].on(column))
+
+    def __contains__(self, name: object) -> bool:
+        kind, _, column = str(name).partition(":")
+        return super().__contains__(name) or (kind in self.on_columns and bool(column.strip()))
+
+
+TASKS: Final = _Tasks()
+
+
+def file_stem(task: str) -> str:
+    """Give a task's name for files: `classify-dialect`; strange columns are told by a hash."""
+    plain = task.replace(":", "-")
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", plain)[:60]
+    return plain if safe == plain else f"{safe.rstrip('-')}-{hash_values(task)[:8]}"
+
+
+def name_columns(tasks: Iterable[str], column: object, *, tokens: bool = False) -> list[str]:
+    """Give tasks' names with the column that is meant where a name says none.
+
+    Args:
+        tasks: their names.
+        column: where one is said.
+        tokens: the columns of `ctc` hold tokens.
+
+    Raises:
+        ValueError: no task takes the column, or has tokens.
+    """
+    names, kinds = list(tasks), TASKS.on_columns
+    if column is not None:
+        if not any(name in kinds for name in names) or "," in str(column):
+            of = ", ".join(kinds)
+            raise ValueError(f"label is the column of a task of {of}, which names none itself")
+        names = [f"{name}:{column}" if name in kinds else name for name in names]
+    if tokens:
+        if not any(name.startswith("ctc:") for name in names):
+            raise ValueError("tokens is read only with the task ctc and its column")
+        names = [f"{name}:tokens" if name.startswith("ctc:") else name for name in names]
+    return names
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:
@@ -286,6 +359,31 @@ def choose_splits(kind: type[Task], available: Iterable[str]) -> tuple[str, str,
         found=", ".join(names) or "no split",
         hint="add it; a table without a column `split` is split without your help",
     )
+
+
+def arranged(
+    kind: type[Task],
+    data: Mapping[str, Iterable[Cut]],
+    spec: str,
+    protocol: ProtocolName = "clean",
+) -> list[tuple[str, list[Cut]]]:
+    """Give `Task.arrange`, with the DATA in its errors."""
+    try:
+        return kind.arrange(data, protocol)
+    except DataError as error:
+        raise error.at(spec) from None
+
+
+def check_labels(task: Task, cuts: Iterable[Cut]) -> None:
+    """Look at the labels of cuts.
+
+    Raises:
+        DataError: a cut lacks what the task needs, or holds a class unseen in training.
+    """
+    for cut in cuts:
+        task.reference(cut)
+        if task.trains:
+            task.target(cut)
 
 
 def frame_counts(logits: Tensor, lengths: Tensor | None) -> list[int]:
@@ -331,14 +429,33 @@ def custom(cut: Cut, *names: str) -> Any:
     return None
 
 
-def missing(cut: Cut, what: str, task: str, names: Iterable[str]) -> DataError:
-    """Give the error that says that a cut lacks what a task needs."""
-    held = sorted({**(getattr(cut, "custom", None) or {}), **(supervision(cut).custom or {})})
-    held += [name for name in ("text", "speaker") if getattr(supervision(cut), name)]
+def missing(
+    cut: Cut, what: str, task: str, names: Iterable[str], *, classes: bool = False
+) -> DataError:
+    """Give the error that says that a cut lacks what a task needs.
+
+    Args:
+        cut: the cut.
+        what: in words.
+        task: id.
+        names: columns that would do.
+        classes: it is a class; the error says how to take another column for it.
+    """
+    held = columns_of(cut)
     return DataError(
         f"the task {task!r} needs {what}",
         where=f"cut {cut.id}",
         expected=" or ".join(names),
-        found=", ".join(held) or "no labels",
-        hint="add it to the data, or leave the task out",
+        found=", ".join(sorted(held)) or "no labels",
+        hint=(other_column("classify", [], held) if classes else None)
+        or "add it to the data, or leave the task out",
     )
+
+
+def other_column(kind: str, near: Sequence[str], held: Mapping[str, Any]) -> str | None:
+    """Give the command that would work on a column that is there: the nearest, or a likely one."""
+    likely = [*near, *(n for n in ("label", *sorted(held)) if n in held and n not in USUAL)]
+    if not likely:
+        return None
+    column = shlex.quote(likely[0])
+    return f"--task {kind} --label {column} (in lists {kind}:{likely[0]}) takes that column"

@@ -74,7 +74,7 @@ class ClassTask(Task):
         """
         label = custom(cut, *cls.fields)
         if label is None:
-            raise missing(cut, cls.needs, cls.id, cls.fields)
+            raise missing(cut, cls.needs, cls.id, cls.fields, classes=True)
         return label
 
     @classmethod

@@ -1,4 +1,7 @@
-"""What PR, ASR and SF share: a vocabulary, a recurrent head, the CTC loss, greedy decoding."""
+"""ctc, on any column, and what PR, ASR and SF share with it.
+
+That is a vocabulary, a recurrent head, the CTC loss, greedy decoding.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,15 @@ from speechft.core.logging import get_logger
 from speechft.core.places import first_of
 from speechft.heads.linear import OneLinear
 from speechft.heads.rnn import RecurrentCTC
-from speechft.tasks.base import ProtocolName, Purpose, Size, Task, non_empty
+from speechft.metrics.measures import error_rate
+from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, non_empty
+from speechft.tasks.columns import ColumnTask
+from speechft.tasks.lexicon import SPACE
 from speechft.tasks.plans import RECURRENT_GRID, Plan
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"
+TOKENS = "tokens"
 # projection, hidden units per direction, layers
 _WIDTHS: Final[dict[tuple[Purpose, Size], tuple[int, int, int]]] = {
     ("probe", "superb"): (1024, 1024, 2),
@@ -230,3 +237,78 @@ def _separates(character: str) -> bool:
 
 def _stays(character: str) -> bool:
     return character == "'" or unicodedata.category(character)[0] in "LMN"
+
+
+@TASKS.on_columns.register("ctc")
+class ColumnRecognition(ColumnTask, CTCTask):
+    """The characters of the column COLUMN as they are written; a space is the symbol `|`.
+
+    `ctc:COLUMN:tokens` takes what stands between spaces for a symbol, such as a phone.
+    """
+
+    id: ClassVar[str] = "ctc"
+    title: ClassVar[str] = "recognition"
+    metrics: ClassVar[tuple[str, ...]] = ("cer", "wer")
+    wants: ClassVar[str] = "text"
+
+    @classmethod
+    def on(cls, column: str) -> type[Task]:
+        """Give the task on a column, which may say that it holds tokens."""
+        name, sign, units = column.rpartition(":")
+        if cls is ColumnRecognition and sign and units == TOKENS:
+            own = {"id": f"{cls.id}:{column}", "column": name, "title": f"{cls.title} by {name!r}"}
+            return type("TokenRecognition", (_TokenRecognition,), own)
+        return super().on(column)
+
+    @classmethod
+    def read(cls, value: Any) -> list[str]:
+        """Give the symbols.
+
+        Raises:
+            ValueError: it is no text.
+        """
+        if not isinstance(value, str | int | float) or not str(value).split():
+            raise ValueError(f"{value!r:.60}")
+        text = unicodedata.normalize("NFC", str(value)).replace(SPACE, " ")
+        return list(SPACE.join(text.split()))
+
+    def symbols(self, cut: Cut) -> list[str]:
+        """Give the symbols of a cut."""
+        return list(self.value(cut))
+
+    def published_symbols(self, found: Set[str]) -> list[str]:  # noqa: ARG002
+        """Refuse S3PRL's protocol, which knows no such task."""
+        raise DataError(f"S3PRL has no task {self.id!r}", hint="choose protocol: clean")
+
+    def reference(self, cut: Cut) -> Any:
+        """Give the text of a cut."""
+        return self.assemble(self.symbols(cut))
+
+    def assemble(self, symbols: list[str]) -> Any:
+        """Give the text."""
+        return " ".join("".join(symbols).replace(SPACE, " ").split())
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give CER (spaces count as characters) and WER."""
+        words = error_rate([r.split() for r in references], [p.split() for p in predictions])
+        return {"cer": error_rate(references, predictions), "wer": words}
+
+
+class _TokenRecognition(ColumnRecognition):
+    """The tokens of a column, with spaces between, or a list."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("ter",)
+    wants: ClassVar[str] = "tokens"
+
+    @classmethod
+    def read(cls, value: Any) -> list[str]:
+        found = value if isinstance(value, list) else str(value).split()
+        if not found or not all(isinstance(one, str | int | float) for one in found):
+            raise ValueError(f"{value!r:.60}")
+        return [unicodedata.normalize("NFC", str(one)) for one in found]
+
+    def assemble(self, symbols: list[str]) -> list[str]:
+        return symbols
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        return {"ter": error_rate(references, predictions)}

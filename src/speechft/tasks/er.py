@@ -14,7 +14,7 @@ from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 @TASKS.register("er")
 class EmotionRecognition(ClassTask):
-    """The emotion in `custom["emotion"]`, or a generic `label` where there is none.
+    """The emotion in `custom["emotion"]`, a table's column `emotion`.
 
     Where the data have folds (`fold1_train`, `fold1_dev`, `fold1_test`, …), each has a head of its
     own, and the score is the mean of the folds' test scores.
@@ -24,7 +24,7 @@ class EmotionRecognition(ClassTask):
     title: ClassVar[str] = "emotion recognition"
     group: ClassVar[str] = "emotion"
     needs: ClassVar[str] = "an emotion"
-    fields: ClassVar[tuple[str, ...]] = ("emotion", "label")
+    fields: ClassVar[tuple[str, ...]] = ("emotion",)
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), decay=True),
         "superb": Plan(30_000, 32, GRID),

@@ -14,7 +14,7 @@ from speechft.tasks.plans import GRID, Plan, PublishedPlan
 
 @TASKS.register("ic")
 class IntentClassification(ClassTask):
-    """The intent in `custom["intent"]`, or a generic `label` where there is none.
+    """The intent in `custom["intent"]`, a table's column `intent`.
 
     An intent is one name, or a mapping with several (action, object, location in Fluent Speech
     Commands), each with its own softmax.
@@ -23,7 +23,7 @@ class IntentClassification(ClassTask):
     id: ClassVar[str] = "ic"
     title: ClassVar[str] = "intent classification"
     needs: ClassVar[str] = "an intent"
-    fields: ClassVar[tuple[str, ...]] = ("intent", "label")
+    fields: ClassVar[tuple[str, ...]] = ("intent",)
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), decay=True),
         "superb": Plan(200_000, 32, GRID),

@@ -22,7 +22,7 @@ CROPS: Final = {"train": 100, "dev": 10, "test": 1}
 
 @TASKS.register("ks")
 class KeywordSpotting(ClassTask):
-    """The keyword in `custom["label"]`; the volume of all audio is turned down by 3 dB.
+    """The keyword in `custom["label"]`, a table's column `label`, with 3 dB less volume.
 
     The sentences of the package's synthetic speech carry no keyword: words are cut out of them,
     which makes the splits `ks_train`, `ks_dev` and `ks_test`.

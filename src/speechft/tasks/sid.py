@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 from lhotse.cut import Cut
 
 from speechft.data.audio import fixed_crop
-from speechft.tasks.base import TASKS, ProtocolName, custom, missing, supervision
+from speechft.tasks.base import TASKS, ProtocolName, missing, supervision
 from speechft.tasks.classes import ClassTask, Labels
 from speechft.tasks.plans import PublishedPlan
 
@@ -16,7 +16,7 @@ CROP: Final = 128_000  # samples
 
 @TASKS.register("sid")
 class SpeakerIdentification(ClassTask):
-    """The supervision's speaker, or a generic `label` where there is none.
+    """The supervision's speaker, a table's column `speaker`.
 
     The speakers of all splits are the same, so a corpus may offer splits of its own for it:
     `sid_train`, `sid_dev`, `sid_test`. Of a training utterance that is longer than 8 s one fixed
@@ -33,9 +33,9 @@ class SpeakerIdentification(ClassTask):
     @classmethod
     def labels(cls, cut: Cut) -> Labels:
         """Give the speaker of a cut."""
-        speaker = supervision(cut).speaker or custom(cut, "label")
+        speaker = supervision(cut).speaker
         if speaker is None:
-            raise missing(cut, "a speaker", cls.id, ["speaker", "label"])
+            raise missing(cut, "a speaker", cls.id, ["speaker"], classes=True)
         return {"speaker": str(speaker)}
 
     @classmethod

@@ -107,7 +107,7 @@ def _read(
         return None
     rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
     found = read_data(data, tasks, rules, hashed=False)
-    for task, own in found.names.items():
-        for train in own[::3]:
-            TASKS[task].from_cuts(found.splits[train], rules)
+    for task in found.names:
+        if error := found.label_error(task, rules):
+            raise error.at(data)
     return found

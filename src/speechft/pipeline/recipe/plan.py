@@ -15,7 +15,7 @@ from speechft.pipeline.graph import Graph, Job, Source, encoder_of
 from speechft.pipeline.recipe.settings import FinetuneSection, RunSettings
 from speechft.probing.settings import SUITES
 from speechft.tasks import TASKS
-from speechft.training.finetune.settings import FinetuneSettings, task_names
+from speechft.training.finetune.settings import FinetuneSettings, folder_name, task_names
 
 _ONE_ALPHA = "list further ones in evaluate.sweep: [0.1, 0.5, 0.75]"
 
@@ -110,7 +110,7 @@ class _Builder:
         }
         job = self._add(f"seed-{seed}/finetune-{name}", "finetune", values, [base])
         assert isinstance(job.settings, FinetuneSettings)
-        own_name = "" if name == "-".join(job.settings.tasks) else name
+        own_name = "" if name == folder_name(job.settings.tasks) else name
         self.plan.roles[f"finetuned-{name}"] = _role("finetuned", 1) | {
             "encoder": f"finetuned-{name}",
             "tuned_on": job.settings.task,

@@ -20,7 +20,12 @@ from speechft.encoders.identity import EncoderName
 from speechft.merging.settings import MergeSettings
 from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.settings import ReportSettings
-from speechft.training.finetune.settings import FinetuneSettings, task_names
+from speechft.training.finetune.settings import (
+    FinetuneSettings,
+    folder_name,
+    task_names,
+    with_columns,
+)
 from speechft.training.pretrain.settings import PretrainSettings
 
 
@@ -128,7 +133,10 @@ class RunSettings(Settings):
     @field_validator("finetune", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
+        sections = [value] if isinstance(value, dict) else value
+        if not isinstance(sections, list | tuple):
+            return sections
+        return [with_columns(one) if isinstance(one, dict) else one for one in sections]
 
     @model_validator(mode="after")
     def _whole(self) -> RunSettings:
@@ -147,7 +155,7 @@ class RunSettings(Settings):
     @staticmethod
     def name_of(one: FinetuneSection) -> str:
         """Give a fine-tuning's name in folders: its own, or its task's (`pr-sid` of several)."""
-        return one.name or "-".join(task_names(one.task))
+        return one.name or folder_name(task_names(one.task))
 
 
 def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSettings:

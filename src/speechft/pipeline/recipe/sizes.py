@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speechft.core.errors import SpeechFTError
 from speechft.core.places import home_expanded
+from speechft.core.text import task_heading
 from speechft.encoders.identity import locate, packaged_names
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.plan import Plan
@@ -43,7 +44,7 @@ def size_of(step: Job, parameters: int | None) -> Size:
     settings = step.settings
     one = None if parameters is None else 4 * parameters
     if isinstance(settings, FinetuneSettings):
-        text = f"{settings.steps:,} updates, {settings.method}, {settings.task.upper()}"
+        text = f"{settings.steps:,} updates, {settings.method}, {task_heading(settings.task)}"
         return Size(text, None if one is None else STATES * one)
     if isinstance(settings, PretrainSettings):
         if settings.steps is not None:

@@ -16,6 +16,7 @@ from speechft.pipeline.graph import Graph, Job, Source, encoder_of
 from speechft.probing.settings import GRID
 from speechft.reporting.study.settings import STAGES, StudySettings
 from speechft.reporting.study.specs import RowSpec, StageSpec
+from speechft.training.finetune.settings import folder_name, task_names, with_columns
 
 Choices = dict[str, str]
 _PER_TASK: Final = ("data", "steps", "batch_size", "learning_rates")
@@ -150,7 +151,9 @@ class Builder:
             label = str(values.get("method", "linear"))
         elif stage.verb == "finetune":
             values["encoder"] = sources[0].path
-            label = f"{values.get('task', '')}-{values.get('method', 'stable')}".replace(",", "-")
+            values = with_columns(values)
+            tasks = task_names(str(values.get("task", "")))
+            label = f"{folder_name(tasks)}-{values.get('method', 'stable')}"
         else:
             values["init"] = sources[0].path
         return self._job(f"{stage.name}, seed {seed}", stage.verb, label, values, sources)

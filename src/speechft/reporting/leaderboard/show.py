@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from speechft.core.text import markdown_text, printable
+from speechft.core.text import markdown_text, printable, task_heading
 from speechft.metrics.measures import TITLES, direction
 from speechft.metrics.statistics import SeedValues
 from speechft.reporting.leaderboard.ranking import Leaderboard, LeaderboardRow, Metric
@@ -41,7 +41,7 @@ def terminal_text(board: Leaderboard) -> str:
 
 def markdown(board: Leaderboard) -> str:
     """Give the board as Markdown, with sources and spreads."""
-    titles = [f"{t.upper()} {TITLES[m]} {ARROWS[direction(m)]}" for t, m in board.columns]
+    titles = [f"{task_heading(t)} {TITLES[m]} {ARROWS[direction(m)]}" for t, m in board.columns]
     heads = ["", "encoder", f"{board.score_name} ↑", *titles]
     lines = [
         f"# Leaderboard: {board.suite}",
@@ -101,7 +101,7 @@ def _short_title(metric: Metric) -> str:
     if name in _ALONE:
         return f"{_ALONE[name]}{ARROWS[direction(name)]}"
     short = f" {_SHORT[name]}" if name in _SHORT else ""
-    return f"{task.upper()}{short}{ARROWS[direction(name)]}"
+    return f"{task_heading(task)}{short}{ARROWS[direction(name)]}"
 
 
 def _row(cells: Sequence[str]) -> str:

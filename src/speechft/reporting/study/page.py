@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from speechft.core.text import task_heading
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import SUITE_TEXT
@@ -75,8 +76,8 @@ def page(
 
 def cell_title(column: str) -> str:
     """Name a column for people: `PR PER ↓`."""
-    task, metric = column.split()
-    return f"{task.upper()} {metric_title(metric)} {ARROWS[direction(metric)]}"
+    task, metric = column.rsplit(" ", 1)
+    return f"{task_heading(task)} {metric_title(metric)} {ARROWS[direction(metric)]}"
 
 
 def _findings(verdicts: Sequence[Verdict]) -> list[str]:
@@ -111,7 +112,7 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
         lines.append(f"| {name} | {'' if score is None else score.text(0)} | {' | '.join(texts)} |")
     seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
     spread = f"Percent on the test splits, mean ± standard deviation over {seeds}."
-    further = f" {', '.join(t.upper() for t in study.further)} not counted in the score."
+    further = f" {', '.join(task_heading(t) for t in study.further)} not counted in the score."
     return [*lines, "", f"{spread} {SUITE_TEXT}{further if study.further else ''}\n"]
 
 

@@ -152,7 +152,7 @@ class StudySettings(Settings):
         """Refuse a finding whose metric nothing measures."""
         if finding.metric == SCORE:
             return
-        task, _, metric = finding.metric.partition(" ")
+        task, _, metric = finding.metric.rpartition(" ")
         tasks = (*self.tasks, *self.further)
         known = [f"{t} {m}" for t in tasks if t in TASKS for m in TASKS[t].metrics]
         named = {name: str(column["task"]) for name, column in self.columns.items()}

@@ -93,10 +93,10 @@ def _scores(
     columns: Mapping[str, Values], counted: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Values]:
     """Give the scores of a row: over all tasks that count, and over all but each of them."""
-    tasks = list(dict.fromkeys(column.split()[0] for column in counted))
+    tasks = list(dict.fromkeys(column.rsplit(" ", 1)[0] for column in counted))
     parts = {SCORE: list(counted)}
     if len(tasks) > 1:
-        parts |= {without(t): [c for c in counted if c.split()[0] != t] for t in tasks}
+        parts |= {without(t): [c for c in counted if c.rsplit(" ", 1)[0] != t] for t in tasks}
     return {
         name: {seed: score_of({c: columns[c][seed] for c in part}) for seed in seeds}
         for name, part in parts.items()
@@ -111,7 +111,7 @@ def score_of(values: Mapping[str, float]) -> float:
     """
     tasks: dict[str, dict[str, tuple[float, str]]] = {}
     for column, value in values.items():
-        task, metric = column.split()
+        task, metric = column.rsplit(" ", 1)
         tasks.setdefault(task, {})[metric] = (value, direction(metric))
     return suite_score(tasks)
 

@@ -15,7 +15,7 @@ from speechft.core.seeding import numpy_generator
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_key
 from speechft.data.sources import load_data
-from speechft.tasks import Task
+from speechft.tasks import Task, arranged, check_labels
 from speechft.tasks.ctc import refuse_empty
 from speechft.training.stream import ItemSource
 
@@ -49,6 +49,7 @@ def read_task(
     """
     cuts, dev = choose_cuts(kind, data, spec)
     task = kind.from_cuts(cuts)
+    check_labels(task, dev)
     for part in (cuts, dev):
         refuse_empty(task, part)
     return TaskData(task, cuts if hours is None else _some_hours(cuts, hours, seed, spec), dev)
@@ -63,7 +64,7 @@ def choose_cuts(kind: type[Task], data: Splits, spec: str) -> tuple[list[Cut], l
         DataError: there is nothing to train on.
     """
     with suppress(MissingSplitError):
-        (_, cuts), (_, dev), *_ = kind.arrange(data)
+        (_, cuts), (_, dev), *_ = arranged(kind, data, spec)
         return cuts, dev
     train_name, dev_name, _ = kind.splits if kind.splits[0] in data else Task.splits
     if train_name not in data:

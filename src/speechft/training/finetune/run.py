@@ -18,6 +18,7 @@ from speechft.data.batching import DurationBatches
 from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
+from speechft.tasks import file_stem
 from speechft.tasks.kept import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.finetune.data import Chosen, Pool, TaskData
@@ -145,7 +146,7 @@ class Run:
 
     def _suffix(self, name: str) -> str:
         """Tell the files of several tasks apart."""
-        return f"-{name}" if len(self.tasks) > 1 else ""
+        return f"-{file_stem(name)}" if len(self.tasks) > 1 else ""
 
     def _make_parts(self, rehearsed: Sequence[Cut]) -> dict[str, Part]:
         settings, parts = self.settings, dict[str, Part]()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -55,7 +56,12 @@ class FinetuneSettings(Settings):
         encoder: ENCODER, θ0: folder, file, Hub id, or packaged name (tiny-hubert, tiny-wavlm,
             tiny-wav2vec2, tiny-decoar2).
         task: fine-tuning task (`asr`, `pr`, `pc`, `sid`, `er`, `ic`, `ks`, `sf`, …), or several
-            with commas between: they take turns batch by batch, each with a head of its own.
+            with commas between: they take turns batch by batch, each with a head of its own. On
+            any column of a table: `classify`, `regress`, `ctc`, with `label`.
+        label: the column of `classify`, `regress` or `ctc`; `task` may name it, too
+            (`classify:COLUMN`).
+        tokens: the column of `ctc` holds symbols with spaces between, not characters
+            (`ctc:COLUMN:tokens`).
         data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].
         context: of Whisper's encoder: `30s`, as it was trained, or `utterance`, which costs a
             fraction where utterances are short; as it says itself if not given. θ' keeps it.
@@ -106,6 +112,8 @@ class FinetuneSettings(Settings):
 
     encoder: Annotated[EncoderName, Shown]
     task: Annotated[str, Shown]
+    label: Annotated[str | None, Neutral, Shown] = None
+    tokens: Annotated[bool, Neutral, Shown] = False
     data: Annotated[DataName, Shown]
     context: Context | None = None
     hours: Annotated[float | None, Shown] = Field(default=None, gt=0)
@@ -140,6 +148,12 @@ class FinetuneSettings(Settings):
     rehearsal_clusters: int = Field(default=100, gt=1)
     rehearsal_warmup: int = Field(default=200, ge=0)
     rehearsal_unmasked_weight: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_columns(cls, values: Any) -> Any:
+        """Let `task` name the columns, so that one run has one name however it was said."""
+        return with_columns(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _makes_sense(self) -> FinetuneSettings:
@@ -189,6 +203,28 @@ class FinetuneSettings(Settings):
 def task_names(text: str) -> tuple[str, ...]:
     """Give the tasks that a setting names, with commas between."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def with_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a fine-tuning's plain values with `label` and `tokens` said by `task`.
+
+    Raises:
+        ValueError: they belong to none of the tasks.
+    """
+    label, tokens = values.get("label"), values.get("tokens") in (True, "true")
+    if "task" not in values or (label is None and not tokens):
+        return dict(values)
+    from speechft.tasks import name_columns
+
+    names = name_columns(task_names(str(values["task"])), label, tokens=tokens)
+    return {**values, "task": ",".join(names), "label": None, "tokens": False}
+
+
+def folder_name(tasks: Iterable[str]) -> str:
+    """Give the name in folders of a fine-tuning on tasks: `pr-sid`."""
+    from speechft.tasks import file_stem
+
+    return "-".join(map(file_stem, tasks))
 
 
 def early_name(share: float) -> str:

@@ -1,0 +1,44 @@
+"""classify: the classes of any column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from lhotse.cut import Cut
+
+from speechft.tasks.base import TASKS, Size
+from speechft.tasks.classes import ClassTask
+from speechft.tasks.columns import ColumnTask
+from speechft.tasks.plans import GRID, Plan
+
+
+@TASKS.on_columns.register("classify")
+class Classification(ColumnTask, ClassTask):
+    """The class in the column COLUMN, as it is written there; a number is a class, too."""
+
+    id: ClassVar[str] = "classify"
+    title: ClassVar[str] = "classification"
+    group: ClassVar[str] = "class"
+    wants: ClassVar[str] = "class"
+    draws: ClassVar[bool] = True
+    plans: ClassVar[Mapping[Size, Plan]] = {
+        "mini": Plan(1000, 32, (1e-1, 3e-2, 1e-2, 3e-3), decay=True),
+        "superb": Plan(30_000, 32, GRID),
+    }
+
+    @classmethod
+    def read(cls, value: Any) -> str:
+        """Give the class as text.
+
+        Raises:
+            ValueError: it is a list or a mapping.
+        """
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"{value!r:.60} is no single value")
+        return str(value)
+
+    @classmethod
+    def label(cls, cut: Cut) -> Any:
+        """Give the class of a cut."""
+        return cls.value(cut)
