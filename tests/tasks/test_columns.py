@@ -193,8 +193,14 @@ def test_from_a_column_to_results(table, tmp_path, capfd):
     assert first["classify:pitch [/b]"]["metric"] == "acc"
     assert first["classify:pitch [/b]"]["value"] == 100.0
     assert all(math.isfinite(record["value"]) for record in records)
+    (classes,) = json.loads((scores / "classes.json").read_text())
+    assert classes["classes"] == ["1", STRANGE]
+    assert classes["confusion"] == [[3, 0], [0, 3]]
+    assert classes["scores"] == {"acc": 100, "uar": 100, "macro_f1": 100}
     assert code_of("report", scores, "--out", tmp_path / "report") == 0
-    assert "CLASSIFY:pitch [/b]" in (tmp_path / "report/report.html").read_text()
+    page = (tmp_path / "report/report.html").read_text()
+    assert "CLASSIFY:pitch [/b]" in page
+    assert "said to be" in page
     wrong = ["evaluate", encoder, "--tasks", "classify:pitch", *common, "--out", tmp_path / "none"]
     assert code_of(*wrong) == 3
     said = capfd.readouterr().err

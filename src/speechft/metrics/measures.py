@@ -19,6 +19,8 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "wer_lm": ("WER with LM", "lower"),
     "ter": ("TER", "lower"),
     "acc": ("ACC", "higher"),
+    "uar": ("UAR", "higher"),
+    "macro_f1": ("macro F1", "higher"),
     "slot_type_f1": ("slot-type F1", "higher"),
     "slot_value_cer": ("slot-value CER", "lower"),
     "eer": ("EER", "lower"),
@@ -34,7 +36,7 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "connectivity": ("connectivity", "higher"),
 }
 # Said beside the others; what they are cannot be put between 0 and 100 %, or says the same again.
-BESIDE: Final = frozenset({"mse"})
+BESIDE: Final = frozenset({"mse", "uar", "macro_f1"})
 TITLES: Final = {name: title for name, (title, _) in _METRICS.items()}
 DIRECTIONS: Final = {name: way for name, (_, way) in _METRICS.items()}
 

@@ -52,6 +52,7 @@ _PARTS: Final[dict[str, Callable[[Any, Any], Parts]]] = {
     "cer": _edits,
     "wer": _words,
     "wer_lm": _words,
+    "ter": _edits,
     "acc": lambda reference, guess: (reference == guess, 1),
     "frame_acc": lambda r, g: (sum(map(operator.eq, r, g)), min(len(r), len(g))),
     "slot_type_f1": _slots(lambda reference, guess: (type_f1(reference, guess), 1)),

@@ -16,7 +16,7 @@ from speechft.merging.alpha import check_range, is_sweep, parse_alpha
 from speechft.merging.methods import METHODS
 from speechft.merging.settings import MergeSettings
 from speechft.probing.protocol import check_plans
-from speechft.probing.settings import GRID, RESULTS, EvaluateSettings, evaluate_artifact
+from speechft.probing.settings import CLASSES, GRID, RESULTS, EvaluateSettings, evaluate_artifact
 from speechft.reporting.settings import ReportSettings
 from speechft.tasks import TASKS
 from speechft.training.finetune.settings import FinetuneSettings
@@ -112,7 +112,7 @@ def _report(settings: ReportSettings) -> None:
 
 def _clear_results(artifact: Artifact) -> None:
     """Let an evaluation go; its finished cells stay, since each says itself what it is of."""
-    for name in (RECORD, RESULTS, GRID):
+    for name in (RECORD, RESULTS, GRID, CLASSES):
         (artifact.folder / name).unlink(missing_ok=True)
 
 

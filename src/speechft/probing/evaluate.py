@@ -16,12 +16,14 @@ from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import first_of, in_the_way
 from speechft.hidden.front_end import KeptFeatures
-from speechft.probing.cells import CELL, CELLS, TIMING
+from speechft.metrics.classes import class_report
+from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING
 from speechft.probing.failures import raise_failures
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
 from speechft.probing.protocol import check_plans
 from speechft.probing.settings import (
+    CLASSES,
     GRID,
     RESULTS,
     EncoderSpec,
@@ -29,6 +31,7 @@ from speechft.probing.settings import (
     evaluate_artifact,
     is_official,
 )
+from speechft.tasks import TASKS
 
 __all__ = ["EncoderSpec", "EvaluateSettings", "evaluate"]
 
@@ -60,7 +63,8 @@ def evaluate(
     Returns:
         The folder: `results.jsonl` (one record per metric), `grid.jsonl` (every learning rate on
         dev), `cells/` (each encoder, task and seed, with predictions), `timing.json`, and
-        `failures.json` where jobs failed.
+        `failures.json` where jobs failed; `classes.json` where utterances have one class: confusion
+        matrix, precision, recall and F1 of every class, accuracy, UAR and macro F1 with intervals.
 
     Raises:
         SettingsError: unknown task, memory is missing, results that are there would be lost, or
@@ -113,7 +117,10 @@ def _evaluate(
     if failures:
         raise_failures(failures, _jobs(settings))
     artifact.end(
-        [RESULTS, GRID, *(f"{CELLS}/{key}" for own in keys for key in own)],
+        [
+            *(name for name in (RESULTS, GRID, CLASSES) if (settings.out / name).exists()),
+            *(f"{CELLS}/{key}" for own in keys for key in own),
+        ],
         settings=settings.model_dump(mode="json", exclude={"out"}, exclude_defaults=True)
         | {"tasks": settings.tasks, "seeds": settings.seeds},
         parents={
@@ -204,7 +211,25 @@ def _write_results(evaluator: Evaluator, keys: Keys, *, whole: bool) -> None:
         return
     write_jsonl(settings.out / RESULTS, results)
     write_jsonl(settings.out / GRID, grid)
+    _write_classes(settings, results)
     _note_data(settings)
+
+
+def _write_classes(settings: EvaluateSettings, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write confusion matrices and every class by itself, of the predictions that are kept."""
+    found: list[dict[str, Any]] = []
+    place = settings.out / CLASSES
+    for record in {record["cell"]: record for record in results}.values():
+        if not settings.predictions or not TASKS[record["task"]].one_class:
+            continue
+        rows = read_jsonl(settings.out / CELLS / record["cell"] / PREDICTIONS)
+        pair = [row["reference"] for row in rows], [row["prediction"] for row in rows]
+        about = {key: record[key] for key in ("encoder", "task", "seed")}
+        found.append({**about, **class_report(*pair).to_dict()})
+    if found:
+        write_json(place, found)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def _note_data(settings: EvaluateSettings) -> None:

@@ -27,6 +27,7 @@ from speechft.encoders.identity import Context, EncoderName, encoder_id
 from speechft.merging.alpha import check_range, is_sweep_folder, number_text
 
 RESULTS: Final = "results.jsonl"  # one record per result
+CLASSES: Final = "classes.json"  # confusion matrices, and every class by itself
 GRID: Final = "grid.jsonl"  # the whole grid
 DEFAULT: Final = "default"
 VERSION: Final = 5  # raise it when the same settings would give other results

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.core.files import read_jsonl
+from speechft.metrics.measures import BESIDE
 from speechft.metrics.per_item import item_parts
 from speechft.metrics.statistics import (
     FEWEST_ITEMS,
@@ -146,7 +147,7 @@ def _changed(ours: Mapping[Metric, Items], theirs: Mapping[Metric, Items]) -> in
 def _items(measurements: Sequence[Measurement]) -> dict[Metric, Items]:
     """Give every metric item by item; nothing where one cannot be had so."""
     found: dict[Metric, list[Items]] = {}
-    for one in measurements:
+    for one in (m for m in measurements if m.metric not in BESIDE):
         items = _read(one)
         own = found.setdefault((one.task, one.metric), [])
         if items is None or (own and own[0].names != items.names):
@@ -174,6 +175,12 @@ def _read(one: Measurement) -> Items | None:
     sums = [parts[folds == fold].sum(axis=0) for fold in np.unique(folds)]
     value = np.mean([100.0 * wrong / whole if whole else math.nan for wrong, whole in sums])
     return Items(names, parts) if abs(float(value) - one.value) < _ROUNDED else None
+
+
+def pairs_of(path: Path | None) -> list[tuple[str, str]]:
+    """Give reference and prediction of every kept item; nothing where they are not texts."""
+    pairs = [(row.get("reference"), row.get("prediction")) for row in _rows(path)]
+    return [(str(r), str(p)) for r, p in pairs if isinstance(r, str) and isinstance(p, str)]
 
 
 def _rows(path: Path | None) -> list[dict[str, Any]]:

@@ -14,7 +14,10 @@ from rich.text import Text
 from speechft.core.provenance import versions
 from speechft.core.text import fenced, markdown_text, printable, task_heading
 from speechft.core.yaml12 import dump_yaml
+from speechft.metrics.classes import class_report
+from speechft.metrics.measures import TITLES
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
+from speechft.reporting.contrasts import pairs_of
 from speechft.reporting.figures import Drawing
 from speechft.reporting.findings import findings, label, symbol
 from speechft.reporting.measurements import Evidence
@@ -23,6 +26,7 @@ SYNTHETIC = (
     "measured on speech made by a synthesiser (eSpeak NG). It shows how the method behaves; it "
     "says nothing about benchmarks on human speech."
 )
+_MOST_CLASSES = 20  # that a page shows
 DIFFERENT = (
     "not all rows were measured on the same test data, so these columns compare only rows of one "
     "run."
@@ -173,6 +177,7 @@ def _context(page: Page) -> dict[str, Any]:
         "seeds": comparison.seeds,
         "items": comparison.items,
         "tasks": _task_titles(comparison),
+        "classes": _class_tables(evidence),
         "drawings": page.drawings,
         "runs": [_run(run) for run in evidence.runs or _evaluations(evidence)],
         "provenance": _artefacts(evidence),
@@ -212,6 +217,34 @@ def _task_titles(comparison: Comparison) -> dict[str, str]:
 
     ids = dict.fromkeys(c.task for c in comparison.columns)
     return {task: TASKS[task].title if task in TASKS else task for task in ids}
+
+
+def _class_tables(evidence: Evidence) -> list[dict[str, Any]]:
+    """Give a confusion matrix of every encoder and task with classes, of the first seed."""
+    from speechft.tasks import TASKS
+
+    tables: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in evidence.measurements:
+        heading = f"{task_heading(one.task)}, {label(one.encoder)}"
+        kept = one.task in TASKS and TASKS[one.task].one_class and (one.task, heading) not in tables
+        pairs = pairs_of(one.predictions) if kept else []
+        if not pairs or len({name for pair in pairs for name in pair}) > _MOST_CLASSES:
+            continue
+        found = class_report([r for r, _ in pairs], [p for _, p in pairs])
+        texts = [
+            f"{TITLES[name]} {value:.1f} {found.intervals[name].text()}"
+            for name, value in found.scores.items()
+        ]
+        tables[one.task, heading] = {
+            "heading": printable(heading),
+            "text": ", ".join(texts),
+            "names": [printable(name) for name in found.names],
+            "rows": [
+                {"row": row, "name": printable(row.name), "counts": counts}
+                for row, counts in zip(found.rows, found.matrix, strict=True)
+            ],
+        }
+    return list(tables.values())
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
@@ -263,5 +296,5 @@ def _environment(html: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"markdown": markdown_text, "fenced": fenced}
+    environment.filters |= {"markdown": markdown_text, "fenced": fenced, "heading": task_heading}
     return environment

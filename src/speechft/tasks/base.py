@@ -44,6 +44,7 @@ class Task(ABC):
         metrics: metric names; the first one selects on dev.
         splits: names of the train, dev and test splits that the task prefers; plain `train`, `dev`
             and `test` are used where a corpus lacks them.
+        one_class: an utterance has one class, so that there is a confusion matrix.
         target_is_sequence: `target` gives a sequence of labels (CTC), not classes.
         trains: the task trains a head; otherwise it compares hidden states as they are.
         fixed: name and type of what the training split fixes (classes, vocabulary, speakers): the
@@ -75,6 +76,7 @@ class Task(ABC):
     pooled: ClassVar[bool]
     metrics: ClassVar[tuple[str, ...]]
     splits: ClassVar[tuple[str, str, str]] = ("train", "dev", "test")
+    one_class: ClassVar[bool] = False
     target_is_sequence: ClassVar[bool]
     trains: ClassVar[bool] = True
     fixed: ClassVar[tuple[str, type]]

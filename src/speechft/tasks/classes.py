@@ -37,6 +37,7 @@ class ClassTask(Task):
 
     pooled: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("acc",)
+    one_class: ClassVar[bool] = True
     target_is_sequence: ClassVar[bool] = False
     fixed: ClassVar[tuple[str, type]] = ("groups", dict)
     answer: ClassVar[str] = "label"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from lhotse.cut import Cut
 
+from speechft.metrics.classes import class_scores
 from speechft.tasks.base import TASKS, Size
 from speechft.tasks.classes import ClassTask
 from speechft.tasks.columns import ColumnTask
@@ -22,6 +23,7 @@ class Classification(ColumnTask, ClassTask):
     group: ClassVar[str] = "class"
     wants: ClassVar[str] = "class"
     draws: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("acc", "uar", "macro_f1")
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(1000, 32, (1e-1, 3e-2, 1e-2, 3e-3), decay=True),
         "superb": Plan(30_000, 32, GRID),
@@ -37,6 +39,10 @@ class Classification(ColumnTask, ClassTask):
         if not isinstance(value, str | int | float):
             raise ValueError(f"{value!r:.60} is no single value")
         return str(value)
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Give accuracy, UAR (balanced accuracy) and macro F1."""
+        return class_scores(references, predictions)
 
     @classmethod
     def label(cls, cut: Cut) -> Any:

@@ -23,6 +23,7 @@ class IntentClassification(ClassTask):
     id: ClassVar[str] = "ic"
     title: ClassVar[str] = "intent classification"
     needs: ClassVar[str] = "an intent"
+    one_class: ClassVar[bool] = False
     fields: ClassVar[tuple[str, ...]] = ("intent",)
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(1000, 32, (3e-2, 1e-2, 3e-3, 1e-3), decay=True),
