@@ -298,6 +298,7 @@ class _TokenRecognition(ColumnRecognition):
     """The tokens of a column, with spaces between, or a list."""
 
     metrics: ClassVar[tuple[str, ...]] = ("ter",)
+    answer: ClassVar[str] = "tokens"
     wants: ClassVar[str] = "tokens"
 
     @classmethod
