@@ -66,8 +66,10 @@ else
 	@echo "Benchmarks (make bench NAME=...): $(or $(BENCHES),none yet)"
 endif
 
-docs: setup  ## write the generated pages and tables of docs/ again
+docs: setup  ## write the generated pages of docs/ again, build the site into site/, try its search
 	$(BIN)/python scripts/make_docs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	$(BIN)/python scripts/search_site.py
 
 study: setup  ## run the full studies of studies/*.yaml (hours) and keep their results
 	$(BIN)/speechft study $(STUDY) --out runs/studies

@@ -8,58 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from speechft.encoders import build_encoder
+from doc_pages import CONFIG, ROOT, blocks, fill, smaller
 
-README = Path(__file__).parent.parent / "README.md"
-CONFIG = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
-# What makes the blocks quick; each must be found, so that no block runs at full size unnoticed.
-SMALLER = {
-    r"--steps 600": "--steps 2",
-    r"steps=600": "steps=2",
-    r"synthetic:demo": "synthetic:tiny",
-    r"--tasks pr,sid,er,sf": "--tasks sid,er --steps 2 --workers 1",
-    r"speechft run demo": (
-        "speechft run demo --set data=synthetic:tiny --set finetune.steps=2 --set evaluate.steps=2"
-        " --set evaluate.tasks=[sid] --set evaluate.sweep_tasks=[] --set evaluate.sweep=[0.5]"
-        " --set evaluate.workers=1 --set encoder=./tiny-hubert"
-    ),
-    r"(?<![\w./])tiny-hubert(?=[ \",])": "./tiny-hubert",
-}
-
-
-def blocks(language: str) -> list[str]:
-    text = README.read_text()
-    found = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    for pattern, smaller in SMALLER.items():
-        found = [re.sub(pattern, smaller, block) for block in found]
-    return found
+README = ROOT / "README.md"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with a stand-in for the packaged encoder, and the table of the README."""
-    home = tmp_path_factory.mktemp("readme")
-    build_encoder(CONFIG, seed=0).save(home / "tiny-hubert")
-    (table,) = blocks("csv")
-    (home / "my.csv").write_text(table)
-    noise = np.random.default_rng(0)
-    for name in re.findall(r"^(clips/[^,]+)", table, re.MULTILINE):
-        (home / name).parent.mkdir(exist_ok=True)
-        soundfile.write(home / name, 0.1 * noise.standard_normal(24000), 16000)
-    return home
+    (table,) = blocks(README, "csv")
+    return fill(tmp_path_factory.mktemp("readme"), table)
 
 
 def execute(command: list[str], folder: Path) -> str:
@@ -72,15 +32,10 @@ def execute(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def test_every_shrinking_is_of_use() -> None:
-    for pattern in SMALLER:
-        assert re.search(pattern, README.read_text()), pattern
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(blocks("bash"))))
+@pytest.mark.parametrize("number", range(len(blocks(README, "bash"))))
 def test_shell_block(folder: Path, number: int) -> None:
-    execute(["bash", "-euc", blocks("bash")[number]], folder)
+    execute(["bash", "-euc", smaller(blocks(README, "bash")[number])], folder)
     made = {
         0: "runs/report/report.html",
         1: "runs/demo/report.html",
@@ -91,7 +46,7 @@ def test_shell_block(folder: Path, number: int) -> None:
 
 @pytest.mark.slow
 def test_python_block(folder: Path) -> None:
-    (block,) = blocks("python")
+    (block,) = map(smaller, blocks(README, "python"))
     said = execute([sys.executable, "-c", block], folder)
     layers, shape, lengths = re.fullmatch(r"(\d+) (.*\]\)) (.*)\n(?s:.*)", said).groups()  # type: ignore[union-attr]
     assert int(layers) == CONFIG["num_hidden_layers"] + 1

@@ -13,6 +13,9 @@ shows the traceback of an error.
 """
 
 
+NOT_RUN = "<!-- not run: names stand for yours -->"
+
+
 def cli_page() -> str:
     """Give docs/cli.md."""
     from speechft.cli.app import parts_of
@@ -22,7 +25,7 @@ def cli_page() -> str:
     lines = [CLI_HEAD]
     for command in COMMANDS:
         parts = parts_of(command)
-        lines += [f"## {command.name}\n", f"{parts.about}\n", "```sh", parts.example, "```", ""]
+        lines += [f"## {command.name}\n", f"{parts.about}\n", NOT_RUN, "```sh", parts.example, "```", ""]
         lines += ["| | |", "| --- | --- |"]
         rows = [(one.shown, one.text) for one in parameters_of(parts.settings)]
         rows += [(name, one.help) for name, one in parts.at_once.items()]

@@ -1,0 +1,54 @@
+"""What the site needs beside docs/: the files of the top folder as pages, links that stay inside."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = {"README.md": "readme.md"} | {
+    name: name.lower() for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+}
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages of the top folder."""
+    for name, page in TOP.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=_inside(text, PurePosixPath(name))))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Point links of a page of docs/ to pages of the site."""
+    if page.file.src_uri in TOP.values():
+        return markdown
+    return _inside(markdown, PurePosixPath("docs") / page.file.src_uri)
+
+
+def _inside(text: str, source: PurePosixPath) -> str:
+    """Rewrite links of a file of the repository; what is no page of the site keeps its words alone."""
+    return LINK.sub(lambda found: _link(found, source), text)
+
+
+def _link(found: re.Match[str], source: PurePosixPath) -> str:
+    picture, words, target, anchor = found.groups()
+    if re.match(r"[a-z]+:", target):
+        return found[0]
+    folder = "docs" if source.parts[0] == "docs" else ""
+    parts: list[str] = []
+    for part in (source.parent / target).parts:
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    there = "/".join(parts)
+    if there in TOP:
+        page = TOP[there]
+    elif there.startswith("docs/"):
+        page = there.removeprefix("docs/")
+    else:
+        return words
+    up = "../" * (len(source.parent.parts) - 1) if folder else ""
+    return f"{picture}[{words}]({up}{page}{anchor or ''})"
