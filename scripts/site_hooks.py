@@ -1,4 +1,4 @@
-"""What the site needs beside docs/: the files of the top folder as pages, links that stay inside."""
+"""What the site needs beside docs/: files of the top folder as pages, links that stay inside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _inside(text: str, source: PurePosixPath) -> str:
-    """Rewrite links of a file of the repository; what is no page of the site keeps its words alone."""
+    """Rewrite links of a file; what is no page of the site keeps its words alone."""
     return LINK.sub(lambda found: _link(found, source), text)
 
 

@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from doc_pages import ROOT, SMALLER, blocks, fill, smaller
 
 from speechft.cli.app import main
-from doc_pages import ROOT, SMALLER, blocks, fill, smaller
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)

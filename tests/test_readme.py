@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from doc_pages import CONFIG, ROOT, blocks, fill, smaller
 
 README = ROOT / "README.md"

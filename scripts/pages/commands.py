@@ -25,7 +25,8 @@ def cli_page() -> str:
     lines = [CLI_HEAD]
     for command in COMMANDS:
         parts = parts_of(command)
-        lines += [f"## {command.name}\n", f"{parts.about}\n", NOT_RUN, "```sh", parts.example, "```", ""]
+        lines += [f"## {command.name}\n", f"{parts.about}\n"]
+        lines += [NOT_RUN, "```sh", parts.example, "```", ""]
         lines += ["| | |", "| --- | --- |"]
         rows = [(one.shown, one.text) for one in parameters_of(parts.settings)]
         rows += [(name, one.help) for name, one in parts.at_once.items()]
