@@ -167,4 +167,4 @@ class MTEBEncoder(_Wrapped):
 
 
 def _unit(embeddings: Any) -> Tensor:
-    return nn.functional.normalize(torch.as_tensor(np.asarray(embeddings)), dim=-1)
+    return nn.functional.normalize(torch.from_numpy(np.array(embeddings)), dim=-1)
