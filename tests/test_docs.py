@@ -64,7 +64,7 @@ def test_blocks_run(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    (table,) = blocks(ROOT / "docs" / "tutorials" / "your-data.md", "csv")
+    (table,) = blocks(ROOT / "README.md", "csv")
     monkeypatch.chdir(fill(tmp_path, table))
     for block in blocks(page, "bash"):
         for words in commands(smaller(block)):

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     )
     from speechft.encoders import load_encoder
     from speechft.metrics.superb import superb_score
+    from speechft.training.trainer_callback import StableFineTuning
 
 __all__ = [
+    "StableFineTuning",
     "__version__",
     "analyze",
     "convert",
@@ -62,6 +64,7 @@ __getattr__ = lazily(
         "push report run study",
         "encoders": "load_encoder",
         "metrics.superb": "superb_score",
+        "training.trainer_callback": "StableFineTuning",
     },
 )
 
