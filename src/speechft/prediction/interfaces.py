@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.devices import usable_device
-from speechft.core.lengths import masked_mean
-from speechft.data.audio import SAMPLE_RATE
+from speechft.core.lengths import SAMPLE_RATE, masked_mean
 from speechft.encoders import load_encoder
 
 
