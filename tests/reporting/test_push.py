@@ -155,7 +155,7 @@ def test_push_uploads_all_in_one_commit(hub: Hub, encoder: Path):
         if o["key"] == "file"
     }
     large = {o["value"]["path"]: o["value"]["oid"] for o in operations if o["key"] == "lfsFile"}
-    assert set(plain) == {"README.md", "config.json", "speechft.json"}
+    assert set(plain) == {"README.md", "config.json", "heard.gz", "speechft.json"}
     assert plain["README.md"] == (encoder / "README.md").read_bytes()
     assert set(large) == {"model.safetensors"}
     assert hub.large[large["model.safetensors"]] == (encoder / "model.safetensors").read_bytes()
@@ -183,7 +183,8 @@ def test_nothing_private_is_sent(hub: Hub, encoder: Path, tmp_path: Path):
     values = [line["value"] for line in hub.commits[0]["lines"][1:]]
     plain = {v["path"]: base64.b64decode(v["content"]) for v in values if "content" in v}
     sent = sorted(value["path"] for value in values)
-    listed = "README.md, config.json, model.safetensors, preprocessor_config.json, speechft.json"
+    listed = "README.md, config.json, heard.gz, model.safetensors, "
+    listed += "preprocessor_config.json, speechft.json"
     if "preprocessor_config.json" not in sent:
         listed = listed.replace(" preprocessor_config.json,", "")
     assert sent == listed.split(", ")

@@ -108,7 +108,7 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     if not plan.graph.open:
         return 0
     from speechft.encoders.identity import refuse_absent_here
-    from speechft.pipeline.recipe.inputs import look_at_labels
+    from speechft.pipeline.recipe.inputs import foreseen_leaks, look_at_labels
 
     refuse_absent_here([settings.encoder] if settings.encoder else [])
     read, unread = look_at_labels(plan)
@@ -116,4 +116,6 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
         console.print(f"splits and labels of {', '.join(read)}: all there", markup=False)
     if unread:
         console.print(f"splits and labels of {', '.join(unread)}: not looked at", markup=False)
+    for line in foreseen_leaks(plan):
+        console.print(f"will be heard with labels in tuning: {line}", markup=False)
     return SettingsError.exit_code if refused else 0

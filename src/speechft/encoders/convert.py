@@ -9,11 +9,13 @@ from pathlib import Path
 from speechft.core.artifact import RECORD, Artifact, dependencies, stage_of
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, remove_leftovers
+from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, home_expanded, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
 from speechft.encoders.folder import ADAPTER, encoder_files
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
+from speechft.encoders.heard import heard_of
 from speechft.encoders.identity import locate
 from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
@@ -63,6 +65,7 @@ def _write_folder(checkpoint: Checkpoint, settings: ConvertSettings) -> None:
         left = [] if (source / ADAPTER).is_file() else carry(source, folder)
         if left:
             log.info("convert: left behind of the source's folder: %s", first_of(left, 8))
+        write_heard(folder, heard_of(settings.source))
         names = [path.name for path in folder.iterdir()]
         said = settings.model_dump(mode="json", exclude={"overwrite", "target"})
         Artifact(folder, "convert", depends).end(names, settings=said)

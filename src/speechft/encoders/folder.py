@@ -26,7 +26,8 @@ TORCH_WEIGHTS = "pytorch_model.bin"
 EXTRAS_FILE = "extras.safetensors"
 # What this package writes into an encoder's folder.
 _OWN = re.compile(
-    rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|speechft\.json|extras\.safetensors"
+    rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|speechft\.json|heard\.gz"
+    r"|extras\.safetensors"
     r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
 Beside = Callable[[Path], None]

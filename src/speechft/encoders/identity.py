@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.files import read_json
+from speechft.core.heard import FILE as HEARD
 from speechft.core.limits import regular_file
 from speechft.core.nearest import did_you_mean
 from speechft.core.network import is_network_error
@@ -42,6 +43,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
 HUB_SETTINGS = ["config.json", "*processor_config.json", "adapter_config.json", "*.index.json"]
 HUB_SETTINGS += ["vocab.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"]
+HUB_SETTINGS += [HEARD]
 HUB_WEIGHTS = [
     "model*.safetensors",
     "head*.safetensors",

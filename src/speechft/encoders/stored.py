@@ -34,7 +34,7 @@ BELONGS: Final = re.compile(
 #: say how it was made.
 _MADE_ANEW: Final = re.compile(
     r"config\.json|preprocessor_config\.json|extras\.safetensors|speechft\.json|begun\.json"
-    r"|head(-.+)?\.safetensors|README\.md|(model|pytorch_model)(-\d+-of-\d+)?"
+    r"|head(-.+)?\.safetensors|README\.md|heard\.gz|(model|pytorch_model)(-\d+-of-\d+)?"
     r"\.(safetensors|bin)(\.index\.json)?"
 )
 

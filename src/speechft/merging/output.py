@@ -8,6 +8,8 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ import yaml
 from speechft.core.artifact import stage_of
 from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json, write_text
+from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, home_expanded, said_place
+from speechft.encoders.heard import heard_of
 from speechft.encoders.identity import CONTEXT, HEADS
 from speechft.encoders.stored import carry
 from speechft.merging.engine import Plan
@@ -73,6 +77,8 @@ def describe(planned: Plan, folder: Path) -> dict[str, Any]:
     _write_extras(planned, folder)
     left_behind = _carry(planned.like, folder)
     heads = carry_heads(planned, folder)
+    sources = (planned.base, *planned.tuned)
+    write_heard(folder, reduce(or_, (heard_of(source.label) for source in sources)))
     write_text(folder / "README.md", write_card(planned, class_name))
     return {
         "method": planned.method.name,

@@ -118,6 +118,7 @@ def run_cell(
     folder: Path,
     device: str,
     hop: int = HOP,
+    numbers: Sequence[int] = (1,),
 ) -> None:
     """Train, choose, score the test split once, and write the cell's folder in one move.
 
@@ -128,13 +129,14 @@ def run_cell(
         folder: where cells lie.
         device: where heads are trained.
         hop: samples per frame of the encoder.
+        numbers: of the folds.
     """
     begin = time.perf_counter()
     folds = [
-        _run(cell, cuts[n : n + 3], states[n : n + 3], device, n // 3, hop)
-        for n in range(0, len(cuts), 3)
+        _run(cell, cuts[n : n + 3], states[n : n + 3], device, number - 1, hop)
+        for n, number in zip(range(0, len(cuts), 3), numbers, strict=True)
     ]
-    found = folds[0] if len(folds) == 1 else join_folds(folds)
+    found = folds[0] if numbers == (1,) else join_folds(folds, numbers)
     with atomic_dir(folder / cell.key, (CELL, TIMING, PREDICTIONS, HEAD)) as place:
         write_json(place / CELL, _content(cell, found))
         write_json(place / TIMING, {"seconds": round(time.perf_counter() - begin, 3)})
@@ -157,13 +159,13 @@ def _write_heads(cell: Cell, folds: Sequence[TaskResult], place: Path) -> list[s
     return names
 
 
-def join_folds(folds: Sequence[TaskResult]) -> TaskResult:
+def join_folds(folds: Sequence[TaskResult], numbers: Sequence[int]) -> TaskResult:
     """Give the mean over folds; each keeps its own choices in the record."""
 
     def mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return {m: sum(s[m] for s in scores) / len(scores) for m in scores[0]}
 
-    numbered = list(enumerate(folds, start=1))
+    numbered = list(zip(numbers, folds, strict=True))
     unreachable = [fold.about["unreachable"] for fold in folds]
     return TaskResult(
         scores=mean([fold.scores for fold in folds]),

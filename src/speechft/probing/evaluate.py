@@ -21,6 +21,7 @@ from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING
 from speechft.probing.failures import raise_failures
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
+from speechft.probing.leaks import heard_by, leaking, refuse_leaks
 from speechft.probing.protocol import check_plans
 from speechft.probing.settings import (
     CLASSES,
@@ -39,6 +40,8 @@ FAILURES: Final = "failures.json"
 INPUTS: Final = "inputs.json"
 Keys = Sequence[Sequence[str]]
 """Of every encoder, its finished cells."""
+Leaks = dict[tuple[str, str], dict[str, Any]]
+"""Encoder and task → what a record says of what was heard of the test split."""
 # Does the jobs in other processes and calls back after each; None where this one should do them.
 Others = Callable[[Evaluator, Callable[[], None]], list[Outcome] | None]
 _logger = get_logger(__name__)
@@ -103,6 +106,7 @@ def _evaluate(
 ) -> None:
     """Do what is missing, and write what was found."""
     evaluator = Evaluator(settings, read_all(settings), device, kept=kept)
+    leaks = _find_leaks(evaluator)
     _refuse_foreign(artifact)
     _refuse_loss(evaluator)
     if changes := artifact.changes():
@@ -112,7 +116,7 @@ def _evaluate(
     failures = [f for outcome in outcomes for f in outcome.failures]
     keys = [outcome.keys for outcome in outcomes]
     if any(keys):
-        _write_results(evaluator, keys, whole=not failures)
+        _write_results(evaluator, keys, leaks, whole=not failures)
     _write_about(settings, outcomes, time.perf_counter() - begin)
     if failures:
         raise_failures(failures, _jobs(settings))
@@ -182,7 +186,7 @@ def _run_all(evaluator: Evaluator, others: Others | None) -> list[Outcome]:
         return result
 
 
-def _write_results(evaluator: Evaluator, keys: Keys, *, whole: bool) -> None:
+def _write_results(evaluator: Evaluator, keys: Keys, leaks: Leaks, *, whole: bool) -> None:
     """Put the cells together, in the order of the settings.
 
     Where some have failed, results that are there are replaced only if none of them is lost.
@@ -190,6 +194,7 @@ def _write_results(evaluator: Evaluator, keys: Keys, *, whole: bool) -> None:
     Args:
         evaluator: of the evaluation.
         keys: of every encoder, its finished cells.
+        leaks: what of the test splits the encoders have heard.
         whole: none has failed.
     """
     settings = evaluator.settings
@@ -203,6 +208,7 @@ def _write_results(evaluator: Evaluator, keys: Keys, *, whole: bool) -> None:
             about = {"encoder": spec.label, "task": first["task"], "seed": first["seed"]}
             official = is_official(suite, first["task"], first["items"])
             labels = {"data": names[first["task"]], "suite": suite, "official_test": official}
+            labels |= leaks[spec.label, first["task"]]
             labels = {name: value for name, value in labels.items() if value is not None}
             results += [{"encoder": spec.label, **r, **labels} for r in cell["records"]]
             grid += [{**about, **row} for row in cell["grid"]]
@@ -230,6 +236,29 @@ def _write_classes(settings: EvaluateSettings, results: Sequence[Mapping[str, An
         write_json(place, found)
     else:
         place.unlink(missing_ok=True)
+
+
+def _find_leaks(evaluator: Evaluator) -> Leaks:
+    """Find what of every test split each encoder has heard with labels.
+
+    Raises:
+        SettingsError: some of it was, and such results are refused.
+    """
+    settings, found, said = evaluator.settings, Leaks(), list[str]()
+    for spec in settings.encoders:
+        heard = heard_by(spec)
+        for data in evaluator.data:
+            for task in set(data.names) & set(settings.tasks_of(spec)):
+                shares: dict[str, Any] = data.tested[task].shares(heard)
+                if words := leaking(shares):
+                    said.append(f"{spec.label} on {task}: {' and '.join(words)}")
+                dropped = data.dropped.get(task)
+                found[spec.label, task] = shares | ({"dropped_items": dropped} if dropped else {})
+    if settings.on_leak == "refuse":
+        refuse_leaks(said)
+    for line in said:
+        _logger.warning("evaluate: heard with labels in tuning: %s", line)
+    return found
 
 
 def _note_data(settings: EvaluateSettings) -> None:

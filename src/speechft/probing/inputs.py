@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import cycle, pairwise
+from operator import or_
 from pathlib import Path
 
 from lhotse.cut import Cut
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
+from speechft.core.heard import Heard
 from speechft.core.limits import LONGEST_SECONDS
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
@@ -18,6 +22,7 @@ from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import context_of, locate
 from speechft.merging.alpha import is_sweep_folder, number_text
 from speechft.merging.sweep import load_merged, load_point, read_sweep
+from speechft.probing.leaks import Tested, heard_by, tested, without_heard
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, arranged, check_labels
 from speechft.tasks.ctc import refuse_empty
@@ -35,6 +40,8 @@ class DataSet:
         names: task → its train, dev and test splits (several threes where it has folds).
         ids: split → identity, see `data.identity`.
         audio: split → one key per utterance, equal where what the encoder hears is the same.
+        tested: task → what its test splits hold.
+        dropped: task → test utterances that were left out, as encoders have heard them with labels.
     """
 
     spec: str
@@ -42,6 +49,8 @@ class DataSet:
     names: dict[str, list[str]]
     ids: dict[str, str]
     audio: dict[str, list[str]]
+    tested: dict[str, Tested]
+    dropped: dict[str, int]
 
     def ids_of(self, task: str) -> dict[str, str]:
         """Give the identities of a task's splits by their parts; folds count from the second on."""
@@ -74,6 +83,16 @@ class DataSet:
         return None
 
 
+def fold_numbers(names: Sequence[str]) -> tuple[int, ...]:
+    """Give the numbers of a task's folds; 1 of one that is none.
+
+    Args:
+        names: of train, dev and test, of every fold.
+    """
+    found = [re.match(r"fold(\d+)_", name) for name in names[::3]]
+    return tuple(int(one[1]) if one else n for n, one in enumerate(found, start=1))
+
+
 def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSet]:
     """Read every DATA of an evaluation, each once.
 
@@ -88,8 +107,11 @@ def read_all(settings: EvaluateSettings, only: str | None = None) -> list[DataSe
     for task in settings.tasks:
         tasks.setdefault(settings.data_of(task), []).append(task)
     wanted = list(tasks) if only is None else [settings.data_of(only)]
-    longest = settings.max_seconds
-    return [read_data(spec, tasks[spec], settings.protocol, longest=longest) for spec in wanted]
+    heard = None
+    if settings.on_leak == "drop":
+        heard = reduce(or_, map(heard_by, settings.encoders))
+    longest, rules = settings.max_seconds, settings.protocol
+    return [read_data(s, tasks[s], rules, longest=longest, heard=heard) for s in wanted]
 
 
 def read_data(
@@ -99,6 +121,7 @@ def read_data(
     *,
     hashed: bool = True,
     longest: float = LONGEST_SECONDS,
+    heard: Heard | None = None,
 ) -> DataSet:
     """Read a DATA once for all its tasks.
 
@@ -109,6 +132,7 @@ def read_data(
         hashed: read the audio, too; else splits have no identity, and every file counts as another
             audio.
         longest: seconds of an utterance.
+        heard: with labels, by any encoder; test utterances in it, or of its speakers, are left out.
 
     Raises:
         DataError: a split is missing, empty or holds an id twice, an utterance is too long, or
@@ -119,12 +143,21 @@ def read_data(
     refuse_long(spec, every, longest)
     itself = {file: file for cut in every for file in audio_files(cut)}
     content = audio_hashes(every) if hashed else itself
+    held = {task: tested(splits, own, spec, content) for task, own in names.items()}
+    dropped: dict[str, int] = {}
+    if heard is not None:
+        for task, own in names.items():
+            names[task], dropped[task] = without_heard(splits, task, own, held[task], heard)
+            held[task] = tested(splits, names[task], spec, content)
+        splits = {name: splits[name] for name in sorted({n for o in names.values() for n in o})}
     return DataSet(
         spec=spec,
         splits=splits,
         names=names,
         ids={name: cuts_id(cuts, content) for name, cuts in splits.items()} if hashed else {},
         audio={name: [audio_key(cut, content) for cut in cuts] for name, cuts in splits.items()},
+        tested=held,
+        dropped=dropped,
     )
 
 

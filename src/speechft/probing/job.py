@@ -22,7 +22,7 @@ from speechft.hidden.states import Passes, SplitStates
 from speechft.hidden.store import HiddenStore, Request
 from speechft.probing.cells import CELLS, Cell, make_cell, run_cell
 from speechft.probing.failures import Failure, reported
-from speechft.probing.inputs import DataSet, open_encoder
+from speechft.probing.inputs import DataSet, fold_numbers, open_encoder
 from speechft.probing.protocol import protocol_of
 from speechft.probing.settings import EncoderSpec, EvaluateSettings, data_name
 from speechft.tasks import TASKS
@@ -218,8 +218,8 @@ class _Run:
                 cuts = [data.splits[name] for name in names]
                 folder, device = self.evaluator.cells_folder, self.evaluator.device
                 try:
-                    hop = self.encoder.hop
-                    run_cell(cell, cuts, [states[n] for n in names], folder, device, hop)
+                    own, numbers = [states[name] for name in names], fold_numbers(names)
+                    run_cell(cell, cuts, own, folder, device, self.encoder.hop, numbers)
                 except Exception as error:
                     self._fail(error, [job])
                 self.on_cell()

@@ -138,6 +138,9 @@ class EvaluateSettings(Settings):
         protocol: "clean" with exact lengths, or "s3prl" with the quirks of published numbers.
         asr_lm: KenLM file; ASR's test split is then also decoded with it and with `asr_lexicon`.
         asr_lexicon: text file, an upper-case word a line, behind it its letters and `|` or nothing.
+        on_leak: what to do where a test split holds utterances, or speakers new to the probe, that
+            an encoder has heard with labels when it was tuned: "mark" such results, "refuse" them,
+            or "drop" these utterances for every encoder.
         predictions: keep what the chosen probe predicts for each test utterance.
         context: of Whisper's encoders: `30s`, as they were trained, or `utterance`; as they
             say themselves if not given.
@@ -177,6 +180,7 @@ class EvaluateSettings(Settings):
     protocol: Annotated[Literal["clean", "s3prl"], Shown] = "clean"
     asr_lm: FileInput | None = None
     asr_lexicon: FileInput | None = None
+    on_leak: Annotated[Literal["mark", "refuse", "drop"], Shown] = "mark"
     predictions: bool = True
     context: Context | None = None
     keep_heads: bool = False

@@ -52,6 +52,11 @@ class Row:
     score: SeedValues | None = None
     best: set[Metric | str] = field(default_factory=set)
 
+    @property
+    def heard(self) -> set[str]:
+        """The tasks whose test split it has heard some of, with labels."""
+        return {m.task for m in self.measurements if m.heard}
+
 
 @dataclass(frozen=True)
 class Trio:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Role = Literal["pretrained", "finetuned", "merged", "other"]
 Group = tuple[str, str, str]
+HEARD: Final = "‡"
+"""Marks a figure whose test split the encoder has heard some of, with labels."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Measurement:
     """One metric of one encoder with one seed, in percent.
 
     Attributes:
+        heard: share of the test items, or of their speakers, that the encoder heard with labels
+            when it was tuned; none where that is not known.
         predictions: file of what was predicted for every item of the test split, if it is kept.
     """
 
@@ -59,10 +63,19 @@ class Measurement:
     protocol: str = "clean"
     main: bool = True
     data_hash: str = ""
+    heard: float | None = field(default=0.0, compare=False)
     predictions: Path | None = field(default=None, compare=False)
 
 
 Scores = dict[str, dict[str, tuple[float, str]]]
+
+
+def heard_text(most: float) -> str:
+    """Say what the mark `HEARD` means, and how large the largest share is."""
+    return (
+        "marks figures on test utterances, or test speakers, that the encoder heard with labels "
+        f"when it was tuned (up to {100 * most:.0f} %): they say nothing of unheard speech."
+    )
 
 
 def by_seed(measurements: Iterable[Measurement]) -> dict[int, Scores]:

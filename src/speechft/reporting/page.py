@@ -20,7 +20,7 @@ from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.contrasts import pairs_of
 from speechft.reporting.figures import Drawing
 from speechft.reporting.findings import findings, label, symbol
-from speechft.reporting.measurements import Evidence
+from speechft.reporting.measurements import HEARD, Evidence, heard_text
 
 SYNTHETIC = (
     "measured on speech made by a synthesiser (eSpeak NG). It shows how the method behaves; it "
@@ -30,6 +30,12 @@ _MOST_CLASSES = 20  # that a page shows
 DIFFERENT = (
     "not all rows were measured on the same test data, so these columns compare only rows of one "
     "run."
+)
+
+
+NOT_KNOWN = (
+    "of some encoders nobody has written down what they were tuned on, so whether they have heard "
+    "the test splits with labels is not known."
 )
 
 
@@ -53,6 +59,7 @@ class Cell:
         good: whether that change is for the better; none if there is none.
         best: the best of its column.
         own: the row's encoder was fine-tuned on this column's task.
+        heard: it has heard some of the test split with labels; of a score, of any.
     """
 
     text: str
@@ -60,6 +67,12 @@ class Cell:
     good: bool | None = None
     best: bool = False
     own: bool = False
+    heard: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The text with its mark, for a terminal."""
+        return self.text.replace(" ± ", "±") + (HEARD if self.heard else "")
 
 
 def cells(comparison: Comparison, row: Row) -> list[Cell]:
@@ -76,13 +89,15 @@ def cells(comparison: Comparison, row: Row) -> list[Cell]:
         if ground is not None:
             change, good = _change(spread.mean, ground.mean, column.direction, 1)
         own = column.task in row.encoder.tuned_on.split(",")
-        result.append(Cell(spread.text(), change, good, column.key in row.best, own))
+        heard = column.task in row.heard
+        result.append(Cell(spread.text(), change, good, column.key in row.best, own, heard))
     if row.score is None:
         return [*result, Cell("–")]
     change, good = "", None
     if base and base.score:
         change, good = _change(row.score.mean, base.score.mean, "higher", 0)
-    return [*result, Cell(row.score.text(0), change, good, "score" in row.best)]
+    score = Cell(row.score.text(0), change, good, "score" in row.best, heard=bool(row.heard))
+    return [*result, score]
 
 
 def _base(comparison: Comparison, row: Row) -> Row | None:
@@ -138,7 +153,7 @@ def terminal_table(comparison: Comparison) -> Table:
     titles[-1] = comparison.score_name.replace(" ", "\n") + " ↑"
     texts = [
         [
-            Text(cell.text.replace(" ± ", "±"), style="bold green" if cell.best else "")
+            Text(cell.plain, style="bold green" if cell.best else "")
             for cell in cells(comparison, row)
         ]
         for row in comparison.rows
@@ -192,6 +207,12 @@ def _notes(evidence: Evidence) -> list[tuple[str, str]]:
         measured = "Some of the numbers here were" if evidence.real else "Every number here was"
         notes.append(("Synthetic speech.", f"{measured} {SYNTHETIC}"))
     apart = [task_heading(task) for task in evidence.on_different_data]
+    found = {m.heard for m in evidence.measurements}
+    if any(found):
+        most = max(share for share in found if share)
+        notes.append(("Heard in tuning.", f"{HEARD} {heard_text(most)}"))
+    if None in found:
+        notes.append(("Not known.", NOT_KNOWN))
     if apart:
         notes.append(("Different data.", f"{' and '.join(apart)}: {DIFFERENT}"))
     return notes

@@ -30,7 +30,7 @@ CONFIG = "config.json"
 #: What is sent of a folder, beside the card, the configuration and the record.
 FILES = re.compile(
     r"preprocessor_config\.json|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
-    r"|extras\.safetensors|head(-[\w:.-]+)?\.safetensors|generation_config\.json"
+    r"|extras\.safetensors|heard\.gz|head(-[\w:.-]+)?\.safetensors|generation_config\.json"
 )
 #: What is sent of a record: how the encoder was made.
 RECORD_KEYS = (

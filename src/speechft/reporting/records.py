@@ -14,6 +14,7 @@ from speechft.core.errors import DataError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.text import printable, task_heading
 from speechft.data.sources import is_synthetic
+from speechft.probing.leaks import share_heard
 from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements
 from speechft.reporting.encoder_roles import infer_roles, number, read_object
@@ -148,6 +149,7 @@ def _measurements(
                 protocol=str(record.get("protocol", "clean")),
                 main=bool(about.get("main", True)),
                 data_hash=str(record.get("data_hash", "")),
+                heard=share_heard(record),
                 predictions=_predictions(file, record.get("cell")),
             )
         except (KeyError, TypeError, ValueError) as error:

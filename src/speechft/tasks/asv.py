@@ -30,7 +30,7 @@ from speechft.tasks.base import (
     supervision,
 )
 from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
-from speechft.tasks.trials import am_softmax, has_trials, trials_of, with_drawn_trials
+from speechft.tasks.trials import am_softmax, has_trials, trials_of, with_drawn_trials, with_trials
 
 CROP: Final = 128_000  # samples of a training utterance
 SHORTEST: Final = 32_000  # samples that a training utterance of VoxCeleb1 must exceed
@@ -98,6 +98,14 @@ class SpeakerVerification(Task):
         kept = [_cropped(cut, n) for cut, n in train if supervision(cut).speaker not in held]
         others = [item for item in train if supervision(item[0]).speaker in held]
         return [("asv_train@clean", kept), ("asv_dev@clean", _pairs(others)), testing]
+
+    @classmethod
+    def without_others(cls, cuts: list[Cut]) -> list[Cut]:
+        """Give the utterances with the trials whose two are left; none if one kind is gone."""
+        there = {str(cut.id) for cut in cuts}
+        own = [[t for t in custom(cut, "trials") or [] if str(t[0]) in there] for cut in cuts]
+        kinds = {label for trials in own for _, label in trials}
+        return list(map(with_trials, cuts, own)) if len(kinds) == 2 else []
 
     @classmethod
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:

@@ -130,6 +130,11 @@ class Task(ABC):
         return [cut]
 
     @classmethod
+    def without_others(cls, cuts: list[Cut]) -> list[Cut]:
+        """Give the utterances that are left of a test split as a test split of their own."""
+        return cuts
+
+    @classmethod
     @abstractmethod
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
         """Fix the vocabulary or the classes from the training split.

@@ -54,7 +54,7 @@ def with_drawn_trials(cuts: Sequence[Cut], count: int = PAIRS) -> list[Cut]:
     own: dict[int, list[list[Any]]] = {}
     for one, other, label in sorted(pairs):
         own.setdefault(one, []).append([ordered[other].id, label])
-    return [_with_trials(cut, own.get(i, [])) for i, cut in enumerate(ordered)]
+    return [with_trials(cut, own[i]) if i in own else cut for i, cut in enumerate(ordered)]
 
 
 def trials_of(references: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, int]]:
@@ -83,9 +83,8 @@ def _different(
     return list(found)
 
 
-def _with_trials(cut: Cut, trials: list[list[Any]]) -> Cut:
-    if not trials:
-        return cut
+def with_trials(cut: Cut, trials: list[list[Any]]) -> Cut:
+    """Give a cut that opens these trials and no others."""
     old: Any = cut.supervisions[0]
     changed = replace(old, custom={**(old.custom or {}), "trials": trials})
     return replace(cut, supervisions=[changed])

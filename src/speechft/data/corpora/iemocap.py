@@ -35,13 +35,17 @@ COUNTS = {
 }
 
 
-@register("iemocap", source=_HINT, counts=COUNTS)
-def iemocap(root: Path, _variant: str) -> Loaded:
+VARIANTS = {f"fold{k}": f"train, dev and test of fold {k} alone" for k in SESSIONS}
+
+
+@register("iemocap", source=_HINT, counts=COUNTS, variants=VARIANTS)
+def iemocap(root: Path, variant: str) -> Loaded:
     """Read `ROOT/SessionK/sentences/wav/` and the labels in `ROOT/SessionK/dialog/EmoEvaluation/`.
 
     Fold K tests on session K: `foldK_train`, `foldK_dev`, `foldK_test`; `train`, `dev` and `test`
     are those of fold 1. Of the other sessions, 80 % are `train` and the rest `dev`, drawn as in
-    SUPERB (S3PRL 0.4.18: the same utterances; speakers overlap).
+    SUPERB (S3PRL 0.4.18: the same utterances; speakers overlap). The variant `foldK` gives `train`,
+    `dev` and `test` of fold K alone: whoever is tuned on it is tested on no other fold.
 
     Raises:
         DataError: a session or its labels are missing.
@@ -70,7 +74,8 @@ def iemocap(root: Path, _variant: str) -> Loaded:
     folds: dict[str, list[Utterance]] = {}
     for fold in SESSIONS:
         folds |= {f"fold{fold}_{name}": cuts for name, cuts in _fold(sessions, fold).items()}
-    return load_splits({name: folds[f"fold1_{name}"] for name in NAMES} | folds, notes=notes)
+    plain = {name: folds[f"{variant or 'fold1'}_{name}"] for name in NAMES}
+    return load_splits(plain if variant else plain | folds, notes=notes)
 
 
 def orders() -> dict[int, list[str]]:

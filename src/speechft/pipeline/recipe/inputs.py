@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
+from speechft.core.heard import ANY, Heard
 from speechft.core.logging import get_logger
-from speechft.data.sources import is_synthetic, load_data
+from speechft.data.audio import audio_files
+from speechft.data.corpora import corpora
+from speechft.data.heard import corpus_of, heard_in
+from speechft.data.sources import is_synthetic, load_data, root_and_variant
 from speechft.encoders import load_encoder
+from speechft.encoders.heard import heard_of, is_known
+from speechft.merging.settings import MergeSettings
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.plan import Plan
 from speechft.pipeline.recipe.sizes import lies_ready
-from speechft.probing.inputs import DataSet, read_data
+from speechft.probing.inputs import DataSet, open_sweeps, read_data
 from speechft.probing.job import find_refused
+from speechft.probing.leaks import heard_by, leaking, refuse_leaks
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 from speechft.tasks.base import ProtocolName
 from speechft.training.finetune.data import read_task, rehearsal_cuts
 from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.pretrain.settings import PretrainSettings
 
 log = get_logger(__name__)
 
@@ -29,6 +40,8 @@ def check_inputs(plan: Plan) -> None:
         SettingsError: unknown corpus; hidden states that there is no room for.
         CheckpointError: the encoder that the run begins with cannot be loaded.
     """
+    if any(getattr(step.settings, "on_leak", "") == "refuse" for step in plan.graph.open):
+        refuse_leaks(foreseen_leaks(plan))
     seen: dict[_Reading, DataSet | None] = {}
     room_checked = False
     for step in plan.graph.open[1:]:
@@ -63,6 +76,83 @@ def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
             _read(*reading)
     # Of speech that is still to be made nothing can be missing.
     return ready, [d for d in names if d not in ready and not is_synthetic(d)]
+
+
+def foreseen_leaks(plan: Plan) -> list[str]:
+    """Say which encoders of a run will have heard what they will be tested on, with labels.
+
+    Of what the run itself tunes files are told by their paths, unless the encoder that it begins
+    with has a list of what it heard. Data that is not there yet is left out; a corpus is scanned
+    where another step tunes on the same one, or on a table.
+
+    Raises:
+        DataError, CheckpointError: data or a list cannot be read.
+    """
+    planned: dict[Path, Heard] = {}
+
+    def of(name: str) -> Heard:
+        made = next((f for f in planned if Path(name).is_relative_to(f)), None)
+        if made is not None:
+            return planned[made]
+        known = is_known(name) or Path(name).expanduser().exists()
+        return heard_of(name) if known else Heard(known=False)
+
+    tunings = [s for step in plan.steps if isinstance(s := step.settings, FinetuneSettings)]
+    by_content = any(of(one.encoder).stretches for one in tunings)
+    tuned_on = [corpus_of(one.data) for one in tunings] + ([ANY] if by_content else [])
+    found: dict[str, None] = {}
+    for step in plan.steps:
+        settings = step.settings
+        if isinstance(settings, FinetuneSettings):
+            planned[step.folder] = of(settings.encoder) | _tuned_on(settings, by_content)
+        elif isinstance(settings, MergeSettings):
+            planned[step.folder] = reduce(or_, map(of, (settings.base, *settings.tuned)))
+        elif isinstance(settings, PretrainSettings):
+            planned[step.folder] = of(settings.init) if isinstance(settings.init, str) else Heard()
+        elif isinstance(settings, EvaluateSettings):
+            found |= dict.fromkeys(_leaks_of(settings, of, by_content, tuned_on))
+    return list(found)
+
+
+def _tuned_on(settings: FinetuneSettings, by_content: bool) -> Heard:
+    if not _is_readable(settings.data):
+        return Heard()
+    loaded, spec = load_data(settings.data), settings.data
+    found = Heard()
+    for name in settings.tasks:
+        cuts = read_task(TASKS[name], loaded, spec, settings.hours, settings.seed).cuts
+        own = {file: file for cut in cuts for file in audio_files(cut)}
+        found |= heard_in(cuts, spec, None if by_content else own)
+    return found
+
+
+def _is_readable(data: str) -> bool:
+    """Tell whether DATA can be read without being made, though perhaps only in minutes."""
+    name, sign, rest = data.partition(":")
+    corpus = bool(sign) and name in corpora() and root_and_variant(rest)[0].exists()
+    return lies_ready(data) or corpus
+
+
+def _may_share(data: str, tuned_on: Collection[str]) -> bool:
+    """Tell whether DATA may hold what is in one of some corpora."""
+    return ANY in (*tuned_on, corpus_of(data)) or corpus_of(data) in tuned_on
+
+
+def _leaks_of(
+    settings: EvaluateSettings,
+    of: Callable[[str], Heard],
+    by_content: bool,
+    tuned_on: Collection[str],
+) -> Iterator[str]:
+    for data in dict.fromkeys(map(settings.data_of, settings.tasks)):
+        if not _is_readable(data) or not _may_share(data, tuned_on):
+            continue
+        tasks = [task for task in settings.tasks if settings.data_of(task) == data]
+        read = read_data(data, tasks, settings.protocol, hashed=by_content)
+        for spec in open_sweeps(settings.encoders):
+            for task in set(tasks) & set(settings.tasks_of(spec)):
+                if words := leaking(read.tested[task].shares(heard_by(spec, of))):
+                    yield f"{spec.label} on {task}: {' and '.join(words)}"
 
 
 _Reading = tuple[str, str, tuple[str, ...], str, float | None]

@@ -10,6 +10,7 @@ from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import SUITE_TEXT
 from speechft.reporting.comparison import ARROWS, metric_title
+from speechft.reporting.measurements import HEARD, heard_text
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.specs import SCORE
 from speechft.reporting.study.table import Table
@@ -105,15 +106,21 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
                 lines.append(f"| **{cell(group)}** |" + " |" * (1 + len(titles)))
         cells = [table.spread(row.name, c) for c in table.columns]
         score = table.spread(row.name, SCORE)
-        texts = ["" if s is None else s.text() for s in cells]
+        texts = [
+            "" if s is None else s.text() + table.mark(row.name, c)
+            for s, c in zip(cells, table.columns, strict=True)
+        ]
         name = cell(row.title) + (f" ({chosen[row.name]})" if row.name in chosen else "")
         if score is not None and len(score.values) < len(study.seeds):  # some diverged
             name += f", seeds: {len(score.values)}"
-        lines.append(f"| {name} | {'' if score is None else score.text(0)} | {' | '.join(texts)} |")
+        shown = "" if score is None else score.text(0) + table.mark(row.name, SCORE)
+        lines.append(f"| {name} | {shown} | {' | '.join(texts)} |")
     seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
     spread = f"Percent on the test splits, mean ± standard deviation over {seeds}."
     further = f" {', '.join(task_heading(t) for t in study.further)} not counted in the score."
-    return [*lines, "", f"{spread} {SUITE_TEXT}{further if study.further else ''}\n"]
+    shares = [share for own in table.heard.values() for share in own.values()]
+    heard = f" {HEARD} {heard_text(max(shares))}" if shares else ""
+    return [*lines, "", f"{spread} {SUITE_TEXT}{further if study.further else ''}{heard}\n"]
 
 
 def _differences(study: StudySettings, table: Table) -> list[str]:

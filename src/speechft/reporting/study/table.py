@@ -10,7 +10,9 @@ from typing import Any
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues, mean, paired
 from speechft.metrics.superb import suite_score
+from speechft.probing.leaks import share_heard
 from speechft.reporting.dev_scores import chosen_figures
+from speechft.reporting.measurements import HEARD
 from speechft.reporting.study.settings import FEATURES, StudySettings, without
 from speechft.reporting.study.specs import SCORE, RowSpec
 
@@ -28,6 +30,7 @@ class Table:
         counted: how many of them count.
         moved: "features measure", of the rows' analyses.
         encoders: row → (seed, hash) of its encoders.
+        heard: row → task → largest share of its test split that an encoder heard with labels.
     """
 
     rows: dict[str, dict[str, Values]] = field(default_factory=dict)
@@ -35,6 +38,14 @@ class Table:
     counted: int = 0
     moved: list[str] = field(default_factory=list)
     encoders: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+
+    heard: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def mark(self, row: str, column: str) -> str:
+        """Give the mark of a cell, or of a score, whose test split was heard with labels."""
+        heard = self.heard.get(row, {})
+        task = column.split()[0]
+        return f" {HEARD}" if task in heard or (task == SCORE and heard) else ""
 
     def same(self, row: str, other: str) -> bool:
         """Say whether two rows are the same encoder with every seed."""
@@ -78,6 +89,9 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
             continue
         values = table.rows.setdefault(one["row"], {}).setdefault(column, {})
         values[int(one["seed"])] = float(one["value"])
+        if share := share_heard(one):
+            heard = table.heard.setdefault(one["row"], {})
+            heard[one["task"]] = max(share, heard.get(one["task"], 0.0))
         if "encoder_hash" in one:
             place = (int(one["seed"]), str(one["encoder_hash"]))
             table.encoders.setdefault(one["row"], set()).add(place)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
+from speechft.core.heard import Heard, write_heard
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
 from speechft.metrics.measures import better, direction
@@ -33,6 +34,7 @@ class Keeper:
         steps: updates of the run.
         shares: of the updates, after which an early encoder is kept.
         heads: writes the heads into a folder, beside an encoder of this fingerprint.
+        heard: what these encoders have heard with labels.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class Keeper:
         steps: int,
         shares: tuple[float, ...],
         heads: Callable[[Path, str], None],
+        heard: Heard,
     ) -> None:
-        self.heads = heads
+        self.heads, self.heard = heads, heard
         self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
         self.fingerprint = ""  # of the last encoder, once that is kept
         self._early = {early_name(share): share_of(steps, share) for share in shares}
@@ -104,6 +107,10 @@ class Keeper:
         """Keep the encoder of a training that came to nothing."""
         self._save(LAST_GOOD, progress)
 
+    def _write_beside(self, folder: Path, encoder: SpeechEncoder) -> None:
+        self.heads(folder, encoder.fingerprint())
+        write_heard(folder, self.heard)
+
     def _save(self, name: str, progress: Progress) -> SpeechEncoder:
         encoder = self.encoder
         check_finite(encoder, progress, self.out)
@@ -111,7 +118,7 @@ class Keeper:
             if self.adapted:
                 encoder = copy.deepcopy(encoder)
                 merge_adapters(encoder)
-            encoder.save(self.out / name, lambda folder: self.heads(folder, encoder.fingerprint()))
+            encoder.save(self.out / name, lambda folder: self._write_beside(folder, encoder))
             progress.kept[name] = content_id(self.out / name)
         return encoder
 

@@ -12,11 +12,14 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.files import write_json
+from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
+from speechft.data.heard import heard_in
 from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.heard import heard_of
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
 from speechft.tasks import file_stem
 from speechft.tasks.kept import HeadRecord, write_head
@@ -83,6 +86,7 @@ class Run:
             steps=settings.steps,
             shares=settings.keep_at,
             heads=self._write_heads,
+            heard=self._heard(),
         )
         self.objective = self._objective()
 
@@ -143,6 +147,13 @@ class Run:
             head = f"head{self._suffix(name)}"
             weights = self.parts[head].head.state_dict()
             write_head(folder / f"{head}.safetensors", weights, record)
+
+    def _heard(self) -> Heard:
+        """Give what θ' has heard with labels: what θ0 has, and all that its tasks train on."""
+        found = heard_of(self.settings.encoder)
+        for data in self.tasks.values():
+            found |= heard_in(data.cuts, self.settings.data)
+        return found
 
     def _suffix(self, name: str) -> str:
         """Tell the files of several tasks apart."""

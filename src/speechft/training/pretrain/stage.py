@@ -8,17 +8,21 @@ of masked frames. The objectives of wav2vec 2.0 and DeCoAR 2.0 need no clusters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import partial, reduce
 from itertools import accumulate
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 from speechft.core.artifact import Artifact, read_record
 from speechft.core.errors import DataError
+from speechft.core.heard import Heard, write_heard
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.yaml12 import read_yaml
+from speechft.data.heard import heard_in
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
+from speechft.encoders.heard import heard_of
 from speechft.hidden.front_end import Waveforms
 from speechft.training.pretrain.continuing import resolve, unit_layer
 from speechft.training.pretrain.defaults import continues
@@ -78,6 +82,7 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
         skipped = run_direct(resolved, encoder, speech, settings.out).skipped
         products = ["encoder", "metrics.jsonl"]
     on_main(lambda: str(encoder.save(settings.out / "encoder")))
+    on_main(lambda: write_heard(settings.out / "encoder", _heard(resolved, cuts)))
     on_main(
         lambda: artifact.end(
             products,
@@ -88,6 +93,16 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
             skipped_updates=skipped,
         )
     )
+
+
+def _heard(settings: PretrainSettings, cuts: list[Any]) -> Heard:
+    """Give what was heard with labels: by whatever a run begins with, by teachers and guides."""
+    parents = [settings.front_end, *(one.teacher for one in settings.iterations)]
+    if isinstance(settings.init, str) and continues(settings.init):
+        parents.append(settings.init)
+    found = reduce(or_, (heard_of(name) for name in parents if name), Heard())
+    guided = any(one.guide for one in settings.iterations)
+    return found | heard_in(cuts, settings.data) if guided else found
 
 
 def _iterate(

@@ -1,0 +1,143 @@
+"""What an encoder has heard with labels: stretches of audio files, and speakers.
+
+The list lies in `heard.gz` beside the encoder's weights and goes along wherever these go. It holds
+hashes, no names: of every stretch its file and channel with begin and end, of every speaker the
+corpus and the name. Where an encoder was made by others its history is not known, and stays so in
+all that is made from it.
+"""
+
+from __future__ import annotations
+
+import gzip
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+from speechft.core.artifact import hash_values
+from speechft.core.errors import CheckpointError
+from speechft.core.files import atomic_path
+from speechft.core.limits import text_lines
+
+FILE: Final = "heard.gz"
+UNKNOWN: Final = "unknown"
+ANY: Final = ""
+"""The corpus of speakers whose data says none: a table's may be those of any corpus."""
+_HEAD: Final = "speechft heard 1"
+Stretch = tuple[str, int, int]
+"""Key of a file's channel, begin and end in milliseconds."""
+Speaker = tuple[str, str]
+"""Keys of the corpus, which may be `ANY`, and of the name."""
+
+
+def key_of(*parts: object) -> str:
+    """Give eight bytes that stand for some values, as hex."""
+    return hash_values([str(part) for part in parts])[:16]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard with labels.
+
+    Attributes:
+        stretches: of audio.
+        speakers: whose speech that is.
+        known: whether that is all.
+    """
+
+    stretches: frozenset[Stretch] = frozenset()
+    speakers: frozenset[Speaker] = frozenset()
+    known: bool = True
+
+    def __or__(self, other: Heard) -> Heard:
+        """Give what both have heard."""
+        return Heard(
+            self.stretches | other.stretches,
+            self.speakers | other.speakers,
+            self.known and other.known,
+        )
+
+    def holds(self, stretches: Iterable[Stretch]) -> bool:
+        """Tell whether any part of some audio was heard."""
+        for key, begin, end in stretches:
+            begins, ends = self._by_file.get(key, ((), ()))
+            place = bisect_left(begins, end)  # those before begin earlier than this one ends
+            if place and ends[place - 1] > begin:
+                return True
+        return False
+
+    def holds_speaker(self, speaker: Speaker) -> bool:
+        """Tell whether a speaker was heard."""
+        corpora = self._corpora_of.get(speaker[1], frozenset())
+        return bool(corpora) and (ANY in (*corpora, speaker[0]) or speaker[0] in corpora)
+
+    def share(self, heard: int, of: int) -> float | str:
+        """Give a share that was heard; where nothing of it is known to be, perhaps `unknown`."""
+        return round(heard / of, 4) if heard or self.known else UNKNOWN
+
+    @cached_property
+    def _by_file(self) -> dict[str, tuple[list[int], list[int]]]:
+        """Begins in order, and the latest end among those up to each."""
+        parts: dict[str, list[tuple[int, int]]] = {}
+        for key, begin, end in sorted(self.stretches):
+            parts.setdefault(key, []).append((begin, end))
+        return {
+            key: ([b for b, _ in own], list(accumulate((e for _, e in own), max)))
+            for key, own in parts.items()
+        }
+
+    @cached_property
+    def _corpora_of(self) -> dict[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for corpus, name in self.speakers:
+            found.setdefault(name, set()).add(corpus)
+        return {name: frozenset(corpora) for name, corpora in found.items()}
+
+
+def write_heard(folder: Path, heard: Heard) -> None:
+    """Write the list into an encoder's folder; the same list gives the same bytes."""
+    lines = [f"{_HEAD} {'known' if heard.known else UNKNOWN}"]
+    lines += [" ".join(map(str, ("a", *stretch))) for stretch in sorted(heard.stretches)]
+    lines += [f"s {corpus or '-'} {name}" for corpus, name in sorted(heard.speakers)]
+    packed = gzip.compress("\n".join([*lines, ""]).encode(), mtime=0)
+    with atomic_path(folder / FILE) as temporary:
+        temporary.write_bytes(packed)
+
+
+def read_heard(folder: Path) -> Heard:
+    """Read the list in an encoder's folder; where there is none, nothing is known.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return Heard(known=False)
+    stretches: set[Stretch] = set()
+    speakers: set[Speaker] = set()
+    try:
+        lines = (line for _, line in text_lines(path))
+        head, _, state = next(lines, "").strip().rpartition(" ")
+        if head != _HEAD or state not in ("known", UNKNOWN):
+            raise ValueError("the first line is another one")
+        for line in lines:
+            kind, *fields = line.split()
+            if kind == "a":
+                key, begin, end = fields
+                stretches.add((key, int(begin), int(end)))
+            elif kind == "s":
+                corpus, name = fields
+                speakers.add((ANY if corpus == "-" else corpus, name))
+            else:
+                raise ValueError(f"a line of the kind {kind!r}")
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(
+            "the list of what the encoder has heard cannot be read",
+            where=path,
+            found=error,
+            hint="make the encoder again; without the file its history counts as not known",
+        ) from None
+    return Heard(frozenset(stretches), frozenset(speakers), state == "known")

@@ -1,0 +1,174 @@
+"""Leaks: test items and test speakers that an encoder has heard with labels when it was tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+from lhotse.cut import Cut
+
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.heard import UNKNOWN, Heard, Speaker, Stretch
+from speechft.data.heard import speakers_of, stretches_of
+from speechft.encoders.heard import heard_of
+from speechft.merging.alpha import is_sweep_folder
+from speechft.merging.sweep import read_sweep
+from speechft.probing.settings import EncoderSpec
+from speechft.tasks import TASKS
+
+SHARES = ("heard_items", "heard_speakers")
+"""In a record: shares of the test split, from 0 to 1, or `unknown`."""
+
+
+def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
+    """Give what all the encoders have heard that an encoder is made of.
+
+    Args:
+        spec: the encoder.
+        of: gives what a stored one has heard.
+
+    Raises:
+        CheckpointError: a list is damaged.
+    """
+    names: list[str] = []
+    for source in spec.sources:
+        if is_sweep_folder(source):
+            sweep = read_sweep(Path(source))
+            names += [one.path for one in (sweep.base, *sweep.tuned)]
+        else:
+            names.append(source)
+    return reduce(or_, map(of, names), Heard())
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a task's test splits hold.
+
+    Attributes:
+        items: of every fold, the stretches of every test utterance.
+        speakers: likewise, the utterance's speakers that are not among those the task's own head
+            is trained on: where those are the same by design, nothing is said of them.
+    """
+
+    items: list[list[list[Stretch]]]
+    speakers: list[list[set[Speaker]]]
+
+    def shares(self, heard: Heard) -> dict[str, float | str]:
+        """Give what of it an encoder has heard; speakers only where they count."""
+        items = [own for fold in self.items for own in fold]
+        found = {SHARES[0]: heard.share(sum(map(heard.holds, items)), len(items))}
+        new: list[set[Speaker]] = [set().union(*fold) for fold in self.speakers]
+        if count := sum(map(len, new)):
+            old = sum(heard.holds_speaker(one) for fold in new for one in fold)
+            found[SHARES[1]] = heard.share(old, count)
+        return found
+
+    def clean(self, heard: Heard, fold: int) -> list[bool]:
+        """Tell of every test utterance of a fold whether neither it nor its speaker was heard."""
+        return [
+            not heard.holds(own) and not any(map(heard.holds_speaker, speakers))
+            for own, speakers in zip(self.items[fold], self.speakers[fold], strict=True)
+        ]
+
+
+def tested(
+    splits: Mapping[str, Sequence[Cut]], names: Sequence[str], spec: str, content: Mapping[str, str]
+) -> Tested:
+    """Look at a task's test splits.
+
+    Args:
+        splits: name → cuts.
+        names: train, dev and test, of every fold.
+        spec: the DATA.
+        content: audio file → hash.
+    """
+    result = Tested([], [])
+    for train, test in zip(names[::3], names[2::3], strict=True):
+        taught = speakers_of(splits[train], spec)
+        result.items.append([stretches_of(cut, content) for cut in splits[test]])
+        result.speakers.append([speakers_of([cut], spec) - taught for cut in splits[test]])
+    return result
+
+
+def without_heard(
+    splits: dict[str, list[Cut]], task: str, names: Sequence[str], of: Tested, heard: Heard
+) -> tuple[list[str], int]:
+    """Put test splits beside the others that hold nothing that was heard.
+
+    Args:
+        splits: name → cuts; the new ones are added.
+        task: whose they are.
+        names: its train, dev and test, of every fold.
+        of: what its test splits hold.
+        heard: by any encoder of the evaluation.
+
+    Returns:
+        The names with the new ones in their place, without folds of which nothing is left, and how
+        many utterances were left out.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    kept: list[str] = []
+    before = after = 0
+    for fold, (train, dev, test) in enumerate(
+        zip(names[::3], names[1::3], names[2::3], strict=True)
+    ):
+        chosen = of.clean(heard, fold)
+        before, after = before + len(chosen), after + sum(chosen)
+        if all(chosen):
+            kept += [train, dev, test]
+            continue
+        left = [cut for cut, clean in zip(splits[test], chosen, strict=True) if clean]
+        left = TASKS[task].without_others(left)
+        if left:
+            new = f"{test}@unheard-{task}"
+            splits[new] = left
+            kept += [train, dev, new]
+    if not kept:
+        raise DataError(
+            f"nothing is left of the test split of {task!r} that no encoder has heard with labels",
+            expected="utterances and speakers that were not tuned on",
+            found=f"{before} utterances, all heard",
+            hint="give other data, leave the task out, or mark such results with on_leak: mark",
+        )
+    return kept, before - after
+
+
+def leaking(shares: Mapping[str, Any]) -> list[str]:
+    """Say what of a test split was heard, in words; nothing where nothing is known to be."""
+    found = [(name.removeprefix("heard_"), shares.get(name)) for name in SHARES]
+    return [
+        f"{100 * share:.3g} % of the test {what}"
+        for what, share in found
+        if isinstance(share, int | float) and share > 0
+    ]
+
+
+def share_heard(record: Mapping[str, Any]) -> float | None:
+    """Give the largest share that a record names; none where nothing is known of it."""
+    found = [record.get(name, 0.0) for name in SHARES]
+    numbers = [float(share) for share in found if isinstance(share, int | float)]
+    return None if UNKNOWN in found and not any(numbers) else max(numbers, default=0.0)
+
+
+def refuse_leaks(leaks: Sequence[str]) -> None:
+    """Refuse to score what was heard.
+
+    Args:
+        leaks: one line for every encoder and task.
+
+    Raises:
+        SettingsError: there are some.
+    """
+    if leaks:
+        lines = "".join(f"\n    {line}" for line in leaks[:20])
+        raise SettingsError(
+            f"encoders have heard what they would be tested on, with labels:{lines}",
+            expected="test utterances and speakers that no encoder was tuned on",
+            hint="choose other data, or on_leak: mark (say so) or drop (leave them out for all)",
+        )

@@ -1,0 +1,261 @@
+"""Five made-up leaks, five marks: what an encoder was tuned on is known wherever it is tested."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from evaluate_fixture import evaluation
+from finetune_fixture import settings as tuning
+
+from speechft.cli.app import main
+from speechft.core.errors import CheckpointError, DataError, SettingsError
+from speechft.core.files import read_jsonl
+from speechft.core.heard import FILE, Heard, read_heard, write_heard
+from speechft.encoders.heard import heard_of
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
+from speechft.probing.evaluate import evaluate
+from speechft.reporting.study.page import page
+from speechft.reporting.study.settings import StudySettings
+from speechft.reporting.study.table import make_table
+from speechft.training.finetune.stage import finetune
+
+
+def _noise(path, seed, seconds=0.4):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(
+        path, 0.3 * np.random.default_rng(seed).normal(size=int(16000 * seconds)), 16000
+    )
+
+
+def _table(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def _rows(folder, counts, speakers, seed=0, **more):
+    """Utterances with audio of their own: split → count, split → speakers."""
+    rows = []
+    for split, count in counts.items():
+        for i in range(count):
+            audio = folder / f"{split}-{i}.wav"
+            _noise(audio, [seed, *split.encode(), i])
+            names = speakers[split]
+            label = ("calm", "angry")[i % 2]
+            row = {"audio": str(audio), "speaker": names[i % len(names)], "emotion": label}
+            rows.append({**row, "split": split, **more})
+    return rows
+
+
+COUNTS = {"train": 8, "dev": 4, "test": 4}
+OWN = {"train": ("a", "b"), "dev": ("c", "d"), "test": ("e", "f")}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    from evaluate_fixture import CONFIG
+
+    from speechft.encoders import build_encoder
+
+    folder = tmp_path_factory.mktemp("leaks")
+    build_encoder(dict(CONFIG), seed=0).save(folder / "one")
+    write_heard(folder / "one", Heard())
+    _table(folder / "data" / "table.jsonl", _rows(folder / "data", COUNTS, OWN))
+    return folder
+
+
+def _tuned(home, out, data, task="er", encoder="one"):
+    more = {"data": data, "steps": 2, "seconds": 4, "task": task}
+    return finetune(tuning(home / encoder, out, **more)) / "encoder"
+
+
+def _records(home, out, *encoders, **more):
+    named = tuple((f"e{i}", path) for i, path in enumerate(encoders))
+    folder = evaluate(evaluation(home, out, encoders=named, **{"tasks": "er", **more}))
+    return read_jsonl(folder / "results.jsonl")
+
+
+def _iemocap(root):
+    for session in range(1, 6):
+        base = root / f"Session{session}"
+        lines = []
+        for i in range(10):
+            name = f"Ses{session:02d}F_impro01_{'FM'[i % 2]}{i:03d}"
+            _noise(base / "sentences" / "wav" / name[:-5] / f"{name}.wav", [session, i])
+            lines.append(f"[6.2901 - 8.2357]\t{name}\t{('neu', 'ang')[i // 2 % 2]}\t[2, 2, 2]\n")
+        labels = base / "dialog" / "EmoEvaluation" / f"{name[:-5]}.txt"
+        labels.parent.mkdir(parents=True)
+        labels.write_text("".join(lines))
+    return root
+
+
+def test_1_one_fold_tuned_five_folds_tested(home, tmp_path):
+    """The paper's ER row: 32 of 50 are heard, as 3556 of 5531 are. Clean folds can be had."""
+    root = _iemocap(tmp_path / "IEMOCAP")
+    tuned = _tuned(home, tmp_path / "run", f"iemocap:{root}@fold1")
+    data = f"iemocap:{root}"
+    (first, second) = _records(home, tmp_path / "marked", home / "one", tuned, data=data)
+    assert (first["heard_items"], first["heard_speakers"]) == (0.0, 0.0)
+    assert (second["heard_items"], second["heard_speakers"]) == (0.64, 0.8)
+    with pytest.raises(SettingsError, match=r"e1 on er: 64 % of the test items and 80 %"):
+        _records(home, tmp_path / "refused", home / "one", tuned, data=data, on_leak="refuse")
+    both = _records(home, tmp_path / "dropped", home / "one", tuned, data=data, on_leak="drop")
+    assert len({row["data_hash"] for row in both}) == 1
+    for row in both:
+        assert (row["items"], row["heard_items"], row["heard_speakers"]) == (10, 0.0, 0.0)
+        assert row["dropped_items"] == 40
+    other = _records(home, tmp_path / "fold", tuned, data=f"iemocap:{root}@fold1")
+    assert (other[0]["heard_items"], other[0]["items"]) == (0.0, 10)
+
+
+def test_2_speakers_of_verification_were_identified(home, tmp_path):
+    """VoxCeleb1: identification trains on the speakers of the trials, by other utterances."""
+    names = {"train": ("a", "b", "v", "w"), "dev": ("a", "b", "v", "w"), "test": ("a", "b")}
+    rows = _rows(tmp_path / "sid", COUNTS, names, seed=1)
+    tuned = _tuned(home, tmp_path / "run", _table(tmp_path / "sid" / "t.jsonl", rows), "sid")
+    asv = {"train": ("a", "b"), "dev": ("c", "d"), "test": ("v", "w")}
+    data = _table(tmp_path / "asv" / "t.jsonl", _rows(tmp_path / "asv", COUNTS, asv, seed=2))
+    (row,) = _records(home, tmp_path / "out", tuned, data=data, tasks="asv")
+    assert (row["heard_items"], row["heard_speakers"]) == (0.0, 1.0)
+    with pytest.raises(DataError, match="nothing is left of the test split of 'asv'"):
+        _records(home, tmp_path / "none", tuned, data=data, tasks="asv", on_leak="drop")
+
+
+def test_3_the_test_split_as_training_data_under_other_names(home, tmp_path):
+    """Paths and labels are others; the audio is the same."""
+    rows = []
+    for i in range(4):
+        copy = tmp_path / "elsewhere" / f"x{i}.wav"
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(home / "data" / f"test-{i}.wav", copy)
+        rows.append({"audio": str(copy), "label": "pq"[i % 2], "speaker": "z", "split": "train"})
+    data = _table(tmp_path / "mine.jsonl", rows)
+    (row,) = _records(home, tmp_path / "out", _tuned(home, tmp_path / "run", data))
+    assert (row["heard_items"], row["heard_speakers"]) == (1.0, 0.0)
+
+
+def test_4_parts_of_one_recording(home, tmp_path):
+    """Tuned on 0 to 1 s, tested on what begins within that, and on what begins behind it."""
+    audio = tmp_path / "long.wav"
+    _noise(audio, 9, seconds=4)
+    part = {"audio": str(audio), "emotion": "calm", "speaker": "a"}
+    begins = [("train", 0.0), ("train", 0.6), ("dev", 2.5), ("test", 0.9), ("test", 1.0)]
+    rows = [
+        {**part, "id": f"{i}", "split": split, "start": b, "end": b + 0.4, "emotion": "pq"[i % 2]}
+        for i, (split, b) in enumerate(begins)
+    ]
+    tuned = _tuned(home, tmp_path / "run", _table(tmp_path / "tuned.jsonl", rows))
+    (row,) = _records(home, tmp_path / "out", tuned, data=str(tmp_path / "tuned.jsonl"))
+    assert (row["heard_items"], "heard_speakers" in row) == (0.5, False)
+
+
+def test_5_a_merge_inherits_from_all_its_parents(home, tmp_path):
+    """Also one that is only made in memory, and one that is merged again or tuned on."""
+    rows = [json.loads(line) for line in (home / "data" / "table.jsonl").read_text().splitlines()]
+    half = [{**r, "split": "train"} for r in rows if r["split"] == "test"][:2]
+    leaky = _tuned(home, tmp_path / "leaky", _table(tmp_path / "half.jsonl", half))
+    clean = _tuned(home, tmp_path / "clean", str(home / "data" / "table.jsonl"), "sid")
+    tuned = (str(leaky), str(clean))
+    one = merge(MergeSettings(base=str(home / "one"), tuned=tuned, out=tmp_path / "merged"))
+    again = merge(MergeSettings(base=str(home / "one"), tuned=(str(one),), out=tmp_path / "again"))
+    further = _tuned(
+        tmp_path, tmp_path / "further", str(home / "data" / "table.jsonl"), "er", "again"
+    )
+    between = {"name": "m", "base": str(clean), "tuned": str(leaky), "alpha": 0.5}
+    own = [{"name": p.parent.name + p.name, "path": str(p)} for p in (clean, one, again, further)]
+    out = tmp_path / "out"
+    evaluate(evaluation(home, out, encoders=[*own, between], tasks="er"))
+    assert [row["heard_items"] for row in read_jsonl(out / "results.jsonl")] == [0, *[0.5] * 4]
+
+
+def test_what_is_not_known_is_unknown(home, tmp_path):
+    """Never 0; and an encoder tuned from such a one has heard at least what is known."""
+    shutil.copytree(home / "one", tmp_path / "foreign")
+    (tmp_path / "foreign" / FILE).unlink()
+    table = str(home / "data" / "table.jsonl")
+    tuned = _tuned(tmp_path, tmp_path / "run", table, encoder="foreign")
+    train = [json.loads(line) for line in (home / "data" / "table.jsonl").read_text().splitlines()]
+    swapped = {"train": "test", "test": "train", "dev": "dev"}
+    data = _table(tmp_path / "t.jsonl", [{**r, "split": swapped[r["split"]]} for r in train])
+    (row,) = _records(home, tmp_path / "a", tmp_path / "foreign")
+    assert (row["heard_items"], row["heard_speakers"]) == ("unknown", "unknown")
+    (row,) = _records(home, tmp_path / "b", tuned)
+    assert (row["heard_items"], row["heard_speakers"]) == ("unknown", "unknown")
+    (row,) = _records(home, tmp_path / "c", tuned, data=data)
+    assert (row["heard_items"], row["heard_speakers"]) == (1.0, 1.0)
+    assert heard_of("tiny-hubert") == heard_of("facebook/hubert-base-ls960") == Heard()
+    assert not heard_of("nowhere").known
+
+
+def test_report_and_dry_run_say_it(home, tmp_path, capsys):
+    """The run foresees what its results will say; the report marks the cell."""
+    root = _iemocap(tmp_path / "IEMOCAP")
+    recipe = {
+        "name": "er",
+        "encoder": str(home / "one"),
+        "data": f"iemocap:{root}",
+        "finetune": {"task": "er", "data": f"iemocap:{root}@fold1", "steps": 2, "seconds": 4},
+        "evaluate": {"tasks": ["er"], "steps": 2, "workers": 1, "learning_rates": [0.01]},
+    }
+    recipe["finetune"] |= {"head_size": "mini", "threads": 1}
+    file, out = tmp_path / "er.yaml", str(tmp_path / "run")
+    file.write_text(json.dumps(recipe))
+    said = "finetuned-er on er: 64 % of the test items and 80 % of the test speakers"
+
+    def run(*options):
+        with pytest.raises(SystemExit) as end:
+            main(["run", str(file), "--out", out, *options])
+        return end.value.code, *(" ".join(text.split()) for text in capsys.readouterr())
+
+    code, shown, _ = run("--dry-run")
+    assert code == 0
+    assert f"will be heard with labels in tuning: {said}" in shown
+    assert "pretrained on er" not in shown
+    code, _, error = run("--set", "evaluate.on_leak=refuse")
+    assert code == 2
+    assert said in error
+    assert not (tmp_path / "run" / "seed-0").exists()
+    assert run()[0] == 0
+    page = (tmp_path / "run" / "report.md").read_text()
+    pretrained, tuned, merged = (line for line in page.splitlines() if line.startswith("| θ"))
+    assert "‡" not in pretrained
+    assert (tuned.count("‡"), merged.count("‡")) == (2, 2)  # the task and the score
+    assert "‡ marks figures on test utterances, or test speakers" in page
+    assert "heard with labels in tuning" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_study_marks_the_cell():
+    row = {"seed": 0, "metric": "acc", "direction": "higher", "value": 50.0}
+    spec = {"name": "s", "title": "S", "encoders": {"theta0": "x"}}
+    spec["rows"] = [{"name": "theta0", "title": "A", "encoder": "theta0"}]
+    settings = StudySettings(**spec, evaluate={"tasks": ["er", "sid"]})
+    table = make_table(
+        settings,
+        [
+            {"row": "theta0", "task": "er", "heard_items": 0.64, "heard_speakers": 0.8, **row},
+            {"row": "theta0", "task": "sid", "heard_items": 0.0, **row},
+        ],
+    )
+    text = page(settings, table, [], {}, [])
+    assert "| A, seeds: 1 | 500 ‡ | 50.0 ‡ | 50.0 |" in text
+    assert "(up to 80 %)" in text
+
+
+def test_the_list_is_the_same_bytes_and_its_damage_is_said(tmp_path):
+    many = Heard(
+        frozenset((f"{i:016x}", i, i + 900) for i in range(3000)),
+        frozenset([("", "0" * 16), ("1" * 16, "2" * 16)]),
+    )
+    for name in "ab":
+        write_heard(tmp_path / name, many)
+    assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
+    assert read_heard(tmp_path / "a") == many
+    whole = (tmp_path / "a" / FILE).read_bytes()
+    (tmp_path / "a" / FILE).write_bytes(whole[:-20])
+    with pytest.raises(CheckpointError, match="what the encoder has heard cannot be read"):
+        read_heard(tmp_path / "a")
