@@ -239,6 +239,29 @@ def test_iso_cts_is_isotropic_and_equals_iso_c_when_all_is_common():
     np.testing.assert_allclose(common, iso_c(base, tuned), atol=1e-4)
 
 
+def test_iso_cts_rounds_each_tasks_rank_to_the_nearest():
+    """Of 10 directions 8 are common; of the 2 left each of 3 tasks gets 1, not 0, and 7 stay."""
+    base, *tuned = draw(3, 12, 10)
+    vectors = [t - base for t in tuned]
+    left, values, right = np.linalg.svd(sum(vectors), full_matrices=False)
+    parts = [(left[:, :7], values[:7], right[:7])]
+    for vector in vectors:
+        rest = vector - left[:, :7] @ left[:, :7].T @ vector
+        u, s, v = np.linalg.svd(rest, full_matrices=False)
+        parts.append((u[:, :1], s[:1], v[:1]))
+
+    def polar(matrix):
+        u, _, v = np.linalg.svd(matrix, full_matrices=False)
+        return u @ v
+
+    mean = np.concatenate([s for _, s, _ in parts]).mean()
+    wanted = polar(np.hstack([u for u, *_ in parts])) @ polar(np.vstack([v for *_, v in parts]))
+    np.testing.assert_allclose(iso_cts(base, tuned) - base, mean * wanted, atol=1e-4)
+    # There are never more directions than the matrix has.
+    small = [one[:3, :3] for one in tuned[:2]]
+    assert np.isfinite(iso_cts(base[:3, :3], small, common_fraction=0.0)).all()
+
+
 def test_tsv_m_takes_interference_away():
     base = np.zeros((4, 4), dtype=np.float32)
     one = np.diag([5.0, 4, 0, 0]).astype(np.float32)

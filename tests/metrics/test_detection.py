@@ -55,6 +55,27 @@ def test_mtwv_by_hand():
         mtwv([[0.0, 1.0]], [[False]])
 
 
+def test_mtwv_counts_missing_trials_as_the_scorer_does():
+    """Two English queries and documents of 4 queries and 10 documents, by hand.
+
+    Query 1 has two matches, both searched; query 2 has three, of which one is searched. At 3.0 the
+    first query has both matches and one false alarm of 8, the second its one of 3, no alarm of 7.
+    """
+    scores = [[5.0, 4.0, 3.0], [6.0, 1.0, 0.0]]
+    wanted = [[True, True, False], [True, False, False]]
+    trials = [(4, 10, 2), (4, 10, 3)]
+    # From 4.0 up: (2/2 + 1/3 + 0 + 0) / 4, without any false alarm.
+    assert mtwv(scores, wanted, trials) == pytest.approx(100 * (1 + 1 / 3) / 4)
+    # The same with every trial written out, the missing ones at -10, as the scorer is told.
+    full = np.full((4, 10), -10.0)
+    full[:2, :3] = scores
+    truth = np.zeros((4, 10), dtype=bool)
+    truth[:2, :3] = wanted
+    truth[1, 5:7] = truth[2, 4] = truth[3, 9] = True
+    assert mtwv(full, truth) == pytest.approx(mtwv(scores, wanted, trials))
+    assert mtwv(scores, wanted) == pytest.approx(100.0)
+
+
 def test_der_by_hand():
     reference = [("a", 0.0, 10.0), ("b", 8.0, 20.0)]  # 22 s of speech, 2 s of overlap
     assert diarization_error_rate([reference], [reference]) == 0.0

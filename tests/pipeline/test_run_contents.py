@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import recipe_fixture
 import soundfile
-from evaluate_fixture import CONFIG
+from evaluate_fixture import CONFIG, write_tones
 
 from speechft.cli.app import main
 from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
-from speechft.encoders import build_encoder
+from speechft.encoders import build_encoder, load_encoder
+from speechft.hidden.states import Shape, frame_bytes, mean_bytes
+from speechft.pipeline.recipe.sizes import size_of
 from speechft.pipeline.recipe.stage import RunSettings, plan_run, run
 
 
@@ -137,6 +139,24 @@ def test_a_dry_run_says_what_the_run_refuses(
     assert "steps: 2 → 3: nothing is done without --redo" in shown(code=2)
     assert "finetune-sid redo" in shown("--redo")
     assert "nothing is done" not in shown("--redo")
+
+
+def test_a_dry_run_says_what_hidden_states_take(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the function that the store refuses by, on what is here: frames of PR, means of SID."""
+    data = write_tones(tmp_path / "tones", length=(1.0, 1.0))
+    evaluate = {"tasks": ["pr", "sid"], "workers": 1, "store": str(tmp_path / "s")}
+    chosen = recipe_fixture.settings(encoder, data=str(data), evaluate=evaluate)
+    step = plan_run(chosen, tmp_path / "out").steps[2]
+    size = size_of(step, None)
+    shape = load_encoder(encoder)
+    own = frame_bytes(shape, 22.0, "float32") + mean_bytes(shape, 22)
+    assert size.bytes == round(own)
+    assert f"hidden states of an encoder: {own / 1e9:.1f} GB" in size.text
+    base = Shape(12, 768, 16_000, 320)
+    assert frame_bytes(base, 3600, "float16") == pytest.approx(3.59e9, rel=0.01)
+    assert frame_bytes(base, 218 * 3600, "float16") / 1e9 == pytest.approx(783, rel=0.01)
 
 
 def test_tables_of_one_name_in_two_folders_are_two_inputs(tmp_path: Path) -> None:

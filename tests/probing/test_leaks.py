@@ -229,6 +229,13 @@ def test_report_and_dry_run_say_it(home, tmp_path, capsys):
     assert "heard with labels in tuning" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_study_cannot_drop_for_each_encoder_alone():
+    spec = {"name": "s", "title": "S", "encoders": {"theta0": "x"}}
+    spec["rows"] = [{"name": "theta0", "title": "A", "encoder": "theta0"}]
+    with pytest.raises(ValueError, match="evaluates every encoder by itself"):
+        StudySettings(**spec, evaluate={"on_leak": "drop"})
+
+
 def test_a_study_marks_the_cell():
     row = {"seed": 0, "metric": "acc", "direction": "higher", "value": 50.0}
     spec = {"name": "s", "title": "S", "encoders": {"theta0": "x"}}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from evaluate_fixture import CONFIG
 from lhotse import MonoCut, SupervisionSegment
 from torch import nn
 
 from speechft.core.settings import parse_settings
+from speechft.encoders import build_encoder
 from speechft.heads.linear import FrameLinear
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
 from speechft.hidden.store import HiddenStore, Request
@@ -225,3 +227,23 @@ def test_dev_of_keyword_spotting_is_a_balanced_draw_in_s3prl_only():
         if draws is not None:
             assert 5 <= sum(i >= 18 for i in draws) <= 15  # two of twenty utterances
             assert draws == cells._split(task, cuts, states, plan, "dev").draws
+
+
+@pytest.mark.parametrize(("layout", "wanted"), [("group", False), ("layer", True)])
+def test_normalisation_is_as_in_s3prls_own_files(layout, wanted, tmp_path):
+    """A Hub HuBERT Base says `do_normalize: true`; S3PRL's file of it does not normalise."""
+    encoder = build_encoder({**CONFIG, "feat_extract_norm": layout}, seed=0)
+    encoder.preprocessor |= {"do_normalize": not wanted}
+    quiet = [0.01 * torch.randn(4000) + 0.02]
+    before, clean_id = encoder(quiet).hidden_states[-1], encoder.content_id()
+    protocol_of("clean").prepare(encoder)
+    assert encoder.content_id() == clean_id
+    protocol_of("s3prl").prepare(encoder)
+    assert encoder.normalize is wanted
+    assert encoder.content_id() != clean_id  # another result, never taken for the other's
+    after = encoder(quiet).hidden_states[-1]
+    assert (after - before).abs().max() > 0.1 * before.std()
+    # What fairseq's own file says is followed.
+    encoder.preprocessor = {"do_normalize": not wanted, "normalize_eps": 1e-5}
+    protocol_of("s3prl").prepare(encoder)
+    assert encoder.normalize is not wanted

@@ -128,6 +128,12 @@ def test_qbe_task():
     answers = [np.array([0.0, 3.0, 1.0]), np.array([0.0, 0.0, 0.0])]
     assert task.score(answers, references) == {"mtwv": pytest.approx(100.0)}
     assert task.rows(queries, references, answers)[0]["prediction"] == [["d2", 3.0]]
+    listed = [
+        cut("q1", matches=["d2"], listed=[4, 10, 2]),
+        cut("q2", matches=[], listed=[4, 10, 0]),
+    ]
+    both = task.score(answers, [task.reference(query) for query in listed])
+    assert both == {"mtwv": pytest.approx(12.5), "mtwv_language": pytest.approx(100.0)}
     with pytest.raises(SettingsError, match="trains no head"):
         task.build_head(4, purpose="probe", size="mini")
     with pytest.raises(DataError, match="not there"):

@@ -5,10 +5,13 @@ import signal
 
 import pytest
 import torch
+from evaluate_fixture import write_tones
 from finetune_fixture import kill_at, moved, settings, tensors
 from safetensors.torch import load_file
 
+from speechft.cli.app import main
 from speechft.core.errors import SettingsError
+from speechft.core.heard import read_heard
 from speechft.data.sources import load_data
 from speechft.encoders import build_encoder
 from speechft.hidden.front_end import FrontEndCache
@@ -44,6 +47,42 @@ def test_every_task_has_its_head_its_figures_and_its_turns(encoder_folder, tmp_p
     about = json.loads((out / "speechft.json").read_text())
     assert about["utterances"] == 12 + 12
     assert about["settings"]["task"] == "pr,sid"
+
+
+def test_two_tasks_on_two_data(encoder_folder, tmp_path):
+    """Each task hears its own; what both have heard is written down beside the encoder."""
+    one, two = (write_tones(tmp_path / name, seed) for seed, name in enumerate(("one", "two")))
+    arguments = [f"pr={one}", f"sid={two}"]
+    same = {"task": "pr,sid", "steps": 2, "seconds": 4}
+    out = finetune(settings(encoder_folder, tmp_path / "run", data=arguments, **same))
+    read = read_heard(out / "encoder").stretches
+    single = [
+        finetune(settings(encoder_folder, tmp_path / t, task=t, data=str(d), steps=1, seconds=4))
+        for t, d in (("pr", one), ("sid", two))
+    ]
+    first, second = (read_heard(folder / "encoder").stretches for folder in single)
+    assert read == first | second
+    assert not first & second
+    by_name = settings(encoder_folder, tmp_path, data={"pr": str(one), "default": str(two)}, **same)
+    assert [by_name.data_of(task) for task in by_name.tasks] == [str(one), str(two)]
+    with pytest.raises(ValueError, match="the data of all other tasks is given twice"):
+        settings(encoder_folder, tmp_path, data=[str(one), str(two)], **same)
+    with pytest.raises(ValueError, match="data names none for the task 'sid'"):
+        settings(encoder_folder, tmp_path, data=[f"pr={one}"], **same)
+
+
+def test_a_repeated_data_option_adds(encoder_folder, tmp_path, capsys):
+    data = [f"--data={task}={write_tones(tmp_path / task)}" for task in ("pr", "sid")]
+    start = ["finetune", "--encoder", str(encoder_folder), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as end:
+        main([*start, "--task", "pr,sid", "--steps", "1", *data, "--set", "head_size=mini"])
+    assert end.value.code == 0
+    said = json.loads((tmp_path / "run" / "speechft.json").read_text())["settings"]["data"]
+    assert sorted(said) == ["pr", "sid"]
+    with pytest.raises(SystemExit) as end:
+        main([*start, "--task", "sid", "--data", "a.csv", "--data", "b.csv"])
+    assert end.value.code == 2
+    assert "given twice" in capsys.readouterr().err
 
 
 def test_with_two_batches_an_update_sees_both_tasks(encoder_folder, tmp_path):

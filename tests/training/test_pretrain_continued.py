@@ -13,6 +13,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
 from speechft.data.sources import load_data
 from speechft.encoders import build_encoder, load_encoder
+from speechft.encoders.base import pad_waveforms
 from speechft.encoders.convert import convert
 from speechft.encoders.settings import ConvertSettings
 from speechft.merging.settings import MergeSettings
@@ -21,6 +22,7 @@ from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.loop import Loop
 from speechft.training.pretrain import iteration
 from speechft.training.pretrain.continuing import check_rates, resolve, unit_layer
+from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
 from speechft.training.pretrain.settings import Iteration, PretrainSettings
 from speechft.training.pretrain.speech import loop_settings
 from speechft.training.pretrain.stage import pretrain
@@ -374,3 +376,42 @@ def test_wavlms_format_has_no_place_for_a_head(settings, tiny_config, tmp_path):
     names = torch.load(file, weights_only=True)["model"]
     assert not [name for name in names if name.startswith(("final_proj", "label_embs"))]
     assert load_encoder(file).fingerprint() == load_encoder(run).fingerprint()
+
+
+def test_going_on_from_hubert_is_hubert(tiny_config):
+    """Weight 0 on unmasked frames, 500 clusters, batches of 87.5 s, the penalty where it counts."""
+    base = {"data": "x.csv", "out": "x", "iterations": [{"steps": 5, "layer": 9}]}
+    on, trained, anew, own = (
+        PretrainSettings(**base, **more)
+        for more in (
+            {"init": "some/encoder"},
+            {"init": "some/encoder", "freeze_front_end": False},
+            {"init": tiny_config},
+            {"init": "some/encoder", "seconds": 14, "unmasked_weight": 0.5},
+        )
+    )
+    assert (on.unmasked_weight, on.iterations[0].clusters, on.seconds) == (0.0, 500, 87.5)
+    assert (on.feature_penalty, trained.feature_penalty, anew.feature_penalty) == (0.0, 10.0, 0.0)
+    assert (anew.unmasked_weight, anew.iterations[0].clusters, anew.seconds) == (0.5, 100, 14.0)
+    assert (own.unmasked_weight, own.seconds) == (0.5, 14.0)
+
+
+def test_the_penalty_is_the_mean_square_of_a_trained_front_end(tiny_encoder):
+    units = {0: np.zeros(60, np.int32)}
+    predictor = UnitPredictor(tiny_encoder.hidden_size, 3)
+    items = [torch.randn(16000)]
+
+    def loss(penalty):
+        torch.manual_seed(0)
+        objective = MaskedPrediction(
+            tiny_encoder, predictor, units, feature_penalty=penalty, dev=lambda: []
+        )
+        objective.module.eval()
+        return objective.loss([0], items)[0]
+
+    features, lengths = tiny_encoder.front_end(*pad_waveforms(items))
+    wanted = 10 * features[0, : int(lengths[0])].square().mean()
+    torch.testing.assert_close(loss(10.0) - loss(0.0), wanted, rtol=1e-3, atol=1e-4)
+    for parameter in tiny_encoder.front_end_parameters().values():
+        parameter.requires_grad_(False)
+    assert loss(10.0) == loss(0.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -75,3 +76,35 @@ class DurationBatches:
                 longest = self.durations[index]
             batches[-1].append(index)
         return batches
+
+
+class BalancedBatches:
+    """Draws utterances so that all classes are equally frequent, as many as there are, per epoch.
+
+    Args:
+        durations: seconds of each utterance.
+        classes: class of each utterance.
+        max_seconds, seed, max_items: as in `DurationBatches`.
+    """
+
+    def __init__(
+        self,
+        durations: Sequence[float],
+        classes: Sequence[Hashable],
+        max_seconds: float,
+        seed: int,
+        max_items: int | None = None,
+    ) -> None:
+        counts = Counter(classes)
+        self._chances = np.array([1 / (len(counts) * counts[one]) for one in classes])
+        self._durations, self._seed = np.asarray(durations), seed
+        self._bounds = max_seconds, max_items
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Give the batches of an epoch as lists of indices; some twice, some not at all."""
+        count = len(self._durations)
+        random = numpy_generator(self._seed, "balanced", epoch)
+        drawn = random.choice(count, count, p=self._chances)
+        seconds, items = self._bounds
+        order = DurationBatches(self._durations[drawn].tolist(), seconds, self._seed, True, items)
+        return [[int(drawn[i]) for i in batch] for batch in order.epoch(epoch)]

@@ -276,3 +276,19 @@ def wavlm_layer(
     hidden = layer.layer_norm(hidden)
     output = layer.final_layer_norm(hidden + layer.feed_forward(hidden))
     return output
+
+
+def set_activation_dropout(model: nn.Module, share: float | None) -> None:
+    """Set the dropout within the feed-forward layers, in training; the configuration stays.
+
+    Args:
+        model: an encoder.
+        share: of the activations; as it is if none.
+    """
+    if share is None:
+        return
+    for name, module in model.named_modules():
+        if name.endswith("intermediate_dropout") and isinstance(module, nn.Dropout):
+            module.p = share
+        elif isinstance(getattr(module, "activation_dropout", None), float):
+            module.activation_dropout = share  # of Whisper's layers

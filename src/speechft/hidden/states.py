@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -150,13 +150,22 @@ def length_batches(durations: Sequence[float], max_seconds: float) -> list[list[
     return result
 
 
-def frame_bytes(encoder: SpeechEncoder, seconds: float, dtype: str) -> float:
+class Shape(NamedTuple):
+    """What of an encoder decides how large its hidden states are; an encoder has the same names."""
+
+    num_layers: int
+    hidden_size: int
+    sample_rate: int
+    hop: int
+
+
+def frame_bytes(encoder: SpeechEncoder | Shape, seconds: float, dtype: str) -> float:
     """Give the size of all frames of all hidden states of some audio, in bytes."""
     frames = seconds * encoder.sample_rate / encoder.hop
     return frames * (encoder.num_layers + 1) * encoder.hidden_size * DTYPES[dtype].itemsize
 
 
-def mean_bytes(encoder: SpeechEncoder, utterances: int) -> int:
+def mean_bytes(encoder: SpeechEncoder | Shape, utterances: int) -> int:
     """Give the size of the time means of so many utterances, in bytes."""
     return utterances * (encoder.num_layers + 1) * encoder.hidden_size * 4
 

@@ -49,22 +49,33 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> float:
     return 100.0 * float(brentq(lambda x: 1.0 - x - curve(x), 0.0, 1.0))
 
 
-def mtwv(scores: ArrayLike, matches: Sequence[Sequence[bool]] | NDArray[np.bool_]) -> float:
+def mtwv(
+    scores: ArrayLike,
+    matches: Sequence[Sequence[bool]] | NDArray[np.bool_],
+    trials: Sequence[tuple[int, int, int]] | None = None,
+) -> float:
     """Give the maximum term-weighted value over all thresholds, in percent.
 
     TWV is 1 − (P_miss + beta · P_false_alarm), both probabilities averaged over the queries that
     match somewhere, with beta = (cost_fa / cost_miss) · (1 − p_target) / p_target. A threshold
     above every score gives 0.
 
+    Where the lists have more queries and documents than were scored, each missing trial counts with
+    a score below all others, as a missed match or a right rejection: so QUESST's scorer does when
+    it is given −10 as the score of what is missing. Queries that match nowhere do not count.
+
     Args:
         scores: (Q, N), one row per query, one column per document.
         matches: (Q, N), true where the document contains the query.
+        trials: of every query, what the lists hold: how many queries match somewhere, how many
+            documents there are, and how many of them match this query; if not given, these.
 
     Raises:
         DataError: no query matches any document, or the shapes differ.
 
     Source:
-        Anguera et al., "Query by Example Search on Speech at MediaEval 2014" (QUESST 2014).
+        Anguera et al., "Query by Example Search on Speech at MediaEval 2014" (QUESST 2014); the
+        README of its scorer, `score-TWV-Cnxe.sh STDLIST TRUTH DEFAULT_SCORE`.
     """
     found = np.asarray(scores, dtype=np.float64)
     wanted = np.asarray(matches, dtype=bool)
@@ -72,18 +83,21 @@ def mtwv(scores: ArrayLike, matches: Sequence[Sequence[bool]] | NDArray[np.bool_
         raise DataError(
             "as many scores as matches are needed", expected=wanted.shape, found=found.shape
         )
-    queries = len(wanted)
-    used = np.flatnonzero(wanted.any(axis=1))
+    queries, documents = wanted.shape
+    counted = int(wanted.any(axis=1).sum())
+    listed = trials or [(counted, documents, int(row.sum())) for row in wanted]
+    used = np.flatnonzero([targets for *_, targets in listed])
     found, wanted = found[used], wanted[used]
     if not len(used):
         raise DataError(
             "MTWV needs a query that occurs in a document", found=f"{queries} queries, no match"
         )
     beta = COST_FALSE_ALARM / COST_MISS * (1 - P_TARGET) / P_TARGET
-    hits = wanted / wanted.sum(axis=1, keepdims=True)
-    absent = ~wanted
-    alarms = absent / np.maximum(absent.sum(axis=1, keepdims=True), 1)
-    gain = ((hits - beta * alarms) / len(found)).ravel()
+    total, every, targets = (np.array(part)[:, None] for part in zip(*listed, strict=True))
+    total, every, targets = total[used], every[used], targets[used]
+    hits = wanted / targets
+    alarms = ~wanted / np.maximum(every - targets, 1)
+    gain = ((hits - beta * alarms) / total).ravel()
     order = np.argsort(-found.ravel(), kind="stable")
     values = np.cumsum(gain[order])
     ordered = found.ravel()[order]

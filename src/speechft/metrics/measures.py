@@ -26,6 +26,7 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "eer": ("EER", "lower"),
     "der": ("DER", "lower"),
     "mtwv": ("MTWV", "higher"),
+    "mtwv_language": ("MTWV of one language", "higher"),
     "frame_acc": ("frame accuracy", "higher"),
     "ccc": ("CCC", "higher"),
     "mse": ("MSE", "lower"),

@@ -153,6 +153,33 @@ def _named(name: str) -> Reference:
     return REFERENCES[name]
 
 
+def any_score(
+    scores: Mapping[str, Mapping[str, tuple[float, str]]], reference: str | None
+) -> float:
+    """Give SUPERB_S by a reference set, or the suite score where there is none.
+
+    Args:
+        scores: task → metric → (percent, direction); metrics that the set lacks do not count.
+        reference: name of the set.
+    """
+    if reference is None:
+        return suite_score(scores)
+    plain = {task: {m: v for m, (v, _) in metrics.items()} for task, metrics in scores.items()}
+    return superb_score(of_reference(plain, reference), reference)
+
+
+def score_text(reference: str | None) -> str:
+    """Say in a sentence how `any_score` is computed."""
+    return (
+        SUITE_TEXT
+        if reference is None
+        else (
+            "SUPERB_S: 1000 × the mean over the tasks, each metric rescaled so that FBANK features "
+            f"score 0 and the state of the art 1 (reference set “{reference}”)."
+        )
+    )
+
+
 def suite_score(scores: Mapping[str, Mapping[str, tuple[float, str]]]) -> float:
     """Give the suite score (see `SUITE_TEXT`).
 

@@ -27,6 +27,7 @@ from speechft.probing import evaluate as probing
 from speechft.probing.failures import Failure, reported
 from speechft.probing.inputs import open_encoder, read_all
 from speechft.probing.job import Evaluator, Outcome, find_refused
+from speechft.probing.protocol import protocol_of
 from speechft.probing.settings import EvaluateSettings
 
 __all__ = ["EvaluateSettings", "evaluate"]
@@ -138,6 +139,7 @@ def _jobs(
     for index, spec in enumerate(settings.encoders):
         try:
             encoder = open_encoder(spec, "cpu", settings.context)
+            protocol_of(settings.protocol).prepare(encoder)
         except Exception as error:  # it stops no other encoder
             outcomes[index].failures.append(reported(error, spec.label))
             continue

@@ -54,6 +54,7 @@ class Cell:
         protocol: "clean" or "s3prl".
         files: lexicon and language model of ASR.
         keep_heads: heads are kept whatever their size; small ones always are.
+        select: the metric that chooses on dev; the task's own if empty.
     """
 
     encoder: str
@@ -68,6 +69,7 @@ class Cell:
     protocol: ProtocolName = "clean"
     files: tuple[Path, ...] = ()
     keep_heads: bool = False
+    select: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -80,7 +82,8 @@ class Cell:
 
     @cached_property
     def _depends(self) -> dict[str, Any]:
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
+        without = ("weights", *(() if self.select else ("select",)))
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in without}
         own |= {} if own.pop("keep_heads") is False else {"keep_heads": True}
         return {**own, "plan": vars(self.plan), "files": [content_id(path) for path in self.files]}
 
@@ -108,6 +111,7 @@ def make_cell(
         protocol=settings.protocol,
         files=settings.language_model_files() if kind.takes_language_model else (),
         keep_heads=settings.keep_heads and kind.trains,
+        select=settings.select.get(task, ""),
     )
 
 
@@ -246,7 +250,7 @@ def _scored(
     fold: int,
     hop: int,
 ) -> TaskResult:
-    task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol)
+    task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol).selecting(cell.select)
     task.hop = hop
     if not task.trains:
         from speechft.probing.searching import run_search

@@ -156,6 +156,7 @@ class _Run:
         outcome, passes = self.outcome, self.outcome.passes
         try:
             self.encoder = open_encoder(self.spec, self.evaluator.device, self.settings.context)
+            protocol_of(self.settings.protocol).prepare(self.encoder)
             self.cells = self.evaluator.cells(self.encoder, self.evaluator.jobs_of(self.spec))
         except Exception as error:
             self._fail(error, [()])

@@ -81,6 +81,9 @@ class Protocol:
         """Give why an encoder cannot be probed so, if it cannot."""
         return None
 
+    def prepare(self, encoder: SpeechEncoder) -> None:
+        """Change what an encoder hears, before anything is asked of it."""
+
     def plan(self, kind: type[Task], size: Size) -> dict[str, Any]:
         """Give the fields of a task's `ProbePlan` that the protocol decides."""
         plan = kind.plans[size]

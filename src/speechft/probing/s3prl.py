@@ -4,6 +4,7 @@
   more. In a batch with a longer utterance the one more is a padding frame; the longest utterance
   has none. So probes need, besides the exact states, those of one padding frame.
 - Batches of PR, SF and ASR, and batches where nothing is trained, as its configurations make them.
+- Input normalisation as S3PRL's own files of an encoder have it.
 - Dev of keyword spotting is a draw in which all classes are equally frequent.
 """
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import HOP
+from speechft.core.logging import get_logger
 from speechft.core.seeding import torch_generator
 from speechft.data.audio import heard_samples
 from speechft.encoders import SpeechEncoder
@@ -34,6 +36,8 @@ DEV_DRAW: Final = 1337
 # Limits in samples.
 HALVED_WINDOW: Final = 300_000
 HALVED_BLOCK: Final = 2_000
+FAIRSEQ_EPS: Final = 1e-5  # of the norm over a waveform
+_logger = get_logger(__name__)
 Kind = Literal["means", "frames"]
 
 
@@ -156,6 +160,25 @@ class S3PRL(Protocol):
             found=f"s3prl, with a {encoder.family} encoder",
             expected="clean",
         )
+
+    def prepare(self, encoder: SpeechEncoder) -> None:
+        """Normalise waveforms as S3PRL does: as a checkpoint of fairseq's kind says.
+
+        Where an encoder comes from elsewhere, its preprocessor may say otherwise than S3PRL's file
+        of the same encoder: there they are normalised exactly where every convolution has a layer
+        norm (the Large models; of the Base ones only the first has a norm, over time).
+        """
+        said = encoder.preprocessor
+        layout = getattr(encoder.config, "feat_extract_norm", None)
+        if layout is None or "do_normalize" not in said or "normalize_eps" in said:
+            return
+        wanted = layout == "layer"
+        if bool(said["do_normalize"]) != wanted:
+            _logger.info(
+                "protocol s3prl: waveforms %s as in S3PRL; the preprocessor says otherwise",
+                "are normalised" if wanted else "stay as they are",
+            )
+        encoder.preprocessor = {**said, "do_normalize": wanted, "normalize_eps": FAIRSEQ_EPS}
 
     def plan(self, kind: type[Task], size: Size) -> dict[str, Any]:
         """Give S3PRL's batches: made, accumulated and evaluated as it does."""

@@ -31,7 +31,7 @@ def run_search(
     views = [protocol.view(task, own, s, alone=True) for own, s in zip(cuts, states, strict=True)]
     references = [[task.reference(cut) for cut in own] for own in cuts[1:]]
     readers = [_Reader(view, device) for view in views]
-    metric = task.metrics[0]
+    metric = task.leading
     grid: list[dict[str, Any]] = []
     chosen = 0
     for state in range(views[0].num_states):

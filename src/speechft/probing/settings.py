@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -25,11 +25,11 @@ from speechft.core.settings import Listed, Option, PathText, Positional, Setting
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName, encoder_id
 from speechft.merging.alpha import check_range, is_sweep_folder, number_text
+from speechft.tasks.data_per_task import check_data, data_of, parse_data
 
 RESULTS: Final = "results.jsonl"  # one record per result
 CLASSES: Final = "classes.json"  # confusion matrices, and every class by itself
 GRID: Final = "grid.jsonl"  # the whole grid
-DEFAULT: Final = "default"
 VERSION: Final = 5  # raise it when the same settings would give other results
 
 
@@ -141,6 +141,8 @@ class EvaluateSettings(Settings):
         on_leak: what to do where a test split holds utterances, or speakers new to the probe, that
             an encoder has heard with labels when it was tuned: "mark" such results, "refuse" them,
             or "drop" these utterances for every encoder.
+        select: task → the metric that chooses on dev; by default the task's first one (ASR's is
+            WER, of text without spaces between words CER).
         predictions: keep what the chosen probe predicts for each test utterance.
         context: of Whisper's encoders: `30s`, as they were trained, or `utterance`; as they
             say themselves if not given.
@@ -181,6 +183,7 @@ class EvaluateSettings(Settings):
     asr_lm: FileInput | None = None
     asr_lexicon: FileInput | None = None
     on_leak: Annotated[Literal["mark", "refuse", "drop"], Shown] = "mark"
+    select: dict[str, str] = Field(default_factory=dict)
     predictions: bool = True
     context: Context | None = None
     keep_heads: bool = False
@@ -228,6 +231,9 @@ class EvaluateSettings(Settings):
             twice = [name for i, name in enumerate(names) if name in names[:i]]
             if twice:
                 raise ValueError(f"the {what} {twice[0]!r} is given twice")
+        for task in self.select:
+            if task not in self.tasks:
+                raise ValueError(f"select names the task {task!r}, which is not evaluated")
         unknown = {t for s in self.encoders for t in s.tasks or ()} - set(self.tasks)
         if unknown:
             raise ValueError(f"an encoder asks for the task {min(unknown)!r} that is not in tasks")
@@ -236,12 +242,7 @@ class EvaluateSettings(Settings):
     @model_validator(mode="after")
     def _whole(self) -> EvaluateSettings:
         if isinstance(self.data, dict):
-            without = [t for t in self.tasks if t not in self.data and DEFAULT not in self.data]
-            if without:
-                raise ValueError(f"data names none for the task {without[0]!r}, and no default")
-            strange = [t for t in self.data if t not in (*self.tasks, DEFAULT)]
-            if strange:
-                raise ValueError(f"data names the task {strange[0]!r}, which is not in tasks")
+            check_data(self.data, self.tasks)
         if self.suite in SUITES:
             problems = SUITES[self.suite].problems(self)
             if problems:
@@ -261,9 +262,7 @@ class EvaluateSettings(Settings):
 
     def data_of(self, task: str) -> str:
         """Give the DATA of a task."""
-        if isinstance(self.data, str):
-            return self.data
-        return self.data.get(task) or self.data[DEFAULT]
+        return data_of(self.data, task)
 
     def data_names(self) -> dict[str, str]:
         """Give the name of each task's data."""
@@ -291,28 +290,6 @@ class EvaluateSettings(Settings):
         for key, path in (("asr_lm", self.asr_lm), ("asr_lexicon", self.asr_lexicon)):
             if path is not None and not path.is_file():
                 raise SettingsError("no such file", where=key, found=path, hint="check the path")
-
-
-def parse_data(values: Sequence[str]) -> str | dict[str, str]:
-    """Read DATA as on the command line: one DATA, or TASK=DATA for some tasks, or both.
-
-    Where the part before `=` is no task, it belongs to a path: `lang=de/my.csv`.
-
-    Raises:
-        ValueError: a task, or the data of all others, is given twice.
-    """
-    from speechft.tasks import TASKS
-
-    result: dict[str, str] = {}
-    for value in values:
-        task, sign, data = value.partition("=")
-        named = bool(sign) and (task == DEFAULT or task in TASKS)
-        key, data = (task, data) if named else (DEFAULT, value)
-        if key in result:
-            what = "the data of all other tasks" if key == DEFAULT else f"the data of {key!r}"
-            raise ValueError(f"{what} is given twice")
-        result[key] = data
-    return result[DEFAULT] if set(result) == {DEFAULT} else result
 
 
 def data_name(spec: str) -> str:
@@ -406,6 +383,12 @@ SUITES: Final[dict[str, Suite]] = {
         ),
     )
 }
+
+
+def reference_of(suite: str, tasks: Collection[str]) -> str | None:
+    """Give the reference set of a suite's SUPERB_S, where all of its tasks were measured."""
+    known = SUITES.get(suite)
+    return known.reference if known is not None and set(tasks) == set(known.tasks) else None
 
 
 def is_official(suite: str, task: str, items: int) -> bool | None:

@@ -9,8 +9,8 @@ from speechft.core.errors import DataError
 from speechft.core.text import task_heading
 from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
-from speechft.metrics.superb import SUITE_TEXT, of_reference, suite_score, superb_score
-from speechft.probing.settings import SUITES
+from speechft.metrics.superb import any_score, score_text
+from speechft.probing.settings import reference_of
 from speechft.reporting.alpha_choice import Choice, choices
 from speechft.reporting.contrasts import Contrast, contrast
 from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed
@@ -97,7 +97,7 @@ class Comparison:
         """Compare two rows by their scores."""
 
         def score(scores: Scores) -> float:
-            return _score(scores, self.reference)
+            return any_score(scores, self.reference)
 
         return contrast(ours.measurements, theirs.measurements, score, level)
 
@@ -150,19 +150,11 @@ def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()
         rows=table,
         sweep=_sweep(rows),
         score_name="SUPERB_S" if reference else "Suite score",
-        score_text=superb_text(reference) if reference else SUITE_TEXT,
+        score_text=score_text(reference),
         seeds=sorted({m.seed for m in chosen}),
         items={m.task: m.items for m in chosen if m.items},
         choices=choices(dev),
         reference=reference,
-    )
-
-
-def superb_text(reference: str) -> str:
-    """Say how SUPERB_S is computed with a set of reference values."""
-    return (
-        "SUPERB_S: 1000 × the mean over the tasks, each metric rescaled so that FBANK features "
-        f"score 0 and the state of the art 1 (reference set “{reference}”)."
     )
 
 
@@ -191,9 +183,7 @@ def refuse_several_suites(where: Mapping[str, str]) -> None:
 
 def _reference(measurements: Sequence[Measurement]) -> str | None:
     """Give the reference set of the suite, where all of its tasks were measured."""
-    suite = SUITES.get(measurements[0].suite)
-    whole = suite is not None and {m.task for m in measurements} == set(suite.tasks)
-    return suite.reference if suite is not None and whole else None
+    return reference_of(measurements[0].suite, {m.task for m in measurements})
 
 
 def metric_title(metric: str) -> str:
@@ -218,16 +208,9 @@ def _row(encoder: Encoder, group: Sequence[Measurement], reference: str | None) 
     for found in sorted(group, key=lambda m: m.seed):
         cells.setdefault((found.task, found.metric), {})[found.seed] = found.value
     whole = [s for s in by_seed(group).values() if sum(map(len, s.values())) == len(cells)]
-    scores = [_score(one, reference) for one in whole]
+    scores = [any_score(one, reference) for one in whole]
     spreads = {key: SeedValues(tuple(values.values())) for key, values in cells.items()}
     return Row(encoder, spreads, group, SeedValues(tuple(scores)) if scores else None)
-
-
-def _score(scores: Scores, reference: str | None) -> float:
-    if reference is None:
-        return suite_score(scores)
-    plain = {task: {m: v for m, (v, _) in metrics.items()} for task, metrics in scores.items()}
-    return superb_score(of_reference(plain, reference), reference)
 
 
 def _order(row: Row) -> tuple[str, str, str, int, float, str]:

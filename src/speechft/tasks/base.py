@@ -19,7 +19,7 @@ from speechft.core.lengths import HOP
 from speechft.core.nearest import did_you_mean
 from speechft.core.registry import Registry
 from speechft.data.utterances import columns_of
-from speechft.tasks.plans import Plan, PublishedPlan, Scheme
+from speechft.tasks.plans import Plan, PublishedPlan, Scheme, TuningPlan
 
 if TYPE_CHECKING:
     from speechft.tasks.columns import ColumnTask
@@ -55,6 +55,8 @@ class Task(ABC):
             after so few updates. Size "superb" is as SUPERB's configurations say.
         scheme: of the probe's batches.
         spec_augment: a head of size "superb" is trained with SpecAugment on the weighted sum.
+        tuned: how the paper's release fine-tunes on the task; where it does not say, as SUPERB
+            trains the task's head.
         published: S3PRL's batches, for the protocol "s3prl"; none where S3PRL lacks the task.
         labels_by_frame: S3PRL cuts hidden states to as many frames as there are labels.
         parts_by_protocol: what is heard of a cut depends on the protocol.
@@ -69,6 +71,7 @@ class Task(ABC):
         protocol: whose rules hold; "clean" where nothing else is said.
         hop: samples per frame of the encoder, by which frames have labels; whoever trains or uses
             a head sets it.
+        select: the metric that chooses on dev; the task's own if empty.
     """
 
     id: ClassVar[str]
@@ -83,6 +86,7 @@ class Task(ABC):
     plans: ClassVar[Mapping[Size, Plan]]
     scheme: ClassVar[Scheme] = "bucketed"
     spec_augment: ClassVar[bool] = False
+    tuned: ClassVar[TuningPlan | None] = None
     published: ClassVar[PublishedPlan | None] = None
     labels_by_frame: ClassVar[bool] = False
     parts_by_protocol: ClassVar[bool] = False
@@ -94,6 +98,7 @@ class Task(ABC):
     compares: ClassVar[str] = ""
     protocol: ProtocolName
     hop: int = HOP
+    select: str = ""
 
     @abstractmethod
     def __init__(self, fixed: Any, protocol: ProtocolName = "clean") -> None: ...
@@ -160,6 +165,12 @@ class Task(ABC):
             raise CheckpointError(f"no {name} for the task {cls.id!r}", found=sorted(values))
         return cls(values[name], values.get("protocol", "clean"))
 
+    @classmethod
+    def tuning(cls) -> TuningPlan:
+        """Give how a fine-tuning is done as in the paper."""
+        probe = cls.plans["superb"]
+        return cls.tuned or TuningPlan(probe.steps, probe.batch_size, max(1, probe.steps // 30))
+
     @property
     def balanced_dev(self) -> bool:
         """Whether dev is scored on a draw in which all classes are equally frequent, as S3PRL's."""
@@ -216,9 +227,31 @@ class Task(ABC):
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give every metric of the task, in percent."""
 
+    @property
+    def leading(self) -> str:
+        """The metric that chooses on dev."""
+        return self.select or self.metrics[0]
+
+    def selecting(self, metric: str) -> Self:
+        """Let another metric choose on dev; the task's own if empty.
+
+        Raises:
+            SettingsError: the task has no such metric.
+        """
+        if metric and metric not in self.metrics:
+            raise SettingsError(
+                f"the task {self.id!r} has no metric {metric!r}",
+                where="select",
+                expected=", ".join(self.metrics),
+            )
+        self.select = metric
+        return self
+
     def choose(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give the metrics of a dev split; the first one chooses learning rate and update."""
-        return self.score(predictions, references)
+        found = self.score(predictions, references)
+        first = self.leading if self.leading in found else next(iter(found))
+        return {first: found[first], **found}
 
     def tune(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Fix on the dev split what decoding still leaves open; gives plain values for the record.

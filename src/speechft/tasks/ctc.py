@@ -38,6 +38,9 @@ _WIDTHS: Final[dict[tuple[Purpose, Size], tuple[int, int, int]]] = {
     ("finetune", "superb"): (256, 256, 3),
     ("finetune", "mini"): (128, 128, 1),
 }
+_NO_SPACES: Final = frozenset(
+    ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+)
 _logger = get_logger(__name__)
 
 
@@ -229,6 +232,12 @@ def normalise_text(text: str) -> str:
     composed = unicodedata.normalize("NFC", text).upper().replace("’", "'")
     kept = "".join(" " if _separates(c) else c for c in composed if _separates(c) or _stays(c))
     return " ".join(kept.split())
+
+
+def unsegmented(symbols: Iterable[str]) -> bool:
+    """Tell whether most letters of a vocabulary are of scripts that put no space between words."""
+    names = [unicodedata.name(s, "").partition(" ")[0] for s in symbols if s[:1].isalpha()]
+    return 2 * sum(name in _NO_SPACES for name in names) > len(names)
 
 
 def _separates(character: str) -> bool:

@@ -35,6 +35,21 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class TuningPlan:
+    """How the paper's release fine-tunes on a task.
+
+    Attributes:
+        steps: updates.
+        batch_size: utterances per update.
+        evaluate_every: updates between evaluations on dev.
+    """
+
+    steps: int
+    batch_size: int
+    evaluate_every: int
+
+
+@dataclass(frozen=True)
 class PublishedPlan:
     """How S3PRL makes batches and when it scores dev; the rest is the plan of size "superb".
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NoReturn, Self
+from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Self
 
 import numpy as np
 from lhotse.cut import Cut
@@ -18,6 +18,19 @@ from speechft.tasks.plans import Plan
 DECISION: Final = 2.0  # a normalised score above it counts as found
 
 
+class Sought(NamedTuple):
+    """What is right for a query.
+
+    Attributes:
+        matches: ids of the documents that contain it.
+        trials: where the lists hold more than is searched: queries that match somewhere, documents,
+            and documents that contain this query.
+    """
+
+    matches: list[str]
+    trials: tuple[int, int, int] | None = None
+
+
 @TASKS.register("qbe")
 class QueryByExample(Task):
     """Which documents contain a query, by DTW on one hidden state; nothing is trained.
@@ -25,6 +38,10 @@ class QueryByExample(Task):
     The splits are documents, dev queries and eval queries; `custom["matches"]` of a query lists the
     ids of the documents that contain it. The volume of all audio is turned down by 3 dB. The state
     is chosen on the dev queries.
+
+    `custom["listed"]` of a query says where the corpus' lists hold more than is searched (queries
+    of one language in documents of it): `mtwv` then counts every trial that is missing, as QUESST's
+    scorer and so the SUPERB tables do, and `mtwv_language` those alone that were searched.
     """
 
     id: ClassVar[str] = "qbe"
@@ -38,6 +55,7 @@ class QueryByExample(Task):
     plans: ClassVar[Mapping[Size, Plan]] = {"mini": Plan(0, 0, ()), "superb": Plan(0, 0, ())}
     corpora: ClassVar[tuple[str, ...]] = ("quesst2014",)
     official_items: ClassVar[int | None] = 138  # QUESST's English queries
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
 
     def __init__(self, documents: Sequence[str], protocol: ProtocolName = "clean") -> None:
         self.documents, self.protocol = list(documents), protocol
@@ -61,8 +79,8 @@ class QueryByExample(Task):
         """Documents: a prediction holds a score for each."""
         return len(self.documents)
 
-    def reference(self, cut: Cut) -> list[str]:
-        """Give the ids of the documents that contain a query."""
+    def reference(self, cut: Cut) -> Sought:
+        """Give the ids of the documents that contain a query, and what the lists hold."""
         found = custom(cut, "matches")
         if found is None:
             raise missing(cut, "the documents that contain a query", self.id, ["matches"])
@@ -73,12 +91,18 @@ class QueryByExample(Task):
                 where=f"cut {cut.id}",
                 found=", ".join(unknown[:5]),
             )
-        return [str(name) for name in found]
+        trials = custom(cut, "listed")
+        return Sought([str(name) for name in found], trials and tuple(map(int, trials)))
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give MTWV, in percent, of predictions that are normalised scores of all documents."""
-        wanted = [[name in set(own) for name in self.documents] for own in references]
-        return {"mtwv": mtwv(np.stack([np.asarray(p) for p in predictions]), wanted)}
+        wanted = [[name in set(own.matches) for name in self.documents] for own in references]
+        scores = np.stack([np.asarray(p) for p in predictions])
+        trials = [own.trials for own in references if own.trials is not None]
+        if len(trials) < len(references):
+            return {"mtwv": mtwv(scores, wanted)}
+        whole = mtwv(scores, wanted, trials)
+        return {"mtwv": whole, "mtwv_language": mtwv(scores, wanted)}
 
     def rows(
         self, cuts: Sequence[Cut], references: Sequence[Any], predictions: Sequence[Any]
@@ -87,7 +111,7 @@ class QueryByExample(Task):
         return [
             {
                 "id": cut.id,
-                "reference": reference,
+                "reference": reference.matches,
                 "prediction": [
                     [name, round(float(score), 4)]
                     for name, score in zip(self.documents, own, strict=True)

@@ -11,13 +11,19 @@ def matches(data, split):
 
 
 def test_reads_the_tree(corpus_tree):
-    data = load_data(f"quesst2014:{corpus_tree('quesst2014')}")
+    root = corpus_tree("quesst2014")
+    data = load_data(f"quesst2014:{root}")
     assert list(data["docs"].ids) == ["quesst14_00001", "quesst14_00002", "quesst14_00003"]
     for kind in ("dev", "eval"):
         assert matches(data, f"{kind}_queries") == {
             f"quesst14_{kind}_0001": ["quesst14_00001"],
             f"quesst14_{kind}_0002": ["quesst14_00002"],
         }
+        # All three queries occur, in four documents; Basque is in the lists, too.
+        custom = data[f"{kind}_queries"][f"quesst14_{kind}_0001"].supervisions[0].custom
+        assert custom["listed"] == [3, 4, 1]
+    every = load_data(f"quesst2014:{root}@all")
+    assert "listed" not in every["dev_queries"]["quesst14_dev_0001"].supervisions[0].custom
     assert {c.supervisions[0].language for cuts in data.values() for c in cuts} == {"nnenglish"}
     assert data["docs"]["quesst14_00001"].recording.sampling_rate == 8000
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
@@ -44,7 +45,9 @@ def quesst2014(root: Path, variant: str) -> Loaded:
 
     `docs` are the documents, `dev_queries` and `eval_queries` the queries: `custom["matches"]` of a
     query is the sorted list of the ids of the documents that contain it. The variant is the
-    language as the corpus writes it, or "all"; by default "nnenglish", as in SUPERB.
+    language as the corpus writes it, or "all"; by default "nnenglish", as in SUPERB. Of one
+    language `custom["listed"]` of a query says what the lists hold of all: how many queries occur
+    in any document, how many documents there are, and how many of them contain this query.
 
     Raises:
         DataError: a list is missing or cannot be read.
@@ -54,6 +57,7 @@ def quesst2014(root: Path, variant: str) -> Loaded:
     base = find_root(root, ("quesst14Database",), needed)
     language = variant or LANGUAGE
     parts = {split: _read_list(base, base / name) for split, name in LISTS.items()}
+    whole = {split: list(part) for split, part in parts.items()}
     found = {str(u.language) for part in parts.values() for u in part}
     if language not in found | {ALL}:
         raise SettingsError(
@@ -65,13 +69,17 @@ def quesst2014(root: Path, variant: str) -> Loaded:
     if language != ALL:
         parts = {s: [u for u in part if u.language == language] for s, part in parts.items()}
     documents = {u.id for u in parts["docs"]}
+    every = {u.id for u in whole["docs"]}
     problems = []
     for split, name in TRUTH.items():
         matches = _read_truth(base / name)
-        parts[split] = [
-            replace(query, custom={"matches": sorted(matches[query.id] & documents)})
-            for query in parts[split]
-        ]
+        counts = {q.id: len(matches[q.id] & every) for q in whole[split]}
+        listed = sum(map(bool, counts.values())), len(every)
+        for place, query in enumerate(parts[split]):
+            custom: dict[str, Any] = {"matches": sorted(matches[query.id] & documents)}
+            if language != ALL:
+                custom["listed"] = [*listed, counts[query.id]]
+            parts[split][place] = replace(query, custom=custom)
         if parts[split] and not any(query.custom["matches"] for query in parts[split]):
             problems.append(f"{name}: no query of {LISTS[split]} occurs in a document")
     return load_splits(parts, problems)

@@ -44,14 +44,15 @@ def iso_cts(
     """Share the singular directions between what the tasks have in common and what each adds.
 
     Args:
-        common_fraction: part of the directions that is common; the rest is split between the tasks.
+        common_fraction: part of the directions that is common; the rest is split between the tasks,
+            to the nearest whole number for each, as fusion_bench does.
     """
     vectors = task_vectors(base, tuned)
     if not _is_matrix(base):
         return _plain(base, vectors, alpha)
     left, values, right = _svd(add_all(vectors))
     rank, count = len(values), len(vectors)
-    each = (rank - int(rank * common_fraction)) // count
+    each = min(round((rank - int(rank * common_fraction)) / count), rank // count)
     common = rank - each * count
     lefts, sizes, rights = [left[:, :common]], [values[:common]], [right[:common]]
     for vector in vectors:

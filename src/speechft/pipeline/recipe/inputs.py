@@ -99,7 +99,9 @@ def foreseen_leaks(plan: Plan) -> list[str]:
 
     tunings = [s for step in plan.steps if isinstance(s := step.settings, FinetuneSettings)]
     by_content = any(of(one.encoder).stretches for one in tunings)
-    tuned_on = [corpus_of(one.data) for one in tunings] + ([ANY] if by_content else [])
+    tuned_on = [corpus_of(one.data_of(t)) for one in tunings for t in one.tasks] + (
+        [ANY] if by_content else []
+    )
     found: dict[str, None] = {}
     for step in plan.steps:
         settings = step.settings
@@ -115,11 +117,11 @@ def foreseen_leaks(plan: Plan) -> list[str]:
 
 
 def _tuned_on(settings: FinetuneSettings, by_content: bool) -> Heard:
-    if not _is_readable(settings.data):
-        return Heard()
-    loaded, spec = load_data(settings.data), settings.data
     found = Heard()
-    for name in settings.tasks:
+    for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True):
+        if not _is_readable(spec):
+            continue
+        loaded = load_data(spec)
         cuts = read_task(TASKS[name], loaded, spec, settings.hours, settings.seed).cuts
         own = {file: file for cut in cuts for file in audio_files(cut)}
         found |= heard_in(cuts, spec, None if by_content else own)
@@ -144,10 +146,9 @@ def _leaks_of(
     by_content: bool,
     tuned_on: Collection[str],
 ) -> Iterator[str]:
-    for data in dict.fromkeys(map(settings.data_of, settings.tasks)):
+    for data, tasks in _by_data(settings).items():
         if not _is_readable(data) or not _may_share(data, tuned_on):
             continue
-        tasks = [task for task in settings.tasks if settings.data_of(task) == data]
         read = read_data(data, tasks, settings.protocol, hashed=by_content)
         for spec in open_sweeps(settings.encoders):
             for task in set(tasks) & set(settings.tasks_of(spec)):
@@ -172,15 +173,22 @@ def _readings(step: Job) -> list[_Reading]:
     """Give (purpose, DATA, tasks, protocol, hours) of what a step reads."""
     settings = step.settings
     if isinstance(settings, FinetuneSettings):
-        own: list[_Reading] = [(step.verb, settings.data, settings.tasks, "clean", settings.hours)]
+        own: list[_Reading] = [
+            (step.verb, data, tasks, "clean", settings.hours)
+            for data, tasks in _by_data(settings).items()
+        ]
         rehearsed = settings.rehearsal_data
         return own if rehearsed is None else [*own, ("rehearse", rehearsed, (), "clean", None)]
     if not isinstance(settings, EvaluateSettings):
         return []
-    tasks: dict[str, list[str]] = {}
-    for task in settings.tasks:
-        tasks.setdefault(settings.data_of(task), []).append(task)
-    return [(step.verb, d, tuple(own), settings.protocol, None) for d, own in tasks.items()]
+    protocol = settings.protocol
+    return [(step.verb, data, own, protocol, None) for data, own in _by_data(settings).items()]
+
+
+def _by_data(settings: FinetuneSettings | EvaluateSettings) -> dict[str, tuple[str, ...]]:
+    """Give each DATA with the tasks that read it."""
+    specs = list(map(settings.data_of, settings.tasks))
+    return {s: tuple(t for t in settings.tasks if settings.data_of(t) == s) for s in specs}
 
 
 def _read(

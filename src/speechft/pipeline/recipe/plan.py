@@ -15,7 +15,13 @@ from speechft.pipeline.graph import Graph, Job, Source, encoder_of
 from speechft.pipeline.recipe.settings import FinetuneSection, RunSettings
 from speechft.probing.settings import SUITES
 from speechft.tasks import TASKS
-from speechft.training.finetune.settings import FinetuneSettings, folder_name, task_names
+from speechft.training.finetune.settings import (
+    BEST,
+    LAST,
+    FinetuneSettings,
+    folder_name,
+    task_names,
+)
 
 _ONE_ALPHA = "list further ones in evaluate.sweep: [0.1, 0.5, 0.75]"
 
@@ -117,7 +123,7 @@ class _Builder:
             "method": job.settings.method,
             "name": own_name,
         }
-        return encoder_of(job)
+        return encoder_of(job, BEST if self.recipe.merge.take == "best" else LAST)
 
     def _merge(
         self, section: FinetuneSection, name: str, seed: int, base: Source, tuned: Source
@@ -126,7 +132,7 @@ class _Builder:
         labels = {"data": self._data(section), "task": section.task} if refits else {}
         values = (
             labels
-            | _given(self.recipe.merge)
+            | _given(self.recipe.merge, "take")
             | {
                 "base": base.path,
                 "tuned": [tuned.path],
@@ -166,8 +172,8 @@ class _Builder:
             specs.append(spec | ({"tasks": tasks} if tasks else {}))
         return specs
 
-    def _data(self, section: Any) -> str:
-        return str(section.data or self.recipe.data)
+    def _data(self, section: Any) -> Any:
+        return section.data or self.recipe.data
 
     def _add(
         self, name: str, verb: str, values: Mapping[str, Any], sources: Sequence[Source]

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field, create_model, field_validator, model_validator
 
@@ -64,13 +64,14 @@ if TYPE_CHECKING:
         """Stands for the made class where types are checked."""
 
         task: str
-        data: str | None = None
+        data: str | dict[str, str] | None = None
         name: str | None = None
 
     class MergeSection(Settings):
         """Stands for the made class where types are checked."""
 
         allow_extrapolation: bool = False
+        take: Literal["best", "last"] = "best"
 
     class EvaluateSection(Settings):
         """Stands for the made class where types are checked."""
@@ -89,10 +90,15 @@ else:
         FinetuneSettings,
         "FinetuneSection",
         ["encoder", "data", "seed", "out"],
-        data=OWN_DATA,
+        data=DATA_PER_TASK,
         name=(str | None, Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*$")),
     )
-    MergeSection = section(MergeSettings, "MergeSection", ["base", "tuned", "out", "seed"])
+    MergeSection = section(
+        MergeSettings,
+        "MergeSection",
+        ["base", "tuned", "out", "seed"],
+        take=(Literal["best", "last"], "best"),
+    )
     EvaluateSection = section(
         EvaluateSettings,
         "EvaluateSection",
@@ -114,7 +120,8 @@ class RunSettings(Settings):
         data: DATA for all stages whose section names no other.
         pretrain: settings of `speechft pretrain`.
         finetune: settings of `speechft finetune`, or a list of them.
-        merge: settings of `speechft merge`.
+        merge: settings of `speechft merge`; `take` says which encoder of a fine-tuning is merged
+            and evaluated: the `best` on its dev split, as the paper's release does, or the `last`.
         evaluate: settings of `speechft evaluate`; `sweep` lists further alphas, probed on
             `sweep_tasks` (all tasks if that is empty).
         report: settings of `speechft report`.

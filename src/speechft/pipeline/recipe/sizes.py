@@ -10,14 +10,18 @@ from pathlib import Path
 from speechft.core.errors import SpeechFTError
 from speechft.core.places import home_expanded
 from speechft.core.text import task_heading
-from speechft.encoders.identity import locate, packaged_names
+from speechft.data.audio import heard_seconds
+from speechft.encoders.identity import locate, packaged_names, read_json_object
+from speechft.hidden.states import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.plan import Plan
+from speechft.probing.inputs import read_data
 from speechft.probing.protocol import plan_for
 from speechft.probing.settings import EvaluateSettings
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain.settings import PretrainSettings
 
+HOP = 320  # of encoders whose configuration does not say it
 STATES = 5  # θ', the best θ', and a resumable state: weights and two moments
 
 
@@ -52,10 +56,51 @@ def size_of(step: Job, parameters: int | None) -> Size:
         updates = sum(iteration.steps for iteration in settings.iterations)
         return Size(f"{updates:,} updates, {len(settings.iterations)} iterations", None)
     if isinstance(settings, EvaluateSettings):
-        return Size(_probes(settings), 0)
+        states = states_of(settings)
+        said = "" if states is None else f"; hidden states of an encoder: {states / 1e9:.1f} GB"
+        kept = states if states and settings.store is not None else 0
+        return Size(_probes(settings) + said, round(min(kept, settings.store_gb * 2**30)))
     if step.verb == "merge":
         return Size("", one)
     return Size("", 0)
+
+
+def states_of(settings: EvaluateSettings) -> float | None:
+    """Give the bytes of one encoder's hidden states: frames and time means of what tasks read.
+
+    Of the first encoder whose configuration is here, on data that can be read without being made
+    or scanned; none where there is no such encoder or data.
+    """
+    shape = next(filter(None, (_shape_of(e.sources[0]) for e in settings.encoders)), None)
+    specs = dict.fromkeys(map(settings.data_of, settings.tasks))
+    if shape is None or not all(lies_ready(spec) and is_there(spec) for spec in specs):
+        return None
+    total = 0.0
+    for spec in specs:
+        tasks = [task for task in settings.tasks if settings.data_of(task) == spec]
+        try:
+            data = read_data(spec, tasks, settings.protocol, hashed=False)
+        except SpeechFTError:
+            return None
+        cuts: dict[str, float] = {}
+        for split, frames in data.framed(tasks).items():
+            for cut, key in zip(data.splits[split], data.audio[split], strict=True):
+                wanted = heard_seconds(cut) if frames and settings.keep == "frames" else 0.0
+                cuts[key] = max(wanted, cuts.get(key, 0.0))
+        total += frame_bytes(shape, sum(cuts.values()), settings.frame_dtype)
+        total += mean_bytes(shape, len(cuts))
+    return total
+
+
+def _shape_of(encoder: str) -> Shape | None:
+    try:
+        config = read_json_object(locate(encoder) / "config.json") if _is_here(encoder) else {}
+    except SpeechFTError:
+        return None
+    layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+    if not isinstance(layers, int) or not isinstance(width, int):
+        return None
+    return Shape(layers, width, 16_000, math.prod(config.get("conv_stride") or (HOP,)))
 
 
 def _probes(settings: EvaluateSettings) -> str:
@@ -101,11 +146,15 @@ def parameters_of(encoder: str | None) -> int | None:
     """Count the parameters of an encoder on this machine, from the weights file's header alone."""
     if encoder is None:
         return None
-    if encoder not in packaged_names() and not home_expanded(encoder).exists():
+    if not _is_here(encoder):
         return None
     path = locate(encoder)
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
     return sum(_count(file) for file in files) or None
+
+
+def _is_here(encoder: str) -> bool:
+    return encoder in packaged_names() or home_expanded(encoder).exists()
 
 
 def _count(file: Path) -> int:

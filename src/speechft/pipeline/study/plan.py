@@ -112,7 +112,9 @@ class Builder:
             return -math.inf
         from speechft.reporting.study.table import dev_score
 
-        score = dev_score([row for job in jobs for row in read_jsonl(job.folder / GRID)])
+        score = dev_score(
+            [row for job in jobs for row in read_jsonl(job.folder / GRID)], self.study.reference
+        )
         return score if math.isfinite(score) else -math.inf
 
     def _evaluation(

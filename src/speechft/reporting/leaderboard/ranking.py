@@ -224,13 +224,12 @@ def _reference(suite: str) -> str | None:
 
 
 def _score_text(suite: str) -> str:
-    from speechft.metrics.superb import SUITE_TEXT
-    from speechft.reporting.comparison import superb_text
+    from speechft.metrics.superb import SUITE_TEXT, score_text
 
     reference = _reference(suite)
     if reference is None:
         return SUITE_TEXT
-    return f"{superb_text(reference)} {REFERENCES[reference].source}"
+    return f"{score_text(reference)} {REFERENCES[reference].source}"
 
 
 def _field(record: Mapping[str, Any], name: str, place: Path) -> Any:

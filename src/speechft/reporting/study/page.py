@@ -8,7 +8,7 @@ from typing import Any
 from speechft.core.text import task_heading
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues
-from speechft.metrics.superb import SUITE_TEXT
+from speechft.metrics.superb import score_text
 from speechft.reporting.comparison import ARROWS, metric_title
 from speechft.reporting.measurements import HEARD, heard_text
 from speechft.reporting.study.settings import StudySettings
@@ -93,7 +93,7 @@ def _findings(verdicts: Sequence[Verdict]) -> list[str]:
 def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> list[str]:
     titles = [cell_title(c) for c in table.columns]
     lines = [
-        f"| encoder | score ↑ | {' | '.join(titles)} |",
+        f"| encoder | {'SUPERB_S' if study.reference else 'score'} ↑ | {' | '.join(titles)} |",
         "| --- |" + " ---: |" * (1 + len(titles)),
     ]
     group = ""
@@ -120,7 +120,11 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
     further = f" {', '.join(task_heading(t) for t in study.further)} not counted in the score."
     shares = [share for own in table.heard.values() for share in own.values()]
     heard = f" {HEARD} {heard_text(max(shares))}" if shares else ""
-    return [*lines, "", f"{spread} {SUITE_TEXT}{further if study.further else ''}{heard}\n"]
+    return [
+        *lines,
+        "",
+        f"{spread} {score_text(study.reference)}{further if study.further else ''}{heard}\n",
+    ]
 
 
 def _differences(study: StudySettings, table: Table) -> list[str]:

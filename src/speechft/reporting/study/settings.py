@@ -12,6 +12,7 @@ from speechft.core.nearest import did_you_mean
 from speechft.core.settings import Settings
 from speechft.encoders.identity import EncoderName
 from speechft.metrics.measures import DIRECTIONS
+from speechft.probing.settings import SUITES, reference_of
 from speechft.reporting.study.specs import (
     OWN,
     SCORE,
@@ -76,6 +77,11 @@ class StudySettings(Settings):
             raise ValueError(f"a study cannot be named {STAGES!r}: the stages' folder is")
         for verb in OWN:
             check_own(verb, getattr(self, verb))
+        if self.evaluate.get("on_leak") == "drop":
+            raise ValueError(
+                "evaluate.on_leak: drop leaves out what any encoder of a call has heard, and a "
+                "study evaluates every encoder by itself: choose mark or refuse"
+            )
         for name, column in self.columns.items():
             if not re.fullmatch(r"[a-z0-9-]+", name) or not isinstance(column.get("task"), str):
                 raise ValueError(f"the column {name!r} needs a name of small letters, and a task")
@@ -113,12 +119,18 @@ class StudySettings(Settings):
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks that count in the score."""
-        given = self.evaluate.get("tasks", USUAL_TASKS)
+        suite = SUITES.get(str(self.evaluate.get("suite")))
+        given = self.evaluate.get("tasks", suite.tasks if suite else USUAL_TASKS)
         if isinstance(given, str):
             return tuple(part.strip() for part in given.split(",") if part.strip())
         if not isinstance(given, list | tuple) or not all(isinstance(t, str) for t in given):
             raise ValueError(f"evaluate.tasks is no list of tasks (found {given!r})")
         return tuple(given)
+
+    @property
+    def reference(self) -> str | None:
+        """The reference set by which the score is SUPERB_S; none where it is the suite score."""
+        return reference_of(str(self.evaluate.get("suite")), self.tasks)
 
     @property
     def measures(self) -> tuple[str, ...]:

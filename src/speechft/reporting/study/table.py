@@ -9,7 +9,7 @@ from typing import Any
 
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues, mean, paired
-from speechft.metrics.superb import suite_score
+from speechft.metrics.superb import REFERENCES, any_score
 from speechft.probing.leaks import share_heard
 from speechft.reporting.dev_scores import chosen_figures
 from speechft.reporting.measurements import HEARD
@@ -99,12 +99,15 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
     for columns in table.rows.values():
         seeds = set.intersection(*(set(columns.get(c, {})) for c in counted)) if counted else set()
         if seeds:
-            columns |= _scores(columns, list(counted), sorted(seeds))
+            columns |= _scores(columns, list(counted), sorted(seeds), study.reference)
     return table
 
 
 def _scores(
-    columns: Mapping[str, Values], counted: Sequence[str], seeds: Sequence[int]
+    columns: Mapping[str, Values],
+    counted: Sequence[str],
+    seeds: Sequence[int],
+    reference: str | None,
 ) -> dict[str, Values]:
     """Give the scores of a row: over all tasks that count, and over all but each of them."""
     tasks = list(dict.fromkeys(column.rsplit(" ", 1)[0] for column in counted))
@@ -112,30 +115,40 @@ def _scores(
     if len(tasks) > 1:
         parts |= {without(t): [c for c in counted if c.rsplit(" ", 1)[0] != t] for t in tasks}
     return {
-        name: {seed: score_of({c: columns[c][seed] for c in part}) for seed in seeds}
+        name: {seed: score_of({c: columns[c][seed] for c in part}, reference) for seed in seeds}
         for name, part in parts.items()
     }
 
 
-def score_of(values: Mapping[str, float]) -> float:
-    """Give the suite score of one encoder and seed.
+def score_of(values: Mapping[str, float], reference: str | None = None) -> float:
+    """Give the score of one encoder and seed.
 
     Args:
         values: "task metric" → percent.
+        reference: set of reference values for SUPERB_S; none for the suite score.
     """
     tasks: dict[str, dict[str, tuple[float, str]]] = {}
     for column, value in values.items():
         task, metric = column.rsplit(" ", 1)
         tasks.setdefault(task, {})[metric] = (value, direction(metric))
-    return suite_score(tasks)
+    return any_score(tasks, reference)
 
 
-def dev_score(grid: Iterable[Mapping[str, Any]]) -> float:
-    """Give the suite score on the dev splits, from the chosen rows of an evaluation's grid.
+def dev_score(grid: Iterable[Mapping[str, Any]], reference: str | None = None) -> float:
+    """Give the score on the dev splits, from the chosen rows of an evaluation's grid.
 
-    Where a task has folds, each has a chosen row; their mean counts.
+    Where a task has folds, each has a chosen row; their mean counts. Where a task has no such
+    metric on dev as SUPERB_S counts (SD's DER), the suite score stands in.
+
+    Args:
+        grid: rows of `grid.jsonl`.
+        reference: set of reference values for SUPERB_S; none for the suite score.
     """
     values: dict[str, list[float]] = {}
     for row, metric, value in chosen_figures(grid):
         values.setdefault(f"{row['task']} {metric}", []).append(value)
-    return score_of({column: mean(found) for column, found in values.items()})
+    means = {column: mean(found) for column, found in values.items()}
+    wanted = REFERENCES[reference].floor if reference else {}
+    tasks = {column.split()[0] for column in means}
+    whole = all(f"{t} {m}" in means for t in tasks for m in wanted.get(t, ()))
+    return score_of(means, reference if whole else None)

@@ -64,7 +64,7 @@ class Keeper:
             return
         if len(self.tasks) == 1:
             (task,) = self.tasks.values()
-            name = task.metrics[0]
+            name = task.leading
             value = figures[name]
             improved = progress.best is None or better(name, value, than=progress.best)
         else:
@@ -127,7 +127,7 @@ def mean_figure(tasks: Mapping[str, Task], figures: Mapping[str, float]) -> floa
     """Give the mean of the tasks' first metrics, each from 0 to 100, higher is better."""
     total = 0.0
     for name, task in tasks.items():
-        metric = task.metrics[0]
+        metric = task.leading
         value = figures[f"{name}_{metric}"]
         total += value if direction(metric) == "higher" else max(0.0, 100.0 - value)
     return total / len(tasks)

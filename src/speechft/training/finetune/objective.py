@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.encoders import SpeechEncoder
+from speechft.heads.spec_augment import SpecAugment
 from speechft.tasks import Task
 from speechft.training.freezing import FreezePlan, set_trainable
 from speechft.training.objective import EncoderObjective
@@ -56,6 +57,7 @@ class TaskPart(Part):
         targets: the target of each utterance, by index.
         dev: the dev split; may give nothing.
         name: of the task, where several train together; its figures are then named after it.
+        augment: changes frames (B, T, D) with their lengths in training.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class TaskPart(Part):
         targets: Sequence[Tensor],
         dev: DevBatches,
         name: str = "",
+        augment: SpecAugment | None = None,
     ) -> None:
+        self.augment = augment
         self.head, self.task, self.targets, self.dev = head, task, targets, dev
         self.count = len(targets)
         self.name = name
@@ -75,6 +79,8 @@ class TaskPart(Part):
     ) -> tuple[Tensor, dict[str, float]]:
         """Give the task's mean loss."""
         frames, lengths = host.encode(items)
+        if self.augment is not None:
+            frames = self.augment(frames.float(), lengths)
         logits = self.head(frames, lengths)
         targets = [self.targets[i] for i in indices]
         loss = self.task.loss(logits, lengths, targets)

@@ -129,7 +129,8 @@ def _warm_up(
     the global generators as they were.
     """
     seed = derive_seed(settings.seed, "rehearsal", "warm-up")
-    batches = DurationBatches(source.durations, settings.seconds, seed)
+    seconds, items = settings.bounds
+    batches = DurationBatches(source.durations, seconds, seed, max_items=items)
     order = (batch for epoch in count() for batch in batches.epoch(epoch))
     head, updates, figures = rehearsal.head, settings.rehearsal_warmup, dict[str, float]()
     host = FineTuning(encoder, {"predictor": rehearsal}, FreezePlan(updates))  # before it moves

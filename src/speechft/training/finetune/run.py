@@ -15,11 +15,13 @@ from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
-from speechft.data.batching import DurationBatches
+from speechft.data.batching import BalancedBatches, DurationBatches
 from speechft.data.heard import heard_in
 from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.heard import heard_of
+from speechft.encoders.layers import set_activation_dropout
+from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
 from speechft.tasks import file_stem
 from speechft.tasks.kept import HeadRecord, write_head
@@ -68,6 +70,7 @@ class Run:
         if rehearsed:
             self._spoken[REHEARSAL] = pool.add(rehearsed)
         self._held_out = {name: pool.add(data.dev) for name, data in tasks.items()}
+        set_activation_dropout(encoder, settings.activation_dropout)
         self.source: FrontEndCache | Waveforms
         if settings.recipe.freeze_front_end:
             kept = kept if settings.cache_gb > 0 else None
@@ -151,8 +154,10 @@ class Run:
     def _heard(self) -> Heard:
         """Give what θ' has heard with labels: what θ0 has, and all that its tasks train on."""
         found = heard_of(self.settings.encoder)
-        for data in self.tasks.values():
-            found |= heard_in(data.cuts, self.settings.data)
+        if self.settings.recipe.head_warmup >= 1:  # the encoder stays as it is
+            return found
+        for name, data in self.tasks.items():
+            found |= heard_in(data.cuts, self.settings.data_of(name))
         return found
 
     def _suffix(self, name: str) -> str:
@@ -173,6 +178,7 @@ class Run:
                 [data.task.target(cut) for cut in data.cuts],
                 partial(self._dev, name),
                 name if own else "",
+                SpecAugment() if settings.spec_augment and data.task.spec_augment else None,
             )
         if rehearsed and settings.method == "replay":
             parts["replay"] = FeatureReplay(self.encoder, len(rehearsed))
@@ -222,7 +228,7 @@ class Run:
         for name, places in self._spoken.items():
             own = (name,) if len(self._spoken) > 1 else ()
             seed = derive_seed(self.settings.seed, "order", *own)
-            order = DurationBatches(self._costs(name), self.settings.seconds, seed)
+            order: EpochBatches = self._order(name, seed)
             turns[name] = Turn(order, first)
             first += len(places)
         if len(turns) == 1:
@@ -232,6 +238,15 @@ class Run:
 
     def _costs(self, name: str) -> list[float]:
         return self.encoder.costs(self._durations(name))
+
+    def _order(self, name: str, seed: int) -> EpochBatches:
+        """Give a part's batches: each utterance once an epoch, or drawn so that classes balance."""
+        costs, (seconds, items) = self._costs(name), self.settings.bounds
+        if not self.settings.balanced or name not in self.tasks:
+            return DurationBatches(costs, seconds, seed, max_items=items)
+        data = self.tasks[name]
+        classes = [tuple(data.task.target(cut).tolist()) for cut in data.cuts]
+        return BalancedBatches(costs, classes, seconds, seed, items)
 
     def _durations(self, name: str) -> list[float]:
         return [self.source.durations[place] for place in self._spoken[name]]
@@ -243,7 +258,8 @@ class Run:
             return []
         costs = self.encoder.costs(self.source.durations[place] for place in places)
         result = []
-        for batch in DurationBatches(costs, self.settings.seconds, 0, shuffle=False).epoch(0):
+        seconds, most = self.settings.bounds
+        for batch in DurationBatches(costs, seconds, 0, False, most).epoch(0):
             items = self.source.load([places[i] for i in batch])
             result.append((items, [data.task.reference(data.dev[i]) for i in batch]))
         return result

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from speechft.core.artifact import Neutral
 from speechft.core.limits import LONGEST_SECONDS
-from speechft.core.settings import Listed, Settings, Shown
+from speechft.core.settings import Listed, Option, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName
+from speechft.tasks.data_per_task import check_data, data_of, parse_data
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
+
+if TYPE_CHECKING:
+    from speechft.tasks import Task
 
 LAST: Final = "encoder"
 BEST: Final = "encoder-best"
@@ -62,24 +67,35 @@ class FinetuneSettings(Settings):
             (`classify:COLUMN`).
         tokens: the column of `ctc` holds symbols with spaces between, not characters
             (`ctc:COLUMN:tokens`).
-        data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]].
+        data: DATA: a table, cuts, NAME:ROOT, or synthetic[:PRESET[@LANGUAGE]]; or DATA per task of
+            several, with `default` for the rest (TASK=DATA in a command).
         context: of Whisper's encoder: `30s`, as it was trained, or `utterance`, which costs a
             fraction where utterances are short; as it says itself if not given. θ' keeps it.
         hours: of its speech to train on, drawn utterance by utterance; all if not given.
         out: the run's folder.
         method: `stable` (Speech-FT), `regular` (everything moves from the first update at a
             constant rate), `l2sp`, `lora`, `dora`, `replay` (each on the stable recipe).
+        preset: `paper` takes what this run does not say from the paper's release, or where that is
+            silent from SUPERB's configurations: updates and utterances per batch of the task,
+            float32, no activation dropout, class-balanced KS (docs/finetuning.md has the table).
         steps: optimiser updates N.
         learning_rate: Adam's peak rate.
         head_learning_rate: that of the heads; the same if not given. A CTC head on an encoder that
             bears no more than 1e-4 needs 1e-3 to learn anything but the blank.
         clip: bound on the global gradient norm.
-        seconds: speech in one batch, in seconds.
+        seconds: speech in one batch, in seconds; no bound if none, as with `batch_size` alone.
+        batch_size: most utterances in one batch.
+        balanced: draw the training utterances so that all classes are equally frequent.
+        activation_dropout: within the feed-forward layers in training; the encoder's own if not
+            given (0.1 in the Hub's configurations of HuBERT Base, 0.0 where fairseq trained it).
         accumulate: batches per update.
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
             times T.
         head_size: `superb` (the paper's sizes), `mini` (for tiny encoders) or `linear` (CTC and
             classes: a head that transformers has, too).
+        spec_augment: whether the last hidden state is augmented in training, as the paper's release
+            does for ASR: time warp, feature masks, time masks; by default for `asr` and `sf` with
+            `head_size: superb`.
         head_warmup: share of the updates that train the head alone; with 1 the encoder stays as it
             is. The method's if not given.
         freeze_front_end: whether the CNN front end stays as it is; the method's if not given.
@@ -90,6 +106,8 @@ class FinetuneSettings(Settings):
         adapter_scale: LoRA's alpha; the product of the two is multiplied by it over the rank.
         adapter_targets: linear layers that get an adapter: `all`, `attention`, `query-value`,
             `feed-forward`, ends of names or patterns; all if empty.
+        select: the metric that chooses the best encoder on dev; the task's first one if not given
+            (ASR's is WER, of text without spaces between words CER); for one task alone.
         evaluate_every: updates between evaluations on dev (0: at the end only).
         save_every: updates between resumable states.
         cache_gb: memory for features of the frozen CNN front end.
@@ -114,19 +132,24 @@ class FinetuneSettings(Settings):
     task: Annotated[str, Shown]
     label: Annotated[str | None, Neutral, Shown] = None
     tokens: Annotated[bool, Neutral, Shown] = False
-    data: Annotated[DataName, Shown]
+    data: Annotated[DataName | dict[str, DataName], Option(repeated=True)]
     context: Context | None = None
     hours: Annotated[float | None, Shown] = Field(default=None, gt=0)
     out: Annotated[Path, Neutral, Shown]
     method: Annotated[Method, Shown] = "stable"
+    preset: Annotated[Literal["paper"] | None, Shown] = None
     steps: Annotated[int, Shown] = Field(default=10_000, gt=0)
     learning_rate: Annotated[float, Shown] = Field(default=1e-4, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
-    seconds: float = Field(default=64.0, gt=0)
+    seconds: float | None = Field(default=64.0, gt=0)
+    batch_size: int | None = Field(default=None, gt=0)
+    balanced: bool = False
+    activation_dropout: float | None = Field(default=None, ge=0, lt=1)
     accumulate: int = Field(default=1, gt=0)
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     head_size: Annotated[Literal["superb", "mini", "linear"], Shown] = "superb"
+    spec_augment: bool | None = None
     head_warmup: float | None = Field(default=None, ge=0, le=1)
     freeze_front_end: bool | None = None
     schedule: ScheduleName | None = None
@@ -134,6 +157,7 @@ class FinetuneSettings(Settings):
     adapter_rank: int = Field(default=16, gt=0)
     adapter_scale: float = Field(default=32.0, gt=0)
     adapter_targets: Annotated[tuple[str, ...], Listed] = ()
+    select: str | None = None
     evaluate_every: int = Field(default=500, ge=0)
     save_every: Annotated[int, Neutral] = Field(default=500, gt=0)
     cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
@@ -151,19 +175,47 @@ class FinetuneSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_columns(cls, values: Any) -> Any:
-        """Let `task` name the columns, so that one run has one name however it was said."""
-        return with_columns(values) if isinstance(values, dict) else values
+    def _fill(cls, values: Any) -> Any:
+        """Say what a preset and the tasks decide: then it counts for the result."""
+        if not isinstance(values, dict):
+            return values
+        values = with_columns(values)  # one run has one name, however it was said
+        given = {name: value for name, value in values.items() if value is not None}
+        size = given.get("head_size", cls.model_fields["head_size"].default)
+        augment = given.get("spec_augment", size == "superb")
+        if given.get("preset") or augment:
+            from speechft.tasks import TASKS
+
+            names = task_names(str(given.get("task")))
+            kinds = [TASKS[name] for name in names if name in TASKS]
+            if augment and any(kind.spec_augment for kind in kinds):
+                given["spec_augment"] = True
+            elif given.get("spec_augment") and kinds:
+                raise ValueError("spec_augment is for asr and sf: take it away")
+            if given.get("preset") == "paper" and kinds:
+                given = _as_in_the_paper(kinds) | given
+        if "batch_size" in given:
+            given.setdefault("seconds", None)
+            return given
+        return {**values, **given}
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_per_task(cls, value: Any) -> Any:
+        return parse_data(value) if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
     def _makes_sense(self) -> FinetuneSettings:
         names = task_names(self.task)
         if not names or len(set(names)) != len(names):
             raise ValueError(f"task must name tasks, each once, not {self.task!r}")
+        check_data(self.data, names)
         if any(not 0 < share < 1 for share in self.keep_at):
             raise ValueError("keep_at holds shares of the updates, above 0 and below 1")
         if len(set(self.keep_at)) != len(self.keep_at):
             raise ValueError("keep_at holds a share twice")
+        if self.select and len(names) > 1:
+            raise ValueError("select is for one task; several choose by the mean of their metrics")
         if (self.rehearsal_share > 0) != (self.rehearsal_data is not None):
             raise ValueError("rehearsal_share and rehearsal_data go together")
         if self.method == "replay" and self.rehearsal_data is None:
@@ -189,6 +241,15 @@ class FinetuneSettings(Settings):
         """The tasks, in the order in which they take turns."""
         return task_names(self.task)
 
+    def data_of(self, task: str) -> str:
+        """Give the DATA of a task."""
+        return data_of(self.data, task)
+
+    @property
+    def bounds(self) -> tuple[float, int | None]:
+        """Most seconds and most utterances of a batch."""
+        return self.seconds or math.inf, self.batch_size
+
     @property
     def recipe(self) -> Recipe:
         """The method's recipe with this run's overrides."""
@@ -198,6 +259,15 @@ class FinetuneSettings(Settings):
             base.freeze_front_end if self.freeze_front_end is None else self.freeze_front_end,
             self.schedule or base.schedule,
         )
+
+
+def _as_in_the_paper(kinds: Sequence[type[Task]]) -> dict[str, Any]:
+    """Give what the paper's release, or else SUPERB, says for tasks; of several the largest."""
+    plans = [kind.tuning() for kind in kinds]
+    found = {name: max(getattr(p, name) for p in plans) for name in vars(plans[0])}
+    if any(kind.scheme == "balanced" for kind in kinds):
+        found["balanced"] = True
+    return {**found, "precision": "no", "activation_dropout": 0.0}
 
 
 def task_names(text: str) -> tuple[str, ...]:

@@ -65,10 +65,16 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             hint="evaluate can take it, as the zero point that others are compared with",
         )
     start = encoder.fingerprint()
-    data = load_data(settings.data)
-    spec, hours, seed = settings.data, settings.hours, settings.seed
-    tasks = {name: read_task(TASKS[name], data, spec, hours, seed) for name in settings.tasks}
-    refuse_long(spec, chain(*((*t.cuts, *t.dev) for t in tasks.values())), settings.max_seconds)
+    loaded = {spec: load_data(spec) for spec in map(settings.data_of, settings.tasks)}
+    hours, seed, specs = settings.hours, settings.seed, map(settings.data_of, settings.tasks)
+    tasks = {
+        name: read_task(TASKS[name], loaded[spec], spec, hours, seed)
+        for name, spec in zip(settings.tasks, specs, strict=True)
+    }
+    for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True):
+        refuse_long(spec, chain(tasks[name].cuts, tasks[name].dev), settings.max_seconds)
+    if settings.select:
+        tasks[settings.task].task.selecting(settings.select)
     rehearsed: list[Cut] = []
     if settings.rehearsal_data is not None:
         if settings.method != "replay":

@@ -14,8 +14,18 @@ OF_OBJECTIVE: dict[str, dict[str, Any]] = {
     "reconstruction": {"mask_share": 0.65, "unmasked_weight": 0.0},
 }
 # A run that goes on from an encoder is stable fine-tuning without labels: Speech-FT's recipe.
-CONTINUED: dict[str, Any] = {"schedule": "stable", "freeze_front_end": True, "head_warmup": 0.1}
+# Its batches, and the weight of unmasked frames, are HuBERT's; so are the units of its second
+# iteration, and the penalty on the CNN front end's output, where that is trained.
+CONTINUED: dict[str, Any] = {
+    "schedule": "stable",
+    "freeze_front_end": True,
+    "head_warmup": 0.1,
+    "seconds": 87.5,
+    "unmasked_weight": 0.0,
+}
 CONTINUED_RATE = 1e-4
+CONTINUED_CLUSTERS = 500
+FEATURE_PENALTY = 10.0
 MASKED: Final = "masked-prediction"
 _OF_ITERATION = ("layer", "clusters", "teacher", "steps", "learning_rate")
 _CONFIGURATIONS = {".yaml", ".yml", ".json"}
@@ -34,7 +44,9 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         return result
     iterations = values.get("iterations")
     if isinstance(iterations, list | tuple):
-        result["iterations"] = [_with_rate(one) for one in iterations]
+        result["iterations"] = [_of_hubert(one) for one in iterations]
+        if result.get("freeze_front_end") is False:
+            result.setdefault("feature_penalty", FEATURE_PENALTY)
     elif values.get("steps") is not None:
         result.setdefault("learning_rate", CONTINUED_RATE)
     return CONTINUED | result
@@ -70,9 +82,10 @@ def _as_iteration(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "iterations": [{**only, **length, **units}]}
 
 
-def _with_rate(iteration: Any) -> Any:
+def _of_hubert(iteration: Any) -> Any:
     plain = _plain(iteration)
-    return {"learning_rate": CONTINUED_RATE, **plain} if isinstance(plain, Mapping) else plain
+    own = {"learning_rate": CONTINUED_RATE, "clusters": CONTINUED_CLUSTERS}
+    return {**own, **plain} if isinstance(plain, Mapping) else plain
 
 
 def _plain(iteration: Any) -> Any:

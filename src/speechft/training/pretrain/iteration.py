@@ -92,6 +92,7 @@ def run_iteration(
         dev=lambda: speech.held_out(settings.seconds, source),
         plan=freeze_plan(settings, steps),
         mixing=settings.mixing,
+        feature_penalty=settings.feature_penalty,
     )
     rate = iteration.learning_rate
     progress = train_on(speech, objective, source, settings, steps, rate, folder, folder.name)

@@ -95,6 +95,7 @@ def predict_units(
     unmasked_weight: float,
     share: float = 0.8,
     span: int = 10,
+    feature_penalty: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Mask frames of a batch, by torch's global generator, and give the loss and figures to log.
 
@@ -107,12 +108,17 @@ def predict_units(
         unmasked_weight: weight of the loss on unmasked frames.
         share: expected share of masked frames before overlap.
         span: frames in one masked span.
+        feature_penalty: weight of the mean square of the front end's output, where that is trained.
     """
     features, lengths = host.front_end(items)
     mask = sample_mask(lengths, share, span)
     frames, lengths = host.behind(features, lengths, mask)
     targets = unit_targets(units, indices, frames.shape[1]).to(frames.device)
-    return unit_loss(predictor, frames, lengths, mask, targets, unmasked_weight)
+    loss, figures = unit_loss(predictor, frames, lengths, mask, targets, unmasked_weight)
+    if feature_penalty and features.requires_grad:
+        valid = ~padding_mask(lengths, features.shape[1])
+        loss = loss + feature_penalty * features[valid].float().square().mean()
+    return loss, figures
 
 
 class MaskedPrediction(MaskedObjective):
@@ -125,6 +131,7 @@ class MaskedPrediction(MaskedObjective):
         unmasked_weight: weight of the loss on unmasked frames (0 in HuBERT Base).
         share, span: of masked frames, see `sample_spans`.
         mixing: share of the utterances that are mixed with others in training.
+        feature_penalty: weight of the mean square of a trained front end's output.
         more: of `MaskedObjective`.
     """
 
@@ -138,15 +145,17 @@ class MaskedPrediction(MaskedObjective):
         share: float = 0.8,
         span: int = 10,
         mixing: float = 0.0,
+        feature_penalty: float = 0.0,
         **more: Any,
     ) -> None:
         more |= {"unmasked_weight": unmasked_weight, "share": share, "span": span}
         super().__init__(encoder, predictor, "predictor", **more)
         self.predictor, self.units, self.mixing = predictor, units, mixing
+        self.feature_penalty = feature_penalty
 
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Give the cross entropy on masked frames plus the weighted one on unmasked frames."""
         if self.mixing and self.module.training:
             items = mix_utterances(items, self.mixing, torch.default_generator)
-        given = (indices, items, self.unmasked_weight, self.share, self.span)
+        given = (indices, items, self.unmasked_weight, self.share, self.span, self.feature_penalty)
         return predict_units(self, self.predictor, self.units, *given)

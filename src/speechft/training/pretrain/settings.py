@@ -30,6 +30,7 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "iterations": ("masked-prediction",),
     "fit_seconds": ("masked-prediction",),
     "mixing": ("masked-prediction",),
+    "feature_penalty": ("masked-prediction",),
     "steps": ("contrastive", "reconstruction"),
     "learning_rate": ("contrastive", "reconstruction"),
     "quantiser": ("contrastive", "reconstruction"),
@@ -60,7 +61,7 @@ class Iteration(Settings):
 
     Args:
         steps: optimiser updates.
-        clusters: number of units.
+        clusters: number of units; 500 unless said in a run that goes on from an ENCODER.
         layer: hidden layer that is clustered, or `mfcc`; none means MFCCs in a run from a
             configuration, and in one that goes on from an ENCODER the layer three quarters of the
             way up (9 of 12).
@@ -167,11 +168,14 @@ class PretrainSettings(Settings):
             goes on from an ENCODER, else 0).
         quantiser: the codebooks of the other objectives.
         contrastive: what only the contrastive objective has.
-        seconds: speech in one batch, in seconds.
+        seconds: speech in one batch, in seconds; 87.5 unless said in a run that goes on from an
+            ENCODER, as in HuBERT Base on each of 32 GPUs.
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
             times T.
-        unmasked_weight: weight of the loss on unmasked frames (0 for the other objectives unless
-            said).
+        unmasked_weight: weight of the loss on unmasked frames (0 for the other objectives, and in a
+            run that goes on from an ENCODER, unless said).
+        feature_penalty: weight of the mean square of a trained CNN front end's output, of masked
+            prediction (10 unless said in a run that goes on from an ENCODER, as in HuBERT).
         mask_share: share of the frames that masked spans would cover if none overlapped (0.65 for
             the other objectives unless said).
         mask_span: frames in a span.
@@ -207,6 +211,7 @@ class PretrainSettings(Settings):
     head_warmup: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
     seconds: float = Field(default=14.0, gt=0)
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
+    feature_penalty: float = Field(default=0.0, ge=0)
     unmasked_weight: float = Field(default=0.5, ge=0)
     mask_share: float = Field(default=0.8, gt=0, lt=1)
     mask_span: int = Field(default=10, gt=0)
