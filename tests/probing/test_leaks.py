@@ -135,7 +135,8 @@ def test_3_the_test_split_as_training_data_under_other_names(home, tmp_path):
         shutil.copy(home / "data" / f"test-{i}.wav", copy)
         rows.append({"audio": str(copy), "label": "pq"[i % 2], "speaker": "z", "split": "train"})
     data = _table(tmp_path / "mine.jsonl", rows)
-    (row,) = _records(home, tmp_path / "out", _tuned(home, tmp_path / "run", data))
+    tuned = _tuned(home, tmp_path / "run", data, "classify:label")
+    (row,) = _records(home, tmp_path / "out", tuned)
     assert (row["heard_items"], row["heard_speakers"]) == (1.0, 0.0)
 
 

@@ -24,6 +24,9 @@ VERDICTS = (
     "intervals are paired by seed (Student's t) and hold with 95 % for all findings of the page "
     "together (Holm). One seed tells nothing apart."
 )
+SEEN = "†"
+"""Marks a published figure that nobody has read in the paper itself."""
+SEEN_TEXT = f"{SEEN} read in a summary of the paper, not in the paper: a target, no expected value."
 SYNTHETIC = (
     "Measured on synthetic speech with tiny encoders: the directions are what counts, not the "
     "values."
@@ -87,7 +90,8 @@ def _findings(verdicts: Sequence[Verdict]) -> list[str]:
         published = verdict.finding.published
         said = verdict.finding.says + (f" (Published: {published}.)" if published else "")
         lines.append(f"| {cell(said)} | **{verdict.text}** | {cell(figures_of(verdict))} |")
-    return [*lines, "", f"{VERDICTS}\n"]
+    seen = any(SEEN in verdict.finding.published for verdict in verdicts)
+    return [*lines, "", f"{VERDICTS}{f' {SEEN_TEXT}' if seen else ''}\n"]
 
 
 def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> list[str]:

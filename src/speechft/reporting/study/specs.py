@@ -113,7 +113,8 @@ class FindingSpec(Settings):
 
     Args:
         says: the finding, in a sentence.
-        published: the figures with which it was published; without, it is the study's own question.
+        published: the figures with which it was published, those known from a summary alone with †;
+            without, it is the study's own question.
         pairs: rows of which the first should be better than the second.
         at_least: as good is enough.
         margin: what "as good" means: no more than so many points worse. It is declared before the

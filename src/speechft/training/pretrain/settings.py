@@ -61,7 +61,7 @@ class Iteration(Settings):
 
     Args:
         steps: optimiser updates.
-        clusters: number of units; 500 unless said in a run that goes on from an ENCODER.
+        clusters: number of units; 500 unless said in a run that goes on.
         layer: hidden layer that is clustered, or `mfcc`; none means MFCCs in a run from a
             configuration, and in one that goes on from an ENCODER the layer three quarters of the
             way up (9 of 12).
@@ -168,14 +168,14 @@ class PretrainSettings(Settings):
             goes on from an ENCODER, else 0).
         quantiser: the codebooks of the other objectives.
         contrastive: what only the contrastive objective has.
-        seconds: speech in one batch, in seconds; 87.5 unless said in a run that goes on from an
-            ENCODER, as in HuBERT Base on each of 32 GPUs.
+        seconds: speech in one batch, in seconds; 87.5 unless said in a run that goes on, as in
+            HuBERT Base on each of 32 GPUs.
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
             times T.
         unmasked_weight: weight of the loss on unmasked frames (0 for the other objectives, and in a
-            run that goes on from an ENCODER, unless said).
+            run that goes on, unless said).
         feature_penalty: weight of the mean square of a trained CNN front end's output, of masked
-            prediction (10 unless said in a run that goes on from an ENCODER, as in HuBERT).
+            prediction (10 unless said in a run that goes on, as in HuBERT).
         mask_share: share of the frames that masked spans would cover if none overlapped (0.65 for
             the other objectives unless said).
         mask_span: frames in a span.
