@@ -201,6 +201,9 @@ def test_from_a_column_to_results(table, tmp_path, capfd):
     page = (tmp_path / "report/report.html").read_text()
     assert "CLASSIFY:pitch [/b]" in page
     assert "said to be" in page
+    markdown = (tmp_path / "report/report.md").read_text()
+    assert "F1 | items |\n| --- | ---: | ---: |" in markdown
+    assert "| 1 | 3 | 0 | 100.0 | 100.0 | 100.0 | 3 |\n| [/b] žluť | 0 | 3 |" in markdown
     wrong = ["evaluate", encoder, "--tasks", "classify:pitch", *common, "--out", tmp_path / "none"]
     assert code_of(*wrong) == 3
     said = capfd.readouterr().err
