@@ -160,7 +160,7 @@ def test_5_a_merge_inherits_from_all_its_parents(home, tmp_path):
     rows = [json.loads(line) for line in (home / "data" / "table.jsonl").read_text().splitlines()]
     half = [{**r, "split": "train"} for r in rows if r["split"] == "test"][:2]
     leaky = _tuned(home, tmp_path / "leaky", _table(tmp_path / "half.jsonl", half))
-    clean = _tuned(home, tmp_path / "clean", str(home / "data" / "table.jsonl"), "sid")
+    clean = _tuned(home, tmp_path / "clean", str(home / "data" / "table.jsonl"))
     tuned = (str(leaky), str(clean))
     one = merge(MergeSettings(base=str(home / "one"), tuned=tuned, out=tmp_path / "merged"))
     again = merge(MergeSettings(base=str(home / "one"), tuned=(str(one),), out=tmp_path / "again"))
