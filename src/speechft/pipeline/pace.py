@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Final
 
+from speechft.core.logging import time_text
 from speechft.pipeline.graph import Graph, Job
 
 _KNOWN: Final = 0.5  # share of what is left that must be of a kind that has been seen
@@ -52,8 +53,7 @@ class Pace:
         ) / min(len(jobs), self._workers)
         if seconds < _SHORTEST:
             return ""
-        hours, minutes = divmod(round(seconds / 60), 60)
-        return f", about {f'{hours} h ' if hours else ''}{minutes} min left"
+        return f", {time_text(seconds)} left"
 
 
 def foreseen(graph: Graph, usual: Mapping[str, float]) -> dict[Path, float]:

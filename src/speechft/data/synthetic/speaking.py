@@ -51,7 +51,7 @@ def speak_all(jobs: Sequence[Job], audio: Path, processes: int | None) -> dict[s
             spoken[record["id"]] = record
             seconds += record["samples"] / RATE
             speed = seconds / max(time.monotonic() - started, 1e-3)
-            bar.update(task, advance=1, note=f"{speed:.0f} × real time")
+            bar.update(task, completed=len(spoken), note=f"{speed:.0f} × real time")
     return spoken
 
 

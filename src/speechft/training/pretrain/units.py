@@ -207,7 +207,7 @@ def _walk(
         for start in range(0, len(ordered), batch):
             indices = ordered[start : start + batch]
             yield from zip(indices, featurise(load(indices)), strict=True)
-            bar.update(line, advance=len(indices))
+            bar.advance(line, len(indices))
 
 
 def _smooth(features: Tensor, frames: int) -> Tensor:
