@@ -193,6 +193,10 @@ def test_a_dry_run_ends_as_the_run_would_where_something_is_missing(
     assert call(*given, f"encoder={tmp_path}/gone") == 4
     assert "there is no such encoder" in message(capsys)
     assert call(*given, f"data={tmp_path}/gone.csv") == 3
+    (tmp_path / "empty").mkdir()
+    for root in ("gone", "empty"):
+        assert call(*given, f"data=librispeech:{tmp_path}/{root}") == 3
+        assert "openslr" in message(capsys)
     study = tmp_path / "small.yaml"
     study.write_text(yaml.safe_dump({**STUDY, "encoders": {"theta0": f"{tmp_path}/gone"}}))
     assert call("study", str(study), "--out", str(tmp_path / "o"), "--dry-run") == 4

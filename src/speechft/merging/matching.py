@@ -41,6 +41,7 @@ HEADS: Final = frozenset(
 )
 #: Tensors that are taken from BASE when TUNED lacks them (it was stored without input masking).
 OPTIONAL: Final = frozenset({"masked_spec_embed", "mask_emb"})
+_SHOWN: Final = 8  # tensors of one kind in a message
 _WEIGHT_NORM: Final = re.compile(r"\.parametrizations\.(\w+)\.original([01])$")
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.(\d+)\.")
 #: Fields that change no hidden state of a trained encoder: heads, losses, masks, how it is trained
@@ -177,7 +178,7 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
     embedding for input masking that TUNED lacks is BASE's; one that only TUNED has is ignored.
 
     Raises:
-        IncompatibleModelsError: lists every missing, extra and mis-shaped tensor of every TUNED.
+        IncompatibleModelsError: names missing, extra and mis-shaped tensors of every TUNED.
     """
     for source in (base, *tuned):
         if not source.tensors:
@@ -248,7 +249,13 @@ def _compare(base: Source, of_base: Names, tuned: Source, names: Names) -> str:
     cause = _cause(base, of_base, tuned, names)
     lines = [f"{tuned.label}: {len(lacking)} missing, {len(extra)} extra, {len(shapes)} mis-shaped"]
     lines += [f"  {cause}"] if cause else []
-    return "\n".join(lines + [f"    {line}" for line in lacking + extra + shapes])
+    shown = [line for kind in (lacking, extra, shapes) for line in _first(kind)]
+    return "\n".join(lines + [f"    {line}" for line in shown])
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - _SHOWN
+    return lines if more < 2 else [*lines[:_SHOWN], f"and {more} more"]
 
 
 def _only_in(names: Names, source: Source, others: Names) -> Iterator[str]:
@@ -277,11 +284,11 @@ def _cause(base: Source, of_base: Names, tuned: Source, names: Names) -> str:
     theirs, ours = names.encoder, of_base.encoder
     if any("lora_" in name for name in theirs):
         return "TUNED holds LoRA adapters: merge them into the encoder first"
-    if any(name.startswith(FAIRSEQ) for name in set(theirs) ^ set(ours)):
-        return "one has fairseq's names, the other not: convert it (`speechft convert`)"
     families = [(source.config or {}).get("model_type") for source in (base, tuned)]
     if None not in families and families[0] != families[1]:
         return f"TUNED is of the family {families[1]}, BASE of {families[0]}"
+    if any(name.startswith(FAIRSEQ) for name in set(theirs) ^ set(ours)):
+        return "one has fairseq's names, the other not: convert it (`speechft convert`)"
     if not set(theirs) & set(ours):
         return "they have no tensor in common: are both speech encoders?"
     layers = count_layers(ours), count_layers(theirs)

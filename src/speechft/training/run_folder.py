@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.artifact import BEGUN, Artifact, dependencies
-from speechft.core.errors import CheckpointError
+from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.logging import get_logger
 from speechft.core.settings import Settings
 from speechft.training.processes import all_processes, at_work, on_main
@@ -64,7 +64,21 @@ def begin(artifact: Artifact, *, replace: bool = False) -> None:
             found="a file that cannot be read" if begun.exists() else "no such file",
             hint=f"remove {artifact.folder} to begin anew, or choose another --out",
         )
-    artifact.begin(replace=replace)
+    try:
+        artifact.begin(replace=replace)
+    except SettingsError as error:
+        names = [change.partition(":")[0] for change in artifact.changes()]
+        if not names or any(name.rpartition(".")[2] != "steps" for name in names):
+            raise
+        raise SettingsError(
+            "the folder holds a run of another length, and none can be made longer or shorter",
+            where=artifact.folder,
+            expected=error.expected,
+            found=error.found,
+            hint="choose another --out; to train what this one has made further, add "
+            f"{'--init' if artifact.stage == 'pretrain' else '--encoder'} "
+            f"{artifact.folder}/encoder",
+        ) from None
 
 
 def about(settings: Settings, parents: Mapping[str, str]) -> dict[str, Any]:

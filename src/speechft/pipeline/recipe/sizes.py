@@ -11,6 +11,7 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.places import home_expanded
 from speechft.core.text import task_heading
 from speechft.data.audio import heard_seconds
+from speechft.data.sources import root_and_variant
 from speechft.encoders.identity import locate, packaged_names, read_json_object
 from speechft.hidden.states import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
@@ -137,9 +138,15 @@ def lies_ready(data: str) -> bool:
     from speechft.data.synthetic.settings import PRESETS
 
     if not is_synthetic(data):
-        return is_there(data) or ":" not in data
+        return is_there(data) or ":" not in data or _holds_nothing(data)
     preset = data.partition(":")[2].partition("@")[0] or DEFAULT_PRESET
     return preset not in PRESETS or corpus_folder(PRESETS[preset]).is_dir()
+
+
+def _holds_nothing(data: str) -> bool:
+    """Tell whether the root of a corpus is not there, or an empty folder."""
+    root, _ = root_and_variant(data.partition(":")[2])
+    return not root.exists() or (root.is_dir() and not any(root.iterdir()))
 
 
 def parameters_of(encoder: str | None) -> int | None:

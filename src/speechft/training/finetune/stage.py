@@ -48,7 +48,7 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
         Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
     """
     for name in settings.tasks:
-        if settings.head_size == "linear" and not TASKS[name].linear():
+        if not TASKS[name].linear() and settings.head_size == "linear":
             raise SettingsError(f"the task {name!r} has no linear head", where="head_size")
     artifact = run_artifact(settings.out, "finetune", settings)
     return carry_out(artifact, settings.threads, lambda: _finetune(settings, artifact, kept))
