@@ -45,7 +45,7 @@ def test_an_unknown_task_is_refused_before_data_is_looked_at(
 def test_a_run_that_should_be_longer_says_how_to_go_on(tmp_path: Path):
     def artifact(**values: int):
         settings = FinetuneSettings(
-            encoder="tiny-hubert", task="sid", data="none.csv", out=tmp_path, **values
+            encoder="tiny-hubert", task="sid", data="synthetic:tiny", out=tmp_path, **values
         )
         return run_artifact(tmp_path, "finetune", settings)
 
