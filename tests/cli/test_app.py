@@ -58,6 +58,7 @@ def test_help_loads_no_code_of_a_stage() -> None:
     assert "speechft.cli.app" in loaded
     assert loaded <= {
         *("speechft.api", "speechft.cli.layout", "speechft.core.errors", "speechft.core.nearest"),
+        "speechft.core.stopping",
         "speechft.cli",
         "speechft.cli.app",
         "speechft.cli.commands",
@@ -144,8 +145,7 @@ def test_interrupt_says_how_to_go_on(
     raising(monkeypatch, KeyboardInterrupt())
     assert call(*REPORT) == 130
     message = capsys.readouterr().err
-    assert "kept" in message
-    assert "speechft report" in message
+    assert "the same command begins anew:\n  speechft report" in message
     assert "Traceback" not in message
 
 

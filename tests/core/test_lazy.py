@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-import speechft
+import speechft.encoders
 
 
 def test_a_package_costs_nothing_before_a_name_is_used():

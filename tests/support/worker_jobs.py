@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from speechft.core.stopping import Stopped, StopRequest
+
 
 def die_once(note: Path) -> str:
     """Dies unless it has died before."""
@@ -35,3 +37,13 @@ def wait_and_note(note: str, go: str) -> int:
     while not Path(go).exists():
         time.sleep(0.05)
     return len(Path(note).read_text())
+
+
+def train(note: str, obeys: bool) -> None:
+    """Note that it runs and how it ends, as training does; one that does not obey goes on."""
+    with StopRequest() as stop:
+        Path(note).write_text("begun")
+        while not (obeys and stop.signal_number):
+            time.sleep(0.01)
+        Path(note).write_text("kept")
+        raise Stopped("The state is kept", stop.signal_number)

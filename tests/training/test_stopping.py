@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -41,13 +42,14 @@ def pretraining(base, out, **more):
 
 
 def signalled_at(monkeypatch, update, number, times=1):
-    """Send this process a signal in the middle of an update."""
+    """Send this process a signal in the middle of an update, some time apart."""
     real = Loop._update
 
     def told(loop, batches):
         if loop.progress.update + 1 == update:
             for _ in range(times):
                 os.kill(os.getpid(), number)
+                time.sleep(0.4 if times > 1 else 0)
         return real(loop, batches)
 
     monkeypatch.setattr(Loop, "_update", told)
@@ -71,6 +73,14 @@ def test_a_signal_keeps_the_state_of_this_moment(base, tmp_path, monkeypatch, st
     out = verb(make(base, tmp_path / "run"))
     first, second = tensors(out / "encoder"), tensors(whole / "encoder")
     assert all(torch.equal(first[name], second[name]) for name in second)
+
+
+def test_a_signal_at_the_last_update_is_heard_too(base, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        signalled_at(patch, 6, signal.SIGTERM)
+        with pytest.raises(Stopped, match="update 6 of 6 is kept"):
+            finetune(short(base, tmp_path / "run"))
+    assert (finetune(short(base, tmp_path / "run")) / "encoder").is_dir()
 
 
 def test_a_second_interrupt_stops_at_once(base, tmp_path, monkeypatch):

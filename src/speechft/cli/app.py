@@ -17,6 +17,7 @@ from speechft.cli.commands import COMMANDS, Command
 from speechft.cli.layout import columns, width
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
+from speechft.core.stopping import StopRequest
 
 ABOUT = """Make a speech encoder better with your data, without losing what it was good at.
 
@@ -54,13 +55,14 @@ class Parts(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `speechft` command; always ends in `SystemExit`."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except BaseException as error:
-        from speechft.cli.failures import explain
+    with StopRequest(command=True):
+        try:
+            code = _run(arguments)
+            sys.stdout.flush()
+        except BaseException as error:
+            from speechft.cli.failures import explain
 
-        sys.exit(explain(error, arguments))
+            code = explain(error, arguments)
     sys.exit(code)
 
 

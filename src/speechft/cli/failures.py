@@ -60,10 +60,12 @@ def _no_memory(error: BaseException, arguments: list[str]) -> int:
 def _stopped(error: KeyboardInterrupt, arguments: list[str]) -> int:
     """Say what was kept and how to go on."""
     command = next((a for a in arguments if not a.startswith("-")), "")
-    if isinstance(error, Stopped):
-        kept, code = f"{error.kept}; the same command goes on", error.exit_code
-    else:
-        kept, code = _KEPT_BY.get(command, _KEPT), 130
+    code = error.exit_code if isinstance(error, Stopped) else 130
+    kept = _KEPT_BY.get(command, _KEPT)
+    if "slurm" in arguments or "--launcher=slurm" in arguments:
+        kept = "What was submitted goes on; the same command waits for it"
+    if isinstance(error, Stopped) and error.kept:
+        kept = f"{error.kept}; the same command goes on"
     _say(f"Stopped. {kept}:\n  {shlex.join(['speechft', *arguments])}")
     return code
 
@@ -71,8 +73,10 @@ def _stopped(error: KeyboardInterrupt, arguments: list[str]) -> int:
 _KEPT = "What was done so far is kept; the same command goes on"
 _NOTHING = "Nothing was written; the same command begins anew"
 _LAST = "Nothing was kept since the last state in --out, if there is one; the same command goes on"
+_WHOLE = ("convert", "data", "embed", "inspect", "leaderboard", "predict", "push", "report")
 _KEPT_BY = {
-    **dict.fromkeys(("convert", "embed", "inspect", "merge", "predict"), _NOTHING),
+    **dict.fromkeys(_WHOLE, _NOTHING),
+    "merge": "Nothing was written to --out; the same command does what is missing",
     **dict.fromkeys(("finetune", "pretrain"), _LAST),
 }
 _MEMORY = re.compile(r"CUDA out of memory[^.]*|can't allocate memory[^.]*|not enough memory[^.]*")

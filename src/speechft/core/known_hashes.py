@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 from speechft.core.files import hash_file, read_json, write_json
 from speechft.core.places import cache_folder
+from speechft.core.threads import threads as start_threads
 
 MANY_FOLDER = "file-hashes"
 SETTLED_NS = 2_000_000_000
@@ -58,7 +58,7 @@ def known_hashes(
             result[path] = str(entry[-1])
     unknown = [path for path in given if path not in result]
     begin = time.time_ns()
-    with ThreadPoolExecutor(threads) as pool:
+    with start_threads(threads) as pool:
         for path, digest in zip(unknown, pool.map(hash_file, unknown), strict=True):
             result[path] = digest
             if on_file is not None:

@@ -16,8 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
+from multiprocessing import resource_tracker as python_tracker
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -31,9 +33,13 @@ from joblib.externals.loky.process_executor import (
 
 from speechft.core.errors import SpeechFTError
 from speechft.core.logging import get_logger
+from speechft.core.stopping import Stopped
 
 T = TypeVar("T")
 _LOOK_SECONDS: Final = 0.5
+_LAST_SECONDS: Final = 10.0
+"""What work that is stopped has to keep its state; all that keeps none ends at once."""
+_DEATHS: Final = (TerminatedWorkerError, Stopped)
 log = get_logger(__name__)
 
 
@@ -46,7 +52,9 @@ class LocalExecutor(Executor):
 
     Work whose process dies (a crash, no memory, a signal) is tried once more in a new process; then
     its future raises `WorkerDiedError`. A worker ends with the process that started it, whatever it
-    is doing. An exception that leaves the executor's `with` block stops all workers at once.
+    is doing. An exception that leaves the executor's `with` block stops all workers: they get a
+    SIGTERM, for which training keeps its state, and are killed some seconds later. Ctrl-C is for
+    the process that started them.
 
     Args:
         environments: one for every worker: what is set in its environment, such as its GPU.
@@ -59,11 +67,17 @@ class LocalExecutor(Executor):
         self._idle: SimpleQueue[_Slot] = SimpleQueue()
         for slot in self._slots:
             self._idle.put(slot)
-        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="worker")
+        self._threads = ThreadPoolExecutor(
+            self.workers, thread_name_prefix="worker", initializer=_block, initargs=(True,)
+        )
+        self._futures: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Let a worker call a function of an importable module; arguments must be picklable."""
-        return self._threads.submit(self._do, partial(fn, *args, **kwargs))
+        future = self._threads.submit(self._do, partial(fn, *args, **kwargs))
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers end when their work is done."""
@@ -72,10 +86,15 @@ class LocalExecutor(Executor):
             slot.close()
 
     def kill(self) -> None:
-        """Stop all workers at once; what waits is cancelled."""
+        """Stop all workers within seconds; what waits is cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for slot in self._slots:
-            slot.close(kill=True)
+        try:
+            for slot in self._slots:
+                slot.stop()
+            wait([one for one in self._futures.copy() if one.running()], _LAST_SECONDS)
+        finally:
+            for slot in self._slots:
+                slot.close(kill=True)
 
     def __exit__(
         self,
@@ -107,16 +126,25 @@ class _Slot:
     def do(self, call: Callable[[], T]) -> T:
         try:
             return self._try(call)
-        except TerminatedWorkerError:
-            log.info("a worker process died; its work is tried once more")
+        except _DEATHS:
+            if not self._closed:
+                log.info("a worker process died; its work is tried once more")
         try:
             return self._try(call)
-        except TerminatedWorkerError as error:
+        except _DEATHS as error:
             code = re.search(r"\{(.*)\}", str(error))
             how = f" ({code[1]})" if code else ""
             raise WorkerDiedError(
                 f"the process died{how}, and so it did when tried again"
             ) from None
+
+    def stop(self) -> None:
+        """Ask the process to end, and start no other one."""
+        with self._lock:
+            self._closed = True
+            for number in list(self._pool._processes or ()) if self._pool else ():
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGTERM)
 
     def close(self, *, kill: bool = False) -> None:
         with self._lock:
@@ -143,11 +171,15 @@ class _Slot:
 
 
 def _start_tracker() -> None:
-    """Start loky's process that removes what a killed one leaves, which is no news for people."""
+    """Start the processes that remove what a killed one leaves, which is no news for people.
+
+    Python's own is started now since it lets Ctrl-C through to the thread that starts it.
+    """
     quiet = "ignore:resource_tracker:UserWarning"
     sys.warnoptions.append(quiet)  # a new interpreter is given these
     try:
         resource_tracker.ensure_running()
+        python_tracker.ensure_running()
     finally:
         sys.warnoptions.remove(quiet)
 
@@ -157,9 +189,16 @@ def may_start_processes() -> bool:
     return not multiprocessing.current_process().daemon
 
 
+def _block(on: bool) -> None:
+    """Keep Ctrl-C from this thread, and from processes that it starts, or let it through."""
+    signal.pthread_sigmask(signal.SIG_BLOCK if on else signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _begin(parent: int) -> None:
     """Prepare a worker: it leaves Ctrl-C to its parent, ends with it, and prints to its errors."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    _block(False)  # it came blocked, so that Ctrl-C could not meet the start of this process
     os.dup2(2, 1)  # standard output is for the parent's results, whoever writes to it
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
+from speechft.core.threads import threads as start_threads
 from speechft.data.decoding import Header, read_header
 
 T = TypeVar("T")
@@ -156,15 +156,11 @@ def in_threads(
     """
     parts = [items[i : i + chunk] for i in range(0, len(items), chunk)]
     found: list[R] = []
-    pool = ThreadPoolExecutor(threads)
-    try:
-        with progress_bar() as bar:
-            task = bar.add_task(what, total=len(items), note="")
-            for results in pool.map(lambda part: [function(item) for item in part], parts):
-                found += results
-                bar.advance(task, len(results))
-    finally:
-        pool.shutdown(wait=len(found) == len(items), cancel_futures=True)
+    with start_threads(threads) as pool, progress_bar() as bar:
+        task = bar.add_task(what, total=len(items), note="")
+        for results in pool.map(lambda part: [function(item) for item in part], parts):
+            found += results
+            bar.advance(task, len(results))
     return found
 
 

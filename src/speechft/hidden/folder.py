@@ -19,7 +19,6 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -33,6 +32,7 @@ from speechft.core.artifact import Artifact, hash_values, read_record
 from speechft.core.files import atomic_dir, write_text
 from speechft.core.locks import lock_if_free, wait_for_lock
 from speechft.core.logging import get_logger
+from speechft.core.threads import threads
 from speechft.hidden.states import DTYPES, Encoded
 
 VERSION: Final = 1  # raise it when the content of stored states changes
@@ -116,7 +116,7 @@ class StoreFolder:
             if place.parent == self.place and place.name not in self._entries and place.is_dir():
                 self._note(place)
         entries = [e for e in self._entries.values() if not wanted.keys().isdisjoint(e.keys)]
-        with ThreadPoolExecutor(4) as pool:
+        with threads(4) as pool:
             read = list(pool.map(self._open, entries))
         found: dict[str, Encoded] = {}
         for entry, states in zip(entries, read, strict=True):

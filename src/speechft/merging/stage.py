@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
 from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
 from speechft.core.places import home_expanded, in_the_way
+from speechft.core.threads import threads
 from speechft.encoders.identity import locate
 from speechft.merging.alpha import check_range, parse_alpha, split_sweep
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
@@ -55,7 +56,7 @@ def merge(settings: MergeSettings) -> Path:
     check_output(settings, out)
     points, texts = split_sweep(settings.alpha_texts())
     max_shard_bytes = parse_size(settings.max_shard_size)
-    with ThreadPoolExecutor(settings.threads or _threads()) as pool, ExitStack() as opened:
+    with threads(settings.threads or _threads()) as pool, ExitStack() as opened:
         depends = pool.submit(dependencies, settings)  # hashes what is read, while it is read
         if read_record(out) and Artifact(out, "merge", depends.result()).done:
             log.info("merge: already done in %s", out)

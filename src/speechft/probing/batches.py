@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from speechft.core.seeding import torch_generator
+from speechft.core.threads import threads
 from speechft.hidden.states import States
 from speechft.tasks.plans import Scheme
 
@@ -178,7 +179,7 @@ def _ahead(
         return there, None if lengths is None else lengths.to(device, non_blocking=True)
 
     waiting: deque[Future[tuple[Tensor, Tensor | None]]] = deque()
-    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="states") as pool:
+    with threads(_AHEAD, "states") as pool:
         for items in batches:
             waiting.append(pool.submit(pinned, items))
             if len(waiting) > _AHEAD:

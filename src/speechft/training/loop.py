@@ -221,7 +221,7 @@ class Loop:
                 self._evaluate(writer)
             if last or done % settings.save_every == 0 or signal_number:
                 self._save()
-            if signal_number and not last:
+            if signal_number:
                 kept = f"The state after update {done} of {settings.steps} is kept in {self.folder}"
                 raise Stopped(kept, signal_number)
 

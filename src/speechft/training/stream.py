@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
+
+from speechft.core.threads import threads
 
 
 class EpochBatches(Protocol):
@@ -60,7 +62,7 @@ class BatchStream:
 
     def __iter__(self) -> Iterator[tuple[list[int], Any]]:
         """Yield (indices, loaded items); `position` is moved on before each is handed out."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
+        with threads(1) as pool:
             following = self._walk()
             indices, after = next(following)
             pending: Future[Any] = pool.submit(self._source.load, indices)
