@@ -79,7 +79,7 @@ def _kind(job: Job) -> _Kind:
     """Tell evaluations by their tasks and fine-tunings by their updates."""
     if job.verb == "evaluate":
         return job.verb, len(getattr(job.settings, "tasks", ()))
-    return job.verb, int(getattr(job.settings, "steps", 0)) if job.verb == "finetune" else 0
+    return job.verb, int(getattr(job.settings, "steps", 0) or 0) if job.verb == "finetune" else 0
 
 
 def _expected(job: Job, mean: Mapping[_Kind, float]) -> float:

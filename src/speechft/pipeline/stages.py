@@ -51,7 +51,8 @@ def _plain_artifact(verb: str) -> Callable[[Any, Known], Artifact]:
     """Give what makes the artefact of a stage that depends on its settings and inputs alone."""
 
     def artifact(settings: Any, known: Known = None) -> Artifact:
-        return Artifact(settings.out, verb, dependencies(settings, known), settings=settings)
+        version = getattr(settings, "version", 1)
+        return Artifact(settings.out, verb, dependencies(settings, known), version, settings)
 
     return artifact
 

@@ -125,7 +125,7 @@ def _no_class(checkpoint: Checkpoint, head: KeptHead, found: str) -> SettingsErr
         expected="of CTC one linear layer on the last hidden state; of one class per utterance two "
         "around the mean, on a weighted sum only where layers end with a norm",
         found=f"{found} for {head.task.title}{' on a weighted sum' * summed}, {checkpoint.family}",
-        hint="fine-tune with --set head_size=linear, or use it with speechft predict",
+        hint="fine-tune with --head-size linear, or use it with speechft predict",
     )
 
 

@@ -24,7 +24,8 @@ def run_artifact(
     processes = all_processes().num_processes
     together = {"processes": processes} if processes > 1 else {}
     depends = on_main(lambda: dependencies(settings, known))
-    return Artifact(folder, stage, {**depends, **together}, settings=settings)
+    version = getattr(settings, "version", 1)
+    return Artifact(folder, stage, {**depends, **together}, version, settings)
 
 
 def carry_out(artifact: Artifact, threads: int, work: Callable[[], None]) -> Path:

@@ -49,7 +49,8 @@ def size_of(step: Job, parameters: int | None) -> Size:
     settings = step.settings
     one = None if parameters is None else 4 * parameters
     if isinstance(settings, FinetuneSettings):
-        text = f"{settings.steps:,} updates, {settings.method}, {task_heading(settings.task)}"
+        length = f"{settings.steps:,} updates" if settings.steps else "updates by data"
+        text = f"{length}, {settings.method}, {task_heading(settings.task)}"
         return Size(text, None if one is None else STATES * one)
     if isinstance(settings, PretrainSettings):
         if settings.steps is not None:

@@ -31,7 +31,7 @@ from speechft.training.finetune.keeping import Keeper
 from speechft.training.finetune.objective import FineTuning, Part, TaskPart
 from speechft.training.finetune.rehearsal import make_rehearsal
 from speechft.training.finetune.replay import FeatureReplay
-from speechft.training.finetune.settings import ADAPTERS, FinetuneSettings
+from speechft.training.finetune.settings import ADAPTERS, Resolved
 from speechft.training.finetune.turns import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
@@ -58,7 +58,7 @@ class Run:
 
     def __init__(
         self,
-        settings: FinetuneSettings,
+        settings: Resolved,
         encoder: SpeechEncoder,
         tasks: dict[str, TaskData],
         rehearsed: Sequence[Cut] = (),

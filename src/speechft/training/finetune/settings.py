@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LAST: Final = "encoder"
 BEST: Final = "encoder-best"
 
+HeadSize = Literal["superb", "mini", "linear"]
 Method = Literal["stable", "regular", "l2sp", "lora", "dora", "replay"]
 ADAPTERS = ("lora", "dora")
 
@@ -50,6 +51,8 @@ RECIPES: dict[str, Recipe] = {
 }
 # First letters of settings that some methods alone read.
 _OWN = {"l2sp_": ("l2sp",), "adapter_": ADAPTERS}
+_PASSES, _FEWEST, _MOST, _MOST_TINY = 30, 300, 10_000, 2_000
+_WIDE: Final = 512
 _UNITS = ("layer", "clusters", "warmup", "unmasked_weight")
 _OF_UNITS = {f"rehearsal_{name}" for name in _UNITS}  # which replay has none of
 
@@ -78,7 +81,9 @@ class FinetuneSettings(Settings):
         preset: `paper` takes what this run does not say from the paper's release, or where that is
             silent from SUPERB's configurations: updates and utterances per batch of the task,
             float32, no activation dropout, class-balanced KS (docs/finetuning.md has the table).
-        steps: optimiser updates N.
+        steps: optimiser updates N; if not given, as many as thirty passes over the training speech
+            take, at least 300 and at most 10,000 (2,000 for tiny encoders). It is said before
+            training, and kept in the run's record.
         learning_rate: Adam's peak rate.
         head_learning_rate: that of the heads; the same if not given. A CTC head on an encoder that
             bears no more than 1e-4 needs 1e-3 to learn anything but the blank.
@@ -92,7 +97,8 @@ class FinetuneSettings(Settings):
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
             times T.
         head_size: `superb` (the paper's sizes), `mini` (for tiny encoders) or `linear` (CTC and
-            classes: a head that transformers has, too).
+            classes: a head that transformers has, too); if not given, `superb`, or `mini` for tiny
+            encoders, whose hidden states have less than 512 dimensions.
         spec_augment: whether the last hidden state is augmented in training, as the paper's release
             does for ASR: time warp, feature masks, time masks; by default for `asr` and `sf` with
             `head_size: superb`.
@@ -138,7 +144,7 @@ class FinetuneSettings(Settings):
     out: Annotated[Path, Neutral, Shown]
     method: Annotated[Method, Shown] = "stable"
     preset: Annotated[Literal["paper"] | None, Shown] = None
-    steps: Annotated[int, Shown] = Field(default=10_000, gt=0)
+    steps: Annotated[int | None, Shown] = Field(default=None, gt=0)
     learning_rate: Annotated[float, Shown] = Field(default=1e-4, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
@@ -148,7 +154,7 @@ class FinetuneSettings(Settings):
     activation_dropout: float | None = Field(default=None, ge=0, lt=1)
     accumulate: int = Field(default=1, gt=0)
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
-    head_size: Annotated[Literal["superb", "mini", "linear"], Shown] = "superb"
+    head_size: Annotated[HeadSize | None, Shown] = None
     spec_augment: bool | None = None
     head_warmup: float | None = Field(default=None, ge=0, le=1)
     freeze_front_end: bool | None = None
@@ -181,7 +187,7 @@ class FinetuneSettings(Settings):
             return values
         values = with_columns(values)  # one run has one name, however it was said
         given = {name: value for name, value in values.items() if value is not None}
-        size = given.get("head_size", cls.model_fields["head_size"].default)
+        size = given.get("head_size", "superb" if given.get("preset") else None)
         augment = given.get("spec_augment", size == "superb")
         if given.get("preset") or augment:
             from speechft.tasks import TASKS
@@ -237,6 +243,28 @@ class FinetuneSettings(Settings):
         return "with rehearsal_share and rehearsal_data" if unread else ""
 
     @property
+    def version(self) -> int:
+        """Of what makes the result; raised when data and encoder decide otherwise."""
+        return 1 if self.steps and self.head_size else 2
+
+    def resolved(self, width: int, sizes: Iterable[tuple[int, float]]) -> Resolved:
+        """Give these settings with what data and encoder say of `steps` and `head_size`.
+
+        Args:
+            width: dimensions of θ0's hidden states.
+            sizes: of each task: utterances, and their seconds.
+        """
+        tiny, (seconds, count) = width < _WIDE, self.bounds
+        batches = sum(max(s / seconds, n / count if count else 0.0) for n, s in sizes)
+        updates = round(_PASSES * batches / self.accumulate / 10) * 10
+        said = {
+            "steps": min(max(updates, _FEWEST), _MOST_TINY if tiny else _MOST),
+            "head_size": "mini" if tiny else "superb",
+        }
+        given = self.model_dump(exclude_unset=True)
+        return Resolved.model_validate(given | {n: v for n, v in said.items() if not given.get(n)})
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks, in the order in which they take turns."""
         return task_names(self.task)
@@ -261,13 +289,20 @@ class FinetuneSettings(Settings):
         )
 
 
+class Resolved(FinetuneSettings):
+    """Settings that leave nothing to data and encoder."""
+
+    steps: Annotated[int, Shown]
+    head_size: Annotated[HeadSize, Shown]
+
+
 def _as_in_the_paper(kinds: Sequence[type[Task]]) -> dict[str, Any]:
     """Give what the paper's release, or else SUPERB, says for tasks; of several the largest."""
     plans = [kind.tuning() for kind in kinds]
     found = {name: max(getattr(p, name) for p in plans) for name in vars(plans[0])}
     if any(kind.scheme == "balanced" for kind in kinds):
         found["balanced"] = True
-    return {**found, "precision": "no", "activation_dropout": 0.0}
+    return {**found, "head_size": "superb", "precision": "no", "activation_dropout": 0.0}
 
 
 def task_names(text: str) -> tuple[str, ...]:

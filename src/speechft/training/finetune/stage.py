@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,20 @@ from lhotse.cut import Cut
 
 from speechft.core.artifact import Artifact
 from speechft.core.errors import SettingsError
+from speechft.core.logging import get_logger
 from speechft.core.seeding import seed_everything
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import load_encoder
 from speechft.hidden.front_end import KeptFeatures
 from speechft.tasks import TASKS
-from speechft.training.finetune.data import read_task, rehearsal_cuts
+from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
-from speechft.training.finetune.settings import FinetuneSettings, task_names
+from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
 from speechft.training.processes import on_main
 from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
+log = get_logger(__name__)
 __all__ = ["FinetuneSettings", "finetune", "task_names"]
 
 
@@ -84,6 +88,7 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
         )
         refuse_long(settings.rehearsal_data, rehearsed, settings.max_seconds)
     on_main(lambda: begin(artifact))
+    settings = _resolved(settings, encoder.hidden_size, tasks)
     run = Run(settings, encoder, tasks, rehearsed, kept)
     progress = run.train()
     adapters: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
@@ -99,3 +104,13 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             skipped_updates=progress.skipped,
         )
     )
+
+
+def _resolved(settings: FinetuneSettings, width: int, tasks: Mapping[str, TaskData]) -> Resolved:
+    """Let data and encoder say what the settings leave open, and tell how long the run will be."""
+    sizes = [(len(own.cuts), fsum(cut.duration for cut in own.cuts)) for own in tasks.values()]
+    found = settings.resolved(width, sizes)
+    hours = sum(seconds for _, seconds in sizes) / 3600
+    said = "finetune: %s updates on %.2f h of speech, head size %s"
+    log.info(said, f"{found.steps:,}", hours, found.head_size)
+    return found

@@ -1,0 +1,75 @@
+"""What data and encoder say of a fine-tuning's length and head, unless they are given."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from finetune_fixture import settings
+
+from speechft.core.logging import set_up_logging
+from speechft.encoders import build_encoder
+from speechft.pipeline.stages import STAGES
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.stage import finetune
+
+GIVEN = {"encoder": "e", "task": "sid", "data": "t.csv", "out": "o"}
+
+
+@pytest.mark.parametrize(
+    ("width", "hours", "expected"),
+    [
+        (768, 0.01, (300, "superb")),
+        (768, 1.0, (1690, "superb")),
+        (768, 960.0, (10_000, "superb")),
+        (192, 1.0, (1690, "mini")),
+        (192, 50.0, (2_000, "mini")),
+    ],
+)
+def test_small_data_and_tiny_encoders_take_fewer_updates_and_small_heads(width, hours, expected):
+    found = FinetuneSettings(**GIVEN).resolved(width, [(1000, hours * 3600)])
+    assert (found.steps, found.head_size) == expected
+
+
+def test_batches_count_as_they_are_made():
+    def steps(**values: object) -> int:
+        return FinetuneSettings(**GIVEN, **values).resolved(768, [(1000, 3600.0)]).steps
+
+    assert steps(seconds=32) == pytest.approx(2 * steps(), rel=0.01)
+    assert steps(accumulate=2) == pytest.approx(steps() / 2, rel=0.01)
+    assert steps(batch_size=10) == 3000
+    assert steps(seconds=None, batch_size=100) == 300
+
+
+def test_what_is_given_stays_and_a_preset_leaves_nothing_open():
+    given = FinetuneSettings(**GIVEN, steps=7, head_size="linear", seconds=None, batch_size=4)
+    found = given.resolved(192, [(10, 60.0)])
+    assert found.model_dump() == given.model_dump()
+    paper = FinetuneSettings(**GIVEN | {"task": "asr"}, preset="paper")
+    found = paper.resolved(192, [(10, 60.0)])
+    assert (found.head_size, found.spec_augment) == ("superb", True)
+    assert found.steps == paper.steps
+
+
+def test_a_head_of_superbs_size_is_augmented_however_it_was_chosen():
+    asr = FinetuneSettings(**GIVEN | {"task": "asr"})
+    assert asr.resolved(768, [(10, 60.0)]).spec_augment
+    assert not asr.resolved(192, [(10, 60.0)]).spec_augment
+
+
+def test_they_are_said_before_training_and_kept(tmp_path, tiny_config, monkeypatch, capsys):
+    monkeypatch.setattr("speechft.training.finetune.settings._FEWEST", 2)
+    monkeypatch.setattr("speechft.training.finetune.settings._PASSES", 0)
+    set_up_logging(0)
+    base = build_encoder(tiny_config, seed=0).save(tmp_path / "base")
+    given = settings(base, tmp_path / "run", steps=None, head_size=None)
+    out = finetune(given)
+    assert "finetune: 2 updates on 0.01 h of speech, head size mini" in capsys.readouterr().err
+    kept = json.loads((out / "speechft.json").read_text())["settings"]
+    assert (kept["steps"], kept["head_size"]) == (2, "mini")
+    assert STAGES["finetune"].artifact(given, None).done
+
+
+def test_a_result_of_other_defaults_is_not_taken_for_this_one():
+    open_, said = FinetuneSettings(**GIVEN), FinetuneSettings(**GIVEN, steps=3, head_size="mini")
+    assert (open_.version, said.version) == (2, 1)
