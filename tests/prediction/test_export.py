@@ -136,7 +136,7 @@ def test_classes_have_the_same_logits(tmp_path, family, probe, style):
 )
 def test_a_head_without_a_class_is_refused_with_what_to_set(tmp_path, task, size, probe):
     source = model(tmp_path / "source", task, size=size, probe=probe)
-    with pytest.raises(SettingsError, match="head_size=linear"):
+    with pytest.raises(SettingsError, match="--head-size linear"):
         export(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

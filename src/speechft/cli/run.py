@@ -41,7 +41,7 @@ class RunOptions(DemoOptions):
     """Which recipe to run, and how.
 
     Args:
-        recipe: YAML file, or a packaged recipe: demo, speech-ft.
+        recipe: YAML file, or a packaged recipe: demo, demo-human, speech-ft.
         out: folder of the run; runs/NAME if not given.
     """
 
