@@ -24,6 +24,7 @@ from speechft.core.places import first_of, home_expanded, said_place
 from speechft.encoders.heard import heard_of
 from speechft.encoders.identity import CONTEXT, HEADS
 from speechft.encoders.stored import carry
+from speechft.merging.choice import CHOICE, Chosen, said_of
 from speechft.merging.engine import Plan
 from speechft.merging.matching import common_context
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
@@ -62,12 +63,13 @@ def said_where(out: Path, nbytes: int) -> Iterator[None]:
         ) from None
 
 
-def describe(planned: Plan, folder: Path) -> dict[str, Any]:
+def describe(planned: Plan, folder: Path, chosen: Chosen | None = None) -> dict[str, Any]:
     """Write everything but the weights and the record.
 
     Args:
         planned: the merge.
         folder: where the weights have been written.
+        chosen: how data chose alpha.
 
     Returns:
         What the record says of the merge.
@@ -79,8 +81,11 @@ def describe(planned: Plan, folder: Path) -> dict[str, Any]:
     heads = carry_heads(planned, folder)
     sources = (planned.base, *planned.tuned)
     write_heard(folder, reduce(or_, (heard_of(source.label) for source in sources)))
-    write_text(folder / "README.md", write_card(planned, class_name))
-    return {
+    said = {} if chosen is None else {"chosen": {**chosen}}
+    write_text(folder / "README.md", write_card(planned, class_name, chosen))
+    if chosen is not None:
+        write_json(folder / CHOICE, {**chosen})
+    return said | {
         "method": planned.method.name,
         "alpha": str(planned.alpha),
         "formula": formula(planned),
@@ -207,12 +212,13 @@ def formula(plan: Plan) -> str:
     return plan.method.formula + (f"   with {numbers}" if numbers else "") + rounds
 
 
-def write_card(plan: Plan, class_name: str) -> str:
+def write_card(plan: Plan, class_name: str, chosen: Chosen | None = None) -> str:
     """Give README.md of a merged encoder, with the metadata that the Hub reads.
 
     Args:
         plan: the merge.
         class_name: the transformers class that loads it.
+        chosen: how data chose alpha.
     """
     sources = (plan.base, *plan.tuned)
     names = [public_name(source.label, source.config) for source in sources]
@@ -229,6 +235,7 @@ def write_card(plan: Plan, class_name: str) -> str:
         "| | encoder | SHA-256 of the weights |\n| --- | --- | --- |\n" + "\n".join(rows),
         f"{merged} tensors were merged in float32 and rounded once, to {plan.dtype}; {_rest(plan)}",
         *_said_of_context(common_context(plan.base, plan.tuned)),
+        *(said_of(chosen) if chosen else []),
     ]
     return _card(names[:1], "merge", ["merge"], lines, class_name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -13,6 +13,11 @@ from speechft.core.settings import Listed, Option, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.mergekit import from_mergekit
+
+By = Literal["similarity", "probe", "interpolated"]
+AUTO: Final = "auto"
+BOUND: Final = 0.25
+CHOOSING: Final = ("by", "tasks", "retain", "bound", "by_layer", "choose", "chosen")
 
 
 def _as_today(value: Any) -> Any:
@@ -29,7 +34,19 @@ class MergeSettings(Settings):
         out: the merged encoder's folder.
         method: name of the merge method.
         alpha: a number; `0.1..0.5` from the first to the last layer; `PATTERN=VALUE` for groups of
-            tensors; `0:1:0.05` for a sweep; several of these in a list; none for the method's own.
+            tensors; `0:1:0.05` for a sweep; several of these in a list; none for the method's own;
+            `auto` chooses one on `data`.
+        by: how `auto` chooses: by `similarity`, the largest alpha whose hidden states stay near
+            θ0's, without labels; by `probe`, the dev scores of probes on `tasks`; `interpolated`,
+            these scores on hidden states that are predicted from those of both ends.
+        tasks: of which dev scores choose.
+        retain: with dev scores, the share of θ0's mean first metric on the tasks besides the one
+            that TUNED is tuned on, errors as 100 − e, that must stay at the lower 95 % bound.
+        bound: with `similarity`, how far hidden states may move from θ0's, in standard deviations
+            of these: the root mean square over frames and hidden states.
+        by_layer: with `similarity`, an alpha for every layer.
+        choose: further settings of the choice, such as alphas, passes, utterances, probe.
+        chosen: `alpha.json` of an earlier choice, which `auto` takes instead of choosing.
         allow_extrapolation: take an alpha outside of [-2, 2].
         parameters: further parameters of the method.
         sequential: merge the tuned encoders one after the other.
@@ -37,7 +54,7 @@ class MergeSettings(Settings):
             `fused` the effective kernel.
         heads: `drop` all heads and pre-training projections, keep those of `base` or of the one
             `tuned`, as they are, or `refit` one on the merged encoder.
-        data: DATA that the head is refitted on.
+        data: DATA that alpha is chosen on, or the head is refitted on.
         task: that it is refitted for; that of TUNED's head if not given.
         refit: further settings of `speechft finetune` for it, such as steps.
         dtype: type of the result; BASE's if none.
@@ -55,6 +72,13 @@ class MergeSettings(Settings):
     out: Annotated[Path, Neutral, Shown]
     method: Annotated[str, Shown] = "linear"
     alpha: Annotated[float | str | tuple[float | str, ...] | None, Option(repeated=True)] = None
+    by: Annotated[By, Shown] = "similarity"
+    tasks: Annotated[tuple[str, ...], Listed, Shown] = ()
+    retain: Annotated[float | None, Shown] = Field(default=None, gt=0, le=1)
+    bound: float = Field(default=BOUND, gt=0)
+    by_layer: bool = False
+    choose: dict[str, Any] = Field(default_factory=dict)
+    chosen: FileInput | None = None
     allow_extrapolation: Annotated[bool, Neutral] = False
     parameters: dict[str, Any] = Field(default_factory=dict)
     sequential: Annotated[bool, Shown] = False
@@ -90,10 +114,36 @@ class MergeSettings(Settings):
             raise ValueError("heads: tuned keeps the head of one TUNED; merge one, or choose refit")
         if self.heads == "refit" and self.data is None:
             raise ValueError("heads: refit needs data to train the head on (--data)")
-        given = [n for n in ("data", "task", "refit") if getattr(self, n)]
+        given = [n for n in ("task", "refit") if getattr(self, n)]
+        if self.data is not None and not self.auto:
+            given.insert(0, "data")
         if self.heads != "refit" and given:
-            raise ValueError(f"{given[0]} is read only with heads: refit")
+            raise ValueError(
+                f"{given[0]} is read only with heads: refit"
+                + (" or alpha: auto" if given[0] == "data" else "")
+            )
         return self
+
+    @model_validator(mode="after")
+    def _choice_makes_sense(self) -> MergeSettings:
+        given = [n for n in CHOOSING if getattr(self, n) != type(self).model_fields[n].default]
+        given = [n for n in given if getattr(self, n) != {}]
+        if not self.auto:
+            if given:
+                raise ValueError(f"{given[0]} is read only with alpha: auto")
+            return self
+        if len(self.alpha_texts()) > 1:
+            raise ValueError("alpha: auto chooses all of alpha, and stands alone")
+        if self.chosen is None and self.data is None:
+            raise ValueError("alpha: auto needs data to choose on (--data)")
+        if self.chosen is not None and given != ["chosen"]:
+            raise ValueError(f"{given[0]} says how to choose, and chosen that it is done")
+        return self
+
+    @property
+    def auto(self) -> bool:
+        """Whether alpha is chosen on data."""
+        return AUTO in self.alpha_texts()
 
     def alpha_texts(self) -> list[str]:
         """Give alpha as a list of texts, none if it was not given."""

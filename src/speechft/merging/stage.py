@@ -26,6 +26,7 @@ from speechft.core.places import home_expanded, in_the_way
 from speechft.core.threads import threads
 from speechft.encoders.identity import locate
 from speechft.merging.alpha import check_range, parse_alpha, split_sweep
+from speechft.merging.choice import Chosen, read_choice
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
 from speechft.merging.matching import refuse_other_meaning
 from speechft.merging.methods import METHODS
@@ -37,12 +38,16 @@ from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
 log = get_logger(__name__)
 
 
-def merge(settings: MergeSettings) -> Path:
+def merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
     """Merge a base encoder with one or more tuned ones into a folder that loads where BASE does.
+
+    Args:
+        settings: of the merge.
+        chosen: what was chosen on data, with `alpha: auto`; else it is read from `chosen`.
 
     Returns:
         The folder: `model.safetensors`, `config.json`, `preprocessor_config.json`, `README.md`,
-        `speechft.json`; or `sweep.json` for a sweep.
+        `speechft.json`, `alpha.json` where data chose alpha; or `sweep.json` for a sweep.
 
     Raises:
         SettingsError: method, parameters, alpha or the output folder are wrong, or another process
@@ -54,7 +59,11 @@ def merge(settings: MergeSettings) -> Path:
     out = home_expanded(settings.out)
     remove_leftovers(out)
     check_output(settings, out)
-    points, texts = split_sweep(settings.alpha_texts())
+    given = settings.alpha_texts()
+    if settings.auto:
+        chosen = chosen or read_choice(Path(str(settings.chosen)))
+        given = [str(chosen["alpha"])]
+    points, texts = split_sweep(given)
     max_shard_bytes = parse_size(settings.max_shard_size)
     with threads(settings.threads or _threads()) as pool, ExitStack() as opened:
         depends = pool.submit(dependencies, settings)  # hashes what is read, while it is read
@@ -74,7 +83,7 @@ def merge(settings: MergeSettings) -> Path:
 
                     about = write_sweep(planned, points, texts, settings.options(), folder)
                 else:
-                    about = describe(planned, folder)
+                    about = describe(planned, folder, chosen)
                 said = settings.model_dump(mode="json", exclude={"out", "threads"})
                 names = [path.name for path in folder.iterdir()]
                 artifact = Artifact(folder, "merge", wanted)

@@ -62,10 +62,10 @@ class Sweep:
     fixed: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def recipe(self, alpha: float) -> Recipe:
-        """Give how the encoder at one point is merged."""
-        rules = parse_alpha([*self.fixed, repr(alpha)], alpha)
-        return Recipe(alpha=rules, **self.options)
+    def recipe(self, alpha: float | str) -> Recipe:
+        """Give how the encoder at one point is merged; a text is one of `--alpha` (a ramp)."""
+        text = alpha if isinstance(alpha, str) else repr(alpha)
+        return Recipe(alpha=parse_alpha([*self.fixed, text], 0.0), **self.options)
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -194,7 +194,7 @@ class OpenSweep:
         """Give a name for each point ("alpha-0.25")."""
         return [f"alpha-{number_text(alpha)}" for alpha in self.alphas]
 
-    def plan(self, alpha: float) -> Plan:
+    def plan(self, alpha: float | str) -> Plan:
         """Give what is merged at one alpha.
 
         Raises:
@@ -206,7 +206,7 @@ class OpenSweep:
         refuse_other_meaning(base, tuned)
         return planned
 
-    def state(self, alpha: float) -> Iterator[tuple[str, torch.Tensor]]:
+    def state(self, alpha: float | str) -> Iterator[tuple[str, torch.Tensor]]:
         """Give (canonical name without prefix, tensor) of the encoder at one alpha.
 
         The values are those that `speechft merge` writes at this alpha.
@@ -240,7 +240,7 @@ class OpenSweep:
         context = common_context(base, tuned)
         return load_encoder(locate(self.sweep.base.path), **{"context": context, **load})
 
-    def fill(self, model: torch.nn.Module, alpha: float) -> None:
+    def fill(self, model: torch.nn.Module, alpha: float | str) -> None:
         """Put the weights at one alpha into BASE's model.
 
         Raises:

@@ -1,4 +1,4 @@
-"""`speechft merge`, and what joins it with training: a head refitted on the merged encoder."""
+"""`speechft merge`, and what joins it with other verbs: an alpha from data, a head refitted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from speechft.core.artifact import Artifact, dependencies, read_record
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.logging import get_logger
+from speechft.core.places import home_expanded
 from speechft.core.settings import parse_settings
 from speechft.merging import stage
 from speechft.merging.alpha import is_sweep
+from speechft.merging.choice import CHOICE, Chosen, read_choice
 from speechft.merging.output import head_files
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import open_encoder
@@ -26,10 +28,11 @@ log = get_logger(__name__)
 
 
 def merge(settings: MergeSettings) -> Path:
-    """Merge as `merging.stage.merge` does; with `heads: refit` train a head on the result.
+    """Merge as `merging.stage.merge` does; choose alpha before it, train a head on the result.
 
-    The merged encoder stays as it is while the head is trained. What was stopped goes on: the
-    encoder and the training lie in `OUT.refit/` until the result is whole.
+    With `alpha: auto` the choice lies in `OUT.alpha/` until the result is whole. With `heads:
+    refit` the merged encoder stays as it is while the head is trained. What was stopped goes on:
+    the encoder and the training lie in `OUT.refit/`.
 
     Returns:
         The folder of the merged encoder, with `head.safetensors` where one was refitted.
@@ -38,18 +41,35 @@ def merge(settings: MergeSettings) -> Path:
         SettingsError: see `merging.stage.merge`; or it is not said which task the head is for.
         DataError: the data lacks the labels of the task.
     """
+    if not settings.auto:
+        return _merge(settings)
+    out = home_expanded(settings.out)
+    stage.check_output(settings, out)
+    if settings.chosen is not None or Artifact(out, "merge", dependencies(settings)).done:
+        return _merge(settings, read_choice(settings.chosen or out / CHOICE))
+    from speechft.analysis.alpha.settings import alpha_settings
+    from speechft.analysis.alpha.stage import choose_alpha, chosen_in
+
+    work = out.with_name(f"{out.name}.alpha")
+    merged = _merge(settings, chosen_in(choose_alpha(alpha_settings(settings, work))))
+    shutil.rmtree(work)
+    return merged
+
+
+def _merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
+    """Merge with an alpha that is known, and train a head on the result where one is wanted."""
     if settings.heads != "refit":
-        return stage.merge(settings)
+        return stage.merge(settings, chosen)
     if any(is_sweep(text) for text in settings.alpha_texts()):
         raise SettingsError("a sweep holds no heads", where="heads", expected="drop, or one alpha")
-    out = settings.out.expanduser()
+    out = home_expanded(settings.out)
     stage.check_output(settings, out)
     wanted = Artifact(out, "merge", dependencies(settings))
     if wanted.done:
         log.info("merge: already done in %s", out)
         return out
     work = out.with_name(f"{out.name}.refit")
-    merged, run = _refit(settings, work)
+    merged, run = _refit(settings, work, chosen)
     record = read_record(merged) or {}
     heads = sorted(run.glob("encoder/head*.safetensors"))
     parts = [merged / name for name in record["products"]] + heads
@@ -66,7 +86,7 @@ def merge(settings: MergeSettings) -> Path:
     return out
 
 
-def _refit(settings: MergeSettings, work: Path) -> tuple[Path, Path]:
+def _refit(settings: MergeSettings, work: Path, chosen: Chosen | None) -> tuple[Path, Path]:
     """Merge without heads, and train a head on that; give the two folders."""
     from speechft.training.finetune.stage import FinetuneSettings, finetune
 
@@ -78,8 +98,9 @@ def _refit(settings: MergeSettings, work: Path) -> tuple[Path, Path]:
     tuning = parse_settings(
         FinetuneSettings, {**values, "out": work / "run", "head_warmup": 1.0}, where="merge.refit"
     )
-    plain: dict[str, Any] = {"heads": "drop", "data": None, "task": None, "refit": {}}
-    merged = stage.merge(settings.model_copy(update={**plain, "out": work / "merged"}))
+    plain: dict[str, Any] = {"heads": "drop", "task": None, "refit": {}}
+    plain |= {} if settings.auto else {"data": None}
+    merged = stage.merge(settings.model_copy(update={**plain, "out": work / "merged"}), chosen)
     return merged, finetune(tuning)
 
 

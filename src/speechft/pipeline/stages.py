@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
 from speechft.analysis.settings import AnalyzeSettings, analyze_artifact
 from speechft.core.artifact import RECORD, Artifact, content_id, dependencies
 from speechft.core.errors import SettingsError
@@ -96,6 +97,12 @@ def _evaluate(settings: EvaluateSettings) -> None:
     evaluate(settings)
 
 
+def _choose_alpha(settings: AlphaSettings) -> None:
+    from speechft.analysis.alpha.stage import choose_alpha
+
+    choose_alpha(settings)
+
+
 def _analyze(settings: AnalyzeSettings) -> None:
     from speechft.analysis.stage import analyze
 
@@ -134,6 +141,7 @@ STAGES: Final[Mapping[str, Stage]] = {
         FinetuneSettings, _finetune, _plain_artifact("finetune"), _clear_all, "encoder", True
     ),
     "merge": Stage(MergeSettings, _merge, _plain_artifact("merge"), _clear_products),
+    "alpha": Stage(AlphaSettings, _choose_alpha, alpha_artifact, _clear_products),
     "evaluate": Stage(EvaluateSettings, _evaluate, evaluate_artifact, _clear_results),
     "analyze": Stage(AnalyzeSettings, _analyze, analyze_artifact, _clear_products),
     "report": Stage(ReportSettings, _report, _report_artifact, _clear_products),
@@ -170,6 +178,8 @@ def _check_merge(settings: MergeSettings, hint: str) -> None:
         raise SettingsError(
             "a step merges with one alpha", where="merge.alpha", found=", ".join(texts), hint=hint
         )
+    if settings.auto:
+        return
     rules = parse_alpha(texts, method.default_alpha)  # one that cannot be read shows up here
     if not settings.allow_extrapolation:
         check_range(rules.values)

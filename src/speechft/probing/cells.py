@@ -314,7 +314,7 @@ def run_probe(
     """
     worded = task.with_language_model(*files) if files else None
     train, dev, test = (
-        _split(task, own, _near(view, task, device), plan, role)
+        split_of(task, own, _near(view, task, device), plan, role)
         for role, own, view in zip(("train", "dev", "test"), cuts, states, strict=True)
     )
     splits = {"train": train, "dev": dev, "test": test}
@@ -388,9 +388,10 @@ def _near(states: SplitStates, task: Task, device: str) -> SplitStates:
     return replace(states, pooled=states.pooled.to(device)) if fits else states
 
 
-def _split(
+def split_of(
     task: Task, cuts: Sequence[Cut], states: SplitStates, plan: ProbePlan, role: str
 ) -> Split:
+    """Give a split as a probe reads it; `role` is train, dev or test."""
     targets = [task.target(cut) for cut in cuts]
     protocol = protocol_of(task.protocol)
     return Split(

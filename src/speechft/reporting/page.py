@@ -14,6 +14,7 @@ from rich.text import Text
 from speechft.core.provenance import versions
 from speechft.core.text import fenced, markdown_text, printable, task_heading
 from speechft.core.yaml12 import dump_yaml
+from speechft.merging.choice import cell_text, table_of
 from speechft.metrics.classes import class_report
 from speechft.metrics.measures import TITLES
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
@@ -193,6 +194,7 @@ def _context(page: Page) -> dict[str, Any]:
         "items": comparison.items,
         "tasks": _task_titles(comparison),
         "classes": _class_tables(evidence),
+        "choices": _choices(evidence),
         "drawings": page.drawings,
         "runs": [_run(run) for run in evidence.runs or _evaluations(evidence)],
         "provenance": _artefacts(evidence),
@@ -304,6 +306,21 @@ def _artefacts(evidence: Evidence) -> list[dict[str, str]]:
         }
         for folder, made in evidence.provenance.items()
     ]
+
+
+def _choices(evidence: Evidence) -> list[dict[str, Any]]:
+    """Give every alpha that data chose for a merge: why, and what its neighbours had."""
+    found = []
+    for folder, made in evidence.provenance.items():
+        chosen: Any = made.get("chosen")
+        try:
+            parts = {name: chosen[name] for name in ("why", "columns", "rows")}
+            table = table_of(parts)
+            rows = [[cell_text(value) for value in row] for row in parts["rows"]]
+        except (KeyError, TypeError):
+            continue  # no choice, or none that can be read
+        found.append({"folder": printable(folder), **parts, "rows": rows, "table": table})
+    return found
 
 
 def _environment(html: bool) -> jinja2.Environment:

@@ -7,6 +7,7 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 
+from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.heard import ANY, Heard
 from speechft.core.logging import get_logger
 from speechft.data.audio import audio_files
@@ -179,6 +180,9 @@ def _readings(step: Job) -> list[_Reading]:
         ]
         rehearsed = settings.rehearsal_data
         return own if rehearsed is None else [*own, ("rehearse", rehearsed, (), "clean", None)]
+    if isinstance(settings, AlphaSettings):
+        verb = step.verb if settings.by == "similarity" else "evaluate"
+        return [(verb, settings.data, settings.tasks, "clean", None)]
     if not isinstance(settings, EvaluateSettings):
         return []
     protocol = settings.protocol
@@ -195,6 +199,9 @@ def _read(
     verb: str, data: str, tasks: tuple[str, ...], protocol: str, hours: float | None
 ) -> DataSet | None:
     log.debug("%s: looking at %s", verb, data)
+    if verb == "alpha":
+        load_data(data)
+        return None
     if verb == "rehearse":
         rehearsal_cuts(data, 1.0, 0)
         return None

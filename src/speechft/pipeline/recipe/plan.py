@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speechft.analysis.alpha.settings import alpha_settings
 from speechft.core.artifact import hash_values
 from speechft.core.errors import SettingsError
+from speechft.core.settings import parse_settings
+from speechft.merging.choice import CHOICE
 from speechft.merging.methods import METHODS
-from speechft.merging.settings import MergeSettings
+from speechft.merging.settings import AUTO, CHOOSING, MergeSettings
 from speechft.pipeline.graph import Graph, Job, Source, encoder_of
 from speechft.pipeline.recipe.settings import FinetuneSection, RunSettings
 from speechft.probing.settings import SUITES
@@ -128,18 +131,18 @@ class _Builder:
     def _merge(
         self, section: FinetuneSection, name: str, seed: int, base: Source, tuned: Source
     ) -> Source:
-        refits = getattr(self.recipe.merge, "heads", None) == "refit"
+        given = _given(self.recipe.merge, "take")
+        refits = given.get("heads") == "refit"
         labels = {"data": self._data(section), "task": section.task} if refits else {}
-        values = (
-            labels
-            | _given(self.recipe.merge, "take")
-            | {
-                "base": base.path,
-                "tuned": [tuned.path],
-                "seed": seed,
-            }
-        )
-        job = self._add(f"seed-{seed}/merge-{name}", "merge", values, [base, tuned])
+        values = labels | given | {"base": base.path, "tuned": [tuned.path], "seed": seed}
+        sources = [base, tuned]
+        alpha = given.get("alpha")
+        auto = AUTO in (alpha if isinstance(alpha, list) else [alpha])
+        if auto and not given.get("chosen"):
+            sources.append(self._alpha(name, values, sources))
+            values = {key: value for key, value in values.items() if key not in CHOOSING}
+            values["chosen"] = sources[-1].path
+        job = self._add(f"seed-{seed}/merge-{name}", "merge", values, sources)
         assert isinstance(job.settings, MergeSettings)
         self.plan.roles[f"merged-{name}"] = {
             **self.plan.roles[f"finetuned-{name}"],
@@ -149,6 +152,19 @@ class _Builder:
             "role": "merged",
         }
         return encoder_of(job)
+
+    def _alpha(self, name: str, values: dict[str, Any], ends: Sequence[Source]) -> Source:
+        """Add the job that chooses the alpha of a merge; give the file of its choice."""
+        where, data = "recipe, merge", self._data(self.recipe.merge)
+        plain = {k: v for k, v in values.items() if k not in ("heads", "task", "refit")}
+        merging = parse_settings(MergeSettings, {**plain, "data": data, "out": "."}, where=where)
+        tuned_on = self.plan.roles[f"finetuned-{name}"]["tuned_on"]
+        own = merging.by == "similarity" or "source" in merging.choose
+        more = {} if own else {"source": tuned_on}
+        settings = alpha_settings(merging, Path(), **more)
+        chosen = settings.model_dump(mode="json", exclude_unset=True, exclude={"out"})
+        job = self._add(f"seed-{values['seed']}/alpha-{name}", "alpha", chosen, ends)
+        return encoder_of(job, CHOICE)
 
     def _sweep(self, name: str, base: Source, tuned: Source) -> list[dict[str, Any]]:
         """Give the points between θ0 and θ' that nothing else evaluates; they stay in memory."""

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.errors import SpeechFTError
 from speechft.core.places import home_expanded
 from speechft.core.text import task_heading
@@ -62,6 +63,12 @@ def size_of(step: Job, parameters: int | None) -> Size:
         said = "" if states is None else f"; hidden states of an encoder: {states / 1e9:.1f} GB"
         kept = states if states and settings.store is not None else 0
         return Size(_probes(settings) + said, round(min(kept, settings.store_gb * 2**30)))
+    if isinstance(settings, AlphaSettings):
+        ends = len(settings.points) if settings.by == "probe" else 2
+        more = 0 if settings.by == "probe" else settings.passes
+        return Size(
+            f"by {settings.by}, {ends} passes" + f" and at most {more} more" * (more > 0), 0
+        )
     if step.verb == "merge":
         return Size("", one)
     return Size("", 0)
