@@ -130,7 +130,8 @@ def check(out: Path, states: list[dict[str, np.ndarray]], alphas: set[float]) ->
     merged = load_file(out / "model.safetensors") if "model.safetensors" in names else None
     if "speechft.json" not in names:
         return None
-    whole = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+    whole = {"README.md", "config.json", "heard.gz", "model.safetensors"}
+    whole.add("preprocessor_config.json")
     assert names - {"notes.txt"} == {*whole, "speechft.json"}
     alpha = float(json.loads((out / "speechft.json").read_text())["alpha"])
     assert alpha in alphas

@@ -166,7 +166,7 @@ def test_classes_with_several_groups_need_all_right():
         ("pr", cut("bad"), "phonemes"),
         ("asr", cut("bad", text=None), "transcript"),
         ("sid", cut("bad", speaker=None), "speaker"),
-        ("er", cut("bad", intent="x"), "found: +intent, text, speaker"),
+        ("er", cut("bad", intent="x"), "found: +intent, speaker, text"),
         ("ic", cut("bad"), "intent"),
         ("sf", cut("bad"), "slot tags"),
         ("sf", cut("bad", word_tags=[["fly"]]), "slot"),

@@ -1,23 +1,28 @@
-"""Tasks: one file each, the only place where labels, head, loss, decoding and metric meet."""
+"""Tasks: one file each, the only place where labels, head, loss, decoding and metric meet.
+
+They are imported when the first name is used: settings ask for DATA per task before anything runs.
+"""
 
 from __future__ import annotations
 
-from speechft.core.registry import import_modules
-from speechft.tasks.base import (
-    TASKS,
-    ProtocolName,
-    Purpose,
-    Size,
-    Task,
-    arranged,
-    check_labels,
-    choose_splits,
-    file_stem,
-    name_columns,
-    task_from_dict,
-)
+from typing import TYPE_CHECKING
 
-import_modules(__name__, __path__)  # each task registers itself
+from speechft.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from speechft.tasks.registered import (
+        TASKS,
+        ProtocolName,
+        Purpose,
+        Size,
+        Task,
+        arranged,
+        check_labels,
+        choose_splits,
+        file_stem,
+        name_columns,
+        task_from_dict,
+    )
 
 __all__ = [
     "TASKS",
@@ -32,3 +37,5 @@ __all__ = [
     "name_columns",
     "task_from_dict",
 ]
+
+__getattr__ = lazily(__name__, {"registered": " ".join(__all__)})
