@@ -37,6 +37,7 @@ from speechft.reporting.measurements import Curve, Group
 
 PER_LINE = 3
 NARROW = 4.2  # inches
+FEW = 6  # encoders whose figures stand side by side in a panel
 SWEEP_POINTS = 4  # fewer make no curve
 
 
@@ -68,9 +69,12 @@ def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> l
         folder: gets `NAME.png`.
     """
     drawings = []
+    several = len(comparison.seeds) > 1
+    bars_caption = BARS_CAPTION + (WHISKERS if several else ONE_SEED)
+    sweep_caption = SWEEP_CAPTION + (BANDS if several else "")
     with mpl.rc_context(STYLE):
         bars = partial(_bars, comparison)
-        drawings.append(_keep(bars, "tasks", "Task by task", BARS_CAPTION, folder))
+        drawings.append(_keep(bars, "tasks", "Task by task", bars_caption, folder))
         for group, points in comparison.sweep.items():
             task = group[1]
             name = file_name("-".join(["alpha-sweep", *(p for p in group if p)]))
@@ -80,7 +84,7 @@ def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> l
                 f"From pretrained to finetuned on {task_heading(task)}: the sweep of alpha"
             )
             sweep = partial(_sweep, comparison, group, points)
-            drawings.append(_keep(sweep, name, title, SWEEP_CAPTION, folder))
+            drawings.append(_keep(sweep, name, title, sweep_caption, folder))
         if curves:
             training = partial(_training, curves)
             drawings.append(_keep(training, "training", "Training", TRAINING_CAPTION, folder))
@@ -89,12 +93,15 @@ def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> l
 
 BARS_CAPTION = (
     "Each panel is one metric on the test split, in percent; the arrow says which way is better. "
-    "Whiskers are one standard deviation over seeds."
 )
+WHISKERS = "Whiskers are one standard deviation over seeds."
+BANDS = " Bands are one standard deviation over seeds."
+ONE_SEED = "There is one seed, and so no spread."
 SWEEP_CAPTION = (
     "α = 0 is the pretrained encoder, α = 1 the finetuned one; the dashed line keeps the "
     "pretrained value in sight, the filled point is the α of the table. All values are on the "
-    "test split and served to look, not to choose α."
+    "test split and served to look, not to choose α. The vertical axes do not begin at 0, but show "
+    "the range of the values."
 )
 TRAINING_CAPTION = "Loss (smoothed over what was logged) and learning rate, per update."
 
@@ -111,7 +118,7 @@ def _bars(comparison: Comparison, per_line: int) -> Figure:
     several = len(rows) <= 4 and per_line > 1
     figure.legend(
         handles,
-        [legend_text(textwrap.shorten(label(r.encoder), 60, placeholder=" …")) for r in rows],
+        [legend_text(_numbered(rows, place)) for place in range(len(rows))],
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
         ncols=min(len(rows), 3) if several else 1,
@@ -120,12 +127,18 @@ def _bars(comparison: Comparison, per_line: int) -> Figure:
     return figure
 
 
+def _numbered(rows: Sequence[Row], place: int) -> str:
+    """Name a row for the legend, with its number where there are more than colours tell apart."""
+    name = textwrap.shorten(label(rows[place].encoder), 60, placeholder=" …")
+    return name if len(rows) <= FEW else f"{place + 1}  {name}"
+
+
 def _bar_panel(
     axis: Any, title: str, spreads: list[SeedValues | None], rows: Sequence[Row]
 ) -> None:
     axis.set_title(title)
     digits = 0 if any(s and s.mean >= 200 for s in spreads) else 1
-    shades = _shades(rows)
+    shades, few = _shades(rows), len(rows) <= FEW
     for place, (spread, shade) in enumerate(zip(spreads, shades, strict=True)):
         mean = 0.0 if spread is None else spread.mean
         colour, alpha = shade
@@ -142,11 +155,12 @@ def _bar_panel(
             textcoords="offset points",
             ha="center",
             va="bottom",
-            fontsize=9,
+            fontsize=9 if few else 8,
+            rotation=0 if few else 90,
         )
-    axis.set_xticks([])
+    axis.set_xticks([] if few else range(len(rows)), None if few else range(1, len(rows) + 1))
     top = max([s.mean + (s.sd or 0.0) for s in spreads if s is not None], default=0.0)
-    axis.set_ylim(0, 1.16 * top or 1)
+    axis.set_ylim(0, (1.16 if few else 1.3) * top or 1)
     axis.yaxis.grid(True)
     axis.spines["left"].set_visible(False)
 

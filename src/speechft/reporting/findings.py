@@ -62,7 +62,7 @@ def merged_name(encoder: Encoder) -> str:
     """Name the way of merging: Speech-FT is stable fine-tuning with linear merging."""
     if encoder.method in ("stable", "") and encoder.merge_method in ("linear", ""):
         return "Speech-FT"
-    method = METHODS.get(encoder.method, encoder.method)
+    method = METHODS.get(encoder.method, encoder.method) or "fine-tuning"
     return f"{method[:1].upper()}{method[1:]} + {encoder.merge_method or 'merging'}"
 
 

@@ -35,7 +35,7 @@ DIFFERENT = (
 
 
 NOT_KNOWN = (
-    "of some encoders nobody has written down what they were tuned on, so whether they have heard "
+    "Of some encoders nobody has written down what they were tuned on, so whether they have heard "
     "the test splits with labels is not known."
 )
 
