@@ -42,6 +42,8 @@ NO_NAME = {
     ("EvaluateSettings", "encoders"),  # their own class has the marks
     ("AnalyzeSettings", "encoders"),
     ("RunSettings", "name"),
+    ("RunSettings", "data_root"),  # what it is put into counts
+    ("RunSettings", "places"),
     ("StudySettings", "name"),
     ("ConvertSettings", "to"),
 }

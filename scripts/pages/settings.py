@@ -44,20 +44,15 @@ def settings_page() -> str:
         _section("merge", MergeSettings, recipe.MergeSection),
         _section("evaluate", EvaluateSettings, recipe.EvaluateSection),
         _inner("encoders.N (`EncoderSpec`)", EncoderSpec),
-        _section("analyze", AnalyzeSettings, None),
+        _section("analyze", AnalyzeSettings, recipe.AnalyzeSection),
         _section("report", ReportSettings, recipe.ReportSection),
     ]
     return "\n".join(parts)
 
 
 def _section(name: str, kind: Any, section: Any) -> str:
-    lines = [f"## {name}\n"]
-    if section is None:
-        lines.append(f"Of `speechft {name}`; a recipe has no such section.\n")
-    else:
-        filled = [f"`{field}`" for field in kind.model_fields if field not in section.model_fields]
-        lines.append(f"A recipe fills in {', '.join(filled)}.\n")
-    return "\n".join([*lines, *_table(kind)])
+    filled = [f"`{field}`" for field in kind.model_fields if field not in section.model_fields]
+    return "\n".join([f"## {name}\n", f"A recipe fills in {', '.join(filled)}.\n", *_table(kind)])
 
 
 def _inner(name: str, kind: Any) -> str:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from speechft.cli.layout import output
-from speechft.cli.options import Own
+from speechft.cli.options import AtOnce, Own
 from speechft.core.errors import SettingsError
 from speechft.core.launching import Launcher
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from speechft.pipeline.recipe.corpora import Needed
+    from speechft.pipeline.recipe.plan import Plan
     from speechft.pipeline.recipe.settings import RunSettings
 
 
@@ -41,7 +45,8 @@ class RunOptions(DemoOptions):
     """Which recipe to run, and how.
 
     Args:
-        recipe: YAML file, or a packaged recipe: demo, demo-human, speech-ft.
+        recipe: YAML file, or a packaged recipe: demo, demo-human, speech-ft, paper/asr; `--recipes`
+            lists all.
         out: folder of the run; runs/NAME if not given.
     """
 
@@ -50,6 +55,18 @@ class RunOptions(DemoOptions):
 
 
 SETTINGS = {"run": RunOptions, "demo": DemoOptions}
+
+
+def list_recipes() -> None:
+    """Print every packaged recipe with its title."""
+    from speechft.pipeline.recipe.reading import packaged, read_recipe
+
+    found = {name: read_recipe(path) for name, path in packaged().items()}
+    for name, values in found.items():
+        print(f"{name:<{max(map(len, found))}}  {values.get('report', {}).get('title', '')}")
+
+
+AT_ONCE = {"--recipes": AtOnce("List the packaged recipes.", list_recipes)}
 
 
 def command(options: DemoOptions, overrides: list[str]) -> int:
@@ -71,40 +88,27 @@ def command(options: DemoOptions, overrides: list[str]) -> int:
 
 
 def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
-    from rich.table import Table
-
-    from speechft.data.sources import is_synthetic
-    from speechft.pipeline.recipe.sizes import hours_of_audio, parameters_of, size_of, total_bytes
+    from speechft.pipeline.recipe.corpora import needed, refuse_missing
+    from speechft.pipeline.recipe.sizes import parameters_of
     from speechft.pipeline.recipe.stage import plan_run
 
-    plan, console = plan_run(settings, out), output()
+    data, console = needed(settings), output()
+    # What would take minutes to read is not read.
+    plan = plan_run(settings, out, [one.data for one in data if one.corpus or one.missing])
     parameters = parameters_of(settings.encoder)
     console.print(f"{settings.name} in {plan.out}, {len(plan.steps)} steps")
-    hours = hours_of_audio(settings.data)
-    unknown = "not made yet" if is_synthetic(settings.data) else "not counted"
-    known = f"{sum(hours.values()):.2f} h in {len(hours)} splits" if hours else unknown
-    console.print(f"audio    {settings.data}: {known}")
+    _show_data(data)
     count = f"{parameters / 1e6:.1f} M parameters" if parameters else "not counted"
     console.print(f"encoder  {settings.encoder or 'pre-trained first'}: {count}\n")
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    for name in ("step", "state", "size"):
-        table.add_column(name, overflow="fold")
-    table.add_column("disk", justify="right")
     refused = {} if redo else plan.graph.refused()
-    for step in plan.steps:
-        size = size_of(step, parameters)
-        disk = f"{size.bytes / 1e6:.0f} MB" if size.bytes else ""
-        state = "refused" if step.name in refused else plan.graph.state(step)
-        table.add_row(step.name, state, size.text, disk)
-    console.print(table, soft_wrap=False)
-    total = total_bytes(plan, parameters)
-    console.print(f"\nabout {total / 1e6:.0f} MB on disk" if total else "\ndisk: not known yet")
+    _show_steps(plan, parameters, refused)
     for name, differing in refused.items():
         console.print(
             f"{name} is there with other {'; '.join(differing[:4])}: nothing is done without "
             "--redo, or another --out",
             markup=False,
         )
+    refuse_missing(settings, least=1)
     if not plan.graph.open:
         return 0
     from speechft.encoders.identity import refuse_absent_here
@@ -119,3 +123,39 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     for line in foreseen_leaks(plan):
         console.print(f"will be heard with labels in tuning: {line}", markup=False)
     return SettingsError.exit_code if refused else 0
+
+
+def _show_data(data: list[Needed]) -> None:
+    from speechft.pipeline.recipe.sizes import hours_of_audio
+
+    for one in data:
+        state = "missing" if one.missing else "found" if one.place else "not made yet"
+        hours = None if one.missing else hours_of_audio(one.data)
+        said = f", {one.hours:g} h as its makers say" if one.hours else ", not counted"
+        if hours:
+            state, said = f"{sum(hours.values()):.2f} h in {len(hours)} splits", ""
+        output().print(f"audio    {one.data}: {state}{said if one.place else ''}", markup=False)
+
+
+def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object]) -> None:
+    """Show what each step amounts to, and all of them together."""
+    from rich.table import Table
+
+    from speechft.pipeline.recipe.sizes import BASE_PARAMETERS, cost_of, size_of
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+    for name in ("step", "state", "size"):
+        table.add_column(name, overflow="fold")
+    for name in ("disk", "GPU h"):
+        table.add_column(name, justify="right")
+    total, hours = 0, 0.0
+    for step in plan.steps:
+        size = size_of(step, parameters or BASE_PARAMETERS)
+        total, hours = total + (size.bytes or 0), hours + cost_of(step, parameters)
+        disk = f"{size.bytes / 1e6:.0f} MB" if size.bytes else ""
+        state = "refused" if step.name in refused else plan.graph.state(step)
+        time = f"{cost_of(step, parameters):.1f}" if cost_of(step, parameters) >= 0.05 else ""
+        table.add_row(step.name, state, size.text, disk, time)
+    output().print(table, soft_wrap=False)
+    base = "" if parameters else ", for an encoder of Base size"
+    output().print(f"\nabout {total / 1e6:,.0f} MB on disk, {hours:,.1f} hours of a GPU{base}")

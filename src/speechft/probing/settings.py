@@ -326,6 +326,8 @@ class Suite:
         data: names of the data that serve all its tasks; none where each task has its own corpora
             and official test set.
         reference: the set of `metrics.superb.REFERENCES` for SUPERB_S; none where it has no sense.
+            Where there is one, further tasks may stand beside all of the suite's: none of them
+            counts in the score.
     """
 
     name: str
@@ -343,7 +345,8 @@ class Suite:
 
     def problems(self, settings: EvaluateSettings) -> list[str]:
         """Say what in an evaluation's settings is not this suite."""
-        others = [task for task in settings.tasks if task not in self.tasks]
+        whole = self.reference is not None and set(self.tasks) <= set(settings.tasks)
+        others = [task for task in settings.tasks if task not in self.tasks and not whole]
         found = [f"the task {task!r} is not one of {', '.join(self.tasks)}" for task in others[:1]]
         if settings.head_size != self.head_size:
             found.append(f"head_size must be {self.head_size!r}")
@@ -388,7 +391,7 @@ SUITES: Final[dict[str, Suite]] = {
 def reference_of(suite: str, tasks: Collection[str]) -> str | None:
     """Give the reference set of a suite's SUPERB_S, where all of its tasks were measured."""
     known = SUITES.get(suite)
-    return known.reference if known is not None and set(tasks) == set(known.tasks) else None
+    return known.reference if known is not None and set(tasks) >= set(known.tasks) else None
 
 
 def is_official(suite: str, task: str, items: int) -> bool | None:

@@ -29,6 +29,7 @@ class Corpus:
         counts: split → official number of utterances, of the usual variant.
         variants: what may follow the root after `@`, and what it means; None for anything.
         packages: of Debian, that hold it.
+        hours: of speech in the splits that tasks read, roughly; 0 where that is not known.
     """
 
     read: Reader
@@ -36,6 +37,7 @@ class Corpus:
     counts: Mapping[str, int]
     variants: Mapping[str, str] | None
     packages: Sequence[str] = ()
+    hours: float = 0.0
 
     def load(self, root: Path, variant: str = "") -> Loaded:
         """Read the tree at a root.
@@ -71,6 +73,7 @@ def register(
     counts: Mapping[str, int] = MappingProxyType({}),
     variants: Mapping[str, str] | None = MappingProxyType({}),
     packages: Sequence[str] = (),
+    hours: float = 0.0,
 ) -> Callable[[Reader], Reader]:
     """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`.
 
@@ -78,7 +81,7 @@ def register(
     """
 
     def add(read: Reader) -> Reader:
-        CORPORA.register(name)(Corpus(read, source, counts, variants, packages))
+        CORPORA.register(name)(Corpus(read, source, counts, variants, packages, hours))
         return read
 
     return add

@@ -25,7 +25,7 @@ _HINT = (
 )
 
 
-@register("aishell3", source=_HINT)
+@register("aishell3", hours=85, source=_HINT)
 def aishell3(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,test}/content.txt` and `ROOT/{train,test}/wav/SPEAKER/*.wav`.
 

@@ -41,7 +41,7 @@ _HINT = (
 )
 
 
-@register("crema_d", source=_HINT)
+@register("crema_d", hours=5.3, source=_HINT)
 def crema_d(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/AudioWAV/ACTOR_SENTENCE_EMOTION_LEVEL.wav`; the emotion is the acted one.
 

@@ -21,7 +21,10 @@ _HINT = (
 
 
 @register(
-    "fluent_speech_commands", source=_HINT, counts={"train": 23132, "dev": 3118, "test": 3793}
+    "fluent_speech_commands",
+    hours=19,
+    source=_HINT,
+    counts={"train": 23132, "dev": 3118, "test": 3793},
 )
 def fluent_speech_commands(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/data/{train,valid,test}_data.csv` and `ROOT/wavs/speakers/`.

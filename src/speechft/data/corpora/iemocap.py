@@ -38,7 +38,7 @@ COUNTS = {
 VARIANTS = {f"fold{k}": f"train, dev and test of fold {k} alone" for k in SESSIONS}
 
 
-@register("iemocap", source=_HINT, counts=COUNTS, variants=VARIANTS)
+@register("iemocap", hours=7, source=_HINT, counts=COUNTS, variants=VARIANTS)
 def iemocap(root: Path, variant: str) -> Loaded:
     """Read `ROOT/SessionK/sentences/wav/` and the labels in `ROOT/SessionK/dialog/EmoEvaluation/`.
 

@@ -28,7 +28,7 @@ _HINT = (
 Turn = tuple[str, float, float]
 
 
-@register("libri2mix", source=_HINT, counts={"train": 13900, "dev": 3000, "test": 3000})
+@register("libri2mix", hours=80, source=_HINT, counts={"train": 13900, "dev": 3000, "test": 3000})
 def libri2mix(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,dev,test}/{wav.scp,segments,utt2spk,reco2dur}`.
 

@@ -25,7 +25,12 @@ _LEXICON_HINT = (
 )
 
 
-@register("librispeech", source=_HINT, counts={name: COUNTS[part] for part, name in NEEDED.items()})
+@register(
+    "librispeech",
+    hours=111.4,
+    source=_HINT,
+    counts={name: COUNTS[part] for part, name in NEEDED.items()},
+)
 def librispeech(root: Path, _variant: str) -> Loaded:
     """Read `ROOT[/LibriSpeech]/train-clean-100/SPEAKER/CHAPTER/*.flac` and `*.trans.txt`.
 

@@ -36,6 +36,7 @@ _HINT = (
 
 @register(
     "quesst2014",
+    hours=23,
     source=_HINT,
     counts={"docs": 2438, "dev_queries": 138, "eval_queries": 138},
     variants=None,

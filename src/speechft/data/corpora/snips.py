@@ -27,7 +27,7 @@ _HINT = (
 )
 
 
-@register("snips", source=_HINT, counts={"train": 104672, "dev": 2800, "test": 2800})
+@register("snips", hours=107, source=_HINT, counts={"train": 104672, "dev": 2800, "test": 2800})
 def snips(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,valid,test}/SPEAKER-snips-SPLIT-N.wav` and `ROOT/all.iob.snips.txt`.
 

@@ -25,7 +25,9 @@ _HINT = (
 )
 
 
-@register("speech_commands", source=_HINT, counts={"train": 51094, "dev": 6804, "test": 3081})
+@register(
+    "speech_commands", hours=17.5, source=_HINT, counts={"train": 51094, "dev": 6804, "test": 3081}
+)
 def speech_commands(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/speech_commands_v0.01/WORD/*.wav` and `ROOT/speech_commands_test_set_v0.01/…`.
 

@@ -28,7 +28,9 @@ _HINT = (
 )
 
 
-@register("tedlium3", source=_HINT, variants={FULL: "all of train, not its first 10 hours"})
+@register(
+    "tedlium3", hours=14, source=_HINT, variants={FULL: "all of train, not its first 10 hours"}
+)
 def tedlium3(root: Path, variant: str) -> Loaded:
     """Read `ROOT/legacy/{train,dev,test}/{stm/*.stm,sph/*.sph}`.
 

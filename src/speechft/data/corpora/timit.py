@@ -25,7 +25,7 @@ _HINT = (
 )
 
 
-@register("timit", source=_HINT, counts=COUNTS, variants=SETS)
+@register("timit", hours=3.6, source=_HINT, counts=COUNTS, variants=SETS)
 def timit(root: Path, variant: str) -> Loaded:
     """Read `ROOT/{TRAIN,TEST}/REGION/SPEAKER/SENTENCE.{WAV,PHN,TXT}`, in capitals or not.
 

@@ -28,7 +28,7 @@ _HINT = (
 )
 
 
-@register("voxceleb1", source=_HINT, counts=COUNTS)
+@register("voxceleb1", hours=352, source=_HINT, counts=COUNTS)
 def voxceleb1(root: Path, _variant: str) -> Loaded:
     """Read `ROOT/{dev,test}/wav/ID/VIDEO/*.wav`, split by the lists beside them.
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from speechft.core.errors import SettingsError
+from speechft.analysis.settings import AnalyzeSettings
 from speechft.core.nearest import did_you_mean
-from speechft.core.places import home_expanded
-from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings
-from speechft.core.yaml12 import read_yaml
-from speechft.data.identity import DataName
+from speechft.core.settings import (
+    Listed,
+    PathText,
+    Settings,
+    apply_overrides,
+    parse_settings,
+)
+from speechft.data.identity import AudioName, DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.settings import MergeSettings
+from speechft.pipeline.filling import fill
+from speechft.pipeline.recipe.reading import find_recipe, read_recipe
 from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.settings import ReportSettings
 from speechft.training.finetune.settings import (
@@ -26,7 +31,7 @@ from speechft.training.finetune.settings import (
     task_names,
     with_columns,
 )
-from speechft.training.pretrain.settings import PretrainSettings
+from speechft.training.pretrain.settings import InitName, PretrainSettings
 
 
 def section(kind: type[Settings], title: str, chained: Sequence[str], **further: Any) -> Any:
@@ -51,13 +56,17 @@ def section(kind: type[Settings], title: str, chained: Sequence[str], **further:
 
 
 OWN_DATA = (DataName | None, None)
+OWN_NAME = (str | None, Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*$"))
 DATA_PER_TASK = (DataName | dict[str, DataName] | None, None)
+
+GONE_ON: Final = "pretraining"
 
 if TYPE_CHECKING:
 
     class PretrainSection(Settings):
         """Stands for the made class where types are checked."""
 
+        init: str | dict[str, Any] | None = None
         data: str | None = None
 
     class FinetuneSection(Settings):
@@ -66,12 +75,17 @@ if TYPE_CHECKING:
         task: str
         data: str | dict[str, str] | None = None
         name: str | None = None
+        of: str | None = None
 
     class MergeSection(Settings):
         """Stands for the made class where types are checked."""
 
+        method: str = "linear"
+        heads: str = "drop"
         allow_extrapolation: bool = False
         take: Literal["best", "last"] = "best"
+        name: str | None = None
+        of: tuple[str, ...] = ()
 
     class EvaluateSection(Settings):
         """Stands for the made class where types are checked."""
@@ -81,23 +95,37 @@ if TYPE_CHECKING:
         sweep: tuple[float, ...] = ()
         sweep_tasks: tuple[str, ...] = ()
 
+    class AnalyzeSection(Settings):
+        """Stands for the made class where types are checked."""
+
+        data: str | None = None
+
     class ReportSection(Settings):
         """Stands for the made class where types are checked."""
 
 else:
-    PretrainSection = section(PretrainSettings, "PretrainSection", ["data", "out"], data=OWN_DATA)
+    PretrainSection = section(
+        PretrainSettings,
+        "PretrainSection",
+        ["init", "data", "out"],
+        init=(InitName | dict[str, Any] | None, None),
+        data=OWN_DATA,
+    )
     FinetuneSection = section(
         FinetuneSettings,
         "FinetuneSection",
         ["encoder", "data", "seed", "out"],
         data=DATA_PER_TASK,
-        name=(str | None, Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*$")),
+        name=OWN_NAME,
+        of=(str | None, None),
     )
     MergeSection = section(
         MergeSettings,
         "MergeSection",
         ["base", "tuned", "out", "seed"],
         take=(Literal["best", "last"], "best"),
+        name=OWN_NAME,
+        of=(Annotated[tuple[str, ...], Listed], ()),
     )
     EvaluateSection = section(
         EvaluateSettings,
@@ -106,6 +134,12 @@ else:
         data=DATA_PER_TASK,
         sweep=(Annotated[tuple[float, ...], Listed], ()),
         sweep_tasks=(Annotated[tuple[str, ...], Listed], ()),
+    )
+    AnalyzeSection = section(
+        AnalyzeSettings,
+        "AnalyzeSection",
+        ["base", "encoders", "data", "seed", "out"],
+        data=(AudioName | None, None),
     )
     ReportSection = section(ReportSettings, "ReportSection", ["runs", "out"])
 
@@ -118,24 +152,50 @@ class RunSettings(Settings):
         seeds: everything but pre-training is done once per seed.
         encoder: ENCODER, θ0; none where `pretrain` makes it.
         data: DATA for all stages whose section names no other.
-        pretrain: settings of `speechft pretrain`.
-        finetune: settings of `speechft finetune`, or a list of them.
-        merge: settings of `speechft merge`; `take` says which encoder of a fine-tuning is merged
-            and evaluated: the `best` on its dev split, as the paper's release does, or the `last`.
+        data_root: folder of the corpora, which other texts name as `{data_root}`.
+        places: further names that stand for folders or files, to be written as `{NAME}`.
+        pretrain: settings of `speechft pretrain`; beside `encoder` it goes on from that, and is
+            merged and evaluated as a fine-tuning called `pretraining`.
+        finetune: settings of `speechft finetune`, or a list of them; `of` names an encoder that a
+            section before has made (`finetuned-NAME`, `merged-NAME`), to start from it and not θ0.
+        merge: settings of `speechft merge`, or a list of them, each for every fine-tuning, or for
+            those that it names (`of`); several that one entry names are merged together. `take`
+            says which encoder of a fine-tuning is merged and evaluated: the `best` on its dev
+            split, as the paper's release does, or the `last`.
         evaluate: settings of `speechft evaluate`; `sweep` lists further alphas, probed on
             `sweep_tasks` (all tasks if that is empty).
+        analyze: settings of `speechft analyze`, of all encoders beside θ0.
         report: settings of `speechft report`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seeds: Annotated[tuple[int, ...], Listed] = Field(default=(0,), min_length=1)
     encoder: EncoderName | None = None
-    data: DataName
+    data: DataName | None = None
+    data_root: PathText | None = None
+    places: dict[str, PathText] = Field(default_factory=dict)
     pretrain: PretrainSection | None = None
-    finetune: tuple[FinetuneSection, ...]
-    merge: MergeSection = Field(default_factory=MergeSection)
+    finetune: tuple[FinetuneSection, ...] = ()
+    merge: tuple[MergeSection, ...] = (MergeSection(),)
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
+    analyze: AnalyzeSection | None = None
     report: ReportSection = Field(default_factory=ReportSection)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        """Put folders in the place of their names."""
+        if not isinstance(values, dict) or not isinstance(values.get("places", {}), dict):
+            return values
+        root = {key: values[key] for key in ("data_root",) if values.get(key) is not None}
+        places = fill(values.get("places", {}), root, "places") if root else {}
+        places = places or values.get("places", {})
+        return fill(values, places | root, "recipe") | ({"places": places} if places else {})
+
+    @field_validator("merge", mode="before")
+    @classmethod
+    def _one_alone(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
 
     @field_validator("finetune", mode="before")
     @classmethod
@@ -147,17 +207,33 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> RunSettings:
-        if (self.encoder is None) == (self.pretrain is None):
+        if self.encoder is None and self.pretrain is None:
             raise ValueError("give either encoder or pretrain, which makes one")
+        if self.goes_on and self.pretrain is not None and self.pretrain.init is not None:
+            raise ValueError("pretrain goes on from encoder: take its init away, or encoder")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds holds a seed twice")
-        if not self.finetune:
-            raise ValueError("finetune is empty")
-        names = [self.name_of(one) for one in self.finetune]
+        if "finetune" in self.model_fields_set and not self.finetune:
+            raise ValueError("finetune is empty: take it away to evaluate θ0 alone")
+        names = [*([GONE_ON] if self.goes_on else []), *map(self.name_of, self.finetune)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"finetune holds {twice[0]!r} twice; give each a name")
+        for one in self.merge:
+            if lost := [name for name in one.of if name not in names]:
+                near = did_you_mean(lost[0], names)
+                raise ValueError(f"merge names {lost[0]!r}, which is no fine-tuning; {near}")
+        if len({one.take for one in self.merge}) > 1:
+            raise ValueError("take is the same for all merges: it says which θ' is evaluated, too")
+        sections = [self.pretrain, *self.finetune, self.evaluate, self.analyze]
+        if self.data is None and any(one is not None and not one.data for one in sections):
+            raise ValueError("data is missing: give it here, or in every section")
         return self
+
+    @property
+    def goes_on(self) -> bool:
+        """Tell whether pre-training goes on from the encoder, and makes θ' and not θ0."""
+        return self.encoder is not None and self.pretrain is not None
 
     @staticmethod
     def name_of(one: FinetuneSection) -> str:
@@ -169,34 +245,11 @@ def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSetting
     """Read a recipe.
 
     Args:
-        recipe: a YAML file, or the name of a packaged recipe ("demo").
+        recipe: a YAML file, or the name of a packaged recipe ("demo", "paper/asr").
         overrides: `key.sub=value` changes.
 
     Raises:
         SettingsError: no such recipe, or it is wrong; all mistakes are listed at once.
     """
-    path = find_recipe(recipe)
-    values = apply_overrides(read_yaml(path), overrides)
+    values = apply_overrides(read_recipe(find_recipe(recipe)), overrides)
     return parse_settings(RunSettings, values, where=recipe)
-
-
-def find_recipe(recipe: Path | str) -> Path:
-    """Give the file of a recipe: a path, or a packaged recipe's name."""
-    path = home_expanded(recipe)
-    packaged = {p.stem: p for p in _packaged()}
-    if not path.is_file() and str(recipe) in packaged:
-        return packaged[str(recipe)]
-    if not path.exists() and not path.suffix:
-        raise SettingsError(
-            "no such recipe",
-            where=recipe,
-            expected=f"a YAML file, or one of {', '.join(sorted(packaged))}",
-            hint=did_you_mean(str(recipe), packaged),
-        )
-    return path
-
-
-def _packaged() -> list[Path]:
-    """List the packaged recipes; a file that chains no stages is not one."""
-    folder = Path(str(resources.files("speechft"))) / "recipes"
-    return [p for p in sorted(folder.glob("*.yaml")) if "finetune" in read_yaml(p)]

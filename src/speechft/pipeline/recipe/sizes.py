@@ -16,14 +16,17 @@ from speechft.data.sources import root_and_variant
 from speechft.encoders.identity import locate, packaged_names, read_json_object
 from speechft.hidden.states import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
-from speechft.pipeline.recipe.plan import Plan
+from speechft.pipeline.recipe.costs import gpu_hours, mean_seconds, said_hours
 from speechft.probing.inputs import read_data
-from speechft.probing.protocol import plan_for
+from speechft.probing.protocol import plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings
+from speechft.tasks import TASKS
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.pretrain.settings import PretrainSettings
 
 HOP = 320  # of encoders whose configuration does not say it
+BASE = Shape(12, 768, 16_000, HOP)
+BASE_PARAMETERS = 94_700_000
 STATES = 5  # θ', the best θ', and a resumable state: weights and two moments
 
 
@@ -77,16 +80,21 @@ def size_of(step: Job, parameters: int | None) -> Size:
 def states_of(settings: EvaluateSettings) -> float | None:
     """Give the bytes of one encoder's hidden states: frames and time means of what tasks read.
 
-    Of the first encoder whose configuration is here, on data that can be read without being made
-    or scanned; none where there is no such encoder or data.
+    Of the first encoder whose configuration is here, else of one of Base size: known corpora by the
+    hours that their makers say, other data as it is; none where that would have to be made first.
     """
-    shape = next(filter(None, (_shape_of(e.sources[0]) for e in settings.encoders)), None)
+    shape = next(filter(None, (_shape_of(e.sources[0]) for e in settings.encoders)), BASE)
     specs = dict.fromkeys(map(settings.data_of, settings.tasks))
-    if shape is None or not all(lies_ready(spec) and is_there(spec) for spec in specs):
-        return None
-    total = 0.0
+    total, means = 0.0, protocol_of(settings.protocol).means_per_utterance
     for spec in specs:
         tasks = [task for task in settings.tasks if settings.data_of(task) == spec]
+        if hours := said_hours(spec):
+            framed = settings.keep == "frames" and not all(TASKS[task].pooled for task in tasks)
+            total += frame_bytes(shape, 3600 * hours * framed, settings.frame_dtype)
+            total += means * mean_bytes(shape, round(3600 * hours / mean_seconds(spec)))
+            continue
+        if not lies_ready(spec) or not is_there(spec):
+            return None
         try:
             data = read_data(spec, tasks, settings.protocol, hashed=False)
         except SpeechFTError:
@@ -97,7 +105,7 @@ def states_of(settings: EvaluateSettings) -> float | None:
                 wanted = heard_seconds(cut) if frames and settings.keep == "frames" else 0.0
                 cuts[key] = max(wanted, cuts.get(key, 0.0))
         total += frame_bytes(shape, sum(cuts.values()), settings.frame_dtype)
-        total += mean_bytes(shape, len(cuts))
+        total += means * mean_bytes(shape, len(cuts))
     return total
 
 
@@ -178,7 +186,6 @@ def _count(file: Path) -> int:
     return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 
-def total_bytes(plan: Plan, parameters: int | None) -> int | None:
-    """Estimate the disk of a whole run."""
-    sizes = [size_of(step, parameters).bytes for step in plan.steps]
-    return None if parameters is None else sum(size or 0 for size in sizes)
+def cost_of(step: Job, parameters: int | None) -> float:
+    """Estimate the GPU hours of a step: trainings and passes cost what the parameters are."""
+    return gpu_hours(step, (parameters or BASE_PARAMETERS) / BASE_PARAMETERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from speechft.core.yaml12 import dump_yaml
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.launchers import Workers, start_workers
 from speechft.pipeline.recipe.plan import Plan, make_plan
-from speechft.pipeline.recipe.settings import RunSettings, find_recipe, load_recipe
+from speechft.pipeline.recipe.reading import find_recipe
+from speechft.pipeline.recipe.settings import RunSettings, load_recipe
 from speechft.reporting.records import ROLES, RUN
 
 __all__ = ["RunSettings", "find_recipe", "load_recipe", "plan_run", "run"]
@@ -24,13 +26,18 @@ __all__ = ["RunSettings", "find_recipe", "load_recipe", "plan_run", "run"]
 log = get_logger(__name__)
 
 
-def plan_run(settings: RunSettings, out: Path | None = None) -> Plan:
+def plan_run(settings: RunSettings, out: Path | None = None, absent: Sequence[str] = ()) -> Plan:
     """Give the plan of a recipe without doing anything.
+
+    Args:
+        settings: the recipe.
+        out: the run's folder; `runs/NAME` if not given.
+        absent: DATA that is not read.
 
     Raises:
         SettingsError: a stage's settings are wrong.
     """
-    return make_plan(settings, out or Path("runs") / settings.name)
+    return make_plan(settings, out or Path("runs") / settings.name, absent)
 
 
 def run(
@@ -59,9 +66,11 @@ def run(
             trainings with other settings, and `redo` was not asked for, or other files.
         DataError: data of any step is missing or lacks what a task needs.
     """
+    from speechft.pipeline.recipe.corpora import refuse_missing
     from speechft.pipeline.recipe.inputs import check_inputs
 
     launch = launch or LaunchSettings()
+    refuse_missing(settings)
     plan = plan_run(_launched(settings, launch), out)
     _refuse_foreign(plan.out)
     with work_alone(plan.out):

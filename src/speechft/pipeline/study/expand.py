@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest import did_you_mean
+from speechft.pipeline.filling import fill
 
-_NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 LISTS = ("stages", "rows", "findings")
 
 
@@ -80,8 +79,8 @@ def _entry(entry: Any, sets: Mapping[str, Any], where: object) -> list[Any]:
                     where=where,
                     found=one,
                 )
-            one["pairs"] = [_fill(p, {**member, **m}, where) for m in inner for p in pairs]
-        written.append({key: _fill(value, member, where) for key, value in one.items()})
+            one["pairs"] = [fill(p, {**member, **m}, where) for m in inner for p in pairs]
+        written.append({key: fill(value, member, where) for key, value in one.items()})
     return written
 
 
@@ -95,26 +94,3 @@ def _members(names: Any, sets: Mapping[str, Any], where: object) -> list[dict[st
             )
     product = itertools.product(*(sets[name] for name in chosen))
     return [{k: v for part in parts for k, v in part.items()} for parts in product]
-
-
-def _fill(value: Any, member: Mapping[str, Any], where: object) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _fill(item, member, where) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill(item, member, where) for item in value]
-    if not isinstance(value, str) or not member:
-        return value
-    missing = [name for name in _NAME.findall(value) if name not in member]
-    if missing:
-        raise SettingsError(
-            f"nothing to put in the place of {{{missing[0]}}}",
-            where=where,
-            found=value,
-            hint=did_you_mean(missing[0], member),
-        )
-    whole = _NAME.fullmatch(value)
-    return member[whole[1]] if whole else _NAME.sub(lambda m: _text(member[m[1]]), value)
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

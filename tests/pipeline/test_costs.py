@@ -1,0 +1,60 @@
+"""GPU hours: by what was measured, and what the pages promise is what a dry run says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from speechft.pipeline.recipe.corpora import needed
+from speechft.pipeline.recipe.costs import KEPT, PASSES, PROBE
+from speechft.pipeline.recipe.plan import Plan
+from speechft.pipeline.recipe.reading import packaged
+from speechft.pipeline.recipe.settings import load_recipe
+from speechft.pipeline.recipe.sizes import BASE_PARAMETERS, cost_of, size_of
+from speechft.pipeline.recipe.stage import plan_run
+
+ROOT = Path(__file__).resolve().parents[2]
+MEASURED = ROOT / "results/benchmarks"
+# Words of docs/reproduce-*.md: recipe, hours, hours with frames kept, disk.
+ROW = re.compile(r"^\| `([\w/]+)` \|.*\| (\d+) \| (\d+) \| ([\d.]+) \|$", re.MULTILINE)
+FRAMES = ["evaluate.keep=frames", "evaluate.store_gb=1000"]
+PROMISED = {
+    name: tuple(map(float, figures))
+    for page in ("paper", "superb")
+    for name, *figures in ROW.findall((ROOT / f"docs/reproduce-{page}.md").read_text("utf-8"))
+}
+
+
+def test_the_rates_are_those_that_were_measured() -> None:
+    found = json.loads((MEASURED / "superb-gpu.json").read_text())
+    trained = {task: one for task, one in found["tasks"].items() if one["rates"]}
+    folds = {"er": 5}
+    assert {
+        task: (pytest.approx(folds.get(task, 1) * one["update_seconds"]), one["rates"])
+        for task, one in trained.items()
+    } == PROBE
+    whole = found["full_length"]
+    assert pytest.approx(whole["audio_hours"] / whole["encode_hours"], rel=0.01) == KEPT
+    sides = json.loads((MEASURED / "encode-gpu.json").read_text())["sides"]
+    assert pytest.approx(sides["speechft float32"]["times_real_time"], rel=0.01) == PASSES
+
+
+def planned(name: str, out: Path, *further: str) -> Plan:
+    recipe = load_recipe(name, ["encoder=tiny-hubert", *further])
+    return plan_run(recipe, out, [one.data for one in needed(recipe)])
+
+
+def test_the_pages_name_every_experiment() -> None:
+    assert set(PROMISED) == {n for n in packaged() if "/" in n or n == "superb"}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_the_pages_promise_what_a_dry_run_says(name: str, tmp_path: Path) -> None:
+    steps = planned(name, tmp_path).steps
+    hours = sum(cost_of(step, None) for step in steps)
+    disk = sum(size_of(step, BASE_PARAMETERS).bytes or 0 for step in steps) / 1e9
+    kept = sum(cost_of(step, None) for step in planned(name, tmp_path, *FRAMES).steps)
+    assert (round(hours), round(kept), round(disk, 1)) == PROMISED[name]

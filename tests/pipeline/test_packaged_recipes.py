@@ -1,0 +1,159 @@
+"""The paper's experiments end to end: every corpus in its own tree, small; sizes alone changed.
+
+Sizes are updates, batches, heads, clusters, rates and utterances; `suite` is a label of our own,
+since the paper's refuses them, and nothing is kept for the report's bootstrap, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus_trees import MAKERS, Speech
+from evaluate_fixture import CONFIG
+
+from speechft.cli.app import main
+from speechft.core.errors import DataError
+from speechft.encoders import build_encoder
+from speechft.pipeline.recipe.reading import find_recipe, packaged, read_recipe
+from speechft.pipeline.recipe.stage import load_recipe, plan_run, run
+from speechft.probing.settings import SUITES
+
+EXPERIMENTS = [name for name in packaged() if "/" in name]
+OF_PAPER = "asr sid pc er wav2vec2 wavlm decoar2 unsupervised multitask ablation baselines analysis"
+CORPORA = ("librispeech", "voxceleb1", "iemocap", "snips", "tedlium3", "timit", "aishell3")
+CORPORA += ("speech_commands", "fluent_speech_commands")
+EVALUATION = {
+    "suite": "toy", "predictions": "false", "head_size": "mini", "steps": 2, "batch_size": 2,
+    "checks": 1, "learning_rates": "[0.01]", "workers": 1,
+}  # fmt: skip
+TUNING = {"steps": 2, "batch_size": 2, "head_size": "mini", "evaluate_every": 0, "threads": 1}
+PRETRAINING = {
+    "iterations.0.steps": 2, "iterations.0.clusters": 5, "iterations.0.layer": 1, "seconds": 4,
+    "fit_seconds": 5, "dev_seconds": 1, "threads": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory, synthetic_splits: Any) -> Path:
+    root = tmp_path_factory.mktemp("corpora")
+    speech = Speech(synthetic_splits)
+    for name in CORPORA:
+        MAKERS[name](root / name if name == "speech_commands" else root, speech)
+    return root
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    build_encoder(dict(CONFIG), seed=0).save(folder)
+    return folder
+
+
+def sizes(name: str) -> Iterator[str]:
+    """Give the sizes that every section of a recipe gets here."""
+    recipe: dict[str, Any] = read_recipe(find_recipe(name))
+    tunings = recipe.get("finetune", [])
+    count = len(tunings) if isinstance(tunings, list) else 0
+    sections = [f"finetune.{i}" for i in range(count)] if count else ["finetune"] * bool(tunings)
+    parts = {"evaluate": EVALUATION} | dict.fromkeys(sections, TUNING)
+    parts |= {"pretrain": PRETRAINING} if "pretrain" in recipe else {}
+    parts |= {"analyze": {"utterances": 2}} if "analyze" in recipe else {}
+    for section, values in parts.items():
+        yield from (f"{section}.{key}={value}" for key, value in values.items())
+
+
+def code(*command: str) -> int:
+    """Give what a command ends with."""
+    try:
+        return int(main(list(command)) or 0)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def test_there_is_a_recipe_for_every_experiment() -> None:
+    found = [name.removeprefix("paper/") for name in EXPERIMENTS if name.startswith("paper/")]
+    assert sorted(found) == sorted(OF_PAPER.split())
+    assert len([name for name in EXPERIMENTS if name.startswith("more/")]) == 4
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs(name: str, trees: Path, encoder: Path, tmp_path: Path) -> None:
+    overrides = [f"data_root={trees}", f"encoder={encoder}", *sizes(name)]
+    settings = load_recipe(name, overrides)
+    out = run(settings, tmp_path / "out")
+    records = (out / "seed-0/evaluate/results.jsonl").read_text().splitlines()
+    measured = {(one["encoder"], one["task"]) for one in map(json.loads, records)}
+    roles = {one["encoder"]: one for one in json.loads((out / "encoders.json").read_text())}
+    assert measured == {(one, task) for one in roles for task in settings.evaluate.tasks}
+    assert {"pretrained", "finetuned", "merged"} == {one["role"] for one in roles.values()}
+    merged = [one for one in roles.values() if one["role"] == "merged" and one.get("main", True)]
+    assert {one["alpha"] for one in merged} == {0.25}
+    assert (out / "report.html").is_file()
+    assert all(
+        plan_run(settings, out).graph.is_done(step) for step in plan_run(settings, out).steps
+    )
+
+
+def test_superb_is_a_recipe_without_training(
+    trees: Path, encoder: Path, tmp_path: Path, synthetic_splits: Any
+) -> None:
+    speech = Speech(synthetic_splits)
+    places = {name: MAKERS[name](tmp_path / name, speech) for name in ("quesst2014", "libri2mix")}
+    overrides = [f"places.{name}={place}" for name, place in places.items()]
+    overrides += [f"data_root={trees}", f"encoder={encoder}", *sizes("superb")]
+    out = run(load_recipe("superb", overrides), tmp_path / "out")
+    records = (out / "seed-0/evaluate/results.jsonl").read_text().splitlines()
+    assert {json.loads(one)["task"] for one in records} == set(SUITES["superb10"].tasks)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_is_missing_is_said_at_once(
+    name: str, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--set", f"data_root={tmp_path / 'none'}", "--set", f"encoder={encoder}"]
+    assert code("run", name, "--dry-run", "--out", str(tmp_path / "out"), *given) == 3
+    shown = capsys.readouterr()
+    lines = [line for line in shown.err.splitlines() if f"{tmp_path}/none/" in line]
+    recipe = load_recipe(name, [f"data_root={tmp_path / 'none'}"])
+    named = {d for d in (recipe.evaluate.data or {}).values()}  # type: ignore[union-attr]
+    named |= {d for one in recipe.finetune for d in _all(one.data)}
+    assert {line.split(": ")[0].strip() for line in lines} >= named
+    assert all("http" in line for line in lines)
+    assert "hours of a GPU" in shown.out
+    assert "MB on disk" in shown.out
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match="data is missing"):
+        run(recipe, tmp_path / "out")
+
+
+def _all(data: str | dict[str, str] | None) -> list[str]:
+    return list(data.values()) if isinstance(data, dict) else [str(data)]
+
+
+def test_on_trees_that_are_there_a_dry_run_finds_them(
+    trees: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--set", f"data_root={trees}", "--set", f"encoder={encoder}"]
+    given += [part for one in sizes("paper/er") for part in ("--set", one)]
+    assert code("run", "paper/er", "--dry-run", "--out", str(tmp_path / "out"), *given) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"audio iemocap:{trees}/IEMOCAP_full_release: found, 7 h as its makers say" in shown
+    assert "will be heard with labels in tuning: finetuned-er on er" in shown
+    assert "missing" not in shown
+
+
+def test_one_corpus_may_lie_elsewhere(tmp_path: Path) -> None:
+    recipe = load_recipe("paper/asr", ["data_root=/corpora", "places.snips=/elsewhere"])
+    assert recipe.evaluate.data["sf"] == "snips:/elsewhere"  # type: ignore[index]
+    assert recipe.evaluate.data["pr"] == "librispeech:/corpora/LibriSpeech"  # type: ignore[index]
+
+
+def test_the_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("run", "--recipes") == 0
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert set(listed) == set(packaged())
+    assert listed["paper/sid"] == "Speech-FT on SID (VoxCeleb1)"
