@@ -33,7 +33,7 @@ from speechft.core.settings import parse_settings
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune
 
-GRID = tuple(round(0.1 * n, 1) for n in range(1, 10))
+GRID = (0.1, 0.25, 0.5, 0.75, 0.9)
 Figures = dict[str, Any]
 
 
@@ -84,7 +84,7 @@ def states(values: Figures, work: Path) -> Figures:
     with open_way(settings, "cpu") as way:
         start, end = (way.sample(alpha, cuts) for alpha in (0.0, 1.0))
         full = overall(drift(start, end))
-        for alpha in (*GRID, 0.25):
+        for alpha in GRID:
             real = way.sample(alpha, cuts)
             error = relative_error([(predicted(start, end, alpha), real, real)]).tolist()
             drifts = {"expected": alpha * full, "measured": overall(drift(start, real))}
@@ -102,13 +102,14 @@ def measure(options: argparse.Namespace, work: Path) -> Figures:
     """Fine-tune, and do all sweeps."""
     tuning = {"encoder": "tiny-hubert", "task": options.task, "data": options.data}
     tuning |= {"steps": options.steps, "seconds": 16, "head_size": "mini", "learning_rate": 2e-4}
-    run = finetune(FinetuneSettings(**tuning, threads=1, out=work / "run"))
+    run = options.run or work / "run"
+    finetune(FinetuneSettings(**tuning, threads=1, out=run))
     note("the fine-tuning is done")
     values: Figures = {"base": "tiny-hubert", "tuned": [run], "data": options.data, "device": "cpu"}
     likeness = states(values, work)
     note("the states are measured")
     similar = choose(values, work, "similarity")
-    probes = {"steps": {"pr": 300}} if "pr" in options.tasks else {}
+    probes: Figures = {"store": str(work / "store")}  # the second seed reads what the first wrote
     scored = {"tasks": options.tasks, "alphas": GRID, "probe": probes}
     sweeps = [choose(values, work, f"probe-{s}", by="probe", seed=s, **scored) for s in (0, 1)]
     guess = choose(values, work, "interpolated", by="interpolated", passes=0, **scored)
@@ -140,8 +141,9 @@ def main() -> None:
     )
     parser.add_argument("--data", default="synthetic:demo")
     parser.add_argument("--task", default="sid")
-    parser.add_argument("--tasks", default="sid,er,pr", type=lambda text: text.split(","))
+    parser.add_argument("--tasks", default="sid,er", type=lambda text: text.split(","))
     parser.add_argument("--steps", default=400, type=int)
+    parser.add_argument("--run", type=Path, help="the fine-tuning's folder, where it may be done")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, help="folder for the work; else a temporary one")
     options = parser.parse_args()

@@ -8,27 +8,15 @@ import torch
 
 from speechft.core.errors import IncompatibleModelsError
 from speechft.encoders import SpeechEncoder
-from speechft.merging.methods.base import linear
 
 
-def interpolate(
-    base: SpeechEncoder, tuned: SpeechEncoder, alpha: float, label: str
-) -> SpeechEncoder:
-    """Give θ0 + alpha · (θ' − θ0), in float32, with the weights in the place of the base's.
-
-    Raises:
-        IncompatibleModelsError: the two encoders differ in their tensors.
-    """
-    start, end = base.model.state_dict(), tuned.model.state_dict()
-    check_same_tensors(start, end, label)
-    mixed = {
-        name: torch.from_numpy(linear(t.numpy(), [end[name].numpy()], alpha=alpha))
-        if t.is_floating_point()
-        else t
-        for name, t in start.items()
-    }
-    base.model.load_state_dict(mixed)
-    return base
+@torch.no_grad()
+def fill(point: SpeechEncoder, base: SpeechEncoder, other: SpeechEncoder, alpha: float) -> None:
+    """Put θ0 + alpha · (θ − θ0), in float32, into an encoder with the base's tensors."""
+    start, end = base.model.state_dict(), other.model.state_dict()
+    for name, tensor in point.model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_((end[name] - start[name]).mul_(alpha).add_(start[name]))
 
 
 def check_same_tensors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,13 +10,15 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
+from speechft.analysis.between import fill
 from speechft.core.lengths import padding_mask
 from speechft.data.audio import heard_seconds, load_waveform
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
-from speechft.metrics.similarity import FeatureSimilarity
+from speechft.metrics.similarity import FeatureSimilarity, MeanCosine, Side
 
 Layers = list[FeatureSimilarity]
+Cosines = list[MeanCosine]
 
 
 @dataclass(frozen=True)
@@ -29,50 +32,62 @@ class Likeness:
     """
 
     to_base: Layers
-    connected: dict[float, Layers]
+    connected: dict[float, Cosines]
 
 
 @torch.no_grad()
 def compare_states(
     base: SpeechEncoder,
-    other: SpeechEncoder,
-    between: dict[float, SpeechEncoder],
+    others: Sequence[SpeechEncoder],
+    alphas: Sequence[float],
     cuts: Sequence[Cut],
     seconds: float,
     note: Callable[[int], None],
-) -> Likeness:
-    """Read utterances with θ0, another encoder, and encoders between the two.
+) -> list[Likeness]:
+    """Read utterances once with θ0, other encoders, and the points between θ0 and each.
+
+    Memory does not grow with the utterances: it holds the encoders, one more for the points, and
+    sums.
 
     Args:
         base: θ0.
-        other: θ, with as many hidden states of the same width.
-        between: alpha → the encoder at that point.
+        others: each θ with θ0's tensors.
+        alphas: the points.
         cuts: utterances.
         seconds: of audio in one batch.
         note: told how many utterances each batch held.
 
+    Returns:
+        What was found of each of the others.
+
     Source of the connectivity: Zhou et al. 2023, "Going Beyond Linear Mode Connectivity: The
     Layerwise Linear Feature Connectivity", definition 1, measured by the cosine.
     """
-    count = base.num_layers + 1
-    found = Likeness(_fresh(count), {alpha: _fresh(count) for alpha in between})
+    layers = range(base.num_layers + 1)
+    sides = [Side() for _ in layers]
+    found = [
+        Likeness(
+            [FeatureSimilarity(side) for side in sides],
+            {alpha: [MeanCosine() for _ in layers] for alpha in alphas},
+        )
+        for _ in others
+    ]
+    point = copy.deepcopy(base) if alphas else base
     durations = base.costs(heard_seconds(cut) for cut in cuts)
     for batch in DurationBatches(durations, seconds, seed=0, shuffle=False).epoch(0):
         waveforms = [load_waveform(cuts[i]).to(base.device) for i in batch]
-        start, end = _states(base, waveforms), _states(other, waveforms)
-        for layer, (a, b) in enumerate(zip(start, end, strict=True)):
-            found.to_base[layer].add(a, b)
-        for alpha, encoder in between.items():
-            for layer, states in enumerate(_states(encoder, waveforms)):
-                found.connected[alpha][layer].add(
-                    torch.lerp(start[layer], end[layer], alpha), states
-                )
+        start = _states(base, waveforms)
+        seen = [side.see(states) for side, states in zip(sides, start, strict=True)]
+        for other, likeness in zip(others, found, strict=True):
+            end = _states(other, waveforms)
+            for one, a, b in zip(likeness.to_base, seen, end, strict=True):
+                one.add(a, b)
+            for alpha, own in likeness.connected.items():
+                fill(point, base, other, alpha)
+                for layer, states in enumerate(_states(point, waveforms)):
+                    own[layer].add(torch.lerp(start[layer], end[layer], alpha), states)
         note(len(batch))
     return found
-
-
-def _fresh(count: int) -> Layers:
-    return [FeatureSimilarity() for _ in range(count)]
 
 
 def _states(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from speechft.analysis.features import Layers, Likeness
+from speechft.analysis.features import Cosines, Layers, Likeness
 
 Record = dict[str, Any]
 
@@ -24,7 +24,7 @@ def records_of(label: str, moved: Mapping[str, float], found: Likeness) -> list[
         for part, value in moved.items()
     ]
 
-    def add(measure: str, layers: Layers, what: str, **more: float) -> None:
+    def add(measure: str, layers: Layers | Cosines, what: str, **more: float) -> None:
         records.extend(
             {
                 "encoder": label,
@@ -37,8 +37,8 @@ def records_of(label: str, moved: Mapping[str, float], found: Likeness) -> list[
             for layer, one in enumerate(layers)
         )
 
-    add("cka", found.to_base, "cka")
-    add("cosine", found.to_base, "cosine")
+    for measure in ("cka", "unbiased_cka", "cca", "svcca", "cosine"):
+        add(measure, found.to_base, measure)
     for alpha, layers in found.connected.items():
         add("connectivity", layers, "cosine", alpha=alpha)
     return records

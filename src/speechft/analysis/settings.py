@@ -27,6 +27,7 @@ class AnalyzeSettings(Settings):
         out: folder of the results.
         split: of the data; by default test, else dev, else train.
         utterances: at most so many, drawn by the seed.
+        at_once: encoders in memory beside θ0; so many share one pass over the audio.
         alphas: points between θ0 and every encoder where layers are looked at for being linear.
         context: of Whisper's encoders, see `evaluate`.
         batch_seconds: seconds of audio per batch.
@@ -42,6 +43,7 @@ class AnalyzeSettings(Settings):
     out: Annotated[Path, Neutral, Shown]
     split: Annotated[str | None, Shown] = None
     utterances: Annotated[int, Shown] = Field(default=200, gt=0)
+    at_once: Annotated[int, Neutral] = Field(default=8, gt=0)
     alphas: Annotated[tuple[float, ...], Option("alpha")] = (0.25, 0.5)
     context: Context | None = None
     batch_seconds: float = Field(default=60.0, gt=0)

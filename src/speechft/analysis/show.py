@@ -29,6 +29,7 @@ class Line:
         name: of the encoder.
         distance: length of the task vector, of θ0's length.
         cka: linear CKA of each hidden state.
+        svcca: SVCCA of each hidden state; empty in analyses of earlier versions.
         cosine: mean cosine of each hidden state.
         connected: alpha → cosine of each hidden state with the interpolated ones.
     """
@@ -36,6 +37,7 @@ class Line:
     name: str
     distance: float
     cka: list[float]
+    svcca: list[float]
     cosine: list[float]
     connected: dict[float, list[float]]
 
@@ -63,14 +65,25 @@ def rows(records: Records) -> tuple[list[str], list[list[str]]]:
     """Give the headings and the cells of the table that sums an analysis up."""
     lines = lines_of(records)
     alphas = list(dict.fromkeys(alpha for line in lines for alpha in line.connected))
-    heads = ["encoder", "distance", "CKA", "CKA last", "cosine", *(f"linear {a:g}" for a in alphas)]
+    heads = [
+        "encoder",
+        "distance",
+        "CKA",
+        "CKA last",
+        "SVCCA",
+        "cosine",
+        *(f"linear {a:g}" for a in alphas),
+    ]
     return heads, [
         [
             line.name,
             f"{line.distance:.2f}",
             *(
                 _text(value)
-                for value in (finite_mean(line.cka), line.cka[-1], finite_mean(line.cosine))
+                for value in (
+                    *(finite_mean(line.cka), line.cka[-1]),
+                    *(finite_mean(line.svcca), finite_mean(line.cosine)),
+                )
             ),
             *(_text(finite_mean(line.connected[alpha])) for alpha in alphas),
         ]
@@ -89,7 +102,8 @@ def markdown(records: Records, base: str, utterances: int) -> str:
 
 Percent, over {utterances} utterances. *distance*: length of the task vector, of the base's
 weights. *CKA*, *cosine*: how alike the hidden states are to the base's (linear CKA; mean cosine
-frame by frame), mean over the layers, and CKA of the last. *linear*: cosine between the hidden
+frame by frame), mean over the layers, and CKA of the last; *SVCCA*: mean canonical correlation of
+the directions that hold 99 % of the variance. *linear*: cosine between the hidden
 states of the encoder at that alpha and the mixture of both encoders' states; 100 where
 interpolating weights interpolates features.
 
@@ -152,7 +166,12 @@ def _line(name: str, own: Records) -> Line:
     (distance,) = (r["value"] for r in own if r["measure"] == "distance" and r["part"] == ALL)
     alphas = dict.fromkeys(r["alpha"] for r in own if "alpha" in r)
     return Line(
-        name, float(distance), of("cka"), of("cosine"), {a: of("connectivity", a) for a in alphas}
+        name,
+        float(distance),
+        of("cka"),
+        of("svcca"),
+        of("cosine"),
+        {a: of("connectivity", a) for a in alphas},
     )
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lhotse.cut import Cut
 
-from speechft.analysis.between import check_same_tensors, interpolate
+from speechft.analysis.between import check_same_tensors
 from speechft.analysis.features import compare_states
 from speechft.analysis.records import Record, records_of
 from speechft.analysis.settings import AnalyzeSettings, analyze_artifact
 from speechft.analysis.show import FIGURE, draw, markdown
-from speechft.analysis.weights import distances
+from speechft.analysis.weights import distances, parameters_of, vectors
 from speechft.core.artifact import (
     BEGUN,
     RECORD,
@@ -31,7 +31,7 @@ from speechft.encoders import SpeechEncoder
 from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts
 from speechft.probing.settings import EncoderSpec
 
-RECORDS, PAGE = "analysis.jsonl", "analysis.md"
+RECORDS, VECTORS, PAGE = "analysis.jsonl", "vectors.jsonl", "analysis.md"
 # Settings of a model that change what its weights do.
 _SHAPING = (
     *("do_stable_layer_norm", "feat_extract_norm", "feat_extract_activation", "hidden_act"),
@@ -45,12 +45,14 @@ _logger = get_logger(__name__)
 def analyze(settings: AnalyzeSettings) -> Path:
     """Compare encoders with the one that they come from.
 
-    Weights: the length of the task vector, by part. Hidden states, layer by layer: linear CKA and
-    cosine to θ0's; and, for every alpha, whether the states of the interpolated encoder are the
-    interpolation of the states (layerwise linear feature connectivity).
+    Weights: the length of the task vector, by part, and how those of several encoders stand to each
+    other. Hidden states, layer by layer: linear CKA, CCA, SVCCA and cosine to θ0's; and, for every
+    alpha, whether the states of the interpolated encoder are the interpolation of the states
+    (layerwise linear feature connectivity).
 
     Returns:
-        The folder: `analysis.jsonl` (a record per encoder, measure and layer), `analysis.md`,
+        The folder: `analysis.jsonl` (a record per encoder, measure and layer), `vectors.jsonl`
+        (cosines between task vectors, sign conflicts by tensor), `analysis.md`,
         `similarity.png`.
 
     Raises:
@@ -76,8 +78,9 @@ def analyze(settings: AnalyzeSettings) -> Path:
     base = open_encoder(base_spec, device, settings.context)
     records = _measure(settings, base, specs, cuts, device)
     draw(records, settings.out / FIGURE)
+    write_jsonl(settings.out / VECTORS, _beside_each_other(settings, base, specs))
     write_text(settings.out / PAGE, markdown(records, str(settings.base), len(cuts)))
-    artifact.end((RECORDS, PAGE, FIGURE), parents={"base": base.fingerprint()})
+    artifact.end((RECORDS, VECTORS, PAGE, FIGURE), parents={"base": base.fingerprint()})
     return settings.out
 
 
@@ -88,26 +91,48 @@ def _measure(
     cuts: Sequence[Cut],
     device: str,
 ) -> list[Record]:
-    """Measure one encoder after the other; what a stopped call has measured is kept."""
+    """Measure some encoders after others; what a stopped call has measured is kept."""
     path = settings.out / RECORDS
     records: list[Record] = read_jsonl(path) if path.is_file() else []
     there = {record["encoder"] for record in records}
     left = [spec for spec in specs if spec.label not in there]
     with progress_bar() as bar:
-        task = bar.add_task("analyze", total=len(left) * len(cuts), note="")
-        for spec in left:
-            bar.update(task, note=spec.label)
-            other = open_encoder(spec, device, settings.context)
-            check_same_tensors(base.model.state_dict(), other.model.state_dict(), spec.label)
-            _warn_of_other_models(base, other, spec.label)
-            between = {a: _between(base, other, a, spec.label) for a in settings.alphas}
-            seconds = settings.batch_seconds
+        groups = [left[n : n + settings.at_once] for n in range(0, len(left), settings.at_once)]
+        task = bar.add_task("analyze", total=len(groups) * len(cuts), note="")
+        for group in groups:
+            bar.update(task, note=", ".join(spec.label for spec in group))
+            others = [_other(base, spec, device, settings.context) for spec in group]
             found = compare_states(
-                base, other, between, cuts, seconds, lambda n: bar.advance(task, n)
-            )
-            records += records_of(spec.label, distances(base, other), found)
+                base, others, settings.alphas, cuts, settings.batch_seconds,
+                lambda n: bar.advance(task, n),
+            )  # fmt: skip
+            for spec, other, likeness in zip(group, others, found, strict=True):
+                records += records_of(spec.label, distances(base, other), likeness)
             write_jsonl(path, records)
     return records
+
+
+def _other(base: SpeechEncoder, spec: EncoderSpec, device: str, context: Any) -> SpeechEncoder:
+    """Open an encoder with the base's tensors."""
+    other = open_encoder(spec, device, context)
+    check_same_tensors(base.model.state_dict(), other.model.state_dict(), spec.label)
+    _warn_of_other_models(base, other, spec.label)
+    return other
+
+
+def _beside_each_other(
+    settings: AnalyzeSettings, base: SpeechEncoder, specs: Sequence[EncoderSpec]
+) -> list[Record]:
+    """Say how the task vectors of stored encoders stand to each other; all are in memory.
+
+    A point between θ0 and an encoder has the direction of that one.
+    """
+    stored = [spec for spec in specs if spec.alpha is None]
+    if len(stored) < 2:
+        return []
+    opened = {spec.label: open_encoder(spec, "cpu", settings.context) for spec in stored}
+    own = {label: parameters_of(encoder) for label, encoder in opened.items()}
+    return vectors(parameters_of(base), own)
 
 
 def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str) -> None:
@@ -123,11 +148,6 @@ def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str)
             label,
             ", ".join(differing),
         )
-
-
-def _between(base: SpeechEncoder, other: SpeechEncoder, alpha: float, label: str) -> SpeechEncoder:
-    start, end = (copy.deepcopy(encoder).cpu() for encoder in (base, other))
-    return interpolate(start, end, alpha, label).to(base.device).eval()
 
 
 def _utterances(settings: AnalyzeSettings) -> list[Cut]:

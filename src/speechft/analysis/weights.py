@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from speechft.encoders import SpeechEncoder
 
@@ -25,8 +31,8 @@ def distances(base: SpeechEncoder, other: SpeechEncoder) -> dict[str, float]:
     front = set(base.front_end_parameters())
     moved: dict[str, float] = {}
     length: dict[str, float] = {}
-    others = other.front_end_parameters() | other.encoder_parameters()
-    for name, start in (base.front_end_parameters() | base.encoder_parameters()).items():
+    others = parameters_of(other)
+    for name, start in parameters_of(base).items():
         before, after = start.detach().double().cpu(), others[name].detach().double().cpu()
         for part in (ALL, _part(name, front)):
             moved[part] = moved.get(part, 0.0) + float((after - before).square().sum())
@@ -36,6 +42,48 @@ def distances(base: SpeechEncoder, other: SpeechEncoder) -> dict[str, float]:
         for part in sorted(length, key=_order)
         if length[part] > 0
     }
+
+
+def parameters_of(encoder: SpeechEncoder) -> Mapping[str, Tensor]:
+    """Give the parameters that count: front end and encoder, no decoder."""
+    return {**encoder.front_end_parameters(), **encoder.encoder_parameters()}
+
+
+def vectors(
+    base: Mapping[str, Tensor], others: Mapping[str, Mapping[str, Tensor]]
+) -> list[dict[str, Any]]:
+    """Say how the task vectors of several encoders stand to each other.
+
+    Args:
+        base: θ0's parameters.
+        others: label → an encoder's parameters of the same names.
+
+    Returns:
+        Records: the cosine of every two task vectors over all tensors, -1 to 1, none where one is
+        0; and for each tensor the share of its entries of which one task vector is above and
+        another below 0, in percent.
+
+    Source of the conflicts: Yadav et al. 2023, "TIES-Merging", section 3.
+    """
+    labels = list(others)
+    products = torch.zeros(len(labels), len(labels), dtype=torch.float64)
+    conflicts: list[dict[str, Any]] = []
+    for name, start in base.items():
+        before = start.detach().double().cpu().flatten()
+        moved = torch.stack([others[k][name].detach().double().cpu().flatten() for k in labels])
+        moved -= before
+        products += moved @ moved.T
+        against = (moved > 0).any(dim=0) & (moved < 0).any(dim=0)
+        share = 100 * float(against.double().mean())
+        conflicts.append({"measure": "sign conflict", "tensor": name, "value": share})
+    lengths = products.diagonal().sqrt()
+    cosines: list[dict[str, Any]] = []
+    for i, j in combinations(range(len(labels)), 2):
+        size = float(lengths[i] * lengths[j])
+        value = float(products[i, j]) / size if size > 0 else None
+        names = {"encoder": labels[i], "with": labels[j]}
+        cosines.append({"measure": "vector cosine", **names, "value": value})
+    return cosines + conflicts
 
 
 def _part(name: str, front: set[str]) -> str:

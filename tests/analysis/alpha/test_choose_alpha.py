@@ -62,9 +62,9 @@ def test_the_largest_alpha_within_the_bound(home, tmp_path):
     made = settings(home, tmp_path / "out", bound=0.2, passes=6)
     found = chosen(made)
     assert drift_at(made, found["alpha"]) <= 0.2
-    assert drift_at(made, str(float(found["alpha"]) * 1.06)) > 0.2
+    assert drift_at(made, str(float(found["alpha"]) * 1.07)) > 0.2
     measured = {row[0]: row[2] for row in found["rows"]}
-    assert measured[found["alpha"]] == pytest.approx(drift_at(made, found["alpha"]), abs=1e-6)
+    assert measured[found["alpha"]] == pytest.approx(drift_at(made, found["alpha"]), abs=1e-4)
     assert found["passes"] == 2 + sum(value is not None for value in measured.values())
     assert "without labels" in found["why"]
     wide = chosen(settings(home, tmp_path / "wide", bound=50.0))

@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -90,15 +91,22 @@ def layer_alphas(full: Tensor, bound: float) -> list[float]:
     return [largest_alpha(float(one), bound) for one in full[1:]]
 
 
-def corrected(alphas: list[float], found: float, bound: float) -> list[float]:
+def corrected(alphas: list[float], found: float, bound: float, full: float) -> list[float]:
     """Give alphas that are expected to meet the bound, after what was found at others.
+
+    Between these and θ', drift is taken to grow as a power of alpha.
 
     Args:
         alphas: those that were tried.
         found: drift there.
         bound: in standard deviations.
+        full: drift at θ'.
     """
-    share = 1.0 if found <= 0 else bound / found
+    if found <= 0:
+        return [1.0] * len(alphas)
+    middle = sum(alphas) / len(alphas)
+    power = math.log(full / found) / -math.log(middle) if full > found and middle < 1 else 1.0
+    share = (bound / found) ** (1 / min(3.0, max(0.5, power)))
     return [min(1.0, alpha * share) for alpha in alphas]
 
 

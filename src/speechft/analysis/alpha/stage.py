@@ -45,7 +45,7 @@ from speechft.tasks import TASKS
 from speechft.tasks.kept import read_record
 
 PAGE = "alpha.md"
-_AIM, _CLOSE = 0.99, 0.97  # of the bound: where a further pass looks, and what is near enough
+_AIM, _CLOSE = 0.97, 0.94  # of the bound: where a further pass looks, and what is near enough
 _logger = get_logger(__name__)
 Found = dict[str, Any]
 
@@ -109,7 +109,7 @@ def _by_similarity(settings: AlphaSettings, way: Way) -> Found:
             errors = relative_error([(guess, real, real)]).tolist()
         if _CLOSE * bound <= tried[text][1] <= bound:
             break
-        alphas = corrected(numbers_of(text), tried[text][1], _AIM * bound)
+        alphas = corrected(numbers_of(text), tried[text][1], _AIM * bound, overall(full))
         text = text_of(alphas)
     within = [one for one, (_, real) in tried.items() if real <= bound]
     if within and (text in tried or len(tried) == settings.passes):
@@ -140,7 +140,7 @@ def _said_of_drift(
         f"{utterances} utterances of {data_name(settings.data)} without labels. Passes over the "
         f"audio: one of each end, {len(tried)} between.",
         "columns": ["alpha", "drift expected (sd)", "drift measured (sd)"],
-        "rows": [[one, round(rows[one][0], 4), rows[one][1]] for one in ordered],
+        "rows": [[one, *(v if v is None else round(v, 4) for v in rows[one])] for one in ordered],
         "layers": {"drift of θ'": _rounded(full.tolist()), "error of prediction": _rounded(errors)},
     }
 
