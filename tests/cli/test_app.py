@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import subprocess
@@ -137,6 +138,20 @@ def test_errors_become_messages_and_codes(
     captured = capsys.readouterr()
     assert captured.err.startswith("Error: bad\n  next:     ")
     assert captured.out == ""
+
+
+def test_of_several_processes_one_does_what_is_no_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, SettingsError("done here"))
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert call(*REPORT) == 0
+    assert not capsys.readouterr().err
+    monkeypatch.setenv("RANK", "0")
+    assert call(*REPORT) == 2
+    assert "report: one of the 2 processes that were started does it all" in capsys.readouterr().err
+    assert not {"WORLD_SIZE", "RANK", "LOCAL_RANK"} & os.environ.keys()
 
 
 def test_interrupt_says_how_to_go_on(

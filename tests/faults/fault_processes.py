@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,40 +12,76 @@ from pathlib import Path
 from typing import Final
 
 from fault_world import Outcome
+from kills import results_of
+from stopping import SIGNALS, left_of, start, stop, wait_until
 
 _LONG: Final = ("--set", "seconds=4", "--set", "threads=1", "--out", "out")
+_RUN: Final = ("--set", "finetune.steps=150", "--set", "finetune.save_every=5", "--set",
+               "finetune.seconds=4", "--set", "finetune.threads=1", "--out", "out")  # fmt: skip
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "finetune": ("finetune", "--encoder", "enc", "--task", "sid", "--data", "data.csv",
-                 "--head-size", "mini", "--steps", "400", "--set", "save_every=5", *_LONG),
+                 "--head-size", "mini", "--steps", "150", "--set", "save_every=5", *_LONG),
     "pretrain": ("pretrain", "--init", "enc", "--data", "data.csv", "--clusters", "2", "--layer",
-                 "1", "--steps", "400", "--set", "save_every=5", *_LONG),
+                 "1", "--steps", "150", "--set", "save_every=5", *_LONG),
     "merge": ("merge", "enc", "tuned", "--out", "out"),
-    "evaluate": ("evaluate", "enc", "--data", "data.csv", "--tasks", "sid,asr", "--steps", "400",
+    "evaluate": ("evaluate", "enc", "--data", "data.csv", "--tasks", "sid,asr", "--steps", "150",
                  "--out", "out"),
 }  # fmt: skip
+#: Commands that are stopped, and what shows that they are at their work.
+STOPPED: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "finetune": (COMMANDS["finetune"], "metrics.jsonl"),
+    "pretrain": (COMMANDS["pretrain"], "metrics.jsonl"),
+    "evaluate": (COMMANDS["evaluate"], "begun.json"),
+    "evaluate, two workers": ((*COMMANDS["evaluate"], "--workers", "2"), ".states/*"),
+    "run": (("run", "recipe.yaml", *_RUN), "metrics.jsonl"),
+    "run, two workers": (("run", "recipe.yaml", "--workers", "2", *_RUN), "metrics.jsonl"),
+    "study, two workers": (("study", "long.yaml", "--workers", "2", "--out", "out"),
+                           "metrics.jsonl"),
+}  # fmt: skip
+_LONG_STUDY: Final = """name: long
+title: A long one
+seeds: [0]
+encoders: {theta0: enc}
+finetune: {data: data.csv, task: sid, steps: 150, save_every: 5, seconds: 4, head_size: mini}
+evaluate: {data: data.csv, tasks: [sid], steps: 1}
+stages: [{name: tuned, finetune: {}}]
+rows:
+- {name: theta0, title: before, encoder: theta0}
+- {name: tuned, title: after, encoder: tuned}
+"""
 
 
 def _start(arguments: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "speechft", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,  # a terminal's Ctrl-C reaches workers, too
-    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return start([sys.executable, "-m", "speechft", *arguments], env=env)
 
 
 def _stop(command: str, number: int) -> Outcome:
-    """Send a signal once the work has begun."""
-    process = _start(COMMANDS[command])
-    deadline = time.monotonic() + 60
-    while not _begun(command) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    if process.poll() is None:
-        os.killpg(process.pid, number)
-    text, _ = process.communicate(timeout=90)
-    return Outcome(process.returncode, text, 0.0, _not_mine())
+    """Send a signal once the work has begun: one message, no process left, and it can be gone on.
+
+    What goes on ends with the bytes of a command that nobody has stopped.
+    """
+    Path("long.yaml").write_text(_LONG_STUDY)
+    arguments, sign = STOPPED[command]
+    process = _start(arguments)
+    wait_until(lambda: any(Path("out").rglob(sign)), process)
+    stop(process, number)
+    text, _ = process.communicate(timeout=60)
+    lost = [f"no end of {name}" for name in left_of(process)]
+    if text.count("Stopped. ") != 1:
+        lost.append("the one message that it was stopped")
+    again = _start(arguments)
+    said, _ = again.communicate(timeout=300)
+    whole = _start(["whole" if argument == "out" else argument for argument in arguments])
+    whole.communicate(timeout=300)
+    if again.returncode or (stopped := _results("out")) != _results("whole") or not stopped:
+        lost.append(f"the same bytes when it went on ({said[-300:]})")
+    return Outcome(process.returncode, text, 0.0, (*_not_mine(), *lost))
+
+
+def _results(out: str) -> dict[str, str]:
+    found = results_of(Path(out))
+    return {name: digest for name, digest in found.items() if not name.endswith("run.json")}
 
 
 def _begun(command: str) -> bool:
@@ -84,14 +119,14 @@ def _not_mine() -> tuple[str, ...]:
 
 
 def _short(command: str) -> tuple[str, ...]:
-    return tuple("12" if argument == "400" else argument for argument in COMMANDS[command])
+    return tuple("12" if argument == "150" else argument for argument in COMMANDS[command])
 
 
 ROWS: Final[dict[str, tuple[Callable[[], Outcome], frozenset[int]]]] = {
     **{
         f"{command}: {said}": (partial(_stop, command, number), frozenset({code}))
-        for command in ("finetune", "pretrain")
-        for said, number, code in (("Ctrl-C", signal.SIGINT, 130), ("SIGTERM", signal.SIGTERM, 143))
+        for command in STOPPED
+        for said, (number, code) in SIGNALS.items()
     },
     **{
         f"{command}: kill -9, and again": (

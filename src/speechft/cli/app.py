@@ -121,6 +121,7 @@ def _list(commands: Sequence[Command], about: str, usage: str, *, asked: bool) -
 
 def _call(command: Command, arguments: list[str], verbosity: int) -> int:
     from speechft.cli.options import help_text, read_settings
+    from speechft.cli.ranks import is_done_by_another
     from speechft.core.logging import set_up_logging
 
     parts = parts_of(command)
@@ -134,6 +135,8 @@ def _call(command: Command, arguments: list[str], verbosity: int) -> int:
         parts.at_once[name].do()
         return 0
     set_up_logging(verbosity)
+    if is_done_by_another(command.name):
+        return 0
     verb = VERBS.get(command.name)
     settings, overrides = read_settings(parts.settings, arguments, command.name)
     if verb is None:

@@ -66,7 +66,8 @@ def _stopped(error: KeyboardInterrupt, arguments: list[str]) -> int:
         kept = "What was submitted goes on; the same command waits for it"
     if isinstance(error, Stopped) and error.kept:
         kept = f"{error.kept}; the same command goes on"
-    _say(f"Stopped. {kept}:\n  {shlex.join(['speechft', *arguments])}")
+    if os.environ.get("RANK", "0") == "0":  # of several that train together one says it
+        _say(f"Stopped. {kept}:\n  {shlex.join(['speechft', *arguments])}")
     return code
 
 

@@ -90,6 +90,8 @@ class StopRequest:
 
 
 def _say(text: str) -> None:
+    if os.environ.get("RANK", "0") != "0":  # of several that train together one says it
+        return
     with suppress(OSError, ValueError, RuntimeError):  # a message may be half written
         sys.stderr.write(text)
         sys.stderr.flush()
