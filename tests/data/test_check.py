@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from lhotse import CutSet
 
-from speechft.core.errors import DataError
+from speechft.core.errors import DataError, SettingsError
 from speechft.data.check import check_data
 from speechft.data.prepare import prepare_data
 from speechft.data.sources import load_data
@@ -137,7 +137,7 @@ def test_prepare_refuses_bad_data_and_foreign_folders(clean, tmp_path):
     path, add = clean
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(DataError, match="something else"):
+    with pytest.raises(SettingsError, match="something else"):
         prepare_data(str(path), tmp_path / "mine")
     add("gone.wav,hello,x,sad,train")
     with pytest.raises(DataError, match="no such audio file"):

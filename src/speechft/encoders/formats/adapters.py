@@ -128,9 +128,10 @@ def _merged(
     return merged_tensors, {name.removeprefix(_STEM): t for name, t in heads.items()}
 
 
+_TAKING_AWAY: Final = ("exclude_modules", "layers_to_transform", "layers_pattern")
 #: What is told by the weights themselves, or says how they were begun; much of it patterns.
 _TOLD: Final = (
-    *("exclude_modules", "layers_to_transform", "layers_pattern"),
+    *_TAKING_AWAY,
     *("modules_to_save", "task_type", "auto_mapping", "runtime_config"),
     *("corda_config", "eva_config", "lora_ga_config", "loftq_config"),
 )
@@ -147,6 +148,10 @@ def _tame(
     modules = dict(model.named_modules())
     own = {f"{_STEM}{name}" for name in model.state_dict()}
     layers = {_layer(n.removeprefix(_STEM), modules) for n in weights if n not in own} - {""}
+    lacking = _named(settings, modules) - layers
+    if lacking:
+        lines = [f"missing: {name}" for name in sorted(lacking)]
+        raise CheckpointError(listed("the adapter does not fit its encoder", lines), where=folder)
     for key in ("rank_pattern", "alpha_pattern"):
         for pattern in settings.get(key) or ():
             if re.search(r"[+*{]", str(pattern).replace(".*", "", 1)):
@@ -176,6 +181,17 @@ def _tame(
     if "init_lora_weights" in settings and not _changes_base(settings):
         told["init_lora_weights"] = True
     return {name: value for name, value in settings.items() if name not in _TOLD} | told
+
+
+def _named(settings: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> set[str]:
+    """Give the layers that the settings name by ends of names; none where they also take some away.
+
+    A tensor of one of them that is gone would not be missed otherwise.
+    """
+    ends = settings.get("target_modules")
+    if not isinstance(ends, list) or any(settings.get(n) for n in _TAKING_AWAY):
+        return set()
+    return {m for m in modules if any(m == end or m.endswith(f".{end}") for end in ends)}
 
 
 def _changes_base(settings: Mapping[str, Any]) -> bool:

@@ -199,7 +199,9 @@ def split_base(
     """Part the base model's tensors, without prefix, from those of the heads around it."""
     model = empty_model(config, where)
     own = f"{getattr(model, 'base_model_prefix', '')}."
-    last = list(model.state_dict())[-1]
+    last = next(reversed(model.state_dict()), "")
+    if not last:  # filter banks have no weights
+        return tensors, {}
     found = {n.removesuffix(last) for n in tensors if n.endswith(f".{last}")} - {own}
     prefix = found.pop() if len(found) == 1 and last not in tensors else own
     if len(prefix) > 1 and any(name.startswith(prefix) for name in tensors):
