@@ -108,7 +108,7 @@ def test_gadgets_in_hugging_face_folders_and_side_doors(tmp_path, tiny_config):
     with pytest.raises(CheckpointError, match=r"os\.system"):
         load_encoder(tmp_path / "hf")
     (tmp_path / "x.safetensors").write_bytes(pickled)
-    with pytest.raises(CheckpointError, match="no safetensors"):
+    with pytest.raises(CheckpointError, match="as a safetensors file"):
         load_encoder(tmp_path / "x.safetensors")
     assert not trace.exists()
 

@@ -161,6 +161,7 @@ class _FakeRun:
         return [1.0] * 20
 
     _costs = Run._costs
+    _order = Run._order
 
 
 def test_one_call_has_one_context(alone, tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from speechft.cli.layout import output
 from speechft.cli.options import Own
 from speechft.core.settings import Positional, Shown
+from speechft.core.text import printable
 
 if TYPE_CHECKING:
     from speechft.data.check import CheckReport
@@ -123,13 +124,13 @@ def _show(report: CheckReport) -> None:
         names = list(dict.fromkeys(name for line in report.summary.values() for name in line))
         table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
         for name in ("", *names):
-            table.add_column(name, justify="right" if name else "left", overflow="fold")
+            table.add_column(printable(name), justify="right" if name else "left", overflow="fold")
         for split, about in report.summary.items():
-            table.add_row(split, *(_text(about.get(name)) for name in names))
+            table.add_row(*map(printable, (split, *(_text(about.get(name)) for name in names))))
         console.print(table, soft_wrap=False)
     for kind, lines in (("error", report.errors), ("warning", report.warnings)):
         for line in lines:
-            console.print(f"{kind}: {line}", markup=False)
+            console.print(printable(f"{kind}: {line}"), markup=False)
     count = len(report.errors)
     verdict = "no errors" if report.passed else f"{count} error{'s' if count > 1 else ''}"
     console.print(verdict, markup=False)

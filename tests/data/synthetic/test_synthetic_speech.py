@@ -206,5 +206,5 @@ def test_a_grammar_that_has_no_more_sentences_ends(monkeypatch):
 
 def test_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(DataError, match="pip install 'espeakng-loader>=0.2.4'"):
+    with pytest.raises(DataError, match=r"pip install 'espeakng-loader>=0\.2\.4'"):
         speak("hello", "en", rate=150, pitch=50, pitch_range=50)
