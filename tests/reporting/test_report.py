@@ -459,3 +459,13 @@ def test_broken_record_names_its_line(tmp_path: Path, broken: dict[str, object])
 def test_misspelt_setting() -> None:
     with pytest.raises(SettingsError, match="titel: unknown key; did you mean 'title'"):
         parse_settings(ReportSettings, {"runs": ["a"], "out": "b", "titel": "c"}, "report")
+
+
+def test_what_is_compared_was_made_from_one_another() -> None:
+    """Of two fine-tunings of one task, only the second of which was merged."""
+    tuned = [Encoder("finetuned", "sid", "stable", alpha=1, name=name) for name in ("", "second")]
+    merged = Encoder("merged", "sid", "stable", "linear", 0.25, "second")
+    encoders = [Encoder("pretrained", alpha=0), *tuned, merged]
+    measured = [Measurement(one, 0, "sid", "acc", 50.0, "higher") for one in encoders]
+    (trio,) = compare(measured).trios
+    assert (trio.finetuned.encoder, trio.merged.encoder) == (tuned[1], merged)

@@ -103,21 +103,22 @@ class Comparison:
 
     @property
     def trios(self) -> list[Trio]:
-        """θ0, θ' and θ̂ of every fine-tuning that has all three, in the order of the table."""
+        """θ0, θ' and θ̂ of every fine-tuning that has all three, in the order of the table.
+
+        Of several of one task and method those are taken that have the same name.
+        """
         found = []
         for group in dict.fromkeys(r.encoder.group for r in self.rows if r.encoder.tuned_on):
-            rows = [
-                self._row("pretrained", (group[0], "", "")),
-                self._row("finetuned", group),
-                self._row("merged", group),
-            ]
-            if all(rows):
-                found.append(Trio(*[r for r in rows if r is not None]))
+            before = self._rows("pretrained", (group[0], "", ""))
+            tuned, merged = (self._rows(role, group) for role in ("finetuned", "merged"))
+            pairs = [(t, m) for t in tuned for m in merged]
+            pairs.sort(key=lambda pair: pair[0].encoder.name != pair[1].encoder.name)
+            if before and pairs:
+                found.append(Trio(before[0], *pairs[0]))
         return found
 
-    def _row(self, role: str, group: Group) -> Row | None:
-        rows = (r for r in self.rows if r.encoder.role == role and r.encoder.group == group)
-        return next(rows, None)
+    def _rows(self, role: str, group: Group) -> list[Row]:
+        return [r for r in self.rows if r.encoder.role == role and r.encoder.group == group]
 
 
 def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()) -> Comparison:

@@ -84,7 +84,8 @@ def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
     merged, tuned = trio.merged.encoder, trio.finetuned.encoder
     if merged.group in comparison.choices:
         details.append(comparison.choices[merged.group].text(merged.alpha))
-    subject = f"{merged_name(merged)} on {task_heading(tuned.tuned_on)}"
+    named = f" · {merged.name}" if merged.name else ""
+    subject = f"{merged_name(merged)} on {task_heading(tuned.tuned_on)}{named}"
     scores = (trio.merged.score, trio.pretrained.score, trio.finetuned.score)
     if any(score is None for score in scores):
         return Finding(

@@ -95,7 +95,7 @@ class _Builder:
         self.encoders, self.start, self.specs = {}, {}, []
         self._made_is(THETA0, base)
         if self.recipe.goes_on:
-            about = {"tuned_on": GONE_ON, "method": "stable"}
+            about = {"tuned_on": "unlabelled speech", "method": "stable"}
             self._made_is(
                 f"finetuned-{GONE_ON}", self.pretrain(base), _role("finetuned", 1) | about
             )
