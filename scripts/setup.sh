@@ -40,6 +40,7 @@ fi
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 torch=$(sed -n 's/^torch==//p' constraints.txt)
 if ! pip show torch 2>/dev/null | grep -q "^Version: $torch"; then
+    echo "setup: 1 of 2: torch $torch, the largest part (some minutes, by your connection)"
     if [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then
         if pip install -q --dry-run --no-deps "torch==$torch+cpu" >/dev/null 2>&1; then
             pip install -q "torch==$torch+cpu" -c constraints.txt
@@ -54,7 +55,8 @@ if ! pip show torch 2>/dev/null | grep -q "^Version: $torch"; then
     fi
 fi
 
+echo "setup: 2 of 2: the other packages, with the exact versions of constraints.txt"
 pip install -q -c constraints.txt hatchling editables
 pip install -q -c constraints.txt --no-build-isolation -e '.[dev,slurm]'
 echo "$wanted" > "$stamp"
-echo "setup: done. The command is $venv/bin/speechft"
+echo "setup: done. Now: . $venv/bin/activate && speechft --help"

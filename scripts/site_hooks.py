@@ -10,7 +10,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 TOP = {"README.md": "readme.md"} | {
-    name: name.lower() for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+    f"{name}.md": f"{name.lower()}.md"
+    for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY", "CODE_OF_CONDUCT")
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 

@@ -54,10 +54,6 @@ def test_help_names_the_packaged_recipes(shown):
     assert not [name for name in chains if name not in shown("run")]
 
 
-def test_no_command_offers_completion(shown):
-    assert "completion" not in shown("data") + shown()
-
-
 def test_functions_of_the_api_have_readable_signatures() -> None:
     import inspect
 

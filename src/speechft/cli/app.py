@@ -27,6 +27,7 @@ OPTIONS = (
     ("-q, --quiet", "Only warnings."),
     ("--debug", "Show the traceback of an error."),
     ("--version", "Show it."),
+    ("--completion SHELL", "For bash or zsh: source <(speechft --completion bash)"),
     ("-h, --help", "Show this."),
 )
 _HELP = {"-h", "--help"}
@@ -77,6 +78,11 @@ def parts_of(command: Command) -> Parts:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if arguments and arguments[0] == "--completion":
+        from speechft.cli.completion import script
+
+        print(script(" ".join(arguments[1:])), end="")
+        return 0
     count = next((i for i, a in enumerate(arguments) if not a.startswith("-")), len(arguments))
     before, rest = set(arguments[:count]), list(arguments[count:])
     unknown = before - {name for names, _ in OPTIONS for name in names.split(", ")}

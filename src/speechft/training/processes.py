@@ -24,10 +24,12 @@ LONGEST: Final = timedelta(hours=2)
 
 
 def all_processes() -> PartialState:
-    """Give what this process knows of the others; the first call joins them, on CPUs too."""
+    """Give what this process knows of the others; the first call joins them, on CPUs too.
+
+    Where there is no GPU of NVIDIA the CPU is taken: no other device has been tested.
+    """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
-    cpu = on_cpu or (several and not torch.cuda.is_available())
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     return PartialState(cpu=cpu, **({"timeout": LONGEST} if several else {}))
 
 
