@@ -68,3 +68,15 @@ def test_lines_stand_for_the_bar_where_there_is_no_terminal():
 def test_lengths_of_time_promise_no_more_than_minutes():
     texts = [time_text(seconds) for seconds in (3, 61, 3599, 7500)]
     assert texts == ["less than a minute", "about 1 min", "about 1 h 0 min", "about 2 h 5 min"]
+
+
+def test_few_pieces_say_nothing_of_the_rest(said: Callable[[], list[str]]):
+    now = [0.0]
+    bar = ProgressLines(lambda: now[0])
+    line = bar.add_task("evaluate", total=18, note="")
+    for minute in (1, 2, 3, 4, 5):
+        now[0] = 60.0 * minute
+        bar.advance(line)
+    *first, last = said()
+    assert first == [f"evaluate: {count} of 18" for count in (1, 2, 3, 4)]
+    assert last == "evaluate: 5 of 18, about 13 min left"

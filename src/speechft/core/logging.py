@@ -22,6 +22,9 @@ FIRST: Final = 10.0
 EVERY: Final = 30.0
 """Seconds until the first line of progress, and between lines, where there is no terminal."""
 
+_TELLING: Final = 20
+"""Pieces, if not a quarter of all, whose pace says something of the rest."""
+
 
 def get_logger(name: str) -> logging.Logger:
     """Give the logger of a module (`name` is its `__name__`)."""
@@ -105,7 +108,7 @@ class _Work:
         parts = [f"{self.name}: {self.done:,.0f} of {self.total:,.0f}"]
         parts += [self.note] if self.note else []
         gained = self.done - self.begun_with
-        if gained > 0:
+        if gained >= min(_TELLING, (self.total - self.begun_with) / 4):
             parts.append(
                 f"{time_text((now - self.begun) * (self.total - self.done) / gained)} left"
             )
