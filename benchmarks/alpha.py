@@ -106,10 +106,14 @@ def measure(options: argparse.Namespace, work: Path) -> Figures:
     finetune(FinetuneSettings(**tuning, threads=1, out=run))
     note("the fine-tuning is done")
     values: Figures = {"base": "tiny-hubert", "tuned": [run], "data": options.data, "device": "cpu"}
+    values["utterances"] = options.utterances
     likeness = states(values, work)
     note("the states are measured")
     similar = choose(values, work, "similarity")
-    probes: Figures = {"store": str(work / "store")}  # the second seed reads what the first wrote
+    probes: Figures = {
+        "store": str(options.store or work / "store")
+    }  # the second seed reads what the first wrote
+    values.pop("utterances")
     scored = {"tasks": options.tasks, "alphas": GRID, "probe": probes}
     sweeps = [choose(values, work, f"probe-{s}", by="probe", seed=s, **scored) for s in (0, 1)]
     guess = choose(values, work, "interpolated", by="interpolated", passes=0, **scored)
@@ -120,6 +124,7 @@ def measure(options: argparse.Namespace, work: Path) -> Figures:
         "machine": machine(1),
         "fine_tuning": {k: v for k, v in tuning.items() if k != "out"},
         "alphas": points,
+        "utterances": options.utterances,
         "interpolated": beside(sweeps[0], guess),
         "other_seed": beside(sweeps[0], sweeps[1]),
         "states": likeness,
@@ -143,7 +148,9 @@ def main() -> None:
     parser.add_argument("--task", default="sid")
     parser.add_argument("--tasks", default="sid,er", type=lambda text: text.split(","))
     parser.add_argument("--steps", default=400, type=int)
+    parser.add_argument("--utterances", default=50, type=int, help="of which states are measured")
     parser.add_argument("--run", type=Path, help="the fine-tuning's folder, where it may be done")
+    parser.add_argument("--store", type=Path, help="hidden states of an earlier call")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, help="folder for the work; else a temporary one")
     options = parser.parse_args()

@@ -15,6 +15,7 @@ def benchmarks(root: Path) -> list[str]:
         "probe": _probe,
         "superb": _superb,
         "merge": _merge,
+        "alpha": _alpha,
         "study": _study,
     }
     for name, show in known.items():
@@ -143,6 +144,52 @@ def _merge(record: dict[str, Any]) -> list[str]:
     for key, name in (names | {"mergekit": "mergekit"}).items():
         lines.append(f"| {name} | {base[key]['seconds_min']:.2f} | {base[key]['peak_mb']:.0f} |")
     return [*lines, ""]
+
+
+def _alpha(record: dict[str, Any]) -> list[str]:
+    tuned, states = record["fine_tuning"], record["states"]
+    lines = [
+        "### Alpha from data: predicted against real sweep\n",
+        f"{tuned['encoder']}, {tuned['steps']} updates of stable fine-tuning on "
+        f"{tuned['task'].upper()} of {tuned['data']}; dev scores at {len(record['alphas'])} points "
+        "from 0 to 1. A rank correlation (Spearman) with the real sweep can hardly be above that "
+        "of two real sweeps with different seeds. Few items of dev make the figures coarse.\n",
+        "| first metric | predicted: rank, worst error | other seed: rank, worst error |",
+        "| --- | ---: | ---: |",
+    ]
+    for task, one in record["interpolated"].items():
+        sides = (one, record["other_seed"][task])
+        texts = [f"{_rank(s['rank_correlation'])}, {s['worst_error']:.1f}" for s in sides]
+        lines.append(f"| {task} | {' | '.join(texts)} |")
+    lines += [
+        "",
+        "Hidden states that were kept are not encoded again: the seconds of the other seed and "
+        "of `interpolated` are those of heads alone, and those of the first sweep are less "
+        "than all.\n",
+    ]
+    lines += ["| | alpha | passes | processor seconds |", "| --- | ---: | ---: | ---: |"]
+    for name, one in record["chosen"].items():
+        cost = f"{one['passes']} | {one['processor_seconds']:.0f}"
+        lines.append(f"| {name} | {one['alpha']} | {cost} |")
+    errors = {alpha: one["error_by_layer"] for alpha, one in states["points"].items()}
+    count = range(len(next(iter(errors.values()))))
+    lines += [
+        "",
+        f"Error of predicted hidden states of {record['utterances']} utterances, in standard "
+        "deviations of the real ones. Their drift from θ0 is predicted with rank correlation "
+        f"{_rank(states['rank_correlation_of_drift'])} and a worst error of "
+        f"{states['worst_error_of_drift']:.2f} standard deviations.\n",
+        "| alpha |" + "".join(f" state {n} |" for n in count) + " drift |",
+        "| --- |" + " ---: |" * (len(count) + 1),
+    ]
+    for alpha, values in errors.items():
+        drift = states["points"][alpha]["measured"]
+        lines.append(f"| {alpha} |" + "".join(f" {v:.2f} |" for v in (*values, drift)))
+    return [*lines, ""]
+
+
+def _rank(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _study(record: dict[str, Any]) -> list[str]:
