@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_advice_names_what_is_missing() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     asked = {one for extra in project["optional-dependencies"].values() for one in extra}
-    pages = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").glob("*.md")]
+    pages = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]
     named: set[str] = set()
     for page in pages:
         named.update(re.findall(r"pip install ['\"]([^'\"]+)['\"]", page.read_text("utf-8")))
