@@ -148,7 +148,7 @@ def test_done_is_not_done_again(encoder_folder, tmp_path):
 def test_other_settings_do_not_go_on_with_what_is_there(encoder_folder, tmp_path):
     out = finetune(settings(encoder_folder, tmp_path / "run", steps=4))
     before = (out / "encoder" / "model.safetensors").read_bytes()
-    with pytest.raises(SettingsError, match="other settings") as caught:
+    with pytest.raises(SettingsError, match="another length") as caught:
         finetune(settings(encoder_folder, tmp_path / "run", steps=8))
     assert "steps 4" in str(caught.value)
     assert "steps 8" in str(caught.value)
