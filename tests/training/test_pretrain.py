@@ -145,7 +145,7 @@ def test_iterations_that_make_no_sense(tiny_config, tmp_path, change, said):
 def test_a_round_that_began_otherwise_is_not_gone_on_with(tiny_config, tmp_path):
     out = pretrain(settings(tiny_config, tmp_path / "run"))
     other = [ITERATIONS[0], {**ITERATIONS[1], "steps": 7}]
-    with pytest.raises(SettingsError, match="other settings"):
+    with pytest.raises(SettingsError, match=r"another length[\s\S]*--init"):
         pretrain(settings(tiny_config, out, iterations=other))
 
 

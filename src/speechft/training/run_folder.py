@@ -77,7 +77,7 @@ def begin(artifact: Artifact, *, replace: bool = False) -> None:
             expected=error.expected,
             found=error.found,
             hint="choose another --out; to train what this one has made further, add "
-            f"{'--init' if artifact.stage == 'pretrain' else '--encoder'} "
+            f"{'--encoder' if artifact.stage == 'finetune' else '--init'} "
             f"{artifact.folder}/encoder",
         ) from None
 

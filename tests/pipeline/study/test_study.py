@@ -405,7 +405,7 @@ def test_a_process_killed_in_any_stage_costs_no_byte(
     assert not list(orders.iterdir())
     assert launcher == "dask" or "tried once more" in " ".join(said)
     whole, found = (results_of(place / "out" / "stages") for place in (done, tmp_path))
-    assert len(found) == 4 + 1  # θ' with its head, its best, θ̂; a table
+    assert len(found) == 4 + 3  # θ', its best, θ̂, a table; three heads: of both, and of the run
     assert found == {name: whole[name] for name in found}
     assert len(read_jsonl(tmp_path / "out" / "one" / "measurements.jsonl")) == 1
 
