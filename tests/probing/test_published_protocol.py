@@ -219,14 +219,14 @@ def test_dev_of_keyword_spotting_is_a_balanced_draw_in_s3prl_only():
     for protocol, size in (("clean", None), ("s3prl", 20)):
         task = TASKS["ks"].from_cuts(cuts, protocol)
         plan = ProbePlan((0.1,), 1, 2)
-        splits = {r: cells._split(task, cuts, states, plan, r) for r in ("train", "dev", "test")}
+        splits = {r: cells.split_of(task, cuts, states, plan, r) for r in ("train", "dev", "test")}
         draws = splits["dev"].draws
         assert (None if draws is None else len(draws)) == size
         assert splits["train"].draws is None
         assert splits["test"].draws is None
         if draws is not None:
             assert 5 <= sum(i >= 18 for i in draws) <= 15  # two of twenty utterances
-            assert draws == cells._split(task, cuts, states, plan, "dev").draws
+            assert draws == cells.split_of(task, cuts, states, plan, "dev").draws
 
 
 @pytest.mark.parametrize(("layout", "wanted"), [("group", False), ("layer", True)])

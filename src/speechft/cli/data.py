@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from speechft.cli.layout import output
 from speechft.cli.options import Own
 from speechft.core.settings import Positional, Shown
-from speechft.core.text import printable
+from speechft.core.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from speechft.data.check import CheckReport
@@ -130,12 +130,15 @@ def _show(report: CheckReport) -> None:
         console.print(table, soft_wrap=False)
     for kind, lines in (("error", report.errors), ("warning", report.warnings)):
         for line in lines:
-            console.print(printable(f"{kind}: {line}"), markup=False)
+            console.print(printable_lines(f"{kind}: {line}"), markup=False)
     count = len(report.errors)
     verdict = "no errors" if report.passed else f"{count} error{'s' if count > 1 else ''}"
     console.print(verdict, markup=False)
     if not report.passed:
-        advice = "mend what is named, or leave it out with `speechft data prepare DATA --skip-bad`"
+        advice = (
+            "mend what is named; where audio is missing or unusable, `speechft data prepare DATA "
+        )
+        advice += "--skip-bad` leaves it out"
         console.print(f"  next:     {advice}", markup=False)
 
 

@@ -72,7 +72,7 @@ class DataError(SpeechFTError):
     """Audio, a table, cuts or labels cannot be used (exit code 3)."""
 
     exit_code = 3
-    usual = "mend what is named; `speechft data check DATA` says all that is wrong"
+    usual = "mend what is named; `speechft data check DATA` looks at all of the data"
 
 
 class MissingSplitError(DataError):
