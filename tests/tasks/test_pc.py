@@ -68,7 +68,7 @@ def test_loss_is_the_mean_over_frames_not_over_utterances(task):
 def test_an_encoder_may_have_a_frame_less_but_not_another_rate(task):
     target = task.target(SPOKEN)
     assert torch.isfinite(task.loss(torch.zeros(1, 9, 3), torch.tensor([9]), [target]))
-    with pytest.raises(DataError, match="last 20 ms") as caught:
+    with pytest.raises(DataError, match="frames of 320 samples") as caught:
         task.loss(torch.zeros(1, 5, 3), torch.tensor([5]), [target])
     assert "about 10 frames" in str(caught.value)
 
