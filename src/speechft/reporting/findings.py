@@ -101,7 +101,7 @@ def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
     if len(comparison.seeds) == 1:
         headline += " One seed only: the spread is not known, so read this as an indication."
     intervals = [
-        f"{comparison.score_name} above that of {name}: {one.text}"
+        f"{comparison.score_name}, difference to that of {name}: {one.text}"
         for name, one in zip(names, found, strict=True)
         if one.text
     ]
