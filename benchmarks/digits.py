@@ -63,7 +63,9 @@ def measure(runs: Path) -> dict[str, Any]:
     call("study", runs / "study.yaml", "--out", runs / "studies", "--workers", "2")
     call(
         *("pretrain", "--init", "tiny-hubert", "--data", "synthetic:tiny", "--steps", "12"),
-        *("--seed", "0", "--out", runs / "pretrain"),
+        # What was the default when the digits were kept.
+        *("--set", "unmasked_weight=0.5", "--set", "clusters=100", "--set", "seconds=14"),
+        *("--set", "feature_penalty=0", "--seed", "0", "--out", runs / "pretrain"),
     )
     found: dict[str, Any] = {}
     for file in sorted(runs.rglob("results.jsonl")):
