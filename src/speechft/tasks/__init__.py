@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from speechft.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from speechft.tasks.registered import (
+    from speechft.tasks.base import (
         TASKS,
         ProtocolName,
         Purpose,
