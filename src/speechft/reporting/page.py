@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from typing import Any
 
@@ -48,6 +49,11 @@ class Page:
     comparison: Comparison
     evidence: Evidence
     drawings: list[Drawing]
+
+    @cached_property
+    def context(self) -> dict[str, Any]:
+        """What the templates are filled with; its intervals are drawn once for both forms."""
+        return _context(self)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def render_markdown(page: Page) -> str:
 
 
 def _rendered(template: str, page: Page) -> str:
-    text = _environment(".html" in template).get_template(template).render(_context(page))
+    text = _environment(".html" in template).get_template(template).render(page.context)
     return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written
 
 
