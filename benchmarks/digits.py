@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from speechft.core.provenance import processor, versions
+from speechft.core.artifact import processor, versions
 
 STUDY = """
 name: digits

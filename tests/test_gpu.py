@@ -8,8 +8,8 @@ import pytest
 import torch
 from family_configs import FAMILIES, config_of
 
+from speechft.core.artifact import processor
 from speechft.core.devices import compute_exactly
-from speechft.core.provenance import processor
 from speechft.encoders import build_encoder
 from speechft.heads.rnn import RecurrentCTC
 from speechft.hidden.states import FrameStates

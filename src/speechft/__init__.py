@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from speechft._version import __version__
-from speechft.core.lazy import lazily
+from speechft.core.registry import lazily
 
 if TYPE_CHECKING:
     from speechft.api import (

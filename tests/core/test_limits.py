@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from speechft.core.limits import parse_json, regular_file, text_lines
+from speechft.core.files import parse_json, regular_file, text_lines
 from speechft.core.places import fault_of_name, home_expanded
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from speechft.core.network import is_network_error
+from speechft.core.errors import is_network_error
 
 
 def test_a_client_s_own_error_is_an_error_of_the_network():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speechft.core.text import fenced, file_name, markdown_text, printable
+from speechft.core.errors import fenced, file_name, markdown_text, printable
 
 
 def test_what_cannot_be_shown_is_an_escape() -> None:

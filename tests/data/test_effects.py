@@ -7,10 +7,10 @@ import torch
 from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import DataError
-from speechft.data import heard_lengths
 from speechft.data.audio import effects_of, heard_samples, with_effects
 from speechft.data.effects import GAIN, TRIM, apply_effects, crop, trim_silence
 from speechft.data.utterances import Utterance, load_splits
+from speechft.tasks import asv
 
 
 def plain_sox_silence(samples):
@@ -55,17 +55,17 @@ def test_lengths_behind_effects_are_remembered_until_a_file_changes(tmp_path, mo
         soundfile.write(tmp_path / f"{i}.wav", wave, 16000)
         utterances.append(Utterance(str(i), tmp_path / f"{i}.wav"))
     cuts = [with_effects(cut, [TRIM]) for cut in load_splits({"all": utterances}).splits["all"]]
-    few = heard_lengths.heard_lengths(cuts)
+    few = asv.heard_lengths(cuts)
     assert all(abs(n - 16000) < 50 for n in few)
     assert not (tmp_path / "cache").exists()
-    monkeypatch.setattr(heard_lengths, "MANY", 3)
+    monkeypatch.setattr(asv, "MANY", 3)
     measured = []
-    original = heard_lengths.load_waveform
-    monkeypatch.setattr(heard_lengths, "load_waveform", lambda c: measured.append(c) or original(c))
-    assert heard_lengths.heard_lengths(cuts) == heard_lengths.heard_lengths(cuts) == few
+    original = asv.load_waveform
+    monkeypatch.setattr(asv, "load_waveform", lambda c: measured.append(c) or original(c))
+    assert asv.heard_lengths(cuts) == asv.heard_lengths(cuts) == few
     assert len(measured) == 3
     soundfile.write(tmp_path / "0.wav", 0.1 * random.normal(size=20000), 16000)
-    assert heard_lengths.heard_lengths(cuts)[0] == 20000
+    assert asv.heard_lengths(cuts)[0] == 20000
     assert len(measured) == 6
 
 

@@ -20,7 +20,7 @@ from transformers import (
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders import build_encoder, load_encoder
-from speechft.encoders.conv_spec import format_conv_spec, parse_conv_spec
+from speechft.encoders.fairseq_layout import format_conv_spec, parse_conv_spec
 from speechft.encoders.formats.write import write_checkpoint
 from speechft.encoders.load import read_checkpoint
 

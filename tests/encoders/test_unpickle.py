@@ -19,8 +19,7 @@ import torch
 
 from speechft.core.errors import CheckpointError
 from speechft.encoders import load_encoder
-from speechft.encoders.formats.records import plain
-from speechft.encoders.formats.unpickle import Record, read_torch_file
+from speechft.encoders.formats.unpickle import Record, plain, read_torch_file
 
 GADGETS = [
     ("os", "system"),

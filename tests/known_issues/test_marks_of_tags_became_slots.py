@@ -6,7 +6,7 @@ import pytest
 
 from speechft.core.errors import DataError
 from speechft.data.sources import find_data, load_data
-from speechft.data.tags import scheme_of
+from speechft.data.table import scheme_of
 
 
 @pytest.mark.parametrize(

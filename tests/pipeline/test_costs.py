@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from speechft.pipeline.recipe.corpora import needed
-from speechft.pipeline.recipe.costs import KEPT, PASSES, PROBE
+from speechft.pipeline.recipe.inputs import needed
 from speechft.pipeline.recipe.plan import Plan
-from speechft.pipeline.recipe.reading import packaged
-from speechft.pipeline.recipe.settings import load_recipe
-from speechft.pipeline.recipe.sizes import BASE_PARAMETERS, cost_of, size_of
+from speechft.pipeline.recipe.settings import load_recipe, packaged
+from speechft.pipeline.recipe.sizes import BASE_PARAMETERS, KEPT, PASSES, PROBE, cost_of, size_of
 from speechft.pipeline.recipe.stage import plan_run
 
 ROOT = Path(__file__).resolve().parents[2]

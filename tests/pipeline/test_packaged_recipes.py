@@ -18,7 +18,7 @@ from evaluate_fixture import CONFIG
 from speechft.cli.app import main
 from speechft.core.errors import DataError
 from speechft.encoders import build_encoder
-from speechft.pipeline.recipe.reading import find_recipe, packaged, read_recipe
+from speechft.pipeline.recipe.settings import find_recipe, packaged, read_recipe
 from speechft.pipeline.recipe.stage import load_recipe, plan_run, run
 from speechft.probing.settings import SUITES
 

@@ -9,10 +9,9 @@ import pytest
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.settings import parse_settings
-from speechft.pipeline.recipe.corpora import needed, refuse_missing
+from speechft.pipeline.recipe.inputs import needed, refuse_missing
 from speechft.pipeline.recipe.plan import Plan
-from speechft.pipeline.recipe.reading import read_recipe
-from speechft.pipeline.recipe.settings import RunSettings, load_recipe
+from speechft.pipeline.recipe.settings import RunSettings, load_recipe, read_recipe
 from speechft.pipeline.recipe.stage import plan_run
 
 SMALL = {"name": "small", "encoder": "tiny-hubert", "data": "synthetic:tiny"}

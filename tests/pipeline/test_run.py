@@ -15,7 +15,7 @@ from recipe_fixture import recipe, settings, states, write_table
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl
 from speechft.core.launching import LaunchSettings
-from speechft.core.locks import work_alone
+from speechft.core.places import work_alone
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.pipeline.recipe.plan import Plan

@@ -15,7 +15,7 @@ from speechft.cli.app import main
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.files import read_jsonl
 from speechft.core.heard import FILE, Heard, read_heard, write_heard
-from speechft.encoders.heard import heard_of
+from speechft.encoders.identity import heard_of
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.probing.evaluate import evaluate

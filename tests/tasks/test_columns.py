@@ -14,7 +14,7 @@ from speechft.cli.app import main
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl
 from speechft.encoders import build_encoder
-from speechft.metrics.agreement import concordance, mean_squared_error
+from speechft.metrics.measures import concordance, mean_squared_error
 from speechft.probing.settings import parse_data
 from speechft.tasks import TASKS, file_stem, task_from_dict
 from speechft.training.finetune.settings import FinetuneSettings

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from speechft.core.devices import computing_threads
 from speechft.core.errors import DivergedError, SettingsError
-from speechft.core.locks import work_alone
+from speechft.core.places import work_alone
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.encoders import build_encoder
 from speechft.training import processes

@@ -12,8 +12,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from speechft.analysis.weights import ALL
+from speechft.core.errors import markdown_text, printable
 from speechft.core.files import atomic_path
-from speechft.core.text import markdown_text, printable
 from speechft.core.theme import SERIES, STYLE, legend_text
 from speechft.metrics.statistics import finite_mean
 

@@ -1,17 +1,19 @@
-"""`speechft analyze`: how far encoders are from θ0, in their weights and in what they say."""
+"""`speechft analyze`: how far encoders are from θ0, in their weights and in what they say.
+
+It keeps a record per encoder, measure and layer or part.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lhotse.cut import Cut
 
-from speechft.analysis.between import check_same_tensors
-from speechft.analysis.features import compare_states
-from speechft.analysis.records import Record, records_of
+from speechft.analysis.features import Cosines, Layers, Likeness, check_same_tensors, compare_states
 from speechft.analysis.settings import AnalyzeSettings, analyze_artifact
 from speechft.analysis.show import FIGURE, draw, markdown
 from speechft.analysis.weights import distances, parameters_of, vectors
@@ -186,3 +188,43 @@ def _refuse_same_names(specs: Sequence[EncoderSpec]) -> None:
             found=max(labels, key=labels.count),
             hint="give each a name of its own: encoders: [[name, ENCODER], ...]",
         )
+
+
+Record = dict[str, Any]
+
+
+def records_of(label: str, moved: Mapping[str, float], found: Likeness) -> list[Record]:
+    """Give an encoder's records; all values in percent.
+
+    Args:
+        label: its name.
+        moved: part → length of the task vector.
+        found: of its hidden states; what says nothing is None.
+    """
+    records: list[Record] = [
+        {"encoder": label, "measure": "distance", "part": part, "value": value}
+        for part, value in moved.items()
+    ]
+
+    def add(measure: str, layers: Layers | Cosines, what: str, **more: float) -> None:
+        records.extend(
+            {
+                "encoder": label,
+                "measure": measure,
+                **more,
+                "layer": layer,
+                "value": _percent(getattr(one, what)),
+                "frames": one.frames,
+            }
+            for layer, one in enumerate(layers)
+        )
+
+    for measure in ("cka", "unbiased_cka", "cca", "svcca", "cosine"):
+        add(measure, found.to_base, measure)
+    for alpha, layers in found.connected.items():
+        add("connectivity", layers, "cosine", alpha=alpha)
+    return records
+
+
+def _percent(share: float) -> float | None:
+    return 100 * share if math.isfinite(share) else None

@@ -21,8 +21,8 @@ def show(folder: Path, _settings: AnalyzeSettings) -> None:
 
     from speechft.analysis.show import FIGURE, rows
     from speechft.analysis.stage import RECORDS
+    from speechft.core.errors import printable
     from speechft.core.files import read_jsonl
-    from speechft.core.text import printable
 
     heads, cells = rows(read_jsonl(folder / RECORDS))
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")

@@ -2,23 +2,30 @@
 
 Exit codes: 0 done, 2 settings or usage, 3 data, 4 checkpoint, 1 anything unexpected, 130 stopped
 by Ctrl-C, 143 by SIGTERM.
+
+Of commands that `accelerate launch` or `torchrun` starts several times only training takes all
+processes.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from speechft.api import VERBS, load
 from speechft.cli.commands import COMMANDS, Command
 from speechft.cli.layout import columns, width
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
+from speechft.core.logging import get_logger
 from speechft.core.stopping import StopRequest
 
+TOGETHER: Final = ("finetune", "pretrain")
+_OF_THE_GROUP: Final = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+log = get_logger(__name__)
 ABOUT = """Make a speech encoder better with your data, without losing what it was good at.
 
 A first look takes a few minutes on a laptop:  speechft demo --out runs/demo"""
@@ -127,7 +134,6 @@ def _list(commands: Sequence[Command], about: str, usage: str, *, asked: bool) -
 
 def _call(command: Command, arguments: list[str], verbosity: int) -> int:
     from speechft.cli.options import help_text, read_settings
-    from speechft.cli.ranks import is_done_by_another
     from speechft.core.logging import set_up_logging
 
     parts = parts_of(command)
@@ -153,3 +159,16 @@ def _call(command: Command, arguments: list[str], verbosity: int) -> int:
     else:
         print(Path(result) / command.printed if command.printed else result)
     return 0
+
+
+def is_done_by_another(command: str) -> bool:
+    """Say whether the first of the processes does it all; that one then knows of no others."""
+    several, rank = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
+    if several == "1" or command in TOGETHER:
+        return False
+    if rank != "0":
+        return True
+    for name in _OF_THE_GROUP:
+        os.environ.pop(name, None)
+    log.warning("%s: one of the %s processes that were started does it all", command, several)
+    return False

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from speechft.cli.layout import output
 from speechft.cli.options import Own
+from speechft.core.errors import printable, printable_lines
 from speechft.core.settings import Positional, Shown
-from speechft.core.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from speechft.data.check import CheckReport
@@ -97,8 +97,8 @@ def _spec(data: str, root: str | None) -> str:
 def _downloaded(spec: str) -> str:
     """Fetch the packages of a known corpus; give the corpus with its root."""
     from speechft.core.errors import SettingsError
+    from speechft.data.commands import fetch_packages
     from speechft.data.corpora import corpora
-    from speechft.data.debian import fetch_packages
     from speechft.data.sources import root_and_variant
 
     name, _, rest = spec.partition(":")

@@ -11,9 +11,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from speechft.core.errors import SettingsError, SpeechFTError
+from speechft.core.errors import SettingsError, SpeechFTError, printable
 from speechft.core.stopping import Stopped
-from speechft.core.text import printable
 
 
 def explain(error: BaseException, arguments: list[str]) -> int:

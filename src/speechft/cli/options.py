@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar
 
 from speechft.cli.layout import columns, width
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
 from speechft.core.settings import (
     Listed,
     Option,

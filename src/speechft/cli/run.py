@@ -16,7 +16,7 @@ from speechft.core.settings import Positional, Shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from speechft.pipeline.recipe.corpora import Needed
+    from speechft.pipeline.recipe.inputs import Needed
     from speechft.pipeline.recipe.plan import Plan
     from speechft.pipeline.recipe.settings import RunSettings
 
@@ -59,7 +59,7 @@ SETTINGS = {"run": RunOptions, "demo": DemoOptions}
 
 def list_recipes() -> None:
     """Print every packaged recipe with its title."""
-    from speechft.pipeline.recipe.reading import packaged, read_recipe
+    from speechft.pipeline.recipe.settings import packaged, read_recipe
 
     found = {name: read_recipe(path) for name, path in packaged().items()}
     for name, values in found.items():
@@ -88,7 +88,7 @@ def command(options: DemoOptions, overrides: list[str]) -> int:
 
 
 def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
-    from speechft.pipeline.recipe.corpora import needed, refuse_missing
+    from speechft.pipeline.recipe.inputs import needed, refuse_missing
     from speechft.pipeline.recipe.sizes import parameters_of
     from speechft.pipeline.recipe.stage import plan_run
 

@@ -63,7 +63,7 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     from collections import Counter
 
     from speechft.encoders.identity import refuse_absent_here
-    from speechft.pipeline.pace import foreseen
+    from speechft.pipeline.execution import foreseen
     from speechft.pipeline.study.stage import plan_studies
 
     graph, console = plan_studies(settings, out, threads), output()
@@ -93,7 +93,7 @@ def _show(one: StudySettings, folder: Path) -> None:
 
     from speechft.reporting.study.files import read_study
     from speechft.reporting.study.specs import SCORE
-    from speechft.reporting.study.wording import figures_of
+    from speechft.reporting.study.verdicts import figures_of
 
     _, table, verdicts, _ = read_study(folder)
     console = output()

@@ -5,8 +5,9 @@
 - A settings field says by its type what it is to a result: `Neutral` fields change none (workers,
   device); the value of an `Input` field (an encoder, data, a file) counts by its content.
 - `Artifact` is a folder that a stage makes. Its record (`speechft.json`) is removed before work
-  begins and written last, with the size and hash of every product. It is done where the record says
-  the same as the stage would, and the products are there as they were written.
+  begins and written last, with the size and hash of every product, and with which versions, and on
+  which processor, it was made. It is done where the record says the same as the stage would, and
+  the products are there as they were written.
 """
 
 from __future__ import annotations
@@ -14,26 +15,29 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import platform
 import re
 import shutil
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from speechft._version import __version__
 from speechft.core import files
 from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.files import products_of, read_json, write_json
 from speechft.core.known_hashes import known_hash, known_hashes
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, said_place
-from speechft.core.provenance import processor, versions
 
 RECORD: Final = files.RECORD
 BEGUN: Final = "begun.json"
@@ -530,3 +534,42 @@ def _shown(value: Any, name: Any, default: Any) -> str:
     if not _is_id(value):
         return str(value)
     return f"with content {str(value)[:8]}" if name is None else str(name)
+
+
+_KINDS = {"family": "cpu family", "model": "model"}
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of Python, of this package and of the libraries that shape results."""
+    result = {"python": platform.python_version(), "speechft": __version__}
+    for name in ("torch", "transformers", "lhotse", "numpy"):
+        try:
+            result[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return result
+
+
+def processor() -> str:
+    """Name the processor, and the GPU in use if any: the last bits of results depend on both."""
+    gpu = _gpu()
+    return f"{gpu}, {_cpu()}" if gpu else _cpu()
+
+
+def _gpu() -> str:
+    """Name the GPU that this process computes on; it is never asked for here."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return ""
+    return str(torch.cuda.get_device_name())
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    said = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines) if v}
+    name = said.get("model name") or platform.processor() or platform.machine()
+    kind = [f"{key} {said[long]}" for key, long in _KINDS.items() if said.get(long, "-").isdigit()]
+    return f"{name} ({', '.join(kind)})" if kind else name

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from speechft.core.files import hash_file, read_json, write_json
 from speechft.core.places import cache_folder
-from speechft.core.threads import threads as start_threads
+from speechft.core.stopping import threads as start_threads
 
 MANY_FOLDER = "file-hashes"
 SETTLED_NS = 2_000_000_000

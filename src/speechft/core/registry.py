@@ -1,14 +1,19 @@
-"""Registries: one line adds a name, a second one is refused, a miss names the nearest."""
+"""Names that are found when they are used: in registries, and in modules that are imported then.
+
+A registry is filled by one line for each name; a second one of a name is refused, and a miss names
+the nearest.
+"""
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
 
 T = TypeVar("T")
 
@@ -68,3 +73,23 @@ def import_modules(package: str, path: Iterable[str]) -> None:
     """
     for found in pkgutil.iter_modules(path):
         import_module(f"{package}.{found.name}")
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make a package's `__getattr__` that imports a name's module when the name is first used.
+
+    Args:
+        package: `__name__` of the package.
+        homes: module, as seen from the package (with a dot in front: from its parent) → names that
+            it holds, with spaces between.
+    """
+    modules = {name: f".{home}" for home, names in homes.items() for name in names.split()}
+
+    def find(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(modules[name], package), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return find

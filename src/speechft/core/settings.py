@@ -13,8 +13,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
 from speechft.core.yaml12 import as_text, load_yaml
 
 

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: what can be gone on with stops at a good moment, all else at once."""
+"""How work stops: at Ctrl-C and SIGTERM, and in threads where an error ends it.
+
+What can be gone on with stops at a good moment, all else at once.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, ClassVar, Final
 
@@ -95,3 +100,19 @@ def _say(text: str) -> None:
     with suppress(OSError, ValueError, RuntimeError):  # a message may be half written
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+@contextmanager
+def threads(count: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
+    """Give threads for the block; all that they were given is done at its end, unless it fails.
+
+    Args:
+        count: how many.
+        name: of each, as far as it is the same.
+    """
+    with ThreadPoolExecutor(count, thread_name_prefix=name) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from speechft.core.errors import SettingsError
-from speechft.core.limits import regular_file
+from speechft.core.files import regular_file
 
 MOST_NODES: Final = 100_000
 DEEPEST: Final = 64

@@ -1,14 +1,16 @@
-"""Cuts whose audio a command gives: run only where the caller allows it, and only once.
+"""What other programs are asked for: audio that a command gives, corpora in Debian's packages.
 
 Nothing that is read may start a process. Where the command line or a caller in Python says
-`allow_commands`, what the commands give is kept as files, which the cuts then name, so that all
-that comes later reads files alone. URLs are never opened.
+`allow_commands`, what the commands of cuts give is kept as files, which the cuts then name, so that
+all that comes later reads files alone; each runs only once. URLs are never opened. Packages are
+fetched and unpacked where a command line asks for it.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from lhotse.cut import Cut
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_path
+from speechft.core.files import atomic_dir, atomic_path
+from speechft.core.logging import get_logger
 from speechft.core.places import cache_folder
 
 Runner = Callable[[Cut], Cut]
@@ -63,3 +66,48 @@ def _output(command: str) -> Path:
         if not path.exists():
             path.hardlink_to(temporary)
     return path
+
+
+_log = get_logger(__name__)
+
+
+def unpacking(packages: Sequence[str]) -> str:
+    """Say how to get packages and unpack them."""
+    return f"apt-get download {' '.join(packages)}, and dpkg -x each file into one folder"
+
+
+def fetch_packages(packages: Sequence[str], root: Path) -> None:
+    """Download packages by apt and unpack them into a folder; one that is there already stays.
+
+    Nothing is installed, and no right of an administrator is needed.
+
+    Raises:
+        DataError: there is no apt, or it has no such packages.
+    """
+    if root.is_dir() and any(root.iterdir()):
+        _log.info("%s: it is there already, nothing is downloaded", root)
+        return
+    absent = [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]
+    if absent:
+        raise DataError(
+            f"there is no {absent[0]} here to download with",
+            where=root,
+            hint=f"on a Debian machine: {unpacking(packages)}",
+        )
+    with atomic_dir(root) as folder:
+        _run(["apt-get", "download", "-q", *packages], folder)
+        for file in sorted(folder.glob("*.deb")):
+            _run(["dpkg", "-x", file.name, "."], folder)
+            file.unlink()
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise DataError(
+            f"{command[0]} could not do it",
+            where=" ".join(command),
+            found=said[-1] if said else f"exit code {done.returncode}",
+            hint="apt-get update first, or get the packages from packages.debian.org",
+        )

@@ -8,8 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from speechft.core.errors import DataError
-from speechft.core.nearest import nearest
+from speechft.core.errors import DataError, nearest
 
 # Folders looked at for a suggestion: corpora have thousands of speakers' folders.
 _LOOKED_AT = 300

@@ -18,8 +18,7 @@ from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
 from speechft.core.errors import DataError
-from speechft.core.files import read_json
-from speechft.core.limits import parse_json, regular_file, text_lines
+from speechft.core.files import parse_json, read_json, regular_file, text_lines
 from speechft.data.audio import fault_of_audio
 from speechft.data.commands import Runner, is_command
 from speechft.data.rows import holds_cuts

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from zlib import error as ZlibError
 
 from speechft.core.errors import DataError
-from speechft.core.limits import LINE_BYTES, parse_json, regular_file, text_lines
+from speechft.core.files import LINE_BYTES, parse_json, regular_file, text_lines
 
 COLUMNS: Final[Mapping[str, str]] = {
     "audio": "path of the audio file, relative to the table",

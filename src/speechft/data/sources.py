@@ -11,10 +11,9 @@ from typing import Final
 from lhotse import CutSet
 from lhotse.cut import Cut
 
-from speechft.core.errors import DataError, SettingsError
-from speechft.core.limits import LONGEST_SECONDS
+from speechft.core.errors import DataError, SettingsError, did_you_mean, nearest
+from speechft.core.files import LONGEST_SECONDS
 from speechft.core.logging import get_logger
-from speechft.core.nearest import did_you_mean, nearest
 from speechft.core.places import fault_of_name, first_of, home_expanded
 from speechft.data import manifests, rows
 from speechft.data.audio import heard_seconds

@@ -16,7 +16,7 @@ from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
-from speechft.core.threads import threads as start_threads
+from speechft.core.stopping import threads as start_threads
 from speechft.data.decoding import Header, read_header
 
 T = TypeVar("T")

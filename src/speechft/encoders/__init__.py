@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from speechft.core.lazy import lazily
+from speechft.core.registry import lazily
 
 if TYPE_CHECKING:
     from speechft.encoders.base import EncoderOutput, SpeechEncoder

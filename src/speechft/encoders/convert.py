@@ -15,8 +15,7 @@ from speechft.core.places import first_of, home_expanded, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
 from speechft.encoders.folder import ADAPTER, encoder_files
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
-from speechft.encoders.heard import heard_of
-from speechft.encoders.identity import locate
+from speechft.encoders.identity import heard_of, locate
 from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
 from speechft.encoders.stored import carry

@@ -2,11 +2,13 @@
 
 Such files are fairseq's own, S3PRL's, WavLM's and DeCoAR 2.0's. Rows of names and settings go both
 ways, fairseq on the left and transformers on the right. In names `{l}` is a layer's number, `{i}` a
-convolution's, `{p}` weight or bias, `{x}` one of q, k, v, out.
+convolution's, `{p}` weight or bias, `{x}` one of q, k, v, out. Convolutions are described by text,
+such as `[(512,10,5)] + [(512,3,2)] * 4`.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -15,7 +17,6 @@ from typing import Any, ClassVar, Final
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.conv_spec import format_conv_spec, parse_conv_spec
 
 Name = tuple[str, str]
 _HOLES = {
@@ -289,3 +290,52 @@ def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w)\}", template)
     text = "".join(_HOLES[p] if n % 2 else re.escape(p) for n, p in enumerate(parts))
     return re.compile(text)
+
+
+Layers = list[tuple[int, int, int]]
+
+
+def parse_conv_spec(text: str) -> Layers:
+    """Give (channels, kernel, stride) per convolution. Only lists, tuples, `+` and `*` are read.
+
+    Raises:
+        CheckpointError: the text holds anything else.
+    """
+    try:
+        layers = _value(ast.parse(text, mode="eval").body)
+        return [(int(c), int(k), int(s)) for c, k, s in layers]
+    except (SyntaxError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            "cannot read the description of the convolutions",
+            where="conv_feature_layers",
+            found=f"{text!r} ({error})",
+            expected="such as [(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2",
+        ) from None
+
+
+def format_conv_spec(layers: Layers) -> str:
+    """Give fairseq's text for (channels, kernel, stride) per convolution."""
+    runs: list[tuple[tuple[int, int, int], int]] = []
+    for layer in layers:
+        if runs and runs[-1][0] == layer:
+            runs[-1] = (layer, runs[-1][1] + 1)
+        else:
+            runs.append((layer, 1))
+    parts = [f"[({c},{k},{s})]" + (f" * {n}" if n > 1 else "") for (c, k, s), n in runs]
+    return " + ".join(parts)
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, ast.List):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(item) for item in node.elts)
+    if isinstance(node, ast.BinOp):
+        left, right = _value(node.left), _value(node.right)
+        if isinstance(node.op, ast.Add) and isinstance(left, list):
+            return left + right
+        if isinstance(node.op, ast.Mult) and isinstance(left, list) and 0 <= right <= 64:
+            return left * right
+    raise ValueError("not a list of layers")

@@ -30,9 +30,9 @@ from torch import Tensor
 
 from speechft.core.artifact import Artifact, hash_values, read_record
 from speechft.core.files import atomic_dir, write_text
-from speechft.core.locks import lock_if_free, wait_for_lock
 from speechft.core.logging import get_logger
-from speechft.core.threads import threads
+from speechft.core.places import lock_if_free, wait_for_lock
+from speechft.core.stopping import threads
 from speechft.hidden.states import DTYPES, Encoded
 
 VERSION: Final = 1  # raise it when the content of stored states changes

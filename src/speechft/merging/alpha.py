@@ -1,16 +1,20 @@
-"""Alpha for each tensor: one number, patterns for groups of tensors, ramps over depth, sweeps."""
+"""Alpha for each tensor: one number, patterns for groups of tensors, ramps over depth, sweeps.
+
+An alpha that data chose is a file that whoever chose it has written.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Final
 
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import CheckpointError, SettingsError, did_you_mean, markdown_text
+from speechft.core.files import read_json
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 FARTHEST = 2.0
@@ -238,3 +242,49 @@ def _finite(value: float, text: str) -> float:
 
 def _unreadable(text: str) -> SettingsError:
     return SettingsError("cannot read alpha", where="alpha", expected=EXAMPLES, found=text)
+
+
+CHOICE: Final = "alpha.json"
+KIND: Final = "speechft-alpha"
+Chosen = Mapping[str, Any]
+"""What was chosen: `alpha`, text as of `--alpha`; `why`; `columns` and `rows` of the neighbours."""
+
+
+def read_choice(path: Path) -> Chosen:
+    """Read what was chosen.
+
+    Raises:
+        CheckpointError: the file is not there, or no choice of an alpha.
+    """
+    try:
+        values = read_json(path)
+        if values["kind"] != KIND:
+            raise ValueError(values["kind"])
+        str(values["alpha"]), str(values["why"]), table_of(values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            "this is no choice of an alpha",
+            where=path,
+            expected=f"{CHOICE}, as `speechft merge --alpha auto` leaves it in its folder",
+            found=repr(error),
+        ) from None
+    return dict(values)
+
+
+def table_of(chosen: Chosen) -> str:
+    """Give the neighbours as a table in Markdown."""
+    lines = [chosen["columns"], *(map(cell_text, row) for row in chosen["rows"])]
+    rows = ["| " + " | ".join(markdown_text(str(v)) for v in line) + " |" for line in lines]
+    return "\n".join([rows[0], "|" + " ---: |" * len(chosen["columns"]), *rows[1:]])
+
+
+def said_of(chosen: Chosen) -> list[str]:
+    """Give the paragraphs of a card that say which alpha it is, why, and what others had."""
+    return ["## Why this alpha", markdown_text(str(chosen["why"])), table_of(chosen)]
+
+
+def cell_text(value: Any) -> str:
+    """Give a value of the table as text."""
+    if isinstance(value, int | float):
+        return f"{value:.4g}"
+    return "–" if value is None else str(value)

@@ -21,10 +21,9 @@ from speechft.core.files import write_json, write_text
 from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, home_expanded, said_place
-from speechft.encoders.heard import heard_of
-from speechft.encoders.identity import CONTEXT, HEADS
+from speechft.encoders.identity import CONTEXT, HEADS, heard_of
 from speechft.encoders.stored import carry
-from speechft.merging.choice import CHOICE, Chosen, said_of
+from speechft.merging.alpha import CHOICE, Chosen, said_of
 from speechft.merging.engine import Plan
 from speechft.merging.matching import common_context
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of

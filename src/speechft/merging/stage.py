@@ -20,13 +20,11 @@ from speechft.core.artifact import (
 )
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
-from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
-from speechft.core.places import home_expanded, in_the_way
-from speechft.core.threads import threads
+from speechft.core.places import LOCK, home_expanded, in_the_way, work_alone
+from speechft.core.stopping import threads
 from speechft.encoders.identity import locate
-from speechft.merging.alpha import check_range, parse_alpha, split_sweep
-from speechft.merging.choice import Chosen, read_choice
+from speechft.merging.alpha import Chosen, check_range, parse_alpha, read_choice, split_sweep
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
 from speechft.merging.matching import refuse_other_meaning
 from speechft.merging.methods import METHODS

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
 
 _NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 

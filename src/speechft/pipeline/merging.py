@@ -13,8 +13,7 @@ from speechft.core.logging import get_logger
 from speechft.core.places import home_expanded
 from speechft.core.settings import parse_settings
 from speechft.merging import stage
-from speechft.merging.alpha import is_sweep
-from speechft.merging.choice import CHOICE, Chosen, read_choice
+from speechft.merging.alpha import CHOICE, Chosen, is_sweep, read_choice
 from speechft.merging.output import head_files
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import open_encoder

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from speechft.core import errors
-from speechft.core.artifact import Artifact
+from speechft.core.artifact import Artifact, processor
 from speechft.core.devices import computing_threads
 from speechft.core.errors import DivergedError, SpeechFTError
 from speechft.core.files import remove_leftovers, write_json
-from speechft.core.locks import wait_for_lock
 from speechft.core.logging import set_up_logging
-from speechft.core.provenance import processor
+from speechft.core.places import wait_for_lock
 from speechft.core.settings import Settings, parse_settings
 from speechft.pipeline.graph import Job, log_of, note_of, settings_of
 from speechft.pipeline.stages import STAGES

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from speechft.core.seeding import torch_generator
-from speechft.core.threads import threads
+from speechft.core.stopping import threads
 from speechft.hidden.states import States
 from speechft.tasks.plans import Scheme
 

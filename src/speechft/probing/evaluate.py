@@ -12,9 +12,8 @@ from speechft.core.artifact import Artifact, hash_values
 from speechft.core.devices import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
-from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.places import first_of, in_the_way
+from speechft.core.places import first_of, in_the_way, work_alone
 from speechft.hidden.front_end import KeptFeatures
 from speechft.metrics.classes import class_report
 from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING

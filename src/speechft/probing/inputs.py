@@ -13,8 +13,8 @@ from pathlib import Path
 from lhotse.cut import Cut
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
+from speechft.core.files import LONGEST_SECONDS
 from speechft.core.heard import Heard
-from speechft.core.limits import LONGEST_SECONDS
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
 from speechft.data.sources import load_data, refuse_long
@@ -24,8 +24,7 @@ from speechft.merging.alpha import is_sweep_folder, number_text
 from speechft.merging.sweep import load_merged, load_point, read_sweep
 from speechft.probing.leaks import Tested, heard_by, tested, without_heard
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
-from speechft.tasks import TASKS, ProtocolName, arranged, check_labels
-from speechft.tasks.ctc import refuse_empty
+from speechft.tasks import TASKS, ProtocolName, arranged, check_labels, refuse_empty
 
 Splits = dict[str, list[Cut]]
 

@@ -13,8 +13,8 @@ from lhotse.cut import Cut
 
 from speechft.core.devices import computing_threads
 from speechft.core.errors import SettingsError
-from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
+from speechft.core.places import wait_for_lock
 from speechft.data.audio import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures

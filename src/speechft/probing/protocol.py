@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.states import SplitStates, States
 from speechft.hidden.store import Request

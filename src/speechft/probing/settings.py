@@ -19,13 +19,13 @@ from speechft.core.artifact import (
     hash_values,
 )
 from speechft.core.errors import SettingsError
+from speechft.core.files import LONGEST_SECONDS
 from speechft.core.launching import DaskSettings, Launcher
-from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName, encoder_id
 from speechft.merging.alpha import check_range, is_sweep_folder, number_text
-from speechft.tasks.data_per_task import check_data, data_of, parse_data
+from speechft.tasks import check_data, data_of, parse_data
 
 RESULTS: Final = "results.jsonl"  # one record per result
 CLASSES: Final = "classes.json"  # confusion matrices, and every class by itself

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from speechft.core.errors import DataError
-from speechft.core.text import task_heading
+from speechft.core.errors import DataError, task_heading
 from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import any_score, score_text
 from speechft.probing.settings import reference_of
-from speechft.reporting.alpha_choice import Choice, choices
 from speechft.reporting.contrasts import Contrast, contrast
+from speechft.reporting.dev_scores import Choice, choices
 from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed
 
 ARROWS = {"higher": "↑", "lower": "↓"}

@@ -1,16 +1,19 @@
-"""What the chosen probes had on the dev splits, from the grid beside the results."""
+"""What the dev splits say: the figures of the chosen probes, and the alpha that these choose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechft.core.errors import task_heading
 from speechft.core.files import read_jsonl
 from speechft.metrics.measures import DIRECTIONS, direction
-from speechft.metrics.statistics import mean
+from speechft.metrics.statistics import SeedValues, mean
+from speechft.metrics.superb import suite_score
 from speechft.probing.settings import GRID
-from speechft.reporting.measurements import Encoder, Measurement
+from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
 
 _Key = tuple[str, int, str, str]
 
@@ -61,3 +64,68 @@ def dev_measurements(
                 split="dev",
                 suite=suites.get(task, ""),
             )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The points between θ0 and one θ', by what the dev splits say of them.
+
+    Attributes:
+        tasks: on which all points were probed.
+        scores: alpha → suite score on the dev splits over the seeds, θ0 (0) and θ' (1) included.
+    """
+
+    tasks: tuple[str, ...]
+    scores: dict[float, SeedValues]
+
+    @property
+    def best(self) -> float:
+        """The alpha with the highest mean; the smallest of equals."""
+        return max(self.scores, key=lambda alpha: (self.scores[alpha].mean, -alpha))
+
+    def text(self, used: float | None) -> str:
+        """Say what they choose, beside the alpha that was used."""
+        tasks = " and ".join(", ".join(task_heading(t) for t in self.tasks).rsplit(", ", 1))
+        points = ", ".join(f"{alpha:g}" for alpha in self.scores)
+        found = f"On the dev splits of {tasks}, α = {self.best:g} scores best of {points}"
+        found += f" ({self.scores[self.best].text(0)})"
+        if used is None or used not in self.scores:
+            return f"{found}."
+        if used == self.best:
+            return f"{found}; it is the one that was used."
+        return f"{found}; the α that was used, {used:g}, has {self.scores[used].text(0)} there."
+
+
+def choices(dev: Sequence[Measurement]) -> dict[Group, Choice]:
+    """Give what the dev splits choose for every fine-tuning that was merged with several alphas.
+
+    Args:
+        dev: what the chosen probes have on the dev splits.
+    """
+    result: dict[Group, Choice] = {}
+    for group in dict.fromkeys(m.encoder.group for m in dev if m.encoder.tuned_on):
+        of_group = [m for m in dev if m.encoder.group in (group, (group[0], "", ""))]
+        points: dict[Encoder, list[Measurement]] = {}
+        for one in of_group:
+            if one.encoder.alpha is not None:
+                points.setdefault(one.encoder, []).append(one)
+        if sum(encoder.role == "merged" for encoder in points) < 2:
+            continue
+        common = set.intersection(*({_cell(m) for m in own} for own in points.values()))
+        if common:
+            scores = {
+                encoder.alpha: _suite_score([m for m in own if _cell(m) in common])
+                for encoder, own in points.items()
+                if encoder.alpha is not None
+            }
+            tasks = tuple(dict.fromkeys(m.task for m in of_group if _cell(m) in common))
+            result[group] = Choice(tasks, dict(sorted(scores.items())))
+    return result
+
+
+def _cell(one: Measurement) -> tuple[int, str, str]:
+    return (one.seed, one.task, one.metric)
+
+
+def _suite_score(measurements: Sequence[Measurement]) -> SeedValues:
+    return SeedValues(tuple(suite_score(scores) for scores in by_seed(measurements).values()))

@@ -17,8 +17,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from speechft.core.errors import file_name, printable, task_heading
 from speechft.core.files import atomic_path
-from speechft.core.text import file_name, printable, task_heading
 from speechft.core.theme import (
     COLOURS,
     FINETUNED,

@@ -12,10 +12,10 @@ import jinja2
 from rich.table import Table
 from rich.text import Text
 
-from speechft.core.provenance import versions
-from speechft.core.text import fenced, markdown_text, printable, task_heading
+from speechft.core.artifact import versions
+from speechft.core.errors import fenced, markdown_text, printable, task_heading
 from speechft.core.yaml12 import dump_yaml
-from speechft.merging.choice import cell_text, table_of
+from speechft.merging.alpha import cell_text, table_of
 from speechft.metrics.classes import class_report
 from speechft.metrics.measures import TITLES
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title

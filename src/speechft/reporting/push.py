@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.artifact import RECORD, read_record
-from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
+from speechft.core.errors import (
+    CheckpointError,
+    DataError,
+    SettingsError,
+    SpeechFTError,
+    is_network_error,
+)
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
-from speechft.core.network import is_network_error
 from speechft.core.places import home_expanded
 from speechft.encoders.identity import read_json_object
 from speechft.merging.output import plain_card, public_name, with_scores

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from speechft.core.artifact import RECORD
-from speechft.core.errors import DataError
+from speechft.core.errors import DataError, printable, task_heading
 from speechft.core.files import read_json, read_jsonl
-from speechft.core.text import printable, task_heading
 from speechft.data.sources import is_synthetic
 from speechft.probing.leaks import share_heard
 from speechft.probing.settings import RESULTS

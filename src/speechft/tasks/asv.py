@@ -1,8 +1,12 @@
-"""ASV: speaker verification."""
+"""ASV: speaker verification.
+
+How much audio silence leaves of an utterance is remembered for large data.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final, Self
 
 import torch
@@ -10,11 +14,15 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechft.core.artifact import hash_values
 from speechft.core.errors import DataError, MissingSplitError
+from speechft.core.files import read_json, write_json
+from speechft.core.places import cache_folder
 from speechft.core.seeding import numpy_generator
-from speechft.data.audio import crop_start, with_effects
+from speechft.data.audio import crop_start, load_waveform, with_effects
 from speechft.data.effects import GAIN, TRIM, crop
-from speechft.data.heard_lengths import heard_lengths
+from speechft.data.identity import audio_keys
+from speechft.data.utterances import in_threads
 from speechft.heads.xvector import XVector
 from speechft.metrics.detection import equal_error_rate
 from speechft.tasks.base import (
@@ -215,3 +223,33 @@ def _held_out(cuts: Sequence[Cut]) -> set[str | None]:
         )
     order = numpy_generator(0, "held-out speakers").permutation(len(speakers))
     return {speakers[i] for i in order[:count]}
+
+
+LENGTHS_VERSION: Final = 2  # raise it when an effect gives other audio
+MANY: Final = 1000  # cuts from which on lengths are remembered
+_THREADS: Final = 8
+
+
+def heard_lengths(cuts: Sequence[Cut]) -> list[int]:
+    """Give the samples of each cut as `load_waveform` gives it; all audio is read for that.
+
+    For 1000 cuts or more the answer is remembered under what is heard of them.
+
+    Raises:
+        DataError: audio cannot be read.
+    """
+    if len(cuts) < MANY:
+        return _measure(cuts)
+    file = cache_folder() / "heard" / f"{hash_values([LENGTHS_VERSION, audio_keys(cuts)])}.json"
+    with suppress(OSError, ValueError):
+        known = read_json(file)
+        if isinstance(known, list) and len(known) == len(cuts):
+            return [int(length) for length in known]
+    lengths = _measure(cuts)
+    with suppress(OSError):
+        write_json(file, lengths)
+    return lengths
+
+
+def _measure(cuts: Sequence[Cut]) -> list[int]:
+    return in_threads(lambda cut: len(load_waveform(cut)), cuts, "listening for silence", _THREADS)

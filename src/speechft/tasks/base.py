@@ -14,9 +14,16 @@ from lhotse.supervision import SupervisionSegment
 from torch import Tensor, nn
 
 from speechft.core.artifact import hash_values
-from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
+from speechft.core.errors import (
+    CheckpointError,
+    DataError,
+    MissingSplitError,
+    SettingsError,
+    did_you_mean,
+)
 from speechft.core.lengths import HOP
-from speechft.core.nearest import did_you_mean
+from speechft.core.logging import get_logger
+from speechft.core.places import first_of
 from speechft.core.registry import Registry
 from speechft.data.utterances import columns_of
 from speechft.tasks.plans import Plan, PublishedPlan, Scheme, TuningPlan
@@ -24,6 +31,7 @@ from speechft.tasks.plans import Plan, PublishedPlan, Scheme, TuningPlan
 if TYPE_CHECKING:
     from speechft.tasks.columns import ColumnTask
 
+_logger = get_logger(__name__)
 Purpose = Literal["probe", "finetune"]
 # "clean": exact lengths, every choice on dev. "s3prl": the published benchmark with its quirks.
 ProtocolName = Literal["clean", "s3prl"]
@@ -424,6 +432,30 @@ def check_labels(task: Task, cuts: Iterable[Cut]) -> None:
         task.reference(cut)
         if task.trains:
             task.target(cut)
+
+
+def refuse_empty(task: Task, cuts: Sequence[Cut]) -> None:
+    """Say how many utterances have nothing to compare with, and refuse a split of these alone.
+
+    A text of punctuation is one of them, as nothing is left of it.
+
+    Raises:
+        DataError: a task of sequences has no reference at all.
+    """
+    empty = [str(cut.id) for cut in cuts if task.target_is_sequence and not task.reference(cut)]
+    if not empty:
+        return
+    if len(empty) == len(cuts):
+        raise DataError(
+            f"no utterance of a split has a label for the task {task.id!r}",
+            expected="something that is left after normalising",
+            found=f"{len(empty)} empty ones: {first_of(empty)}",
+            hint="correct the texts, or leave the task out",
+        )
+    _logger.warning(
+        "%s: %d of %d utterances of a split have an empty reference: %s",
+        *(task.id, len(empty), len(cuts), first_of(empty)),
+    )
 
 
 def frame_counts(logits: Tensor, lengths: Tensor | None) -> list[int]:

@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Final
 
 from lhotse.cut import Cut
 
-from speechft.core.errors import DataError
+from speechft.core.errors import DataError, nearest
 from speechft.core.logging import get_logger
-from speechft.core.nearest import nearest
 from speechft.data.splitting import draw_again
 from speechft.data.utterances import columns_of
 from speechft.tasks.base import ProtocolName, Task, choose_splits, file_stem, other_column

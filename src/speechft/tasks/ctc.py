@@ -19,7 +19,6 @@ from torch.nn.utils.rnn import pad_sequence
 from speechft.core.errors import DataError
 from speechft.core.lengths import padding_mask
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of
 from speechft.heads.linear import OneLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.metrics.measures import error_rate
@@ -194,30 +193,6 @@ class CTCTask(Task):
                 count,
                 total,
             )
-
-
-def refuse_empty(task: Task, cuts: Sequence[Cut]) -> None:
-    """Say how many utterances have nothing to compare with, and refuse a split of these alone.
-
-    A text of punctuation is one of them, as nothing is left of it.
-
-    Raises:
-        DataError: a task of sequences has no reference at all.
-    """
-    empty = [str(cut.id) for cut in cuts if task.target_is_sequence and not task.reference(cut)]
-    if not empty:
-        return
-    if len(empty) == len(cuts):
-        raise DataError(
-            f"no utterance of a split has a label for the task {task.id!r}",
-            expected="something that is left after normalising",
-            found=f"{len(empty)} empty ones: {first_of(empty)}",
-            hint="correct the texts, or leave the task out",
-        )
-    _logger.warning(
-        "%s: %d of %d utterances of a split have an empty reference: %s",
-        *(task.id, len(empty), len(cuts), first_of(empty)),
-    )
 
 
 def _all_frames(logits: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from speechft.core.errors import DataError
 from speechft.heads.linear import PooledLinear
-from speechft.metrics.agreement import concordance, mean_squared_error
+from speechft.metrics.measures import concordance, mean_squared_error
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, non_empty
 from speechft.tasks.columns import ColumnTask
 from speechft.tasks.plans import GRID, Plan

@@ -16,7 +16,7 @@ from torch.nn import Parameter
 
 from speechft.core.devices import computing_threads
 from speechft.core.errors import SpeechFTError
-from speechft.core.locks import work_alone
+from speechft.core.places import work_alone
 
 T = TypeVar("T")
 LONGEST: Final = timedelta(hours=2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-from speechft.core.threads import threads
+from speechft.core.stopping import threads
 
 
 class EpochBatches(Protocol):

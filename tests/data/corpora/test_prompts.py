@@ -11,7 +11,7 @@ from corpus_trees import prompts
 
 from speechft.cli.app import main
 from speechft.core.errors import DataError
-from speechft.data import debian
+from speechft.data import commands
 from speechft.data.audio import load_waveform, read_audio
 from speechft.data.decoding import decode, read_header
 from speechft.data.sources import find_data, load_data
@@ -71,10 +71,10 @@ def test_g722_without_its_package_says_what_to_install(tmp_path, monkeypatch):
 def apt(monkeypatch, corpus_tree):
     """Tools that download and unpack in the place of Debian's."""
     tree = corpus_tree("fillets").parents[3]
-    commands = []
+    calls = []
 
     def run(command, cwd, **_):
-        commands.append(command)
+        calls.append(command)
         if command[0] == "apt-get":
             for name in command[3:]:
                 (Path(cwd) / f"{name}_1_all.deb").touch()
@@ -82,9 +82,9 @@ def apt(monkeypatch, corpus_tree):
             shutil.copytree(tree / "usr", Path(cwd) / "usr")
         return type("Done", (), {"returncode": 0, "stderr": "", "stdout": ""})
 
-    monkeypatch.setattr(debian.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    monkeypatch.setattr(debian.subprocess, "run", run)
-    return commands
+    monkeypatch.setattr(commands.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    monkeypatch.setattr(commands.subprocess, "run", run)
+    return calls
 
 
 def run(*arguments):
@@ -106,9 +106,9 @@ def test_download_is_said_on_the_command_line_alone(apt, tmp_path, monkeypatch):
 
 
 def test_download_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(debian.shutil, "which", lambda _: None)
+    monkeypatch.setattr(commands.shutil, "which", lambda _: None)
     with pytest.raises(DataError, match=r"no apt-get here[\s\S]*dpkg -x each"):
-        debian.fetch_packages(("a",), tmp_path / "root")
+        commands.fetch_packages(("a",), tmp_path / "root")
     assert not (tmp_path / "root").exists()
     assert run("data", "prepare", "timit", "--download") == 2
     assert "in no package" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from speechft.core.errors import SettingsError
-from speechft.pipeline.study.expand import expand
+from speechft.pipeline.study.reading import expand
 
 SETS = {
     "tasks": [{"task": "pr", "rate": 1e-3}, {"task": "sid", "rate": 3e-4}],

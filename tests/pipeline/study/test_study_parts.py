@@ -7,7 +7,7 @@ from study_fixture import written
 
 from speechft.cli.app import main
 from speechft.core.launching import LaunchSettings
-from speechft.pipeline.pace import foreseen
+from speechft.pipeline.execution import foreseen
 from speechft.pipeline.study.stage import load_study, plan_studies, study
 
 ROWS = [

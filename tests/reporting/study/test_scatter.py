@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from speechft.reporting.study.scatter import _box, _covers, label_offsets
+from speechft.reporting.study.plots import _box, _covers, label_offsets
 
 
 def test_labels_cover_no_dot_and_no_label() -> None:

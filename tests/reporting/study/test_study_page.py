@@ -11,8 +11,7 @@ from speechft.reporting.study.plots import draw
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.specs import SCORE
 from speechft.reporting.study.table import dev_score, make_table
-from speechft.reporting.study.verdicts import judge
-from speechft.reporting.study.wording import figures_of
+from speechft.reporting.study.verdicts import figures_of, judge
 
 PER = {"theta0": [30.0, 31.0, 32.0], "tuned": [40.0, 42.0, 41.0], "ours": [28.0, 29.5, 29.5]}
 ACC = {"theta0": [50.0, 52.0, 54.0], "tuned": [60.0, 60.0, 60.0], "ours": [58.0, 58.0, 58.0]}

@@ -11,8 +11,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.table import make_table
-from speechft.reporting.study.verdicts import Verdict, judge
-from speechft.reporting.study.wording import figures_of
+from speechft.reporting.study.verdicts import Verdict, figures_of, judge
 
 ZERO = (0.0, 0.0, 0.0)
 CLEAR = (1.0, 2.0, 2.0)  # mean 1.67, standard error 0.33: t = 5, two-sided p 0.0377

@@ -33,7 +33,7 @@ from speechft.core.logging import get_logger
 from speechft.core.seeding import numpy_generator
 from speechft.data.sources import load_data, refuse_long
 from speechft.hidden.states import SplitStates
-from speechft.merging.choice import CHOICE, KIND, read_choice, said_of
+from speechft.merging.alpha import CHOICE, KIND, read_choice, said_of
 from speechft.merging.output import head_files
 from speechft.merging.sources import open_encoder
 from speechft.metrics.measures import TITLES

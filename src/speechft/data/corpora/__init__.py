@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from speechft.core.errors import DataError, SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import DataError, SettingsError, did_you_mean
 from speechft.core.registry import Registry, import_modules
 from speechft.data.layout import no_folder
 from speechft.data.utterances import Loaded

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from speechft.core.errors import DataError
+from speechft.data.commands import unpacking
 from speechft.data.corpora import register
 from speechft.data.corpora.fillets import LANGUAGES, level_of, split_levels, spoken
 from speechft.data.corpora.fillets import PACKAGES as FILLETS
-from speechft.data.debian import unpacking
 from speechft.data.decoding import HEADERLESS, audio_seconds
 from speechft.data.effects import TELEPHONE
 from speechft.data.layout import find_root

@@ -1,6 +1,6 @@
 """Tables as other tools write them: `DIALECT:PATH`, or guessed where files or columns are plain.
 
-A dialect is one module here with one function, registered under its name, which gives the rows of a
+A dialect is one function in a module here, registered under its name, which gives the rows of a
 place, with columns called as in a table of one's own. A folder of several places has one per split.
 """
 

@@ -16,7 +16,7 @@ from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, liste
 from speechft.encoders.fairseq_layout import FairseqLayout, WaveformLayout, translate
 from speechft.encoders.families import FAMILIES, Family, record_of
 from speechft.encoders.formats.hf import make_config, modern_names, split_base
-from speechft.encoders.formats.records import plain
+from speechft.encoders.formats.unpickle import plain
 from speechft.encoders.stored import plain_names
 
 _logger = get_logger(__name__)

@@ -10,9 +10,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from speechft.core.errors import CheckpointError
+from speechft.core.errors import CheckpointError, did_you_mean
 from speechft.core.logging import get_logger
-from speechft.core.nearest import did_you_mean
 from speechft.core.places import first_of, path_below
 from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, empty_model, tame_config
 from speechft.encoders.fairseq_layout import translate

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from speechft.merging.methods.base import Method

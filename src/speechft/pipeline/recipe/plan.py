@@ -9,10 +9,9 @@ from typing import Any
 
 from speechft.analysis.alpha.settings import alpha_settings
 from speechft.core.artifact import hash_values
-from speechft.core.errors import SettingsError
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import SettingsError, did_you_mean
 from speechft.core.settings import parse_settings
-from speechft.merging.choice import CHOICE
+from speechft.merging.alpha import CHOICE
 from speechft.merging.methods import METHODS
 from speechft.merging.settings import AUTO, CHOOSING, MergeSettings
 from speechft.pipeline.graph import Graph, Job, Source, encoder_of

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from speechft.core.errors import SettingsError
 from speechft.core.launching import LaunchSettings
-from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
+from speechft.core.places import work_alone
 from speechft.encoders.identity import locate
-from speechft.pipeline.execution import Crew, raise_failures
+from speechft.pipeline.execution import Crew, foreseen, raise_failures
 from speechft.pipeline.graph import Graph
 from speechft.pipeline.launchers import start_workers
-from speechft.pipeline.pace import foreseen
 from speechft.pipeline.study.plan import Builder
 from speechft.pipeline.study.reading import load_study
 from speechft.reporting.study.settings import StudySettings

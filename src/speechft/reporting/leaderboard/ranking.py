@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speechft.core.errors import DataError, SettingsError
+from speechft.core.errors import DataError, SettingsError, did_you_mean
 from speechft.core.files import read_jsonl
-from speechft.core.nearest import did_you_mean
 from speechft.data.sources import is_synthetic
 from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speechft.core.text import task_heading
+from speechft.core.errors import task_heading
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import score_text
@@ -14,8 +14,7 @@ from speechft.reporting.measurements import HEARD, heard_text
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.specs import SCORE
 from speechft.reporting.study.table import Table
-from speechft.reporting.study.verdicts import Verdict
-from speechft.reporting.study.wording import figures_of
+from speechft.reporting.study.verdicts import Verdict, figures_of
 
 _NO_BRACKETS = str.maketrans("[]", "()")
 VERDICTS = (

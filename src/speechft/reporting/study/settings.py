@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from speechft.core.nearest import did_you_mean
+from speechft.core.errors import did_you_mean
 from speechft.core.settings import Settings
 from speechft.encoders.identity import EncoderName
 from speechft.metrics.measures import DIRECTIONS

@@ -15,8 +15,7 @@ from speechft.core.seeding import numpy_generator
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_key
 from speechft.data.sources import load_data
-from speechft.tasks import Task, arranged, check_labels
-from speechft.tasks.ctc import refuse_empty
+from speechft.tasks import Task, arranged, check_labels, refuse_empty
 from speechft.training.stream import ItemSource
 
 Splits = Mapping[str, Iterable[Cut]]

@@ -19,7 +19,7 @@ from speechft.data.batching import BalancedBatches, DurationBatches
 from speechft.data.heard import heard_in
 from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
-from speechft.encoders.heard import heard_of
+from speechft.encoders.identity import heard_of
 from speechft.encoders.layers import set_activation_dropout
 from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from speechft.core.artifact import Neutral
-from speechft.core.limits import LONGEST_SECONDS
+from speechft.core.files import LONGEST_SECONDS
 from speechft.core.settings import Listed, Option, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName
-from speechft.tasks.data_per_task import check_data, data_of, parse_data
+from speechft.tasks import check_data, data_of, parse_data
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 

@@ -22,7 +22,7 @@ from speechft.core.yaml12 import read_yaml
 from speechft.data.heard import heard_in
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
-from speechft.encoders.heard import heard_of
+from speechft.encoders.identity import heard_of
 from speechft.hidden.front_end import Waveforms
 from speechft.training.pretrain.continuing import resolve, unit_layer
 from speechft.training.pretrain.defaults import continues
