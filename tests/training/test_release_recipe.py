@@ -65,6 +65,18 @@ def test_a_recipe_merges_the_best_encoder_unless_told_otherwise(base, tmp_path):
         assert specs["finetuned-sid"].path == specs["sid@0.5"].tuned == wanted
 
 
+def test_a_recipe_merges_an_average_where_its_fine_tuning_keeps_one(base, tmp_path):
+    for take, setting in (("ema", {"ema": 0.99}), ("average", {"average_last": 0.2})):
+        tuning = {"task": "sid", "steps": 3}
+        with pytest.raises(SettingsError, match=f"keeps no encoder-{take}"):
+            plan_run(recipe(base, finetune=tuning, merge={"take": take}), tmp_path / "out")
+        ours = recipe(base, finetune=tuning | setting, merge={"take": take})
+        merge = next(
+            s.settings for s in plan_run(ours, tmp_path / "out").steps if s.verb == "merge"
+        )
+        assert merge.tuned[0].endswith(f"/finetune-sid/encoder-{take}")
+
+
 def _cut(text):
     supervision = SupervisionSegment("s", "r", 0.0, 1.0, text=text)
     return MonoCut("c", 0.0, 1.0, 0, supervisions=[supervision])

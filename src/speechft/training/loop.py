@@ -25,12 +25,14 @@ from speechft.core.errors import DivergedError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.seeding import derive_seed
 from speechft.core.stopping import Stopped, StopRequest
+from speechft.training.averaging import Average
 from speechft.training.objective import EncoderObjective
 from speechft.training.precision import Precision, autocast, warn_if_slow
 from speechft.training.processes import average_gradients
 from speechft.training.schedule import Schedule
 from speechft.training.state import FOLDER, cut_metrics, load_state, not_finite, save_state
 from speechft.training.stream import BatchStream, EpochBatches, ItemSource, Position
+from speechft.training.trackers import Log, Tracker
 
 log = get_logger(__name__)
 
@@ -55,6 +57,7 @@ class LoopSettings:
         precision: `auto` takes bf16 on a GPU that has it and float32 elsewhere.
         betas: Adam's moments.
         weight_decay: decoupled weight decay.
+        log: where figures are shown beside `metrics.jsonl`.
     """
 
     steps: int
@@ -69,6 +72,7 @@ class LoopSettings:
     head_learning_rate: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+    log: Log = "tensorboard"
 
 
 @dataclass
@@ -82,6 +86,8 @@ class Progress:
         skipped: updates that were skipped since something was not finite.
         skipped_in_a_row: the same, up to this update.
         last_skipped: what to say of the last one of them.
+        waited: evaluations since the best one.
+        ended: whether the run has ended before its last update.
     """
 
     update: int = 0
@@ -90,6 +96,8 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     last_skipped: str = ""
+    waited: int = 0
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,16 +106,19 @@ class Hooks:
 
     Attributes:
         on_update: called with the progress after each update, before anything is saved.
-        on_evaluation: called with dev figures and the progress, of which it may change `best`.
+        on_evaluation: called with dev figures and the progress, of which it may change `best`,
+            `waited` and `ended`.
         on_divergence: called with the progress where training came to nothing, the module as it
             was last when all its weights were finite; not called where that is not known.
         name: gives the name of an utterance by its index, for messages.
+        averages: of the weights; they are a part of the state.
     """
 
     on_update: Callable[[Progress], None] | None = None
     on_evaluation: Callable[[dict[str, float], Progress], None] | None = None
     on_divergence: Callable[[Progress], None] | None = None
     name: Callable[[int], str] = str
+    averages: tuple[Average, ...] = ()
 
 
 class Loop:
@@ -119,7 +130,7 @@ class Loop:
         source: loads items.
         schedule: learning-rate factor of the update's index (counted from 0).
         settings: plain settings.
-        folder: run folder: gets `checkpoints/`, `metrics.jsonl`, TensorBoard events.
+        folder: run folder: gets `checkpoints/`, `metrics.jsonl`, and what the tracker writes.
         hooks: what is done on the way.
 
     Raises:
@@ -177,19 +188,21 @@ class Loop:
             Stopped: Ctrl-C or SIGTERM; the state of this moment has been saved.
         """
         try:
-            if self.progress.update < self.settings.steps:
-                writer = self._writer()
+            if self._is_left():
+                tracker = self._tracker()
                 with self.stop, progress_bar() as bar:
-                    self._go_on(writer, bar)
-                if writer is not None:
-                    writer.close()
-            skipped, steps = self.progress.skipped, self.settings.steps
-            if 2 * skipped > steps:
-                raise self._diverged(f"{skipped} of {steps} updates were")
+                    self._go_on(tracker, bar)
+                tracker.close()
+            skipped, done = self.progress.skipped, self.progress.update
+            if 2 * skipped > done:
+                raise self._diverged(f"{skipped} of {done} updates were")
         except DivergedError:
             self._keep_last_good()
             raise
         return self.progress
+
+    def _is_left(self) -> bool:
+        return self.progress.update < self.settings.steps and not self.progress.ended
 
     def _keep_last_good(self) -> None:
         """Give away the module as it is, or as it was saved last, if its weights are finite."""
@@ -203,11 +216,11 @@ class Loop:
             module.load_state_dict(state["module"])
         self.hooks.on_divergence(self.progress)
 
-    def _go_on(self, writer: Any, bar: Any) -> None:
+    def _go_on(self, tracker: Tracker, bar: Any) -> None:
         settings, progress = self.settings, self.progress
         batches = iter(self.stream)
         line = bar.add_task("train", total=settings.steps, completed=progress.update, note="")
-        while progress.update < settings.steps:
+        while self._is_left():
             figures, signal_number = self._update(batches)
             done = progress.update
             last = done == settings.steps
@@ -216,10 +229,10 @@ class Loop:
             note = f"loss {figures['loss']:.3f} lr {figures['lr']:.1e}"
             bar.update(line, completed=done, note=note)
             if done % settings.log_every == 0 or done == 1 or last:
-                self._record({"update": done, **figures}, writer)
+                self._record({"update": done, **figures}, tracker)
             if last or (settings.evaluate_every and done % settings.evaluate_every == 0):
-                self._evaluate(writer)
-            if last or done % settings.save_every == 0 or signal_number:
+                self._evaluate(tracker)
+            if not self._is_left() or done % settings.save_every == 0 or signal_number:
                 self._save()
             if signal_number:
                 kept = f"The state after update {done} of {settings.steps} is kept in {self.folder}"
@@ -254,6 +267,8 @@ class Loop:
         total, stopping = average_gradients(self.parameters, [total, float(stop > 0)])
         norm = self._step(total, update, heard)
         progress.update = update
+        for average in self.hooks.averages:
+            average.take(self.objective.module, update)
         seconds = time.perf_counter() - started
         done = {"loss": total, "lr": rate, "gradient_norm": norm, "seconds": seconds, **figures}
         return done, (stop or signal.SIGTERM) if stopping else 0
@@ -291,29 +306,25 @@ class Loop:
             f"anew remove {self.folder}",
         )
 
-    def _evaluate(self, writer: Any) -> None:
+    def _evaluate(self, tracker: Tracker) -> None:
         figures = self.objective.evaluate()
         if figures:
             named = {f"dev_{name}": value for name, value in figures.items()}
-            self._record({"update": self.progress.update, **named}, writer)
+            self._record({"update": self.progress.update, **named}, tracker)
         if self.hooks.on_evaluation is not None:
             self.hooks.on_evaluation(figures, self.progress)
 
-    def _record(self, record: dict[str, Any], writer: Any) -> None:
+    def _record(self, record: dict[str, Any], tracker: Tracker) -> None:
         if not self.accelerator.is_main_process:
             return
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            if name != "update" and writer is not None:
-                writer.add_scalar(name, value, record["update"])
+        figures = {name: value for name, value in record.items() if name != "update"}
+        tracker.log(figures, record["update"])
 
-    def _writer(self) -> Any:
-        if not self.accelerator.is_main_process:
-            return None
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(self.folder / "tensorboard", purge_step=self.progress.update + 1)
+    def _tracker(self) -> Tracker:
+        log = self.settings.log if self.accelerator.is_main_process else "none"
+        return Tracker(log, self.folder, self.progress.update)
 
     def _save(self) -> None:
         check_finite(self.objective.module, self.progress, self.folder)
@@ -323,6 +334,7 @@ class Loop:
                 "optimizer": self.optimizer.state_dict(),
                 "progress": asdict(self.progress),
                 "position": asdict(self.stream.position),
+                "averages": {one.name: one.values for one in self.hooks.averages},
             }
             save_state(self.folder / FOLDER, self.progress.update, state)
         self.accelerator.wait_for_everyone()
@@ -334,9 +346,11 @@ class Loop:
             self.objective.module.load_state_dict(state["module"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = Progress(**state["progress"])
+            for average in self.hooks.averages:
+                average.values = state["averages"][average.name]
         if self.accelerator.is_main_process:
             cut_metrics(self.folder / "metrics.jsonl", self.progress.update)
-        if state is not None and self.progress.update < self.settings.steps:
+        if state is not None and self._is_left():
             log.info("resuming at update %d of %d", self.progress.update, self.settings.steps)
         return Position() if state is None else Position(**state["position"])
 

@@ -19,8 +19,8 @@ from speechft.pipeline.recipe.settings import GONE_ON, FinetuneSection, MergeSec
 from speechft.probing.settings import SUITES
 from speechft.tasks import TASKS
 from speechft.training.finetune.settings import (
-    BEST,
     LAST,
+    TAKEN,
     FinetuneSettings,
     early_name,
     folder_name,
@@ -140,7 +140,16 @@ class _Builder:
         assert isinstance(job.settings, FinetuneSettings)
         own_name = "" if name == folder_name(job.settings.tasks) else name
         about = {"tuned_on": job.settings.task, "method": job.settings.method}
-        take = BEST if self.recipe.merge[0].take == "best" else LAST
+        take = TAKEN[self.recipe.merge[0].take]
+        if take not in job.settings.kept:
+            raise SettingsError(
+                f"the fine-tuning {name!r} keeps no {take}",
+                where="merge.take",
+                expected=" or ".join(
+                    one for one, kept in TAKEN.items() if kept in job.settings.kept
+                ),
+                hint="set ema, or average_last, in its section",
+            )
         early = map(early_name, job.settings.keep_at)
         parts = {"": take} | {part.removeprefix(LAST): part for part in early}
         for suffix, part in parts.items():

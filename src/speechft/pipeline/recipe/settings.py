@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 from pydantic import Field, create_model, field_validator, model_validator
 
@@ -32,6 +32,7 @@ from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.settings import ReportSettings
 from speechft.training.finetune.settings import (
     FinetuneSettings,
+    Take,
     folder_name,
     task_names,
     with_columns,
@@ -167,7 +168,7 @@ if TYPE_CHECKING:
         method: str = "linear"
         heads: str = "drop"
         allow_extrapolation: bool = False
-        take: Literal["best", "last"] = "best"
+        take: Take = "best"
         name: str | None = None
         of: tuple[str, ...] = ()
 
@@ -207,7 +208,7 @@ else:
         MergeSettings,
         "MergeSection",
         ["base", "tuned", "out", "seed"],
-        take=(Literal["best", "last"], "best"),
+        take=(Take, "best"),
         name=OWN_NAME,
         of=(Annotated[tuple[str, ...], Listed], ()),
     )

@@ -59,7 +59,8 @@ def size_of(step: Job, parameters: int | None) -> Size:
     settings = step.settings
     one = None if parameters is None else 4 * parameters
     if isinstance(settings, FinetuneSettings):
-        length = f"{settings.steps:,} updates" if settings.steps else "updates by data"
+        length = f"{settings.epochs:g} epochs" if settings.epochs else "updates by data"
+        length = f"{settings.steps:,} updates" if settings.steps else length
         text = f"{length}, {settings.method}, {task_heading(settings.task)}"
         return Size(text, None if one is None else STATES * one)
     if isinstance(settings, PretrainSettings):

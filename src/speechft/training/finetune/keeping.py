@@ -35,6 +35,7 @@ class Keeper:
         shares: of the updates, after which an early encoder is kept.
         heads: writes the heads into a folder, beside an encoder of this fingerprint.
         heard: what these encoders have heard with labels.
+        patience: evaluations without a better one after which the run ends; never if none.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Keeper:
         shares: tuple[float, ...],
         heads: Callable[[Path, str], None],
         heard: Heard,
+        patience: int | None = None,
     ) -> None:
+        self.patience = patience
         self.heads, self.heard = heads, heard
         self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
         self.fingerprint = ""  # of the last encoder, once that is kept
@@ -71,9 +74,14 @@ class Keeper:
             name, value = "mean", mean_figure(self.tasks, figures)
             improved = progress.best is None or value > progress.best
         log.info("update %d: dev %s %.2f", progress.update, name, value)
+        progress.waited = 0 if improved else progress.waited + 1
         if improved:
             progress.best = value
             self._save(BEST, progress)
+        elif self.patience is not None and progress.waited >= self.patience:
+            said = "update %d: the run ends, since %d evaluations in a row were no better"
+            log.info(said, progress.update, progress.waited)
+            progress.ended = True
 
     def early(self, progress: Progress) -> None:
         """Keep the encoder after its share of the updates."""
@@ -102,6 +110,10 @@ class Keeper:
         if BEST not in progress.kept:
             self._save(BEST, progress)
         return list(progress.kept)
+
+    def average(self, name: str, progress: Progress) -> None:
+        """Keep an average, which the encoder and the heads hold at this moment."""
+        self._save(name, progress)
 
     def last_good(self, progress: Progress) -> None:
         """Keep the encoder of a training that came to nothing."""

@@ -15,7 +15,7 @@ from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
-from speechft.data.batching import BalancedBatches, DurationBatches
+from speechft.data.batching import DurationBatches
 from speechft.data.heard import heard_in
 from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
@@ -26,12 +26,14 @@ from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
 from speechft.tasks import file_stem
 from speechft.tasks.kept import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
+from speechft.training.averaging import Average, exponential, over_the_last
 from speechft.training.finetune.data import Chosen, Pool, TaskData
 from speechft.training.finetune.keeping import Keeper
 from speechft.training.finetune.objective import FineTuning, Part, TaskPart
+from speechft.training.finetune.order import order_seed, task_order
 from speechft.training.finetune.rehearsal import make_rehearsal
 from speechft.training.finetune.replay import FeatureReplay
-from speechft.training.finetune.settings import ADAPTERS, Resolved
+from speechft.training.finetune.settings import ADAPTERS, AVERAGE, EMA, Resolved
 from speechft.training.finetune.turns import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
@@ -41,7 +43,7 @@ from speechft.training.stream import EpochBatches
 
 REHEARSAL = "rehearsal"
 _OF_LOOP = {"steps", "learning_rate", "clip", "accumulate", "evaluate_every", "save_every"}
-_OF_LOOP |= {"seed", "precision", "head_learning_rate"}
+_OF_LOOP |= {"seed", "precision", "head_learning_rate", "log"}
 log = get_logger(__name__)
 
 
@@ -90,7 +92,9 @@ class Run:
             shares=settings.keep_at,
             heads=self._write_heads,
             heard=self._heard(),
+            patience=settings.patience,
         )
+        self.averages = self._make_averages()
         self.objective = self._objective()
 
     @property
@@ -124,11 +128,15 @@ class Run:
                 self.keeper.best,
                 self.keeper.last_good,
                 name=lambda index: str(self._pool.cuts[places[index]].id),
+                averages=self.averages,
             ),
         ).run()
 
     def finish(self, progress: Progress) -> list[str]:
         """Write θ', the heads and what their outputs stand for; give the names of all products."""
+        for average in self.averages:
+            with average.in_place(self.objective.module):
+                self.keeper.average(average.name, progress)
         products = [*self.keeper.last(progress), "metrics.jsonl"]
         self._write_heads(self.settings.out, self.keeper.fingerprint)
         for name, data in self.tasks.items():
@@ -150,6 +158,14 @@ class Run:
             head = f"head{self._suffix(name)}"
             weights = self.parts[head].head.state_dict()
             write_head(folder / f"{head}.safetensors", weights, record)
+
+    def _make_averages(self) -> tuple[Average, ...]:
+        settings, found = self.settings, []
+        if settings.ema is not None:
+            found.append(Average(EMA, exponential(settings.ema)))
+        if settings.average_last is not None:
+            found.append(Average(AVERAGE, over_the_last(settings.average_last, settings.steps)))
+        return tuple(found)
 
     def _heard(self) -> Heard:
         """Give what θ' has heard with labels: what θ0 has, and all that its tasks train on."""
@@ -226,27 +242,19 @@ class Run:
         turns: dict[str, Turn] = {}
         first = 0
         for name, places in self._spoken.items():
-            own = (name,) if len(self._spoken) > 1 else ()
-            seed = derive_seed(self.settings.seed, "order", *own)
-            order: EpochBatches = self._order(name, seed)
-            turns[name] = Turn(order, first)
+            seed = order_seed(self.settings, name, len(self._spoken) > 1)
+            turns[name] = Turn(self._order(name, seed), first)
             first += len(places)
         if len(turns) == 1:
             return turns.popitem()[1].batches
         rehearsal = turns.pop(REHEARSAL, None)
         return TakingTurns(list(turns.values()), rehearsal, self.settings.rehearsal_share)
 
-    def _costs(self, name: str) -> list[float]:
-        return self.encoder.costs(self._durations(name))
-
     def _order(self, name: str, seed: int) -> EpochBatches:
-        """Give a part's batches: each utterance once an epoch, or drawn so that classes balance."""
-        costs, (seconds, items) = self._costs(name), self.settings.bounds
-        if not self.settings.balanced or name not in self.tasks:
-            return DurationBatches(costs, seconds, seed, max_items=items)
-        data = self.tasks[name]
-        classes = [tuple(data.task.target(cut).tolist()) for cut in data.cuts]
-        return BalancedBatches(costs, classes, seconds, seed, items)
+        if name in self.tasks:
+            return task_order(self.settings, self.encoder, self.tasks[name], seed)
+        costs, (seconds, items) = self.encoder.costs(self._durations(name)), self.settings.bounds
+        return DurationBatches(costs, seconds, seed, max_items=items)
 
     def _durations(self, name: str) -> list[float]:
         return [self.source.durations[place] for place in self._spoken[name]]

@@ -19,12 +19,18 @@ from speechft.encoders.identity import Context, EncoderName
 from speechft.tasks import check_data, data_of, parse_data
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
+from speechft.training.trackers import Log
 
 if TYPE_CHECKING:
     from speechft.tasks import Task
 
 LAST: Final = "encoder"
 BEST: Final = "encoder-best"
+EMA: Final = "encoder-ema"
+AVERAGE: Final = "encoder-average"
+Take = Literal["best", "last", "ema", "average"]
+TAKEN: Final[dict[str, str]] = {"best": BEST, "last": LAST, "ema": EMA, "average": AVERAGE}
+"""What a merge may take of a run → its folder."""
 
 HeadSize = Literal["superb", "mini", "linear"]
 Method = Literal["stable", "regular", "l2sp", "lora", "dora", "replay"]
@@ -84,6 +90,10 @@ class FinetuneSettings(Settings):
         steps: optimiser updates N; if not given, as many as thirty passes over the training speech
             take, at least 300 and at most 10,000 (2,000 for tiny encoders). It is said before
             training, and kept in the run's record.
+        epochs: passes over the training speech, in the place of `steps`; of several tasks, over
+            the speech of the one with most batches.
+        patience: evaluations on dev without a better one after which the run ends; the schedule of
+            the learning rate is that of all updates. It goes on to the end if not given.
         learning_rate: Adam's peak rate.
         head_learning_rate: that of the heads; the same if not given. A CTC head on an encoder that
             bears no more than 1e-4 needs 1e-3 to learn anything but the blank.
@@ -121,6 +131,11 @@ class FinetuneSettings(Settings):
         precision: `auto`, `no` (float32) or `bf16`.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
         keep_at: shares of the updates after which the encoder is kept, as `encoder-at-20` (0.2).
+        ema: decay of an exponential average of the weights (0.999), which is kept as `encoder-ema`.
+        average_last: share of the updates, at the end, over which the weights are averaged; their
+            mean is kept as `encoder-average`.
+        log: where figures are shown beside `metrics.jsonl`: `tensorboard` (in the run's folder),
+            `wandb`, `trackio` or `none`.
         rehearsal_share: share of the batches that go on with pre-training: masked prediction of
             units that k-means finds in a hidden layer of θ0. They are there from the first update
             on, and move the encoder once it moves. With the method `replay` they pull all hidden
@@ -145,6 +160,8 @@ class FinetuneSettings(Settings):
     method: Annotated[Method, Shown] = "stable"
     preset: Annotated[Literal["paper"] | None, Shown] = None
     steps: Annotated[int | None, Shown] = Field(default=None, gt=0)
+    epochs: Annotated[float | None, Shown] = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, gt=0)
     learning_rate: Annotated[float, Shown] = Field(default=1e-4, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
@@ -171,6 +188,9 @@ class FinetuneSettings(Settings):
     precision: Precision = "auto"
     threads: int = Field(default=2, gt=0)
     keep_at: Annotated[tuple[float, ...], Listed, Shown] = ()
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    average_last: float | None = Field(default=None, gt=0, le=1)
+    log: Annotated[Log, Neutral, Shown] = "tensorboard"
     rehearsal_share: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
     rehearsal_data: Annotated[DataName | None, Shown] = None
     rehearsal_seconds: float = Field(default=3600.0, gt=0)
@@ -199,7 +219,10 @@ class FinetuneSettings(Settings):
             elif given.get("spec_augment") and kinds:
                 raise ValueError("spec_augment is for asr and sf: take it away")
             if given.get("preset") == "paper" and kinds:
-                given = _as_in_the_paper(kinds) | given
+                plan = _as_in_the_paper(kinds)
+                if "epochs" in given:
+                    del plan["steps"]
+                given = plan | given
         if "batch_size" in given:
             given.setdefault("seconds", None)
             return given
@@ -222,6 +245,12 @@ class FinetuneSettings(Settings):
             raise ValueError("keep_at holds a share twice")
         if self.select and len(names) > 1:
             raise ValueError("select is for one task; several choose by the mean of their metrics")
+        if self.steps and self.epochs:
+            raise ValueError("steps and epochs both say how long the run is: give one of them")
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience counts evaluations: set evaluate_every above 0")
+        if self.patience and self.average_last:
+            raise ValueError("average_last needs to know the last update: take patience away")
         if (self.rehearsal_share > 0) != (self.rehearsal_data is not None):
             raise ValueError("rehearsal_share and rehearsal_data go together")
         if self.method == "replay" and self.rehearsal_data is None:
@@ -247,27 +276,36 @@ class FinetuneSettings(Settings):
         """Of what makes the result; raised when data and encoder decide otherwise."""
         return 1 if self.steps and self.head_size else 2
 
-    def resolved(self, width: int, sizes: Iterable[tuple[int, float]]) -> Resolved:
+    def resolved(
+        self, width: int, sizes: Iterable[tuple[int, float]], steps: int | None = None
+    ) -> Resolved:
         """Give these settings with what data and encoder say of `steps` and `head_size`.
 
         Args:
             width: dimensions of θ0's hidden states.
             sizes: of each task: utterances, and their seconds.
+            steps: that the epochs take, where these are given.
         """
         tiny, (seconds, count) = width < _WIDE, self.bounds
         batches = sum(max(s / seconds, n / count if count else 0.0) for n, s in sizes)
         updates = round(_PASSES * batches / self.accumulate / 10) * 10
         said = {
-            "steps": min(max(updates, _FEWEST), _MOST_TINY if tiny else _MOST),
+            "steps": steps or min(max(updates, _FEWEST), _MOST_TINY if tiny else _MOST),
             "head_size": "mini" if tiny else "superb",
         }
-        given = self.model_dump(exclude_unset=True)
+        given = self.model_dump(exclude_unset=True, exclude={"epochs"})
         return Resolved.model_validate(given | {n: v for n, v in said.items() if not given.get(n)})
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks, in the order in which they take turns."""
         return task_names(self.task)
+
+    @property
+    def kept(self) -> set[str]:
+        """Folders of the encoders that a run leaves behind, early ones aside."""
+        averages = {EMA: self.ema, AVERAGE: self.average_last}
+        return {LAST, BEST, *(name for name, value in averages.items() if value is not None)}
 
     def data_of(self, task: str) -> str:
         """Give the DATA of a task."""

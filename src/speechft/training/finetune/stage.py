@@ -15,10 +15,11 @@ from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
 from speechft.core.seeding import seed_everything
 from speechft.data.sources import load_data, refuse_long
-from speechft.encoders import load_encoder
+from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.hidden.front_end import KeptFeatures
 from speechft.tasks import TASKS
 from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
+from speechft.training.finetune.order import updates_of
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
@@ -77,6 +78,13 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     }
     for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True):
         refuse_long(spec, chain(tasks[name].cuts, tasks[name].dev), settings.max_seconds)
+    if settings.patience and not all(own.dev for own in tasks.values()):
+        raise SettingsError(
+            "there is no dev split by whose figures the run could end early",
+            where="patience",
+            expected="a split dev",
+            hint="leave patience out",
+        )
     if settings.select:
         tasks[settings.task].task.selecting(settings.select)
     rehearsed: list[Cut] = []
@@ -88,7 +96,7 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
         )
         refuse_long(settings.rehearsal_data, rehearsed, settings.max_seconds)
     on_main(lambda: begin(artifact))
-    settings = _resolved(settings, encoder.hidden_size, tasks)
+    settings = _resolved(settings, encoder, tasks)
     run = Run(settings, encoder, tasks, rehearsed, kept)
     progress = run.train()
     adapters: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
@@ -102,14 +110,19 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             utterances=run.utterances,
             hours=run.hours,
             skipped_updates=progress.skipped,
+            updates=progress.update,
         )
     )
 
 
-def _resolved(settings: FinetuneSettings, width: int, tasks: Mapping[str, TaskData]) -> Resolved:
+def _resolved(
+    settings: FinetuneSettings, encoder: SpeechEncoder, tasks: Mapping[str, TaskData]
+) -> Resolved:
     """Let data and encoder say what the settings leave open, and tell how long the run will be."""
     sizes = [(len(own.cuts), fsum(cut.duration for cut in own.cuts)) for own in tasks.values()]
-    found = settings.resolved(width, sizes)
+    epochs = settings.epochs
+    steps = updates_of(epochs, settings, encoder, tasks) if epochs else None
+    found = settings.resolved(encoder.hidden_size, sizes, steps)
     hours = sum(seconds for _, seconds in sizes) / 3600
     said = "finetune: %s updates on %.2f h of speech, head size %s"
     log.info(said, f"{found.steps:,}", hours, found.head_size)

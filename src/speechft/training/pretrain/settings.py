@@ -15,6 +15,7 @@ from speechft.encoders.identity import EncoderName, encoder_id
 from speechft.training.precision import Precision
 from speechft.training.pretrain.defaults import MASKED, continues, with_defaults
 from speechft.training.schedule import ScheduleName
+from speechft.training.trackers import Log
 
 ObjectiveName = Literal["masked-prediction", "contrastive", "reconstruction"]
 
@@ -189,6 +190,8 @@ class PretrainSettings(Settings):
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
+        log: where figures are shown beside `metrics.jsonl`: `tensorboard` (in the run's folder),
+            `wandb`, `trackio` or `none`.
         out: the run's folder.
     """
 
@@ -224,6 +227,7 @@ class PretrainSettings(Settings):
     seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
     threads: int = Field(default=2, gt=0)
+    log: Annotated[Log, Neutral, Shown] = "tensorboard"
 
     @model_validator(mode="before")
     @classmethod

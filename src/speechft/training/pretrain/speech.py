@@ -180,7 +180,7 @@ def loop_settings(
         steps=steps,
         learning_rate=learning_rate,
         seed=derive_seed(settings.seed, name),
-        **settings.model_dump(include={"evaluate_every", "save_every", "precision"}),
+        **settings.model_dump(include={"evaluate_every", "save_every", "precision", "log"}),
     )
     if settings.schedule == "stable":
         return loop
