@@ -41,7 +41,7 @@ def test_page_is_one_self_contained_file(made: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing is loaded from elsewhere
     assert "@import" not in page
     assert "url(http" not in page
-    assert page.count("<svg") == 2 * 3  # of each figure one for wide and one for narrow pages
+    assert page.count("<svg") == 2 * 4  # of each figure one for wide and one for narrow pages
 
 
 def test_page_warns_of_synthetic_speech(made: Path) -> None:
@@ -58,8 +58,8 @@ def test_page_tells_how_to_repeat(made: Path) -> None:
 
 def test_figures_and_markdown_belong_together(made: Path) -> None:
     names = re.findall(r"\(figures/(.*?\.png)\)", (made / "report.md").read_text())
-    assert sorted(names) == sorted(p.name for p in (made / "figures").iterdir())
-    assert len(names) == 3
+    assert sorted(names) == sorted(p.name for p in (made / "figures").glob("*.png"))
+    assert len(names) == 4
     for name in names:
         assert (made / "figures" / name).read_bytes().startswith(b"\x89PNG")
 

@@ -115,7 +115,7 @@ def _report(settings: ReportSettings) -> None:
     artifact = _report_artifact(settings)
     artifact.begin(replace=True)
     report(settings)
-    artifact.end(["report.html", "report.md", "figures"])
+    artifact.end(["report.html", "report.md", "table.csv", "table.tex", "figures"])
 
 
 def _clear_results(artifact: Artifact) -> None:

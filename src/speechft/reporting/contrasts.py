@@ -161,7 +161,7 @@ def _items(measurements: Sequence[Measurement]) -> dict[Metric, Items]:
 
 def _read(one: Measurement) -> Items | None:
     """Read kept predictions; none where they are not those that the record's value is of."""
-    rows = _rows(one.predictions)
+    rows = read_rows(one.predictions)
     if not rows:
         return None
     try:
@@ -179,11 +179,12 @@ def _read(one: Measurement) -> Items | None:
 
 def pairs_of(path: Path | None) -> list[tuple[str, str]]:
     """Give reference and prediction of every kept item; nothing where they are not texts."""
-    pairs = [(row.get("reference"), row.get("prediction")) for row in _rows(path)]
+    pairs = [(row.get("reference"), row.get("prediction")) for row in read_rows(path)]
     return [(str(r), str(p)) for r, p in pairs if isinstance(r, str) and isinstance(p, str)]
 
 
-def _rows(path: Path | None) -> list[dict[str, Any]]:
+def read_rows(path: Path | None) -> list[dict[str, Any]]:
+    """Give kept predictions; nothing where there are none that can be read."""
     try:
         return [] if path is None or not path.is_file() else list(read_jsonl(path))
     except (OSError, ValueError):

@@ -1,16 +1,13 @@
-"""Draw: bars per task, the alpha sweep, training curves. One drawing serves PNG and page.
+"""Draw: bars per task, the trade-off, the alpha sweep, layer weights, training curves.
 
 In the page a figure is inline SVG whose colours are CSS variables, so it follows dark and light.
 """
 
 from __future__ import annotations
 
-import io
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from speechft.core.errors import file_name, printable, task_heading
-from speechft.core.files import atomic_path
 from speechft.core.theme import (
     COLOURS,
     FINETUNED,
@@ -28,69 +24,104 @@ from speechft.core.theme import (
     PRETRAINED,
     STYLE,
     legend_text,
-    themed,
 )
 from speechft.metrics.statistics import SeedValues
 from speechft.reporting.comparison import Column, Comparison, Row
+from speechft.reporting.drawing import Drawing, Values, keep, panels
+from speechft.reporting.drift import CAPTION as DRIFT_CAPTION
+from speechft.reporting.drift import Drift, draw_drift
+from speechft.reporting.drift import values_of as values_of_drift
 from speechft.reporting.findings import label
+from speechft.reporting.layer_weights import CAPTION as WEIGHTS_CAPTION
+from speechft.reporting.layer_weights import draw_profiles, profiles
+from speechft.reporting.layer_weights import values_of as values_of_profiles
 from speechft.reporting.measurements import Curve, Group
+from speechft.reporting.tradeoff import CAPTION as PLANE_CAPTION
+from speechft.reporting.tradeoff import draw_plane, planes
+from speechft.reporting.tradeoff import values_of as values_of_plane
 
-PER_LINE = 3
-NARROW = 4.2  # inches
 FEW = 6  # encoders whose figures stand side by side in a panel
 SWEEP_POINTS = 4  # fewer make no curve
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A finished figure.
-
-    Attributes:
-        name: stem of the PNG's name.
-        title: heading in the page.
-        caption: what to see in it.
-        svg: for the page.
-        narrow: the same with one panel a line, for a narrow page.
-    """
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-    narrow: str
-
-
-def draw_all(comparison: Comparison, curves: Sequence[Curve], folder: Path) -> list[Drawing]:
-    """Draw every figure that the evidence allows; write the PNGs.
+def draw_all(
+    comparison: Comparison, curves: Sequence[Curve], folder: Path, drift: Drift | None = None
+) -> list[Drawing]:
+    """Draw every figure that the evidence allows; write its files.
 
     Args:
         comparison: the table and the sweep.
         curves: training curves.
-        folder: gets `NAME.png`.
+        folder: gets `NAME.png`, `NAME.svg` and `NAME.csv`.
+        drift: encoder → CKA with θ0 of every hidden state, where a run was analysed.
     """
-    drawings = []
+    drawings: list[Drawing] = []
     several = len(comparison.seeds) > 1
-    bars_caption = BARS_CAPTION + (WHISKERS if several else ONE_SEED)
-    sweep_caption = SWEEP_CAPTION + (BANDS if several else "")
+
+    def add(
+        draw: Callable[[int], Figure], name: str, title: str, caption: str, values: Values
+    ) -> None:
+        stem = file_name(name)
+        if any(stem == drawing.name for drawing in drawings):
+            stem = f"{stem}-{len(drawings)}"
+        drawings.append(keep(draw, stem, printable(title), caption, folder, values))
+
     with mpl.rc_context(STYLE):
-        bars = partial(_bars, comparison)
-        drawings.append(_keep(bars, "tasks", "Task by task", bars_caption, folder))
+        caption = BARS_CAPTION + (WHISKERS if several else ONE_SEED)
+        add(partial(_bars, comparison), "tasks", "Task by task", caption, _bar_values(comparison))
+        for plane in planes(comparison):
+            name = "-".join(part for part in ("tradeoff", plane.run, plane.task) if part)
+            title = f"What fine-tuning on {task_heading(plane.task)} brings, and what it costs"
+            add(partial(draw_plane, plane), name, title, PLANE_CAPTION, values_of_plane(plane))
         for group, points in comparison.sweep.items():
-            task = group[1]
-            name = file_name("-".join(["alpha-sweep", *(p for p in group if p)]))
-            if any(name == drawing.name for drawing in drawings):
-                name = f"{name}-{len(drawings)}"
-            title = printable(
-                f"From pretrained to finetuned on {task_heading(task)}: the sweep of alpha"
-            )
+            name = "-".join(["alpha-sweep", *(part for part in group if part)])
+            title = f"From pretrained to finetuned on {task_heading(group[1])}: the sweep of alpha"
             sweep = partial(_sweep, comparison, group, points)
-            drawings.append(_keep(sweep, name, title, sweep_caption, folder))
+            caption = SWEEP_CAPTION + (BANDS if several else "")
+            add(sweep, name, title, caption, _sweep_values(points))
+        if found := profiles(comparison):
+            draw = partial(draw_profiles, found)
+            values = values_of_profiles(found)
+            add(draw, "layer-weights", "Where the probes listened", WEIGHTS_CAPTION, values)
+        if drift:
+            draw, values = partial(draw_drift, drift), values_of_drift(drift)
+            add(draw, "similarity", "How far from θ₀, layer by layer", DRIFT_CAPTION, values)
         if curves:
             training = partial(_training, curves)
-            drawings.append(_keep(training, "training", "Training", TRAINING_CAPTION, folder))
+            add(training, "training", "Training", TRAINING_CAPTION, _training_values(curves))
     return drawings
 
 
+def _bar_values(comparison: Comparison) -> Values:
+    return [
+        {"encoder": label(row.encoder), "task": task, "metric": metric, **_spread(spread)}
+        for row in comparison.rows
+        for (task, metric), spread in row.cells.items()
+    ]
+
+
+def _sweep_values(points: Mapping[float, Row]) -> Values:
+    return [
+        {"alpha": alpha, "task": task, "metric": metric, **_spread(spread)}
+        for alpha, row in points.items()
+        for (task, metric), spread in row.cells.items()
+    ]
+
+
+def _spread(spread: SeedValues) -> dict[str, Any]:
+    return {"mean": round(spread.mean, 4), "sd": spread.sd, "seeds": len(spread.values)}
+
+
+def _training_values(curves: Sequence[Curve]) -> Values:
+    return [
+        {"title": curve.title, "seed": curve.seed, **{k: one.get(k) for k in _CURVE}}
+        for curve in curves
+        for one in curve.records
+        if "loss" in one
+    ]
+
+
+_CURVE = ("update", "loss", "lr")
 BARS_CAPTION = (
     "Each panel is one metric on the test split, in percent; the arrow says which way is better. "
 )
@@ -108,7 +139,7 @@ TRAINING_CAPTION = "Loss (smoothed over what was logged) and learning rate, per 
 
 def _bars(comparison: Comparison, per_line: int) -> Figure:
     columns, rows = comparison.columns, comparison.rows
-    figure, axes = _panels(len(columns) + (1 if _scored(rows) else 0), 2.5, per_line)
+    figure, axes = panels(len(columns) + (1 if _scored(rows) else 0), 2.5, per_line)
     titles = [(c.title, [r.cells.get(c.key) for r in rows]) for c in columns]
     if _scored(rows):
         titles.append((f"{comparison.score_name} ↑", [r.score for r in rows]))
@@ -188,7 +219,7 @@ def _sweep(comparison: Comparison, group: Group, points: dict[float, Row], per_l
     ]
     whole = {a: r.score for a, r in points.items() if _covers(r, comparison.columns)}
     with_score = len(whole) >= SWEEP_POINTS
-    figure, axes = _panels(len(columns) + with_score, 2.6, per_line)
+    figure, axes = panels(len(columns) + with_score, 2.6, per_line)
     chosen = {
         r.encoder.alpha
         for r in comparison.rows
@@ -258,7 +289,7 @@ def _sweep_panel(
 
 def _training(curves: Sequence[Curve], per_line: int) -> Figure:
     titles = list(dict.fromkeys(c.title for c in curves))
-    figure, axes = _panels(2 * len(titles), 2.3, min(2, per_line))
+    figure, axes = panels(2 * len(titles), 2.3, min(2, per_line))
     for place, title in enumerate(titles):
         loss, rate = axes[2 * place], axes[2 * place + 1]
         loss.set_title(f"{title}: loss")
@@ -287,35 +318,3 @@ def _smooth(values: Sequence[float]) -> list[float]:
     for value in values[1:]:
         result.append(keep * result[-1] + (1 - keep) * value)
     return result
-
-
-def _panels(count: int, height: float, per_line: int) -> tuple[Figure, list[Any]]:
-    wide = min(count, per_line)
-    lines = ceil(count / wide)
-    width = NARROW if per_line == 1 else 9.6 * (wide / per_line) ** 0.5
-    figure = Figure(figsize=(width, height * lines), layout="constrained")
-    grid = figure.subplots(lines, wide, squeeze=False)
-    axes = [axis for line in grid for axis in line]
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return figure, axes[:count]
-
-
-def _keep(
-    draw: Callable[[int], Figure], name: str, title: str, caption: str, folder: Path
-) -> Drawing:
-    figure = draw(PER_LINE)
-    with atomic_path(folder / f"{name}.png") as temporary:
-        figure.savefig(
-            temporary, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None}
-        )
-    return Drawing(name, title, caption, _svg(figure, name), _svg(draw(1), f"{name}-narrow"))
-
-
-def _svg(figure: Figure, name: str) -> str:
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(
-            buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-        )
-    return themed(buffer.getvalue(), name)

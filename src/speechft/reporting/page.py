@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import jinja2
 from rich.table import Table
@@ -20,7 +20,8 @@ from speechft.metrics.classes import class_report
 from speechft.metrics.measures import TITLES
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.contrasts import pairs_of
-from speechft.reporting.figures import Drawing
+from speechft.reporting.drawing import Drawing, csv_text
+from speechft.reporting.examples import Examples
 from speechft.reporting.findings import findings, label, symbol
 from speechft.reporting.measurements import HEARD, Evidence, heard_text
 
@@ -28,6 +29,15 @@ SYNTHETIC = (
     "measured on speech made by a synthesiser (eSpeak NG). It shows how the method behaves; it "
     "says nothing about benchmarks on human speech."
 )
+_LATEX: Final = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--"},
+    **{"θ": r"$\theta$", "α": r"$\alpha$", "₀": r"$_0$", "′": "$'$"},
+    "\u0302": r"$\hat{}$",
+}
 _MOST_CLASSES = 20  # that a page shows
 DIFFERENT = (
     "not all rows were measured on the same test data, so these columns compare only rows of one "
@@ -49,6 +59,7 @@ class Page:
     comparison: Comparison
     evidence: Evidence
     drawings: list[Drawing]
+    examples: list[Examples] = field(default_factory=list)
 
     @cached_property
     def context(self) -> dict[str, Any]:
@@ -150,6 +161,52 @@ def _rendered(template: str, page: Page) -> str:
     return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written
 
 
+def table_files(comparison: Comparison) -> dict[str, str]:
+    """Give the table for other programs: `table.csv`, and `table.tex` for LaTeX with booktabs."""
+    columns = [*(c.key for c in comparison.columns), (comparison.score_name, "")]
+    values = [
+        {
+            "encoder": label(row.encoder),
+            "alpha": row.encoder.alpha,
+            "task": task,
+            "metric": metric,
+            "mean": round(spread.mean, 4),
+            "sd": spread.sd,
+            "seeds": len(spread.values),
+        }
+        for row in comparison.rows
+        for (task, metric), spread in zip(
+            columns, (*(row.cells.get(c) for c in columns[:-1]), row.score), strict=True
+        )
+        if spread is not None
+    ]
+    return {"table.csv": csv_text(values), "table.tex": _latex(comparison)}
+
+
+def _latex(comparison: Comparison) -> str:
+    titles = [f"{task} {metric}".strip() for task, metric in headings(comparison)]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{tabular}{l" + "r" * len(titles) + "}",
+        "\\toprule",
+        " & ".join(["encoder", *(_latex_text(title) for title in titles)]) + r" \\",
+        "\\midrule",
+    ]
+    for row in comparison.rows:
+        name = _latex_text(f"{symbol(row.encoder)} {label(row.encoder)}".strip())
+        texts = [
+            f"\\textbf{{{_latex_text(cell.text)}}}" if cell.best else _latex_text(cell.text)
+            for cell in cells(comparison, row)
+        ]
+        lines.append(" & ".join([name, *texts]) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _latex_text(text: str) -> str:
+    """Give a text as it stands in LaTeX, with arrows and ± in math mode."""
+    return "".join(_LATEX.get(c, c) for c in printable(text))
+
+
 def terminal_table(comparison: Comparison) -> Table:
     """Give the table for a terminal of 80 columns; the best of each column is bold.
 
@@ -201,6 +258,7 @@ def _context(page: Page) -> dict[str, Any]:
         "tasks": _task_titles(comparison),
         "classes": _class_tables(evidence),
         "choices": _choices(evidence),
+        "examples": page.examples,
         "drawings": page.drawings,
         "runs": [_run(run) for run in evidence.runs or _evaluations(evidence)],
         "provenance": _artefacts(evidence),

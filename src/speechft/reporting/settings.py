@@ -16,13 +16,16 @@ class ReportSettings(Settings):
 
     Args:
         runs: run folders; each holds `results.jsonl`, or folders that do.
-        out: folder for `report.html`, `report.md` and `figures/`.
+        out: folder for `report.html`, `report.md`, `table.csv`, `table.tex` and `figures/`.
         title: heading; made from the run's name if not given.
+        audio: put the audio of the utterances that it shows into the page. Whoever gets the page
+            can then hear them.
     """
 
     runs: Annotated[tuple[FileInput, ...], Positional] = Field(min_length=1)
     out: Annotated[Path, Neutral, Shown]
     title: Annotated[str | None, Shown] = None
+    audio: Annotated[bool, Shown] = False
 
 
 class LeaderboardSettings(Settings):

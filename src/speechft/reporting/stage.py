@@ -7,8 +7,10 @@ from pathlib import Path
 from speechft.core.files import write_text
 from speechft.core.logging import get_logger
 from speechft.reporting.comparison import Comparison, compare
+from speechft.reporting.drift import read_drift
+from speechft.reporting.examples import examples
 from speechft.reporting.figures import draw_all
-from speechft.reporting.page import Page, render_html, render_markdown
+from speechft.reporting.page import Page, render_html, render_markdown, table_files
 from speechft.reporting.records import read_evidence
 from speechft.reporting.settings import ReportSettings
 
@@ -31,11 +33,20 @@ def report(settings: ReportSettings) -> Path:
             "report: not all rows have the same test data for %s; compare only rows of one run",
             ", ".join(evidence.on_different_data),
         )
-    drawings = draw_all(comparison, evidence.curves, settings.out / "figures")
+    drift = {name: v for run in settings.runs for name, v in read_drift(run).items()}
+    drawings = draw_all(comparison, evidence.curves, settings.out / "figures", drift)
     names = [str(run["name"]) for run in evidence.runs if "name" in run]
     title = settings.title or " and ".join(names) or settings.runs[0].resolve().name
-    page = Page(title=title, comparison=comparison, evidence=evidence, drawings=drawings)
+    page = Page(
+        title=title,
+        comparison=comparison,
+        evidence=evidence,
+        drawings=drawings,
+        examples=examples(comparison, audio=settings.audio),
+    )
     write_text(settings.out / "report.md", render_markdown(page))
+    for name, text in table_files(comparison).items():
+        write_text(settings.out / name, text)
     path = settings.out / "report.html"
     write_text(path, render_html(page))
     log.info("report: %s", path)

@@ -1,0 +1,85 @@
+"""A heat map of how near each encoder's hidden states are to θ0's, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+
+from speechft.core.errors import printable
+from speechft.core.files import read_jsonl
+from speechft.core.theme import INK, MERGED, legend_text
+from speechft.reporting.drawing import NARROW
+
+ANALYSIS: Final = "analysis.jsonl"
+CAPTION: Final = (
+    "CKA of the hidden states with those of θ₀, in percent: the darker, the nearer. 0 is the "
+    "transformer's input, the last is its output."
+)
+Drift = dict[str, list[float]]
+
+
+def read_drift(folder: Path) -> Drift:
+    """Give encoder → CKA of each hidden state, from what `speechft analyze` left in a run."""
+    found: dict[str, dict[int, float]] = {}
+    for file in sorted(folder.rglob(ANALYSIS)):
+        if any(part.startswith(".") for part in file.relative_to(folder).parts):
+            continue
+        for record in _records(file):
+            try:
+                if record["measure"] != "cka":
+                    continue
+                value, layer = float(record["value"]), int(record["layer"])
+                name = printable(str(record["encoder"]))
+            except (KeyError, TypeError, ValueError):
+                continue
+            if math.isfinite(value):
+                found.setdefault(name, {})[layer] = value
+    return {
+        name: [own[layer] for layer in range(len(own))]
+        for name, own in found.items()
+        if sorted(own) == list(range(len(own)))
+    }
+
+
+def _records(file: Path) -> list[Any]:
+    try:
+        return list(read_jsonl(file))
+    except (OSError, ValueError):
+        return []
+
+
+def draw_drift(drift: Mapping[str, Sequence[float]], per_line: int) -> Figure:
+    """Draw a row per encoder, a column per hidden state."""
+    width = max(map(len, drift.values()))
+    size = (NARROW if per_line == 1 else 9.6, 0.9 + 0.42 * len(drift))
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    text: Any = {"color": INK, "ha": "center", "va": "center", "fontsize": 8}
+    for line, values in enumerate(drift.values()):
+        for layer, value in enumerate(values):
+            share = min(1.0, max(0.0, value / 100))
+            axis.barh(line, 1, left=layer - 0.5, height=1, color=MERGED, alpha=0.85 * share**2)
+            if width <= 13 and per_line > 1:
+                axis.text(layer, line, f"{value:.0f}", **text)
+    short = 44 if per_line > 1 else 18
+    names = [legend_text(name if len(name) <= short else f"…{name[1 - short :]}") for name in drift]
+    axis.set_yticks(range(len(drift)), names)
+    axis.set_xlim(-0.5, width - 0.5)
+    axis.set_ylim(len(drift) - 0.5, -0.5)
+    axis.set_xlabel("hidden state")
+    for side in ("left", "bottom"):
+        axis.spines[side].set_visible(False)
+    return figure
+
+
+def values_of(drift: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Give what the figure shows, a row per value."""
+    return [
+        {"encoder": name, "state": state, "cka": round(value, 4)}
+        for name, values in drift.items()
+        for state, value in enumerate(values)
+    ]
