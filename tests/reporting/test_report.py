@@ -44,6 +44,12 @@ def test_page_is_one_self_contained_file(made: Path) -> None:
     assert page.count("<svg") == 2 * 4  # of each figure one for wide and one for narrow pages
 
 
+def test_what_scrolls_can_be_reached_from_the_keyboard(made: Path) -> None:
+    regions = re.findall(r'<div class="scroll"[^>]*>', (made / "report.html").read_text())
+    assert len(regions) >= 2
+    assert all('tabindex="0" role="region" aria-label="' in one for one in regions)
+
+
 def test_page_warns_of_synthetic_speech(made: Path) -> None:
     assert "Synthetic speech." in (made / "report.html").read_text()
     assert "**Synthetic speech.**" in (made / "report.md").read_text()
