@@ -58,14 +58,13 @@ def test_help_loads_no_code_of_a_stage() -> None:
     loaded = {module for module in loaded_by_help() if module.startswith("speechft.")}
     assert "speechft.cli.app" in loaded
     assert loaded <= {
-        *("speechft.api", "speechft.cli.layout", "speechft.core.errors", "speechft.core.errors"),
+        *("speechft.api", "speechft.cli.layout", "speechft.core.errors"),
         "speechft.core.stopping",
         "speechft.cli",
         "speechft.cli.app",
         "speechft.cli.commands",
         "speechft.core",
         "speechft.core.registry",
-        "speechft.core.errors",
         "speechft._version",
     }
 

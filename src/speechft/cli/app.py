@@ -20,12 +20,10 @@ from speechft.api import VERBS, load
 from speechft.cli.commands import COMMANDS, Command
 from speechft.cli.layout import columns, width
 from speechft.core.errors import SettingsError, did_you_mean
-from speechft.core.logging import get_logger
 from speechft.core.stopping import StopRequest
 
 TOGETHER: Final = ("finetune", "pretrain")
 _OF_THE_GROUP: Final = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
-log = get_logger(__name__)
 ABOUT = """Make a speech encoder better with your data, without losing what it was good at.
 
 A first look takes a few minutes on a laptop:  speechft demo --out runs/demo"""
@@ -170,5 +168,8 @@ def is_done_by_another(command: str) -> bool:
         return True
     for name in _OF_THE_GROUP:
         os.environ.pop(name, None)
-    log.warning("%s: one of the %s processes that were started does it all", command, several)
+    from speechft.core.logging import get_logger
+
+    text = "%s: one of the %s processes that were started does it all"
+    get_logger(__name__).warning(text, command, several)
     return False
