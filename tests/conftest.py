@@ -47,7 +47,7 @@ def _hears_ctrl_c():
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch):
     """Two test processes share two cores, also where training's settings say two threads."""
-    from speechft.core.devices import computing_threads
+    from speechft.core.computing import computing_threads
     from speechft.training import processes
 
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 import torch
 
+from speechft.core.computing import derive_seed
 from speechft.core.lengths import (
     conv_length,
     conv_lengths,
@@ -7,7 +8,6 @@ from speechft.core.lengths import (
     pad_waveforms,
     padding_mask,
 )
-from speechft.core.seeding import derive_seed
 
 KERNELS, STRIDES = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
 

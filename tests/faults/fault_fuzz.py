@@ -13,7 +13,7 @@ import torch
 from fault_world import Outcome
 
 from speechft.core.errors import SpeechFTError
-from speechft.core.yaml12 import read_yaml
+from speechft.core.settings import read_yaml
 
 INPUTS: Final = 25
 _PIECES: Final = (

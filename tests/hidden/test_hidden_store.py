@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny_configs import ONE_LAYER as CONFIG
 
 from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError, SettingsError
@@ -26,17 +27,6 @@ from speechft.hidden.states import (
     mean_bytes,
 )
 from speechft.hidden.store import HiddenStore, Request
-
-CONFIG = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 
 
 class Source:

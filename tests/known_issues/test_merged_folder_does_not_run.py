@@ -12,16 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_configs import SHORT_FRONT_END
 from transformers import HubertConfig, HubertModel
 
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 
-TINY = {
-    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
-    "conv_dim": (8, 8), "conv_kernel": (10, 3), "conv_stride": (5, 2),
-    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2,
-}  # fmt: skip
+TINY = {**SHORT_FRONT_END, "num_hidden_layers": 1}
 
 
 @pytest.fixture

@@ -33,6 +33,6 @@ def test_it_is_said_what_they_are(tmp_path: Path, name: str, content: str, found
 
 def test_weights_that_may_not_be_read_are_not_cut_short(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
-    from speechft.encoders.stored import damage
+    from speechft.encoders.identity import damage
 
     assert damage(tmp_path / "model.safetensors", "?")["found"] == "No such file or directory"

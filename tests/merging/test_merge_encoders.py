@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_configs import SHORT_FRONT_END as TINY
 from transformers import HubertConfig, HubertModel
 
 from speechft.core.errors import DataError, SettingsError
@@ -19,18 +20,6 @@ from speechft.merging.stage import merge
 from speechft.merging.statistics import gather_gram
 from speechft.merging.sweep import OpenSweep, load_merged, load_point
 from speechft.reporting.push import _scores
-
-TINY = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8, 8),
-    "conv_kernel": (10, 3),
-    "conv_stride": (5, 2),
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 
 
 @pytest.fixture

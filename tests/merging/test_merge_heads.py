@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_configs import SHORT_FRONT_END as TINY
 from transformers import (
     HubertConfig,
     HubertForCTC,
@@ -26,18 +27,6 @@ from speechft.encoders import load_encoder
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 
-TINY = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8, 8),
-    "conv_kernel": (10, 3),
-    "conv_stride": (5, 2),
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "layerdrop": 0.0,
-}
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", "A", "B", "C"]
 WAVE = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_configs import SHORT_FRONT_END
 from transformers import (
     AutoModel,
     HubertConfig,
@@ -22,19 +23,7 @@ from speechft.core.errors import IncompatibleModelsError
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 
-TINY = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8, 8),
-    "conv_kernel": (10, 3),
-    "conv_stride": (5, 2),
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "vocab_size": 12,
-    "layerdrop": 0.0,
-}
+TINY = {**SHORT_FRONT_END, "vocab_size": 12}
 #: What sets the Large encoders apart: normalised waveforms, layer norms, pre-norm layers.
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 

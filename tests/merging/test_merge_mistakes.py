@@ -13,8 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
-from speechft.core.settings import parse_settings
-from speechft.core.yaml12 import read_yaml
+from speechft.core.settings import parse_settings, read_yaml
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.merging.sweep import OpenSweep

@@ -11,6 +11,7 @@ import torch
 import yaml
 from kills import backend, faults, is_killed, order_kills, results_of
 from recipe_fixture import recipe, settings, states, write_table
+from tiny_configs import TWO_LAYERS as TINY
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl
@@ -21,17 +22,6 @@ from speechft.encoders import build_encoder
 from speechft.pipeline.recipe.plan import Plan
 from speechft.pipeline.recipe.sizes import parameters_of, size_of
 from speechft.pipeline.recipe.stage import RunSettings, find_recipe, load_recipe, plan_run, run
-
-TINY = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
 
 
 @pytest.fixture(scope="module")

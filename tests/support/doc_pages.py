@@ -7,20 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from tiny_configs import TWO_LAYERS as CONFIG
 
 from speechft.encoders import build_encoder
 
 ROOT = Path(__file__).parents[2]
-CONFIG = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
 # What makes the blocks quick; each must be found, so that no block runs at full size unnoticed.
 SMALLER = {
     r"--steps \d{3,}": "--steps 2",

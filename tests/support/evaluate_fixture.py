@@ -7,22 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from tiny_configs import ONE_LAYER
 
 from speechft.core.files import read_json
 from speechft.core.settings import parse_settings
 from speechft.probing.settings import EvaluateSettings
 
+CONFIG = ONE_LAYER
 SIZES = {"train": 12, "dev": 4, "test": 6}
-CONFIG = {
-    "model_type": "hubert",
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 
 
 def write_tones(folder: Path, seed: int = 0, length: tuple[float, float] = (0.3, 0.7)) -> Path:

@@ -10,7 +10,7 @@ import torch
 from finetune_fixture import settings, tensors
 from safetensors.torch import load_file
 
-from speechft.core.devices import computing_threads
+from speechft.core.computing import computing_threads
 from speechft.core.errors import DivergedError, SettingsError
 from speechft.core.places import work_alone
 from speechft.core.stopping import Stopped, StopRequest

@@ -22,12 +22,11 @@ from speechft.core.artifact import (
     RECORD,
     stage_of,
 )
-from speechft.core.devices import usable_device
+from speechft.core.computing import numpy_generator, usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.places import in_the_way
-from speechft.core.seeding import numpy_generator
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder
 from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts

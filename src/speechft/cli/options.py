@@ -19,8 +19,8 @@ from speechft.core.settings import (
     descriptions,
     leaves,
     parse_settings,
+    read_yaml,
 )
-from speechft.core.yaml12 import read_yaml
 
 S = TypeVar("S", bound=Settings)
 SET_HELP: Final = "Any setting, as docs/settings.md lists them; a dot leads inside."

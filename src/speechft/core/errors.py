@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import ClassVar, Final, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, Self
+
+_DETAILS: Final = ("what", "where", "expected", "found", "hint")
 
 
 class SpeechFTError(Exception):
@@ -63,6 +65,16 @@ class SpeechFTError(Exception):
         lines = [self.what]
         lines += [f"  {name + ':':<10}{text}" for name, text in details.items() if text]
         return printable_lines("\n".join(lines))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the error as plain values, for a file or another process."""
+        return {"error": type(self).__name__, **{name: getattr(self, name) for name in _DETAILS}}
+
+
+def error_of(values: Mapping[str, Any]) -> SpeechFTError:
+    """Make an error again of its plain values; one of a kind that is not known here is plain."""
+    kind: type[SpeechFTError] = globals().get(str(values["error"]), SpeechFTError)
+    return kind(**{name: values[name] for name in _DETAILS})
 
 
 class SettingsError(SpeechFTError):

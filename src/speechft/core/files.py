@@ -1,4 +1,4 @@
-"""Files: read within limits, written atomically, hashed.
+"""Files: read within limits, written atomically, hashed; hashes of large ones are remembered.
 
 Everything is written beside its place and moved in, so a killed process never leaves half a file
 under a final name. What is being written is named `.NAME.speechft-XXXX.tmp` and locked by its
@@ -6,6 +6,11 @@ writer, so that the leftovers of killed ones are told from the work of others.
 
 Of a file that others wrote, what is beyond a limit is refused before it costs time or memory: a few
 bytes of gzip may hold terabytes, and a named pipe never ends.
+
+SHA-256 is remembered as long as nothing has touched a file: its place on the disk, size,
+modification time and change time are the same. The change time cannot be set by programs, and
+hashes of files that changed less than two seconds before they were read are not remembered, so that
+a clock's coarseness hides nothing. Only `core.artifact` asks for these.
 """
 
 from __future__ import annotations
@@ -19,13 +24,16 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from speechft.core.errors import SettingsError, SpeechFTError
+from speechft.core.stopping import threads as start_threads
 
 LINE_BYTES: Final = 16 << 20
 """Of one line of a text; cuts of an hour with every phone have 2 MB."""
@@ -342,6 +350,11 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
+def cache_folder() -> Path:
+    """Give the folder of what this package remembers: `$SPEECHFT_CACHE`, or `~/.cache/speechft`."""
+    return Path(os.environ.get("SPEECHFT_CACHE") or Path.home() / ".cache" / "speechft")
+
+
 def hash_file(path: Path | str) -> str:
     """Give the SHA-256 of a file as hex; a named pipe, which never ends, is refused."""
     with regular_file(Path(path)).open("rb") as file:
@@ -377,3 +390,87 @@ def _umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value
+
+
+MANY_FOLDER = "file-hashes"
+SETTLED_NS = 2_000_000_000
+MOST_OF_MANY = 500_000
+
+
+def known_hash(path: Path | str) -> str:
+    """Give the SHA-256 of a file as hex; it is read only if it is not known."""
+    place = str(Path(path).resolve())
+    return known_hashes([place])[place]
+
+
+def known_hashes(
+    paths: Iterable[str], on_file: Callable[[], None] | None = None, threads: int = 4
+) -> dict[str, str]:
+    """Give the SHA-256 of many files, such as a corpus' audio; only unknown ones are read.
+
+    They are remembered in a few files by the names of their folders, so that a corpus of a hundred
+    thousand files costs one look at each file's entry.
+
+    Args:
+        paths: as given they are the keys of the answer.
+        on_file: called after each file that had to be read.
+        threads: that read files.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    given = sorted(set(paths))
+    full = {path: os.path.abspath(path) for path in given}
+    stores = {path: _store_of(full[path]) for path in given}
+    known = {store: _read_hashes(store) for store in set(stores.values())}
+    result: dict[str, str] = {}
+    stamps: dict[str, list[int]] = {}
+    for path in given:
+        stamps[path] = _stamp_of(Path(full[path]))
+        entry = known[stores[path]].get(full[path])
+        if entry is not None and entry[:-1] == stamps[path]:
+            result[path] = str(entry[-1])
+    unknown = [path for path in given if path not in result]
+    begin = time.time_ns()
+    with start_threads(threads) as pool:
+        for path, digest in zip(unknown, pool.map(hash_file, unknown), strict=True):
+            result[path] = digest
+            if on_file is not None:
+                on_file()
+    settled = [path for path in unknown if _is_settled(Path(full[path]), stamps[path], begin)]
+    fresh: dict[Path, dict[str, list[int | str]]] = {}
+    for path in settled:
+        fresh.setdefault(stores[path], {})[full[path]] = [*stamps[path], result[path]]
+    for store, entries in fresh.items():
+        _remember(store, entries)
+    return result
+
+
+def _store_of(path: str) -> Path:
+    part = sha256(os.path.dirname(path).encode()).hexdigest()[0]
+    return cache_folder() / MANY_FOLDER / f"{part}.json"
+
+
+def _is_settled(path: Path, stamp: list[int], begin: int) -> bool:
+    return _stamp_of(path) == stamp and max(stamp[-2:]) < begin - SETTLED_NS
+
+
+def _remember(store: Path, new: dict[str, list[int | str]]) -> None:
+    entries = {**_read_hashes(store), **new}
+    try:
+        write_json(store, dict(list(entries.items())[-MOST_OF_MANY:]))
+    except OSError:
+        return
+
+
+def _stamp_of(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _read_hashes(store: Path) -> dict[str, list[int | str]]:
+    try:
+        entries = read_json(store)
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}

@@ -44,11 +44,6 @@ def said_place(where: Path, hint: str, further: Collection[int] = ()) -> Iterato
         ) from None
 
 
-def cache_folder() -> Path:
-    """Give the folder of what this package remembers: `$SPEECHFT_CACHE`, or `~/.cache/speechft`."""
-    return Path(os.environ.get("SPEECHFT_CACHE") or Path.home() / ".cache" / "speechft")
-
-
 def fault_of_name(name: str, *, folders: bool = False) -> str | None:
     """Say why a name that was read may not become a path, checked as written; None if it may.
 

@@ -27,9 +27,9 @@ from lhotse.augmentation import AudioTransform
 from lhotse.cut import Cut
 from torch import Tensor
 
+from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.core.seeding import numpy_generator
 from speechft.data.decoding import Samples, decode
 from speechft.data.effects import apply_effects
 

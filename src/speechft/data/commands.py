@@ -19,9 +19,8 @@ from lhotse.cut import Cut
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, atomic_path
+from speechft.core.files import atomic_dir, atomic_path, cache_folder
 from speechft.core.logging import get_logger
-from speechft.core.places import cache_folder
 
 Runner = Callable[[Cut], Cut]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from speechft.core.artifact import hash_values
-from speechft.core.devices import compute_exactly
+from speechft.core.computing import compute_exactly
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, pad_waveforms
 from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint

@@ -15,10 +15,9 @@ from speechft.core.places import first_of, home_expanded, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
 from speechft.encoders.folder import ADAPTER, encoder_files
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
-from speechft.encoders.identity import heard_of, locate
+from speechft.encoders.identity import carry, heard_of, locate
 from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
-from speechft.encoders.stored import carry
 
 FOLDERS = ("hf", "hf-head")
 log = get_logger(__name__)

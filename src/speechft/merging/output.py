@@ -21,8 +21,7 @@ from speechft.core.files import write_json, write_text
 from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, home_expanded, said_place
-from speechft.encoders.identity import CONTEXT, HEADS, heard_of
-from speechft.encoders.stored import carry
+from speechft.encoders.identity import CONTEXT, HEADS, carry, heard_of
 from speechft.merging.alpha import CHOICE, Chosen, said_of
 from speechft.merging.engine import Plan
 from speechft.merging.matching import common_context

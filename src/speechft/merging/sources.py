@@ -17,8 +17,13 @@ import numpy as np
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
 from speechft.core.places import path_below
-from speechft.encoders.identity import ADAPTER_OF, locate, read_json_object, stored_preprocessor
-from speechft.encoders.stored import plain_names
+from speechft.encoders.identity import (
+    ADAPTER_OF,
+    locate,
+    plain_names,
+    read_json_object,
+    stored_preprocessor,
+)
 from speechft.merging.tensorfile import STORAGE, Array, TensorFile, TensorInfo, decode
 
 WEIGHTS = "model.safetensors"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.stored import damage
+from speechft.encoders.identity import damage
 
 Array = NDArray[Any]
 

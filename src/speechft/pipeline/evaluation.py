@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from speechft.core.devices import named_device
+from speechft.core.computing import named_device
 from speechft.core.launching import LaunchSettings
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder

@@ -10,10 +10,9 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from speechft.core import errors
 from speechft.core.artifact import Artifact, processor
-from speechft.core.devices import computing_threads
-from speechft.core.errors import DivergedError, SpeechFTError
+from speechft.core.computing import computing_threads
+from speechft.core.errors import DivergedError, SpeechFTError, error_of
 from speechft.core.files import remove_leftovers, write_json
 from speechft.core.logging import set_up_logging
 from speechft.core.places import wait_for_lock
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 _KEPT_BYTES: Final = 2 << 30  # of front-end features, which most jobs have in common
-_PARTS: Final = ("what", "where", "expected", "found", "hint")
 
 
 def order_for(job: Job, *, replace: bool) -> dict[str, Any]:
@@ -61,8 +59,7 @@ def _attempt(order: Mapping[str, Any]) -> tuple[Answer, bool]:
     try:
         return {}, _do(order)
     except SpeechFTError as error:
-        values = {"error": type(error).__name__, **{n: getattr(error, n) for n in _PARTS}}
-        return {"error": values, "diverged": isinstance(error, DivergedError)}, True
+        return {"error": error.to_dict(), "diverged": isinstance(error, DivergedError)}, True
     except Exception as error:  # it stops no other job
         text = f"{type(error).__name__}: {error}"
         return {"error": {"crash": text, "traceback": traceback.format_exc()}}, True
@@ -114,8 +111,7 @@ def as_error(error: Mapping[str, Any]) -> Exception:
     """Make an error again of its plain values."""
     if "crash" in error:
         return RuntimeError(error.get("traceback") or error["crash"])
-    kind: type[SpeechFTError] = getattr(errors, str(error["error"]), SpeechFTError)
-    return kind(**{name: error[name] for name in _PARTS})
+    return error_of(error)
 
 
 def _do(order: Mapping[str, Any]) -> bool:

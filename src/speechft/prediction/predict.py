@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from speechft.core.devices import usable_device
+from speechft.core.computing import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger, progress_bar

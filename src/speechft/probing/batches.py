@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from speechft.core.seeding import torch_generator
+from speechft.core.computing import torch_generator
 from speechft.core.stopping import threads
 from speechft.hidden.states import States
 from speechft.tasks.plans import Scheme

@@ -14,10 +14,10 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 
 from speechft.core.artifact import Artifact, content_id, hash_values
+from speechft.core.computing import derive_seed
 from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.lengths import HOP
 from speechft.core.logging import get_logger
-from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_samples, place_of
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.artifact import Artifact, hash_values
-from speechft.core.devices import named_device, usable_device
+from speechft.core.computing import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.logging import get_logger, progress_bar

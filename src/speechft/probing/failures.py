@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speechft.core import errors
-from speechft.core.errors import SpeechFTError
+from speechft.core.errors import SpeechFTError, error_of
 from speechft.core.logging import get_logger
 
-_PARTS = ("what", "where", "expected", "found", "hint")
 _SHOWN = 8
 _logger = get_logger(__name__)
 
@@ -52,7 +50,7 @@ def reported(
 ) -> Failure:
     """Describe what went wrong in a job, and say in the log that the rest goes on."""
     if isinstance(error, SpeechFTError):
-        values = {"error": type(error).__name__, **{n: getattr(error, n) for n in _PARTS}}
+        values = error.to_dict()
     else:
         values = {"crash": "".join(traceback.format_exception(error))}
     found = Failure(encoder, task, seed, values)
@@ -79,11 +77,10 @@ def raise_failures(failures: Sequence[Failure], jobs: int) -> None:
     if not known:
         crash = str(failures[0].error["crash"])
         raise RuntimeError(crash if len(failures) == 1 else f"{listed}\n\nThe first one:\n{crash}")
-    first = {name: known[0].error[name] for name in _PARTS}
-    kind: type[SpeechFTError] = getattr(errors, str(known[0].error["error"]), SpeechFTError)
+    first = dict(known[0].error)
     if len(failures) > 1:
         first["what"] = listed
         first["hint"] = first["hint"] or (
             "mend this; the same command then does only what is missing"
         )
-    raise kind(**first)
+    raise error_of(first)

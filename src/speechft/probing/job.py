@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lhotse.cut import Cut
 
-from speechft.core.devices import computing_threads
+from speechft.core.computing import computing_threads
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
 from speechft.core.places import wait_for_lock

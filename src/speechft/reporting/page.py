@@ -14,7 +14,7 @@ from rich.text import Text
 
 from speechft.core.artifact import versions
 from speechft.core.errors import fenced, markdown_text, printable, task_heading
-from speechft.core.yaml12 import dump_yaml
+from speechft.core.settings import dump_yaml
 from speechft.merging.alpha import cell_text, table_of
 from speechft.metrics.classes import class_report
 from speechft.metrics.measures import TITLES

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.artifact import hash_values
+from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError, MissingSplitError
-from speechft.core.files import read_json, write_json
-from speechft.core.places import cache_folder
-from speechft.core.seeding import numpy_generator
+from speechft.core.files import cache_folder, read_json, write_json
 from speechft.data.audio import crop_start, load_waveform, with_effects
 from speechft.data.effects import GAIN, TRIM, crop
 from speechft.data.identity import audio_keys

@@ -12,8 +12,8 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn import functional
 
+from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError
-from speechft.core.seeding import numpy_generator
 from speechft.tasks.base import custom, supervision
 
 PAIRS = 20_000

@@ -21,9 +21,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from speechft.core.computing import derive_seed
 from speechft.core.errors import DivergedError
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.seeding import derive_seed
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.averaging import Average
 from speechft.training.objective import EncoderObjective

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch.nn import Parameter
 
-from speechft.core.devices import computing_threads
+from speechft.core.computing import computing_threads
 from speechft.core.errors import SpeechFTError
 from speechft.core.places import work_alone
 

@@ -26,11 +26,10 @@ from speechft.analysis.alpha.similarity import (
 )
 from speechft.analysis.alpha.states import Way, open_way
 from speechft.analysis.alpha.tradeoff import Point, Scores, choose, trade_off
-from speechft.core.devices import usable_device
+from speechft.core.computing import numpy_generator, usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
-from speechft.core.seeding import numpy_generator
 from speechft.data.sources import load_data, refuse_long
 from speechft.hidden.states import SplitStates
 from speechft.merging.alpha import CHOICE, KIND, read_choice, said_of

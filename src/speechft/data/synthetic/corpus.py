@@ -18,9 +18,9 @@ from lhotse.supervision import AlignmentItem
 
 from speechft.core.artifact import Artifact, hash_values
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
+from speechft.core.files import atomic_dir, cache_folder, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
-from speechft.core.places import cache_folder, wait_for_lock
+from speechft.core.places import wait_for_lock
 from speechft.data.manifests import read_cuts, write_cuts
 from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.grammar import OTHER_LANGUAGES

@@ -12,8 +12,8 @@ from functools import partial
 
 import numpy as np
 
+from speechft.core.computing import derive_seed, numpy_generator
 from speechft.core.errors import SettingsError
-from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.data.synthetic.effects import NOISES
 from speechft.data.synthetic.grammar import (
     OTHER_LANGUAGES,

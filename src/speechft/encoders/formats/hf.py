@@ -18,8 +18,13 @@ from speechft.encoders.fairseq_layout import translate
 from speechft.encoders.families import record_of
 from speechft.encoders.folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.unpickle import read_torch_file
-from speechft.encoders.identity import ADAPTER_OF, read_json_object, stored_preprocessor
-from speechft.encoders.stored import damage, plain_names
+from speechft.encoders.identity import (
+    ADAPTER_OF,
+    damage,
+    plain_names,
+    read_json_object,
+    stored_preprocessor,
+)
 
 _KINDS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _LEGACY = re.compile(r"\.weight_([gv])$")

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
-from speechft.encoders.stored import damage
+from speechft.encoders.identity import damage
 
 
 class Record:

@@ -19,7 +19,7 @@ from speechft.core.logging import get_logger
 from speechft.core.places import home_expanded
 from speechft.data.audio import audio_files
 from speechft.data.corpora import Corpus, corpora
-from speechft.data.heard import corpus_of, heard_in
+from speechft.data.identity import corpus_of, heard_in
 from speechft.data.sources import is_synthetic, load_data, named_kind, root_and_variant
 from speechft.encoders import load_encoder
 from speechft.encoders.identity import heard_of, is_known

@@ -21,13 +21,13 @@ from speechft.core.settings import (
     PathText,
     Settings,
     apply_overrides,
+    fill,
     parse_settings,
+    read_yaml,
 )
-from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import AudioName, DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.settings import MergeSettings
-from speechft.pipeline.filling import fill
 from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.settings import ReportSettings
 from speechft.training.finetune.settings import (

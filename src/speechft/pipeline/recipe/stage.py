@@ -12,7 +12,7 @@ from speechft.core.files import remove_leftovers, write_json, write_text
 from speechft.core.launching import LaunchSettings
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of, in_the_way, work_alone
-from speechft.core.yaml12 import dump_yaml
+from speechft.core.settings import dump_yaml
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.launchers import Workers, start_workers
 from speechft.pipeline.recipe.plan import Plan, make_plan

@@ -12,9 +12,7 @@ from typing import Any
 
 from speechft.core.errors import SettingsError, did_you_mean
 from speechft.core.places import home_expanded
-from speechft.core.settings import apply_overrides, parse_settings
-from speechft.core.yaml12 import read_yaml
-from speechft.pipeline.filling import fill
+from speechft.core.settings import apply_overrides, fill, parse_settings, read_yaml
 from speechft.reporting.study.settings import StudySettings
 
 FOLDER = "studies"

@@ -10,8 +10,8 @@ from itertools import accumulate
 from lhotse.cut import Cut
 from torch import Tensor
 
+from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError, MissingSplitError
-from speechft.core.seeding import numpy_generator
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_key
 from speechft.data.sources import load_data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from speechft.core.seeding import derive_seed
+from speechft.core.computing import derive_seed
 from speechft.data.audio import heard_seconds
 from speechft.data.batching import BalancedBatches, DurationBatches
 from speechft.encoders import SpeechEncoder

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from speechft.core.computing import derive_seed, seeded
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import get_logger
 from speechft.core.sealed import is_sealed, seal
-from speechft.core.seeding import derive_seed, seeded
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import Waveforms

@@ -11,13 +11,12 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
+from speechft.core.computing import derive_seed
 from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
-from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
-from speechft.data.heard import heard_in
-from speechft.data.identity import audio_keys
+from speechft.data.identity import audio_keys, heard_in
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.identity import heard_of
 from speechft.encoders.layers import set_activation_dropout

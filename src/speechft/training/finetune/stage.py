@@ -11,9 +11,9 @@ from typing import Any
 from lhotse.cut import Cut
 
 from speechft.core.artifact import Artifact
+from speechft.core.computing import seed_everything
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
-from speechft.core.seeding import seed_everything
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.hidden.front_end import KeptFeatures

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from speechft.core.seeding import derive_seed
+from speechft.core.computing import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families import record_of
 from speechft.training.loop import Progress

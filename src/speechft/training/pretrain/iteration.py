@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from speechft.core.computing import derive_seed
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
 from speechft.core.sealed import is_sealed
-from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
 from speechft.training.loop import Hooks, Loop, Progress
 from speechft.training.pretrain.carried_head import carry_predictor, make_predictor

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from speechft.core.computing import derive_seed
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
-from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.front_end import FrontEndCache, Waveforms

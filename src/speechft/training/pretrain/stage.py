@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.artifact import Artifact, read_record
+from speechft.core.computing import derive_seed, seed_everything
 from speechft.core.errors import DataError
 from speechft.core.heard import Heard, write_heard
-from speechft.core.seeding import derive_seed, seed_everything
-from speechft.core.yaml12 import read_yaml
-from speechft.data.heard import heard_in
+from speechft.core.settings import read_yaml
+from speechft.data.identity import heard_in
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.encoders.identity import heard_of
