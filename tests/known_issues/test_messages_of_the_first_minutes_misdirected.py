@@ -53,7 +53,7 @@ def test_a_run_that_should_be_longer_says_how_to_go_on(tmp_path: Path):
     begin(first)
     (tmp_path / "product").write_text("x")
     first.end(["product"])
-    with pytest.raises(SettingsError, match=rf"(?s)steps 200.*--encoder {tmp_path}/encoder"):
+    with pytest.raises(SettingsError, match=rf"(?s)steps 200.*--continue {tmp_path}"):
         begin(artifact(steps=200))
     with pytest.raises(SettingsError, match="with other settings"):
         begin(artifact(steps=200, seed=1))

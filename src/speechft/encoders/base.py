@@ -286,7 +286,7 @@ class SpeechEncoder(nn.Module, ABC):
         embedding: Tensor | None = getattr(self.model, "masked_spec_embed", None)
         if embedding is None:
             raise SettingsError(
-                "this encoder has no mask embedding, so masked prediction cannot train it",
+                "this encoder has no mask embedding, which stands in for masked frames",
                 where=self.family,
                 expected="a tensor named masked_spec_embed",
                 hint="start from a pre-trained checkpoint, or set mask_time_prob above 0",

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from speechft.core.computing import derive_seed
-from speechft.core.errors import DivergedError
+from speechft.core.errors import CheckpointError, DivergedError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.averaging import Average
@@ -88,6 +88,8 @@ class Progress:
         last_skipped: what to say of the last one of them.
         waited: evaluations since the best one.
         ended: whether the run has ended before its last update.
+        norm: of the last update's gradient.
+        usual_norm: its mean over some updates before.
     """
 
     update: int = 0
@@ -98,6 +100,8 @@ class Progress:
     last_skipped: str = ""
     waited: int = 0
     ended: bool = False
+    norm: float = 0.0
+    usual_norm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,11 @@ class Loop:
         settings: plain settings.
         folder: run folder: gets `checkpoints/`, `metrics.jsonl`, and what the tracker writes.
         hooks: what is done on the way.
+        parent: folder of another run, whose weights, optimiser and place in the data a new run
+            begins with.
 
     Raises:
-        CheckpointError: the state to go on from is damaged.
+        CheckpointError: the state to go on from is damaged, or does not fit.
     """
 
     def __init__(
@@ -146,6 +152,7 @@ class Loop:
         settings: LoopSettings,
         folder: Path,
         hooks: Hooks | None = None,
+        parent: Path | None = None,
     ) -> None:
         self.objective, self.schedule, self.settings = objective, schedule, settings
         self.folder, self.hooks = folder, hooks or Hooks()
@@ -162,7 +169,7 @@ class Loop:
         )
         self.progress = Progress()
         self.stop = StopRequest()
-        position = self._resume()
+        position = self._resume(parent)
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.stream = BatchStream(batches, source, position, self.rank, self.world)
 
@@ -283,6 +290,7 @@ class Loop:
         else:
             self._skip(update, heard)
         self.optimizer.zero_grad(set_to_none=True)
+        self.progress.norm = norm
         return norm
 
     def _skip(self, update: int, heard: list[int]) -> None:
@@ -339,7 +347,7 @@ class Loop:
             save_state(self.folder / FOLDER, self.progress.update, state)
         self.accelerator.wait_for_everyone()
 
-    def _resume(self) -> Position:
+    def _resume(self, parent: Path | None) -> Position:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = load_state(self.folder / FOLDER)
         if state is not None:
@@ -352,7 +360,26 @@ class Loop:
             cut_metrics(self.folder / "metrics.jsonl", self.progress.update)
         if state is not None and self._is_left():
             log.info("resuming at update %d of %d", self.progress.update, self.settings.steps)
+        if state is None and parent is not None:
+            state = self._begin_with(parent)
         return Position() if state is None else Position(**state["position"])
+
+    def _begin_with(self, parent: Path) -> dict[str, Any] | None:
+        """Take over weights and the optimiser's moments; the rates are this run's own."""
+        state = load_state(parent / FOLDER)
+        if state is not None:
+            try:
+                self.objective.module.load_state_dict(state["module"])
+            except RuntimeError as error:
+                raise CheckpointError(
+                    "the state of the other run does not fit this one",
+                    where=parent,
+                    expected="the same encoder, tasks, classes and method",
+                    found=str(error).splitlines()[1].strip(),
+                ) from None
+            moments = {"state": state["optimizer"]["state"]}
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), **moments})
+        return state
 
 
 def check_finite(module: nn.Module, progress: Progress, folder: Path) -> None:

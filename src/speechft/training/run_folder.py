@@ -77,8 +77,11 @@ def begin(artifact: Artifact, *, replace: bool = False) -> None:
             expected=error.expected,
             found=error.found,
             hint="choose another --out; to train what this one has made further, add "
-            f"{'--encoder' if artifact.stage == 'finetune' else '--init'} "
-            f"{artifact.folder}/encoder",
+            + (
+                f"--continue {artifact.folder}"
+                if artifact.stage == "finetune"
+                else f"--init {artifact.folder}/encoder"
+            ),
         ) from None
 
 

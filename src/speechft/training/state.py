@@ -41,11 +41,9 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     Raises:
         CheckpointError: the file has changed since it was written, or cannot be read.
     """
-    way_out = f"remove {folder} to train from the first update on"
-    whole = [path for path in _states(folder).values() if is_sealed(path, way_out)]
-    if not whole:
+    path, way_out = last_state(folder), _way_out(folder)
+    if path is None:
         return None
-    path = whole[-1]
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
@@ -62,6 +60,16 @@ def load_state(folder: Path) -> dict[str, Any] | None:
             hint=way_out,
         )
     return state
+
+
+def last_state(folder: Path) -> Path | None:
+    """Give the file of a run's last state, if there is one yet.
+
+    Raises:
+        CheckpointError: it has changed since it was written.
+    """
+    whole = [path for path in _states(folder).values() if is_sealed(path, _way_out(folder))]
+    return whole[-1] if whole else None
 
 
 def not_finite(tensors: dict[str, Tensor]) -> list[str]:
@@ -82,6 +90,10 @@ def cut_metrics(path: Path, last_update: int) -> None:
         if record["update"] <= last_update:
             kept.append(record)
     write_jsonl(path, kept)
+
+
+def _way_out(folder: Path) -> str:
+    return f"remove {folder} to train from the first update on"
 
 
 def _states(folder: Path) -> dict[int, Path]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from speechft.encoders import SpeechEncoder
 from speechft.heads.spec_augment import SpecAugment
 from speechft.tasks import Task
+from speechft.training.finetune.masking import InputMask
 from speechft.training.freezing import FreezePlan, set_trainable
 from speechft.training.objective import EncoderObjective
 
@@ -111,6 +112,8 @@ class FineTuning(EncoderObjective):
         plan: which parameters move when.
         penalty: added to the loss once the encoder moves.
         movable: what moves of the encoder behind its front end; all by default.
+        masking: of what the tasks hear, in training.
+        watch: gives further figures at every evaluation.
     """
 
     def __init__(
@@ -120,7 +123,10 @@ class FineTuning(EncoderObjective):
         plan: FreezePlan,
         penalty: Callable[[], Tensor] | None = None,
         movable: Sequence[nn.Parameter] | None = None,
+        masking: InputMask | None = None,
+        watch: Callable[[], dict[str, float]] = dict,
     ) -> None:
+        self.masking, self.watch = masking, watch
         super().__init__(encoder, {name: part.head for name, part in parts.items()}, plan, movable)
         self.parts, self.penalty = list(parts.values()), penalty
         self._ends = list(accumulate(part.count for part in self.parts))
@@ -138,8 +144,15 @@ class FineTuning(EncoderObjective):
         penalty = self.penalty()
         return loss + penalty, {**figures, "penalty": float(penalty.detach())}
 
+    def encode(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Give the last hidden state (B, T, D) and lengths (B,), masked in training."""
+        if self.masking is None or not self.module.training:
+            return super().encode(items)
+        return self.behind(*self.masking(*self.front_end(items)))
+
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Give every part's figures on the dev split."""
         self.module.eval()
-        return {name: value for part in self.parts for name, value in part.evaluate(self).items()}
+        found = {name: value for part in self.parts for name, value in part.evaluate(self).items()}
+        return found | self.watch()

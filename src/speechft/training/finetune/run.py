@@ -27,16 +27,19 @@ from speechft.tasks.kept import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.averaging import Average, exponential, over_the_last
 from speechft.training.finetune.data import Chosen, Pool, TaskData
+from speechft.training.finetune.guard import HEARD, SIMILARITY, Guard
 from speechft.training.finetune.keeping import Keeper
+from speechft.training.finetune.masking import InputMask
 from speechft.training.finetune.objective import FineTuning, Part, TaskPart
 from speechft.training.finetune.order import order_seed, task_order
 from speechft.training.finetune.rehearsal import make_rehearsal
 from speechft.training.finetune.replay import FeatureReplay
-from speechft.training.finetune.settings import ADAPTERS, AVERAGE, EMA, Resolved
+from speechft.training.finetune.settings import ADAPTERS, AVERAGE, EMA, LAST, Resolved
 from speechft.training.finetune.turns import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
 from speechft.training.penalties import L2SP
+from speechft.training.processes import all_processes
 from speechft.training.schedule import make_schedule
 from speechft.training.stream import EpochBatches
 
@@ -94,6 +97,7 @@ class Run:
             patience=settings.patience,
         )
         self.averages = self._make_averages()
+        self.guard = self._make_guard()
         self.objective = self._objective()
 
     @property
@@ -123,13 +127,24 @@ class Run:
             loop,
             settings.out,
             Hooks(
-                self.keeper.early,
-                self.keeper.best,
+                self._updated,
+                self._evaluated,
                 self.keeper.last_good,
                 name=lambda index: str(self._pool.cuts[places[index]].id),
                 averages=self.averages,
             ),
+            Path(settings.continued) if settings.continued else None,
         ).run()
+
+    def _updated(self, progress: Progress) -> None:
+        self.keeper.early(progress)
+        if self.guard is not None:
+            self.guard.feel(progress)
+
+    def _evaluated(self, figures: dict[str, float], progress: Progress) -> None:
+        self.keeper.best({n: v for n, v in figures.items() if n != SIMILARITY}, progress)
+        if self.guard is not None:
+            self.guard.look(figures, progress)
 
     def finish(self, progress: Progress) -> list[str]:
         """Write θ', the heads and what their outputs stand for; give the names of all products."""
@@ -166,9 +181,24 @@ class Run:
             found.append(Average(AVERAGE, over_the_last(settings.average_last, settings.steps)))
         return tuple(found)
 
+    def _make_guard(self) -> Guard | None:
+        """Let θ0 be remembered by a few utterances, those of dev where there are any."""
+        settings = self.settings
+        if settings.guard == "off":
+            return None
+        places = [
+            p for own in (self._held_out, self._spoken) for name in self.tasks for p in own[name]
+        ]
+        self.encoder.to(all_processes().device)  # training moves it there only later
+        items = self.source.load(places[:HEARD])
+        least, most = settings.guard_similarity, settings.guard_gradient
+        return Guard(settings.guard, self.encoder, items, settings.out, least, most)
+
     def _heard(self) -> Heard:
         """Give what θ' has heard with labels: what θ0 has, and all that its tasks train on."""
         found = heard_of(self.settings.encoder)
+        if self.settings.continued:
+            found |= heard_of(f"{self.settings.continued}/{LAST}")
         if self.settings.recipe.head_warmup >= 1:  # the encoder stays as it is
             return found
         for name, data in self.tasks.items():
@@ -234,7 +264,11 @@ class Run:
         if self.coverage is not None:
             movable = [p for n, p in encoder.model.named_parameters() if "lora_" in n]
         plan = FreezePlan(settings.steps, settings.recipe.head_warmup, frozen)
-        return FineTuning(encoder, self.parts, plan, penalty, movable)
+        masking = None
+        if settings.mask_share or settings.mask_channels:
+            masking = InputMask(settings.mask_share, settings.mask_span, settings.mask_channels)
+        watch = dict if self.guard is None else self.guard.similarity
+        return FineTuning(encoder, self.parts, plan, penalty, movable, masking, watch)
 
     def _batches(self) -> EpochBatches:
         """Give one task's batches as they are; several parts take turns."""

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from speechft.core.artifact import Neutral
+from speechft.core.artifact import Input, Neutral
 from speechft.core.files import LONGEST_SECONDS
-from speechft.core.settings import Listed, Option, Settings, Shown
+from speechft.core.settings import Listed, Option, PathText, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName
 from speechft.tasks import check_data, data_of, parse_data
+from speechft.training.finetune.continuing import said_by, state_id
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 from speechft.training.trackers import Log
@@ -34,6 +35,7 @@ TAKEN: Final[dict[str, str]] = {"best": BEST, "last": LAST, "ema": EMA, "average
 
 HeadSize = Literal["superb", "mini", "linear"]
 Method = Literal["stable", "regular", "l2sp", "lora", "dora", "replay"]
+Guarding = Literal["off", "warn", "stop"]
 ADAPTERS = ("lora", "dora")
 
 
@@ -55,6 +57,7 @@ RECIPES: dict[str, Recipe] = {
     "dora": STABLE,
     "replay": STABLE,
 }
+RunName = Annotated[PathText, Input(state_id)]
 # First letters of settings that some methods alone read.
 _OWN = {"l2sp_": ("l2sp",), "adapter_": ADAPTERS}
 _PASSES, _FEWEST, _MOST, _MOST_TINY = 30, 300, 10_000, 2_000
@@ -94,6 +97,9 @@ class FinetuneSettings(Settings):
             the speech of the one with most batches.
         patience: evaluations on dev without a better one after which the run ends; the schedule of
             the learning rate is that of all updates. It goes on to the end if not given.
+        continued: RUN, a fine-tuning that has ended: this one begins with its last weights, its
+            optimiser and its place in the data, and takes from it what is not said here; θ0 is
+            its θ0, the schedule is that of the updates of this run, without a head warm-up.
         learning_rate: Adam's peak rate.
         head_learning_rate: that of the heads; the same if not given. A CTC head on an encoder that
             bears no more than 1e-4 needs 1e-3 to learn anything but the blank.
@@ -112,6 +118,12 @@ class FinetuneSettings(Settings):
         spec_augment: whether the last hidden state is augmented in training, as the paper's release
             does for ASR: time warp, feature masks, time masks; by default for `asr` and `sf` with
             `head_size: superb`.
+        mask_share: share of the frames that masked spans would cover if none overlapped: the mask
+            embedding stands in for them behind the front end, in training. For families that have
+            one; Speech-FT masks nothing.
+        mask_span: frames in a masked span.
+        mask_channels: share of the front end's channels that are zero, in spans of an eighth of
+            them, in training.
         head_warmup: share of the updates that train the head alone; with 1 the encoder stays as it
             is. The method's if not given.
         freeze_front_end: whether the CNN front end stays as it is; the method's if not given.
@@ -134,6 +146,11 @@ class FinetuneSettings(Settings):
         ema: decay of an exponential average of the weights (0.999), which is kept as `encoder-ema`.
         average_last: share of the updates, at the end, over which the weights are averaged; their
             mean is kept as `encoder-average`.
+        guard: `warn` or `stop` where θ' collapses: where the hidden states of some utterances are
+            no longer like those of θ0 (linear CKA, the mean over all states, at every evaluation:
+            `dev_similarity`), or a gradient is far larger than usual.
+        guard_similarity: the CKA below which that is so.
+        guard_gradient: times the usual norm above which a gradient is too large.
         log: where figures are shown beside `metrics.jsonl`: `tensorboard` (in the run's folder),
             `wandb`, `trackio` or `none`.
         rehearsal_share: share of the batches that go on with pre-training: masked prediction of
@@ -161,6 +178,7 @@ class FinetuneSettings(Settings):
     preset: Annotated[Literal["paper"] | None, Shown] = None
     steps: Annotated[int | None, Shown] = Field(default=None, gt=0)
     epochs: Annotated[float | None, Shown] = Field(default=None, gt=0)
+    continued: Annotated[RunName | None, Option("continue")] = None
     patience: int | None = Field(default=None, gt=0)
     learning_rate: Annotated[float, Shown] = Field(default=1e-4, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
@@ -173,6 +191,9 @@ class FinetuneSettings(Settings):
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     head_size: Annotated[HeadSize | None, Shown] = None
     spec_augment: bool | None = None
+    mask_share: float = Field(default=0.0, ge=0, lt=1)
+    mask_span: int = Field(default=10, gt=0)
+    mask_channels: float = Field(default=0.0, ge=0, lt=1)
     head_warmup: float | None = Field(default=None, ge=0, le=1)
     freeze_front_end: bool | None = None
     schedule: ScheduleName | None = None
@@ -190,6 +211,9 @@ class FinetuneSettings(Settings):
     keep_at: Annotated[tuple[float, ...], Listed, Shown] = ()
     ema: float | None = Field(default=None, gt=0, lt=1)
     average_last: float | None = Field(default=None, gt=0, le=1)
+    guard: Annotated[Guarding, Neutral] = "off"
+    guard_similarity: Annotated[float, Neutral] = Field(default=0.4, gt=0, lt=1)
+    guard_gradient: Annotated[float, Neutral] = Field(default=100.0, gt=1)
     log: Annotated[Log, Neutral, Shown] = "tensorboard"
     rehearsal_share: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
     rehearsal_data: Annotated[DataName | None, Shown] = None
@@ -205,6 +229,8 @@ class FinetuneSettings(Settings):
         """Say what a preset and the tasks decide: then it counts for the result."""
         if not isinstance(values, dict):
             return values
+        if values.get("continued") is not None:
+            values = said_by(str(values["continued"])) | values
         values = with_columns(values)  # one run has one name, however it was said
         given = {name: value for name, value in values.items() if value is not None}
         size = given.get("head_size", "superb" if given.get("preset") else None)
@@ -263,6 +289,10 @@ class FinetuneSettings(Settings):
 
     def _readers(self, name: str) -> str:
         """Say what reads a setting that this run does not read; empty for all others."""
+        if name == "mask_span" and not self.mask_share:
+            return "with mask_share"
+        if name.startswith("guard_") and self.guard == "off":
+            return "with guard"
         for part, methods in _OWN.items():
             if name.startswith(part) and self.method not in methods:
                 return f"with method {' or '.join(methods)}"

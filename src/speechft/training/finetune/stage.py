@@ -22,7 +22,7 @@ from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
 from speechft.training.finetune.order import updates_of
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
-from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
+from speechft.training.finetune.settings import LAST, FinetuneSettings, Resolved, task_names
 from speechft.training.processes import on_main
 from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
@@ -69,7 +69,9 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             expected="an encoder that was trained",
             hint="evaluate can take it, as the zero point that others are compared with",
         )
-    start = encoder.fingerprint()
+    start = {"encoder": encoder.fingerprint()}
+    if settings.continued:
+        start["run"] = load_encoder(f"{settings.continued}/{LAST}").fingerprint()
     loaded = {spec: load_data(spec) for spec in map(settings.data_of, settings.tasks)}
     hours, seed, specs = settings.hours, settings.seed, map(settings.data_of, settings.tasks)
     tasks = {
@@ -87,6 +89,8 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
         )
     if settings.select:
         tasks[settings.task].task.selecting(settings.select)
+    if settings.mask_share:
+        encoder.check_mask()
     rehearsed: list[Cut] = []
     if settings.rehearsal_data is not None:
         if settings.method != "replay":
@@ -104,7 +108,7 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     on_main(
         lambda: artifact.end(
             products,
-            **about(settings, {"encoder": start}),
+            **about(settings, start),
             **adapters,
             encoder=run.keeper.fingerprint,
             utterances=run.utterances,

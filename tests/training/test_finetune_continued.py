@@ -1,0 +1,115 @@
+"""`finetune --continue RUN --steps M`: a new run with RUN as parent."""
+
+import copy
+import json
+import shutil
+import signal
+
+import pytest
+import torch
+from evaluate_fixture import CONFIG, write_tones
+from finetune_fixture import kill_at, moved, settings
+
+from speechft.cli.options import read_settings
+from speechft.core.errors import CheckpointError, SettingsError
+from speechft.encoders import build_encoder, load_encoder
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.stage import finetune
+from speechft.training.loop import Loop
+from speechft.training.state import load_state
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("continued")
+    build_encoder({**CONFIG, "num_hidden_layers": 2}, seed=0).save(home / "base")
+    for method in ("stable", "lora"):
+        finetune(settings(home / "base", home / method, method=method, steps=8, keep_at=(0.5,)))
+    return home
+
+
+def going_on(home, out, name="stable", steps=6, **more):
+    return FinetuneSettings(continued=str(home / name), steps=steps, out=out, **more)
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """What a loop begins with."""
+    found = {}
+    run = Loop.run
+
+    def noted(loop):
+        found["module"] = {n: t.clone() for n, t in loop.objective.module.state_dict().items()}
+        found["optimizer"] = copy.deepcopy(loop.optimizer.state_dict())
+        found["position"], found["update"] = loop.stream.position, loop.progress.update
+        return run(loop)
+
+    monkeypatch.setattr(Loop, "run", noted)
+    return found
+
+
+@pytest.mark.parametrize("method", ["stable", "lora"])
+def test_it_begins_with_weights_moments_and_place_of_its_parent(home, tmp_path, begun, method):
+    parent = load_state(home / method / "checkpoints")
+    out = finetune(going_on(home, tmp_path / "on", method, head_learning_rate=1e-2))
+    assert begun["update"] == 0
+    for name, value in parent["module"].items():
+        assert torch.equal(begun["module"][name], value), name
+    before, now = parent["optimizer"]["state"], begun["optimizer"]["state"]
+    assert before.keys() == now.keys()
+    assert all(torch.equal(now[i]["exp_avg"], before[i]["exp_avg"]) for i in before)
+    assert [g["factor"] for g in begun["optimizer"]["param_groups"]] == [1.0, 10.0]  # its own
+    assert vars(begun["position"]) == parent["position"]
+    assert moved(out / "encoder", home / method / "encoder")
+    rates = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [r["lr"] for r in rates if r["update"] == 1] == [1e-3]  # 10 % of 6 updates are none
+
+
+def test_it_takes_what_is_not_said_from_its_parent(home, tmp_path):
+    said = json.loads((home / "stable" / "speechft.json").read_text())["settings"]
+    own = FinetuneSettings.model_validate({**said, "out": "x"})
+    found = going_on(home, tmp_path / "on", seconds=6)
+    differing = {n for n in FinetuneSettings.model_fields if getattr(own, n) != getattr(found, n)}
+    assert differing == {"out", "steps", "continued", "seconds", "keep_at", "head_warmup"}
+    assert found.head_warmup == 0.0
+    line = ["--continue", str(home / "stable"), "--steps", "6", "--out", str(tmp_path / "on")]
+    assert read_settings(FinetuneSettings, line, "finetune")[0].continued == str(home / "stable")
+
+
+def test_its_record_names_its_parents(home, tmp_path):
+    out = finetune(going_on(home, tmp_path / "on"))
+    record = json.loads((out / "speechft.json").read_text())
+    assert record["parents"] == {
+        "encoder": load_encoder(home / "base").fingerprint(),
+        "run": load_encoder(home / "stable" / "encoder").fingerprint(),
+    }
+    other = shutil.copytree(home / "stable", tmp_path / "elsewhere")
+    again = going_on(tmp_path, tmp_path / "on", "elsewhere")  # by content, not by place
+    (out / "metrics.jsonl").touch()
+    before = (out / "speechft.json").stat().st_mtime_ns
+    finetune(again)
+    assert (out / "speechft.json").stat().st_mtime_ns == before
+    assert other.exists()
+
+
+def test_a_killed_one_goes_on_from_its_own_state(home, tmp_path):
+    whole = finetune(going_on(home, tmp_path / "whole", save_every=2))
+    stopped = going_on(home, tmp_path / "stopped", save_every=2)
+    assert kill_at(stopped, 5) == -signal.SIGKILL
+    finetune(stopped)
+    assert not moved(stopped.out / "encoder", whole / "encoder")
+
+
+def test_what_its_parent_has_heard_counts(home, tmp_path):
+    table = str(write_tones(tmp_path / "data"))
+    with pytest.raises(CheckpointError, match="does not fit"):  # other speakers
+        finetune(going_on(home, tmp_path / "on", data=table))
+
+
+def test_there_must_be_something_to_go_on_from(home, tmp_path):
+    with pytest.raises(SettingsError, match="no fine-tuning to go on from"):
+        going_on(home, tmp_path / "on", "base")
+    bare = shutil.copytree(home / "stable", tmp_path / "bare")
+    shutil.rmtree(bare / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"(?s)no state to go on from.*bare/encoder"):
+        finetune(going_on(tmp_path, tmp_path / "on", "bare"))
