@@ -13,7 +13,7 @@ BENCHES := $(basename $(notdir $(wildcard benchmarks/*.py)))
 
 export VENV PYTHON
 
-.PHONY: help setup demo demo-human test faults lint format check bench docs study clean-demo
+.PHONY: help setup demo demo-human test faults fuzz lint format check bench docs study clean-demo
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,6 +46,12 @@ faults: setup  ## the whole table of faults, and kills in every stage (twenty mi
 	$(BIN)/python tests/faults/fault_report.py .faults.jsonl
 	SPEECHFT_FAULTS=all OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -q -n $(WORKERS) -k killed tests/pipeline
+
+fuzz: setup  ## read damaged inputs of seven kinds, SECONDS=1200 each: docs/reliability.md
+	@for target in recipe table cuts checkpoint "safetensors header" state store; do \
+	    OMP_NUM_THREADS=1 PYTHONPATH=tests/support HF_HUB_OFFLINE=1 $(BIN)/python \
+	        tests/faults/fault_fuzz.py "$$target" $(or $(SECONDS),1200) || failed=1; \
+	done; $(BIN)/python tests/faults/fault_report.py; exit $${failed:-0}
 
 lint: setup  ## style
 	$(BIN)/ruff check .

@@ -339,6 +339,18 @@ DATA: Final[dict[str, Make]] = {
     "cuts longer than their audio": _cuts(lambda c: c.update(duration=50.0)),
     "cuts whose supervisions are a number": _cuts(lambda c: c.update(supervisions=3)),
     "cuts of an unknown type": _cuts(lambda c: c.update(type="Nothing")),
+    "cuts whose rate is text": _cuts(lambda c: c["recording"].update(sampling_rate="16000")),
+    "cuts whose samples are half": _cuts(lambda c: c["recording"].update(num_samples=0.5)),
+    "cuts whose id is a number": _cuts(lambda c: c.update(id=3)),
+    "cuts whose sources are null": _cuts(lambda c: c["recording"].update(sources=[None])),
+    "cuts whose channels are texts": _cuts(
+        lambda c: c["recording"]["sources"][0].update(channels=["0"])
+    ),
+    "cuts of a channel that no source has": _cuts(
+        lambda c: c["recording"]["sources"][0].update(channels=[1])
+    ),
+    "cuts of no channel": _cuts(lambda c: c.update(channel=[])),
+    "cuts with half of a character": _cuts(lambda c: c.update(id="\ud800")),
     "a corpus that nobody knows": lambda: "nocorpus:theirs",
     "a corpus in the wrong folder": lambda: "librispeech:theirs",
     "synthetic speech of no preset": lambda: "synthetic:nothing",

@@ -133,7 +133,7 @@ def run(arguments: Sequence[str]) -> Outcome:
     printed = io.StringIO()
     started = time.process_time()
     code: Any = None
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), _alarm():
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), alarm():
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as end:
@@ -165,12 +165,14 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _alarm() -> Iterator[None]:
+def alarm(seconds: int = _HANGS) -> Iterator[None]:
+    """Raise `Hangs` in what takes longer than some seconds by the clock on the wall."""
+
     def hang(*_: Any) -> None:
         raise Hangs
 
     before = signal.signal(signal.SIGALRM, hang)
-    signal.alarm(_HANGS)
+    signal.alarm(seconds)
     try:
         yield
     finally:

@@ -10,10 +10,12 @@ import json
 import os
 import random
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from fault_report import KINDS, page
+from fault_fuzz import MOST_GROWTH, TARGETS, Reading, read_for
+from fault_report import KINDS, fuzzing, page
 from fault_rows import Row, rows
 from fault_world import build, copy_of
 
@@ -71,3 +73,30 @@ def test_the_table_is_large_and_its_names_differ() -> None:
     assert len(ALL) >= 400
     assert not [name for name, times in names.items() if times > 1]
     assert len({row.kind for row in ALL}) >= 7
+
+
+def test_the_page_says_what_was_fuzzed_for_longer() -> None:
+    read = Reading("2026-01-01", 7, 1200.0, 500, 480, 0.25, -0.1)
+    crash = Reading("2026-01-02", 7, 60.0, 9, 8, 0.1, 0.0, "seed 7, input 9: KeyError: 'x'\nat y")
+    text = fuzzing({"table": asdict(read), "cuts": asdict(crash)}, MOST_GROWTH)
+    assert "| table | 2026-01-01 | 20.0 | 500 | 480 | 0.25 | 0.0 | none |" in text
+    assert "| 0.10 | 0.0 | seed 7, input 9: KeyError: 'x' |" in text
+    assert not fuzzing({}, MOST_GROWTH)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_fuzzer_finds_what_crashes(
+    target: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_of(world, tmp_path / "w"))
+    calls: list[str] = []
+
+    def read() -> None:
+        calls.append("")
+        if len(calls) > 3:
+            raise KeyError("x")
+
+    monkeypatch.setitem(TARGETS, target, replace(TARGETS[target], read=read))
+    found = read_for(target, 5, 1e9, range(9))
+    assert (found.inputs, found.refused) == (3, 0)
+    assert found.finding.startswith("seed 5, input 2: KeyError: 'x'\nTraceback")

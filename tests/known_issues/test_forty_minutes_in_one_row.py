@@ -7,13 +7,22 @@ memory nevertheless says in one line what to lower.
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
+import wave
+
 import pytest
 
-from speechft import analyze, evaluate, finetune, pretrain
+from speechft import analyze, embed, evaluate, finetune, merge, pretrain
+from speechft.analysis.alpha.settings import AlphaSettings
+from speechft.analysis.alpha.stage import unlabelled
 from speechft.cli import failures
+from speechft.cli.app import main
 from speechft.core.errors import DataError
 from speechft.data.sources import refuse_long
 from speechft.encoders import build_encoder
+from speechft.pipeline.recipe.stage import RunSettings, run
 from speechft.probing.inputs import read_data
 
 
@@ -44,6 +53,72 @@ def test_every_command_refuses_it(home):
     assert not [name for name in left if name.endswith((".pt", ".jsonl", ".safetensors"))]
 
 
+@pytest.fixture
+def three_hours(home):
+    """Three hours of silence in the second row; the file takes no room on the disk."""
+    with wave.open(str(home / "1.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(b"")
+    size = 2 * 8000 * 3 * 3600
+    with (home / "1.wav").open("r+b") as file:
+        file.seek(4)
+        file.write((36 + size).to_bytes(4, "little"))
+        file.seek(40)
+        file.write(size.to_bytes(4, "little"))
+    os.truncate(home / "1.wav", 44 + size)
+    return home
+
+
+def test_three_hours_are_refused_before_work(three_hours, monkeypatch):
+    home = three_hours
+    monkeypatch.chdir(home)
+    shutil.copytree("encoder", "tuned")
+    encoder, tables = {"encoder": "encoder", "task": "asr", "steps": 1}, {"data": "t.csv"}
+    lines = (home / "t.csv").read_text().splitlines()
+    (home / "short.csv").write_text("\n".join([*lines[:2], *lines[3:]]))
+    alpha = {"base": "encoder", "tuned": "tuned", "data": "t.csv", "split": "train"}
+    recipe = {"name": "x", "encoder": "encoder", "data": "short.csv", "finetune": {"task": "asr"}}
+    tested = {"tasks": ["asr"], "data": "t.csv"}
+    calls = {
+        "finetune": lambda: finetune(**encoder, **tables, out="out"),
+        "rehearsal": lambda: finetune(
+            **encoder, data="short.csv", rehearsal_share=0.5, rehearsal_data="t.csv", out="out"
+        ),
+        "evaluate": lambda: evaluate(encoders=["encoder"], tasks=["asr"], **tables, out="out"),
+        "pretrain": lambda: pretrain(
+            init="encoder", layer=1, clusters=2, steps=1, **tables, out="out"
+        ),
+        "analyze": lambda: analyze(
+            base="encoder", encoders=["tuned"], split="train", **tables, out="out"
+        ),
+        "alpha": lambda: unlabelled(AlphaSettings(**alpha, by="similarity", out="out")),
+        "merge": lambda: merge(
+            base="encoder", tuned=["tuned"], method="regmean", gram_data=["t.csv"], out="out"
+        ),
+        "embed": lambda: embed(encoder="encoder", audio=["1.wav"], out="out.npz"),
+        "run": lambda: run(RunSettings(**recipe, evaluate=tested), home / "out"),
+    }
+    for name, call in calls.items():
+        begun = time.process_time()
+        with pytest.raises(DataError, match=r"longer[\s\S]*at most 120 s[\s\S]*10800") as error:
+            call()
+        assert time.process_time() - begun < 10, name
+        assert ("max_seconds" in str(error.value)) is (name != "merge"), name
+    assert not [path for path in home.rglob("*") if path.suffix in (".pt", ".npz", ".jsonl")]
+
+
+def test_a_run_reads_as_its_steps_will(home, monkeypatch):
+    """What an evaluation allows was refused before the first step, as too long for the default."""
+    monkeypatch.chdir(home)
+    (home / "r.yaml").write_text(
+        "{name: x, encoder: encoder, data: t.csv, finetune: {task: asr, max_seconds: 200},"
+        " evaluate: {tasks: [asr], max_seconds: 200}}"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "r.yaml", "--dry-run", "--out", "out"])
+    assert ended.value.code == 0
+
+
 def test_what_is_cropped_and_what_is_allowed_is_taken(home):
     data = str(home / "t.csv")
     assert "train@sid" in read_data(data, ["sid"]).splits  # 8 s of a training utterance
@@ -68,6 +143,8 @@ def test_what_is_cropped_and_what_is_allowed_is_taken(home):
             "--set batch_seconds",
         ),
         (MemoryError(), ["merge"], "fewer encoders"),
+        (RuntimeError("MPS backend out of memory (MPS allocated"), ["run"], "finetune.seconds"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"), ["predict"], "--window"),
     ],
 )
 def test_no_memory_is_one_message(error, arguments, said, capsys):

@@ -10,9 +10,11 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from speechft.analysis.show import draw, markdown
 from speechft.cli.app import main
+from speechft.cli.layout import output
 from speechft.core.files import write_jsonl
 
 HOSTILE = "[/b] $\\frac <script>alert(1)</script> | *x* ](http://x) \x1b[31m\ud800 ``` _"
@@ -77,3 +79,27 @@ def test_an_analysis_shows_names_as_they_are(tmp_path: Path) -> None:
     text = markdown(records, HOSTILE, 3)
     text.encode("utf-8")
     assert "<script" not in text.replace("\\<script", "")
+
+
+def test_names_on_a_terminal_are_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console, table = output(), Table(HOSTILE)
+    table.add_row(HOSTILE)
+    console.print(HOSTILE)
+    console.print(table)
+    shown = capsys.readouterr().out
+    assert "[/b] $\\frac <script>" in shown
+    assert "\x1b" not in shown
+    assert shown.count("[/b]") == 3
+
+
+def test_a_plan_shows_the_names_of_its_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = {"name": "x", "encoder": "[/b] \x1b[31m", "data": "synthetic:demo"}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({**recipe, "finetune": {"task": "sid"}}))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(tmp_path / "recipe.yaml"), "--dry-run", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 4
+    printed = capsys.readouterr()
+    assert "encoder  [/b] \\x1b[31m" in printed.out
+    assert "no such encoder" in printed.err

@@ -17,11 +17,9 @@ _COLUMNS = 9  # that fit beside each other; all are in the Markdown
 def show(folder: Path, _settings: AnalyzeSettings) -> None:
     """Print an analysis as a table of 80 columns."""
     from rich.table import Table
-    from rich.text import Text
 
     from speechft.analysis.show import FIGURE, rows
     from speechft.analysis.stage import RECORDS
-    from speechft.core.errors import printable
     from speechft.core.files import read_jsonl
 
     heads, cells = rows(read_jsonl(folder / RECORDS))
@@ -30,9 +28,9 @@ def show(folder: Path, _settings: AnalyzeSettings) -> None:
     for head in heads[1:_COLUMNS]:
         table.add_column(head.replace(" ", "\n"), justify="right")
     for row in cells:
-        table.add_row(Text(printable(row[0])), *row[1:_COLUMNS])
+        table.add_row(row[0], *row[1:_COLUMNS])
     console = output()
     console.print(table, soft_wrap=False)
     console.print("\nPercent. distance: task vector, of θ0's length; CKA, cosine: hidden states")
     console.print("beside θ0's; linear: interpolated encoder beside interpolated states.")
-    console.print(f"\nPage: {folder / 'analysis.md'}   Figure: {folder / FIGURE}", markup=False)
+    console.print(f"\nPage: {folder / 'analysis.md'}   Figure: {folder / FIGURE}")

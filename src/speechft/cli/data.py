@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from speechft.cli.layout import output
 from speechft.cli.options import Own
-from speechft.core.errors import printable, printable_lines
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
@@ -124,22 +123,22 @@ def _show(report: CheckReport) -> None:
         names = list(dict.fromkeys(name for line in report.summary.values() for name in line))
         table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
         for name in ("", *names):
-            table.add_column(printable(name), justify="right" if name else "left", overflow="fold")
+            table.add_column(name, justify="right" if name else "left", overflow="fold")
         for split, about in report.summary.items():
-            table.add_row(*map(printable, (split, *(_text(about.get(name)) for name in names))))
+            table.add_row(split, *(_text(about.get(name)) for name in names))
         console.print(table, soft_wrap=False)
     for kind, lines in (("error", report.errors), ("warning", report.warnings)):
         for line in lines:
-            console.print(printable_lines(f"{kind}: {line}"), markup=False)
+            console.print(f"{kind}: {line}")
     count = len(report.errors)
     verdict = "no errors" if report.passed else f"{count} error{'s' if count > 1 else ''}"
-    console.print(verdict, markup=False)
+    console.print(verdict)
     if not report.passed:
         advice = (
             "mend what is named; where audio is missing or unusable, `speechft data prepare DATA "
         )
         advice += "--skip-bad` leaves it out"
-        console.print(f"  next:     {advice}", markup=False)
+        console.print(f"  next:     {advice}")
 
 
 def _text(value: object) -> str:

@@ -79,12 +79,17 @@ _KEPT_BY = {
     "merge": "Nothing was written to --out; the same command does what is missing",
     **dict.fromkeys(("finetune", "pretrain"), _LAST),
 }
-_MEMORY = re.compile(r"CUDA out of memory[^.]*|can't allocate memory[^.]*|not enough memory[^.]*")
+_MEMORY = re.compile(
+    r"(?:\w+ )?(?:backend )?out of memory[^.]*|can't allocate memory[^.]*|not enough memory[^.]*"
+    r"|bad_alloc|\w+_ALLOC_FAILED"
+)
 _SECONDS = "lower the seconds of a batch (--set seconds=…), cut long utterances, or lower cache_gb"
 _BATCH = "lower batch_seconds (--set batch_seconds=…), cut long utterances, or lower store_gb"
 _LOWER = {
     **dict.fromkeys(("finetune", "pretrain"), _SECONDS),
     **dict.fromkeys(("analyze", "evaluate"), _BATCH),
+    **dict.fromkeys(("run", "study"), "lower finetune.seconds or evaluate.batch_seconds"),
+    "predict": "lower --window or --batch-seconds",
     "merge": "another method needs less, and so do fewer encoders at a time",
 }
 _NO_ROOM = {

@@ -76,7 +76,7 @@ def _show(found: Inspection) -> None:
         bad = f"NaN or infinity in {len(found.not_finite)} tensors"
         rows["damage"] = f"{bad}, so it will not load: {names}"
     for name, text in rows.items():
-        facts.add_row(name, Text(text, overflow="fold"))
+        facts.add_row(name, text)
     console.print(facts)
     table = Table("tensors", "count", "numbers", "in a merge", box=None, pad_edge=False)
     for group in found.groups:

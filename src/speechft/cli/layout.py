@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from speechft.core.text import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,8 +37,18 @@ def columns(rows: Sequence[tuple[str, str]], width: int, most: int = 24) -> str:
 
 
 def output() -> Console:
-    """Give a console for results; 80 columns where standard output is no terminal."""
-    from rich.console import Console
+    """Give a console for results; 80 columns where standard output is no terminal.
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=80, highlight=False, soft_wrap=True)
+    Texts are shown as they are: names that others chose are no markup and cannot steer a terminal.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(printable_lines(text), **how)
+
+    console = Plain(highlight=False, markup=False, emoji=False)
+    if console.is_terminal:
+        return console
+    return Plain(width=80, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -15,4 +15,4 @@ def show(board: Leaderboard, _settings: LeaderboardSettings) -> None:
     """Print the rows, best first."""
     from speechft.reporting.leaderboard.stage import terminal_text
 
-    output().print(terminal_text(board), end="", markup=False, highlight=False, soft_wrap=True)
+    output().print(terminal_text(board), end="", highlight=False, soft_wrap=True)

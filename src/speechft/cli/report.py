@@ -27,5 +27,5 @@ def show_runs(runs: tuple[Path, ...], path: Path) -> None:
     console.print(terminal_table(comparison), soft_wrap=False)
     console.print()
     for finding in findings(comparison):
-        console.print(finding.headline, soft_wrap=False, markup=False)
-    console.print(f"\nReport: {path}", markup=False)
+        console.print(finding.headline, soft_wrap=False)
+    console.print(f"\nReport: {path}")

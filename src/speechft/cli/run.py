@@ -105,8 +105,7 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     for name, differing in refused.items():
         console.print(
             f"{name} is there with other {'; '.join(differing[:4])}: nothing is done without "
-            "--redo, or another --out",
-            markup=False,
+            "--redo, or another --out"
         )
     refuse_missing(settings, least=1)
     if not plan.graph.open:
@@ -117,11 +116,11 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     refuse_absent_here([settings.encoder] if settings.encoder else [])
     read, unread = look_at_labels(plan)
     if read:
-        console.print(f"splits and labels of {', '.join(read)}: all there", markup=False)
+        console.print(f"splits and labels of {', '.join(read)}: all there")
     if unread:
-        console.print(f"splits and labels of {', '.join(unread)}: not looked at", markup=False)
+        console.print(f"splits and labels of {', '.join(unread)}: not looked at")
     for line in foreseen_leaks(plan):
-        console.print(f"will be heard with labels in tuning: {line}", markup=False)
+        console.print(f"will be heard with labels in tuning: {line}")
     return SettingsError.exit_code if refused else 0
 
 
@@ -134,7 +133,7 @@ def _show_data(data: list[Needed]) -> None:
         said = f", {one.hours:g} h as its makers say" if one.hours else ", not counted"
         if hours:
             state, said = f"{sum(hours.values()):.2f} h in {len(hours)} splits", ""
-        output().print(f"audio    {one.data}: {state}{said if one.place else ''}", markup=False)
+        output().print(f"audio    {one.data}: {state}{said if one.place else ''}")
 
 
 def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object]) -> None:

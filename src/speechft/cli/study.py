@@ -70,7 +70,7 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     jobs = list(graph.jobs.values())
     for job in jobs:
         state = "done " if graph.is_done(job) else "to do"
-        console.print(f"{state} {job.verb:<9} {job.name}", markup=False)
+        console.print(f"{state} {job.verb:<9} {job.name}")
     counts = Counter((job.verb, graph.is_done(job)) for job in jobs)
     for verb in dict.fromkeys(job.verb for job in jobs):
         console.print(f"{verb}: {counts[verb, False]} to do, {counts[verb, True]} done")
@@ -88,7 +88,6 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
 
 
 def _show(one: StudySettings, folder: Path) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from speechft.reporting.study.files import read_study
@@ -97,7 +96,7 @@ def _show(one: StudySettings, folder: Path) -> None:
 
     _, table, verdicts, _ = read_study(folder)
     console = output()
-    console.print(f"\n{one.title}\n", markup=False)
+    console.print(f"\n{one.title}\n")
     view = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     view.add_column("encoder", overflow="fold")
     for title in ("score", "against θ0", "against θ′"):
@@ -110,10 +109,10 @@ def _show(one: StudySettings, folder: Path) -> None:
         texts = [
             "" if difference is None else difference.text(0, signed=True) for difference in found
         ]
-        view.add_row(escape(row.heading), score.text(0), *texts)
+        view.add_row(row.heading, score.text(0), *texts)
     console.print(view, soft_wrap=False)
     console.print()
     for verdict in verdicts:
         text = f"{verdict.text}: {verdict.finding.says} {figures_of(verdict)}"
-        console.print(text, soft_wrap=False, markup=False)
-    console.print(f"\nReport: {folder / 'report.md'}", markup=False)
+        console.print(text, soft_wrap=False)
+    console.print(f"\nReport: {folder / 'report.md'}")

@@ -104,6 +104,8 @@ def parse_json(text: str, number: Callable[[str], float] = float) -> Any:
     except RecursionError:
         raise ValueError(f"more than {NESTED} levels in one another") from None
     _check_depth(value)
+    if "\\ud" in text.lower():  # half of a pair, which is no text
+        json.dumps(value, ensure_ascii=False).encode()
     return value
 
 

@@ -39,6 +39,10 @@ T = TypeVar("T")
 _LOOK_SECONDS: Final = 0.5
 _LAST_SECONDS: Final = 10.0
 """What work that is stopped has to keep its state; all that keeps none ends at once."""
+_NO_MEMORY: Final = (
+    "the system does this where there is not enough memory: use fewer workers, or lower the "
+    "seconds of a batch"
+)
 _DEATHS: Final = (TerminatedWorkerError, Stopped)
 log = get_logger(__name__)
 
@@ -135,7 +139,8 @@ class _Slot:
             code = re.search(r"\{(.*)\}", str(error))
             how = f" ({code[1]})" if code else ""
             raise WorkerDiedError(
-                f"the process died{how}, and so it did when tried again"
+                f"the process died{how}, and so it did when tried again",
+                hint=_NO_MEMORY if "SIGKILL" in how else None,
             ) from None
 
     def stop(self) -> None:

@@ -172,7 +172,10 @@ def fault_of_audio(cut: Cut) -> str | None:
     if cut.start + cut.duration > recording.duration + _ROUNDED:
         end, whole = cut.start + cut.duration, recording.duration
         return f"it ends at {end:g} s, behind the end of its audio ({whole:g} s)"
-    absent = sorted(set(channels_of(cut)) - set(recording.channel_ids))
+    if not channels_of(cut):
+        return "it is of no channel"
+    there = {channel for source in recording.sources for channel in source.channels}
+    absent = sorted(set(channels_of(cut)) - there.intersection(recording.channel_ids))
     return f"its recording has no channel {absent[0]}" if absent else None
 
 

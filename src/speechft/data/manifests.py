@@ -21,8 +21,10 @@ from speechft.core.errors import DataError
 from speechft.core.files import parse_json, read_json, regular_file, text_lines
 from speechft.data.audio import fault_of_audio
 from speechft.data.commands import Runner, is_command
+from speechft.data.cut_records import check_record
 from speechft.data.rows import holds_cuts
 from speechft.data.splitting import split_cuts
+from speechft.data.tags import name_tags
 from speechft.data.utterances import DIARIZATION, Loaded
 
 SUFFIXES: Final = (".jsonl.gz", ".jsonl")
@@ -49,8 +51,10 @@ def read_manifest(path: Path, seed: int = 0, run: Runner | None = None) -> Loade
         DataError: it cannot be read.
     """
     cuts, problems = _read(path, run)
-    splits, notes = split_cuts(cuts, seed)
-    return Loaded(splits, problems, notes=notes)
+    notes: list[str] = []
+    name_tags(cuts, path, notes)
+    splits, more = split_cuts(cuts, seed)
+    return Loaded(splits, problems, notes=notes + more)
 
 
 def read_folder(folder: Path, run: Runner | None = None) -> Loaded | None:
@@ -74,7 +78,9 @@ def read_folder(folder: Path, run: Runner | None = None) -> Loaded | None:
         cuts, bad = _read(path, run)
         splits[name] = CutSet.from_cuts(cuts)
         problems += [f"{path.name}, {problem}" for problem in bad]
-    return Loaded(splits, problems, official=_is_official(folder))
+    notes: list[str] = []
+    name_tags((cut for cuts in splits.values() for cut in cuts), folder, notes)
+    return Loaded(splits, problems, notes=notes, official=_is_official(folder))
 
 
 def read_cuts(path: Path) -> list[Cut]:
@@ -117,6 +123,7 @@ def _cuts(path: Path) -> list[tuple[int, Cut]]:
             kind = record.get("type", "MixedCut" if "tracks" in record else "MonoCut")
             if kind not in _KINDS:
                 raise ValueError(f"a {kind}; write what is heard of it with CutSet.save_audios")
+            check_record(record)
             found.append((number, deserialize_item({**record, "type": kind})))
     except _UNREADABLE as error:
         raise DataError(

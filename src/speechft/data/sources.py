@@ -90,13 +90,16 @@ def corpus_name(name: str, rest: str, sign: str) -> str | None:
     return f"{name}{sign}{variant}" if variant else name
 
 
-def refuse_long(spec: str, cuts: Iterable[Cut], longest: float = LONGEST_SECONDS) -> None:
+def refuse_long(
+    spec: str, cuts: Iterable[Cut], longest: float = LONGEST_SECONDS, *, fixed: bool = False
+) -> None:
     """Refuse utterances that are too long to be encoded whole; a known corpus is as it is.
 
     Args:
         spec: DATA that they are of.
         cuts: utterances as they will be heard.
         longest: seconds.
+        fixed: no setting raises that.
 
     Raises:
         DataError: some are longer; the first ones are named.
@@ -111,8 +114,9 @@ def refuse_long(spec: str, cuts: Iterable[Cut], longest: float = LONGEST_SECONDS
             where=spec,
             expected=f"at most {longest:g} s",
             found=first_of(long),
-            hint="cut it up (`start` and `end` of a table), or raise max_seconds (--max-seconds): "
-            "memory grows with the square of the duration",
+            hint="cut it up (`start` and `end` of a table)"
+            + ("" if fixed else ", or raise max_seconds (--max-seconds)")
+            + ": memory grows with the square of the duration",
         )
 
 

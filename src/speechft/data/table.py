@@ -1,19 +1,13 @@
-"""From rows to utterances: what columns mean. Every problem is found in one pass, by its row.
-
-Slot tags are taken as people have them: plain names, or IOB, IOBES or BILOU, which become plain
-names.
-"""
+"""From rows to utterances: what columns mean. Every problem is found in one pass, by its row."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,44 +18,8 @@ from speechft.core.logging import get_logger
 from speechft.core.places import home_expanded
 from speechft.data.rows import ALIASES, COLUMNS, SHOWN, SURPLUS, Row, renamed
 from speechft.data.splitting import split_cuts
+from speechft.data.tags import without_marks
 from speechft.data.utterances import FURTHER, Loaded, Utterance, load_splits, tags_to_slots
-
-OUTSIDE: Final = "O"
-_TAG: Final = re.compile(r"([BIESLU])-(.+)")
-_SCHEMES: Final = {"IOB": set("BI"), "IOBES": set("BIES"), "BILOU": set("BILU")}
-_BEGIN: Final = ("B", "S", "U")
-
-
-def scheme_of(tags: Collection[str]) -> str | None:
-    """Give the name of the scheme that tags are written in; None for plain names.
-
-    Raises:
-        ValueError: some are of a scheme and others not, or of two schemes.
-    """
-    tags = sorted(set(tags) - {OUTSIDE})
-    marked = {tag: match[1] for tag in tags if (match := _TAG.fullmatch(tag))}
-    if not {"B", "I"} & set(marked.values()):
-        return None
-    plain = [tag for tag in tags if tag not in marked]
-    if plain:
-        raise ValueError(f"some tags have marks, as {min(marked)}, and others none, as {plain[0]}")
-    found = set(marked.values())
-    for name, marks in _SCHEMES.items():
-        if found <= marks:
-            return name
-    raise ValueError(f"the marks {', '.join(sorted(found))} are of no one scheme")
-
-
-def plain_tags(tags: Sequence[str]) -> tuple[list[str], int]:
-    """Give marked tags as plain names, and how many neighbouring slots of one name become one."""
-    pairs = [_TAG.fullmatch(tag) for tag in tags]
-    names = [match[2] if match else OUTSIDE for match in pairs]
-    joined = sum(
-        after is not None and before is not None and after[1] in _BEGIN and after[2] == before[2]
-        for before, after in pairwise(pairs)
-    )
-    return names, joined
-
 
 _TEXTS: Final = tuple(
     ["audio", "text", "label", "speaker", "emotion", "intent", "language", "split"]
@@ -142,19 +100,9 @@ def _name_tags(tables: Sequence[Table], notes: list[str]) -> None:
     for row in (row for table in tables for row in table.rows):
         with suppress(ValueError):  # said with the row's other faults
             found += [(row, tags)] if (tags := _list(row.fields, "tags")) else []
-    try:
-        scheme = scheme_of({tag for _, tags in found for tag in tags})
-    except ValueError as error:
-        what, hint = "the tags cannot be told", "write all of them in one way, or as plain names"
-        raise DataError(what, where=tables[0].place, found=error, hint=hint) from None
-    if scheme is None:
-        return
-    joined = 0
-    for row, tags in found:
-        row.fields["tags"], more = plain_tags(tags)
-        joined += more
-    beside = f"; {joined} slots beside another one of their name are one with it" if joined else ""
-    notes.append(f"the tags are {scheme}, and slots are called without its marks{beside}")
+    plain = without_marks([tags for _, tags in found], tables[0].place, notes)
+    for (row, _), tags in zip(found, plain or (), strict=bool(plain)):
+        row.fields["tags"] = tags
 
 
 def split_named(name: str) -> str:

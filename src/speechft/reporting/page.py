@@ -228,9 +228,9 @@ def terminal_table(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     table.add_column("", overflow="fold", max_width=26)
     for title in titles:
-        table.add_column(Text(title), justify="right", overflow="fold")
+        table.add_column(title, justify="right", overflow="fold")
     for name, line in zip(names, texts, strict=True):
-        table.add_row(Text(name), *line)
+        table.add_row(name, *line)
     return table
 
 

@@ -205,7 +205,8 @@ def _tuned_on(settings: FinetuneSettings, by_content: bool) -> Heard:
         if not _is_readable(spec):
             continue
         loaded = load_data(spec)
-        cuts = read_task(TASKS[name], loaded, spec, settings.hours, settings.seed).cuts
+        drawn = settings.hours, settings.seed, settings.max_seconds
+        cuts = read_task(TASKS[name], loaded, spec, *drawn).cuts
         own = {file: file for cut in cuts for file in audio_files(cut)}
         found |= heard_in(cuts, spec, None if by_content else own)
     return found
@@ -232,14 +233,16 @@ def _leaks_of(
     for data, tasks in _by_data(settings).items():
         if not _is_readable(data) or not _may_share(data, tuned_on):
             continue
-        read = read_data(data, tasks, settings.protocol, hashed=by_content)
+        read = read_data(
+            data, tasks, settings.protocol, hashed=by_content, longest=settings.max_seconds
+        )
         for spec in open_sweeps(settings.encoders):
             for task in set(tasks) & set(settings.tasks_of(spec)):
                 if words := leaking(read.tested[task].shares(heard_by(spec, of))):
                     yield f"{spec.label} on {task}: {' and '.join(words)}"
 
 
-_Reading = tuple[str, str, tuple[str, ...], str, float | None]
+_Reading = tuple[str, str, tuple[str, ...], str, float, float | None]
 
 
 def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> None:
@@ -253,22 +256,23 @@ def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> N
 
 
 def _readings(step: Job) -> list[_Reading]:
-    """Give (purpose, DATA, tasks, protocol, hours) of what a step reads."""
+    """Give (purpose, DATA, tasks, protocol, longest seconds, hours) of what a step reads."""
     settings = step.settings
     if isinstance(settings, FinetuneSettings):
+        longest, rehearsed = settings.max_seconds, settings.rehearsal_data
         own: list[_Reading] = [
-            (step.verb, data, tasks, "clean", settings.hours)
+            (step.verb, data, tasks, "clean", longest, settings.hours)
             for data, tasks in _by_data(settings).items()
         ]
-        rehearsed = settings.rehearsal_data
-        return own if rehearsed is None else [*own, ("rehearse", rehearsed, (), "clean", None)]
+        more = ("rehearse", rehearsed or "", (), "clean", longest, settings.rehearsal_seconds)
+        return own if rehearsed is None else [*own, more]
     if isinstance(settings, AlphaSettings):
         verb = step.verb if settings.by == "similarity" else "evaluate"
-        return [(verb, settings.data, settings.tasks, "clean", None)]
+        return [(verb, settings.data, settings.tasks, "clean", settings.max_seconds, None)]
     if not isinstance(settings, EvaluateSettings):
         return []
-    protocol = settings.protocol
-    return [(step.verb, data, own, protocol, None) for data, own in _by_data(settings).items()]
+    rules, longest = settings.protocol, settings.max_seconds
+    return [(step.verb, d, own, rules, longest, None) for d, own in _by_data(settings).items()]
 
 
 def _by_data(settings: FinetuneSettings | EvaluateSettings) -> dict[str, tuple[str, ...]]:
@@ -278,22 +282,27 @@ def _by_data(settings: FinetuneSettings | EvaluateSettings) -> dict[str, tuple[s
 
 
 def _read(
-    verb: str, data: str, tasks: tuple[str, ...], protocol: str, hours: float | None
+    verb: str,
+    data: str,
+    tasks: tuple[str, ...],
+    protocol: str,
+    longest: float,
+    amount: float | None,
 ) -> DataSet | None:
     log.debug("%s: looking at %s", verb, data)
     if verb == "alpha":
         load_data(data)
         return None
     if verb == "rehearse":
-        rehearsal_cuts(data, 1.0, 0)
+        rehearsal_cuts(data, amount or 1.0, 0, longest)
         return None
     if verb == "finetune":
         loaded = load_data(data)
         for task in tasks:
-            read_task(TASKS[task], loaded, data, hours)
+            read_task(TASKS[task], loaded, data, amount, longest=longest)
         return None
     rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
-    found = read_data(data, tasks, rules, hashed=False)
+    found = read_data(data, tasks, rules, hashed=False, longest=longest)
     for task in found.names:
         if error := found.label_error(task, rules):
             raise error.at(data)

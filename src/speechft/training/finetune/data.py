@@ -12,9 +12,10 @@ from torch import Tensor
 
 from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError, MissingSplitError
+from speechft.core.files import LONGEST_SECONDS
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_key
-from speechft.data.sources import load_data
+from speechft.data.sources import load_data, refuse_long
 from speechft.tasks import Task, arranged, check_labels, refuse_empty
 from speechft.training.stream import ItemSource
 
@@ -31,7 +32,12 @@ class TaskData:
 
 
 def read_task(
-    kind: type[Task], data: Splits, spec: str, hours: float | None = None, seed: int = 0
+    kind: type[Task],
+    data: Splits,
+    spec: str,
+    hours: float | None = None,
+    seed: int = 0,
+    longest: float = LONGEST_SECONDS,
 ) -> TaskData:
     """Give a task, its classes or vocabulary fixed, with its cuts.
 
@@ -42,16 +48,21 @@ def read_task(
         hours: of speech to train on, drawn by the seed; all if not given. Classes and vocabulary
             are those of all utterances, so that heads for different amounts are alike.
         seed: of the draw.
+        longest: seconds of an utterance.
 
     Raises:
-        DataError: there is nothing to train on, less than `hours`, or labels are missing.
+        DataError: there is nothing to train on, less than `hours`, labels are missing, or an
+            utterance is too long.
     """
     cuts, dev = choose_cuts(kind, data, spec)
     task = kind.from_cuts(cuts)
     check_labels(task, dev)
     for part in (cuts, dev):
         refuse_empty(task, part)
-    return TaskData(task, cuts if hours is None else _some_hours(cuts, hours, seed, spec), dev)
+    if hours is not None:
+        cuts = _some_hours(cuts, hours, seed, spec)
+    refuse_long(spec, [*cuts, *dev], longest)
+    return TaskData(task, cuts, dev)
 
 
 def choose_cuts(kind: type[Task], data: Splits, spec: str) -> tuple[list[Cut], list[Cut]]:
@@ -72,18 +83,22 @@ def choose_cuts(kind: type[Task], data: Splits, spec: str) -> tuple[list[Cut], l
     return list(data[train_name]), list(data.get(dev_name, []))
 
 
-def rehearsal_cuts(spec: str, seconds: float, seed: int) -> list[Cut]:
+def rehearsal_cuts(
+    spec: str, seconds: float, seed: int, longest: float = LONGEST_SECONDS
+) -> list[Cut]:
     """Draw utterances from pre-training data until they last so many seconds.
 
     Raises:
-        DataError: there is no split to draw from.
+        DataError: there is no split to draw from, or one of them lasts longer than `longest`.
     """
     data = load_data(spec)
     split = "pretrain" if "pretrain" in data else "train"
     if split not in data:
         found = ", ".join(sorted(data))
         raise DataError("there is no split to rehearse", where=spec, expected=split, found=found)
-    return _drawn(list(data[split]), seconds, seed, "rehearsal")
+    drawn = _drawn(list(data[split]), seconds, seed, "rehearsal")
+    refuse_long(spec, drawn, longest)
+    return drawn
 
 
 def _some_hours(cuts: Sequence[Cut], hours: float, seed: int, spec: str) -> list[Cut]:

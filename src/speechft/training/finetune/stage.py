@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from speechft.core.artifact import Artifact
 from speechft.core.computing import seed_everything
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
-from speechft.data.sources import load_data, refuse_long
+from speechft.data.sources import load_data
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.hidden.front_end import KeptFeatures
 from speechft.tasks import TASKS
@@ -73,13 +72,11 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     if settings.continued:
         start["run"] = load_encoder(f"{settings.continued}/{LAST}").fingerprint()
     loaded = {spec: load_data(spec) for spec in map(settings.data_of, settings.tasks)}
-    hours, seed, specs = settings.hours, settings.seed, map(settings.data_of, settings.tasks)
+    drawn = settings.hours, settings.seed, settings.max_seconds
     tasks = {
-        name: read_task(TASKS[name], loaded[spec], spec, hours, seed)
-        for name, spec in zip(settings.tasks, specs, strict=True)
+        name: read_task(TASKS[name], loaded[spec], spec, *drawn)
+        for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True)
     }
-    for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True):
-        refuse_long(spec, chain(tasks[name].cuts, tasks[name].dev), settings.max_seconds)
     if settings.patience and not all(own.dev for own in tasks.values()):
         raise SettingsError(
             "there is no dev split by whose figures the run could end early",
@@ -96,9 +93,11 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
         if settings.method != "replay":
             check_maskable(encoder)
         rehearsed = rehearsal_cuts(
-            settings.rehearsal_data, settings.rehearsal_seconds, settings.seed
+            settings.rehearsal_data,
+            settings.rehearsal_seconds,
+            settings.seed,
+            settings.max_seconds,
         )
-        refuse_long(settings.rehearsal_data, rehearsed, settings.max_seconds)
     on_main(lambda: begin(artifact))
     settings = _resolved(settings, encoder, tasks)
     run = Run(settings, encoder, tasks, rehearsed, kept)

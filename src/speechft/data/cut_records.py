@@ -1,0 +1,57 @@
+"""What a line of a manifest may hold: lhotse takes any value for any key, and fails where it is
+used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_TEXT: Final = (str,)
+_NUMBER: Final = (int, float)
+_MAYBE: Final = (str, type(None))
+_CHANNELS: Final = (int, list)
+_OBJECT: Final = (dict, type(None))
+#: Kind of object → its keys, where they are there, and the types of their values.
+_FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
+    "cut": {
+        **{"id": _TEXT, "start": _NUMBER, "duration": _NUMBER, "channel": _CHANNELS},
+        **{"supervisions": (list,), "recording": _OBJECT, "custom": _OBJECT},
+    },
+    "recording": {
+        **{"id": _TEXT, "sources": (list,), "sampling_rate": (int,), "num_samples": (int,)},
+        **{"duration": _NUMBER, "channel_ids": (list, type(None)), "custom": _OBJECT},
+        **{"transforms": (list, type(None))},
+    },
+    "source": {"type": _TEXT, "channels": (list,)},
+    "supervision": {
+        **{"id": _TEXT, "recording_id": _TEXT, "start": _NUMBER, "duration": _NUMBER},
+        **{"channel": _CHANNELS, "text": _MAYBE, "language": _MAYBE, "speaker": _MAYBE},
+        **{"gender": _MAYBE, "custom": _OBJECT, "alignment": _OBJECT},
+    },
+}
+_INSIDE: Final = {"recording": "recording", "sources": "source", "supervisions": "supervision"}
+_NUMBERS: Final = ("channel", "channels", "channel_ids")
+
+
+def check_record(record: Mapping[str, Any], kind: str = "cut") -> None:
+    """Refuse a record of a cut whose values are of other types than lhotse writes.
+
+    Raises:
+        TypeError: names the first.
+    """
+    for key, types in _FIELDS[kind].items():
+        value = record.get(key, ...)
+        if value is not ... and (not isinstance(value, types) or isinstance(value, bool)):
+            raise TypeError(f"{key!r} of a {kind} is {_shown(value)}")
+        if key in _NUMBERS and isinstance(value, list) and not all(type(v) is int for v in value):
+            raise TypeError(f"{key!r} of a {kind} is {_shown(value)}")
+        if key in _INSIDE and value not in (..., None):
+            for one in value if isinstance(value, list) else [value]:
+                if not isinstance(one, dict):
+                    raise TypeError(f"{key!r} of a {kind} holds {_shown(one)}")
+                check_record(one, _INSIDE[key])
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]
