@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechft.core.files import write_json, write_jsonl
-from speechft.data.sources import is_synthetic
+from speechft.data.names import is_synthetic
 from speechft.reporting.records import read_evidence
 
 

@@ -151,6 +151,9 @@ def _call(command: Command, arguments: list[str], verbosity: int) -> int:
     settings, overrides = read_settings(parts.settings, arguments, command.name)
     if verb is None:
         return int(parts.module.command(settings, overrides) or 0)
+    from speechft.core.artifact import refuse_absent
+
+    refuse_absent(settings)
     result = load(verb.call)(settings)
     if hasattr(parts.module, "show"):
         parts.module.show(result, settings)

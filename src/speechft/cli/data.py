@@ -98,7 +98,7 @@ def _downloaded(spec: str) -> str:
     from speechft.core.errors import SettingsError
     from speechft.data.commands import fetch_packages
     from speechft.data.corpora import corpora
-    from speechft.data.sources import root_and_variant
+    from speechft.data.names import root_and_variant
 
     name, _, rest = spec.partition(":")
     corpus = corpora()[name]

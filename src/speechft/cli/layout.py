@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from speechft.core.text import printable_lines
+from speechft.core.errors import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

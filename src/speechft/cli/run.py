@@ -72,13 +72,15 @@ AT_ONCE = {"--recipes": AtOnce("List the packaged recipes.", list_recipes)}
 def command(options: DemoOptions, overrides: list[str]) -> int:
     """Run a recipe or show its plan; give the exit code, which is the run's for what it refuses."""
     from speechft.core.launching import read_launch
-    from speechft.pipeline.recipe.stage import load_recipe, run
+    from speechft.pipeline.recipe.settings import load_recipe
 
     given = {"launcher": options.launcher, "workers": options.workers}
     launch, overrides = read_launch(overrides, **given)
     settings = load_recipe(getattr(options, "recipe", "demo"), overrides)
     if options.dry_run:
         return _show_plan(settings, options.out, options.redo)
+    from speechft.pipeline.recipe.stage import run
+
     folder = run(settings, options.out, options.redo, launch)
 
     from speechft.cli.report import show_runs
@@ -113,7 +115,8 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     from speechft.encoders.identity import refuse_absent_here
     from speechft.pipeline.recipe.inputs import foreseen_leaks, look_at_labels
 
-    refuse_absent_here([settings.encoder] if settings.encoder else [])
+    if settings.encoder:
+        refuse_absent_here(settings.encoder)
     read, unread = look_at_labels(plan)
     if read:
         console.print(f"splits and labels of {', '.join(read)}: all there")

@@ -46,7 +46,7 @@ SETTINGS = {"study": StudyOptions}
 def command(options: StudyOptions, overrides: list[str]) -> None:
     """Do studies or list their jobs."""
     from speechft.core.launching import read_launch
-    from speechft.pipeline.study.stage import load_study, study
+    from speechft.pipeline.study.reading import load_study
 
     given = {name: getattr(options, name) for name in ("launcher", "workers", "threads")}
     launch, overrides = read_launch(overrides, **given)
@@ -54,6 +54,8 @@ def command(options: StudyOptions, overrides: list[str]) -> None:
     if options.dry_run:
         _show_plan(settings, options.out, options.threads)
         return
+    from speechft.pipeline.study.stage import study
+
     folders = study(settings, options.out, launch, options.hours)
     for one, folder in zip(settings, folders, strict=True):
         _show(one, folder)
@@ -82,7 +84,8 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
             f"{total:.1f} hours of processor time for {timed} jobs, as far as that is known"
         )
     if graph.open:
-        refuse_absent_here([name for one in settings for name in one.used])
+        for name in {name: None for one in settings for name in one.used}:
+            refuse_absent_here(name)
     if any(row.choose for one in settings for row in one.rows):
         console.print("further seeds of rows with `choose` are named once the dev splits chose")
 

@@ -53,9 +53,11 @@ class Input(NamedTuple):
 
     Attributes:
         identify: gives the content id of what the field's text names.
+        look: raises an error where nothing of that name is there, as far as that is told at once.
     """
 
     identify: Callable[[str], str]
+    look: Callable[[str], object] = str
 
 
 Neutral: Final = _Neutral()
@@ -159,6 +161,30 @@ def dependencies(settings: BaseModel, known: Mapping[str, str] | None = None) ->
     """
     found: dict[str, Any] = _of_model(settings, known or {})
     return found
+
+
+def refuse_absent(settings: BaseModel) -> None:
+    """Look whether the inputs that settings name are there, as far as that is told at once.
+
+    Raises:
+        SpeechFTError: one is not.
+    """
+    hints = typing.get_type_hints(type(settings), include_extras=True)
+    for name in type(settings).model_fields:
+        _look(hints[name], getattr(settings, name))
+
+
+def _look(hint: Any, value: Any) -> None:
+    if isinstance(value, BaseModel):
+        refuse_absent(value)
+    elif isinstance(value, str | Path):
+        for mark in _marks(hint):
+            if isinstance(mark, Input):
+                mark.look(str(value))
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            for inner in _inner(hint) or [None]:
+                _look(inner, item)
 
 
 @dataclass

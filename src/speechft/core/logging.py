@@ -31,6 +31,12 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
+@functools.lru_cache(maxsize=1024)
+def say_once(text: str) -> None:
+    """Say what is worth knowing, of data for one; a command may find it many times."""
+    get_logger(__name__).info("%s", text)
+
+
 def set_up_logging(verbosity: int = 0) -> None:
     """Send the package's log to standard error: warnings and stage messages, or everything.
 

@@ -203,6 +203,11 @@ def place_of(cut: Cut) -> dict[str, Any]:
     return {"file": next(iter(audio_files(cut)), ""), "start": start, "end": end}
 
 
+def said_cut(cut: Cut) -> str:
+    """Name a cut for a person: its id, and the file that it is heard in."""
+    return " of ".join([f"cut {cut.id}", *audio_files(cut)[:1]])
+
+
 def _as_wave(samples: Samples, rate: int, where: Path | str) -> Tensor:
     """Give samples (S, channels) as a 16 kHz waveform (S,)."""
     if not np.isfinite(samples).all():

@@ -87,6 +87,8 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
         family, part = _family_of(name)
         report.errors += find_empty_texts(name, cuts)
         report.warnings += find_gaps(name, cuts, held[family]) if part in _PARTS else []
+        if part == "train" and not loaded.official:
+            report.warnings += find_one_value(name, cuts)
         report.summary[name] = summarise(cuts)
     for family in sorted(families):
         if loaded.official:
@@ -242,6 +244,18 @@ def find_new_labels(prefix: str, parts: Mapping[str, CutSet]) -> Iterator[str]:
         new = sorted(values - known)
         if new and known and (kind != "speaker" or prefix == "sid_"):
             yield f"{prefix}{name}: {kind} not in {prefix}train: {', '.join(new[:SHOWN])}"
+
+
+def find_one_value(split: str, cuts: CutSet) -> Iterator[str]:
+    """Say which labels are the same for all: no task on them has anything to learn."""
+    found = _labels(cuts)
+    for supervision in (s for cut in cuts for s in cut.supervisions):
+        for kind, value in ((supervision.custom or {}).get(FURTHER) or {}).items():
+            found[kind].add(str(value))
+    for kind, values in found.items():
+        if len(values) == 1 and len(cuts) > 1:
+            same = f"all have the same {kind}, {min(values)}"
+            yield f"{split}: {same}: there is nothing to tell apart"
 
 
 def find_shared_speakers(prefix: str, parts: Mapping[str, CutSet]) -> Iterator[str]:

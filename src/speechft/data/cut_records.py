@@ -1,6 +1,4 @@
-"""What a line of a manifest may hold: lhotse takes any value for any key, and fails where it is
-used.
-"""
+"""What a line of a manifest may hold: lhotse takes any value, and fails where it is used."""
 
 from __future__ import annotations
 

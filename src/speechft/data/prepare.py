@@ -20,7 +20,8 @@ from speechft.core.places import in_the_way, said_place
 from speechft.data.check import CheckReport, check_loaded
 from speechft.data.commands import kept_folder
 from speechft.data.manifests import REPORT, write_cuts
-from speechft.data.sources import corpus_name, find_data, named_kind
+from speechft.data.names import named_kind
+from speechft.data.sources import corpus_name, find_data
 from speechft.data.utterances import Loaded, problems_error
 
 STAGE: Final = "data prepare"

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
 from lhotse import CutSet
 from lhotse.cut import Cut
 
-from speechft.core.errors import DataError, SettingsError, did_you_mean, nearest
+from speechft.core.errors import DataError, SettingsError, did_you_mean
 from speechft.core.files import LONGEST_SECONDS
-from speechft.core.logging import get_logger
+from speechft.core.logging import say_once
 from speechft.core.places import fault_of_name, first_of, home_expanded
 from speechft.data import manifests, rows
 from speechft.data.audio import heard_seconds
 from speechft.data.commands import Runner, run_commands
 from speechft.data.dialects import dialects, read_dialect, read_guessed
 from speechft.data.layout import describe
+from speechft.data.names import is_synthetic, named_kind, root_and_variant, there
 from speechft.data.utterances import Loaded, problems_error
 
 DEFAULT_PRESET = "demo"
-_NAME: Final = re.compile(r"[A-Za-z]\w+")  # a single letter is a drive
-_log = get_logger(__name__)
 
 
 def load_data(
@@ -49,7 +45,7 @@ def load_data(
     if loaded.problems:
         raise problems_error(loaded.problems, spec, loaded.source)
     for note in loaded.notes:
-        _say_once(spec, note)
+        say_once(f"{spec}: {note}")
     found = {name: cuts for name, cuts in loaded.splits.items() if len(cuts)}
     if not found:
         raise DataError("the data holds no utterance", where=spec, hint=loaded.source)
@@ -62,24 +58,6 @@ def load_data(
             found=", ".join(found),
         )
     return found if splits is None else {name: found[name] for name in splits}
-
-
-def is_synthetic(data: str | Mapping[str, str]) -> bool:
-    """Tell whether DATA, or one of the DATA of several tasks, means speech that is made here.
-
-    A file or folder that is there is none, whatever its name.
-    """
-    if isinstance(data, Mapping):
-        return any(is_synthetic(one) for one in data.values())
-    return data.partition(":")[0] == "synthetic" and not Path(data).exists()
-
-
-def root_and_variant(rest: str) -> tuple[Path, str]:
-    """Read `ROOT` or `ROOT@VARIANT`; a folder with an @ in its own path is taken as it is."""
-    before, sign, variant = rest.rpartition("@")
-    if not sign or "/" in variant or home_expanded(rest).exists():
-        return home_expanded(rest), ""
-    return home_expanded(before), variant
 
 
 def corpus_name(name: str, rest: str, sign: str) -> str | None:
@@ -128,14 +106,6 @@ def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Load
     return loaded
 
 
-def named_kind(spec: str) -> tuple[str, str]:
-    """Give NAME and the rest of `NAME:REST`; no name where it is a path, such as a drive's."""
-    name, sign, rest = spec.partition(":")
-    if not sign or not _NAME.fullmatch(name) or home_expanded(spec).exists():
-        return "", spec
-    return name, rest
-
-
 def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
     name, rest = named_kind(spec)
     if not rest.strip():  # as a path that would be the working directory
@@ -145,10 +115,10 @@ def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
 
         return Loaded(splits_of(rest if name else DEFAULT_PRESET))
     if name in dialects():
-        return read_dialect(name, _there(home_expanded(rest), spec), seed)
+        return read_dialect(name, there(home_expanded(rest), spec), seed)
     if name:
         return _corpus(name, rest)
-    path = _there(home_expanded(spec), spec)
+    path = there(home_expanded(spec), spec)
     loaded = None
     if path.is_dir():
         loaded = manifests.read_folder(path, run)
@@ -158,25 +128,6 @@ def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
     if loaded is None:
         raise _unknown(path)
     return loaded
-
-
-def _there(path: Path, spec: str) -> Path:
-    """Give the path of a file or folder; one with backslashes may be Windows' way to write it.
-
-    Raises:
-        DataError: there is none; the nearest beside it is named.
-    """
-    for place in (path, Path(str(path).replace("\\", "/"))):
-        if place.is_file() or place.is_dir():
-            return place
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest(path.name, beside)
-    raise DataError(
-        "this is neither a file nor a folder" if path.exists() else "no such data",
-        where=spec,
-        expected="a table, lhotse cuts, NAME:ROOT for a corpus or a kind of table, or synthetic",
-        hint=f"did you mean {' or '.join(map(repr, close))}?" if close else "check the path",
-    )
 
 
 def _unknown(path: Path) -> DataError:
@@ -205,9 +156,3 @@ def _corpus(name: str, rest: str) -> Loaded:
         raise SettingsError(f"unknown corpus or kind of table {name!r}", where=rest, hint=hint)
     root, variant = root_and_variant(rest)
     return corpora()[name].load(root, variant)
-
-
-@lru_cache(maxsize=1024)
-def _say_once(spec: str, note: str) -> None:
-    """Say what is worth knowing of data; a run loads the same data many times."""
-    _log.info("%s: %s", spec, note)

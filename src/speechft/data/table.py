@@ -14,7 +14,6 @@ from typing import Any, Final
 from lhotse import CutSet
 
 from speechft.core.errors import DataError, nearest
-from speechft.core.logging import get_logger
 from speechft.core.places import home_expanded
 from speechft.data.rows import ALIASES, COLUMNS, SHOWN, SURPLUS, Row, renamed
 from speechft.data.splitting import split_cuts
@@ -29,7 +28,6 @@ _SPLIT_NAMES = {"valid": "dev", "validation": "dev", "val": "dev", "training": "
 USUAL_SPLITS: Final = ("train", "dev", "test", "pretrain")
 """What commands look for; task and language may stand before them ("sid_train")."""
 _USED = (*USUAL_SPLITS, "pretrain_dev", "docs", "dev_queries", "eval_queries")
-_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,8 @@ def load_tables(tables: Sequence[Table], notes: list[str], seed: int = 0) -> Loa
             what, expected = "the table has no rows", "one row per utterance"
             raise DataError(what, where=table.place, expected=expected)
         renamed(table.rows, ALIASES, notes)
-        _check_columns({name for row in table.rows for name in row.fields}, table.place)
+        columns = {name for row in table.rows for name in row.fields}
+        notes += _check_columns(columns, table.place)
         for row in table.rows:
             where = f"{table.place.name}, {row.where}" if len(tables) > 1 else row.where
             order[where] = len(order)
@@ -137,7 +136,8 @@ def _odd_splits(splits: Mapping[str, CutSet]) -> list[str]:
     return lines
 
 
-def _check_columns(found: set[str], path: Path) -> None:
+def _check_columns(found: set[str], path: Path) -> list[str]:
+    """Give what looks misspelt; a table without audio is refused."""
     if "audio" not in found:
         close = nearest("audio", found, 1)
         raise DataError(
@@ -148,11 +148,13 @@ def _check_columns(found: set[str], path: Path) -> None:
             hint=" ".join(f"rename {name!r} to 'audio'" for name in close)
             or "name the columns in the first row",
         )
-    for name in sorted(found - {SURPLUS, *COLUMNS}):
-        close = nearest(name, set(COLUMNS) - found, 1)
-        if close:
-            text = "%s: only classify, regress and ctc use the column %r; did you mean %r?"
-            _log.warning(text, path, name, close[0])
+    near = {
+        name: close[0]
+        for name in sorted(found - {SURPLUS, *COLUMNS})
+        if (close := nearest(name, set(COLUMNS) - found, 1))
+    }
+    text = "only classify, regress and ctc use the column {!r}; did you mean {!r}?"
+    return [text.format(name, close) for name, close in near.items()]
 
 
 def _utterance(given: Row, where: str, place: Path) -> Utterance:

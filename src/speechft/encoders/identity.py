@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -114,7 +114,17 @@ def _described(folder: Path) -> dict[str, Any]:
     return found
 
 
-EncoderName = Annotated[PathText, Input(encoder_id)]
+def refuse_absent_here(name: str) -> None:
+    """Look for an encoder, without a look at the Hub for one that may be there.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    if HUB_ID.fullmatch(name) is None or _local(name):
+        locate(name)
+
+
+EncoderName = Annotated[PathText, Input(encoder_id, refuse_absent_here)]
 """A settings field that names an ENCODER."""
 
 
@@ -129,17 +139,6 @@ def packaged_weights(encoder: str | None) -> Path | None:
     if encoder not in packaged_names() or Path(str(encoder)).exists():
         return None
     return locate(str(encoder)) / "model.safetensors"
-
-
-def refuse_absent_here(names: Iterable[str]) -> None:
-    """Look for encoders, without a look at the Hub for those that may be there.
-
-    Raises:
-        CheckpointError: an encoder is not there.
-    """
-    for name in names:
-        if HUB_ID.fullmatch(name) is None or _local(name):
-            locate(name)
 
 
 def locate(path_or_id: str | Path) -> Path:

@@ -23,7 +23,7 @@ from speechft.core.files import LONGEST_SECONDS
 from speechft.core.launching import DaskSettings, Launcher
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
-from speechft.encoders.identity import Context, EncoderName, encoder_id
+from speechft.encoders.identity import Context, EncoderName, encoder_id, refuse_absent_here
 from speechft.merging.alpha import check_range, is_sweep_folder, number_text
 from speechft.tasks import check_data, data_of, parse_data
 
@@ -49,7 +49,7 @@ def source_id(name: str) -> str:
     return hash_values([parents, statistics, sweep.fixed, sweep.options])
 
 
-SourceName = Annotated[PathText, Input(source_id)]
+SourceName = Annotated[PathText, Input(source_id, refuse_absent_here)]
 """A settings field that names an ENCODER, or a sweep of encoders."""
 
 
@@ -295,7 +295,8 @@ class EvaluateSettings(Settings):
 def data_name(spec: str) -> str:
     """Give what results call a DATA: a corpus or a preset, or the last part of a path."""
     if ":" in spec:
-        from speechft.data.sources import corpus_name, named_kind
+        from speechft.data.names import named_kind
+        from speechft.data.sources import corpus_name
 
         kind, spec = named_kind(spec)
         if kind == "synthetic":

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError, printable, task_heading
 from speechft.core.files import read_json, read_jsonl
-from speechft.data.sources import is_synthetic
+from speechft.data.names import is_synthetic
 from speechft.probing.leaks import share_heard
 from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements

@@ -71,18 +71,22 @@ def parse_data(values: Sequence[str]) -> str | dict[str, str]:
     Raises:
         ValueError: a task, or the data of all others, is given twice.
     """
-    from speechft.tasks import TASKS  # which imports them all
-
     result: dict[str, str] = {}
     for value in values:
         task, sign, data = value.partition("=")
-        named = bool(sign) and (task == DEFAULT or task in TASKS)
+        named = bool(sign) and (task == DEFAULT or _is_task(task))
         key, data = (task, data) if named else (DEFAULT, value)
         if key in result:
             what = "the data of all other tasks" if key == DEFAULT else f"the data of {key!r}"
             raise ValueError(f"{what} is given twice")
         result[key] = data
     return result[DEFAULT] if set(result) == {DEFAULT} else result
+
+
+def _is_task(name: str) -> bool:
+    from speechft.tasks import TASKS  # which imports them all, and torch
+
+    return name in TASKS
 
 
 def check_data(data: PerTask, tasks: Sequence[str]) -> None:

@@ -20,11 +20,13 @@ from speechft.core.errors import (
     MissingSplitError,
     SettingsError,
     did_you_mean,
+    nearest,
 )
 from speechft.core.lengths import HOP
 from speechft.core.logging import get_logger
 from speechft.core.places import first_of
 from speechft.core.registry import Registry
+from speechft.data.audio import said_cut
 from speechft.data.utterances import columns_of
 from speechft.tasks.plans import Plan, PublishedPlan, Scheme, TuningPlan
 
@@ -484,7 +486,7 @@ def supervision(cut: Cut) -> SupervisionSegment:
     if len(cut.supervisions) != 1:
         raise DataError(
             "an utterance needs exactly one supervision",
-            where=f"cut {cut.id}",
+            where=said_cut(cut),
             expected=1,
             found=len(cut.supervisions),
         )
@@ -513,14 +515,16 @@ def missing(
         names: columns that would do.
         classes: it is a class; the error says how to take another column for it.
     """
-    held = columns_of(cut)
+    held, names = columns_of(cut), list(names)
+    near = nearest(names[0], held, 1)
+    hint = f"call the column {near[0]!r} {names[0]!r}" if near else "add it to the data"
+    other = other_column("classify", near, held) if classes else None
     return DataError(
         f"the task {task!r} needs {what}",
-        where=f"cut {cut.id}",
+        where=said_cut(cut),
         expected=" or ".join(names),
         found=", ".join(sorted(held)) or "no labels",
-        hint=(other_column("classify", [], held) if classes else None)
-        or "add it to the data, or leave the task out",
+        hint=f"{hint}, or {f'another task: {other}' if other else 'leave the task out'}",
     )
 
 

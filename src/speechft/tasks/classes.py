@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.errors import DataError
+from speechft.data.audio import said_cut
 from speechft.heads.linear import PooledLinear
 from speechft.metrics.measures import accuracy
 from speechft.tasks.base import ProtocolName, Purpose, Size, Task, custom, missing, non_empty
@@ -104,7 +105,7 @@ class ClassTask(Task):
         if set(labels) != set(self.groups):
             raise DataError(
                 f"the label groups of task {self.id!r} differ from those of the training split",
-                where=f"cut {cut.id}",
+                where=said_cut(cut),
                 expected=", ".join(self.groups),
                 found=", ".join(labels),
             )
@@ -112,7 +113,7 @@ class ClassTask(Task):
         if unseen:
             raise DataError(
                 f"the class {unseen[0]!r} of task {self.id!r} does not occur in the training split",
-                where=f"cut {cut.id}",
+                where=said_cut(cut),
                 expected=f"one of {sum(self._sizes)} classes",
                 hint="split the data so that every class is in training",
             )

@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Final
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError, nearest
-from speechft.core.logging import get_logger
+from speechft.core.logging import say_once
 from speechft.data.splitting import draw_again
 from speechft.data.utterances import columns_of
 from speechft.tasks.base import ProtocolName, Task, choose_splits, file_stem, other_column
 
 _SHOWN: Final = 3  # utterances in a message
-_logger = get_logger(__name__)
 
 
 class ColumnTask(Task):
@@ -75,9 +74,9 @@ class ColumnTask(Task):
         found = draw_again(data, lambda cut: str(cls.value(cut))) if cls.draws else None
         if found is not None:
             drawn, notes = found
-            _logger.info("%s: %s", cls.id, " ".join(notes))
             choose_splits(cls, drawn)
             if any(set(drawn[n].ids) != {cut.id for cut in data[n]} for n in Task.splits):
+                say_once(f"{cls.id}: {' '.join(notes)}")
                 return [(f"{n}@{file_stem(cls.id)}", list(drawn[n])) for n in Task.splits]
         return super().arrange(data, protocol)
 

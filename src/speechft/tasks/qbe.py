@@ -9,7 +9,7 @@ import numpy as np
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.audio import with_effects
+from speechft.data.audio import said_cut, with_effects
 from speechft.data.effects import GAIN
 from speechft.metrics.detection import mtwv
 from speechft.tasks.base import TASKS, ProtocolName, Size, Task, custom, missing
@@ -88,7 +88,7 @@ class QueryByExample(Task):
         if unknown:
             raise DataError(
                 "a query names a document that is not there",
-                where=f"cut {cut.id}",
+                where=said_cut(cut),
                 found=", ".join(unknown[:5]),
             )
         trials = custom(cut, "listed")

@@ -11,6 +11,7 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 
 from speechft.core.errors import DataError
+from speechft.data.audio import said_cut
 from speechft.heads.rnn import Diarizer
 from speechft.metrics.diarization import Turn, diarization_error_rate
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, frame_counts, non_empty
@@ -82,7 +83,7 @@ class SpeakerDiarization(Task):
         if nameless or speakers < 2:
             raise DataError(
                 f"the task {cls.id!r} needs recordings of several speakers",
-                where=f"cut {(nameless or cuts)[0].id}",
+                where=said_cut((nameless or cuts)[0]),
                 expected="one supervision per segment, with speaker, start and duration",
                 found="segments without speaker" if nameless else f"at most {speakers} in one",
                 hint="leave the task out, or make mixtures such as Libri2Mix",

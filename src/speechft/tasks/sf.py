@@ -10,6 +10,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.errors import DataError
+from speechft.data.audio import said_cut
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing
 from speechft.tasks.ctc import CTCTask, normalise_text
@@ -108,7 +109,7 @@ class SlotFilling(CTCTask):
         except (TypeError, ValueError):
             raise DataError(
                 "cannot read the words and slot tags",
-                where=f"cut {cut.id}",
+                where=said_cut(cut),
                 expected='a list of [word, slot or "O"]',
                 found=repr(tagged)[:80],
             ) from None

@@ -20,7 +20,8 @@ from speechft.core.places import home_expanded
 from speechft.data.audio import audio_files
 from speechft.data.corpora import Corpus, corpora
 from speechft.data.identity import corpus_of, heard_in
-from speechft.data.sources import is_synthetic, load_data, named_kind, root_and_variant
+from speechft.data.names import is_synthetic, named_kind, root_and_variant
+from speechft.data.sources import load_data
 from speechft.encoders import load_encoder
 from speechft.encoders.identity import heard_of, is_known
 from speechft.merging.settings import MergeSettings

@@ -19,7 +19,7 @@ from speechft.core.errors import SpeechFTError, task_heading
 from speechft.core.places import home_expanded
 from speechft.data.audio import heard_seconds
 from speechft.data.corpora import corpora
-from speechft.data.sources import named_kind, root_and_variant
+from speechft.data.names import named_kind, root_and_variant
 from speechft.encoders.identity import locate, packaged_names, read_json_object
 from speechft.hidden.states import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
@@ -149,14 +149,15 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
 
 def is_there(data: str) -> bool:
     """Tell whether what is no synthetic speech is a file or folder."""
-    from speechft.data.sources import is_synthetic
+    from speechft.data.names import is_synthetic
 
     return is_synthetic(data) or home_expanded(data).exists()
 
 
 def lies_ready(data: str) -> bool:
     """Tell whether DATA can be read without being made or scanned, or be found wrong at once."""
-    from speechft.data.sources import DEFAULT_PRESET, is_synthetic
+    from speechft.data.names import is_synthetic
+    from speechft.data.sources import DEFAULT_PRESET
     from speechft.data.synthetic.corpus import corpus_folder
     from speechft.data.synthetic.settings import PRESETS
 

@@ -17,7 +17,7 @@ from speechft.core.files import (
     write_jsonl,
     write_text,
 )
-from speechft.data.sources import is_synthetic
+from speechft.data.names import is_synthetic
 from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.study.plan import Builder, Choices
 from speechft.probing.leaks import SHARES

@@ -9,7 +9,7 @@ from typing import Any
 
 from speechft.core.errors import DataError, SettingsError, did_you_mean
 from speechft.core.files import read_jsonl
-from speechft.data.sources import is_synthetic
+from speechft.data.names import is_synthetic
 from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean

@@ -11,7 +11,7 @@ from speechft.core.artifact import Input, Neutral, file_id
 from speechft.core.files import LONGEST_SECONDS
 from speechft.core.settings import PathText, Settings, Shown
 from speechft.data.identity import DataName
-from speechft.encoders.identity import EncoderName, encoder_id
+from speechft.encoders.identity import EncoderName, encoder_id, refuse_absent_here
 from speechft.training.precision import Precision
 from speechft.training.pretrain.defaults import MASKED, continues, with_defaults
 from speechft.training.schedule import ScheduleName
@@ -25,7 +25,12 @@ def init_id(name: str) -> str:
     return encoder_id(name) if continues(name) else file_id(name)
 
 
-InitName = Annotated[PathText, Input(init_id)]
+def _look(name: str) -> None:
+    if continues(name):
+        refuse_absent_here(name)
+
+
+InitName = Annotated[PathText, Input(init_id, _look)]
 # Fields that only some objectives read.
 _READ_BY: dict[str, tuple[str, ...]] = {
     "iterations": ("masked-prediction",),
