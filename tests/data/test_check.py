@@ -46,7 +46,7 @@ def test_clean_data_passes(clean):
         "hours": 0.001,
         "speakers": 2,
         "languages": [],
-        "classes": {"emotion": 1},
+        "classes": {"emotion": 2},
         "synthetic": False,
     }
 
