@@ -11,6 +11,7 @@ from speechft.encoders import build_encoder
 from speechft.training.finetune.stage import finetune
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.stage import pretrain
+from speechft.training.state import load_state
 
 
 @pytest.fixture
@@ -88,3 +89,13 @@ def test_units_that_changed_since_are_refused(run):
         file.write_bytes(content)
         with pytest.raises(CheckpointError, match="not as it was written"):
             again()
+
+
+@pytest.mark.parametrize("held", [3, [], {}, {"module": 3}, {"module": {"x": "y"}}, torch.ones(2)])
+def test_a_file_of_something_else_under_a_seal_is_one_error(tmp_path, held):
+    torch.save(held, tmp_path / "update-3.pt")
+    seal(tmp_path / "update-3.pt")
+    with pytest.raises(
+        CheckpointError, match=r"cannot read the state[\s\S]*remove .* to train from"
+    ):
+        load_state(tmp_path)

@@ -52,7 +52,8 @@ def test_a_report_shows_names_and_follows_none(
     assert "\x1b[31m" not in capsys.readouterr().out
     assert {p.name for p in tmp_path.iterdir()} == {"a"}
     assert {p.name for p in (tmp_path / "a" / "b").iterdir()} == {"run", "out"}
-    assert {p.name for p in out.iterdir()} == {"report.html", "report.md", "figures"}
+    tables = {"table.csv", "table.tex"}
+    assert {p.name for p in out.iterdir()} == {"report.html", "report.md", "figures", *tables}
     page = (out / "report.html").read_text("utf-8")
     assert "<script" not in page
     assert "$\\frac" in page

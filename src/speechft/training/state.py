@@ -46,12 +46,12 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        found = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        spoilt = not_finite(state["module"])
+    except Exception as error:  # torch raises many kinds, and what it gives may be anything
+        found = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise CheckpointError(
             "cannot read the state of the run", where=path, found=found, hint=way_out
         ) from None
-    spoilt = not_finite(state["module"])
     if spoilt:
         raise CheckpointError(
             "the state of the run holds weights that are not finite",
