@@ -26,7 +26,8 @@ title: Two seeds of one task
 about: Digits to compare by.
 seeds: [0, 1]
 encoders: {theta0: tiny-hubert}
-finetune: {data: "synthetic:demo", seconds: 16, learning_rate: 2.0e-4, head_size: mini}
+finetune:
+  {data: "synthetic:demo", seconds: 16, learning_rate: 2.0e-4, head_size: mini, evaluate_every: 0}
 merge: {dtype: float32}
 evaluate: {data: "synthetic:demo", tasks: [sid, er], steps: 60, predictions: false}
 stages:

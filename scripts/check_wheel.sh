@@ -3,9 +3,11 @@
 # PIP_CONSTRAINT=constraints.txt takes exact versions; TORCH=torch==2.13.0+cpu names the build of torch.
 set -eu
 dist=$(cd "${1:-dist}" && pwd)
+[ -z "${PIP_CONSTRAINT:-}" ] || export PIP_CONSTRAINT="$(realpath "$PIP_CONSTRAINT")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
+export SPEECHFT_CACHE="$work/cache"  # no speech that was made before
 for file in "$dist"/*.whl "$dist"/*.tar.gz; do
     rm -rf env out
     python3 -m venv env

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.metrics.detection import equal_error_rate, mtwv
+from speechft.metrics.detection import (
+    bootstrap_eer,
+    equal_error_rate,
+    min_dcf,
+    mtwv,
+    query_parts,
+)
 from speechft.metrics.diarization import diarization_error_rate
 
 
@@ -19,6 +25,49 @@ def test_eer_where_the_curve_meets_the_diagonal_and_between_two_points():
         equal_error_rate([1, 1], [0.5, 0.6])
     with pytest.raises(DataError, match="finite"):
         equal_error_rate([1, 0], [0.5, float("nan")])
+
+
+def test_min_dcf_by_hand() -> None:
+    labels = [1, 1, 1, 1, 0, 0, 0, 0]
+    scores = [9, 8, 7, 3, 4, 2, 1, 0]
+    # Above 4: one of four missed, no false alarm: 0.01 · 1/4, of 0.01 where none is taken.
+    assert min_dcf(labels, scores) == pytest.approx(25.0)
+    # Where matches are as frequent as others the same threshold costs 1/4 · 0.5 of 0.5.
+    assert min_dcf(labels, scores, p_target=0.5) == pytest.approx(25.0)
+    # Where a match is likely, all four matches and one false alarm of four: 0.1 · 1/4 of 0.1.
+    assert min_dcf([1, 0, 0, 0, 0], [1, 2, 0, 0, 0], p_target=0.9) == pytest.approx(25.0)
+    assert min_dcf([1, 0], [0.0, 1.0]) == pytest.approx(100.0)  # no worse than deciding blindly
+    with pytest.raises(DataError, match="both kinds"):
+        min_dcf([1, 1], [0.5, 0.6])
+
+
+def test_eer_of_trials_drawn_anew_is_the_eer_of_those_trials() -> None:
+    random = np.random.default_rng(2)
+    labels = random.random(60) < 0.5
+    trials = np.stack([labels, np.round(random.normal(size=60) + labels, 1)], axis=1)  # with ties
+    found = bootstrap_eer(trials, seed=7, draws=20)
+    again = np.random.default_rng(7)
+    for value in found:
+        own = trials[again.integers(60, size=60)]
+        assert value == pytest.approx(equal_error_rate(own[:, 0].astype(int), own[:, 1]))
+    assert found.std() > 1
+    alone = np.array([[1.0, 0.1], [0.0, 0.2]])
+    assert np.isnan(bootstrap_eer(alone, draws=50)).any()  # draws of one kind have no EER
+
+
+def test_the_parts_of_queries_add_up_to_mtwv() -> None:
+    random = np.random.default_rng(0)
+    wanted = random.random((6, 40)) < 0.1
+    wanted[2] = False
+    scores = np.round(random.normal(size=(6, 40)) + 3 * wanted, 1)
+    trials = [(9, 60, int(row.sum()) + 1) for row in wanted]
+    for listed in (None, trials):
+        parts = np.array(query_parts(scores, wanted, listed))
+        total = 100 * parts[:, 0].sum() / parts[:, 1].sum()
+        assert total == pytest.approx(mtwv(scores, wanted, listed))
+        assert total > 0
+        assert (parts[2] == 0).all() == (listed is None)
+    assert np.array(query_parts([[0.0, 1.0]], [[True, False]])).tolist() == [[0.0, 1.0]]
 
 
 def test_mtwv_against_its_definition_at_every_threshold():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from speechft.metrics.detection import bootstrap_eer, equal_error_rate
 from speechft.metrics.diarization import diarization_error_rate
 from speechft.metrics.measures import accuracy, error_rate
-from speechft.metrics.per_item import item_parts
+from speechft.metrics.per_item import drawn_anew, item_parts, metric_of
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
 
 WORDS = (["A B C", "D E", ""], ["A X C", "D E F", "G"])
@@ -41,5 +43,19 @@ def test_the_parts_add_up_to_the_metric(metric: str, sides: Any, value: float) -
     assert 100 * parts[:, 0].sum() / parts[:, 1].sum() == pytest.approx(value)
 
 
+def test_trials_and_queries_are_items_too() -> None:
+    labels, scores = [1, 1, 0, 0, 1, 0], [0.9, 0.2, 0.3, 0.1, 0.8, 0.0]
+    rows = [{"label": a, "score": b} for a, b in zip(labels, scores, strict=True)]
+    parts = item_parts("eer", rows)
+    assert parts is not None
+    assert metric_of("eer", parts, [0] * 6) == equal_error_rate(labels, scores)
+    drawn = drawn_anew("eer", parts, seed=3)
+    assert np.array_equal(drawn, bootstrap_eer(parts, seed=3), equal_nan=True)
+    queries = item_parts("mtwv", [{"parts": {"mtwv": (0.25, 0.5)}}, {"parts": {"mtwv": (0, 0.5)}}])
+    assert queries is not None
+    assert metric_of("mtwv", queries, [0, 0]) == 25.0
+    assert set(drawn_anew("mtwv", queries)) == {0.0, 25.0, 50.0}
+
+
 def test_a_metric_that_is_no_ratio_over_items_has_no_parts() -> None:
-    assert item_parts("eer", [{"reference": 1, "prediction": 1}]) is None
+    assert item_parts("ccc", [{"reference": 1, "prediction": 1}]) is None

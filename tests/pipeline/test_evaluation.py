@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from worker_jobs import die, die_once, wait_and_note
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import read_json, read_jsonl
+from speechft.core.logging import set_up_logging
 from speechft.core.settings import parse_settings
 from speechft.core.workers import WorkerDiedError
 from speechft.encoders import build_encoder
@@ -75,7 +77,10 @@ def test_several_processes_share_one_encoder(home: Path, done: Path, tmp_path: P
     assert not (out / evaluation.STATES).exists()
 
 
-def test_many_encoders_are_shared_out_whole(home: Path, done: Path, tmp_path: Path) -> None:
+def test_many_encoders_are_shared_out_whole(
+    home: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging(0)
     (tmp_path / "empty").mkdir()
     encoders = (("gone", tmp_path / "empty"), ("one", home / "one"), ("two", home / "two"))
     given = {"seeds": (0, 1), "encoders": encoders, "workers": 2}
@@ -84,6 +89,14 @@ def test_many_encoders_are_shared_out_whole(home: Path, done: Path, tmp_path: Pa
     found = read_jsonl(tmp_path / "out" / "results.jsonl")
     assert [r for r in found if r["encoder"] == "one"] == read_jsonl(done / "results.jsonl")
     assert {r["encoder"] for r in found} == {"one", "two"}
+    said = capsys.readouterr().err
+    jobs = 3 * 2 * 2
+    # One count, of encoders times tasks times seeds; a process has all jobs of an encoder.
+    counts = re.findall(r"evaluate: (\d+) of (\d+)", said)
+    assert {total for _, total in counts} == {str(jobs)}
+    ended = re.findall(r"evaluate: (\d+) of \d+ jobs have ended", said)
+    assert [int(n) for n in ended] == [jobs // 3, 2 * jobs // 3, jobs]
+    assert "evaluate: heads of size mini, updates × learning rates: " in said
 
 
 @pytest.mark.parametrize("given", [{"keep": "pooled"}, {"store_gb": 1e-6}])

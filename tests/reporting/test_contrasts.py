@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from speechft.core.files import write_jsonl
+from speechft.metrics.detection import equal_error_rate
 from speechft.metrics.superb import suite_score
 from speechft.reporting.contrasts import Contrast, contrast
 from speechft.reporting.measurements import Encoder, Measurement
@@ -97,3 +99,37 @@ def test_the_interval_is_wide_as_binomial_chance_is(tmp_path: Path) -> None:
     assert found is not None
     assert found.low == pytest.approx(400 - 96, abs=15)
     assert found.high == pytest.approx(400 + 96, abs=15)
+
+
+def test_trials_bear_an_eer_and_seeds_are_not_mixed(tmp_path: Path) -> None:
+    """Of one suite with SID and ASV: without intervals of EER the whole suite had none."""
+
+    def verified(name: str, shift: float) -> list[Measurement]:
+        random, found = np.random.default_rng(1), []
+        for seed in (0, 1):
+            rows = [
+                {"id": f"a{n}", "other": f"b{n}", "label": n % 2, "score": round(score, 6)}
+                for n, score in enumerate(random.normal(size=400) + shift * (np.arange(400) % 2))
+            ]
+            place = tmp_path / f"{name}-{seed}" / "predictions.jsonl"
+            place.parent.mkdir()
+            write_jsonl(place, rows)
+            value = round(
+                equal_error_rate([r["label"] for r in rows], [r["score"] for r in rows]), 6
+            )
+            about = {"encoder": Encoder("other", name=name), "seed": seed, "task": "asv"}
+            found.append(
+                Measurement(
+                    **about, metric="eer", value=value, direction="lower", predictions=place
+                )
+            )
+            found.append(Measurement(**about, metric="min_dcf", value=90.0, direction="lower"))
+        return found
+
+    good, bad = verified("good", 3.0), verified("bad", 0.5)
+    found = compare(good, bad)
+    assert found.items is not None
+    assert found.items.low > 0
+    measured = 10 * (bad[0].value + bad[2].value - good[0].value - good[2].value) / 2
+    assert found.items.low < measured < found.items.high
+    assert compare(good, verified("same", 3.0)).standing == "open"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import csv
 import io
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -202,12 +204,23 @@ def test_headline_says_when_there_is_one_seed() -> None:
 
 
 def test_details_count_what_merging_gave_back(tmp_path: Path) -> None:
-    table = comparison_of((write_run(tmp_path, seeds=(0,), noise=0),))
-    details = findings(table)[0].details  # one seed, no predictions: no line of intervals
-    share = 100 * (43.5 - 31.6) / (43.5 - 31.2)
-    assert f"{share:.0f} % of the loss made good" in details[0]
-    assert f"{100 * (69.8 - 58.4) / (82.7 - 58.4):.0f} % of the gain kept" in details[1]
-    assert "the task it was tuned on" in details[1]
+    def details(**more: Any) -> tuple[str, ...]:
+        found = findings(comparison_of((write_run(tmp_path / str(more), **more),)))[0].details
+        return found[-5:]  # a line per task and metric behind those of the score
+
+    per, acc, *_ = details(noise=0.5)
+    before, tuned, merged = (float(x) for x in re.findall(r"\d+\.\d", per))
+    share = 100 * (tuned - merged) / (tuned - before)
+    assert (before, tuned) == (pytest.approx(31.2, abs=1), pytest.approx(43.5, abs=1))
+    assert abs(int(re.findall(r"(\d+) % of the loss made good", per)[0]) - share) <= 1
+    before, tuned, merged = (float(x) for x in re.findall(r"\d+\.\d", acc))
+    share = 100 * (merged - before) / (tuned - before)
+    assert abs(int(re.findall(r"(\d+) % of the gain kept", acc)[0]) - share) <= 1
+    assert "the task it was tuned on" in acc
+    # One seed and no predictions bear nothing: the headline says so, and so do these.
+    alone = details(noise=0, seeds=(0,))
+    assert all("not told apart" in text for text in alone)
+    assert not any(word in text for text in alone for word in ("better", "worse", "made good"))
 
 
 def test_cells_show_the_change_and_its_sign(tmp_path: Path) -> None:
@@ -242,6 +255,45 @@ def test_terminal_table_turns_where_there_are_many_metrics(tmp_path: Path) -> No
     assert max(map(cell_len, lines)) <= 80
     assert lines[1].startswith("PR PER ↓")
     assert len(lines) == 1 + 5 + 4 + 1
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_terminal_table_breaks_no_word(tmp_path: Path, count: int) -> None:
+    names = [f"runs/encoder-number-{n}" for n in range(count)]
+    metrics = {"acc": "higher", "uar": "higher", "macro_f1": "higher"}
+    measurements = [
+        Measurement(Encoder("other", name=name), 0, f"classify:{column}", metric, 71.4, way)
+        for name in names
+        for column in ("language", "intention")
+        for metric, way in metrics.items()
+    ]
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(terminal_table(compare(measurements)))
+    text = console.export_text()
+    assert max(map(cell_len, text.splitlines())) <= 80
+    for word in [*names, "CLASSIFY:language", "CLASSIFY:intention", "macro", "UAR"]:
+        assert word in text
+
+
+def test_classes_lie_beside_the_report_as_csv(tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    said = [("ja", "ja"), ("ja", "nein, danke"), ("nein, danke", "nein, danke")]
+    rows = [{"id": str(n), "reference": r, "prediction": p} for n, (r, p) in enumerate(said)]
+    write_jsonl(home / "cells" / "c" / "predictions.jsonl", rows)
+    record = {"encoder": "mine", "task": "classify:answer", "seed": 0, "items": 3, "cell": "c"}
+    about = {"split": "test", "direction": "higher", "suite": "own", "protocol": "clean"}
+    write_jsonl(home / "results.jsonl", [record | about | {"metric": "acc", "value": 66.666667}])
+    report(ReportSettings(runs=(home,), out=tmp_path / "out"))
+    with (tmp_path / "out" / "confusion.csv").open(newline="") as file:
+        confusion = list(csv.DictReader(file))
+    found = {(r["reference"], r["prediction"]): int(r["items"]) for r in confusion}
+    assert found == {("ja", "ja"): 1, ("ja", "nein, danke"): 1, ("nein, danke", "ja"): 0,
+                     ("nein, danke", "nein, danke"): 1}  # fmt: skip
+    with (tmp_path / "out" / "classes.csv").open(newline="") as file:
+        classes = {r["class"]: r for r in csv.DictReader(file)}
+    assert {r["task"] for r in classes.values()} == {"classify:answer"}
+    assert (classes["ja"]["recall"], classes["ja"]["precision"]) == ("50.0", "100.0")
+    assert classes["nein, danke"]["items"] == "1"
 
 
 def test_roles_are_learnt_from_provenance(tmp_path: Path) -> None:

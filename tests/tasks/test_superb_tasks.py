@@ -224,7 +224,10 @@ def test_asv_scores_trials_by_cosine():
     assert all(float(v.norm()) == pytest.approx(1.0) for v in found)
     # targets 1-2 at 0.995 and 3-2 at 0.0995, others 1-3 at 0 and 2-3 at 0.0995: at that score one
     # target and one other meet, and half of each counts as wrong.
-    assert task.score(found, references) == {"eer": pytest.approx(25.0)}
+    assert task.score(found, references) == {
+        "eer": pytest.approx(25.0),
+        "min_dcf": pytest.approx(50.0),  # above 0.5: half of the targets missed, no false alarm
+    }
     rows = task.rows([], references, found)
     assert [row["label"] for row in rows] == [1, 0, 0, 1]
     assert rows[0]["score"] == pytest.approx(1 / math.hypot(1, 0.1), abs=1e-5)

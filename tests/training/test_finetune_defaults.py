@@ -7,6 +7,7 @@ import json
 import pytest
 from finetune_fixture import settings
 
+from speechft.core.errors import SettingsError
 from speechft.core.logging import set_up_logging
 from speechft.encoders import build_encoder
 from speechft.pipeline.stages import STAGES
@@ -19,7 +20,7 @@ GIVEN = {"encoder": "e", "task": "sid", "data": "t.csv", "out": "o"}
 @pytest.mark.parametrize(
     ("width", "hours", "expected"),
     [
-        (768, 0.01, (300, "superb")),
+        (768, 0.01, (100, "superb")),
         (768, 1.0, (1690, "superb")),
         (768, 960.0, (10_000, "superb")),
         (192, 1.0, (1690, "mini")),
@@ -38,13 +39,47 @@ def test_batches_count_as_they_are_made():
     assert steps(seconds=32) == pytest.approx(2 * steps(), rel=0.01)
     assert steps(accumulate=2) == pytest.approx(steps() / 2, rel=0.01)
     assert steps(batch_size=10) == 3000
-    assert steps(seconds=None, batch_size=100) == 300
+    assert steps(seconds=None, batch_size=100) == 300  # thirty passes of ten batches
+
+
+@pytest.mark.parametrize(
+    ("steps", "dev", "expected"),
+    [
+        (100, 18.0, 10),  # ten times along the run
+        (100, 180.0, 30),  # 30 updates hear 1800 s, ten times what dev has
+        (2_000, 60.0, 200),
+        (50_000, 60.0, 500),
+        (50_000, 36_000.0, 500),
+    ],
+)
+def test_dev_is_scored_along_the_run_as_often_as_it_is_cheap(steps, dev, expected):
+    given = FinetuneSettings(**GIVEN, steps=steps)
+    assert given.resolved(192, [(100, 600.0)], dev=dev).evaluate_every == pytest.approx(
+        expected, 0.1
+    )
+
+
+def test_a_length_that_the_data_chose_is_said_where_another_is_asked_for(
+    tmp_path, tiny_config, monkeypatch
+):
+    """The folder holds 2 updates; the message said `expected: steps none`."""
+    monkeypatch.setattr("speechft.training.finetune.settings._FEWEST", 2)
+    monkeypatch.setattr("speechft.training.finetune.settings._PASSES", 0)
+    base = build_encoder(tiny_config, seed=0).save(tmp_path / "base")
+    finetune(settings(base, tmp_path / "run", steps=None))
+    with pytest.raises(SettingsError) as error:
+        finetune(settings(base, tmp_path / "run", steps=5))
+    assert "none" not in f"{error.value.expected} {error.value.found}"
+    assert "steps 2 (not given" in str(error.value.expected)
+    assert "steps 5" in str(error.value.found)
 
 
 def test_what_is_given_stays_and_a_preset_leaves_nothing_open():
     given = FinetuneSettings(**GIVEN, steps=7, head_size="linear", seconds=None, batch_size=4)
     found = given.resolved(192, [(10, 60.0)])
-    assert found.model_dump() == given.model_dump()
+    assert found.model_dump() == given.model_dump() | {"evaluate_every": 1}
+    rarely = FinetuneSettings(**GIVEN, steps=7, evaluate_every=0).resolved(192, [(10, 60.0)])
+    assert (rarely.steps, rarely.evaluate_every) == (7, 0)
     paper = FinetuneSettings(**GIVEN | {"task": "asr"}, preset="paper")
     found = paper.resolved(192, [(10, 60.0)])
     assert (found.head_size, found.spec_augment) == ("superb", True)
@@ -72,4 +107,4 @@ def test_they_are_said_before_training_and_kept(tmp_path, tiny_config, monkeypat
 
 def test_a_result_of_other_defaults_is_not_taken_for_this_one():
     open_, said = FinetuneSettings(**GIVEN), FinetuneSettings(**GIVEN, steps=3, head_size="mini")
-    assert (open_.version, said.version) == (2, 1)
+    assert (open_.version, said.version) == (3, 1)

@@ -554,8 +554,10 @@ def _is_id(value: Any) -> bool:
 
 def _shown(value: Any, name: Any, default: Any) -> str:
     """Show a value: an identity by its name, or its beginning, and a default, which is left out."""
+    if value is None and default is None:
+        return "none" if name is None else f"{name} (not given, so chosen by the data)"
     if value is None:
-        return "none" if default is None else f"{default} (the default)"
+        return f"{default} (the default)"
     if not _is_id(value):
         return str(value)
     return f"with content {str(value)[:8]}" if name is None else str(name)

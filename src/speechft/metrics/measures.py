@@ -18,6 +18,7 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "wer": ("WER", "lower"),
     "cer": ("CER", "lower"),
     "wer_lm": ("WER with LM", "lower"),
+    "cer_lm": ("CER with LM", "lower"),
     "ter": ("TER", "lower"),
     "acc": ("ACC", "higher"),
     "uar": ("UAR", "higher"),
@@ -25,6 +26,7 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "slot_type_f1": ("slot-type F1", "higher"),
     "slot_value_cer": ("slot-value CER", "lower"),
     "eer": ("EER", "lower"),
+    "min_dcf": ("minDCF", "lower"),
     "der": ("DER", "lower"),
     "mtwv": ("MTWV", "higher"),
     "mtwv_language": ("MTWV of one language", "higher"),
@@ -38,7 +40,7 @@ _METRICS: Final[dict[str, tuple[str, Direction]]] = {
     "connectivity": ("connectivity", "higher"),
 }
 # Said beside the others; what they are cannot be put between 0 and 100 %, or says the same again.
-BESIDE: Final = frozenset({"mse", "uar", "macro_f1"})
+BESIDE: Final = frozenset({"mse", "uar", "macro_f1", "min_dcf", "cer_lm"})
 TITLES: Final = {name: title for name, (title, _) in _METRICS.items()}
 DIRECTIONS: Final = {name: way for name, (_, way) in _METRICS.items()}
 

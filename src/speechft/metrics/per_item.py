@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.metrics import diarization
+from speechft.metrics.detection import bootstrap_eer, equal_error_rate
 from speechft.metrics.measures import edits
 from speechft.metrics.slots import Slots, parse_slots, type_f1, value_errors
+from speechft.metrics.statistics import bootstrap_ratio
 
 Parts = tuple[float, float]
 
@@ -19,20 +21,42 @@ Parts = tuple[float, float]
 def item_parts(metric: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
     """Give each item's share of a metric's numerator and denominator.
 
-    The metric is 100 times the sum of the first over the sum of the second.
+    The metric is 100 times the sum of the first over the sum of the second. EER is no such ratio:
+    its items are trials, each with its label and its score.
 
     Args:
         metric: its name.
-        rows: kept predictions, each with "reference" and "prediction".
+        rows: kept predictions, each with "reference" and "prediction"; trials with "label" and
+            "score"; of MTWV each query's "parts".
 
     Returns:
-        (N, 2); none for a metric that is no such ratio (EER, MTWV).
+        (N, 2); none for a metric that cannot be taken apart.
     """
+    if metric == "eer":
+        return np.array([(row["label"], row["score"]) for row in rows], dtype=np.float64)
+    if metric.startswith("mtwv"):
+        return np.array([row["parts"][metric] for row in rows], dtype=np.float64)
     if metric not in _PARTS:
         return None
-    guess = "with_lm" if metric == "wer_lm" else "prediction"
+    guess = "with_lm" if metric.endswith("_lm") else "prediction"
     parts = [_PARTS[metric](row["reference"], row[guess]) for row in rows]
     return np.array(parts, dtype=np.float64).reshape(-1, 2)
+
+
+def drawn_anew(
+    metric: str, parts: NDArray[np.float64], folds: Sequence[int] | None = None, *, seed: int = 0
+) -> NDArray[np.float64]:
+    """Give a metric, in percent, of items that are drawn anew with replacement (draws,)."""
+    return (bootstrap_eer if metric == "eer" else bootstrap_ratio)(parts, folds, seed=seed)
+
+
+def metric_of(metric: str, parts: NDArray[np.float64], folds: Sequence[int]) -> float:
+    """Give the metric of these items, in percent: of several folds the mean."""
+    if metric == "eer":
+        return equal_error_rate(parts[:, 0].astype(int), parts[:, 1])
+    of = np.asarray(folds)
+    sums = [parts[of == fold].sum(axis=0) for fold in np.unique(of)]
+    return float(np.mean([100.0 * wrong / whole if whole else np.nan for wrong, whole in sums]))
 
 
 def _edits(reference: Sequence[str], guess: Sequence[str]) -> Parts:
@@ -52,6 +76,7 @@ _PARTS: Final[dict[str, Callable[[Any, Any], Parts]]] = {
     "cer": _edits,
     "wer": _words,
     "wer_lm": _words,
+    "cer_lm": _edits,
     "ter": _edits,
     "acc": lambda reference, guess: (reference == guess, 1),
     "frame_acc": lambda r, g: (sum(map(operator.eq, r, g)), min(len(r), len(g))),

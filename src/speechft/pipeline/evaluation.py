@@ -65,7 +65,7 @@ class _Job(NamedTuple):
     seed: int | None = None
 
 
-def _do_jobs(evaluator: Evaluator, on_cell: Callable[[], None]) -> list[Outcome] | None:
+def _do_jobs(evaluator: Evaluator, on_done: Callable[[int], None]) -> list[Outcome] | None:
     """Do all jobs in other processes; None where this one alone should do them."""
     settings = evaluator.settings
     count = _count(evaluator)
@@ -83,14 +83,25 @@ def _do_jobs(evaluator: Evaluator, on_cell: Callable[[], None]) -> list[Outcome]
         places = {"out": settings.out.absolute(), "store": store and store.absolute()}
         values = settings.model_copy(update=places).model_dump(mode="json")
         futures = {workers.submit(probe_in_worker, values, *job): job for job in jobs}
-        for done, _ in enumerate(as_completed(futures), start=1):
-            on_cell()
-            log.info("evaluate: %d of %d jobs have ended", done, len(jobs))
+        sizes = {job: _size(evaluator, job) for job in jobs}
+        total = sum(len(evaluator.jobs_of(spec)) for spec in settings.encoders)
+        done = total - sum(sizes.values())  # by an earlier call
+        on_done(done)
+        for future in as_completed(futures):
+            done += sizes[futures[future]]
+            on_done(sizes[futures[future]])
+            log.info("evaluate: %d of %d jobs have ended", done, total)
     for future, job in futures.items():
         _collect(outcomes[job.encoder], settings, job, future)
     for outcome, order in zip(outcomes, orders, strict=True):
         outcome.keys = [key for key in order if key in outcome.keys] or outcome.keys
     return outcomes
+
+
+def _size(evaluator: Evaluator, job: _Job) -> int:
+    """Give how many of the evaluation's jobs (encoder, task, seed) a process does at a time."""
+    whole = job.task is None
+    return len(evaluator.jobs_of(evaluator.settings.encoders[job.encoder])) if whole else 1
 
 
 @contextmanager

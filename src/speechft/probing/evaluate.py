@@ -21,7 +21,7 @@ from speechft.probing.failures import raise_failures
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
 from speechft.probing.leaks import heard_by, leaking, refuse_leaks
-from speechft.probing.protocol import check_plans
+from speechft.probing.protocol import check_plans, plan_for
 from speechft.probing.settings import (
     CLASSES,
     GRID,
@@ -41,8 +41,8 @@ Keys = Sequence[Sequence[str]]
 """Of every encoder, its finished cells."""
 Leaks = dict[tuple[str, str], dict[str, Any]]
 """Encoder and task → what a record says of what was heard of the test split."""
-# Does the jobs in other processes and calls back after each; None where this one should do them.
-Others = Callable[[Evaluator, Callable[[], None]], list[Outcome] | None]
+# Does the jobs elsewhere and calls back with how many are done; None where this one should.
+Others = Callable[[Evaluator, Callable[[int], None]], list[Outcome] | None]
 _logger = get_logger(__name__)
 
 
@@ -111,6 +111,7 @@ def _evaluate(
     if changes := artifact.changes():
         _logger.info("evaluate: what differs from before: %s", "; ".join(changes))
     artifact.begin(replace=True)
+    _say_plans(settings)
     outcomes = _run_all(evaluator, others)
     failures = [f for outcome in outcomes for f in outcome.failures]
     keys = [outcome.keys for outcome in outcomes]
@@ -132,6 +133,16 @@ def _evaluate(
             if own
         },
         data=evaluator.data_ids,
+    )
+
+
+def _say_plans(settings: EvaluateSettings) -> None:
+    """Say how every task's probe will be trained: it is the same for all encoders."""
+    plans = {task: plan_for(task, settings) for task in settings.tasks if TASKS[task].trains}
+    said = [f"{task} {plan.steps:,} × {len(plan.rates)}" for task, plan in plans.items()]
+    _logger.info(
+        "evaluate: heads of size %s, updates × learning rates: %s",
+        *(settings.head_size, ", ".join(said) or "none"),
     )
 
 
@@ -167,7 +178,7 @@ def _run_all(evaluator: Evaluator, others: Others | None) -> list[Outcome]:
     with progress_bar() as bar:
         task = bar.add_task("evaluate", total=total, note="")
         if others is not None:
-            done_by_others = others(evaluator, lambda: bar.advance(task))
+            done_by_others = others(evaluator, lambda done: bar.advance(task, done))
             if done_by_others is not None:
                 return done_by_others
         evaluator.note = lambda text: bar.update(task, note=text)

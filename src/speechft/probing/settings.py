@@ -125,7 +125,9 @@ class EvaluateSettings(Settings):
         tasks: of pr, pc, asr, ks, qbe, sid, asv, sd, ic, sf, er, and on any column of a table
             classify:COLUMN, regress:COLUMN, ctc:COLUMN; commas between.
         seeds: of heads and batches; every seed is a run of its own on the same hidden states.
-        head_size: widths of the heads: "mini" for small encoders, "superb" for SUPERB's.
+        head_size: widths of the heads, and how long they are trained: "mini", or "superb" for
+            SUPERB's, 30 to 500 times longer. It follows neither data nor encoder, as
+            `finetune`'s does: scores of two heads would not compare two encoders.
         steps: updates per probe, one number or one per task (pr=500,sid=200); by default the head
             size's plan.
         batch_size: utterances per update, likewise.

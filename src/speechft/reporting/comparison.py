@@ -100,6 +100,19 @@ class Comparison:
 
         return contrast(ours.measurements, theirs.measurements, score, level)
 
+    def contrast_in(self, column: Column, ours: Row, theirs: Row, level: float) -> Contrast:
+        """Compare two rows by one column; above is better."""
+        sign = 1.0 if column.direction == "higher" else -1.0
+
+        def value(scores: Scores) -> float:
+            return sign * scores[column.task][column.metric][0]
+
+        ours_there, theirs_there = (
+            [m for m in row.measurements if (m.task, m.metric) == column.key]
+            for row in (ours, theirs)
+        )
+        return contrast(ours_there, theirs_there, value, level)
+
     @property
     def trios(self) -> list[Trio]:
         """θ0, θ' and θ̂ of every fine-tuning that has all three, in the order of the table.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from speechft.core.errors import DataError
 from speechft.core.files import read_jsonl
 from speechft.metrics.measures import BESIDE
-from speechft.metrics.per_item import item_parts
+from speechft.metrics.per_item import drawn_anew, item_parts, metric_of
 from speechft.metrics.statistics import (
     FEWEST_ITEMS,
     LEVEL,
     Interval,
-    bootstrap_ratio,
     paired,
     percentile_interval,
 )
@@ -36,17 +35,23 @@ class Items:
     """One metric of one encoder, item by item.
 
     Attributes:
-        names: fold and id of every item, in order.
-        parts: (N, 2), shares of numerator and denominator, means over the seeds.
+        metric: its name.
+        names: fold and id of every item, in order; of trials both ids.
+        parts: (S, N, 2), of every seed as `item_parts` gives them.
     """
 
+    metric: str
     names: tuple[tuple[int, str], ...]
     parts: NDArray[np.float64]
 
     def drawn(self) -> NDArray[np.float64]:
         """Give the metric with the items drawn anew; the same draws for the same items."""
         seed = zlib.crc32(repr(self.names).encode("utf-8", "surrogatepass"))
-        return bootstrap_ratio(self.parts, [fold for fold, _ in self.names], seed=seed)
+        folds = [fold for fold, _ in self.names]
+        # Scores of trials have no mean over seeds that means anything.
+        seeds = self.parts if self.metric == "eer" else [self.parts.mean(axis=0)]
+        drawn = [drawn_anew(self.metric, own, folds, seed=seed) for own in seeds]
+        return np.asarray(np.mean(drawn, axis=0), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,8 @@ def _changed(ours: Mapping[Metric, Items], theirs: Mapping[Metric, Items]) -> in
     differ = {
         (task, *name)
         for (task, metric), own in ours.items()
-        for name, a, b in zip(own.names, own.parts, theirs[task, metric].parts, strict=True)
-        if (a != b).any()
+        for n, name in enumerate(own.names)
+        if (own.parts[:, n].mean(axis=0) != theirs[task, metric].parts[:, n].mean(axis=0)).any()
     }
     return len(differ)
 
@@ -154,7 +159,7 @@ def _items(measurements: Sequence[Measurement]) -> dict[Metric, Items]:
             return {}
         own.append(items)
     return {
-        metric: Items(own[0].names, np.mean([one.parts for one in own], axis=0))
+        metric: Items(metric[1], own[0].names, np.concatenate([one.parts for one in own]))
         for metric, own in found.items()
     }
 
@@ -166,15 +171,17 @@ def _read(one: Measurement) -> Items | None:
         return None
     try:
         parts = item_parts(one.metric, rows)
-        names = tuple((int(row.get("fold", 0)), str(row["id"])) for row in rows)
-    except (KeyError, TypeError, ValueError, AttributeError):
+        names = tuple((int(row.get("fold", 0)), _name(row)) for row in rows)
+        value = None if parts is None else metric_of(one.metric, parts, [n for n, _ in names])
+    except (KeyError, TypeError, ValueError, AttributeError, DataError):
         return None
-    if parts is None:
+    if parts is None or value is None or not abs(value - one.value) < _ROUNDED:
         return None
-    folds = np.array([fold for fold, _ in names])
-    sums = [parts[folds == fold].sum(axis=0) for fold in np.unique(folds)]
-    value = np.mean([100.0 * wrong / whole if whole else math.nan for wrong, whole in sums])
-    return Items(names, parts) if abs(float(value) - one.value) < _ROUNDED else None
+    return Items(one.metric, names, parts[None])
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['id']} {row['other']}" if "other" in row else str(row["id"])
 
 
 def pairs_of(path: Path | None) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from speechft.core.errors import task_heading
+from speechft.metrics.measures import BESIDE
 from speechft.metrics.statistics import LEVEL
 from speechft.reporting.comparison import Column, Comparison, Row, Trio, metric_title
 from speechft.reporting.contrasts import Contrast
@@ -80,7 +81,7 @@ def findings(comparison: Comparison) -> list[Finding]:
 
 
 def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
-    details = [s for c in comparison.columns if (s := _one_task(trio, c))]
+    details = [s for c in comparison.columns if (s := _one_task(trio, c, comparison, level))]
     merged, tuned = trio.merged.encoder, trio.finetuned.encoder
     if merged.group in comparison.choices:
         details.append(comparison.choices[merged.group].text(merged.alpha))
@@ -136,7 +137,8 @@ def _why(found: Sequence[Contrast]) -> str:
     return "without several seeds or kept predictions there is no interval"
 
 
-def _one_task(trio: Trio, column: Column) -> str:
+def _one_task(trio: Trio, column: Column, comparison: Comparison, level: float) -> str:
+    """Say what a task has won or lost, as far as the intervals bear it."""
     cells = [_cell(row, column) for row in (trio.pretrained, trio.finetuned, trio.merged)]
     before, tuned, merged = cells
     if before is None or tuned is None or merged is None:
@@ -147,10 +149,16 @@ def _one_task(trio: Trio, column: Column) -> str:
         if column.task in trio.finetuned.encoder.tuned_on.split(",")
         else ""
     )
-    way = "unchanged by" if before == tuned else _way(column, tuned, before) + " with"
-    text = f"{name}{goal}: {before:.1f} → {tuned:.1f}, {way} fine-tuning"
+    text = f"{name}{goal}: {before:.1f} → {tuned:.1f}"
+    found = comparison.contrast_in(column, trio.finetuned, trio.pretrained, level)
+    if before == tuned:
+        return f"{text}, unchanged by fine-tuning; {merged:.1f} after merging."
+    if found.standing == "open":
+        why = "" if column.metric in BESIDE else f", not told apart ({_why([found])})"
+        return f"{text} with fine-tuning{why}; {merged:.1f} after merging."
+    text += f", {'better' if found.standing == 'above' else 'worse'} with fine-tuning"
     text += f"; {merged:.1f} after merging"
-    if column.better(before, tuned):
+    if found.standing == "below":
         share = (tuned - merged) / (tuned - before)
         if share >= 1:
             text += ", all of the loss made good" + (" and more" if share > 1 else "")
@@ -158,17 +166,13 @@ def _one_task(trio: Trio, column: Column) -> str:
             text += f", {100 * share:.0f} % of the loss made good"
         else:
             text += ", none of the loss made good"
-    elif column.better(tuned, before):
+    else:
         share = (merged - before) / (tuned - before)
         if share > 1:
             text += ", all of the gain kept and more"
         else:
             text += f", {100 * share:.0f} % of the gain kept" if share > 0 else ", the gain is gone"
     return text + "."
-
-
-def _way(column: Column, value: float, than: float) -> str:
-    return "better" if column.better(value, than) else "worse"
 
 
 def _cell(row: Row, column: Column) -> float | None:

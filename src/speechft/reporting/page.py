@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from typing import Any, Final
 
 import jinja2
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +18,7 @@ from speechft.core.artifact import versions
 from speechft.core.errors import fenced, markdown_text, printable, task_heading
 from speechft.core.settings import dump_yaml
 from speechft.merging.alpha import cell_text, table_of
-from speechft.metrics.classes import class_report
+from speechft.metrics.classes import ClassReport, class_report
 from speechft.metrics.measures import TITLES
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.contrasts import pairs_of
@@ -38,6 +40,7 @@ _LATEX: Final = {
     **{"θ": r"$\theta$", "α": r"$\alpha$", "₀": r"$_0$", "′": "$'$"},
     "\u0302": r"$\hat{}$",
 }
+_TERMINAL = 80  # columns
 _MOST_CLASSES = 20  # that a page shows
 DIFFERENT = (
     "not all rows were measured on the same test data, so these columns compare only rows of one "
@@ -60,6 +63,11 @@ class Page:
     evidence: Evidence
     drawings: list[Drawing]
     examples: list[Examples] = field(default_factory=list)
+
+    @cached_property
+    def classes(self) -> list[tuple[str, str, ClassReport]]:
+        """Task, encoder and classes, where utterances have one."""
+        return _classes(self.evidence)
 
     @cached_property
     def context(self) -> dict[str, Any]:
@@ -208,9 +216,10 @@ def _latex_text(text: str) -> str:
 
 
 def terminal_table(comparison: Comparison) -> Table:
-    """Give the table for a terminal of 80 columns; the best of each column is bold.
+    """Give the table for a terminal of 80 columns, words whole; the best of each column is bold.
 
-    Where there are more metrics than fit beside each other, they become the lines.
+    Where the metrics do not fit beside each other they become the lines, and where the encoders'
+    names do not either these become numbers, which are told below.
     """
     names = [f"{symbol(r.encoder)} {label(r.encoder, short=True)}".strip() for r in comparison.rows]
     titles = [f"{task}\n{metric.removeprefix('slot-')}" for task, metric in headings(comparison)]
@@ -222,16 +231,50 @@ def terminal_table(comparison: Comparison) -> Table:
         ]
         for row in comparison.rows
     ]
-    if len(titles) > 7:
-        titles, names = names, [title.replace("\n", " ") for title in titles]
-        texts = [list(column) for column in zip(*texts, strict=True)]
+    if len(titles) <= 7 and _fits(names, titles, texts):
+        return _table(names, titles, texts)
+    lines, turned = [title.replace("\n", " ") for title in titles], list(zip(*texts, strict=True))
+    if _fits(lines, names, turned):
+        return _table(lines, names, turned)
+    numbers = [str(n) for n in range(1, len(names) + 1)]
+    table = _table(lines, numbers, turned)
+    told = [f"{n}: {name}" for n, name in zip(numbers, names, strict=True)]
+    table.caption, table.caption_justify = Text("\n".join(told)), "left"
+    return table
+
+
+def _table(names: Sequence[str], titles: Sequence[str], texts: Sequence[Sequence[Text]]) -> Table:
+    """Give the table; titles stay in their lines where there is room for that."""
+    lines = [width + 2 for width in _widths(titles, texts, str.splitlines)]
+    apart = str.splitlines if _TERMINAL - sum(lines) >= _longest(names) else str.split
+    widths = _widths(titles, texts, apart)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    table.add_column("", overflow="fold", max_width=26)
-    for title in titles:
-        table.add_column(title, justify="right", overflow="fold")
+    table.add_column(
+        "", overflow="fold", max_width=max(8, _TERMINAL - sum(widths) - 2 * len(widths))
+    )
+    for title, width in zip(titles, widths, strict=True):
+        table.add_column(title, justify="right", width=width)
     for name, line in zip(names, texts, strict=True):
         table.add_row(name, *line)
     return table
+
+
+def _widths(
+    titles: Sequence[str], texts: Sequence[Sequence[Text]], apart: Callable[[str], list[str]]
+) -> list[int]:
+    """Give the width of every column: nothing of its title that stays together is broken."""
+    columns = zip(titles, zip(*texts, strict=True), strict=True)
+    return [max(_longest([title], apart), *(t.cell_len for t in own)) for title, own in columns]
+
+
+def _fits(names: Sequence[str], titles: Sequence[str], texts: Sequence[Sequence[Text]]) -> bool:
+    """Tell whether a terminal's line holds the table without breaking a word."""
+    used = sum(width + 2 for width in _widths(titles, texts, str.split))
+    return used + _longest(names) <= _TERMINAL
+
+
+def _longest(texts: Sequence[str], apart: Callable[[str], list[str]] = str.split) -> int:
+    return max(cell_len(part) for text in texts for part in apart(text) or [""])
 
 
 def _context(page: Page) -> dict[str, Any]:
@@ -256,7 +299,7 @@ def _context(page: Page) -> dict[str, Any]:
         "seeds": comparison.seeds,
         "items": comparison.items,
         "tasks": _task_titles(comparison),
-        "classes": _class_tables(evidence),
+        "classes": _class_tables(page),
         "choices": _choices(evidence),
         "examples": page.examples,
         "drawings": page.drawings,
@@ -306,32 +349,57 @@ def _task_titles(comparison: Comparison) -> dict[str, str]:
     return {task: TASKS[task].title if task in TASKS else task for task in ids}
 
 
-def _class_tables(evidence: Evidence) -> list[dict[str, Any]]:
-    """Give a confusion matrix of every encoder and task with classes, of the first seed."""
+def _classes(evidence: Evidence) -> list[tuple[str, str, ClassReport]]:
+    """Give task, encoder and classes of every encoder and task with classes, of the first seed."""
     from speechft.tasks import TASKS
 
-    tables: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str], ClassReport] = {}
     for one in evidence.measurements:
-        heading = f"{task_heading(one.task)}, {label(one.encoder)}"
-        kept = one.task in TASKS and TASKS[one.task].one_class and (one.task, heading) not in tables
-        pairs = pairs_of(one.predictions) if kept else []
-        if not pairs or len({name for pair in pairs for name in pair}) > _MOST_CLASSES:
+        key = one.task, label(one.encoder)
+        kept = one.task in TASKS and TASKS[one.task].one_class and key not in found
+        if pairs := pairs_of(one.predictions) if kept else []:
+            found[key] = class_report([r for r, _ in pairs], [p for _, p in pairs])
+    return [(task, encoder, classes) for (task, encoder), classes in found.items()]
+
+
+def class_files(page: Page) -> dict[str, str]:
+    """Give `classes.csv` and `confusion.csv`; nothing where no task has classes."""
+    rows: list[dict[str, Any]] = []
+    counts: list[dict[str, Any]] = []
+    for task, encoder, found in page.classes:
+        about = {"task": task, "encoder": encoder}
+        for own, line in zip(found.rows, found.matrix, strict=True):
+            rates = {name: round(getattr(own, name), 4) for name in ("precision", "recall", "f1")}
+            rows.append({**about, "class": own.name, **rates, "items": own.items})
+            counts += [
+                {**about, "reference": own.name, "prediction": name, "items": count}
+                for name, count in zip(found.names, line, strict=True)
+            ]
+    return {"classes.csv": csv_text(rows), "confusion.csv": csv_text(counts)} if rows else {}
+
+
+def _class_tables(page: Page) -> list[dict[str, Any]]:
+    """Give the confusion matrices that a page has room for."""
+    tables = []
+    for task, encoder, found in page.classes:
+        if len(found.names) > _MOST_CLASSES:
             continue
-        found = class_report([r for r, _ in pairs], [p for _, p in pairs])
         texts = [
             f"{TITLES[name]} {value:.1f} {found.intervals[name].text()}"
             for name, value in found.scores.items()
         ]
-        tables[one.task, heading] = {
-            "heading": printable(heading),
-            "text": ", ".join(texts),
-            "names": [printable(name) for name in found.names],
-            "rows": [
-                {"row": row, "name": printable(row.name), "counts": counts}
-                for row, counts in zip(found.rows, found.matrix, strict=True)
-            ],
-        }
-    return list(tables.values())
+        tables.append(
+            {
+                "heading": printable(f"{task_heading(task)}, {encoder}"),
+                "text": ", ".join(texts),
+                "names": [printable(name) for name in found.names],
+                "rows": [
+                    {"row": row, "name": printable(row.name), "counts": counts}
+                    for row, counts in zip(found.rows, found.matrix, strict=True)
+                ],
+            }
+        )
+    return tables
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:

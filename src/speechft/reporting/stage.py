@@ -10,7 +10,7 @@ from speechft.reporting.comparison import Comparison, compare
 from speechft.reporting.drift import read_drift
 from speechft.reporting.examples import examples
 from speechft.reporting.figures import draw_all
-from speechft.reporting.page import Page, render_html, render_markdown, table_files
+from speechft.reporting.page import Page, class_files, render_html, render_markdown, table_files
 from speechft.reporting.records import read_evidence
 from speechft.reporting.settings import ReportSettings
 
@@ -45,7 +45,7 @@ def report(settings: ReportSettings) -> Path:
         examples=examples(comparison, audio=settings.audio),
     )
     write_text(settings.out / "report.md", render_markdown(page))
-    for name, text in table_files(comparison).items():
+    for name, text in (table_files(comparison) | class_files(page)).items():
         write_text(settings.out / name, text)
     path = settings.out / "report.html"
     write_text(path, render_html(page))

@@ -72,7 +72,7 @@ class SpeechRecognition(CTCTask):
 
 
 class _WithLanguageModel(SpeechRecognition):
-    metrics: ClassVar[tuple[str, ...]] = ("wer_lm",)
+    metrics: ClassVar[tuple[str, ...]] = ("wer_lm", "cer_lm")
 
     def __init__(self, task: SpeechRecognition, decoder: LexiconDecoder) -> None:
         super().__init__(task.vocabulary[2:], task.protocol)
@@ -82,4 +82,4 @@ class _WithLanguageModel(SpeechRecognition):
         return list(self._decoder(logits, lengths))
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        return {"wer_lm": super().score(predictions, references)["wer"]}
+        return {f"{n}_lm": v for n, v in super().score(predictions, references).items()}

@@ -23,7 +23,7 @@ from speechft.data.effects import GAIN, TRIM, crop
 from speechft.data.identity import audio_keys
 from speechft.data.utterances import in_threads
 from speechft.heads.xvector import XVector
-from speechft.metrics.detection import equal_error_rate
+from speechft.metrics.detection import equal_error_rate, min_dcf
 from speechft.tasks.base import (
     TASKS,
     ProtocolName,
@@ -60,7 +60,7 @@ class SpeakerVerification(Task):
     id: ClassVar[str] = "asv"
     title: ClassVar[str] = "speaker verification"
     pooled: ClassVar[bool] = False
-    metrics: ClassVar[tuple[str, ...]] = ("eer",)
+    metrics: ClassVar[tuple[str, ...]] = ("eer", "min_dcf")
     target_is_sequence: ClassVar[bool] = False
     fixed: ClassVar[tuple[str, type]] = ("speakers", list)
     plans: ClassVar[Mapping[Size, Plan]] = {
@@ -70,7 +70,7 @@ class SpeakerVerification(Task):
     published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 10, 5, 1, 10)
     corpora: ClassVar[tuple[str, ...]] = ("voxceleb1",)
     official_items: ClassVar[int | None] = 4715  # the utterances of VoxCeleb1's cleaned trials
-    revisions: ClassVar[Mapping[ProtocolName, int]] = {"s3prl": 1}
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 2}
     compares: ClassVar[str] = "it tells whether two utterances have one speaker"
 
     def __init__(self, speakers: Sequence[str], protocol: ProtocolName = "clean") -> None:
@@ -153,9 +153,10 @@ class SpeakerVerification(Task):
         return list(functional.normalize(logits.float()).cpu())
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """Give EER over all trials that the references open."""
+        """Give EER and minDCF over all trials that the references open."""
         rows = self._scored(predictions, references)
-        return {"eer": equal_error_rate([r["label"] for r in rows], [r["score"] for r in rows])}
+        trials = [r["label"] for r in rows], [r["score"] for r in rows]
+        return {"eer": equal_error_rate(*trials), "min_dcf": min_dcf(*trials)}
 
     def rows(
         self,

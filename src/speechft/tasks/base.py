@@ -387,6 +387,8 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
         CheckpointError: the values do not name a task.
         SettingsError: the task is not known.
     """
+    from speechft.tasks import TASKS  # with all of them registered, whoever asks first
+
     if "task" not in values:
         raise CheckpointError("the saved task has no name", expected="task", found=sorted(values))
     return TASKS[str(values["task"])].from_dict(values)

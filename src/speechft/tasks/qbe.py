@@ -11,7 +11,7 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.audio import said_cut, with_effects
 from speechft.data.effects import GAIN
-from speechft.metrics.detection import mtwv
+from speechft.metrics.detection import mtwv, query_parts
 from speechft.tasks.base import TASKS, ProtocolName, Size, Task, custom, missing
 from speechft.tasks.plans import Plan
 
@@ -96,18 +96,26 @@ class QueryByExample(Task):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give MTWV, in percent, of predictions that are normalised scores of all documents."""
-        wanted = [[name in set(own.matches) for name in self.documents] for own in references]
+        return {name: mtwv(*own) for name, own in self._measured(predictions, references).items()}
+
+    def _measured(
+        self, predictions: Sequence[Any], references: Sequence[Any]
+    ) -> dict[str, tuple[Any, Any, Any]]:
+        """Give, by metric, scores, matches and what the lists hold."""
+        sought = [set(own.matches) for own in references]
+        wanted = [[name in own for name in self.documents] for own in sought]
         scores = np.stack([np.asarray(p) for p in predictions])
         trials = [own.trials for own in references if own.trials is not None]
         if len(trials) < len(references):
-            return {"mtwv": mtwv(scores, wanted)}
-        whole = mtwv(scores, wanted, trials)
-        return {"mtwv": whole, "mtwv_language": mtwv(scores, wanted)}
+            return {"mtwv": (scores, wanted, None)}
+        return {"mtwv": (scores, wanted, trials), "mtwv_language": (scores, wanted, None)}
 
     def rows(
         self, cuts: Sequence[Cut], references: Sequence[Any], predictions: Sequence[Any]
     ) -> list[dict[str, Any]]:
-        """Give for every query the documents in which it counts as found."""
+        """Give for every query the documents in which it counts as found, and its part of MTWV."""
+        measured = self._measured(predictions, references)
+        parts = {name: query_parts(*own) for name, own in measured.items()}
         return [
             {
                 "id": cut.id,
@@ -117,8 +125,11 @@ class QueryByExample(Task):
                     for name, score in zip(self.documents, own, strict=True)
                     if score > DECISION
                 ],
+                "parts": {name: found[n] for name, found in parts.items()},
             }
-            for cut, reference, own in zip(cuts, references, predictions, strict=True)
+            for n, (cut, reference, own) in enumerate(
+                zip(cuts, references, predictions, strict=True)
+            )
         ]
 
     def _refuse(self, *_args: object, **_options: object) -> NoReturn:

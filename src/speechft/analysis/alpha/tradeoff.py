@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.metrics.measures import direction
-from speechft.metrics.statistics import bootstrap_ratio, mean, percentile_interval
+from speechft.metrics.per_item import drawn_anew
+from speechft.metrics.statistics import mean, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _draws(scores: Scores, tasks: Sequence[str], seed: int) -> NDArray[np.float6
         if one.parts is None:
             found.append(np.asarray(one.good))
         else:
-            values = bootstrap_ratio(one.parts, seed=seed + number)
+            values = drawn_anew(one.metric, one.parts, seed=seed + number)
             good = values if direction(one.metric) == "higher" else 100.0 - values
             found.append(np.maximum(good, 0.0))
     return np.asarray(sum(found) / max(1, len(found)), dtype=np.float64)

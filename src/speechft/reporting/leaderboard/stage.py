@@ -20,9 +20,9 @@ from speechft.reporting.settings import LeaderboardSettings
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
 PUBLISHED: Final = "†"
-_SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER"}
+_SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER", "min_dcf": "DCF"}
 # Right of ASR's WER; with the task's name in front they would touch it.
-_ALONE: Final = {"cer": "CER", "wer_lm": "+LM"}
+_ALONE: Final = {"cer": "CER", "wer_lm": "+LM", "cer_lm": "CER+LM"}
 _NAME, _CELL, _WIDTH = 26, 8, 80
 
 

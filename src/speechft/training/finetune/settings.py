@@ -60,7 +60,8 @@ RECIPES: dict[str, Recipe] = {
 RunName = Annotated[PathText, Input(state_id)]
 # First letters of settings that some methods alone read.
 _OWN = {"l2sp_": ("l2sp",), "adapter_": ADAPTERS}
-_PASSES, _FEWEST, _MOST, _MOST_TINY = 30, 300, 10_000, 2_000
+_PASSES, _FEWEST, _MOST, _MOST_TINY = 30, 100, 10_000, 2_000
+_RARELY: Final = 500  # updates between evaluations on dev
 _WIDE: Final = 512
 _UNITS = ("layer", "clusters", "warmup", "unmasked_weight")
 _OF_UNITS = {f"rehearsal_{name}" for name in _UNITS}  # which replay has none of
@@ -136,7 +137,8 @@ class FinetuneSettings(Settings):
             `feed-forward`, ends of names or patterns; all if empty.
         select: the metric that chooses the best encoder on dev; the task's first one if not given
             (ASR's is WER, of text without spaces between words CER); for one task alone.
-        evaluate_every: updates between evaluations on dev (0: at the end only).
+        evaluate_every: updates between evaluations on dev (0: at the end only); if not given, a
+            tenth of all, at most 500, and more where dev would be over a tenth of what is heard.
         save_every: updates between resumable states.
         cache_gb: memory for features of the frozen CNN front end.
         seed: the run's seed.
@@ -202,7 +204,7 @@ class FinetuneSettings(Settings):
     adapter_scale: float = Field(default=32.0, gt=0)
     adapter_targets: Annotated[tuple[str, ...], Listed] = ()
     select: str | None = None
-    evaluate_every: int = Field(default=500, ge=0)
+    evaluate_every: int | None = Field(default=None, ge=0)
     save_every: Annotated[int, Neutral] = Field(default=500, gt=0)
     cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
     seed: Annotated[int, Shown] = 0
@@ -273,7 +275,7 @@ class FinetuneSettings(Settings):
             raise ValueError("select is for one task; several choose by the mean of their metrics")
         if self.steps and self.epochs:
             raise ValueError("steps and epochs both say how long the run is: give one of them")
-        if self.patience and not self.evaluate_every:
+        if self.patience and self.evaluate_every == 0:
             raise ValueError("patience counts evaluations: set evaluate_every above 0")
         if self.patience and self.average_last:
             raise ValueError("average_last needs to know the last update: take patience away")
@@ -304,27 +306,37 @@ class FinetuneSettings(Settings):
     @property
     def version(self) -> int:
         """Of what makes the result; raised when data and encoder decide otherwise."""
-        return 1 if self.steps and self.head_size else 2
+        return 1 if self.steps and self.head_size else 3
 
     def resolved(
-        self, width: int, sizes: Iterable[tuple[int, float]], steps: int | None = None
+        self,
+        width: int,
+        sizes: Iterable[tuple[int, float]],
+        steps: int | None = None,
+        dev: float = 0.0,
     ) -> Resolved:
-        """Give these settings with what data and encoder say of `steps` and `head_size`.
+        """Give these settings with what data and encoder say of those that are left open.
 
         Args:
             width: dimensions of θ0's hidden states.
             sizes: of each task: utterances, and their seconds.
             steps: that the epochs take, where these are given.
+            dev: seconds of the dev splits.
         """
-        tiny, (seconds, count) = width < _WIDE, self.bounds
+        tiny, (seconds, count), sizes = width < _WIDE, self.bounds, list(sizes)
         batches = sum(max(s / seconds, n / count if count else 0.0) for n, s in sizes)
         updates = round(_PASSES * batches / self.accumulate / 10) * 10
+        steps = self.steps or steps or min(max(updates, _FEWEST), _MOST_TINY if tiny else _MOST)
+        heard = sum(s for _, s in sizes) / batches * self.accumulate if batches else seconds
+        often = max(math.ceil(steps / 10), math.ceil(10 * dev / heard))
         said = {
-            "steps": steps or min(max(updates, _FEWEST), _MOST_TINY if tiny else _MOST),
+            "steps": steps,
             "head_size": "mini" if tiny else "superb",
+            "evaluate_every": min(often, _RARELY),
         }
         given = self.model_dump(exclude_unset=True, exclude={"epochs"})
-        return Resolved.model_validate(given | {n: v for n, v in said.items() if not given.get(n)})
+        open_ = {name: value for name, value in said.items() if given.get(name) is None}
+        return Resolved.model_validate(given | open_)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -362,6 +374,7 @@ class Resolved(FinetuneSettings):
 
     steps: Annotated[int, Shown]
     head_size: Annotated[HeadSize, Shown]
+    evaluate_every: int
 
 
 def _as_in_the_paper(kinds: Sequence[type[Task]]) -> dict[str, Any]:

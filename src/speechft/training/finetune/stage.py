@@ -98,8 +98,8 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             settings.seed,
             settings.max_seconds,
         )
+    artifact.settings = settings = _resolved(settings, encoder, tasks)
     on_main(lambda: begin(artifact))
-    settings = _resolved(settings, encoder, tasks)
     run = Run(settings, encoder, tasks, rehearsed, kept)
     progress = run.train()
     adapters: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
@@ -125,7 +125,8 @@ def _resolved(
     sizes = [(len(own.cuts), fsum(cut.duration for cut in own.cuts)) for own in tasks.values()]
     epochs = settings.epochs
     steps = updates_of(epochs, settings, encoder, tasks) if epochs else None
-    found = settings.resolved(encoder.hidden_size, sizes, steps)
+    dev = fsum(cut.duration for own in tasks.values() for cut in own.dev)
+    found = settings.resolved(encoder.hidden_size, sizes, steps, dev)
     hours = sum(seconds for _, seconds in sizes) / 3600
     said = "finetune: %s updates on %.2f h of speech, head size %s"
     log.info(said, f"{found.steps:,}", hours, found.head_size)
