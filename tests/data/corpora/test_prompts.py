@@ -36,6 +36,18 @@ def test_no_voice_of_the_test_is_trained_on_and_no_prompt_is_in_two_splits(corpu
     assert float(power[len(power) // 2 + 200 :].sum() / power.sum()) < 1e-3
 
 
+def test_a_prompt_that_whisper_cannot_take_is_left_out(corpus_tree):
+    root = corpus_tree("prompts")
+    found = [path for path in root.rglob("*.g722") if path.parent.name == "es_MX_f_Allison"]
+    long, other = (found[0].with_name(f"{name}.g722") for name in ("demo-a", "demo-b"))
+    prompts.write(long, np.zeros(31 * 16000))
+    prompts.write(other, np.zeros(29 * 16000))
+    data = load_data(f"prompts:{root}")
+    ids = {cut.id for part in data.values() for cut in part}
+    assert "es_MX_f_Allison-demo-b" in ids
+    assert "es_MX_f_Allison-demo-a" not in ids
+
+
 def test_without_fillets_there_are_three_languages(corpus_tree):
     root = corpus_tree("prompts")
     shutil.rmtree(root.parents[1] / "games")
