@@ -110,7 +110,7 @@ def test_superb_is_a_recipe_without_training(
     assert {json.loads(one)["task"] for one in records} == set(SUITES["superb10"].tasks)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "superb"])
 def test_what_is_missing_is_said_at_once(
     name: str, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,16 +134,20 @@ def _all(data: str | dict[str, str] | None) -> list[str]:
     return list(data.values()) if isinstance(data, dict) else [str(data)]
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_on_trees_that_are_there_a_dry_run_finds_them(
-    trees: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, trees: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--set", f"data_root={trees}", "--set", f"encoder={encoder}"]
-    given += [part for one in sizes("paper/er") for part in ("--set", one)]
-    assert code("run", "paper/er", "--dry-run", "--out", str(tmp_path / "out"), *given) == 0
+    given += [part for one in sizes(name) for part in ("--set", one)]
+    assert code("run", name, "--dry-run", "--out", str(tmp_path / "out"), *given) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert f"audio iemocap:{trees}/IEMOCAP_full_release: found, 7 h as its makers say" in shown
-    assert "will be heard with labels in tuning: finetuned-er on er" in shown
+    assert "hours of a GPU" in shown
     assert "missing" not in shown
+    assert not (tmp_path / "out").exists()
+    tuned_on_tested = name == "paper/er"
+    assert ("will be heard with labels in tuning: finetuned-er on er" in shown) == tuned_on_tested
 
 
 def test_one_corpus_may_lie_elsewhere(tmp_path: Path) -> None:
