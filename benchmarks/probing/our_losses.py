@@ -36,6 +36,10 @@ POOLED = ("ks", "ic", "sid", "er")
 BLANKS = {"asr": "<s>"}  # S3PRL's name of the blank
 
 
+class Done(BaseException):
+    """All that S3PRL did is done; what comes after it is not compared."""
+
+
 class Follower:
     """Leads one probe along what S3PRL recorded, and notes its losses."""
 
@@ -44,18 +48,16 @@ class Follower:
         self.losses: list[float] = []
         self.found: dict[str, Any] = {}
         self.cuts: Sequence[Cut] = ()
-        self.begun = False
 
     def run_probe(self, plain: Callable[..., Any], task: Task, cuts: Any, *rest: Any, **more: Any):
-        """Note the training utterances of the first fold; others go their own way."""
-        first, self.begun = not self.begun, True
-        self.cuts = cuts[0] if first else ()
+        """Note the training utterances; where there are folds, `Done` ends it with the first."""
+        self.cuts = cuts[0]
         return plain(task, cuts, *rest, **more)
 
-    def probe(self, plain: Callable[..., Any], task: Task, build: Any, train: Any, *rest: Any, **more: Any):
+    def probe(
+        self, plain: Callable[..., Any], task: Task, build: Any, train: Any, *rest: Any, **more: Any
+    ):
         """Start with S3PRL's head, without what is drawn at random."""
-        if not self.cuts:
-            return plain(task, build, train, *rest, **more)
         dev, plan, *others = rest
         loss = task.loss
 
@@ -73,26 +75,34 @@ class Follower:
             head.load_state_dict(translate(self.task, task, own, self.record["outputs"]))
             return head
 
-        self.found["featurizer"] = float(self.record["weights"]["featurizer"]["weights"].abs().max())
         task.loss = noted  # type: ignore[method-assign]
         try:
-            plan = replace(plan, spec_augment=False)
+            plan = replace(plan, spec_augment=False, steps=plan.steps + 1)  # dev is not scored
+            more["on_step"] = self.count
             return plain(task, build_head, train, dev, plan, *others, **more)
         finally:
             task.loss = loss  # type: ignore[method-assign]
 
+    def count(self) -> None:
+        """Stop behind the last update."""
+        if len(self.losses) == len(self.record["losses"]):
+            raise Done
+
     def updates(
-        self, plain: Callable[..., Any], scheme: Any, size: int, accumulate: int, seed: int, train: Any
+        self,
+        _plain: Callable[..., Any],
+        scheme: Any,
+        size: int,
+        accumulate: int,
+        seed: int,
+        train: Any,
     ) -> Iterator[list[list[int]]]:
         """Give S3PRL's batches as items of our training split."""
-        if not self.cuts:
-            return plain(scheme, size, accumulate, seed, train)
         index: dict[str, int] = {}
         for item, cut in enumerate(self.cuts):
             index.setdefault(name_of(self.task, cut), item)
         theirs = [[index[name] for name in batch] for batch in self.record["batches"]]
         epoch = batches._SCHEMES[scheme](train, size, torch_generator(seed, "batches", 0))
-        self.found["scheme"] = scheme
         self.found["batches_alike"] = alike(scheme, theirs, epoch, train)
         chosen = iter(theirs)
         return iter(lambda: list(islice(chosen, accumulate)), [])
@@ -178,7 +188,11 @@ _PAIRS: dict[str, dict[str, str]] = {
     "sd": _lstm("lstm", "model.rnn") | _linear("output", "model.linear"),
     "asv": {
         **_linear("projection", "connector"),
-        **{k: v for n in range(5) for k, v in _linear(f"layers.{n}", f"{_FRAMES}.{n}.kernel").items()},
+        **{
+            k: v
+            for n in range(5)
+            for k, v in _linear(f"layers.{n}", f"{_FRAMES}.{n}.kernel").items()
+        },
         **_linear("embedding", f"{_WHOLE}.linear1"),
         **_linear("hidden", f"{_WHOLE}.linear2"),
         "directions": "objective.W",
@@ -226,11 +240,16 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         setattr(place, name, functools.partial(led, plain))
     try:
         evaluate(EvaluateSettings(**job["settings"]))
+    except Done:
+        pass
     finally:
         for place, name, plain in before:
             setattr(place, name, plain)
     if job["task"] == "qbe":
-        return {"theirs": record["scores"], "ours": searcher.scores[:-1]}  # the last are the eval queries
+        return {
+            "theirs": record["scores"],
+            "ours": searcher.scores[:-1],
+        }  # the last are the eval queries
     return {"theirs": record["losses"], "ours": follower.losses, **follower.found}
 
 

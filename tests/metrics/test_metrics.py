@@ -12,7 +12,12 @@ from speechft.metrics.measures import (
     edits,
     error_rate,
 )
-from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
+from speechft.metrics.slots import (
+    parse_slots,
+    parse_slots_loosely,
+    slot_type_f1,
+    slot_value_cer,
+)
 
 
 def test_error_rate_sums_edits_and_lengths_over_utterances():
@@ -57,8 +62,16 @@ def test_parse_slots():
     assert parse_slots("B-a E-a") == []  # nothing between the marks is no slot, as in S3PRL
     assert parse_slots("B-a E-a B-a X E-a") == [("a", "X")]
     assert parse_slots("B-list X E-list_owner") == []
-    assert parse_slots("B-list X E-list_owner", loose=True) == [("list", "X")]
     assert parse_slots("") == []
+
+
+def test_slots_as_s3prl_parses_them():
+    """Checked against S3PRL's own functions in benchmarks/losses.py."""
+    assert parse_slots_loosely("B-list X E-list_owner") == [("list", "X")]
+    strays = "B-a E-b X B-c Y E-d Z B-e E-a"
+    assert parse_slots_loosely(strays) == [("a", "E-b X Y Z B-e")]
+    assert parse_slots_loosely(strays, cleaned=False) == [("a", "E-b X B-c Y E-d Z B-e")]
+    assert parse_slots(strays) == [("a", "X Y Z")]
 
 
 def test_slot_type_f1_is_the_mean_over_utterances_of_sets():

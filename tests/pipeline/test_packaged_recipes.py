@@ -123,7 +123,8 @@ def test_what_is_missing_is_said_at_once(
     named |= {d for one in recipe.finetune for d in _all(one.data)}
     assert {line.split(": ")[0].strip() for line in lines} >= named
     assert all("http" in line for line in lines)
-    assert "hours of a GPU" in shown.out
+    assert "hours of a GPU as fast as an NVIDIA H100" in " ".join(shown.out.split())
+    assert shown.out.count(" h as its makers say") == len(lines)
     assert "MB on disk" in shown.out
     assert not (tmp_path / "out").exists()
     with pytest.raises(DataError, match="data is missing"):

@@ -36,8 +36,11 @@ def test_documented_numbers_are_those_of_the_plan(task, protocol):
     steps, batch, rates, optimiser, clip, _ = documented()[task]
     assert int(steps.replace(",", "")) == plan.steps
     assert int(batch) == plan.batch_size * plan.accumulate
-    first, _, last = rates.partition(" to ")
-    assert (float(first), float(last)) == (plan.rates[0], plan.rates[-1])
+    span, _, further = rates.partition(", and ")
+    first, _, last = span.partition(" to ")
+    powers = [rate for rate in plan.rates if f"{rate:.0e}".startswith("1e")]
+    assert (float(first), float(last)) == (powers[0], powers[-1])
+    assert [float(r) for r in further.split()] == [r for r in plan.rates if r not in powers]
     assert ("AdamW" in optimiser) == bool(plan.weight_decay)
     assert str(plan.weight_decay) in optimiser or not plan.weight_decay
     assert float(clip) == plan.clip

@@ -143,7 +143,7 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
     """Show what each step amounts to, and all of them together."""
     from rich.table import Table
 
-    from speechft.pipeline.recipe.sizes import BASE_PARAMETERS, cost_of, size_of
+    from speechft.pipeline.recipe.sizes import BASE_PARAMETERS, GPU, cost_of, size_of
 
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     for name in ("step", "state", "size"):
@@ -160,4 +160,6 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
         table.add_row(step.name, state, size.text, disk, time)
     output().print(table, soft_wrap=False)
     base = "" if parameters else ", for an encoder of Base size"
-    output().print(f"\nabout {total / 1e6:,.0f} MB on disk, {hours:,.1f} hours of a GPU{base}")
+    output().print(
+        f"\nabout {total / 1e6:,.0f} MB on disk, {hours:,.1f} hours of a GPU as fast as {GPU}{base}"
+    )

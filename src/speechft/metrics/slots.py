@@ -11,12 +11,13 @@ from speechft.metrics.measures import edits
 Slots = list[tuple[str, str]]
 
 _SPAN = re.compile(r"(?<!\S)B-(\S+) (.+?) E-\1(?!\S)")
-# S3PRL's expression has no borders: `E-list_owner` ends a span that `B-list` began.
-_LOOSE_SPAN = re.compile(r"B-(\S+) (.+?) E-\1")
 _MARKER = re.compile(r"(?<!\S)[BE]-\S+")
+# S3PRL's expressions have no borders.
+_LOOSE_SPAN = re.compile(r"B-(\S+) (.+?) E-\1")
+_LOOSE_MARKERS = (re.compile(r"B-\S+ "), re.compile(r" E-\S+"))
 
 
-def parse_slots(text: str, loose: bool = False) -> Slots:
+def parse_slots(text: str) -> Slots:
     """Give the (type, value) pairs of a marked transcript, in order.
 
     A span runs from `B-x` to the nearest `E-x` of the same type; markers that stray inside a value
@@ -24,14 +25,31 @@ def parse_slots(text: str, loose: bool = False) -> Slots:
 
     Args:
         text: words and markers.
-        loose: take a marker that only begins like `E-x` for one, as S3PRL does.
+    """
+    spans = _SPAN.finditer(" ".join(text.split()))
+    return [(match[1], " ".join(_MARKER.sub(" ", match[2]).split())) for match in spans]
+
+
+def parse_slots_loosely(text: str, *, cleaned: bool = True) -> Slots:
+    """Give the (type, value) pairs of a marked transcript as S3PRL does.
+
+    A marker that only begins like `E-x` ends a span. Of the markers that stray inside a value,
+    an `E-y` that begins it and a `B-y` that ends it stay part of it.
+
+    Args:
+        text: words and markers.
+        cleaned: remove the other markers from values; S3PRL does so in hypotheses alone.
 
     Source:
         SUPERB's SF on Audio SNIPS, as scored by S3PRL 0.4.
     """
-    text = " ".join(text.split())
-    spans = (_LOOSE_SPAN if loose else _SPAN).finditer(text)
-    return [(match[1], " ".join(_MARKER.sub(" ", match[2]).split())) for match in spans]
+    slots: Slots = []
+    for match in _LOOSE_SPAN.finditer(" ".join(text.split())):
+        value = match[2]
+        for marker in _LOOSE_MARKERS * cleaned:
+            value = marker.sub("", value)
+        slots.append((match[1], value))
+    return slots
 
 
 def slot_type_f1(references: Sequence[Slots], hypotheses: Sequence[Slots]) -> float:

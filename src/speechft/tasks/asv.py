@@ -36,7 +36,7 @@ from speechft.tasks.base import (
     non_empty,
     supervision,
 )
-from speechft.tasks.plans import RECURRENT_GRID, Plan, PublishedPlan
+from speechft.tasks.plans import Plan, PublishedPlan
 from speechft.tasks.trials import am_softmax, has_trials, trials_of, with_drawn_trials, with_trials
 
 CROP: Final = 128_000  # samples of a training utterance
@@ -65,7 +65,7 @@ class SpeakerVerification(Task):
     fixed: ClassVar[tuple[str, type]] = ("speakers", list)
     plans: ClassVar[Mapping[Size, Plan]] = {
         "mini": Plan(400, 32, (3e-3, 1e-3), clip=1000.0, weight_decay=0.01),
-        "superb": Plan(200_000, 50, RECURRENT_GRID, clip=1000.0, weight_decay=0.01),
+        "superb": Plan(200_000, 50, (1e-3, 1e-4, 5e-5, 1e-5), clip=1000.0, weight_decay=0.01),
     }
     published: ClassVar[PublishedPlan | None] = PublishedPlan("shuffled", 10, 5, 1, 10)
     corpora: ClassVar[tuple[str, ...]] = ("voxceleb1",)

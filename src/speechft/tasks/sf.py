@@ -11,7 +11,13 @@ from torch import Tensor
 
 from speechft.core.errors import DataError
 from speechft.data.audio import said_cut
-from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
+from speechft.metrics.slots import (
+    Slots,
+    parse_slots,
+    parse_slots_loosely,
+    slot_type_f1,
+    slot_value_cer,
+)
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing
 from speechft.tasks.ctc import CTCTask, normalise_text
 from speechft.tasks.plans import PublishedPlan
@@ -35,7 +41,7 @@ class SlotFilling(CTCTask):
     published: ClassVar[PublishedPlan | None] = PublishedPlan("window", 32, 1, 1, 100)
     corpora: ClassVar[tuple[str, ...]] = ("snips",)
     official_items: ClassVar[int | None] = 2800  # Audio SNIPS
-    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 2}
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give characters and markers of a cut."""
@@ -70,15 +76,16 @@ class SlotFilling(CTCTask):
         return self.assemble(self.readable(self.symbols(cut)))
 
     def assemble(self, symbols: list[str]) -> str:
-        """Give the marked transcript, spaces around every marker."""
-        spaced = [f" {s} " if s[:2] in ("B-", "E-") else s for s in symbols]
+        """Give the marked transcript, spaces around every marker; S3PRL puts them inside alone."""
+        sides = ("{} ", " {}") if self.protocol == "s3prl" else (" {} ", " {} ")
+        marks = dict(zip(("B-", "E-"), sides, strict=True))
+        spaced = [marks.get(s[:2], "{}").format(s) for s in symbols]
         return " ".join("".join(spaced).split())
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give slot-type F1 and slot-value CER."""
-        loose = self.protocol == "s3prl"
-        wanted = [parse_slots(reference, loose) for reference in references]
-        got = [parse_slots(prediction, loose) for prediction in predictions]
+        wanted = [self._slots(reference, cleaned=False) for reference in references]
+        got = [self._slots(prediction) for prediction in predictions]
         return {
             "slot_type_f1": slot_type_f1(wanted, got),
             "slot_value_cer": slot_value_cer(wanted, got),
@@ -87,13 +94,17 @@ class SlotFilling(CTCTask):
     def present(self, logits: Tensor) -> dict[str, Any]:
         """Give the marked transcript, and slots and values of their own."""
         found = super().present(logits)
-        slots = parse_slots(found["text"], self.protocol == "s3prl")
-        return {**found, "slots": [list(pair) for pair in slots]}
+        return {**found, "slots": [list(pair) for pair in self._slots(found["text"])]}
 
     def ends(self, cut: Cut) -> bool:
         """S3PRL forgets the end of a sentence whose last word is punctuation."""
         words = self._tagged(cut)
         return bool(words) and words[-1][0] not in _SKIPPED
+
+    def _slots(self, text: str, *, cleaned: bool = True) -> Slots:
+        if self.protocol == "clean":
+            return parse_slots(text)
+        return parse_slots_loosely(text, cleaned=cleaned)
 
     def _words(self, cut: Cut) -> list[tuple[str, str]]:
         words = [(normalise_text(word), tag) for word, tag in self._tagged(cut)]

@@ -1,6 +1,6 @@
 """How large a run is, before it begins: hours of audio, updates, probes, disk, and hours on a GPU.
 
-Hours on a GPU are by rates that were measured on one (an NVIDIA H100, HuBERT Base):
+Hours on a GPU are by rates that were measured on one with HuBERT Base:
 `results/benchmarks/superb-gpu.json` and `encode-gpu.json` hold what was measured. Trainings of that
 size were not: an update counts as three passes over its batch, forwards and backwards, in float32.
 """
@@ -199,6 +199,7 @@ def cost_of(step: Job, parameters: int | None) -> float:
     return gpu_hours(step, (parameters or BASE_PARAMETERS) / BASE_PARAMETERS)
 
 
+GPU: Final = "an NVIDIA H100"
 KEPT: Final = 333.0
 """Hours of audio that are read from a disk, decoded and encoded in an hour."""
 PASSES: Final = 2060.0
