@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import evaluate_fixture
 import finetune_fixture
@@ -24,7 +25,7 @@ from speechft.merging.sweep import load_merged
 from speechft.prediction.embed import embed
 from speechft.prediction.settings import EmbedSettings
 from speechft.probing.evaluate import evaluate
-from speechft.training.finetune.run import Run
+from speechft.training.finetune.order import task_order
 from speechft.training.finetune.stage import finetune
 
 CONTEXTS = ("30s", "utterance")
@@ -147,21 +148,9 @@ def test_a_batch_counts_what_padding_costs(context, alone, tmp_path):
     assert preprocessor(tmp_path / "out/encoder")["context"] == context
     encoder = load_encoder(alone, context=context)
     assert encoder.costs([1.0, 2.0]) == ([6.4, 6.4] if context == "30s" else [1.0, 2.0])
-    batches = Run._batches(_FakeRun(chosen, encoder)).epoch(0)
+    second = SimpleNamespace(supervisions=[], duration=1.0)
+    batches = task_order(chosen, encoder, SimpleNamespace(cuts=[second] * 20), seed=0).epoch(0)
     assert max(map(len, batches)) == (2 if context == "30s" else 14)
-
-
-class _FakeRun:
-    """As much of a run as its batches need: twenty utterances of a second."""
-
-    def __init__(self, settings, encoder):
-        self.settings, self.encoder, self._spoken = settings, encoder, {"sid": range(20)}
-
-    def _durations(self, name):
-        return [1.0] * 20
-
-    _costs = Run._costs
-    _order = Run._order
 
 
 def test_one_call_has_one_context(alone, tmp_path):
