@@ -56,13 +56,6 @@ def test_cuts_with_several_or_no_supervisions(tiny, tmp_path):
     assert len(load_waveform(cuts[0])) == 12800
 
 
-def test_chosen_splits(tiny, tmp_path):
-    tiny["train"].to_file(tmp_path / "train.jsonl.gz")
-    assert list(load_data(str(tmp_path), splits=["train"])) == ["train"]
-    with pytest.raises(DataError, match=r"no split 'dev'[\s\S]*found: +train"):
-        load_data(str(tmp_path), splits=["train", "dev"])
-
-
 def test_errors_name_what_is_wrong(tmp_path):
     with pytest.raises(DataError, match="holds no cuts"):
         load_data(str(tmp_path))

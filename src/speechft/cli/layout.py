@@ -18,15 +18,14 @@ def width() -> int:
     return min(100, max(60, shutil.get_terminal_size((80, 24)).columns))
 
 
-def columns(rows: Sequence[tuple[str, str]], width: int, most: int = 24) -> str:
-    """Lay out names and texts side by side.
+def columns(rows: Sequence[tuple[str, str]], width: int) -> str:
+    """Lay out names and texts side by side; a name of over 24 columns has a line of its own.
 
     Args:
         rows: names and texts.
         width: columns of all.
-        most: columns of names; a longer one has a line of its own.
     """
-    left = 4 + min(most, max(len(name) for name, _ in rows))
+    left = 4 + min(24, max(len(name) for name, _ in rows))
     lines = []
     for name, text in rows:
         wrapped = textwrap.wrap(text, width - left, break_on_hyphens=False) or [""]

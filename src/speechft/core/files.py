@@ -405,9 +405,7 @@ def known_hash(path: Path | str) -> str:
     return known_hashes([place])[place]
 
 
-def known_hashes(
-    paths: Iterable[str], on_file: Callable[[], None] | None = None, threads: int = 4
-) -> dict[str, str]:
+def known_hashes(paths: Iterable[str], on_file: Callable[[], None] | None = None) -> dict[str, str]:
     """Give the SHA-256 of many files, such as a corpus' audio; only unknown ones are read.
 
     They are remembered in a few files by the names of their folders, so that a corpus of a hundred
@@ -416,7 +414,6 @@ def known_hashes(
     Args:
         paths: as given they are the keys of the answer.
         on_file: called after each file that had to be read.
-        threads: that read files.
 
     Raises:
         OSError: a file cannot be read.
@@ -434,7 +431,7 @@ def known_hashes(
             result[path] = str(entry[-1])
     unknown = [path for path in given if path not in result]
     begin = time.time_ns()
-    with start_threads(threads) as pool:
+    with start_threads(4) as pool:
         for path, digest in zip(unknown, pool.map(hash_file, unknown), strict=True):
             result[path] = digest
             if on_file is not None:

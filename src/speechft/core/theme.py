@@ -62,9 +62,7 @@ def themed(svg: str, name: str) -> str:
     svg = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r'<svg([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r"(['\"])DejaVu Sans\1[^;\"]*", "inherit", svg)
-    svg = re.sub(
-        r'\bid="(figure|axes|patch|text|line2d|matplotlib|xtick|ytick|legend)_[^"]*"', "", svg
-    )
+    svg = re.sub(rf'\bid="({GROUPS})_[^"]*"', "", svg)
     for colour, variable in VARIABLES.items():
         svg = re.sub(colour, f"var({variable})", svg, flags=re.IGNORECASE)
     return svg.replace("<svg", f'<svg role="img" aria-label="{name}"', 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from lhotse import CutSet
@@ -23,16 +23,13 @@ from speechft.data.utterances import Loaded, problems_error
 DEFAULT_PRESET = "demo"
 
 
-def load_data(
-    spec: str, *, splits: Sequence[str] | None = None, seed: int = 0, allow_commands: bool = False
-) -> dict[str, CutSet]:
+def load_data(spec: str, *, seed: int = 0, allow_commands: bool = False) -> dict[str, CutSet]:
     """Load data as split → cuts, each cut one utterance with one supervision.
 
     Args:
         spec: a table (`.csv`, `.tsv`, `.jsonl`), lhotse cuts (a file, or a folder with one file
             per split), `NAME:ROOT` or `NAME:ROOT@VARIANT` for a known corpus, `synthetic`,
             `synthetic:PRESET` or `synthetic:PRESET@LANGUAGE`, `DIALECT:PATH` for a kind of table.
-        splits: the splits wanted; all if not given.
         seed: of the split of data that comes without one.
         allow_commands: run the commands that cuts name as the source of their audio (see
             `data.commands`); otherwise such cuts are refused.
@@ -49,15 +46,7 @@ def load_data(
     found = {name: cuts for name, cuts in loaded.splits.items() if len(cuts)}
     if not found:
         raise DataError("the data holds no utterance", where=spec, hint=loaded.source)
-    missing = [name for name in splits or () if name not in found]
-    if missing:
-        raise DataError(
-            f"the data has no split {missing[0]!r}",
-            where=spec,
-            expected=", ".join(splits or ()),
-            found=", ".join(found),
-        )
-    return found if splits is None else {name: found[name] for name in splits}
+    return found
 
 
 def corpus_name(name: str, rest: str, sign: str) -> str | None:

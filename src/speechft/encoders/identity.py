@@ -28,6 +28,8 @@ PROCESSOR: Final = "processor_config.json"
 Context = Literal["30s", "utterance"]
 """What the transformer of an encoder sees that was trained on 30 s of padded audio."""
 CONTEXT: Final = "context"  # its name in the preprocessor's settings
+SWEEP_FILE: Final = "sweep.json"
+"""In a folder that stands for many encoders, see `merging.sweep`."""
 HEADS = re.compile(r"head(-.+)?\.safetensors")
 """Heads that stand on the encoder, see `tasks.kept`; what loads the encoder does not read them."""
 # Of a configuration: where it comes from, and what was used to write it.
@@ -128,17 +130,15 @@ EncoderName = Annotated[PathText, Input(encoder_id, refuse_absent_here)]
 """A settings field that names an ENCODER."""
 
 
+def is_sweep_folder(path: Path | str) -> bool:
+    """Say whether a folder holds a sweep."""
+    return (Path(path) / SWEEP_FILE).is_file()
+
+
 def packaged_names() -> list[str]:
     """Give the names of the encoders that come with the package."""
     assets = Path(str(resources.files("speechft"))) / "assets"
     return sorted(p.name for p in assets.glob("*") if (p / "config.json").is_file())
-
-
-def packaged_weights(encoder: str | None) -> Path | None:
-    """Give the weights of an encoder that comes with the package; none of any other."""
-    if encoder not in packaged_names() or Path(str(encoder)).exists():
-        return None
-    return locate(str(encoder)) / "model.safetensors"
 
 
 def locate(path_or_id: str | Path) -> Path:

@@ -18,7 +18,6 @@ from speechft.core.files import read_json
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 FARTHEST = 2.0
-SWEEP_FILE = "sweep.json"
 EXAMPLES = "0.25, 0.1..0.5 (first to last layer), 'encoder.layers.{8-11}.*=0.5', 0:1:0.05 (sweep)"
 
 
@@ -151,11 +150,6 @@ def check_range(alphas: Iterable[float]) -> None:
 def is_sweep(text: str) -> bool:
     """Say whether a text asks for several alphas (`0:1:0.05`)."""
     return ":" in text and "=" not in text
-
-
-def is_sweep_folder(path: Path | str) -> bool:
-    """Say whether a folder holds a sweep."""
-    return (Path(path) / SWEEP_FILE).is_file()
 
 
 def split_sweep(texts: Sequence[str]) -> tuple[list[float], list[str]]:

@@ -19,8 +19,8 @@ from speechft.data.audio import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
 from speechft.data.sources import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, load_encoder
-from speechft.encoders.identity import context_of, locate
-from speechft.merging.alpha import is_sweep_folder, number_text
+from speechft.encoders.identity import context_of, is_sweep_folder, locate
+from speechft.merging.alpha import number_text
 from speechft.merging.sweep import load_merged, load_point, read_sweep
 from speechft.probing.leaks import Tested, heard_by, tested, without_heard
 from speechft.probing.settings import EncoderSpec, EvaluateSettings

@@ -14,8 +14,7 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.heard import UNKNOWN, Heard, Speaker, Stretch
 from speechft.data.identity import speakers_of, stretches_of
-from speechft.encoders.identity import heard_of
-from speechft.merging.alpha import is_sweep_folder
+from speechft.encoders.identity import heard_of, is_sweep_folder
 from speechft.merging.sweep import read_sweep
 from speechft.probing.settings import EncoderSpec
 from speechft.tasks import TASKS

@@ -23,8 +23,14 @@ from speechft.core.files import LONGEST_SECONDS
 from speechft.core.launching import DaskSettings, Launcher
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
-from speechft.encoders.identity import Context, EncoderName, encoder_id, refuse_absent_here
-from speechft.merging.alpha import check_range, is_sweep_folder, number_text
+from speechft.encoders.identity import (
+    Context,
+    EncoderName,
+    encoder_id,
+    is_sweep_folder,
+    refuse_absent_here,
+)
+from speechft.merging.alpha import check_range, number_text
 from speechft.tasks import check_data, data_of, parse_data
 
 RESULTS: Final = "results.jsonl"  # one record per result

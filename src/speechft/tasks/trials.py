@@ -24,12 +24,11 @@ def has_trials(cuts: Iterable[Cut]) -> bool:
     return any(custom(cut, "trials") for cut in cuts)
 
 
-def with_drawn_trials(cuts: Sequence[Cut], count: int = PAIRS) -> list[Cut]:
-    """Draw trials, half of one speaker and half of two, always the same for the same utterances.
+def with_drawn_trials(cuts: Sequence[Cut]) -> list[Cut]:
+    """Draw up to `PAIRS` trials, half of one speaker and half of two, the same for the same cuts.
 
     Args:
         cuts: utterances with speakers.
-        count: of trials; fewer where the utterances give fewer pairs.
 
     Raises:
         DataError: there is no pair of one speaker, or none of two.
@@ -47,7 +46,7 @@ def with_drawn_trials(cuts: Sequence[Cut], count: int = PAIRS) -> list[Cut]:
             expected="at least two speakers, one with two utterances",
             found=f"{len(ordered)} utterances of {len(groups)} speakers",
         )
-    half = min(count // 2, len(same))
+    half = min(PAIRS // 2, len(same))
     chosen = [same[i] for i in random.choice(len(same), half, replace=False)]
     pairs = [(*pair, 1) for pair in chosen]
     pairs += [(*pair, 0) for pair in _different(speakers, half, random)]
