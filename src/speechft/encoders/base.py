@@ -268,6 +268,10 @@ class SpeechEncoder(nn.Module, ABC):
         parts = [self.family, self.fingerprint(), computing(self.config.to_dict())]
         return hash_values([*parts, self.preprocessor])
 
+    def recompute_layers(self) -> None:
+        """Let layers in training keep their input alone, and compute the rest again backwards."""
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
     def check_mask(self) -> None:
         """Refuse an encoder that has nothing to put in the place of masked frames.
 

@@ -67,7 +67,12 @@ class TransformerEncoder(SpeechEncoder):
         bias = wavlm_position_bias(encoder.layers[0].attention, hidden.shape[1]) if gated else None
         for layer in encoder.layers:
             if bias is not None:
-                hidden = wavlm_layer(layer, hidden, bias, keep, pre_norm=self.pre_norm)
+                parts = (layer, hidden, bias, keep, self.pre_norm)
+                again = layer.gradient_checkpointing and layer.training
+                if again:  # this goes past the layer's own forward, which would know
+                    hidden = layer._gradient_checkpointing_func(wavlm_layer, *parts)
+                else:
+                    hidden = wavlm_layer(*parts)
             else:
                 output = layer(hidden, attention_mask=keep)
                 hidden = output[0] if isinstance(output, tuple) else output

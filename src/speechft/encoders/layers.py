@@ -264,7 +264,7 @@ def wavlm_attention(
 
 
 def wavlm_layer(
-    layer: Any, hidden: Tensor, position_bias: Tensor, keep: Tensor | None, *, pre_norm: bool
+    layer: Any, hidden: Tensor, position_bias: Tensor, keep: Tensor | None, pre_norm: bool
 ) -> Tensor:
     """Apply one WavLM layer (B, T, D) → (B, T, D), in the pre-norm or the post-norm order."""
     source = layer.layer_norm(hidden) if pre_norm else hidden

@@ -229,6 +229,16 @@ class Task(ABC):
             targets: one `target` per item.
         """
 
+    def weight(self, frames: Sequence[int], targets: Sequence[Tensor]) -> float:
+        """Give how many things the mean of the loss is taken over: utterances, unless said.
+
+        Args:
+            frames: valid frames of each item.
+            targets: one `target` per item.
+        """
+        del frames
+        return float(len(targets))
+
     @abstractmethod
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
         """Give one prediction per item, of the same kind as `reference`."""
@@ -465,6 +475,11 @@ def refuse_empty(task: Task, cuts: Sequence[Cut]) -> None:
 def frame_counts(logits: Tensor, lengths: Tensor | None) -> list[int]:
     """Give the valid frames of every item: all T of (B, T, V) where no lengths are given."""
     return [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
+
+
+def labelled_frames(frames: Sequence[int], targets: Sequence[Tensor]) -> float:
+    """Give the frames for which there are labels, of targets with a row per frame."""
+    return float(sum(min(n, len(target)) for n, target in zip(frames, targets, strict=True)))
 
 
 def non_empty(train: Iterable[Cut], task: str) -> list[Cut]:

@@ -23,6 +23,7 @@ from speechft.tasks.base import (
     Size,
     Task,
     frame_counts,
+    labelled_frames,
     missing,
     non_empty,
     supervision,
@@ -121,6 +122,10 @@ class PhonemeClassification(Task):
         return functional.cross_entropy(
             logits.float().flatten(0, 1), wanted.flatten().to(logits.device), ignore_index=IGNORED
         )
+
+    def weight(self, frames: Sequence[int], targets: Sequence[Tensor]) -> float:
+        """Give the frames that the loss is the mean over."""
+        return labelled_frames(frames, targets)
 
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
         """Give the most likely phoneme of each frame."""

@@ -14,7 +14,16 @@ from speechft.core.errors import DataError
 from speechft.data.audio import said_cut
 from speechft.heads.rnn import Diarizer
 from speechft.metrics.diarization import Turn, diarization_error_rate
-from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, frame_counts, non_empty
+from speechft.tasks.base import (
+    TASKS,
+    ProtocolName,
+    Purpose,
+    Size,
+    Task,
+    frame_counts,
+    labelled_frames,
+    non_empty,
+)
 from speechft.tasks.plans import Plan, PublishedPlan
 from speechft.tasks.turns import (
     chunks,
@@ -125,6 +134,10 @@ class SpeakerDiarization(Task):
         total = frame_counts(logits, lengths)
         frames = [min(n, len(target)) for n, target in zip(total, targets, strict=True)]
         return permutation_free(logits, frames, targets)
+
+    def weight(self, frames: Sequence[int], targets: Sequence[Tensor]) -> float:
+        """Give the frames that the loss is the mean over."""
+        return labelled_frames(frames, targets)
 
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
         """Give each recording's probabilities (T, S)."""

@@ -26,9 +26,10 @@ from speechft.core.errors import CheckpointError, DivergedError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.averaging import Average
+from speechft.training.micro_batches import MicroBatch, Piece, affordable, cut
 from speechft.training.objective import EncoderObjective
 from speechft.training.precision import Precision, autocast, warn_if_slow
-from speechft.training.processes import average_gradients
+from speechft.training.processes import average_gradients, least
 from speechft.training.schedule import Schedule
 from speechft.training.state import FOLDER, cut_metrics, load_state, not_finite, save_state
 from speechft.training.stream import BatchStream, EpochBatches, ItemSource, Position
@@ -58,6 +59,7 @@ class LoopSettings:
         betas: Adam's moments.
         weight_decay: decoupled weight decay.
         log: where figures are shown beside `metrics.jsonl`.
+        micro_batch: seconds of the pieces that a batch is cut into; not at all if none.
     """
 
     steps: int
@@ -73,6 +75,7 @@ class LoopSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     log: Log = "tensorboard"
+    micro_batch: MicroBatch = None
 
 
 @dataclass
@@ -90,6 +93,7 @@ class Progress:
         ended: whether the run has ended before its last update.
         norm: of the last update's gradient.
         usual_norm: its mean over some updates before.
+        micro_batch: seconds of the pieces that batches are cut into; 0 while that is open.
     """
 
     update: int = 0
@@ -102,6 +106,7 @@ class Progress:
     ended: bool = False
     norm: float = 0.0
     usual_norm: float = 0.0
+    micro_batch: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class Hooks:
             was last when all its weights were finite; not called where that is not known.
         name: gives the name of an utterance by its index, for messages.
         averages: of the weights; they are a part of the state.
+        longest: index of the longest utterance, by which memory is measured.
     """
 
     on_update: Callable[[Progress], None] | None = None
@@ -123,6 +129,7 @@ class Hooks:
     on_divergence: Callable[[Progress], None] | None = None
     name: Callable[[int], str] = str
     averages: tuple[Average, ...] = ()
+    longest: int = 0
 
 
 class Loop:
@@ -225,6 +232,7 @@ class Loop:
 
     def _go_on(self, tracker: Tracker, bar: Any) -> None:
         settings, progress = self.settings, self.progress
+        self._choose_micro_batch()
         batches = iter(self.stream)
         line = bar.add_task("train", total=settings.steps, completed=progress.update, note="")
         while self._is_left():
@@ -264,12 +272,17 @@ class Loop:
             indices, items = next(batches)
             heard += indices
             place = number * self.world + self.rank
-            torch.manual_seed(derive_seed(settings.seed, "update", update, place))
-            with autocast(settings.precision, self.accelerator.device.type):
-                loss, more = self.objective.loss(indices, items)
-            figures |= more
-            self.accelerator.backward(loss / settings.accumulate)
-            total += float(loss.detach()) / settings.accumulate
+            of_batch: dict[str, float] = {}
+            for at, piece in enumerate(self._pieces(indices, items)):
+                further = (at,) if at else ()
+                torch.manual_seed(derive_seed(settings.seed, "update", update, place, *further))
+                with autocast(settings.precision, self.accelerator.device.type):
+                    loss, more = self.objective.loss(piece.indices, piece.items)
+                for name, value in more.items():
+                    of_batch[name] = of_batch.get(name, 0.0) + piece.share * value
+                self.accelerator.backward(loss * piece.share / settings.accumulate)
+                total += float(loss.detach()) * piece.share / settings.accumulate
+            figures |= of_batch
         stop = self.stop.signal_number
         total, stopping = average_gradients(self.parameters, [total, float(stop > 0)])
         norm = self._step(total, update, heard)
@@ -279,6 +292,23 @@ class Loop:
         seconds = time.perf_counter() - started
         done = {"loss": total, "lr": rate, "gradient_norm": norm, "seconds": seconds, **figures}
         return done, (stop or signal.SIGTERM) if stopping else 0
+
+    def _pieces(self, indices: list[int], items: Any) -> list[Piece]:
+        if self.settings.micro_batch is None:
+            return [Piece(indices, items, 1.0)]
+        return cut(self.objective, indices, items, self.progress.micro_batch)
+
+    def _choose_micro_batch(self) -> None:
+        """Fix how large pieces are, once for the whole run, also where it goes on elsewhere."""
+        settings, wanted = self.settings, self.settings.micro_batch
+        if wanted is None or self.progress.micro_batch:
+            return
+        if wanted == "auto":
+            moments = 2 * sum(p.nbytes for p in self.parameters)
+            given = self.hooks.longest, self.stream.source.load([self.hooks.longest])
+            with autocast(settings.precision, self.accelerator.device.type):
+                wanted = affordable(self.objective, *given, settings.steps, moments)
+        self.progress.micro_batch = least(wanted)
 
     def _step(self, loss: float, update: int, heard: list[int]) -> float:
         """Move the weights unless something is not finite; give the gradient's norm."""

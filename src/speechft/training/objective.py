@@ -53,6 +53,16 @@ class EncoderObjective(ABC):
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Give the mean loss of a batch and further figures to log."""
 
+    def seconds(self, items: list[Tensor]) -> list[float]:
+        """Give the seconds that items (waveforms, or features of the front end) cost in a batch."""
+        samples = (len(item) * (1 if item.dim() == 1 else self.encoder.hop) for item in items)
+        return self.encoder.costs(number / self.encoder.sample_rate for number in samples)
+
+    def weight(self, indices: Sequence[int], items: list[Tensor]) -> float:
+        """Give what the mean loss of some items counts beside that of others of their batch."""
+        del items
+        return float(len(indices))
+
     @abstractmethod
     def evaluate(self) -> dict[str, float]:
         """Give the figures on the dev split (may be empty)."""

@@ -101,6 +101,16 @@ def average_gradients(parameters: Sequence[Parameter], figures: Sequence[float])
     return [float(mean) for mean in means[: len(figures)]]
 
 
+def least(value: float) -> float:
+    """Give the least of all processes' values."""
+    state = all_processes()
+    if state.num_processes == 1:
+        return value
+    values = torch.tensor([value], dtype=torch.float64, device=state.device)
+    torch.distributed.all_reduce(values, op=torch.distributed.ReduceOp.MIN)
+    return float(values)
+
+
 def _sum(tensor: torch.Tensor) -> torch.Tensor:
     torch.distributed.all_reduce(tensor)
     return tensor

@@ -57,7 +57,7 @@ class BatchStream:
     ) -> None:
         self.position = position or Position()
         self._batches = batches
-        self._source = source
+        self.source = source
         self._rank, self._world = rank, world
 
     def __iter__(self) -> Iterator[tuple[list[int], Any]]:
@@ -65,11 +65,11 @@ class BatchStream:
         with threads(1) as pool:
             following = self._walk()
             indices, after = next(following)
-            pending: Future[Any] = pool.submit(self._source.load, indices)
+            pending: Future[Any] = pool.submit(self.source.load, indices)
             while True:
                 items, current, position = pending.result(), indices, after
                 indices, after = next(following)
-                pending = pool.submit(self._source.load, indices)
+                pending = pool.submit(self.source.load, indices)
                 self.position = position
                 yield current, items
 

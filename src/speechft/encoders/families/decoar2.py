@@ -60,6 +60,7 @@ class Decoar2Model(PreTrainedModel):  # type: ignore[misc]
     base_model_prefix = "decoar2"
     main_input_name = "input_values"
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: Decoar2Config) -> None:
         super().__init__(config)

@@ -43,6 +43,11 @@ class Part(ABC):
     ) -> tuple[Tensor, dict[str, float]]:
         """Give the mean loss of a batch and figures to log; indices count from the part's first."""
 
+    def weight(self, host: EncoderObjective, indices: Sequence[int], items: list[Tensor]) -> float:
+        """Give what the mean loss of some items counts beside that of others of their batch."""
+        del host, items
+        return float(len(indices))
+
     def evaluate(self, host: EncoderObjective) -> dict[str, float]:
         """Give the figures on the dev split; none where there is no such thing."""
         del host
@@ -86,6 +91,12 @@ class TaskPart(Part):
         targets = [self.targets[i] for i in indices]
         loss = self.task.loss(logits, lengths, targets)
         return loss, {f"{self.name}_loss": float(loss.detach())} if self.name else {}
+
+    def weight(self, host: EncoderObjective, indices: Sequence[int], items: list[Tensor]) -> float:
+        """Give what the task's mean is taken over: utterances, or frames."""
+        sizes = torch.tensor([len(item) for item in items])
+        frames = sizes if items[0].dim() > 1 else host.encoder.frame_lengths(sizes)
+        return self.task.weight(frames.tolist(), [self.targets[i] for i in indices])
 
     @torch.no_grad()
     def evaluate(self, host: EncoderObjective) -> dict[str, float]:
@@ -135,14 +146,24 @@ class FineTuning(EncoderObjective):
 
     def loss(self, indices: Sequence[int], items: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Give the mean loss of the batch's part, plus the penalty."""
-        number = bisect_right(self._ends, indices[0])
-        part = self.parts[number]
-        first = self._ends[number] - part.count
-        loss, figures = part.loss(self, [i - first for i in indices], items)
+        part, own = self._part_of(indices)
+        loss, figures = part.loss(self, own, items)
         if self.penalty is None or not self._moving:
             return loss, figures
         penalty = self.penalty()
         return loss + penalty, {**figures, "penalty": float(penalty.detach())}
+
+    def weight(self, indices: Sequence[int], items: list[Tensor]) -> float:
+        """Give what the loss of some items counts beside that of others of their batch."""
+        part, own = self._part_of(indices)
+        return part.weight(self, own, items)
+
+    def _part_of(self, indices: Sequence[int]) -> tuple[Part, list[int]]:
+        """Give the part that a batch is of, and the indices counted from its first utterance."""
+        number = bisect_right(self._ends, indices[0])
+        part = self.parts[number]
+        first = self._ends[number] - part.count
+        return part, [i - first for i in indices]
 
     def encode(self, items: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Give the last hidden state (B, T, D) and lengths (B,), masked in training."""

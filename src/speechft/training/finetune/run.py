@@ -45,7 +45,7 @@ from speechft.training.stream import EpochBatches
 
 REHEARSAL = "rehearsal"
 _OF_LOOP = {"steps", "learning_rate", "clip", "accumulate", "evaluate_every", "save_every"}
-_OF_LOOP |= {"seed", "precision", "head_learning_rate", "log"}
+_OF_LOOP |= {"seed", "precision", "head_learning_rate", "log", "micro_batch"}
 log = get_logger(__name__)
 
 
@@ -75,6 +75,8 @@ class Run:
             self._spoken[REHEARSAL] = pool.add(rehearsed)
         self._held_out = {name: pool.add(data.dev) for name, data in tasks.items()}
         set_activation_dropout(encoder, settings.activation_dropout)
+        if settings.checkpointing:
+            encoder.recompute_layers()
         self.source: FrontEndCache | Waveforms
         if settings.recipe.freeze_front_end:
             kept = kept if settings.cache_gb > 0 else None
@@ -119,6 +121,7 @@ class Run:
             log_every=LoopSettings.log_every if len(self.parts) == 1 else 1,
         )
         places = [place for own in self._spoken.values() for place in own]
+        seconds = self.source.durations
         return Loop(
             self.objective,
             self._batches(),
@@ -132,6 +135,7 @@ class Run:
                 self.keeper.last_good,
                 name=lambda index: str(self._pool.cuts[places[index]].id),
                 averages=self.averages,
+                longest=max(range(len(places)), key=lambda index: seconds[places[index]]),
             ),
             Path(settings.continued) if settings.continued else None,
         ).run()

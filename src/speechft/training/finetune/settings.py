@@ -111,6 +111,11 @@ class FinetuneSettings(Settings):
         activation_dropout: within the feed-forward layers in training; the encoder's own if not
             given (0.1 in the Hub's configurations of HuBERT Base, 0.0 where fairseq trained it).
         accumulate: batches per update.
+        micro_batch: seconds of speech, padding included, that go through the encoder at once: a
+            batch is cut into pieces whose gradients add up to its own. `auto` measures what memory
+            bears; the record says it, and a run that goes on keeps it. Not cut if not given.
+        checkpointing: compute what is inside of a layer again on the way back, in the place of
+            keeping it: a fraction of the memory, a third more time, the same result.
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
             times T.
         head_size: `superb` (the paper's sizes), `mini` (for tiny encoders) or `linear` (CTC and
@@ -190,6 +195,8 @@ class FinetuneSettings(Settings):
     balanced: bool = False
     activation_dropout: float | None = Field(default=None, ge=0, lt=1)
     accumulate: int = Field(default=1, gt=0)
+    micro_batch: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    checkpointing: Annotated[bool, Neutral] = False
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     head_size: Annotated[HeadSize | None, Shown] = None
     spec_augment: bool | None = None
@@ -279,6 +286,8 @@ class FinetuneSettings(Settings):
             raise ValueError("patience counts evaluations: set evaluate_every above 0")
         if self.patience and self.average_last:
             raise ValueError("average_last needs to know the last update: take patience away")
+        if self.micro_batch and self.rehearsal_share:
+            raise ValueError("micro_batch cuts batches of tasks alone: take rehearsal away")
         if (self.rehearsal_share > 0) != (self.rehearsal_data is not None):
             raise ValueError("rehearsal_share and rehearsal_data go together")
         if self.method == "replay" and self.rehearsal_data is None:

@@ -102,13 +102,15 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     on_main(lambda: begin(artifact))
     run = Run(settings, encoder, tasks, rehearsed, kept)
     progress = run.train()
-    adapters: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
+    more: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
+    if progress.micro_batch:
+        more["micro_batch"] = progress.micro_batch
     products = on_main(lambda: run.finish(progress))
     on_main(
         lambda: artifact.end(
             products,
             **about(settings, start),
-            **adapters,
+            **more,
             encoder=run.keeper.fingerprint,
             utterances=run.utterances,
             hours=run.hours,

@@ -195,6 +195,8 @@ class PretrainSettings(Settings):
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
+        checkpointing: compute what is inside of a layer again on the way back, in the place of
+            keeping it: a fraction of the memory, a third more time, the same result.
         log: where figures are shown beside `metrics.jsonl`: `tensorboard` (in the run's folder),
             `wandb`, `trackio` or `none`.
         out: the run's folder.
@@ -232,6 +234,7 @@ class PretrainSettings(Settings):
     seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
     threads: int = Field(default=2, gt=0)
+    checkpointing: Annotated[bool, Neutral] = False
     log: Annotated[Log, Neutral, Shown] = "tensorboard"
 
     @model_validator(mode="before")

@@ -156,6 +156,8 @@ def train_on(
         name: seeds the order of the batches, and what chance does in an update.
     """
     encoder = objective.encoder
+    if settings.checkpointing:
+        encoder.recompute_layers()
     progress = Loop(
         objective,
         speech.order(settings, name),
