@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,8 @@ from fault_inputs import Make
 from fault_world import Outcome, run
 
 SEEDS: Final = 6
+FULL: Final = (300, 3_000, 30_000)
+"""Bytes that a file may have on a disk that is full."""
 OUT: Final = "OUT"
 IT: Final = "IT"
 """In a command: the bad input."""
@@ -213,9 +215,15 @@ def _places() -> list[Row]:
             found.append(
                 Row("places", f"{command}: {name}", _placed(make, arguments), frozenset({0}))
             )
-        found.append(
-            Row("places", f"{command}: a disk that is full", _full(arguments), frozenset({1, 2}))
-        )
+        found += [
+            Row(
+                "places",
+                f"{command}: a disk that is full, after {limit} bytes",
+                _full(arguments, limit),
+                frozenset({0, 1, 2}),
+            )
+            for limit in FULL
+        ]
         found.append(
             Row(
                 "places",
@@ -239,18 +247,28 @@ def _placed(make: Make, arguments: Sequence[str]) -> Callable[[], Outcome]:
     return do
 
 
-def _full(arguments: Sequence[str]) -> Callable[[], Outcome]:
-    """No file may become longer than a few bytes: what a full disk looks like to a writer."""
+def _full(arguments: Sequence[str], limit: int) -> Callable[[], Outcome]:
+    """No file may become longer than some bytes: what a full disk looks like to a writer.
+
+    Nothing temporary stays, and with room the same command ends well.
+    """
 
     def do() -> Outcome:
         import resource
 
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        command = ["out" if a == OUT else a for a in arguments]
         try:
-            return run(["out" if a == OUT else a for a in arguments])
+            outcome = run(command)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        left = [f"{path} left" for path in Path().rglob("*.tmp") if path.parts[0] != "theirs"]
+        again = run(command)
+        if again.code:
+            left.append(f"the same command with room: {again.text[-500:]}")
+        lost = [name for name in again.lost if not name.startswith("out")]
+        return replace(outcome, lost=(*outcome.lost, *lost, *left))
 
     return do
 

@@ -227,6 +227,8 @@ MOMENTS = {
     "evaluate": ("evaluate/begun.json", "cells/sid", "results.jsonl", "evaluate/speechft.json"),
     "report": ("out/begun.json", "report.html", "out/speechft.json"),
 }
+# Where another process does the work, or the command itself the last step.
+ELSEWHERE = ("update-2.pt", "merge-sid/model.safetensors", "cells/sid", "out/speechft.json")
 
 
 def test_killed_in_any_stage_the_run_ends_with_the_same_bytes(
@@ -245,7 +247,6 @@ def test_killed_in_any_stage_the_run_ends_with_the_same_bytes(
 
 
 @faults
-@pytest.mark.parametrize("moment", [one for own in MOMENTS.values() for one in own])
 @pytest.mark.parametrize("launcher", ["local", "slurm", "dask"])
 def test_killed_in_any_stage_elsewhere_the_run_ends_with_the_same_bytes(
     finished: Path,
@@ -253,20 +254,22 @@ def test_killed_in_any_stage_elsewhere_the_run_ends_with_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     launcher: str,
-    moment: str,
 ) -> None:
     """Whoever is at work then: a worker, whose work is tried again, or the command itself."""
     file, out = tmp_path / "recipe.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump(recipe(encoder)))
-    orders = order_kills(tmp_path / "orders", [moment], monkeypatch)
+    orders = order_kills(tmp_path / "orders", ELSEWHERE, monkeypatch)
     command = [sys.executable, "-m", "speechft", "run", str(file), "--out", str(out)]
     with backend(launcher, tmp_path, monkeypatch) as launch:
         command += ["--launcher", launcher, "--workers", "2", "--set", "evaluate.workers=2"]
         if launcher == "dask":
             command += ["--set", f"dask.address={launch.dask.address}"]
-        first = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert first.returncode in (0, -signal.SIGKILL), first.stderr
-        assert not list(orders.iterdir())
+        while left := len(list(orders.iterdir())):
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            # Work whose second process is killed, too, ends the command with a message.
+            assert ended.returncode in (0, 1, -signal.SIGKILL), ended.stderr
+            assert "Traceback" not in ended.stderr
+            assert len(list(orders.iterdir())) < left, ended.stderr
         subprocess.run(command, capture_output=True, check=True)
     found, whole = results_of(out), results_of(finished)
     del found["run.json"], whole["run.json"]  # the recipe says who did the work

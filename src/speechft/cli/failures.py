@@ -34,9 +34,9 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        where = printable(str(error.filename or "unknown"))
-        _say(f"Error: {_NO_ROOM[error.errno]}\n  where:    {where}")
+    if no_room := _no_room(error):
+        number, where = no_room
+        _say(f"Error: {_NO_ROOM[number]}\n  where:    {printable(where)}")
         return 1
     if isinstance(error, OSError | RuntimeError) and (what := _of_a_place(error)):
         where = getattr(error, "filename", None) or Path(str(error)).name
@@ -45,6 +45,14 @@ def explain(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         return _no_memory(error, arguments)
     return _unexpected(error, arguments)
+
+
+def _no_room(error: BaseException) -> tuple[int, str] | None:
+    """Give what there is too little of, and where; also where a job has ended with it."""
+    number, where = getattr(error, "errno", None), getattr(error, "filename", None)
+    if not isinstance(error, OSError) and (said := _ERRNO.search(str(error))):
+        number, where = int(said[1]), said[2]
+    return (int(number), str(where or "unknown")) if number in _NO_ROOM else None
 
 
 def _no_memory(error: BaseException, arguments: list[str]) -> int:
@@ -92,6 +100,7 @@ _LOWER = {
     "predict": "lower --window or --batch-seconds",
     "merge": "another method needs less, and so do fewer encoders at a time",
 }
+_ERRNO = re.compile(r"OSError: \[Errno (\d+)\] [^:\n]+(?:: '([^'\n]+)')?")
 _NO_ROOM = {
     errno.ENOSPC: "no space left on the disk; free some, then give the same command again",
     errno.EDQUOT: "your disk quota is used up; free some space, then give the same command again",

@@ -141,6 +141,13 @@ class MergeSettings(Settings):
         return self
 
     @property
+    def version(self) -> int:
+        """Of what makes the result: of the method."""
+        from speechft.merging.methods import METHODS
+
+        return METHODS[self.method].revision
+
+    @property
     def auto(self) -> bool:
         """Whether alpha is chosen on data."""
         return AUTO in self.alpha_texts()

@@ -65,7 +65,7 @@ def merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
     max_shard_bytes = parse_size(settings.max_shard_size)
     with threads(settings.threads or _threads()) as pool, ExitStack() as opened:
         depends = pool.submit(dependencies, settings)  # hashes what is read, while it is read
-        if read_record(out) and Artifact(out, "merge", depends.result()).done:
+        if read_record(out) and Artifact(out, "merge", depends.result(), settings.version).done:
             log.info("merge: already done in %s", out)
             return out
         planned = _plan(settings, texts, points, opened)
@@ -84,7 +84,7 @@ def merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
                     about = describe(planned, folder, chosen)
                 said = settings.model_dump(mode="json", exclude={"out", "threads"})
                 names = [path.name for path in folder.iterdir()]
-                artifact = Artifact(folder, "merge", wanted)
+                artifact = Artifact(folder, "merge", wanted, settings.version)
                 artifact.end(names, hashes, settings=said, parents=parents, **about)
     _say_what_was_written(planned, points, out)
     return out

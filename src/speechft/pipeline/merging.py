@@ -44,8 +44,9 @@ def merge(settings: MergeSettings) -> Path:
         return _merge(settings)
     out = home_expanded(settings.out)
     stage.check_output(settings, out)
-    if settings.chosen is not None or Artifact(out, "merge", dependencies(settings)).done:
-        return _merge(settings, read_choice(settings.chosen or out / CHOICE))
+    chosen = settings.chosen
+    if chosen or Artifact(out, "merge", dependencies(settings), settings.version).done:
+        return _merge(settings, read_choice(chosen or out / CHOICE))
     from speechft.analysis.alpha.settings import alpha_settings
     from speechft.analysis.alpha.stage import choose_alpha, chosen_in
 
@@ -63,7 +64,7 @@ def _merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
         raise SettingsError("a sweep holds no heads", where="heads", expected="drop, or one alpha")
     out = home_expanded(settings.out)
     stage.check_output(settings, out)
-    wanted = Artifact(out, "merge", dependencies(settings))
+    wanted = Artifact(out, "merge", dependencies(settings), settings.version)
     if wanted.done:
         log.info("merge: already done in %s", out)
         return out
@@ -78,7 +79,7 @@ def _merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
         about = {name: value for name, value in record.items() if name not in _OWN}
         about |= {"heads": [path.name for path in heads]}
         about["settings"] = settings.model_dump(mode="json", exclude={"out", "threads"})
-        done = Artifact(folder, "merge", wanted.depends)
+        done = Artifact(folder, "merge", wanted.depends, wanted.version)
         done.end([path.name for path in parts], **about)
     shutil.rmtree(work)
     log.info("merge: a head was refitted on the merged encoder in %s", out)

@@ -47,12 +47,15 @@ def source_id(name: str) -> str:
     """
     if not is_sweep_folder(name):
         return encoder_id(name)
+    from speechft.merging.methods import METHODS
     from speechft.merging.sweep import read_sweep
 
     sweep = read_sweep(Path(name))
+    revision = METHODS[str(sweep.options.get("method", "linear"))].revision
     parents = [encoder_id(one.path) for one in (sweep.base, *sweep.tuned)]
     statistics = [file_id(one.path) for one in sweep.statistics]
-    return hash_values([parents, statistics, sweep.fixed, sweep.options])
+    made = [parents, statistics, sweep.fixed, sweep.options]
+    return hash_values(made if revision == 1 else [*made, revision])
 
 
 SourceName = Annotated[PathText, Input(source_id, refuse_absent_here)]

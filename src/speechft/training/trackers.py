@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +43,8 @@ class Tracker:
         try:
             self._inner = _opened(log, folder, done)
         except Exception as error:  # of a service, of any kind
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
+                raise
             raise SpeechFTError(
                 f"{log} does not start",
                 where="log",
@@ -63,6 +67,7 @@ def _opened(log: Log, folder: Path, done: int) -> Any:
     from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
 
     if log == "tensorboard":
+        threading.excepthook = _raised_again
         made = TensorBoardTracker(log, logging_dir=folder, purge_step=done + 1)
     elif log == "trackio":
         made = TrackioTracker(PROJECT, name=_name(folder), resume="allow")
@@ -72,6 +77,12 @@ def _opened(log: Log, folder: Path, done: int) -> Any:
     if start is not None:
         start()
     return made
+
+
+def _raised_again(ended: threading.ExceptHookArgs) -> None:
+    """Say nothing of a writer that cannot write: it is raised where the next figure is given."""
+    if not issubclass(ended.exc_type, OSError):
+        threading.__excepthook__(ended)
 
 
 def _name(folder: Path) -> str:

@@ -81,6 +81,7 @@ class Method:
         tuned_at_one: whether alpha = 1 with one tuned encoder gives it back.
         statistics: what data it needs per tuned encoder ("gram", "fisher"), or "".
         single_blas: whether it must run on one BLAS thread to give the same bits everywhere.
+        revision: raised when it gives another result; earlier merges are not done then.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Method:
     tuned_at_one: bool = False
     statistics: str = ""
     single_blas: bool = False
+    revision: int = 1
 
     @property
     def help(self) -> str:

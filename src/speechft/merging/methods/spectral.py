@@ -37,6 +37,7 @@ def iso_c(base: Array, tuned: Tuned, *, alpha: float = 1.0) -> Array:
     formula="θ̂ = θ0 + alpha · mean(σ) · U Vᵀ, U and V the common directions of Σ_i (θ'_i − θ0) and "
     "the strongest rest of each task vector, made orthogonal",
     single_blas=True,
+    revision=2,
 )
 def iso_cts(
     base: Array, tuned: Tuned, *, alpha: float = 1.0, common_fraction: Share = 0.8

@@ -147,7 +147,6 @@ def _launched(settings: RunSettings, launch: LaunchSettings) -> RunSettings:
 def _describe(settings: RunSettings, plan: Plan) -> None:
     """Write what a report and a reader need: the recipe as it was run, and the encoders' roles."""
     recipe = settings.model_dump(mode="json", exclude_unset=True)
-    write_text(plan.out / "recipe.yaml", dump_yaml(recipe))
     about = {
         "name": settings.name,
         "data": settings.data,
@@ -155,5 +154,6 @@ def _describe(settings: RunSettings, plan: Plan) -> None:
         "command": "speechft run recipe.yaml",
         "recipe": recipe,
     }
-    write_json(plan.out / RUN, about)
+    write_json(plan.out / RUN, about)  # first: it says that the folder is a run's
+    write_text(plan.out / "recipe.yaml", dump_yaml(recipe))
     write_json(plan.out / ROLES, list(plan.roles.values()))
