@@ -246,6 +246,7 @@ def _results() -> None:
     from speechft.reporting.settings import ReportSettings
     from speechft.reporting.stage import report
 
+    _command("leaderboard", "scores")
     report(ReportSettings(runs=["scores"], out=Path("scores/page")))
 
 

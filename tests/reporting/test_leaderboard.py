@@ -178,6 +178,17 @@ def test_the_verb_gives_the_rows(tmp_path):
         speechft.leaderboard(run=())
 
 
+@pytest.mark.parametrize(
+    "line", ["[]", "3", "{", '{"value": 1.0}', '{"encoder": 3, "task": 1, "metric": 2}', "\udcff"]
+)
+def test_a_line_that_is_no_record_is_named(tmp_path, line):
+    folder = write(tmp_path / "run")
+    with (folder / "results.jsonl").open("a", errors="surrogateescape") as file:
+        file.write(line + "\n")
+    with pytest.raises(DataError, match=r"the results cannot be read[\s\S]*run/results.jsonl"):
+        make_leaderboard([folder])
+
+
 def test_command_line(tmp_path, capsys):
     run, out = write(tmp_path / "run"), tmp_path / "board.md"
     with pytest.raises(SystemExit) as ended:

@@ -120,6 +120,14 @@ def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
 
 
 def _unknown(path: Path) -> DataError:
+    parquet = path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet")))
+    if parquet or path.suffix == ".arrow":
+        return DataError(
+            "Parquet and Arrow files are read as a data set alone",
+            where=path,
+            expected="a folder as save_to_disk of Hugging Face `datasets` writes it",
+            hint='load_dataset("parquet", data_files=…).save_to_disk(FOLDER) makes one',
+        )
     if path.is_dir():
         return DataError(
             "the folder holds no cuts and no table that is known",

@@ -88,8 +88,8 @@ def _audio(value: Any, path: Path) -> Any:
 def _value(value: Any, kind: Any) -> Any:
     """Give the name of a class, and all else as it is."""
     names = kind.get("names") if isinstance(kind, Mapping) else None
-    if isinstance(names, list) and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None  # -1 where there is none
+    if isinstance(names, list) and isinstance(value, int) and value < len(names):
+        return names[value] if value >= 0 else None  # -1 where there is none
     return value
 
 

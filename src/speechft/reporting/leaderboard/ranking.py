@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from speechft.core.errors import DataError, SettingsError, did_you_mean
 from speechft.core.files import read_jsonl
@@ -18,6 +19,7 @@ from speechft.probing.settings import SUITES
 from speechft.reporting.comparison import refuse_several_suites
 from speechft.reporting.records import find_results
 
+_READ: Final = ("encoder", "task", "metric", "value", "seed")
 Metric = tuple[str, str]
 Found = tuple[Path, Path, Mapping[str, Any]]  # run folder, folder of the results, record
 
@@ -89,7 +91,7 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
         (folder, file.parent, record)
         for folder in folders
         for file in find_results(folder)
-        for record in read_jsonl(file)
+        for record in _records(file)
         if record.get("split", "test") == "test"
     ]
     labels = {str(_field(r, "suite", place)): str(place) for _, place, r in records}
@@ -120,6 +122,26 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
         score_text=_score_text(chosen),
         sources=list(dict.fromkeys(row.source for row in published)),
     )
+
+
+def _records(file: Path) -> list[dict[str, Any]]:
+    try:
+        records = read_jsonl(file)
+        for record in records:
+            held = {name: record[name] for name in _READ}
+            if not all(isinstance(value, str) for value in list(held.values())[:3]):
+                raise ValueError(held)
+            if not math.isfinite(held["value"]) or type(held["seed"]) is not int:
+                raise ValueError(held)
+        return records
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            "the results cannot be read",
+            where=file,
+            expected=f"one record per line, with {', '.join(_READ)}",
+            found=f"{type(error).__name__}: {error}",
+            hint="evaluate again with this version",
+        ) from None
 
 
 def _published(suite: str) -> list[LeaderboardRow]:
