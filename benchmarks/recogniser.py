@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 from lhotse.cut import Cut
 from probe import machine, note
 
+import speechft
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.data.audio import load_waveform
 from speechft.data.sources import load_data
@@ -42,38 +41,31 @@ OURS = ("speechft.json", "head.safetensors", "heard.gz", "README.md")
 Rows = list[dict[str, Any]]
 
 
-def call(*words: object) -> None:
-    """Run a command of speechft."""
-    subprocess.run([sys.executable, "-m", "speechft", *map(str, words)], check=True)
-
-
 def users_model(data: str, runs: Path) -> Path:
     """Fine-tune, and give the model as transformers alone knows it."""
+    tuned = speechft.finetune(
+        encoder=BASE, task="asr", data=data, steps=STEPS, head_size="linear", seconds=32,
+        learning_rate=2e-4, head_learning_rate=1e-3, threads=1, out=runs / "tuned",
+    )  # fmt: skip
     model = runs / "users-model"
-    call(
-        *("finetune", "--encoder", BASE, "--task", "asr", "--data", data, "--steps", STEPS),
-        *("--head-size", "linear", "--learning-rate", "2e-4", "--set", "head_learning_rate=1e-3"),
-        *("--set", "threads=1", "--set", "seconds=32", "--out", runs / "tuned"),
-    )
     if not model.exists():
-        call("convert", runs / "tuned", runs / "written", "--to", "hf-head", "--overwrite")
-        shutil.copytree(runs / "written", model, ignore=shutil.ignore_patterns(*OURS))
+        written = speechft.convert(source=str(tuned), target=runs / "written", to="hf-head")
+        shutil.copytree(written, model, ignore=shutil.ignore_patterns(*OURS))
     return model
 
 
-def merged(runs: Path, model: Path, alpha: float, data: str = "") -> Path:
+def merged(runs: Path, model: Path, alpha: float, data: str | None = None) -> Path:
     """Merge the user's model with its base; with DATA the head is trained anew on the result."""
     out = runs / f"merged-{alpha:g}{'-refit' if data else ''}"
-    words = ("merge", BASE, model, "--alpha", alpha, "--out", out, "--set", "dtype=float32")
-    if not data:
-        call(*words, "--heads", "tuned")
-        return out
-    call(*words, "--heads", "refit", "--data", data, "--task", "asr", "--set",
-         "refit.head_size=linear", "--set", "refit.threads=1")  # fmt: skip
+    ways: dict[str, Any] = {"heads": "tuned"}
+    if data is not None:
+        refit = {"head_size": "linear", "threads": 1, "seconds": 32}
+        ways = {"heads": "refit", "data": data, "task": "asr", "refit": refit}
+    place = speechft.merge(base=BASE, tuned=[model], alpha=alpha, dtype="float32", out=out, **ways)
     written = runs / f"{out.name}-hf"
-    if not written.exists():
-        call("convert", out, written, "--to", "hf-head")
-    return written
+    if data is not None and not written.exists():
+        speechft.convert(source=str(place), target=written, to="hf-head")
+    return place if data is None else written
 
 
 def heard(model: Path, cuts: Sequence[Cut], kept: Path) -> Rows:
@@ -137,7 +129,6 @@ def measure(data: str, runs: Path) -> dict[str, Any]:
         "tuned": model,
         f"merged, alpha {chosen:g}, head kept": models[chosen],
         f"merged, alpha {chosen:g}, head refit": merged(runs, model, chosen, data),
-        "merged, alpha 0.25, head refit": merged(runs, model, 0.25, data),
     }
     tested = {
         name: heard(place, splits["test"], runs / "heard" / f"test-{place.name}.jsonl")

@@ -25,7 +25,10 @@ def results_page(root: Path) -> str:
     for run in runs:
         evidence = read_evidence([run])
         table = compare(evidence.measurements)
-        parts += [f"## {run.name}\n", f"{SYNTHETIC}\n" if evidence.synthetic else ""]
+        parts += [
+            f"## {run.name}\n",
+            f"{SYNTHETIC[:1].upper()}{SYNTHETIC[1:]}\n" if evidence.synthetic else "",
+        ]
         parts += [f"**{finding.headline}**\n" for finding in findings(table)]
         heads = [f"{task} {metric}" for task, metric in headings(table)]
         parts.append("| encoder | " + " | ".join(heads) + " |")
