@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from one_new_file import package_with, run
+from one_new_file import package_with, run, run_commands
 
 TOY = '''"""Toy: 20 ms of samples are a frame, and a transformer follows."""
 
@@ -102,13 +102,19 @@ print(type(first).__name__, len(states[0]), tuple(states[0][0].shape))
 def test_a_family_is_added_by_one_file(tmp_path):
     package = package_with(tmp_path / "package", "encoders/families/toy.py", TOY)
     one, other, merged = (tmp_path / name for name in ("one", "other", "merged"))
-    run(package, one, other, code=BUILD)
-    run(package, "convert", one, tmp_path / "toy.pt", "--to", "s3prl")
-    run(package, "convert", tmp_path / "toy.pt", tmp_path / "back", "--to", "hf")
-    assert run(package, one, tmp_path / "back", code=ENCODE).split()[0] == "ToyEncoder"
-    found = json.loads(run(package, "inspect", tmp_path / "toy.pt", "--json"))
+    run(package, BUILD, one, other)
+    toy = tmp_path / "toy.pt"
+    *_, first, _, second = run_commands(
+        package,
+        ("convert", one, toy, "--to", "s3prl"),
+        ("convert", toy, tmp_path / "back", "--to", "hf"),
+        ("inspect", toy, "--json"),
+        ("merge", one, other, "--alpha", "0.5", "--out", merged),
+        ("inspect", merged, "--json"),
+    )
+    assert run(package, ENCODE, one, tmp_path / "back").split()[0] == "ToyEncoder"
+    found = json.loads(first)
     assert (found["family"], found["style"], found["input"]) == ("toy", "a toy", "samples")
     assert found["groups"][0]["name"] == "projection"
-    run(package, "merge", one, other, "--alpha", "0.5", "--out", merged)
-    found = json.loads(run(package, "inspect", merged, "--json"))
+    found = json.loads(second)
     assert (found["family"], found["not_finite"]) == ("toy", [])

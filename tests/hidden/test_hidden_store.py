@@ -4,14 +4,14 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from kills import start_fork
 from tiny_configs import ONE_LAYER as CONFIG
 
 from speechft.core.artifact import RECORD
@@ -254,21 +254,31 @@ def test_a_file_cut_short_is_noticed(tmp_path):
     assert 0 < case.passes < 6
 
 
-def run_elsewhere(folder: Path, slow: float = 0.0, first: str = "") -> subprocess.Popen:
-    code = (
-        "import sys, torch; torch.set_num_threads(1); from pathlib import Path\n"
-        "sys.path.insert(0, sys.argv[1])\n"
-        "import test_hidden_store as t\n"
-        "t.hidden_store.PIECE_SECONDS = 0.1\n"
-        f"{first}\n"
-        "case = t.Case(Path(sys.argv[2]))\n"
-        "case.source.slow = float(sys.argv[3])\n"
-        "case.open(); print(case.passes)"
-    )
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", code, here, str(folder), str(slow)]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+def start_elsewhere(
+    folder: Path, slow: float = 0.0, first: Callable[[], None] = lambda: None
+) -> tuple[int, int]:
+    """Open a case in a fork; give its number, and where it writes how many passes it took."""
+    read, write = os.pipe()
+
+    def work() -> None:
+        hidden_store.PIECE_SECONDS = 0.1
+        first()
+        case = Case(folder)
+        case.source.slow = slow
+        case.open()
+        os.write(write, str(case.passes).encode())
+
+    child = start_fork(work)
+    os.close(write)
+    return child, read
+
+
+def passes_of(started: tuple[int, int]) -> int:
+    child, read = started
+    with os.fdopen(read) as file:
+        count = int(file.read())
+    os.waitpid(child, 0)
+    return count
 
 
 def die_at_record(calls: int, *, written: bool) -> None:
@@ -291,9 +301,9 @@ def die_at_record(calls: int, *, written: bool) -> None:
     ids=["inside the first entry", "before the second is moved"],
 )
 def test_killed_while_writing_leaves_nothing_half(tmp_path, calls, written, count):
-    process = run_elsewhere(tmp_path, first=f"t.die_at_record({calls}, written={written})")
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    child, read = start_elsewhere(tmp_path, first=lambda: die_at_record(calls, written=written))
+    os.close(read)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert list(tmp_path.glob(f"*/.*.tmp/{FRAMES}"))
     whole = [p for p in tmp_path.glob("*/*") if p.is_dir() and not p.name.startswith(".")]
     assert len(whole) == count
@@ -305,9 +315,8 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path, calls, written, coun
 
 
 def test_processes_share_the_work(tmp_path):
-    both = [run_elsewhere(tmp_path, 0.2) for _ in range(2)]
-    counts = [int(process.communicate(timeout=100)[0]) for process in both]
-    assert sum(counts) == 6
+    both = [start_elsewhere(tmp_path, 0.2) for _ in range(2)]
+    assert sum(map(passes_of, both)) == 6
     case = Case(tmp_path)
     same(case.open(), Case().open())
     assert case.passes == 0

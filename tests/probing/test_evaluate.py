@@ -1,25 +1,25 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 from evaluate_fixture import CONFIG, SIZES, relabel, write_tones
+from kills import is_killed
 
 from speechft.cli.app import main
-from speechft.core.errors import CheckpointError, DataError, IncompatibleModelsError, SettingsError
+from speechft.core.artifact import Artifact
+from speechft.core.errors import DataError, IncompatibleModelsError, SettingsError
 from speechft.core.files import read_json, read_jsonl, write_jsonl
 from speechft.core.settings import parse_settings
 from speechft.data.identity import split_ids
 from speechft.encoders import build_encoder, load_encoder
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
-from speechft.pipeline.evaluation import evaluate as evaluate_in_processes
 from speechft.probing import job
 from speechft.probing.evaluate import evaluate
 from speechft.probing.inputs import open_encoder, read_splits
@@ -180,30 +180,19 @@ def test_more_seeds_keep_the_cells_that_are_there(home, done, tmp_path):
     assert first != second
 
 
-# The process ends itself with two cells whole, and the third one's record written but not moved.
-KILLED = """
-import itertools, json, os, signal, sys, torch
-torch.set_num_threads(1)
-from speechft.core.artifact import Artifact
-from speechft.probing.evaluate import evaluate
-from speechft.probing.settings import EvaluateSettings
-
-end, calls = Artifact.end, itertools.count(1)
-def counted(self, products):
-    end(self, products)
-    if self.stage == "probe" and next(calls) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-Artifact.end = counted
-evaluate(EvaluateSettings.model_validate(json.loads(sys.argv[1])))
-"""
-
-
-def test_killed_and_started_again_gives_the_same_bytes(home, done, tmp_path):
+def test_killed_and_started_again_gives_the_same_bytes(home, done, tmp_path, monkeypatch):
+    """The process ends itself with two cells whole and the third one's record not moved."""
     out = tmp_path / "killed"
-    values = json.dumps(settings(home, out).model_dump(mode="json"))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run([sys.executable, "-c", KILLED, values], env=environment, check=False)
-    assert process.returncode == -signal.SIGKILL
+    end, calls = Artifact.end, itertools.count(1)
+
+    def counted(self, products):
+        end(self, products)
+        if self.stage == "probe" and next(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Artifact, "end", counted)
+        assert is_killed(lambda: evaluate(settings(home, out)))
     assert not (out / "results.jsonl").exists()
     whole = {p: p.stat().st_mtime_ns for p in (out / "cells").glob("[!.]*/cell.json")}
     assert len(whole) == 2
@@ -212,19 +201,6 @@ def test_killed_and_started_again_gives_the_same_bytes(home, done, tmp_path):
     for name in ("results.jsonl", "grid.jsonl"):
         assert (out / name).read_bytes() == (done / name).read_bytes()
     assert whole == {p: p.stat().st_mtime_ns for p in whole}
-
-
-def test_processes_find_the_same_and_a_failure_does_not_stop_the_others(home, done, tmp_path):
-    (tmp_path / "empty").mkdir()
-    encoders = (("θ0", home / "one"), ("gone", tmp_path / "empty"), ("θ'", home / "two"))
-    with pytest.raises(CheckpointError, match="empty"):
-        evaluate_in_processes(settings(home, tmp_path, encoders=encoders, workers=2))
-    made = {cell.name: cell for cell in (tmp_path / "cells").glob("[!.]*")}
-    expected = read_jsonl(done / "results.jsonl")
-    assert sorted(made) == sorted(r["cell"] for r in expected)
-    for record in expected:
-        (found,) = read_json(made[record["cell"]] / "cell.json")["records"]
-        assert found == {name: record[name] for name in found}
 
 
 def test_interpolations_in_memory(home, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from evaluate_fixture import CONFIG, write_tones
-from one_new_file import package_with, run
+from one_new_file import package_with, run_commands
 
 from speechft.core.files import read_jsonl
 from speechft.encoders import build_encoder
@@ -48,11 +48,21 @@ def test_a_task_is_added_by_one_file(tmp_path):
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     build_encoder(dict(CONFIG), seed=0).save(tmp_path / "encoder")
     package = package_with(tmp_path / "package", "tasks/gender.py", GENDER)
-    common = ("--task", "gender", "--data", table, "--steps", 4)
-    run(package, "finetune", "--encoder", tmp_path / "encoder", *common, "--out", tmp_path / "run")
     tuned = tmp_path / "run" / "encoder"
+    common = ("--data", table, "--steps", 4, "--out")
+    run_commands(
+        package,
+        (
+            "finetune",
+            "--encoder",
+            tmp_path / "encoder",
+            "--task",
+            "gender",
+            *common,
+            tmp_path / "run",
+        ),
+        ("evaluate", tuned, "--tasks", "gender", *common, tmp_path / "scores"),
+    )
     assert tuned.is_dir()
-    common = ("--tasks", "gender", "--data", table, "--steps", 4)
-    run(package, "evaluate", tuned, *common, "--out", tmp_path / "scores")
     (record,) = read_jsonl(tmp_path / "scores" / "results.jsonl")
     assert (record["task"], record["metric"], record["items"]) == ("gender", "acc", 6)
