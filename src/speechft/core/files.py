@@ -22,6 +22,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -372,16 +373,23 @@ def flush(path: Path) -> None:
 def _say_if_full(path: Path, error: Exception) -> None:
     """Say that the disk is full where a library's writer says something else.
 
-    `torch.save` and safetensors raise errors of their own that do not tell.
+    `torch.save` and safetensors raise errors of their own; the former does not tell why it could
+    not write.
 
     Raises:
-        OSError: there is no space left beside `path`.
+        OSError: there is no space left beside `path`, or no file may grow further there.
     """
-    if not isinstance(error, OSError | SpeechFTError) and _free_bytes(path.parent) < _FULL:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    if isinstance(error, OSError | SpeechFTError):
+        return
+    number = errno.ENOSPC if _free_bytes(path.parent) < _FULL else 0
+    if said := _CANNOT_WRITE.search(str(error)):
+        number = number or int(said[1] or errno.EFBIG)
+    if number:
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 _FULL = 1 << 20
+_CANNOT_WRITE = re.compile(r"\(os error (\d+)\)|inline_container.*unexpected pos")
 
 
 def _free_bytes(folder: Path) -> int:
