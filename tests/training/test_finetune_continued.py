@@ -76,6 +76,18 @@ def test_it_takes_what_is_not_said_from_its_parent(home, tmp_path):
     assert read_settings(FinetuneSettings, line, "finetune")[0].continued == str(home / "stable")
 
 
+def test_how_often_dev_is_scored_follows_from_the_new_length_unless_it_was_said(home, tmp_path):
+    assert going_on(home, tmp_path / "on").evaluate_every == 5  # as its parent was told
+    place = tmp_path / "parent"
+    place.mkdir()
+    record = json.loads((home / "stable" / "speechft.json").read_text())
+    del record["depends"]["evaluate_every"]  # it had taken a tenth of its own updates
+    (place / "speechft.json").write_text(json.dumps(record))
+    found = FinetuneSettings(continued=str(place), steps=3000, out=tmp_path / "on")
+    assert found.evaluate_every is None
+    assert found.resolved(32, [(10, 60.0)]).evaluate_every == 300
+
+
 def test_its_record_names_its_parents(home, tmp_path):
     out = finetune(going_on(home, tmp_path / "on"))
     record = json.loads((out / "speechft.json").read_text())

@@ -36,7 +36,9 @@ def said_by(run: str) -> dict[str, Any]:
             found=f"what {record['stage']!r} has made" if record else "no speechft.json",
         )
     said: dict[str, Any] = record["settings"]
-    kept = {name: value for name, value in said.items() if name not in _OWN}
+    # How often dev is scored follows from the length, unless the run was told.
+    own = _OWN | ({"evaluate_every"} - set(record.get("depends", ())))
+    kept = {name: value for name, value in said.items() if name not in own}
     return {**kept, "head_warmup": 0.0}
 
 
