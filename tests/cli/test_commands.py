@@ -148,7 +148,8 @@ def test_report_of_nothing_exits_with_3(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_unknown_task_of_finetune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--encoder", "x", "--task", "sit", "--data", "y", "--out", str(tmp_path / "out")]
+    given = ["--encoder", "tiny-hubert", "--task", "sit", "--data", "synthetic:tiny"]
+    given += ["--out", str(tmp_path / "out")]
     assert call("finetune", *given) == 2
     assert "unknown task 'sit'" in message(capsys)
 

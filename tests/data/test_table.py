@@ -134,7 +134,7 @@ def test_tags_must_match_words(table):
 
 
 def test_columns_nearly_named_as_others_are_named(table, caplog):
-    with caplog.at_level(logging.WARNING, logger="speechft"):
+    with caplog.at_level(logging.INFO, logger="speechft"):
         load_data(str(table([{"audio": "a.wav", "emotoin": "sad", "q7": "x"}])))
     assert "use the column 'emotoin'; did you mean 'emotion'?" in caplog.text
     assert "q7" not in caplog.text
