@@ -507,7 +507,12 @@ def test_folder_without_results(tmp_path: Path) -> None:
         read_evidence([tmp_path])
 
 
-@pytest.mark.parametrize("broken", [{"task": "pr"}, {"encoder": "a", "seed": "x"}])
+WHOLE = {"encoder": "a", "seed": 0, "task": "pr", "metric": "per", "value": 1.0}
+
+
+@pytest.mark.parametrize(
+    "broken", [{"task": "pr"}, {"encoder": "a", "seed": "x"}, {**WHOLE, "direction": "up"}]
+)
 def test_broken_record_names_its_line(tmp_path: Path, broken: dict[str, object]) -> None:
     write_jsonl(tmp_path / "results.jsonl", [broken])
     with pytest.raises(DataError, match=r"results\.jsonl, line 1"):

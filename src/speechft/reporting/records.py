@@ -141,7 +141,7 @@ def _measurements(
                 task=printable(str(record["task"])),
                 metric=printable(str(record["metric"])),
                 value=_finite(record["value"]),
-                direction=str(record["direction"]),
+                direction=_direction(record["direction"]),
                 split=str(record.get("split", "test")),
                 items=int(record.get("items", 0)),
                 suite=str(record.get("suite", "")),
@@ -237,6 +237,12 @@ def _read_roles(path: Path) -> dict[str, dict[str, Any]]:
         found=found,
         hint="run the recipe again, or remove the file: then provenance tells the roles",
     )
+
+
+def _direction(value: Any) -> str:
+    if value not in ("higher", "lower"):
+        raise ValueError(f"the direction {value!r} is neither 'higher' nor 'lower'")
+    return str(value)
 
 
 def _finite(value: Any) -> float:
