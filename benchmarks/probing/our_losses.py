@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from lhotse.cut import Cut
-from speechft.core.seeding import torch_generator
 from torch import Tensor, nn
 
+from speechft.core.computing import torch_generator
 from speechft.core.files import read_json, write_json
 from speechft.core.lengths import HOP, SAMPLE_RATE
 from speechft.data.audio import place_of
