@@ -63,7 +63,7 @@ class Follower:
 
         def noted(logits: Tensor, lengths: Tensor | None, targets: Any) -> Tensor:
             value = loss(logits, lengths, targets)
-            self.losses.append(float(value))
+            self.losses.append(value.item())
             return value
 
         def build_head() -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ def benchmarks(root: Path) -> list[str]:
     known = {
         "encode": _encode,
         "probe": _probe,
+        "losses": _losses,
         "superb": _superb,
         "merge": _merge,
         "alpha": _alpha,
@@ -98,6 +100,99 @@ def _probe(record: dict[str, Any]) -> list[str]:
             f"{spread['ours']:.1f} | {one['difference']:+.1f} ± {one['margin_95']:.1f} |"
         )
     return [*lines, ""]
+
+
+def _losses(record: dict[str, Any]) -> list[str]:
+    tasks = record["tasks"]
+    versions = record["versions"]["s3prl"]
+    columns = {key: key for key in ("exact", "group norm")} | {
+        "group norm, HuBERT": "and HuBERT's mask"
+    }
+    lines = [
+        "### `protocol: s3prl` beside S3PRL's own code\n",
+        f"S3PRL {versions['s3prl']} with torch {versions['torch']}, its configurations, data sets, "
+        "batches, heads and optimisers, on trees of synthetic speech; speechft from the same "
+        "initial head, with the same batches. Dropout and SpecAugment are off, as their random "
+        "numbers differ. Largest relative difference of a loss; of QbE, which trains nothing, of a "
+        "score (deviation 1). “Exact” is an encoder whose padding reaches nothing: what differs "
+        "there is the task. With group norm the zeros behind short utterances reach S3PRL's "
+        "hidden states, but not ours; HuBERT's mask there is longer than the audio besides.\n",
+        "| task | batches | first loss, S3PRL | " + " | ".join(columns.values()) + " |",
+        "| --- |" + " ---: |" * (2 + len(columns)),
+    ]
+    for name, own in tasks.items():
+        if "exact" not in own:
+            continue
+        found = own["exact"].get("losses", {}).get("s3prl", [])
+        first = f"{len(found)} | {found[0]:.4f}" if found else "– | –"
+        apart = [f"{own[key]['largest_difference']:.1e}" if key in own else "–" for key in columns]
+        more = f", {own['about']}" if "about" in own else ""
+        task = name.partition("-")[0].upper()
+        lines.append(f"| {task}{more} | {first} | {' | '.join(apart)} |")
+    lines += [
+        "",
+        "S3PRL draws a new crop of 8 s at each reading, speechft has one of each utterance. Mean "
+        "relative difference of losses on utterances of 10 to 14 s:\n",
+        "| task | speechft from S3PRL | S3PRL from itself, with other crops |",
+        "| --- | ---: | ---: |",
+    ]
+    for task, own in _crops(tasks).items():
+        figures = (own["mean_difference"], own["mean_difference_of_s3prl"])
+        lines.append(f"| {task.upper()} |" + "".join(f" {100 * f:.2f} % |" for f in figures))
+    slots = tasks["slots"]
+    lines += [
+        "",
+        f"Slots of {slots['transcripts']} transcripts with marks lost and added at random:\n",
+        "| scored by | slot-type F1 | slot-value CER |",
+        "| --- | ---: | ---: |",
+    ]
+    sides = {"S3PRL": slots["s3prl"]}
+    sides |= {f"speechft, `protocol: {name}`": slots["ours"][name] for name in ("s3prl", "clean")}
+    for name, scores in sides.items():
+        figures = (scores["slot_type_f1"], scores["slot_value_cer"])
+        lines.append(f"| {name} |" + "".join(f" {figure:.2f} |" for figure in figures))
+    return [*lines, ""]
+
+
+def published_figures(record: dict[str, Any]) -> dict[str, str]:
+    """Give what docs/explanation/published-numbers.md says of `benchmarks/losses.py`'s record."""
+    tasks = record["tasks"]
+    trained = [own for own in tasks.values() if "losses" in own.get("exact", {})]
+
+    def apart(encoder: str) -> list[float]:
+        return [own[encoder]["largest_difference"] for own in trained if encoder in own]
+
+    figures = {
+        "exact": _power(max(apart("exact"))),
+        "batches": f"{sum(len(own['exact']['losses']['ours']) for own in trained)} batches",
+        "qbe": _power(tasks["qbe"]["exact"]["largest_difference"]),
+        "quesst": _power(tasks["qbe-8k"]["exact"]["largest_difference"]),
+    }
+    for encoder in ("group norm", "group norm, HuBERT"):
+        figures[encoder] = f"{_percent(min(apart(encoder)))} to {_percent(max(apart(encoder)))}"
+    for task, own in _crops(tasks).items():
+        figures[task] = _percent(own["mean_difference"])
+        figures[f"{task}, itself"] = _percent(own["mean_difference_of_s3prl"])
+    slots = tasks["slots"]
+    for metric in ("slot_type_f1", "slot_value_cer"):
+        clean, s3prl = slots["ours"]["clean"][metric], slots["s3prl"][metric]
+        figures[metric] = f"{clean:.1f} for {s3prl:.1f}"
+    return figures
+
+
+def _crops(tasks: dict[str, Any]) -> dict[str, Any]:
+    found = {name.partition("-crops")[0]: own for name, own in tasks.items() if "-crops" in name}
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def _power(value: float) -> str:
+    """Round up to one digit: 4.2e-05 is 5e-5."""
+    power = math.floor(math.log10(value))
+    return f"{math.ceil(value / 10**power)}e{power}"
 
 
 def _superb(record: dict[str, Any]) -> list[str]:

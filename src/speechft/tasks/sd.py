@@ -33,6 +33,7 @@ from speechft.tasks.turns import (
     most_speakers,
     permutation_free,
     turns_of,
+    whole_frames,
 )
 
 CHUNK: Final = 2000  # frames of 20 ms
@@ -70,7 +71,7 @@ class SpeakerDiarization(Task):
     parts_by_protocol: ClassVar[bool] = True
     corpora: ClassVar[tuple[str, ...]] = ("libri2mix",)
     official_items: ClassVar[int | None] = 3000  # Libri2Mix
-    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 2}
     answer: ClassVar[str] = "turns"
 
     def __init__(self, speakers: int = 2, protocol: ProtocolName = "clean") -> None:
@@ -80,8 +81,11 @@ class SpeakerDiarization(Task):
 
     @classmethod
     def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:
-        """Give training and dev recordings in pieces of 40 s."""
-        return [cut] if part == "test" else chunks(cut, CHUNK, drop_spanning=protocol == "s3prl")
+        """Give training and dev recordings in pieces of 40 s, in S3PRL without a last part frame."""
+        published = protocol == "s3prl"
+        if part == "test":
+            return [cut]
+        return chunks(whole_frames(cut) if published else cut, CHUNK, drop_spanning=published)
 
     @classmethod
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:

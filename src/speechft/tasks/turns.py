@@ -36,6 +36,12 @@ def chunks(cut: Cut, frames: int, *, drop_spanning: bool) -> list[Cut]:
     return [_chunk(cut, s, min(size, total - s), drop_spanning) for s in starts]
 
 
+def whole_frames(cut: Cut) -> Cut:
+    """Give a recording without what is left behind its last whole frame of 20 ms."""
+    changed: Any = {"duration": frames_of(cut) * HOP / SAMPLE_RATE}
+    return replace(cut, **changed)
+
+
 def frame_labels(turns: Iterable[Turn], frames: int, speakers: int, hop: int = HOP) -> Tensor:
     """Give who speaks in each frame (T, S), int64: columns in the order of the speakers' names.
 
