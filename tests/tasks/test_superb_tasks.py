@@ -267,6 +267,17 @@ def test_long_recordings_are_cut_up_and_s3prl_loses_what_spans_a_chunk():
     assert [turns_of(c) for c in quirk][2] == turns_of(parts[2])
 
 
+def test_s3prl_hears_recordings_of_diarization_without_a_part_of_a_frame_at_the_end():
+    cut = mixture("m", 2.013, ("a", 0.0, 2.013), ("b", 0.5, 1.0))
+    heard = {
+        (part, protocol): TASKS["sd"].heard(cut, part, protocol)[0].duration
+        for part in ("train", "dev", "test")
+        for protocol in ("clean", "s3prl")
+    }
+    short = {("train", "s3prl"): 2.0, ("dev", "s3prl"): 2.0}
+    assert heard == dict.fromkeys(heard, 2.013) | short
+
+
 def diarization():
     cuts = [mixture("m", 2.0, ("a", 0.0, 1.0), ("b", 0.5, 2.0))]
     labels = frame_labels(turns_of(cuts[0]), 100, 2).float().numpy()
