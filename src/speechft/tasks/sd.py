@@ -81,7 +81,7 @@ class SpeakerDiarization(Task):
 
     @classmethod
     def heard(cls, cut: Cut, part: str, protocol: ProtocolName) -> list[Cut]:
-        """Give training and dev recordings in pieces of 40 s, in S3PRL without a last part frame."""
+        """Give training and dev recordings in pieces of 40 s, in S3PRL of whole frames."""
         published = protocol == "s3prl"
         if part == "test":
             return [cut]
