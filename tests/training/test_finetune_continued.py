@@ -112,7 +112,7 @@ def test_a_killed_one_goes_on_from_its_own_state(home, tmp_path):
     assert not moved(stopped.out / "encoder", whole / "encoder")
 
 
-def test_what_its_parent_has_heard_counts(home, tmp_path):
+def test_a_state_of_other_speakers_is_refused(home, tmp_path):
     table = str(write_tones(tmp_path / "data"))
     with pytest.raises(CheckpointError, match="does not fit"):  # other speakers
         finetune(going_on(home, tmp_path / "on", data=table))
