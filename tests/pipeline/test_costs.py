@@ -45,6 +45,25 @@ def planned(name: str, out: Path, *further: str) -> Plan:
     return plan_run(recipe, out, [one.data for one in needed(recipe)])
 
 
+def test_hours_of_a_probe_by_hand(tmp_path: Path) -> None:
+    """S3PRL's PR: 100,000 updates of 2 batches of 16 utterances, of 11.843 s, at 333 times."""
+    only = ["evaluate.tasks=[pr]", "evaluate.data={pr: librispeech:x}"]
+    encoded_anew = 100_000 * 2 * 16 * 11.843 / 333 / 3600  # 31.6 h
+    trained = 100_000 * 0.036263 / 3600  # 1.0 h
+    encoded_once = 111.4 / 333  # 0.3 h: the time means
+    by_hand = encoded_anew + trained + encoded_once
+    assert by_hand == pytest.approx(32.96, abs=0.01)
+    hours = sum(cost_of(step, None) for step in planned("superb", tmp_path, *only).steps)
+    assert hours == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_the_page_says_how_much_kept_frames_save() -> None:
+    hours, kept, _ = PROMISED["paper/asr"]
+    text = (ROOT / "docs/reproduce-paper.md").read_text("utf-8")
+    assert f"a quarter of the time ({kept:.0f} of {hours:.0f} GPU hours)" in text
+    assert kept / hours == pytest.approx(0.25, abs=0.03)
+
+
 def test_the_pages_name_every_experiment() -> None:
     assert set(PROMISED) == {n for n in packaged() if "/" in n or n == "superb"}
 

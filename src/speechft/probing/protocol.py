@@ -30,7 +30,7 @@ class ProbePlan:
     Attributes:
         rates: the learning rates of the grid.
         steps: updates.
-        batch_size: utterances per update.
+        batch_size: utterances per batch.
         checks: how often the dev split is scored, at equal intervals, the last time at the end.
         clip: largest gradient norm.
         decay: lower the rate linearly to 0 over the steps; SUPERB keeps it constant.

@@ -255,8 +255,8 @@ def _evaluating(settings: EvaluateSettings, task: str) -> float:
     seconds, rates = PROBE.get(task, (0.0, 1))
     probes = plan.steps * seconds * len(plan.rates) / rates * (settings.head_size == "superb")
     if settings.keep != "frames" and not TASKS[task].pooled:
-        heard = plan.steps * plan.batch_size * mean_seconds(settings.data_of(task))
-        probes += heard / KEPT
+        read = plan.steps * plan.accumulate * plan.batch_size
+        probes += read * mean_seconds(settings.data_of(task)) / KEPT
     encoders = sum(task in settings.tasks_of(one) for one in settings.encoders)
     return probes * encoders * len(settings.seeds) / 3600
 
