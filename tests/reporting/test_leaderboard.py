@@ -6,7 +6,7 @@ import pytest
 
 from speechft.cli.app import main
 from speechft.core.errors import DataError, SettingsError
-from speechft.core.files import write_jsonl
+from speechft.core.files import read_jsonl, write_jsonl
 from speechft.metrics.measures import direction
 from speechft.metrics.published import FBANK, ROWS, best_published
 from speechft.metrics.superb import REFERENCES, of_reference, superb_score
@@ -96,6 +96,42 @@ def test_synthetic_and_partial_data_is_never_ranked_among_published_rows(tmp_pat
     assert why in markdown(board)
 
 
+@pytest.mark.parametrize("suite", ["paper4", "own"])
+def test_what_was_heard_in_tuning_is_marked_and_not_ranked(tmp_path, suite):
+    run = write(tmp_path / "run", suite=suite)
+    records = read_jsonl(run / "results.jsonl")
+    for record in records:
+        if record["task"] == "er":
+            record |= {"heard_items": 0.64, "heard_speakers": 0.5}
+    others = [record | {"encoder": "other", "heard_items": "unknown"} for record in records]
+    others = [record | {"heard_speakers": 0.0} for record in others]
+    write_jsonl(run / "results.jsonl", [*records, *others])
+    board = make_leaderboard([run])
+    assert [row.name for row in board.ranked if not row.source] == ["other"]
+    ((name, why),) = [(row.name, row.why_apart) for row in board.apart]
+    assert (name, why) == ("mine", "test speech or speakers heard in tuning: ER (64 %)")
+    note = "‡ marks figures on test utterances, or test speakers, that the encoder heard"
+    assert f"{note} with labels when it was tuned (up to 64 %)" in markdown(board)
+    for text in (terminal_text(board), markdown(board)):
+        assert note in " ".join(text.split())
+        cells = [line for line in text.splitlines() if "mine" in line and why not in line]
+        assert "67.00‡" in " ".join(cells)
+        assert "4.00‡" not in " ".join(cells)
+        assert f"{board.apart[0].score:.1f}‡" in " ".join(cells)
+        assert not [line for line in text.splitlines() if "other" in line and "‡" in line]
+    assert max(map(len, terminal_text(board).splitlines())) <= 80
+
+
+def test_a_task_beside_the_suite_that_was_heard_sets_nothing_apart(tmp_path):
+    run = write(tmp_path / "run")
+    further = {"task": "asr", "metric": "wer", "value": 5.0, "heard_items": 1.0}
+    records = read_jsonl(run / "results.jsonl")
+    write_jsonl(run / "results.jsonl", [*records, records[0] | further])
+    board = make_leaderboard([run])
+    assert not board.apart
+    assert "‡" not in terminal_text(board) + markdown(board)
+
+
 def test_missing_task_gives_no_score_and_no_rank(tmp_path):
     scores = {task: GOOD[task] for task in ("pr", "sid")}
     board = make_leaderboard([write(tmp_path / "run", scores=scores)])
@@ -135,7 +171,8 @@ def test_terminal_shows_every_metric_in_80_columns(tmp_path, suite):
     assert max(map(len, text.splitlines())) <= 80
     for task in SUITES[suite].tasks:
         assert f"{task.upper()}" in text
-    assert "† published" in text
+    assert "§ published" in text
+    assert "†" not in text + markdown(board)  # elsewhere: read in a summary alone
     mine = next(row for row in board.ranked if not row.source)
     assert mine.score is not None
     lines = [line for line in markdown(board).splitlines() if line.startswith("|")]

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.errors import DataError, SettingsError, did_you_mean
+from speechft.core.errors import DataError, SettingsError, did_you_mean, task_heading
 from speechft.core.files import read_jsonl
 from speechft.data.names import is_synthetic
 from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
 from speechft.metrics.superb import REFERENCES, of_reference, suite_score, superb_score
+from speechft.probing.leaks import share_heard
 from speechft.probing.settings import SUITES
 from speechft.reporting.comparison import refuse_several_suites
+from speechft.reporting.measurements import HEARD
 from speechft.reporting.records import find_results
 
 _READ: Final = ("encoder", "task", "metric", "value", "seed")
@@ -35,6 +37,7 @@ class LeaderboardRow:
         source: where a published row is from; empty for one's own.
         run: folder of one's own row.
         why_apart: why the row is not ranked; empty where it is.
+        heard: task → largest share of its test split that the encoder heard with labels.
     """
 
     name: str
@@ -43,6 +46,11 @@ class LeaderboardRow:
     source: str = ""
     run: str = ""
     why_apart: str = ""
+    heard: dict[str, float] = field(default_factory=dict)
+
+    def mark(self, task: str | None = None) -> str:
+        """Give the mark of a task's cells, or of the score, that was heard with labels."""
+        return HEARD if (task in self.heard if task else self.heard) else ""
 
     def mean(self, metric: Metric) -> float | None:
         """Give the mean over seeds."""
@@ -107,7 +115,7 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
     own = [found for found in records if found[2]["suite"] == chosen]
     published = _published(chosen)
     columns = _columns(chosen, own, published)
-    rows = [*published, *_own_rows(chosen, own)]
+    rows = [*published, *_own_rows(chosen, own, {task for task, _ in columns})]
     if not published:
         _refuse_other_data(own)
     for row in rows:
@@ -159,7 +167,7 @@ def _published(suite: str) -> list[LeaderboardRow]:
     ]
 
 
-def _own_rows(suite: str, records: Sequence[Found]) -> list[LeaderboardRow]:
+def _own_rows(suite: str, records: Sequence[Found], tasks: set[str]) -> list[LeaderboardRow]:
     """Give one row per encoder and run; its seeds, in folders of their own or not, are one row."""
     groups: dict[tuple[Path, str, str], list[Found]] = {}
     for found in records:
@@ -172,16 +180,21 @@ def _own_rows(suite: str, records: Sequence[Found]) -> list[LeaderboardRow]:
         further = [folder.resolve().name] if names.count(name) > 1 else []
         further += [protocol] if protocol == "s3prl" else []
         values: dict[Metric, dict[int, float]] = {}
+        heard: dict[str, float] = {}
         for _, place, record in own:
             metric = (str(_field(record, "task", place)), str(_field(record, "metric", place)))
             seed = int(_field(record, "seed", place))
             values.setdefault(metric, {})[seed] = float(_field(record, "value", place))
+            if metric[0] in tasks and (share := share_heard(record)):
+                heard[metric[0]] = max(share, heard.get(metric[0], 0.0))
+        wrong = [_why_apart(suite, [record for _, _, record in own]), _why_heard(heard)]
         rows.append(
             LeaderboardRow(
                 f"{name} ({', '.join(further)})" if further else name,
                 {metric: [v for _, v in sorted(seeds.items())] for metric, seeds in values.items()},
                 run=str(folder),
-                why_apart=_why_apart(suite, [record for _, _, record in own]),
+                why_apart="; ".join(filter(None, wrong)),
+                heard=heard,
             )
         )
     return rows
@@ -196,6 +209,11 @@ def _why_apart(suite: str, records: Sequence[Mapping[str, Any]]) -> str:
         return f"not the official test set of {', '.join(wrong)}"
     made = sorted({str(r["task"]) for r in records if is_synthetic(str(r.get("data", "")))})
     return f"synthetic data for {', '.join(made)}" if made else ""
+
+
+def _why_heard(heard: Mapping[str, float]) -> str:
+    shares = ", ".join(f"{task_heading(t)} ({100 * s:.3g} %)" for t, s in sorted(heard.items()))
+    return f"test speech or speakers heard in tuning: {shares}" if shares else ""
 
 
 def _refuse_other_data(records: Sequence[Found]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,10 +17,11 @@ from speechft.reporting.leaderboard.ranking import (
     Metric,
     make_leaderboard,
 )
+from speechft.reporting.measurements import HEARD, heard_text
 from speechft.reporting.settings import LeaderboardSettings
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
-PUBLISHED: Final = "†"
+PUBLISHED: Final = "§"
 _SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER", "min_dcf": "DCF"}
 # Right of ASR's WER; with the task's name in front they would touch it.
 _ALONE: Final = {"cer": "CER", "wer_lm": "+LM", "cer_lm": "CER+LM"}
@@ -43,6 +45,7 @@ def terminal_text(board: Leaderboard) -> str:
         lines.append("")
     if board.sources:
         lines.append(f"{PUBLISHED} published, not measured here: see the Markdown file for sources")
+    lines += textwrap.wrap(_heard(board), _WIDTH)
     lines += [f"{printable(row.name)}: {row.why_apart}" for row in board.apart]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -64,6 +67,7 @@ def markdown(board: Leaderboard) -> str:
         lines += ["", "Not ranked:", "", _row(heads), _row(["---"] * len(heads))]
         lines += [_row(["", *_cells(board, row)]) for row in board.apart]
         lines += ["", *(f"- {markdown_text(row.name)}: {row.why_apart}" for row in board.apart)]
+    lines += ["", _heard(board)] if _heard(board) else []
     lines += ["", board.score_text]
     if board.sources:
         lines += [
@@ -77,31 +81,40 @@ def markdown(board: Leaderboard) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _heard(board: Leaderboard) -> str:
+    """Give the note on the mark `HEARD`; empty where nothing bears it."""
+    shares = [share for row in board.apart for share in row.heard.values()]
+    return f"{HEARD} {heard_text(max(shares))}" if shares else ""
+
+
 def _line(board: Leaderboard, row: LeaderboardRow, chosen: Sequence[int]) -> str:
     name = printable(f"{row.name} {PUBLISHED}" if row.source else row.name)
     if len(name) > _NAME:
         name = "…" + name[-(_NAME - 1) :]
-    values = ["–" if row.score is None else f"{row.score:.1f}"]
+    values = [_score(row)]
     values += [_plain(row, metric) for metric in board.columns]
     return f"{name:<{_NAME}}" + "".join(f"{values[n]:>{_CELL}}" for n in chosen)
 
 
 def _plain(row: LeaderboardRow, metric: Metric) -> str:
     mean = row.mean(metric)
-    return "–" if mean is None else f"{mean:.2f}"
+    return "–" if mean is None else f"{mean:.2f}{row.mark(metric[0])}"
+
+
+def _score(row: LeaderboardRow) -> str:
+    return "–" if row.score is None else f"{row.score:.1f}{row.mark()}"
 
 
 def _cells(board: Leaderboard, row: LeaderboardRow) -> list[str]:
     name = (
         f"{markdown_text(row.name)} {PUBLISHED}" if row.source else f"**{markdown_text(row.name)}**"
     )
-    score = "–" if row.score is None else f"{row.score:.1f}"
-    return [name, score, *(_spread(row, metric) for metric in board.columns)]
+    return [name, _score(row), *(_spread(row, metric) for metric in board.columns)]
 
 
 def _spread(row: LeaderboardRow, metric: Metric) -> str:
     values = row.values.get(metric)
-    return SeedValues(tuple(values)).text(2) if values else _plain(row, metric)
+    return SeedValues(tuple(values)).text(2) + row.mark(metric[0]) if values else "–"
 
 
 def _short_title(metric: Metric) -> str:
