@@ -43,7 +43,7 @@ def test_the_kept_recipe_is_the_study_of_that_name(folder: Path) -> None:
     kept = StudySettings.model_validate(yaml.safe_load((folder / "study.yaml").read_text("utf-8")))
     now = load_study(ROOT / "studies" / f"{folder.name}.yaml")
     if folder.name in IN_PARTS:
-        now = now.model_copy(update={"seeds": [s for s in now.seeds if s in kept.seeds]})
+        now = now.model_copy(update={"seeds": tuple(s for s in now.seeds if s in kept.seeds)})
     assert kept == now
     assert json.loads((folder / "speechft.json").read_text("utf-8"))["settings"] == kept.model_dump(
         mode="json", exclude_unset=True

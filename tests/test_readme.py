@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from doc_pages import ROOT, blocks, fill, smaller
 
+from speechft.reporting.study.files import read_study
 from speechft.tasks import TASKS
 
 README = ROOT / "README.md"
@@ -46,6 +47,25 @@ def test_python_block(folder: Path) -> None:
     (block,) = map(smaller, blocks(README, "python"))
     execute([sys.executable, "-c", block], folder)
     assert (folder / "runs/sid-merged/model.safetensors").is_file()
+
+
+def test_the_figures_under_the_picture_are_those_of_the_kept_study() -> None:
+    _, table, _, _ = read_study(ROOT / "results" / "studies" / "human")
+
+    def shown(row: str, column: str) -> str:
+        spread = table.spread(row, column)
+        assert spread is not None
+        return f"{spread.mean:.1f}"
+
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    for column, rows in (
+        ("pr per", ("asr-speechft", "sid-stable")),
+        ("pr-nl per", ("asr-speechft",)),
+        ("sid acc", ("asr-speechft",)),
+    ):
+        for row in rows:
+            assert f"({shown('theta0', column)} → {shown(row, column)}" in text
+    assert f"({shown('sid-speechft', 'pr per')})" in text
 
 
 def test_it_is_a_screen_that_leads_to_the_paper_the_command_and_the_pages() -> None:

@@ -13,8 +13,8 @@ over the seeds leaves out 0, "not here" that the interval lies on the other side
 question "holds" or does not. All else is "not told apart". "As good" means above a margin that the
 study's file declares. The intervals hold with 95 % for all findings of a study together (Holm).
 
-The verdicts follow these rules; the measurements are older, and each page names the commit that has
-measured it, until the studies are run once more.
+The verdicts follow these rules; the measurements on synthetic speech are older, and each page names
+the commit that has measured it, until the studies are run once more. `human` is kept seed by seed.
 """
 
 

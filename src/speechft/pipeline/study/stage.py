@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from speechft.core.errors import SettingsError
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.launching import LaunchSettings
 from speechft.core.logging import get_logger
 from speechft.core.places import work_alone
 from speechft.encoders.identity import locate
 from speechft.pipeline.execution import Crew, foreseen, raise_failures
-from speechft.pipeline.graph import Graph
+from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.launchers import start_workers
 from speechft.pipeline.study.plan import Builder
 from speechft.pipeline.study.reading import load_study
@@ -112,10 +112,13 @@ def _complete(
     hours: float | None,
 ) -> bool:
     """Do a study's jobs, then those that its choices ask for; say whether none is missing."""
+    done: set[Path] = set()
     while (graph := plan_studies([one], root, threads)).open:
         jobs = [job for job in graph.open if job.folder not in crew.outcome.lost]
         if not jobs:
             return False
+        _refuse_again(jobs, done)
+        done |= {job.folder for job in jobs}
         log.info("study %s: %d %s to do", one.name, len(jobs), "job" if len(jobs) == 1 else "jobs")
         if hours is not None:
             ends = accumulate(foreseen(graph, one.hours)[job.folder] for job in jobs)
@@ -123,6 +126,17 @@ def _complete(
             return not plan_studies([one], root, threads).open
         crew.do(jobs, spare=plan_studies(later, root, threads).open)
     return True
+
+
+def _refuse_again(jobs: Sequence[Job], done: set[Path]) -> None:
+    """Refuse to do for ever what has ended, and is not the result that was asked for."""
+    again = [job for job in jobs if job.folder in done]
+    if again:
+        raise SpeechFTError(
+            f"{again[0].verb} {again[0].name} has ended, and what it left is of something else",
+            where=again[0].folder,
+            hint="its data or its encoder changed while the study ran: call the study again",
+        )
 
 
 def _refuse_same_names(studies: Sequence[StudySettings]) -> None:

@@ -118,8 +118,8 @@ def _table(study: StudySettings, table: Table, chosen: Mapping[str, str]) -> lis
             name += f", seeds: {len(score.values)}"
         shown = "" if score is None else score.text(0) + table.mark(row.name, SCORE)
         lines.append(f"| {name} | {shown} | {' | '.join(texts)} |")
-    seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
-    spread = f"Percent on the test splits, mean ± standard deviation over {seeds}."
+    several = f"mean ± standard deviation over {len(study.seeds)} seeds"
+    spread = f"Percent on the test splits, {several if len(study.seeds) > 1 else 'one seed'}."
     further = f" {', '.join(task_heading(t) for t in study.further)} not counted in the score."
     shares = [share for own in table.heard.values() for share in own.values()]
     heard = f" {HEARD} {heard_text(max(shares))}" if shares else ""
