@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from doc_pages import ROOT, blocks, fill, smaller
 
+from speechft.core.files import read_json
 from speechft.reporting.study.files import read_study
 from speechft.tasks import TASKS
 
@@ -79,3 +80,15 @@ def test_it_is_a_screen_that_leads_to_the_paper_the_command_and_the_pages() -> N
         assert f"](docs/{page}.md)" in text
     for name, task in TASKS.items():
         assert re.search(rf"`{name}`\s{task.title.replace(' ', chr(92) + 's')}", text), name
+
+
+def test_the_tutorial_of_a_recogniser_tells_what_the_benchmark_found() -> None:
+    found = read_json(ROOT / "results" / "benchmarks" / "recogniser.json")
+    before, after = found["test"]["tuned"], found["test"]["merged, alpha 0.9, head kept"]
+    text = " ".join((ROOT / "docs/tutorials/hub-model.md").read_text("utf-8").split())
+    low, high = (f"{abs(edge):.1f}" for edge in after["cer_difference_interval"])
+    for said in (
+        f"alpha {found['alpha']:g}, WER went from {before['wer']:.1f} to {after['wer']:.1f}",
+        f"CER from {before['cer']:.1f} to {after['cer']:.1f}, which is worse by {low} to {high}",
+    ):
+        assert said in text
