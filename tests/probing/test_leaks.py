@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 
@@ -15,7 +16,9 @@ from speechft.cli.app import main
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.files import read_jsonl
 from speechft.core.heard import FILE, Heard, read_heard, write_heard
+from speechft.encoders.convert import convert
 from speechft.encoders.identity import heard_of
+from speechft.encoders.settings import ConvertSettings
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.probing.evaluate import evaluate
@@ -120,8 +123,8 @@ def test_2_speakers_of_verification_were_identified(home, tmp_path):
     tuned = _tuned(home, tmp_path / "run", _table(tmp_path / "sid" / "t.jsonl", rows), "sid")
     asv = {"train": ("a", "b"), "dev": ("c", "d"), "test": ("v", "w")}
     data = _table(tmp_path / "asv" / "t.jsonl", _rows(tmp_path / "asv", COUNTS, asv, seed=2))
-    (row,) = _records(home, tmp_path / "out", tuned, data=data, tasks="asv")
-    assert (row["heard_items"], row["heard_speakers"]) == (0.0, 1.0)
+    for row in _records(home, tmp_path / "out", tuned, data=data, tasks="asv"):  # EER, minDCF
+        assert (row["heard_items"], row["heard_speakers"]) == (0.0, 1.0)
     with pytest.raises(DataError, match="nothing is left of the test split of 'asv'"):
         _records(home, tmp_path / "none", tuned, data=data, tasks="asv", on_leak="drop")
 
@@ -193,6 +196,71 @@ def test_what_is_not_known_is_unknown(home, tmp_path):
     assert not heard_of("nowhere").known
 
 
+def _converted(source, target, to):
+    return convert(ConvertSettings(source=str(source), target=target, to=to))
+
+
+@pytest.mark.parametrize("to", ["fairseq", "s3prl"])
+def test_a_file_has_its_own_history_in_whatever_folder_it_lies(home, tmp_path, to):
+    """A tuned encoder's file in a clean encoder's folder has heard what it has."""
+    rows = [json.loads(line) for line in (home / "data" / "table.jsonl").read_text().splitlines()]
+    half = [{**r, "split": "train"} for r in rows if r["split"] == "test"][:2]
+    leaky = _tuned(home, tmp_path / "leaky", _table(tmp_path / "half.jsonl", half))
+    clean = _converted("tiny-hubert", tmp_path / "clean", "hf")
+    file = _converted(leaky, clean / "tuned.pt", to)
+    names = [clean, file, clean / "config.json", clean / "model.safetensors"]
+    shares = [row["heard_items"] for row in _records(home, tmp_path / "out", *names)]
+    assert shares == [0, 0.5, 0, 0]
+    assert heard_of(_converted(file, tmp_path / "back", "hf")) == heard_of(leaky)
+    file.with_name(f"tuned.pt.{FILE}").unlink()
+    assert heard_of(file) == Heard(known=False)
+    _converted(clean, clean / "own.pt", to)
+    shutil.copy(clean / "own.pt", file)
+    shutil.copy(clean / f"own.pt.{FILE}", clean / f"tuned.pt.{FILE}")
+    assert heard_of(file) == Heard()
+    _converted(leaky, tmp_path / "other.pt", to).replace(file)
+    assert heard_of(file) == Heard(known=False)
+
+
+def test_a_merge_speaks_of_the_file_in_its_first_format(home, tmp_path):
+    base = _converted(home / "one", tmp_path / "base.pt", "s3prl")
+    options = {"base": str(base), "tuned": (str(home / "one"),), "out": tmp_path / "merged"}
+    merged = merge(MergeSettings(**options))
+    assert heard_of(merged) == heard_of(merged / "base.pt") == Heard()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "other.pt"])
+def test_other_weights_in_the_place_of_those_that_a_list_speaks_of(home, tmp_path, name):
+    folder = tmp_path / "folder"
+    shutil.copytree(home / "one", folder)
+    assert heard_of(folder) == Heard()
+    other = _converted("tiny-hubert", tmp_path / "x", "hf") / "model.safetensors"
+    (folder / "model.safetensors").unlink()
+    shutil.copy(other, folder / name)
+    assert heard_of(folder) == heard_of(folder / name) == Heard(known=False)
+
+
+def test_shards_that_another_index_names(home, tmp_path):
+    options = {"base": str(home / "one"), "tuned": (str(home / "one"),), "out": tmp_path / "merged"}
+    merged = merge(MergeSettings(**options, max_shard_size="10KB"))
+    index = merged / "model.safetensors.index.json"
+    assert heard_of(merged) == Heard()
+    index.write_text(index.read_text() + "\n")
+    assert heard_of(merged) == Heard(known=False)
+
+
+def test_a_list_of_an_earlier_version_names_no_weights(home, tmp_path):
+    """What it says was heard counts further, but is perhaps not all; a file is not spoken of."""
+    folder = tmp_path / "folder"
+    shutil.copytree(home / "one", folder)
+    key = "0" * 16
+    with gzip.open(folder / FILE, "wt") as file:
+        file.write(f"speechft heard 1 known\na {key} 0 900\n")
+    assert heard_of(folder) == Heard(frozenset([(key, 0, 900)]), known=False)
+    shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
+    assert heard_of(folder / "other.safetensors") == Heard(known=False)
+
+
 def test_report_and_dry_run_say_it(home, tmp_path, capsys):
     """The run foresees what its results will say; the report marks the cell."""
     root = _iemocap(tmp_path / "IEMOCAP")
@@ -260,6 +328,8 @@ def test_the_list_is_the_same_bytes_and_its_damage_is_said(tmp_path):
         frozenset([("", "0" * 16), ("1" * 16, "2" * 16)]),
     )
     for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
         write_heard(tmp_path / name, many)
     assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
     assert read_heard(tmp_path / "a") == many

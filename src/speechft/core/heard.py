@@ -1,17 +1,19 @@
 """What an encoder has heard with labels: stretches of audio files, and speakers.
 
-The list lies in `heard.gz` beside the encoder's weights and goes along wherever these go. It holds
-hashes, no names: of every stretch its file and channel with begin and end, of every speaker the
-corpus and the name. Where an encoder was made by others its history is not known, and stays so in
-all that is made from it.
+The list lies in `heard.gz` in the encoder's folder, or in `NAME.heard.gz` beside a checkpoint file,
+and goes along wherever these go. It holds hashes, no names: of the weights that it speaks of, of
+every stretch its file and channel with begin and end, of every speaker the corpus and the name.
+Where an encoder was made by others its history is not known, and stays so in all that is made from
+it; and so is that of other weights in the place of those that a list speaks of.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -19,12 +21,17 @@ from typing import Final
 
 from speechft.core.artifact import hash_values
 from speechft.core.errors import CheckpointError
-from speechft.core.files import atomic_path, text_lines
+from speechft.core.files import atomic_path, known_hashes, text_lines
 
 FILE: Final = "heard.gz"
 UNKNOWN: Final = "unknown"
 ANY: Final = ""
 """The corpus of speakers whose data says none: a table's may be those of any corpus."""
+LOADED: Final = re.compile(
+    r"((pytorch_|adapter_)?model(-\d+-of-\d+)?|adapter\.[\w-]+)\.(safetensors|bin)(\.index\.json)?"
+)
+"""What is loaded of an encoder's folder where it is there, whatever else is."""
+_WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _HEAD: Final = "speechft heard 1"
 Stretch = tuple[str, int, int]
 """Key of a file's channel, begin and end in milliseconds."""
@@ -96,25 +103,65 @@ class Heard:
         return {name: frozenset(corpora) for name, corpora in found.items()}
 
 
-def write_heard(folder: Path, heard: Heard) -> None:
-    """Write the list into an encoder's folder; the same list gives the same bytes."""
+def write_heard(place: Path, heard: Heard) -> None:
+    """Write the list of the weights that are there; the same list gives the same bytes.
+
+    Args:
+        place: an encoder's folder, all of whose weights have heard that, or a checkpoint file.
+        heard: what they have heard.
+    """
     lines = [f"{_HEAD} {'known' if heard.known else UNKNOWN}"]
+    lines += [f"w {digest}" for digest in sorted(_hashes(_weights(place)))]
     lines += [" ".join(map(str, ("a", *stretch))) for stretch in sorted(heard.stretches)]
     lines += [f"s {corpus or '-'} {name}" for corpus, name in sorted(heard.speakers)]
     packed = gzip.compress("\n".join([*lines, ""]).encode(), mtime=0)
-    with atomic_path(folder / FILE) as temporary:
+    with atomic_path(_list_of(place)) as temporary:
         temporary.write_bytes(packed)
 
 
-def read_heard(folder: Path) -> Heard:
-    """Read the list in an encoder's folder; where there is none, nothing is known.
+def read_heard(place: Path) -> Heard:
+    """Read what the weights in an encoder's folder, or in a checkpoint file, have heard.
+
+    Nothing is known where there is no list, or where it speaks of other weights. One of an earlier
+    version does not say of which: of a folder at least that was heard, of a file nothing is known.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: the list is damaged.
     """
-    path = folder / FILE
+    path = _list_of(place)
+    if place.is_file() and not path.exists():
+        path = place.parent / FILE  # a merge writes BASE's format beside its own
     if not path.exists():
         return Heard(known=False)
+    heard, spoken_of = _read(path)
+    if not spoken_of and place.is_dir():
+        return replace(heard, known=False)
+    files = _weights(place)
+    try:
+        found = _hashes([f for f in files if LOADED.fullmatch(f.name)] or files)
+    except OSError:  # whoever loads it says so
+        found = set()
+    return heard if found and found <= spoken_of else Heard(known=False)
+
+
+def _list_of(place: Path) -> Path:
+    return place / FILE if place.is_dir() else place.with_name(f"{place.name}.{FILE}")
+
+
+def _weights(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return [place]
+    files = (f for f in place.iterdir() if f.is_file())
+    return [f for f in files if f.suffix in _WEIGHTS or LOADED.fullmatch(f.name)]
+
+
+def _hashes(files: Iterable[Path]) -> set[str]:
+    return set(known_hashes(map(str, files)).values())
+
+
+def _read(path: Path) -> tuple[Heard, set[str]]:
+    """Give what a list says was heard, and the hashes of the weights that it speaks of."""
+    spoken_of: set[str] = set()
     stretches: set[Stretch] = set()
     speakers: set[Speaker] = set()
     try:
@@ -124,7 +171,10 @@ def read_heard(folder: Path) -> Heard:
             raise ValueError("the first line is another one")
         for line in lines:
             kind, *fields = line.split()
-            if kind == "a":
+            if kind == "w":
+                (digest,) = fields
+                spoken_of.add(digest)
+            elif kind == "a":
                 key, begin, end = fields
                 stretches.add((key, int(begin), int(end)))
             elif kind == "s":
@@ -139,4 +189,4 @@ def read_heard(folder: Path) -> Heard:
             found=error,
             hint="make the encoder again; without the file its history counts as not known",
         ) from None
-    return Heard(frozenset(stretches), frozenset(speakers), state == "known")
+    return Heard(frozenset(stretches), frozenset(speakers), state == "known"), spoken_of

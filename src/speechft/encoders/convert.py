@@ -47,7 +47,8 @@ def convert(settings: ConvertSettings) -> Path:
         if settings.to == "hf":
             _write_folder(checkpoint, settings)
         else:
-            write_checkpoint(checkpoint, settings.target, settings.to)
+            heard = heard_of(settings.source)
+            write_heard(write_checkpoint(checkpoint, settings.target, settings.to), heard)
     if checkpoint.dropped:
         names = ", ".join(checkpoint.dropped[:8])
         rest = f" and {len(checkpoint.dropped) - 8} more" if len(checkpoint.dropped) > 8 else ""

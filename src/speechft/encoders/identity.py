@@ -19,7 +19,7 @@ from speechft.core.artifact import RECORD, Input, content_id
 from speechft.core.errors import CheckpointError, did_you_mean, is_network_error
 from speechft.core.files import read_json, regular_file
 from speechft.core.heard import FILE as HEARD
-from speechft.core.heard import Heard, read_heard
+from speechft.core.heard import LOADED, Heard, read_heard
 from speechft.core.places import home_expanded
 from speechft.core.settings import PathText
 
@@ -347,7 +347,7 @@ def heard_of(name: str | Path) -> Heard:
     """Give what an encoder has heard with labels.
 
     Packaged encoders, and well-known ones of the Hub, have heard nothing that can be in a test
-    split; of all others it is known where a list lies beside them.
+    split; of all others it is known where a list lies beside them that speaks of their weights.
 
     Args:
         name: a folder, a checkpoint file, a packaged name or a Hub id.
@@ -361,8 +361,9 @@ def heard_of(name: str | Path) -> Heard:
         path = locate(name)
     except CheckpointError:  # whoever loads it says so
         return Heard(known=False)
-    beside = path if path.is_dir() else path.parent  # a merge writes BASE's format beside its own
-    return read_heard(beside) if (beside / "config.json").is_file() else Heard(known=False)
+    config = path.parent / "config.json"
+    of_folder = path == config or LOADED.fullmatch(path.name)  # then the folder is what is loaded
+    return read_heard(config.parent if of_folder and config.is_file() else path)
 
 
 T = TypeVar("T")

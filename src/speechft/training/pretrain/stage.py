@@ -81,8 +81,11 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
     else:
         skipped = run_direct(resolved, encoder, speech, settings.out).skipped
         products = ["encoder", "metrics.jsonl"]
-    on_main(lambda: str(encoder.save(settings.out / "encoder")))
-    on_main(lambda: write_heard(settings.out / "encoder", _heard(resolved, cuts)))
+
+    def beside(folder: Path) -> None:
+        write_heard(folder, _heard(resolved, cuts))
+
+    on_main(lambda: str(encoder.save(settings.out / "encoder", beside)))
     on_main(
         lambda: artifact.end(
             products,
