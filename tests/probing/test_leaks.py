@@ -233,7 +233,8 @@ def test_a_merge_speaks_of_the_file_in_its_first_format(home, tmp_path):
 def test_other_weights_in_the_place_of_those_that_a_list_speaks_of(home, tmp_path, name):
     folder = tmp_path / "folder"
     shutil.copytree(home / "one", folder)
-    assert heard_of(folder) == Heard()
+    shutil.copy(folder / "model.safetensors", folder / "adapter.eng.safetensors")
+    assert heard_of(folder) == heard_of(folder / "adapter.eng.safetensors") == Heard()
     other = _converted("tiny-hubert", tmp_path / "x", "hf") / "model.safetensors"
     (folder / "model.safetensors").unlink()
     shutil.copy(other, folder / name)

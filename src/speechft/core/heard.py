@@ -137,8 +137,11 @@ def read_heard(place: Path) -> Heard:
     if not spoken_of and place.is_dir():
         return replace(heard, known=False)
     files = _weights(place)
+    loaded = [f for f in files if LOADED.fullmatch(f.name)]
+    if all(f.name.startswith("adapter.") for f in loaded):  # then one of another name is loaded
+        loaded = files
     try:
-        found = _hashes([f for f in files if LOADED.fullmatch(f.name)] or files)
+        found = _hashes(loaded)
     except OSError:  # whoever loads it says so
         found = set()
     return heard if found and found <= spoken_of else Heard(known=False)

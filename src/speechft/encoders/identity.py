@@ -362,8 +362,8 @@ def heard_of(name: str | Path) -> Heard:
     except CheckpointError:  # whoever loads it says so
         return Heard(known=False)
     config = path.parent / "config.json"
-    of_folder = path == config or LOADED.fullmatch(path.name)  # then the folder is what is loaded
-    return read_heard(config.parent if of_folder and config.is_file() else path)
+    of_folder = config.is_file() and (path == config or LOADED.fullmatch(path.name))
+    return read_heard(path.parent if of_folder and path.is_file() else path)
 
 
 T = TypeVar("T")
