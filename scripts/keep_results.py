@@ -1,7 +1,7 @@
 """Copy what is worth keeping of a finished run or study: results, recipe, provenance, figures.
 
 The commit that is checked out is noted as the one that measured it. A long study can be done in
-parts, each of other seeds (`speechft study NAME --set seeds=[0]`), also on several machines: what
+parts, each of other seeds (`speechft study NAME --set "seeds=[0]"`), also on several machines: what
 is kept of other seeds of the same study stays, and the page is of all of them.
 
 python scripts/keep_results.py runs/NAME results/NAME

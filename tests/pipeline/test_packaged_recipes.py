@@ -111,6 +111,29 @@ def test_superb_is_a_recipe_without_training(
 
 
 @pytest.mark.parametrize("name", [*EXPERIMENTS, "superb"])
+def test_an_override_of_the_tasks_leaves_out_the_data_of_others(name: str) -> None:
+    for said in ("[sid, er]", "sid,er"):
+        found = load_recipe(name, [f"evaluate.tasks={said}"]).evaluate
+        assert found.tasks == ("sid", "er")
+        assert isinstance(found.data, dict)
+        assert set(found.data) == {"sid", "er"}
+
+
+def test_one_task_of_superb_asks_for_its_corpora_alone(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--set", f"data_root={tmp_path}", "--set", f"encoder={encoder}"]
+    given += ["--set", "evaluate.tasks=[sid]", "--out", str(tmp_path / "out")]
+    assert code("run", "superb", "--dry-run", *given) == 3
+    shown = capsys.readouterr().err
+    assert f"voxceleb1:{tmp_path}/VoxCeleb1" in shown
+    assert "librispeech:" not in shown
+    # Data that is given beside it is no leftover of the recipe.
+    assert code("run", "superb", "--dry-run", *given, "--set", "evaluate.data.pr=x.csv") == 2
+    assert "data names the task 'pr', which is not in tasks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "superb"])
 def test_what_is_missing_is_said_at_once(
     name: str, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

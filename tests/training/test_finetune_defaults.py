@@ -32,6 +32,11 @@ def test_small_data_and_tiny_encoders_take_fewer_updates_and_small_heads(width, 
     assert (found.steps, found.head_size) == expected
 
 
+def test_the_help_says_these_limits():
+    text = " ".join((FinetuneSettings.__doc__ or "").split())
+    assert "at least 100 and at most 10,000 (2,000 for tiny encoders)" in text
+
+
 def test_batches_count_as_they_are_made():
     def steps(**values: object) -> int:
         return FinetuneSettings(**GIVEN, **values).resolved(768, [(1000, 3600.0)]).steps

@@ -126,7 +126,8 @@ PathText = Annotated[str, BeforeValidator(_as_text)]
 """A name as text; a path is taken as text."""
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
+    """Give a list for one item, or for text with commas between the items."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if value is None or isinstance(value, Mapping | list | tuple):
@@ -134,7 +135,7 @@ def _as_list(value: Any) -> Any:
     return (value,)
 
 
-Listed = BeforeValidator(_as_list)
+Listed = BeforeValidator(as_list)
 """For a list that one item, or text with commas between the items, may stand for."""
 
 S = TypeVar("S", bound=Settings)

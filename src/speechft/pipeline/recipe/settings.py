@@ -21,6 +21,7 @@ from speechft.core.settings import (
     PathText,
     Settings,
     apply_overrides,
+    as_list,
     fill,
     parse_settings,
     read_yaml,
@@ -30,6 +31,7 @@ from speechft.encoders.identity import EncoderName
 from speechft.merging.settings import MergeSettings
 from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.settings import ReportSettings
+from speechft.tasks import DEFAULT
 from speechft.training.finetune.settings import (
     FinetuneSettings,
     Take,
@@ -331,10 +333,24 @@ def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSetting
 
     Args:
         recipe: a YAML file, or the name of a packaged recipe ("demo", "paper/asr").
-        overrides: `key.sub=value` changes.
+        overrides: `key.sub=value` changes; `evaluate.tasks` drops the recipe's data of tasks that
+            it leaves out, so that their corpora are not asked for.
 
     Raises:
         SettingsError: no such recipe, or it is wrong; all mistakes are listed at once.
     """
-    values = apply_overrides(read_recipe(find_recipe(recipe)), overrides)
+    values = _without_left_out(read_recipe(find_recipe(recipe)), overrides)
     return parse_settings(RunSettings, values, where=recipe)
+
+
+def _without_left_out(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply overrides, without the recipe's own data of tasks that these do not evaluate."""
+    changed = apply_overrides(values, overrides)
+    if not any(one.startswith("evaluate.tasks=") for one in overrides):
+        return changed
+    own, asked = (one.get("evaluate") or {} for one in (values, changed))
+    tasks = as_list(asked.get("tasks"))
+    if isinstance(own.get("data"), dict) and isinstance(tasks, list | tuple):
+        data = {key: one for key, one in own["data"].items() if key in (*tasks, DEFAULT)}
+        values = {**values, "evaluate": {**own, "data": data}}
+    return apply_overrides(values, overrides)

@@ -92,7 +92,7 @@ class FinetuneSettings(Settings):
             silent from SUPERB's configurations: updates and utterances per batch of the task,
             float32, no activation dropout, class-balanced KS (docs/finetuning.md has the table).
         steps: optimiser updates N; if not given, as many as thirty passes over the training speech
-            take, at least 300 and at most 10,000 (2,000 for tiny encoders). It is said before
+            take, at least 100 and at most 10,000 (2,000 for tiny encoders). It is said before
             training, and kept in the run's record.
         epochs: passes over the training speech, in the place of `steps`; of several tasks, over
             the speech of the one with most batches.
