@@ -188,7 +188,7 @@ def test_asr_is_decoded_with_a_language_model_too(run, tmp_path):
         f"\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n{words}\n\n\\2-grams:\n{pairs}\n\n\\end\\\n"
     )
     found = run("asr", asr_lm=model, asr_lexicon=lexicon)
-    assert [r["metric"] for r in found.records] == ["wer", "cer", "wer_lm"]
+    assert [r["metric"] for r in found.records] == ["wer", "cer", "wer_lm", "cer_lm"]
     assert all(set(row["with_lm"].split()) <= {"GO", "STOP"} for row in found.rows)
     lexicon.write_text("GO\n")
     again = run("asr", asr_lm=model, asr_lexicon=lexicon)

@@ -9,7 +9,7 @@ from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.audio import effects_of, heard_samples
-from speechft.tasks import TASKS
+from speechft.tasks import TASKS, trials
 from speechft.tasks.matching import normalise, search, z_norm
 from speechft.tasks.pr import ARPABET
 from speechft.tasks.trials import am_softmax, trials_of, with_drawn_trials
@@ -194,16 +194,17 @@ def test_er_takes_all_folds_where_there_are_some():
 # ASV
 
 
-def test_trials_are_balanced_distinct_and_the_same_each_time():
+def test_trials_are_balanced_distinct_and_the_same_each_time(monkeypatch):
+    monkeypatch.setattr(trials, "PAIRS", 30)
     cuts = [cut(f"u{i:02d}", speaker=f"s{i % 4}") for i in range(20)]
-    drawn = with_drawn_trials(cuts, 30)
+    drawn = with_drawn_trials(cuts)
     pairs = list(trials_of({"id": c.id, "trials": c.supervisions[0].custom.get("trials", [])}
                            for c in drawn))  # fmt: skip
     assert len(pairs) == len({(a, b) for a, b, _ in pairs}) == 30
     assert sum(label for _, _, label in pairs) == 15
     speaker = {c.id: c.supervisions[0].speaker for c in cuts}
     assert all((speaker[a] == speaker[b]) == bool(label) for a, b, label in pairs)
-    again = with_drawn_trials(cuts[::-1], 30)
+    again = with_drawn_trials(cuts[::-1])
     assert [c.to_dict() for c in again] == [c.to_dict() for c in drawn]
     with pytest.raises(DataError, match="pairs"):
         with_drawn_trials(cuts[:4])

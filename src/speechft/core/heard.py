@@ -19,9 +19,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
-from speechft.core.artifact import hash_values
+from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import CheckpointError
-from speechft.core.files import atomic_path, known_hashes, text_lines
+from speechft.core.files import atomic_path, text_lines
 
 FILE: Final = "heard.gz"
 UNKNOWN: Final = "unknown"
@@ -159,7 +159,7 @@ def _weights(place: Path) -> list[Path]:
 
 
 def _hashes(files: Iterable[Path]) -> set[str]:
-    return set(known_hashes(map(str, files)).values())
+    return set(file_hashes(map(str, files)).values())
 
 
 def _read(path: Path) -> tuple[Heard, set[str]]:
