@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from speechft.core.files import read_json, write_json
 from speechft.tasks import TASKS as SUPERB
 from speechft.tasks.pr import ARPABET
 
@@ -170,3 +173,12 @@ def _recognition(
 ) -> dict[str, Any]:
     parts = {"corpus": corpus, "text": text, "model": model, "save_best_on": ["dev"]}
     return {**parts, "metric": metrics, "metric_higher_better": higher}
+
+
+def answer(run: Callable[[dict[str, Any]], Any], about: str | None) -> None:
+    """Do the jobs of the file that the command line names, and write what came of them."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("jobs", type=Path, help="a JSON file with a list of jobs")
+    parser.add_argument("out", type=Path, help="where their results go, as JSON")
+    options = parser.parse_args()
+    write_json(options.out, {"results": [run(job) for job in read_json(options.jobs)]})

@@ -6,9 +6,7 @@ Everything else is what a user gets.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jobs import answer
 from lhotse.cut import Cut
 from torch import Tensor, nn
 
 from speechft.core.computing import torch_generator
-from speechft.core.files import read_json, write_json
 from speechft.core.lengths import HOP, SAMPLE_RATE
 from speechft.data.audio import place_of
 from speechft.probing import batches, cells, searching
@@ -253,13 +251,5 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return {"theirs": record["losses"], "ours": follower.losses, **follower.found}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("jobs", type=Path, help="a JSON file with a list of jobs")
-    parser.add_argument("out", type=Path, help="where their results go, as JSON")
-    options = parser.parse_args()
-    write_json(options.out, {"results": [run(job) for job in read_json(options.jobs)]})
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    answer(run, __doc__)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
-import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
+from jobs import answer
 
-from speechft.core.files import read_json, read_jsonl, write_json
+from speechft.core.files import read_json, read_jsonl
 from speechft.probing import cells
 from speechft.probing.evaluate import evaluate
 from speechft.probing.inputs import read_data
@@ -64,13 +62,5 @@ def _tick(stamps: list[tuple[float, float]]) -> None:
     stamps.append((time.perf_counter(), time.process_time()))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("jobs", type=Path, help="a JSON file with a list of jobs")
-    parser.add_argument("out", type=Path, help="where their results go, as JSON")
-    options = parser.parse_args()
-    write_json(options.out, {"results": [run(job) for job in read_json(options.jobs)]})
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    answer(run, __doc__)

@@ -22,23 +22,9 @@ import sys
 import types
 from pathlib import Path
 
-import numpy
 import torch
+from s3prl_start import start, write_answer
 
-ARGUMENTS = {
-    "upstream_model_config": None,
-    "upstream_refresh": False,
-    "upstream_trainable": False,
-    "upstream_feature_selection": "hidden_states",
-    "upstream_layer_selection": None,
-    "upstream_feature_normalize": False,
-    "downstream_variant": None,
-    "device": "cpu",
-    "push_to_hf_hub": False,
-    "local_rank": None,
-    "cache_dir": None,
-    "init_ckpt": None,
-}
 LABELS: dict = {}  # S3PRL's own function, before it is changed
 EMPTY = ("sox", "catalyst", "catalyst.data", "catalyst.data.sampler")
 
@@ -88,20 +74,15 @@ def write_emotions(job: dict) -> None:
         path.write_text(json.dumps(own))
 
 
-def start(job: dict, folder: Path, **own):
-    """Make a runner with the arguments that `run_downstream.py` would give it."""
+def runner_of(job: dict, folder: Path, **own):
+    """Make S3PRL's runner for a job."""
     runner = importlib.import_module("s3prl.downstream.runner").Runner
-    own |= {"upstream": job["upstream"], "upstream_ckpt": job["checkpoint"]}
-    own |= {"downstream": job["downstream"], "expdir": str(folder), "seed": job["seed"]}
-    random.seed(job["seed"])
-    numpy.random.seed(job["seed"])
-    torch.manual_seed(job["seed"])
-    return runner(argparse.Namespace(**{**ARGUMENTS, **own}), copy.deepcopy(job["config"]))
+    return start(runner, job, folder, upstream=job["upstream"], **own)
 
 
 def train(job: dict, folder: Path) -> dict:
     """Train a head; give where it began, and every batch with its loss."""
-    runner = start(job, folder, mode="train")
+    runner = runner_of(job, folder, mode="train")
     expert = runner.downstream.model
     record = {
         "weights": {
@@ -177,7 +158,7 @@ def search(job: dict, folder: Path) -> dict:
 
     found = []
     for state in range(job["states"]):
-        runner = start(
+        runner = runner_of(
             job, folder, mode="evaluate", evaluate_split="dev", upstream_layer_selection=state
         )
         runner.evaluate()
@@ -221,10 +202,7 @@ def main() -> None:
         jobs = json.load(file)
     make_importable()
     results = [run(job) for job in jobs]
-    packages = ("s3prl", "torch", "torchaudio", "numpy", "dtw-python")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    with open(options.out, "w") as file:
-        json.dump({"versions": versions, "results": results}, file)
+    write_answer(options.out, results, "dtw-python")
 
 
 if __name__ == "__main__":

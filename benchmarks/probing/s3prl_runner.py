@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import importlib
 import importlib.metadata
 import io
 import json
-import random
 import re
 import sys
 import time
@@ -38,23 +36,9 @@ from torch.utils.data import DataLoader
 sys.path.append(str(Path(__file__).parents[1]))
 
 from s3prl_side import make_importable
+from s3prl_start import start, write_answer
 
 SCORE = re.compile(r"^(\w+) (\w+): ([-+.\deE]+)$")
-ARGUMENTS = {
-    "upstream": "hubert_local",
-    "upstream_model_config": None,
-    "upstream_refresh": False,
-    "upstream_trainable": False,
-    "upstream_feature_selection": "hidden_states",
-    "upstream_layer_selection": None,
-    "upstream_feature_normalize": False,
-    "downstream_variant": None,
-    "device": "cpu",
-    "evaluate_split": "test",
-    "push_to_hf_hub": False,
-    "local_rank": None,
-    "cache_dir": None,
-}
 
 
 class Count:
@@ -131,22 +115,12 @@ def load_audio(path, *_, **__):
     return torch.from_numpy(numpy.ascontiguousarray(wave.T)), rate
 
 
-def start(runner, job: dict, **own):
-    """Make a runner with the arguments that `run_downstream.py` would give it."""
-    own |= {"downstream": job["downstream"], "upstream_ckpt": job["checkpoint"]}
-    own |= {"expdir": job["folder"], "seed": job["seed"]}
-    random.seed(job["seed"])
-    numpy.random.seed(job["seed"])
-    torch.manual_seed(job["seed"])
-    return runner(argparse.Namespace(**ARGUMENTS, **own), copy.deepcopy(job["config"]))
-
-
 def run(job: dict, runner, count: Count) -> dict:
     """Train one head as `run_downstream.py` does, then score the test split with the best one."""
     folder = Path(job["folder"])
     folder.mkdir(parents=True)
     begin = time.perf_counter()
-    trained = start(runner, job, mode="train", init_ckpt=None)
+    trained = start(runner, job, job["folder"], mode="train")
     count.reset("train")
     hook = register_optimizer_step_post_hook(lambda *_: count.updates.append(count.clocks()))
     trained.train()
@@ -154,7 +128,7 @@ def run(job: dict, runner, count: Count) -> dict:
     count.phase = "loading"
     found = [folder / "dev-best.ckpt", *folder.glob("states-*.ckpt")]
     best = next(path for path in found if path.exists())
-    start(runner, job, mode="evaluate", init_ckpt=str(best)).evaluate()
+    start(runner, job, job["folder"], mode="evaluate", init_ckpt=str(best)).evaluate()
     pairs = list(pairwise(count.updates))
     return {
         "seconds": time.perf_counter() - begin,
@@ -179,10 +153,7 @@ def main() -> None:
     for job in jobs:
         torch.set_num_threads(job["threads"])
         results.append(run(job, runner, count))
-    packages = ("s3prl", "torch", "torchaudio", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    with open(options.out, "w") as file:
-        json.dump({"versions": versions, "results": results}, file)
+    write_answer(options.out, results)
 
 
 if __name__ == "__main__":
