@@ -9,7 +9,7 @@ from typing import Any
 
 from lhotse.cut import Cut
 
-from speechft.core.artifact import Artifact
+from speechft.core.artifact import Artifact, read_record
 from speechft.core.computing import seed_everything
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
@@ -21,7 +21,7 @@ from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
 from speechft.training.finetune.order import updates_of
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
-from speechft.training.finetune.settings import LAST, FinetuneSettings, Resolved, task_names
+from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
 from speechft.training.processes import on_main
 from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
@@ -70,7 +70,7 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
         )
     start = {"encoder": encoder.fingerprint()}
     if settings.continued:
-        start["run"] = load_encoder(f"{settings.continued}/{LAST}").fingerprint()
+        start["run"] = (read_record(Path(settings.continued)) or {}).get("encoder", "")
     loaded = {spec: load_data(spec) for spec in map(settings.data_of, settings.tasks)}
     drawn = settings.hours, settings.seed, settings.max_seconds
     tasks = {
