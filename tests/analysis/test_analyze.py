@@ -10,9 +10,9 @@ import torch
 from family_configs import config_of
 
 from speechft.analysis import features, stage
-from speechft.analysis.settings import AnalyzeSettings
+from speechft.analysis.settings import RECORDS, AnalyzeSettings
 from speechft.analysis.show import FIGURE, rows, summary
-from speechft.analysis.stage import RECORDS, VECTORS, analyze
+from speechft.analysis.stage import VECTORS, analyze
 from speechft.analysis.weights import distances
 from speechft.core.errors import DataError, IncompatibleModelsError, SettingsError
 from speechft.data.audio import load_waveform

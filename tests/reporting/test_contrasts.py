@@ -11,7 +11,7 @@ import pytest
 from speechft.core.files import write_jsonl
 from speechft.metrics.detection import equal_error_rate
 from speechft.metrics.superb import suite_score
-from speechft.reporting.contrasts import Contrast, contrast
+from speechft.reporting.contrasts import Contrast, Side, contrast
 from speechft.reporting.measurements import Encoder, Measurement
 
 
@@ -30,7 +30,7 @@ def measured(folder: Path, name: str, right: list[bool], **more: Any) -> Measure
 
 
 def compare(ours: list[Measurement], theirs: list[Measurement]) -> Contrast:
-    return contrast(ours, theirs, suite_score, 0.95)
+    return contrast(Side(ours), Side(theirs), suite_score, 0.95)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, field_validator
 
@@ -14,6 +14,8 @@ from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.data.identity import AudioName
 from speechft.encoders.identity import Context, EncoderName
 from speechft.probing.settings import EncoderSpec, as_spec
+
+RECORDS: Final = "analysis.jsonl"
 
 
 class AnalyzeSettings(Settings):

@@ -14,7 +14,7 @@ from typing import Any
 from lhotse.cut import Cut
 
 from speechft.analysis.features import Cosines, Layers, Likeness, check_same_tensors, compare_states
-from speechft.analysis.settings import AnalyzeSettings, analyze_artifact
+from speechft.analysis.settings import RECORDS, AnalyzeSettings, analyze_artifact
 from speechft.analysis.show import FIGURE, draw, markdown
 from speechft.analysis.weights import distances, parameters_of, vectors
 from speechft.core.artifact import (
@@ -32,7 +32,7 @@ from speechft.encoders import SpeechEncoder
 from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts
 from speechft.probing.settings import EncoderSpec
 
-RECORDS, VECTORS, PAGE = "analysis.jsonl", "vectors.jsonl", "analysis.md"
+VECTORS, PAGE = "vectors.jsonl", "analysis.md"
 # Settings of a model that change what its weights do.
 _SHAPING = (
     *("do_stable_layer_norm", "feat_extract_norm", "feat_extract_activation", "hidden_act"),

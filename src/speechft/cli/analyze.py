@@ -18,8 +18,8 @@ def show(folder: Path, _settings: AnalyzeSettings) -> None:
     """Print an analysis as a table of 80 columns."""
     from rich.table import Table
 
+    from speechft.analysis.settings import RECORDS
     from speechft.analysis.show import FIGURE, rows
-    from speechft.analysis.stage import RECORDS
     from speechft.core.files import read_jsonl
 
     heads, cells = rows(read_jsonl(folder / RECORDS))

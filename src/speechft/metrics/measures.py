@@ -56,6 +56,16 @@ def direction(metric: str) -> Direction:
     return DIRECTIONS[metric]
 
 
+def goodness(percent: float, way: str) -> float:
+    """Give a metric so that more is better: an error rate as 100 minus it, at least 0.
+
+    Args:
+        percent: its value.
+        way: which values are better, "higher" or "lower".
+    """
+    return percent if way == "higher" else max(0.0, 100.0 - percent)
+
+
 def better(metric: str, value: float, than: float) -> bool:
     """Tell whether `value` is strictly better than `than`."""
     return value > than if direction(metric) == "higher" else value < than

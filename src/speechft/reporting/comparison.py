@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from speechft.core.errors import DataError, task_heading
 from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import any_score, score_text
 from speechft.probing.settings import reference_of
-from speechft.reporting.contrasts import Contrast, contrast
+from speechft.reporting.contrasts import Contrast, Side, contrast
 from speechft.reporting.dev_scores import Choice, choices
 from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed
 
@@ -50,6 +51,11 @@ class Row:
     measurements: Sequence[Measurement]
     score: SeedValues | None = None
     best: set[Metric | str] = field(default_factory=set)
+
+    @cached_property
+    def side(self) -> Side:
+        """It as a side of contrasts."""
+        return Side(self.measurements)
 
     @property
     def heard(self) -> set[str]:
@@ -98,7 +104,7 @@ class Comparison:
         def score(scores: Scores) -> float:
             return any_score(scores, self.reference)
 
-        return contrast(ours.measurements, theirs.measurements, score, level)
+        return contrast(ours.side, theirs.side, score, level)
 
     def contrast_in(self, column: Column, ours: Row, theirs: Row, level: float) -> Contrast:
         """Compare two rows by one column; above is better."""
@@ -107,11 +113,7 @@ class Comparison:
         def value(scores: Scores) -> float:
             return sign * scores[column.task][column.metric][0]
 
-        ours_there, theirs_there = (
-            [m for m in row.measurements if (m.task, m.metric) == column.key]
-            for row in (ours, theirs)
-        )
-        return contrast(ours_there, theirs_there, value, level)
+        return contrast(ours.side.only(column.key), theirs.side.only(column.key), value, level)
 
     @property
     def trios(self) -> list[Trio]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -44,14 +45,40 @@ class Items:
     names: tuple[tuple[int, str], ...]
     parts: NDArray[np.float64]
 
+    @cached_property
     def drawn(self) -> NDArray[np.float64]:
-        """Give the metric with the items drawn anew; the same draws for the same items."""
+        """The metric with the items drawn anew; the same draws for the same items."""
         seed = zlib.crc32(repr(self.names).encode("utf-8", "surrogatepass"))
         folds = [fold for fold, _ in self.names]
         # Scores of trials have no mean over seeds that means anything.
         seeds = self.parts if self.metric == "eer" else [self.parts.mean(axis=0)]
         drawn = [drawn_anew(self.metric, own, folds, seed=seed) for own in seeds]
         return np.asarray(np.mean(drawn, axis=0), dtype=np.float64)
+
+
+@dataclass
+class Side:
+    """An encoder's metrics with all seeds, as one side of contrasts; its predictions are read once.
+
+    Attributes:
+        measurements: the metrics.
+    """
+
+    measurements: Sequence[Measurement]
+
+    @cached_property
+    def items(self) -> dict[Metric, Items | None]:
+        """Every metric item by item; none for one that cannot be had so."""
+        found: dict[Metric, list[Items | None]] = {}
+        for one in (m for m in self.measurements if m.metric not in BESIDE):
+            found.setdefault((one.task, one.metric), []).append(_read(one))
+        return {metric: _joined(own) for metric, own in found.items()}
+
+    def only(self, metric: Metric) -> Side:
+        """Give the side with one metric alone."""
+        one = Side([m for m in self.measurements if (m.task, m.metric) == metric])
+        one.items = {name: items for name, items in self.items.items() if name == metric}
+        return one
 
 
 @dataclass(frozen=True)
@@ -94,25 +121,27 @@ class Contrast:
         return f"{100 * level:.4g} % interval {' and '.join(parts)}" if parts else ""
 
 
-def contrast(
-    ours: Sequence[Measurement], theirs: Sequence[Measurement], score: Score, level: float
-) -> Contrast:
+def contrast(ours: Side, theirs: Side, score: Score, level: float) -> Contrast:
     """Compare the scores of two encoders on the same tasks.
 
     Args:
-        ours: all metrics of one encoder, with all seeds.
-        theirs: those of the other.
+        ours: one encoder.
+        theirs: the other.
         score: of a suite, from task → metric → (percent, direction).
         level: of the intervals.
     """
-    differences = paired(*(_seed_scores(side, score) for side in (ours, theirs)))
+    differences = paired(*(_seed_scores(side.measurements, score) for side in (ours, theirs)))
     seeds = None if differences is None else differences.interval(level)
-    sides = [_items(side) for side in (ours, theirs)]
-    if not all(sides) or {k: v.names for k, v in sides[0].items()} != {
+    sides = [
+        {metric: one for metric, one in side.items.items() if one is not None}
+        for side in (ours, theirs)
+    ]
+    whole = sides[0] and [len(own) for own in sides] == [len(ours.items), len(theirs.items)]
+    if not whole or {k: v.names for k, v in sides[0].items()} != {
         k: v.names for k, v in sides[1].items()
     }:
         return Contrast(seeds, None, 0)
-    ways = {(m.task, m.metric): m.direction for m in ours}
+    ways = {(m.task, m.metric): m.direction for m in ours.measurements}
     drawn = [_drawn_scores(side, ways, score) for side in sides]
     return Contrast(seeds, percentile_interval(drawn[0] - drawn[1], level), _changed(*sides))
 
@@ -128,7 +157,7 @@ def _seed_scores(measurements: Sequence[Measurement], score: Score) -> dict[int,
 def _drawn_scores(
     items: Mapping[Metric, Items], ways: Mapping[Metric, str], score: Score
 ) -> NDArray[np.float64]:
-    drawn = {metric: one.drawn() for metric, one in items.items()}
+    drawn = {metric: one.drawn for metric, one in items.items()}
     found = []
     for place in range(len(next(iter(drawn.values())))):
         scores: Scores = {}
@@ -149,19 +178,13 @@ def _changed(ours: Mapping[Metric, Items], theirs: Mapping[Metric, Items]) -> in
     return len(differ)
 
 
-def _items(measurements: Sequence[Measurement]) -> dict[Metric, Items]:
-    """Give every metric item by item; nothing where one cannot be had so."""
-    found: dict[Metric, list[Items]] = {}
-    for one in (m for m in measurements if m.metric not in BESIDE):
-        items = _read(one)
-        own = found.setdefault((one.task, one.metric), [])
-        if items is None or (own and own[0].names != items.names):
-            return {}
-        own.append(items)
-    return {
-        metric: Items(metric[1], own[0].names, np.concatenate([one.parts for one in own]))
-        for metric, own in found.items()
-    }
+def _joined(seeds: Sequence[Items | None]) -> Items | None:
+    """Join the seeds of a metric; nothing where one lacks, or is of other items."""
+    whole = [one for one in seeds if one is not None]
+    if len(whole) < len(seeds) or any(one.names != whole[0].names for one in whole):
+        return None
+    parts = np.concatenate([one.parts for one in whole])
+    return Items(whole[0].metric, whole[0].names, parts)
 
 
 def _read(one: Measurement) -> Items | None:
@@ -191,7 +214,7 @@ def pairs_of(path: Path | None) -> list[tuple[str, str]]:
 
 
 def read_rows(path: Path | None) -> list[dict[str, Any]]:
-    """Give kept predictions; nothing where there are none that can be read."""
+    """Give a file's records; nothing where there are none that can be read."""
     try:
         return [] if path is None or not path.is_file() else list(read_jsonl(path))
     except (OSError, ValueError):

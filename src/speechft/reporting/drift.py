@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
+from speechft.analysis.settings import RECORDS
 from speechft.core.errors import printable
-from speechft.core.files import read_jsonl
 from speechft.core.theme import INK, MERGED, legend_text
+from speechft.reporting.contrasts import read_rows
 from speechft.reporting.drawing import NARROW
+from speechft.reporting.records import visible
 
-ANALYSIS: Final = "analysis.jsonl"
 CAPTION: Final = (
     "CKA of the hidden states with those of θ₀, in percent: the darker, the nearer. 0 is the "
     "transformer's input, the last is its output."
@@ -25,10 +26,8 @@ Drift = dict[str, list[float]]
 def read_drift(folder: Path) -> Drift:
     """Give encoder → CKA of each hidden state, from what `speechft analyze` left in a run."""
     found: dict[str, dict[int, float]] = {}
-    for file in sorted(folder.rglob(ANALYSIS)):
-        if any(part.startswith(".") for part in file.relative_to(folder).parts):
-            continue
-        for record in _records(file):
+    for file in visible(folder, RECORDS):
+        for record in read_rows(file):
             try:
                 if record["measure"] != "cka":
                     continue
@@ -43,13 +42,6 @@ def read_drift(folder: Path) -> Drift:
         for name, own in found.items()
         if sorted(own) == list(range(len(own)))
     }
-
-
-def _records(file: Path) -> list[Any]:
-    try:
-        return list(read_jsonl(file))
-    except (OSError, ValueError):
-        return []
 
 
 def draw_drift(drift: Mapping[str, Sequence[float]], per_line: int) -> Figure:

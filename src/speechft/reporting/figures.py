@@ -68,7 +68,7 @@ def draw_all(
 
     with mpl.rc_context(STYLE):
         caption = BARS_CAPTION + (WHISKERS if several else ONE_SEED)
-        add(partial(_bars, comparison), "tasks", "Task by task", caption, _bar_values(comparison))
+        add(partial(_bars, comparison), "tasks", "Task by task", caption, table_values(comparison))
         for plane in planes(comparison):
             name = "-".join(part for part in ("tradeoff", plane.run, plane.task) if part)
             title = f"What fine-tuning on {task_heading(plane.task)} brings, and what it costs"
@@ -92,24 +92,34 @@ def draw_all(
     return drawings
 
 
-def _bar_values(comparison: Comparison) -> Values:
-    return [
-        {"encoder": label(row.encoder), "task": task, "metric": metric, **_spread(spread)}
-        for row in comparison.rows
-        for (task, metric), spread in row.cells.items()
-    ]
+def table_values(comparison: Comparison) -> Values:
+    """Give the table's values, scores among them, a row per encoder and metric."""
+    found: list[dict[str, Any]] = []
+    for row in comparison.rows:
+        found += _row_values(row)
+        if row.score is not None:
+            found.append(_value(row, (comparison.score_name, ""), row.score))
+    return found
+
+
+def _row_values(row: Row) -> list[dict[str, Any]]:
+    return [_value(row, metric, spread) for metric, spread in row.cells.items()]
+
+
+def _value(row: Row, metric: tuple[str, str], spread: SeedValues) -> dict[str, Any]:
+    return {
+        "encoder": label(row.encoder),
+        "alpha": row.encoder.alpha,
+        "task": metric[0],
+        "metric": metric[1],
+        "mean": round(spread.mean, 4),
+        "sd": spread.sd,
+        "seeds": len(spread.values),
+    }
 
 
 def _sweep_values(points: Mapping[float, Row]) -> Values:
-    return [
-        {"alpha": alpha, "task": task, "metric": metric, **_spread(spread)}
-        for alpha, row in points.items()
-        for (task, metric), spread in row.cells.items()
-    ]
-
-
-def _spread(spread: SeedValues) -> dict[str, Any]:
-    return {"mean": round(spread.mean, 4), "sd": spread.sd, "seeds": len(spread.values)}
+    return [value | {"alpha": alpha} for alpha, row in points.items() for value in _row_values(row)]
 
 
 def _training_values(curves: Sequence[Curve]) -> Values:

@@ -24,6 +24,7 @@ from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.contrasts import pairs_of
 from speechft.reporting.drawing import Drawing, csv_text
 from speechft.reporting.examples import Examples
+from speechft.reporting.figures import table_values
 from speechft.reporting.findings import findings, label, symbol
 from speechft.reporting.measurements import HEARD, Evidence, heard_text
 
@@ -171,24 +172,8 @@ def _rendered(template: str, page: Page) -> str:
 
 def table_files(comparison: Comparison) -> dict[str, str]:
     """Give the table for other programs: `table.csv`, and `table.tex` for LaTeX with booktabs."""
-    columns = [*(c.key for c in comparison.columns), (comparison.score_name, "")]
-    values = [
-        {
-            "encoder": label(row.encoder),
-            "alpha": row.encoder.alpha,
-            "task": task,
-            "metric": metric,
-            "mean": round(spread.mean, 4),
-            "sd": spread.sd,
-            "seeds": len(spread.values),
-        }
-        for row in comparison.rows
-        for (task, metric), spread in zip(
-            columns, (*(row.cells.get(c) for c in columns[:-1]), row.score), strict=True
-        )
-        if spread is not None
-    ]
-    return {"table.csv": csv_text(values), "table.tex": _latex(comparison)}
+    values = csv_text(table_values(comparison))
+    return {"table.csv": values, "table.tex": _latex(comparison)}
 
 
 def _latex(comparison: Comparison) -> str:

@@ -82,7 +82,7 @@ def find_results(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError("no such run folder", where=folder, hint="check the path")
-    files = sorted(p for p in folder.rglob(RESULTS) if not _hidden(p.relative_to(folder)))
+    files = visible(folder, RESULTS)
     if not files:
         raise DataError(
             "no results in this folder",
@@ -91,6 +91,14 @@ def find_results(folder: Path) -> list[Path]:
             hint="give the folder of an evaluation that has ended",
         )
     return files
+
+
+def visible(folder: Path, name: str) -> list[Path]:
+    """Give the files of a name in a folder and below, but for what is hidden."""
+    found = folder.rglob(name)
+    return sorted(
+        path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
 
 
 def _roles(file: Path, folder: Path) -> dict[str, dict[str, Any]]:
@@ -176,9 +184,7 @@ def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
 
 def _curves(folder: Path) -> list[Curve]:
     curves = []
-    for file in sorted(folder.rglob("metrics.jsonl")):
-        if _hidden(file.relative_to(folder)):
-            continue
+    for file in visible(folder, "metrics.jsonl"):
         settings = read_object(file.parent / RECORD).get("settings", {})
         task, method = settings.get("task"), settings.get("method", "")
         title = f"{method} fine-tuning on {task_heading(str(task))}" if task else file.parent.name
@@ -201,23 +207,14 @@ def _points(file: Path) -> list[dict[str, Any]]:
 
 
 def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(folder.rglob(RECORD))
-    shown = [f.parent.relative_to(folder) for f in files]
-    return {
-        path.as_posix(): read_object(file)
-        for path, file in zip(shown, files, strict=True)
-        if not _hidden(path)
-    }
+    files = visible(folder, RECORD)
+    return {file.parent.relative_to(folder).as_posix(): read_object(file) for file in files}
 
 
 def _made_here(results: Path, run: Mapping[str, Any]) -> set[bool]:
     """Tell from the records, or else from the run, whether their data are synthetic speech."""
     names = {str(one.get("data") or run.get("data", "")) for one in read_jsonl(results)}
     return {is_synthetic(name) for name in names}
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _read_roles(path: Path) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from speechft.core.errors import task_heading
 from speechft.core.theme import COLOURS, INK, MUTED, PRETRAINED, SERIES, legend_text
-from speechft.metrics.statistics import SeedValues
+from speechft.metrics.measures import goodness
+from speechft.metrics.statistics import SeedValues, mean
 from speechft.reporting.comparison import Column, Comparison, Row
 from speechft.reporting.drawing import NARROW
 from speechft.reporting.findings import label, symbol
@@ -55,6 +56,8 @@ def planes(comparison: Comparison) -> list[Plane]:
     found = []
     for run, task in dict.fromkeys((e.run, e.tuned_on) for e in rows if e.tuned_on):
         own, rest = _columns(comparison.columns, task.split(","))
+        if not own or not rest:
+            continue
         start = [r for e, r in rows.items() if e.role == "pretrained" and e.run == run]
         lines = {}
         for method in dict.fromkeys(e.method for e in rows if e.group[:2] == (run, task)):
@@ -63,7 +66,7 @@ def planes(comparison: Comparison) -> list[Plane]:
             points = [_point(row, own, rest) for row in (*start[:1], *members)]
             lines[method] = [point for point in points if point is not None]
         lines = {method: points for method, points in lines.items() if len(points) > 1}
-        if own and rest and lines:
+        if lines:
             found.append(Plane(run, task, lines))
     return found
 
@@ -77,22 +80,14 @@ def _columns(columns: Sequence[Column], tuned: Sequence[str]) -> tuple[list[Colu
 
 def _point(row: Row, own: Sequence[Column], rest: Sequence[Column]) -> Point | None:
     """Place an encoder by those seeds that have all tasks; none where there is no such seed."""
-    places: dict[bool, list[float]] = {True: [], False: []}
+    places: tuple[list[float], list[float]] = ([], [])
     for scores in by_seed(row.measurements).values():
-        values = {c.key: scores.get(c.task, {}).get(c.metric) for c in (*own, *rest)}
-        if any(value is None for value in values.values()):
-            continue
-        for mine, columns in ((True, own), (False, rest)):
-            good = [_goodness(c, values[c.key]) for c in columns]
-            places[mine].append(sum(good) / max(1, len(good)))
-    if not places[True]:
+        if all(c.metric in scores.get(c.task, {}) for c in (*own, *rest)):
+            for values, columns in zip(places, (own, rest), strict=True):
+                values.append(mean(goodness(*scores[c.task][c.metric]) for c in columns))
+    if not places[0]:
         return None
-    return Point(row.encoder, SeedValues(tuple(places[True])), SeedValues(tuple(places[False])))
-
-
-def _goodness(column: Column, value: tuple[float, str] | None) -> float:
-    percent = 0.0 if value is None else value[0]
-    return percent if column.direction == "higher" else max(0.0, 100.0 - percent)
+    return Point(row.encoder, *(SeedValues(tuple(values)) for values in places))
 
 
 def draw_plane(plane: Plane, per_line: int) -> Figure:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speechft.metrics.measures import direction
+from speechft.metrics.measures import direction, goodness
 from speechft.metrics.per_item import drawn_anew
 from speechft.metrics.statistics import mean, percentile_interval
 
@@ -31,7 +31,7 @@ class Scored:
     @property
     def good(self) -> float:
         """The value, of an error 100 − e, 0 where that is below."""
-        return _good(self.metric, self.value)
+        return goodness(self.value, direction(self.metric))
 
 
 Scores = Mapping[str, Scored]
@@ -119,7 +119,3 @@ def _draws(scores: Scores, tasks: Sequence[str], seed: int) -> NDArray[np.float6
             good = values if direction(one.metric) == "higher" else 100.0 - values
             found.append(np.maximum(good, 0.0))
     return np.asarray(sum(found) / max(1, len(found)), dtype=np.float64)
-
-
-def _good(metric: str, value: float) -> float:
-    return value if direction(metric) == "higher" else max(0.0, 100.0 - value)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speechft.analysis.settings import RECORDS as ANALYSIS
 from speechft.analysis.show import summary
-from speechft.analysis.stage import RECORDS as ANALYSIS
 from speechft.core.artifact import Artifact
 from speechft.core.files import (
     read_jsonl,
