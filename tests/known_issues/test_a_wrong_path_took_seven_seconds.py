@@ -35,6 +35,13 @@ _PRETRAIN = ["--layer", "1", "--clusters", "2", "--steps", "1", "--out", "out"]
         (["predict", "nowhere", "a.wav"], 4),
         (["convert", "nowhere", "out", "--to", "hf"], 4),
         (["inspect", "nowhere"], 4),
+        (["study", "nowhere", "--out", "out"], 2),
+        (["study", "nowhere.yaml", "--dry-run"], 2),
+        (["data", "check", "nowhere.csv"], 3),
+        (["data", "prepare", "nowhere", "--out", "out"], 3),
+        (["report", "nowhere", "--out", "out"], 3),
+        (["leaderboard", "nowhere"], 3),
+        (["push", "nowhere", "me/encoder"], 4),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
 )

@@ -54,10 +54,13 @@ SETTINGS = {"data check": CheckOptions, "data prepare": PrepareOptions}
 
 def command(options: CheckOptions, _overrides: list[str]) -> int:
     """Check data, and make it ready where that is asked for."""
+    from speechft.data.names import refuse_absent_data
+
+    spec = _spec(options.data, options.root)
+    refuse_absent_data(spec)  # before all that reads data is imported
     from speechft.data.check import check_data
     from speechft.data.prepare import default_folder, prepare_data
 
-    spec = _spec(options.data, options.root)
     if isinstance(options, PrepareOptions) and options.download:
         spec = _downloaded(spec)
     if not isinstance(options, PrepareOptions):

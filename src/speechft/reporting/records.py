@@ -18,6 +18,7 @@ from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements
 from speechft.reporting.encoder_roles import infer_roles, number, read_object
 from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
+from speechft.reporting.settings import refuse_absent_run
 
 ROLES = "encoders.json"
 RUN = "run.json"
@@ -80,8 +81,7 @@ def find_results(folder: Path) -> list[Path]:
     Raises:
         DataError: there is none, or no folder.
     """
-    if not folder.is_dir():
-        raise DataError("no such run folder", where=folder, hint="check the path")
+    refuse_absent_run(folder)
     files = visible(folder, RESULTS)
     if not files:
         raise DataError(

@@ -7,8 +7,28 @@ from typing import Annotated
 
 from pydantic import Field
 
-from speechft.core.artifact import FileInput, Neutral
+from speechft.core.artifact import FileInput, Input, Neutral, file_id
+from speechft.core.errors import CheckpointError, DataError
+from speechft.core.places import home_expanded
 from speechft.core.settings import Positional, Settings, Shown
+
+
+def refuse_absent_run(folder: str | Path) -> None:
+    """Look for the folder of a run.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not Path(folder).is_dir():
+        raise DataError("no such run folder", where=folder, hint="check the path")
+
+
+def _look(folder: str) -> None:
+    if not home_expanded(folder).is_dir():
+        raise CheckpointError("no such folder", where=folder, hint="check the path")
+
+
+RunFolder = Annotated[Path, Input(file_id, refuse_absent_run)]
 
 
 class ReportSettings(Settings):
@@ -22,7 +42,7 @@ class ReportSettings(Settings):
             can then hear them.
     """
 
-    runs: Annotated[tuple[FileInput, ...], Positional] = Field(min_length=1)
+    runs: Annotated[tuple[RunFolder, ...], Positional] = Field(min_length=1)
     out: Annotated[Path, Neutral, Shown]
     title: Annotated[str | None, Shown] = None
     audio: Annotated[bool, Shown] = False
@@ -37,7 +57,7 @@ class LeaderboardSettings(Settings):
         out: Markdown file.
     """
 
-    runs: Annotated[tuple[FileInput, ...], Positional] = ()
+    runs: Annotated[tuple[RunFolder, ...], Positional] = ()
     suite: Annotated[str | None, Shown] = None
     out: Annotated[Path | None, Neutral, Shown] = None
 
@@ -55,7 +75,7 @@ class PushSettings(Settings):
         message: of the commit.
     """
 
-    folder: Annotated[FileInput, Positional]
+    folder: Annotated[Path, Input(file_id, _look), Positional]
     repo: Annotated[str, Positional]
     private: Annotated[bool, Shown] = False
     scores: Annotated[tuple[FileInput, ...], Shown] = ()

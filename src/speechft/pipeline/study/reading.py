@@ -8,12 +8,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speechft.core.errors import SettingsError, did_you_mean
 from speechft.core.places import home_expanded
 from speechft.core.settings import apply_overrides, fill, parse_settings, read_yaml
-from speechft.reporting.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from speechft.reporting.study.settings import StudySettings
 
 FOLDER = "studies"
 
@@ -30,6 +32,8 @@ def load_study(study: Path | str, overrides: Sequence[str] = ()) -> StudySetting
     """
     path = find_study(study)
     values = expand(apply_overrides(read_yaml(path), overrides), path)
+    from speechft.reporting.study.settings import StudySettings  # imports all that a study does
+
     return parse_settings(StudySettings, values, where=path)
 
 
