@@ -125,8 +125,14 @@ def test_what_is_cropped_and_what_is_allowed_is_taken(home):
     assert read_data(data, ["asr"], longest=130.0)
     with pytest.raises(DataError, match="longer than one pass"):
         read_data(data, ["sid"], longest=0.5)
-    known = list(read_data(data, ["asr"], longest=130.0).splits["train"])
-    refuse_long(f"voxceleb1:{home}", known)  # its longest utterances have 145 s
+
+
+def test_known_corpora_were_exempt(home):
+    cuts = list(read_data(str(home / "t.csv"), ["asr"], longest=130.0).splits["train"])
+    refuse_long(f"voxceleb1:{home}", cuts)  # its longest utterance has 145 s
+    for data, longest in ((f"librispeech:{home}", 120.0), (f"voxceleb1:{home}", 100.0)):
+        with pytest.raises(DataError, match=f"at most {longest:g} s"):
+            refuse_long(data, cuts, longest)
 
 
 @pytest.mark.parametrize(

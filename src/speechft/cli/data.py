@@ -57,12 +57,12 @@ def command(options: CheckOptions, _overrides: list[str]) -> int:
     from speechft.data.names import refuse_absent_data
 
     spec = _spec(options.data, options.root)
+    if isinstance(options, PrepareOptions) and options.download:
+        spec = _downloaded(spec)
     refuse_absent_data(spec)  # before all that reads data is imported
     from speechft.data.check import check_data
     from speechft.data.prepare import default_folder, prepare_data
 
-    if isinstance(options, PrepareOptions) and options.download:
-        spec = _downloaded(spec)
     if not isinstance(options, PrepareOptions):
         report = check_data(spec, options.seed, allow_commands=options.allow_commands)
         _show(report)

@@ -8,6 +8,7 @@ fetched and unpacked where a command line asks for it.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from lhotse.cut import Cut
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import DataError
-from speechft.core.files import atomic_dir, atomic_path, cache_folder
+from speechft.core.files import atomic_dir, atomic_path, cache_folder, remove_leftovers
 from speechft.core.logging import get_logger
 
 Runner = Callable[[Cut], Cut]
@@ -76,28 +77,35 @@ def unpacking(packages: Sequence[str]) -> str:
 
 
 def fetch_packages(packages: Sequence[str], root: Path) -> None:
-    """Download packages by apt and unpack them into a folder; one that is there already stays.
+    """Download the packages that a folder lacks by apt and unpack them into it.
 
-    Nothing is installed, and no right of an administrator is needed.
+    Nothing is installed, and no right of an administrator is needed. Files that are there stay as
+    they are.
 
     Raises:
         DataError: there is no apt, or it has no such packages.
     """
-    if root.is_dir() and any(root.iterdir()):
-        _log.info("%s: it is there already, nothing is downloaded", root)
+    remove_leftovers(root)
+    missing = [one for one in packages if not (root / "usr" / "share" / "doc" / one).is_dir()]
+    if not missing:
+        _log.info("%s: all packages are there, nothing is downloaded", root)
         return
     absent = [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]
     if absent:
         raise DataError(
             f"there is no {absent[0]} here to download with",
             where=root,
-            hint=f"on a Debian machine: {unpacking(packages)}",
+            hint=f"on a Debian machine: {unpacking(missing)}",
         )
+    _log.info("%s: %s are downloaded", root, ", ".join(missing))
     with atomic_dir(root) as folder:
-        _run(["apt-get", "download", "-q", *packages], folder)
+        _run(["apt-get", "download", "-q", *missing], folder)
         for file in sorted(folder.glob("*.deb")):
             _run(["dpkg", "-x", file.name, "."], folder)
             file.unlink()
+        for file in folder.rglob("*"):
+            if not file.is_dir() and os.path.lexists(root / file.relative_to(folder)):
+                file.unlink()
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

@@ -60,19 +60,19 @@ def corpus_name(name: str, rest: str, sign: str) -> str | None:
 def refuse_long(
     spec: str, cuts: Iterable[Cut], longest: float = LONGEST_SECONDS, *, fixed: bool = False
 ) -> None:
-    """Refuse utterances that are too long to be encoded whole; a known corpus is as it is.
+    """Refuse utterances that are too long to be encoded whole.
 
     Args:
         spec: DATA that they are of.
         cuts: utterances as they will be heard.
-        longest: seconds.
+        longest: seconds; the default becomes those of a known corpus that has longer ones.
         fixed: no setting raises that.
 
     Raises:
         DataError: some are longer; the first ones are named.
     """
-    if corpus_name(*named_kind(spec), "@"):
-        return
+    if longest == LONGEST_SECONDS and (name := named_kind(spec)[0]):
+        longest = _longest_of(name)
     long = [f"{cut.id} ({s:.0f} s)" for cut in cuts if (s := heard_seconds(cut)) > longest]
     if long:
         count = "an utterance is" if len(long) == 1 else f"{len(long)} utterances are"
@@ -85,6 +85,12 @@ def refuse_long(
             + ("" if fixed else ", or raise max_seconds (--max-seconds)")
             + ": memory grows with the square of the duration",
         )
+
+
+def _longest_of(name: str) -> float:
+    from speechft.data.corpora import corpora
+
+    return corpora()[name].longest if name in corpora() else LONGEST_SECONDS
 
 
 def find_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Loaded:

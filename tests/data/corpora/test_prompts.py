@@ -90,8 +90,11 @@ def apt(monkeypatch, corpus_tree):
         if command[0] == "apt-get":
             for name in command[3:]:
                 (Path(cwd) / f"{name}_1_all.deb").touch()
-        elif "-cs_" in command[2]:
-            shutil.copytree(tree / "usr", Path(cwd) / "usr")
+        else:
+            (Path(cwd) / "usr/share/doc" / command[2].partition("_")[0]).mkdir(parents=True)
+            (Path(cwd) / "usr/share/doc/copyright").write_text(command[2])
+            if "-cs_" in command[2]:
+                shutil.copytree(tree / "usr", Path(cwd) / "usr", dirs_exist_ok=True)
         return type("Done", (), {"returncode": 0, "stderr": "", "stdout": ""})
 
     monkeypatch.setattr(commands.shutil, "which", lambda tool: f"/usr/bin/{tool}")
@@ -115,6 +118,19 @@ def test_download_is_said_on_the_command_line_alone(apt, tmp_path, monkeypatch):
     assert len(load_data("data/fillets")["train"]) > 10
     assert run("data", "prepare", "fillets", "--download") == 0
     assert len(apt) == 4  # what is there is not fetched again
+
+
+def test_download_fetches_what_a_folder_lacks(apt, tmp_path, monkeypatch):
+    """A folder with other packages was a dead end: it was there, and the corpus not complete."""
+    monkeypatch.chdir(tmp_path)
+    kept = Path("human/usr/share/doc")
+    (kept / "fillets-ng-data").mkdir(parents=True)
+    (kept / "copyright").write_text("mine")
+    assert run("data", "prepare", "fillets", "human", "--download") == 0
+    assert apt[0][3:] == ["fillets-ng-data-cs", "fillets-ng-data-nl"]
+    assert (kept / "copyright").read_text() == "mine"
+    assert len(load_data("data/fillets")["train"]) > 10
+    assert not [path.name for path in Path("human").iterdir() if path.name != "usr"]
 
 
 def test_download_says_what_is_missing(tmp_path, monkeypatch, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from speechft.core.errors import DataError, SettingsError, did_you_mean
+from speechft.core.files import LONGEST_SECONDS
 from speechft.core.registry import Registry, import_modules
 from speechft.data.layout import no_folder
 from speechft.data.utterances import Loaded
@@ -29,6 +30,7 @@ class Corpus:
         variants: what may follow the root after `@`, and what it means; None for anything.
         packages: of Debian, that hold it.
         hours: of speech in the splits that tasks read, roughly; 0 where that is not known.
+        longest: seconds of its longest utterance, where that is more than usual.
     """
 
     read: Reader
@@ -37,6 +39,7 @@ class Corpus:
     variants: Mapping[str, str] | None
     packages: Sequence[str] = ()
     hours: float = 0.0
+    longest: float = LONGEST_SECONDS
 
     def load(self, root: Path, variant: str = "") -> Loaded:
         """Read the tree at a root.
@@ -73,6 +76,7 @@ def register(
     variants: Mapping[str, str] | None = MappingProxyType({}),
     packages: Sequence[str] = (),
     hours: float = 0.0,
+    longest: float = LONGEST_SECONDS,
 ) -> Callable[[Reader], Reader]:
     """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`.
 
@@ -80,7 +84,7 @@ def register(
     """
 
     def add(read: Reader) -> Reader:
-        CORPORA.register(name)(Corpus(read, source, counts, variants, packages, hours))
+        CORPORA.register(name)(Corpus(read, source, counts, variants, packages, hours, longest))
         return read
 
     return add
