@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import pytest
 import torch
@@ -99,15 +98,13 @@ def test_ctc_loss_equals_the_definition_and_ignores_padding(train):
     )
 
 
-def test_targets_longer_than_their_frames_are_counted_and_reported_not_nan(train, caplog):
+def test_targets_longer_than_their_frames_are_counted_and_not_nan(train):
     task = TASKS["pr"].from_cuts(train)
     targets = [torch.tensor([2, 2]), torch.tensor([2, 3])]
     assert task.unreachable([2, 2], targets) == 1  # a repeat needs a blank between
     assert task.unreachable([3, 1], targets) == 1
     logits = torch.randn(2, 2, 5, requires_grad=True)
-    with caplog.at_level(logging.WARNING, logger="speechft"):
-        loss = task.loss(logits, torch.tensor([2, 2]), targets)
-    assert "1 of 2 utterances" in caplog.text
+    loss = task.loss(logits, torch.tensor([2, 2]), targets)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()

@@ -17,7 +17,6 @@ from speechft.core.artifact import Artifact, content_id, hash_values
 from speechft.core.computing import derive_seed
 from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.lengths import HOP
-from speechft.core.logging import get_logger
 from speechft.data.audio import heard_samples, place_of
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
@@ -25,7 +24,7 @@ from speechft.probing.batches import Split
 from speechft.probing.probe import predict, probe
 from speechft.probing.protocol import ProbePlan, plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings, version_of
-from speechft.tasks import TASKS, ProtocolName, Size, Task, file_stem
+from speechft.tasks import TASKS, ProtocolName, Size, Task, file_stem, refuse_unreachable
 from speechft.tasks.kept import HEAD, HeadRecord, write_head
 
 CELLS: Final = "cells"
@@ -34,7 +33,6 @@ TIMING: Final = "timing.json"
 PREDICTIONS: Final = "predictions.jsonl"
 _SMALL: Final = 4 << 20  # bytes of a head that is always kept
 _SHARE: Final = 0.1  # of a GPU's free memory, for the time means of one split
-_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -317,16 +315,11 @@ def run_probe(
         split_of(task, own, _near(view, task, device), plan, role)
         for role, own, view in zip(("train", "dev", "test"), cuts, states, strict=True)
     )
-    splits = {"train": train, "dev": dev, "test": test}
-    unreachable = {n: task.unreachable(s.states.lengths, s.targets) for n, s in splits.items()}
-    if unreachable["train"]:
-        _logger.warning(
-            "%s: %d of %d training utterances have fewer frames than their target needs; "
-            "they do not train the head",
-            task.id,
-            unreachable["train"],
-            len(train.targets),
-        )
+    held_out = {"dev": dev, "test": test}
+    unreachable = {
+        "train": refuse_unreachable(task, train.states.lengths, train.targets),
+        **{n: task.unreachable(s.states.lengths, s.targets) for n, s in held_out.items()},
+    }
 
     def build_head() -> nn.Module:
         return task.build_head(train.states.width, purpose="probe", size=size)

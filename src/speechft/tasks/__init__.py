@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         file_stem,
         name_columns,
         refuse_empty,
+        refuse_unreachable,
         task_from_dict,
     )
 
@@ -45,6 +46,7 @@ __all__ = [
     "name_columns",
     "parse_data",
     "refuse_empty",
+    "refuse_unreachable",
     "task_from_dict",
 ]
 

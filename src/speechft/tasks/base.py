@@ -472,6 +472,30 @@ def refuse_empty(task: Task, cuts: Sequence[Cut]) -> None:
     )
 
 
+def refuse_unreachable(task: Task, frames: Sequence[int], targets: Sequence[Tensor]) -> int:
+    """Count training utterances whose target needs more frames than they have, and say so.
+
+    Raises:
+        DataError: all of them are such; a head would learn nothing.
+    """
+    count = task.unreachable(frames, targets)
+    if count and count == len(targets):
+        raise DataError(
+            f"no utterance has frames enough for its label of the task {task.id!r}",
+            expected="a frame for each symbol, and one more between two equal ones",
+            found=f"{count} utterances, the first with {frames[0]} frames for {len(targets[0])} "
+            "symbols",
+            hint="look whether the texts belong to this audio, or choose another task",
+        )
+    if count:
+        _logger.warning(
+            "%s: %d of %d training utterances have fewer frames than their target needs; "
+            "they do not train the head",
+            *(task.id, count, len(targets)),
+        )
+    return count
+
+
 def frame_counts(logits: Tensor, lengths: Tensor | None) -> list[int]:
     """Give the valid frames of every item: all T of (B, T, V) where no lengths are given."""
     return [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()

@@ -18,7 +18,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import padding_mask
-from speechft.core.logging import get_logger
 from speechft.heads.linear import OneLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.metrics.measures import error_rate
@@ -40,7 +39,6 @@ _WIDTHS: Final[dict[tuple[Purpose, Size], tuple[int, int, int]]] = {
 _NO_SPACES: Final = frozenset(
     ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 )
-_logger = get_logger(__name__)
 
 
 class CTCTask(Task):
@@ -75,7 +73,6 @@ class CTCTask(Task):
         self.protocol = protocol
         self.vocabulary = [BLANK, UNKNOWN, *symbols]
         self._index = {symbol: i for i, symbol in enumerate(self.vocabulary)}
-        self._warned = False
 
     @abstractmethod
     def symbols(self, cut: Cut) -> list[str]:
@@ -146,14 +143,12 @@ class CTCTask(Task):
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:
         """Give the CTC loss: each item over its target's length, mean over the batch.
 
-        An item that has fewer frames than its target needs adds 0 and no gradient; the first such
-        item is reported in the log, and `unreachable` counts them.
+        An item that has fewer frames than its target needs adds 0 and no gradient; `unreachable`
+        counts them.
         """
         frames = _all_frames(logits) if lengths is None else lengths.to(logits.device)
         sizes = torch.tensor([len(target) for target in targets], device=logits.device)
         padded = pad_sequence(list(targets), batch_first=True).to(logits.device)
-        if not self._warned:
-            self._warn(self.unreachable(frames.tolist(), targets), len(targets))
         return functional.ctc_loss(
             functional.log_softmax(logits.float(), dim=-1).transpose(0, 1),
             padded,
@@ -182,17 +177,6 @@ class CTCTask(Task):
         """Count items with fewer frames than labels plus repeats (a blank must part repeats)."""
         needed = [len(t) + int((t[1:] == t[:-1]).sum()) for t in targets]
         return sum(need > have for need, have in zip(needed, lengths, strict=True))
-
-    def _warn(self, count: int, total: int) -> None:
-        if count:
-            self._warned = True
-            _logger.warning(
-                "%s: %d of %d utterances in a batch have fewer frames than their target needs; "
-                "they do not train the head",
-                self.id,
-                count,
-                total,
-            )
 
 
 def _all_frames(logits: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from speechft.core.computing import derive_seed
 from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
+from speechft.data.audio import heard_samples
 from speechft.data.batching import DurationBatches
 from speechft.data.identity import audio_keys, heard_in
 from speechft.encoders import SpeechEncoder
@@ -22,7 +23,7 @@ from speechft.encoders.identity import heard_of
 from speechft.encoders.layers import set_activation_dropout
 from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
-from speechft.tasks import file_stem
+from speechft.tasks import file_stem, refuse_unreachable
 from speechft.tasks.kept import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.averaging import Average, exponential, over_the_last
@@ -215,16 +216,21 @@ class Run:
 
     def _make_parts(self, rehearsed: Sequence[Cut]) -> dict[str, Part]:
         settings, parts = self.settings, dict[str, Part]()
+        self.unreachable = 0
         for name, data in self.tasks.items():
             own = (name,) if len(self.tasks) > 1 else ()
             torch.manual_seed(derive_seed(settings.seed, "head", *own))
             width, size = self.encoder.hidden_size, settings.head_size
             data.task.hop = self.encoder.hop
             head = data.task.build_head(width, purpose="finetune", size=size)
+            targets = [data.task.target(cut) for cut in data.cuts]
+            samples = torch.tensor([heard_samples(cut) for cut in data.cuts])
+            frames = self.encoder.frame_lengths(samples).tolist()
+            self.unreachable += refuse_unreachable(data.task, frames, targets)
             parts[f"head{self._suffix(name)}"] = TaskPart(
                 head,
                 data.task,
-                [data.task.target(cut) for cut in data.cuts],
+                targets,
                 partial(self._dev, name),
                 name if own else "",
                 SpecAugment() if settings.spec_augment and data.task.spec_augment else None,

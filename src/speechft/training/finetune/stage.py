@@ -114,6 +114,7 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             encoder=run.keeper.fingerprint,
             utterances=run.utterances,
             hours=run.hours,
+            unreachable=run.unreachable,
             skipped_updates=progress.skipped,
             updates=progress.update,
         )
