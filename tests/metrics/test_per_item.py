@@ -12,6 +12,7 @@ from speechft.metrics.diarization import diarization_error_rate
 from speechft.metrics.measures import accuracy, error_rate
 from speechft.metrics.per_item import drawn_anew, item_parts, metric_of
 from speechft.metrics.slots import parse_slots, slot_type_f1, slot_value_cer
+from speechft.tasks.sf import SlotFilling
 
 WORDS = (["A B C", "D E", ""], ["A X C", "D E F", "G"])
 SLOTS = (["GO TO B-city ROME E-city", "PLAY"], ["GO B-city ROM E-city B-day MONDAY E-day", "PLAY"])
@@ -41,6 +42,21 @@ def test_the_parts_add_up_to_the_metric(metric: str, sides: Any, value: float) -
     assert parts is not None
     assert parts.shape == (len(rows), 2)
     assert 100 * parts[:, 0].sum() / parts[:, 1].sum() == pytest.approx(value)
+
+
+@pytest.mark.parametrize("metric", ["slot_type_f1", "slot_value_cer"])
+def test_slots_of_items_are_read_as_those_of_the_figure(metric: str) -> None:
+    """S3PRL reads marks without borders; the items were read strictly, and had no intervals."""
+    sides = ["B-a ONE E-a B-c TWO E-c"], ["B-a ONE E-ab B-c B-d TWO E-c"]
+    found = {}
+    for protocol in ("clean", "s3prl"):
+        task = SlotFilling([], "clean" if protocol == "clean" else "s3prl")
+        rows = [{"reference": r, "prediction": p} for r, p in zip(*sides, strict=True)]
+        parts = item_parts(metric, rows, as_s3prl=protocol == "s3prl")
+        assert parts is not None
+        found[protocol] = task.score(sides[1], sides[0])[metric]
+        assert metric_of(metric, parts, [0]) == pytest.approx(found[protocol])
+    assert found["clean"] != found["s3prl"]
 
 
 def test_trials_and_queries_are_items_too() -> None:

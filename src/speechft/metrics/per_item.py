@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from speechft.metrics import diarization
 from speechft.metrics.detection import bootstrap_eer, equal_error_rate
 from speechft.metrics.measures import edits
-from speechft.metrics.slots import Slots, parse_slots, type_f1, value_errors
+from speechft.metrics.slots import Slots, slots_of, type_f1, value_errors
 from speechft.metrics.statistics import bootstrap_ratio
 
 Parts = tuple[float, float]
 
 
-def item_parts(metric: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+def item_parts(
+    metric: str, rows: Sequence[Mapping[str, Any]], *, as_s3prl: bool = False
+) -> NDArray[np.float64] | None:
     """Give each item's share of a metric's numerator and denominator.
 
     The metric is 100 times the sum of the first over the sum of the second. EER is no such ratio:
@@ -28,6 +30,7 @@ def item_parts(metric: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.flo
         metric: its name.
         rows: kept predictions, each with "reference" and "prediction"; trials with "label" and
             "score"; of MTWV each query's "parts".
+        as_s3prl: they are of the protocol "s3prl", which reads slots otherwise.
 
     Returns:
         (N, 2); none for a metric that cannot be taken apart.
@@ -36,10 +39,14 @@ def item_parts(metric: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.flo
         return np.array([(row["label"], row["score"]) for row in rows], dtype=np.float64)
     if metric.startswith("mtwv"):
         return np.array([row["parts"][metric] for row in rows], dtype=np.float64)
-    if metric not in _PARTS:
+    if metric in _OF_SLOTS:
+        pairs = [slots_of(row["reference"], row["prediction"], as_s3prl=as_s3prl) for row in rows]
+        parts = [_OF_SLOTS[metric](*pair) for pair in pairs]
+    elif metric in _PARTS:
+        guess = "with_lm" if metric.endswith("_lm") else "prediction"
+        parts = [_PARTS[metric](row["reference"], row[guess]) for row in rows]
+    else:
         return None
-    guess = "with_lm" if metric.endswith("_lm") else "prediction"
-    parts = [_PARTS[metric](row["reference"], row[guess]) for row in rows]
     return np.array(parts, dtype=np.float64).reshape(-1, 2)
 
 
@@ -67,10 +74,6 @@ def _words(reference: str, guess: str) -> Parts:
     return _edits(reference.split(), guess.split())
 
 
-def _slots(measure: Callable[[Slots, Slots], Any]) -> Callable[[str, str], Any]:
-    return lambda reference, guess: measure(parse_slots(reference), parse_slots(guess))
-
-
 _PARTS: Final[dict[str, Callable[[Any, Any], Parts]]] = {
     "per": _edits,
     "cer": _edits,
@@ -80,7 +83,9 @@ _PARTS: Final[dict[str, Callable[[Any, Any], Parts]]] = {
     "ter": _edits,
     "acc": lambda reference, guess: (reference == guess, 1),
     "frame_acc": lambda r, g: (sum(map(operator.eq, r, g)), min(len(r), len(g))),
-    "slot_type_f1": _slots(lambda reference, guess: (type_f1(reference, guess), 1)),
-    "slot_value_cer": _slots(value_errors),
     "der": diarization.errors,
+}
+_OF_SLOTS: Final[dict[str, Callable[[Slots, Slots], Parts]]] = {
+    "slot_type_f1": lambda reference, guess: (type_f1(reference, guess), 1),
+    "slot_value_cer": value_errors,
 }

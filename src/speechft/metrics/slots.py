@@ -52,6 +52,19 @@ def parse_slots_loosely(text: str, *, cleaned: bool = True) -> Slots:
     return slots
 
 
+def slots_of(reference: str, guess: str, *, as_s3prl: bool = False) -> tuple[Slots, Slots]:
+    """Give the (type, value) pairs of a reference and of a guess.
+
+    Args:
+        reference: marked transcript.
+        guess: marked transcript that is compared with it.
+        as_s3prl: read each as S3PRL does.
+    """
+    if as_s3prl:
+        return parse_slots_loosely(reference, cleaned=False), parse_slots_loosely(guess)
+    return parse_slots(reference), parse_slots(guess)
+
+
 def slot_type_f1(references: Sequence[Slots], hypotheses: Sequence[Slots]) -> float:
     """Give the mean over utterances of the F1 of the *set* of slot types, in percent.
 

@@ -193,7 +193,7 @@ def _read(one: Measurement) -> Items | None:
     if not rows:
         return None
     try:
-        parts = item_parts(one.metric, rows)
+        parts = item_parts(one.metric, rows, as_s3prl=one.protocol == "s3prl")
         names = tuple((int(row.get("fold", 0)), _name(row)) for row in rows)
         value = None if parts is None else metric_of(one.metric, parts, [n for n, _ in names])
     except (KeyError, TypeError, ValueError, AttributeError, DataError):

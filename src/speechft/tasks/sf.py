@@ -11,13 +11,7 @@ from torch import Tensor
 
 from speechft.core.errors import DataError
 from speechft.data.audio import said_cut
-from speechft.metrics.slots import (
-    Slots,
-    parse_slots,
-    parse_slots_loosely,
-    slot_type_f1,
-    slot_value_cer,
-)
+from speechft.metrics.slots import Slots, slot_type_f1, slot_value_cer, slots_of
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing
 from speechft.tasks.ctc import CTCTask, normalise_text
 from speechft.tasks.plans import PublishedPlan
@@ -84,8 +78,8 @@ class SlotFilling(CTCTask):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give slot-type F1 and slot-value CER."""
-        wanted = [self._slots(reference, cleaned=False) for reference in references]
-        got = [self._slots(prediction) for prediction in predictions]
+        pairs = [self._slots(*pair) for pair in zip(references, predictions, strict=True)]
+        wanted, got = [r for r, _ in pairs], [p for _, p in pairs]
         return {
             "slot_type_f1": slot_type_f1(wanted, got),
             "slot_value_cer": slot_value_cer(wanted, got),
@@ -94,17 +88,15 @@ class SlotFilling(CTCTask):
     def present(self, logits: Tensor) -> dict[str, Any]:
         """Give the marked transcript, and slots and values of their own."""
         found = super().present(logits)
-        return {**found, "slots": [list(pair) for pair in self._slots(found["text"])]}
+        return {**found, "slots": [list(pair) for pair in self._slots("", found["text"])[1]]}
 
     def ends(self, cut: Cut) -> bool:
         """S3PRL forgets the end of a sentence whose last word is punctuation."""
         words = self._tagged(cut)
         return bool(words) and words[-1][0] not in _SKIPPED
 
-    def _slots(self, text: str, *, cleaned: bool = True) -> Slots:
-        if self.protocol == "clean":
-            return parse_slots(text)
-        return parse_slots_loosely(text, cleaned=cleaned)
+    def _slots(self, reference: str, guess: str) -> tuple[Slots, Slots]:
+        return slots_of(reference, guess, as_s3prl=self.protocol == "s3prl")
 
     def _words(self, cut: Cut) -> list[tuple[str, str]]:
         words = [(normalise_text(word), tag) for word, tag in self._tagged(cut)]
