@@ -24,8 +24,8 @@ from probing.figures import rounded
 from probing.folder import working_folder
 from scipy.stats import spearmanr
 
+from speechft.analysis.alpha.by_similarity import drift, overall, predicted, relative_error
 from speechft.analysis.alpha.settings import AlphaSettings
-from speechft.analysis.alpha.similarity import drift, overall, predicted, relative_error
 from speechft.analysis.alpha.stage import choose_alpha, unlabelled
 from speechft.analysis.alpha.states import open_way
 from speechft.core.files import read_json, write_json

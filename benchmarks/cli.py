@@ -21,7 +21,7 @@ from typing import Any
 
 from merge import MAKE_BASE
 
-from speechft.cli.commands import COMMANDS
+from speechft.cli.command_table import COMMANDS
 from speechft.core.artifact import processor, versions
 
 LIMITS = {"help": 0.25, "merge": 0.75}  # seconds; for a merge also 8 × cp

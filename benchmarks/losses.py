@@ -50,7 +50,7 @@ from probing.folder import working_folder
 from probing.loss_trees import TASKS, Comparison, Config, lay_out, speakers
 
 from speechft.core.files import read_json, write_json
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import build_encoder, load_encoder
 from speechft.encoders.convert import convert
 from speechft.encoders.identity import locate

@@ -26,7 +26,7 @@ from probe import machine, note
 import speechft
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.data.audio import load_waveform
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.metrics.measures import TITLES
 from speechft.metrics.per_item import drawn_anew, item_parts, metric_of
 from speechft.metrics.statistics import percentile_interval

@@ -32,8 +32,8 @@ from probing.figures import rounded
 from probing.folder import working_folder
 
 from speechft.core.files import read_json, write_json
-from speechft.core.launching import LaunchSettings
-from speechft.data.sources import load_data
+from speechft.core.launch_settings import LaunchSettings
+from speechft.data.load import load_data
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.graph import Job
 from speechft.pipeline.launchers import start_workers

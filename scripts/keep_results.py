@@ -18,7 +18,7 @@ from typing import Any
 
 from speechft.core.artifact import Artifact
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from speechft.core.settings import read_yaml
+from speechft.core.yaml12 import read_yaml
 from speechft.reporting.study.files import ABOUT, RECIPE, write_page, write_recipe
 from speechft.reporting.study.plots import draw
 from speechft.reporting.study.settings import StudySettings

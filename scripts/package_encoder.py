@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechft.core.files import atomic_dir, read_json, read_jsonl, write_json, write_text
-from speechft.core.settings import parse_settings, read_yaml
+from speechft.core.settings import parse_settings
+from speechft.core.yaml12 import read_yaml
 from speechft.encoders import load_encoder
 from speechft.training.pretrain.settings import MASKED, Iteration, PretrainSettings
 

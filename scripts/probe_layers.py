@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from speechft.core.files import read_json, write_json
 from speechft.data.audio import load_waveform
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import load_encoder
 from speechft.training.pretrain.phoneme_units import phoneme_units
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from speechft.core.theme import FINETUNED, MERGED, PRETRAINED, STYLE
+from speechft.core.figure_style import FINETUNED, MERGED, PRETRAINED, STYLE
 from speechft.metrics.statistics import SeedValues
-from speechft.reporting.drawing import panels
+from speechft.reporting.figure_files import panels
 from speechft.reporting.study.files import read_study
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ def reword(name: str, root: Path = ROOT) -> Path:
     """Write the kept study's recipe, provenance and page anew; give its folder."""
     from speechft.core.artifact import RECORD
     from speechft.core.files import read_json, write_json, write_text
-    from speechft.pipeline.study.reading import load_study
+    from speechft.pipeline.study.study_file import load_study
     from speechft.reporting.study.files import read_study, stamp, write_page, write_recipe
 
     folder = root / "results" / "studies" / name

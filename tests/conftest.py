@@ -47,11 +47,11 @@ def _hears_ctrl_c():
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch):
     """Two test processes share two cores, also where training's settings say two threads."""
-    from speechft.core.computing import computing_threads
-    from speechft.training import processes
+    from speechft.core.devices import computing_threads
+    from speechft.training import distributed
 
     torch.set_num_threads(1)
-    monkeypatch.setattr(processes, "computing_threads", lambda _: computing_threads(1))
+    monkeypatch.setattr(distributed, "computing_threads", lambda _: computing_threads(1))
 
 
 @pytest.fixture

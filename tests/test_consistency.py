@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import speechft
-from speechft.cli.commands import COMMANDS
+from speechft.cli.command_table import COMMANDS
 from speechft.core.settings import parse_settings
 from speechft.merging.methods import METHODS
 from speechft.metrics.measures import DIRECTIONS, TITLES

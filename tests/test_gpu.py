@@ -9,7 +9,7 @@ import torch
 from family_configs import FAMILIES, config_of
 
 from speechft.core.artifact import processor
-from speechft.core.computing import compute_exactly
+from speechft.core.devices import compute_exactly
 from speechft.encoders import build_encoder
 from speechft.heads.rnn import RecurrentCTC
 from speechft.hidden.states import FrameStates

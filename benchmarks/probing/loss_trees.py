@@ -20,7 +20,7 @@ import yaml
 from probing.superb_trees import Drawn
 
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 

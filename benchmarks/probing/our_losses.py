@@ -19,10 +19,10 @@ from jobs import answer
 from lhotse.cut import Cut
 from torch import Tensor, nn
 
-from speechft.core.computing import torch_generator
 from speechft.core.lengths import HOP, SAMPLE_RATE
+from speechft.core.seeding import torch_generator
 from speechft.data.audio import place_of
-from speechft.probing import batches, cells, searching
+from speechft.probing import batches, cells, qbe_search
 from speechft.probing import probe as probing
 from speechft.probing.evaluate import evaluate
 from speechft.probing.settings import EvaluateSettings
@@ -230,8 +230,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         (cells, "run_probe", follower.run_probe),
         (cells, "probe", follower.probe),
         (probing, "updates", follower.updates),
-        (searching, "run_search", searcher.run_search),
-        (searching, "_search", searcher.search),
+        (qbe_search, "run_search", searcher.run_search),
+        (qbe_search, "_search", searcher.search),
     ]
     before = [(place, name, getattr(place, name)) for place, name, _ in places]
     for (place, name, led), (_, _, plain) in zip(places, before, strict=True):

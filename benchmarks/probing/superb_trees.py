@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from lhotse import CutSet
 
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 

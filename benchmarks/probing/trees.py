@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lhotse.cut import Cut
 
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 

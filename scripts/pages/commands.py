@@ -19,7 +19,7 @@ NOT_RUN = "<!-- not run: names stand for yours -->"
 def cli_page() -> str:
     """Give docs/cli.md."""
     from speechft.cli.app import parts_of
-    from speechft.cli.commands import COMMANDS
+    from speechft.cli.command_table import COMMANDS
     from speechft.cli.options import parameters_of
 
     lines = [CLI_HEAD]

@@ -18,7 +18,7 @@ def results_page(root: Path) -> str:
     from speechft.reporting.comparison import compare
     from speechft.reporting.findings import findings, label, symbol
     from speechft.reporting.page import SYNTHETIC, cells, headings
-    from speechft.reporting.records import read_evidence
+    from speechft.reporting.read_results import read_evidence
 
     parts = [RESULTS_HEAD]
     runs = sorted({p.parent for p in (root / "results").glob("*/run.json")})

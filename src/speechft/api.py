@@ -98,14 +98,14 @@ VERBS: Final = {
     ),
     "merge": Verb(
         "merging.settings:MergeSettings",
-        "pipeline.merging:merge",
+        "pipeline.merge:merge",
         "Merge a base encoder with one or more fine-tuned ones; stage 2 of Speech-FT.",
         "The folder of the merged encoder θ̂.",
         "speechft merge facebook/hubert-base-ls960 runs/sid --alpha 0.25 --out merged",
     ),
     "evaluate": Verb(
         "probing.settings:EvaluateSettings",
-        "pipeline.evaluation:evaluate",
+        "pipeline.parallel_evaluation:evaluate",
         "Probe frozen encoders on tasks: a small head on all hidden states, as SUPERB does.",
         "The folder with `results.jsonl`.",
         "speechft evaluate tiny-hubert runs/sid --data synthetic:demo --out scores\n"
@@ -263,7 +263,7 @@ def run(
     Raises:
         SettingsError: the recipe is wrong; all its mistakes are listed at once.
     """
-    from speechft.core.launching import read_launch
+    from speechft.core.launch_settings import read_launch
     from speechft.pipeline.recipe import stage
 
     launch, rest = read_launch(overrides, launcher=launcher, workers=workers)
@@ -299,7 +299,7 @@ def study(
         SettingsError: a study is wrong; all its mistakes are listed at once.
         SpeechFTError: jobs failed; the message names them, and the others are done.
     """
-    from speechft.core.launching import read_launch
+    from speechft.core.launch_settings import read_launch
     from speechft.pipeline.study import stage
 
     given = {"launcher": launcher, "workers": workers, "threads": threads}

@@ -9,14 +9,14 @@ import pytest
 import torch
 from family_configs import config_of
 
-from speechft.analysis import features, stage
+from speechft.analysis import hidden_similarity, stage
 from speechft.analysis.settings import RECORDS, AnalyzeSettings
 from speechft.analysis.show import FIGURE, rows, summary
 from speechft.analysis.stage import VECTORS, analyze
 from speechft.analysis.weights import distances
 from speechft.core.errors import DataError, IncompatibleModelsError, SettingsError
 from speechft.data.audio import load_waveform
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import build_encoder, load_encoder
 
 
@@ -130,8 +130,10 @@ def test_all_encoders_share_one_pass(base, tmp_path, tiny_config, monkeypatch):
     ]
     encoders = [(folder.name, str(folder)) for folder in others]
     heard = []
-    load = features.load_waveform
-    monkeypatch.setattr(features, "load_waveform", lambda cut: heard.append(cut.id) or load(cut))
+    load = hidden_similarity.load_waveform
+    monkeypatch.setattr(
+        hidden_similarity, "load_waveform", lambda cut: heard.append(cut.id) or load(cut)
+    )
     together = records(analyze(settings(base, encoders, tmp_path / "together")))
     assert len(heard) == 4
     apart = records(analyze(settings(base, encoders, tmp_path / "apart", at_once=1)))

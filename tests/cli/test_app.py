@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from speechft.cli import failures
+from speechft.cli import error_messages
 from speechft.cli.app import main
-from speechft.cli.commands import COMMANDS, Command
+from speechft.cli.command_table import COMMANDS, Command
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.stopping import Stopped
 
@@ -58,11 +58,11 @@ def test_help_loads_no_code_of_a_stage() -> None:
     loaded = {module for module in loaded_by_help() if module.startswith("speechft.")}
     assert "speechft.cli.app" in loaded
     assert loaded <= {
-        *("speechft.api", "speechft.cli.layout", "speechft.core.errors"),
+        *("speechft.api", "speechft.cli.console", "speechft.core.errors"),
         "speechft.core.stopping",
         "speechft.cli",
         "speechft.cli.app",
-        "speechft.cli.commands",
+        "speechft.cli.command_table",
         "speechft.core",
         "speechft.core.registry",
         "speechft._version",
@@ -167,7 +167,7 @@ def test_a_training_that_was_stopped_says_what_is_kept(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stopped = Stopped("The state after update 3 of 9 is kept in runs/x", signal.SIGTERM)
-    assert failures.explain(stopped, ["finetune", "--out", "runs/x"]) == 143
+    assert error_messages.explain(stopped, ["finetune", "--out", "runs/x"]) == 143
     said = "Stopped. The state after update 3 of 9 is kept in runs/x; the same command goes on:"
     assert said in capsys.readouterr().err
 
@@ -175,7 +175,7 @@ def test_a_training_that_was_stopped_says_what_is_kept(
 def test_an_interrupt_before_the_first_state_promises_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert failures.explain(KeyboardInterrupt(), ["finetune", "--out", "runs/x"]) == 130
+    assert error_messages.explain(KeyboardInterrupt(), ["finetune", "--out", "runs/x"]) == 130
     assert "Nothing was kept since the last state in --out, if there" in capsys.readouterr().err
 
 
@@ -193,7 +193,7 @@ def test_full_disk_is_said_plainly(
 def test_unexpected_error_leaves_a_log(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(error_messages.tempfile, "tempdir", str(tmp_path))
     raising(monkeypatch, RuntimeError("surprise"))
     assert call(*REPORT) == 1
     message = capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 import speechft
 from speechft.cli.app import main
-from speechft.cli.commands import COMMANDS
+from speechft.cli.command_table import COMMANDS
 from speechft.tasks import TASKS
 
 PACKAGE = Path(speechft.__file__).parent

@@ -12,7 +12,7 @@ from pydantic import Field
 import speechft
 from speechft.api import VERBS, load
 from speechft.cli.app import parts_of
-from speechft.cli.commands import COMMANDS
+from speechft.cli.command_table import COMMANDS
 from speechft.cli.options import help_text, parameters_of, read_settings
 from speechft.core.errors import SettingsError
 from speechft.core.settings import Listed, Option, Positional, Settings, Shown, descriptions

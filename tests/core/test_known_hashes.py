@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from speechft.core import files
-from speechft.core.files import hash_file, known_hash, write_json
+from speechft.core import known_hashes as module
+from speechft.core.files import hash_file, write_json
+from speechft.core.known_hashes import known_hash
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SPEECHFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "SETTLED_NS", -(10**10))
+    monkeypatch.setattr(module, "SETTLED_NS", -(10**10))
     path = tmp_path / "file"
     path.write_bytes(b"one")
     return path
@@ -26,7 +27,7 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         reads.append(path)
         return hash_file(path)
 
-    monkeypatch.setattr(files, "hash_file", counting)
+    monkeypatch.setattr(module, "hash_file", counting)
     return reads
 
 
@@ -51,14 +52,14 @@ def test_any_change_is_noticed_even_with_the_old_times(file: Path):
 
 
 def test_fresh_files_are_not_remembered(file: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files, "SETTLED_NS", 2_000_000_000)
+    monkeypatch.setattr(module, "SETTLED_NS", 2_000_000_000)
     reads = count_reads(monkeypatch)
     assert known_hash(file) == known_hash(file)
     assert len(reads) == 2
 
 
 def test_a_broken_store_does_no_harm(file: Path):
-    store = files._store_of(str(file))
+    store = module._store_of(str(file))
     for content in ("{", "[]", '{"x": 1}'):
         store.parent.mkdir(exist_ok=True, parents=True)
         store.write_text(content)
@@ -81,30 +82,30 @@ def test_many_files_are_read_once_and_changed_ones_again(
     names = [str(path) for path in paths]
     reads = count_reads(monkeypatch)
     seen: list[int] = []
-    found = files.known_hashes(names, lambda: seen.append(1))
+    found = module.known_hashes(names, lambda: seen.append(1))
     assert found == {name: hash_file(name) for name in names}
     assert (len(reads), len(seen)) == (5, 5)
-    assert files.known_hashes(names[1:]) == {name: found[name] for name in names[1:]}
+    assert module.known_hashes(names[1:]) == {name: found[name] for name in names[1:]}
     assert len(reads) == 5
     paths[3].write_bytes(b"other")
-    other = files.known_hashes(names)
+    other = module.known_hashes(names)
     assert len(reads) == 6
     assert [n for n in names if other[n] != found[n]] == [names[3]]
     paths[2].unlink()
     with pytest.raises(FileNotFoundError):
-        files.known_hashes(names)
+        module.known_hashes(names)
 
 
 def test_hashes_of_fresh_files_are_not_remembered(file: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files, "SETTLED_NS", 10**12)
+    monkeypatch.setattr(module, "SETTLED_NS", 10**12)
     reads = count_reads(monkeypatch)
     for _ in range(2):
-        files.known_hashes([str(file)])
+        module.known_hashes([str(file)])
     assert len(reads) == 2
 
 
 def test_only_artifacts_ask_for_hashes():
     """What a thing is, is known in one place."""
-    sources = Path(files.__file__).parents[1].rglob("*.py")
+    sources = Path(module.__file__).parents[1].rglob("*.py")
     asking = {p.name for p in sources if "known_hash" in p.read_text(encoding="utf-8")}
-    assert asking == {"artifact.py", "files.py"}
+    assert asking == {"artifact.py", "known_hashes.py"}

@@ -1,6 +1,5 @@
 import torch
 
-from speechft.core.computing import derive_seed
 from speechft.core.lengths import (
     conv_length,
     conv_lengths,
@@ -8,6 +7,7 @@ from speechft.core.lengths import (
     pad_waveforms,
     padding_mask,
 )
+from speechft.core.seeding import derive_seed
 
 KERNELS, STRIDES = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
 

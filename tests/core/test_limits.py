@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from speechft.core.files import parse_json, regular_file, text_lines
-from speechft.core.places import fault_of_name, home_expanded
+from speechft.core.limits import parse_json, regular_file, text_lines
+from speechft.core.paths import fault_of_name, home_expanded
 
 
 def test_lines_of_plain_and_packed_text(tmp_path):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from speechft.core.errors import SettingsError
-from speechft.core.places import lock_if_free, work_alone
+from speechft.core.locks import lock_if_free, work_alone
 
 HOLD = """
 import sys, pathlib
-from speechft.core.places import lock_if_free
+from speechft.core.locks import lock_if_free
 with lock_if_free(pathlib.Path(sys.argv[1])) as free:
     print(free, flush=True)
     sys.stdin.read()

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from speechft.core.errors import SettingsError
 from speechft.core.registry import Registry
-from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings, read_yaml
+from speechft.core.settings import Listed, Settings, apply_overrides, parse_settings
+from speechft.core.yaml12 import read_yaml
 
 
 class Inner(Settings):

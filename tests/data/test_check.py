@@ -9,8 +9,8 @@ from lhotse import CutSet
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.check import check_data
+from speechft.data.load import load_data
 from speechft.data.prepare import prepare_data
-from speechft.data.sources import load_data
 
 
 def table(folder, tone, heading, rows):

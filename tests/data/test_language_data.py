@@ -4,11 +4,11 @@ import pytest
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.check import check_loaded
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 from speechft.data.synthetic import corpus
-from speechft.data.synthetic.plan import make_plan
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
-from speechft.pipeline.recipe.sizes import hours_of_audio
+from speechft.data.synthetic.utterance_plan import make_plan
+from speechft.pipeline.recipe.cost_estimate import hours_of_audio
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from speechft.merging.sweep import load_merged
 from speechft.prediction.embed import embed
 from speechft.prediction.settings import EmbedSettings
 from speechft.probing.evaluate import evaluate
-from speechft.training.finetune.order import task_order
+from speechft.training.finetune.batch_order import task_order
 from speechft.training.finetune.stage import finetune
 
 CONTEXTS = ("30s", "utterance")

@@ -29,7 +29,7 @@ import torch
 from fault_world import Hangs, Outcome, alarm, build, run
 
 from speechft.core.errors import SpeechFTError
-from speechft.core.settings import load_yaml, read_yaml
+from speechft.core.yaml12 import load_yaml, read_yaml
 
 INPUTS: Final = 25
 LIMIT: Final = 10
@@ -187,7 +187,7 @@ def _command(*arguments: str) -> None:
 
 def _data(name: str) -> Callable[[], None]:
     def read() -> None:
-        from speechft.data.sources import load_data
+        from speechft.data.load import load_data
 
         load_data(name)
         _command("data", "check", name)
@@ -228,7 +228,7 @@ def _header() -> None:
 
 
 def _state() -> None:
-    from speechft.training.state import load_state
+    from speechft.training.resume_state import load_state
 
     found = load_state(Path("states"))
     sound = Path("sealed-anew").exists() or found is None
@@ -251,7 +251,7 @@ def _results() -> None:
 
 
 def _store() -> None:
-    from speechft.hidden.folder import StoreFolder
+    from speechft.hidden.store_folder import StoreFolder
 
     found = StoreFolder(Path("store"), "0" * 64, "float32", 1e9).find({"a": True, "b": False})
     for name, own in found.items():
@@ -284,7 +284,7 @@ def _seed_torch() -> Files:
 
 
 def _seed_state() -> Files:
-    from speechft.training.state import save_state
+    from speechft.training.resume_state import save_state
 
     state = {"module": {"x": torch.ones(3)}, "position": {"epoch": 1}, "progress": {"best": 0.5}}
     Path("states").mkdir(exist_ok=True)
@@ -294,7 +294,7 @@ def _seed_state() -> Files:
 
 def _seal_anew(chance: random.Random) -> None:
     """Let a state be wrong in itself half of the time, not by what happened to it since."""
-    from speechft.core.sealed import seal
+    from speechft.core.checksum_files import seal
 
     Path("sealed-anew").unlink(missing_ok=True)
     if chance.random() < 0.5:
@@ -320,7 +320,7 @@ def _seed_record() -> Files:
 
 
 def _seed_store() -> Files:
-    from speechft.hidden.folder import StoreFolder
+    from speechft.hidden.store_folder import StoreFolder
 
     StoreFolder(Path("store"), "0" * 64, "float32", 1e9).write(_states())
     return {name: data for name, data in _all_of("store").items() if not name.endswith(".lock")}

@@ -17,9 +17,8 @@ from tiny_configs import ONE_LAYER as CONFIG
 from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
-from speechft.hidden import folder as hidden_folder
 from speechft.hidden import store as hidden_store
-from speechft.hidden.folder import FRAMES, INDEX, MEANS
+from speechft.hidden import store_folder as hidden_folder
 from speechft.hidden.states import (
     Passes,
     frame_bytes,
@@ -27,6 +26,7 @@ from speechft.hidden.states import (
     mean_bytes,
 )
 from speechft.hidden.store import HiddenStore, Request
+from speechft.hidden.store_folder import FRAMES, INDEX, MEANS
 
 
 class Source:

@@ -5,13 +5,13 @@ import torch
 from finetune_fixture import settings
 from pretrain_fixture import stopped_at
 
+from speechft.core.checksum_files import seal
 from speechft.core.errors import CheckpointError
-from speechft.core.sealed import seal
 from speechft.encoders import build_encoder
 from speechft.training.finetune.stage import finetune
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.stage import pretrain
-from speechft.training.state import load_state
+from speechft.training.resume_state import load_state
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from recipe_fixture import settings
 
-from speechft.cli import failures
+from speechft.cli import error_messages
 from speechft.pipeline.recipe import stage
 from speechft.training import trackers
 
@@ -29,7 +29,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/a/b")
     ],
 )
 def test_it_is_one_message(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
-    assert failures.explain(error, ["evaluate"]) == 1
+    assert error_messages.explain(error, ["evaluate"]) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("Error: no space left on the disk")
     assert said[1:] == ["  where:    /a/b"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from speechft.core.places import lock_if_free
+from speechft.core.locks import lock_if_free
 
 
 def test_whoever_gives_a_lock_back_leaves_nobody_with_another_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 torch.backends.mps.is_available = torch.backends.mps.is_built = lambda: True
 torch.cuda.is_available = lambda: False
 from accelerate import Accelerator
-from speechft.training.processes import all_processes
+from speechft.training.distributed import all_processes
 all_processes()
 print(Accelerator(mixed_precision="no").device.type)
 """

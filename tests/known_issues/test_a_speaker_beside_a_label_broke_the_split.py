@@ -11,7 +11,7 @@ import csv
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 from speechft.tasks import TASKS
 from speechft.training.finetune.data import read_task
 

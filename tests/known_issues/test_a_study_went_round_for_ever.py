@@ -6,10 +6,10 @@ import pytest
 from study_fixture import written
 
 from speechft.core.errors import SpeechFTError
-from speechft.core.launching import LaunchSettings
+from speechft.core.launch_settings import LaunchSettings
 from speechft.pipeline.execution import Crew
-from speechft.pipeline.study.reading import load_study
 from speechft.pipeline.study.stage import study
+from speechft.pipeline.study.study_file import load_study
 
 
 def test_a_job_that_ends_and_is_not_done_is_an_error(tmp_path, monkeypatch):

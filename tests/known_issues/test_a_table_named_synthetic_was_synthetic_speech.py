@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from speechft.core.files import write_json, write_jsonl
-from speechft.data.names import is_synthetic
-from speechft.reporting.records import read_evidence
+from speechft.data.data_names import is_synthetic
+from speechft.reporting.read_results import read_evidence
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.sources import find_data
+from speechft.data.load import find_data
 
 
 @pytest.mark.parametrize("name", ["", " ", "kaldi:", "nemo: ", "librispeech:"])

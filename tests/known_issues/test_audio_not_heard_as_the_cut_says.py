@@ -19,7 +19,7 @@ from lhotse import CutSet, MonoCut, MultiCut, Recording, SupervisionSegment
 from speechft.core.errors import DataError
 from speechft.data.audio import load_waveform
 from speechft.data.identity import data_id
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 RATE = 16000
 

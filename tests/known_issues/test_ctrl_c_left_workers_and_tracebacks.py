@@ -23,7 +23,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from worker_jobs import train
 from speechft.cli import app
-from speechft.core.workers import LocalExecutor
+from speechft.core.worker_processes import LocalExecutor
 
 def work(arguments):
     with LocalExecutor([{}, {}]) as workers:

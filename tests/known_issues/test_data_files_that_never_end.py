@@ -11,7 +11,7 @@ import time
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 CUT = {
     "id": "a",
@@ -60,7 +60,7 @@ def test_a_bomb_takes_no_memory(tmp_path):
     path = tmp_path / "bomb.jsonl.gz"
     path.write_bytes(FILES["zeros.jsonl.gz"]())
     code = (
-        "import resource, sys\nfrom speechft.data.sources import load_data\n"
+        "import resource, sys\nfrom speechft.data.load import load_data\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
         "before = peak()\n"
         "try:\n    load_data(sys.argv[1])\nexcept Exception:\n    print(peak() - before)\n"

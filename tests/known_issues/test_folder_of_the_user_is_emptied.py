@@ -11,7 +11,7 @@ import soundfile
 from safetensors.numpy import save_file
 
 from speechft.core.errors import SettingsError
-from speechft.core.places import work_alone
+from speechft.core.locks import work_alone
 from speechft.data.prepare import prepare_data
 from speechft.encoders.convert import convert
 from speechft.encoders.settings import ConvertSettings

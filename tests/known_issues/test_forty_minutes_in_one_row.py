@@ -17,10 +17,10 @@ import pytest
 from speechft import analyze, embed, evaluate, finetune, merge, pretrain
 from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.analysis.alpha.stage import unlabelled
-from speechft.cli import failures
+from speechft.cli import error_messages
 from speechft.cli.app import main
 from speechft.core.errors import DataError
-from speechft.data.sources import refuse_long
+from speechft.data.load import refuse_long
 from speechft.encoders import build_encoder
 from speechft.pipeline.recipe.stage import RunSettings, run
 from speechft.probing.inputs import read_data
@@ -154,7 +154,7 @@ def test_known_corpora_were_exempt(home):
     ],
 )
 def test_no_memory_is_one_message(error, arguments, said, capsys):
-    assert failures.explain(error, arguments) == 1
+    assert error_messages.explain(error, arguments) == 1
     message = capsys.readouterr().err
     assert message.startswith("Error: there is not enough memory")
     assert said in message

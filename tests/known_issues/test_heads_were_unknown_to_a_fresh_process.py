@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-CODE = "from speechft.tasks.kept import task_from_dict; print(task_from_dict({}).id)"
+CODE = "from speechft.tasks.kept_head import task_from_dict; print(task_from_dict({}).id)"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lhotse.supervision import AlignmentItem
 
 from speechft import evaluate, finetune
 from speechft.core.files import read_jsonl
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.data.utterances import DIARIZATION
 from speechft.encoders import build_encoder
 from speechft.tasks import TASKS

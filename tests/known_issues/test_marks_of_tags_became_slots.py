@@ -7,8 +7,8 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from speechft.core.errors import DataError
 from speechft.data.identity import data_id
-from speechft.data.sources import find_data, load_data
-from speechft.data.tags import scheme_of
+from speechft.data.load import find_data, load_data
+from speechft.data.slot_tags import scheme_of
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from speechft.core.errors import DataError, IncompatibleModelsError, SettingsError
 from speechft.core.logging import say_once
 from speechft.data.check import check_data
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.tasks import TASKS

@@ -21,8 +21,8 @@ from lhotse.audio import AudioSource
 from speechft.cli.app import main
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.audio import load_waveform
+from speechft.data.load import load_data
 from speechft.data.prepare import prepare_data
-from speechft.data.sources import load_data
 
 
 @pytest.fixture(autouse=True)

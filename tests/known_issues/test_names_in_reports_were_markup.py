@@ -14,7 +14,7 @@ from rich.table import Table
 
 from speechft.analysis.show import draw, markdown
 from speechft.cli.app import main
-from speechft.cli.layout import output
+from speechft.cli.console import output
 from speechft.core.files import write_jsonl
 
 HOSTILE = "[/b] $\\frac <script>alert(1)</script> | *x* ](http://x) \x1b[31m\ud800 ``` _"

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from speechft.core.errors import CheckpointError, DataError
+from speechft.data.load import load_data
 from speechft.data.prepare import prepare_data
-from speechft.data.sources import load_data
 from speechft.encoders.formats.hf import read_tensors
 from speechft.merging.sources import open_folder
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from speechft.core.errors import SettingsError
+from speechft.data.load import load_data
 from speechft.data.prepare import prepare_data
-from speechft.data.sources import load_data
 
 
 @pytest.fixture

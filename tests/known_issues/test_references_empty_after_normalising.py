@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.probing.inputs import read_data
 from speechft.tasks import TASKS
 from speechft.training.finetune.data import read_task

@@ -15,7 +15,7 @@ from evaluate_fixture import CONFIG, write_tones
 from speechft.core.files import read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
-from speechft.pipeline.evaluation import evaluate
+from speechft.pipeline.parallel_evaluation import evaluate
 from speechft.probing.settings import EvaluateSettings
 
 WIDER = {

@@ -17,7 +17,7 @@ import pytest
 
 from speechft.core.errors import DataError
 from speechft.data.audio import load_waveform
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 
 ROWS = [("a.wav", '5" wide'), ("b.wav", "two"), ("c.wav", 'three "'), ("d.wav", "four")]
 

@@ -11,7 +11,7 @@ import pytest
 from evaluate_fixture import evaluation
 
 from speechft.core.errors import SettingsError
-from speechft.core.places import LOCK, work_alone
+from speechft.core.locks import LOCK, work_alone
 from speechft.probing.evaluate import evaluate
 
 

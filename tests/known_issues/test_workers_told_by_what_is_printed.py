@@ -17,7 +17,7 @@ import psutil
 import pytest
 from worker_jobs import print_natively
 
-from speechft.core.workers import LocalExecutor
+from speechft.core.worker_processes import LocalExecutor
 
 
 def test_what_a_library_prints_disturbs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +33,7 @@ def start_busy_worker(note: Path) -> subprocess.Popen[bytes]:
         "import sys, time, os, signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         "from pathlib import Path\n"
-        "from speechft.core.workers import LocalExecutor\n"
+        "from speechft.core.worker_processes import LocalExecutor\n"
         "with LocalExecutor([{}]) as workers:\n"
         "    Path(sys.argv[1]).write_text(str(workers.submit(os.getpid).result()))\n"
         "    workers.submit(time.sleep, 60).result()\n"

@@ -13,14 +13,8 @@ import pytest
 from pydantic import Field
 
 from speechft.core.errors import SettingsError
-from speechft.core.settings import (
-    Settings,
-    apply_overrides,
-    dump_yaml,
-    load_yaml,
-    parse_settings,
-    read_yaml,
-)
+from speechft.core.settings import Settings, apply_overrides, parse_settings
+from speechft.core.yaml12 import dump_yaml, load_yaml, read_yaml
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.probing.settings import EncoderSpec, EvaluateSettings

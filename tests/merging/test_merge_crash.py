@@ -42,13 +42,13 @@ def folder(path: Path, seed: int, rows: int = 200) -> Path:
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from speechft.core import files
+from speechft.core import files, known_hashes
 from speechft.merging.tensorfile import TensorFileWriter
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 
 moments = last = 0
-files.SETTLED_NS = 1 << 62
+known_hashes.SETTLED_NS = 1 << 62
 
 def moment():
     global moments

@@ -14,10 +14,10 @@ from transformers import HubertConfig, HubertModel
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import load_encoder
+from speechft.merging.data_statistics import gather_gram
 from speechft.merging.output import with_scores
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
-from speechft.merging.statistics import gather_gram
 from speechft.merging.sweep import OpenSweep, load_merged, load_point
 from speechft.reporting.push import _scores
 

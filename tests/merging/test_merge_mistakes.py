@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import CheckpointError, SettingsError
-from speechft.core.settings import parse_settings, read_yaml
+from speechft.core.settings import parse_settings
+from speechft.core.yaml12 import read_yaml
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.merging.sweep import OpenSweep
@@ -146,10 +147,12 @@ def test_an_index_without_a_map_is_named(pair: tuple[Path, Path], content: str):
 def test_encoders_of_two_families_are_said(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from speechft.merging import matching
+    from speechft.merging import tensor_matching
 
     said: list[str] = []
-    monkeypatch.setattr(matching.log, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(
+        tensor_matching.log, "warning", lambda text, *values: said.append(text % values)
+    )
     run(pair)
     assert said == []
     run((pair[0], folder(tmp_path / "other", 3, "wav2vec2")))

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from speechft.core.errors import SettingsError
 from speechft.merging.methods import METHODS, TensorContext
 from speechft.merging.methods.base import linear, lines, soup, task_arithmetic
-from speechft.merging.methods.data import fisher, regmean
+from speechft.merging.methods.data_based import fisher, regmean
 from speechft.merging.methods.sparse import breadcrumbs, dare_linear, ties
 from speechft.merging.methods.spectral import iso_c, iso_cts, tsv_m
 from speechft.merging.methods.sphere import karcher, model_stock, multislerp, slerp

@@ -17,7 +17,7 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge as plain_merge
-from speechft.pipeline.merging import merge
+from speechft.pipeline.merge import merge
 from speechft.pipeline.recipe.stage import plan_run, run
 
 CONFIGURED = {**CONFIG, "num_hidden_layers": 2}

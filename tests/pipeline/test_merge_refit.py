@@ -15,12 +15,12 @@ from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.merging.settings import MergeSettings
-from speechft.pipeline.merging import merge
-from speechft.pipeline.recipe.plan import make_plan
+from speechft.pipeline.merge import merge
+from speechft.pipeline.recipe.recipe_jobs import make_plan
 from speechft.pipeline.recipe.settings import RunSettings
 from speechft.prediction.predict import predict
 from speechft.prediction.settings import PredictSettings
-from speechft.tasks.kept import read_record
+from speechft.tasks.kept_head import read_record
 from speechft.training.finetune.stage import finetune
 
 QUICK = {"steps": 40, "seconds": 8.0, "threads": 1, "evaluate_every": 0}

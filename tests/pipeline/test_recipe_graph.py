@@ -9,8 +9,8 @@ import pytest
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.settings import parse_settings
-from speechft.pipeline.recipe.inputs import needed, refuse_missing
-from speechft.pipeline.recipe.plan import Plan
+from speechft.pipeline.recipe.check_inputs import needed, refuse_missing
+from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.settings import RunSettings, load_recipe, read_recipe
 from speechft.pipeline.recipe.stage import plan_run
 

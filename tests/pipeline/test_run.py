@@ -15,12 +15,12 @@ from tiny_configs import TWO_LAYERS as TINY
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl
-from speechft.core.launching import LaunchSettings
-from speechft.core.places import work_alone
+from speechft.core.launch_settings import LaunchSettings
+from speechft.core.locks import work_alone
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
-from speechft.pipeline.recipe.plan import Plan
-from speechft.pipeline.recipe.sizes import parameters_of, size_of
+from speechft.pipeline.recipe.cost_estimate import parameters_of, size_of
+from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.stage import RunSettings, find_recipe, load_recipe, plan_run, run
 
 

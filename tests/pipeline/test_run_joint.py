@@ -10,8 +10,8 @@ import soundfile
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.settings import parse_settings
-from speechft.pipeline.recipe.inputs import check_inputs
-from speechft.pipeline.recipe.plan import Plan
+from speechft.pipeline.recipe.check_inputs import check_inputs
+from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.stage import RunSettings, plan_run
 
 

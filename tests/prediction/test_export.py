@@ -19,7 +19,7 @@ from speechft.prediction.export import convert
 from speechft.prediction.predict import predict
 from speechft.prediction.settings import PredictSettings
 from speechft.tasks import task_from_dict
-from speechft.tasks.kept import HeadRecord, read_head, write_head
+from speechft.tasks.kept_head import HeadRecord, read_head, write_head
 
 TINY = {
     "hidden_size": 16,

@@ -20,11 +20,11 @@ from speechft.core.files import read_jsonl, write_json
 from speechft.core.settings import parse_settings
 from speechft.data.audio import read_audio
 from speechft.encoders import build_encoder, load_encoder
-from speechft.pipeline.evaluation import evaluate
+from speechft.pipeline.parallel_evaluation import evaluate
 from speechft.prediction.predict import join, predict, windows
 from speechft.prediction.settings import PredictSettings
 from speechft.tasks import task_from_dict
-from speechft.tasks.kept import HeadRecord, find_heads, read_head, write_head
+from speechft.tasks.kept_head import HeadRecord, find_heads, read_head, write_head
 from speechft.training.finetune.stage import finetune
 
 TASKS = {

@@ -15,7 +15,7 @@ from speechft.core.files import read_json, read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.probing.evaluate import evaluate
-from speechft.probing.failures import Failure, raise_failures, reported
+from speechft.probing.failed_jobs import Failure, raise_failures, reported
 from speechft.probing.settings import EvaluateSettings
 
 UTTERANCES = 12 + 4 + 6

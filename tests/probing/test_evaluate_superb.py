@@ -15,7 +15,7 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
 from speechft.probing.evaluate import evaluate
-from speechft.probing.searching import run_search
+from speechft.probing.qbe_search import run_search
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import asv
 from speechft.tasks.qbe import QueryByExample

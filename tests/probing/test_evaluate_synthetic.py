@@ -11,7 +11,7 @@ from speechft.core.files import read_jsonl
 from speechft.core.settings import parse_settings
 from speechft.data.audio import load_waveform
 from speechft.encoders import build_encoder
-from speechft.hidden.front_end import FrontEndCache
+from speechft.hidden.front_end_cache import FrontEndCache
 from speechft.hidden.states import Passes, Reader
 from speechft.probing.evaluate import evaluate
 from speechft.probing.settings import EvaluateSettings

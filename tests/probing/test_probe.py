@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from speechft.core.computing import derive_seed
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import masked_mean
+from speechft.core.seeding import derive_seed
 from speechft.heads.linear import FrameLinear, PooledLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.hidden.states import FrameStates, PooledStates

@@ -21,7 +21,7 @@ from speechft.reporting.encoder_roles import infer_roles
 from speechft.reporting.findings import findings
 from speechft.reporting.measurements import Encoder, Measurement
 from speechft.reporting.page import cells, terminal_table
-from speechft.reporting.records import read_evidence
+from speechft.reporting.read_results import read_evidence
 from speechft.reporting.settings import ReportSettings
 from speechft.reporting.stage import comparison_of, report
 

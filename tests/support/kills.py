@@ -15,7 +15,7 @@ import pytest
 import submitit
 from fake_slurm import make_slurm
 
-from speechft.core.launching import LaunchSettings
+from speechft.core.launch_settings import LaunchSettings
 
 KILLING = Path(__file__).with_name("killing")
 faults = pytest.mark.skipif(

@@ -8,7 +8,7 @@ from typing import Any
 import soundfile
 
 from speechft.core.settings import parse_settings
-from speechft.pipeline.recipe.plan import Plan
+from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.stage import RunSettings
 
 

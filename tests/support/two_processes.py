@@ -88,7 +88,7 @@ def in_float64() -> Iterator[None]:
     import torch
 
     from speechft.encoders import SpeechEncoder
-    from speechft.hidden import front_end
+    from speechft.hidden import front_end_cache
     from speechft.training.finetune import stage as finetuning
     from speechft.training.pretrain import stage as pretraining
     from speechft.training.pretrain import units
@@ -104,13 +104,13 @@ def in_float64() -> Iterator[None]:
         stack.callback(torch.set_default_dtype, torch.float32)
         stack.callback(setattr, torch.Tensor, "float", torch.Tensor.float)
         torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
-        doubled(front_end, "load_waveform", torch.Tensor.double)
+        doubled(front_end_cache, "load_waveform", torch.Tensor.double)
         doubled(finetuning, "load_encoder", torch.nn.Module.double)
         doubled(pretraining, "load_encoder", torch.nn.Module.double)
         real_forward = SpeechEncoder.forward
         stack.callback(setattr, SpeechEncoder, "forward", real_forward)
         SpeechEncoder.forward = lambda self, waves: self.from_front_end(  # type: ignore[method-assign]
-            *front_end.front_end_output(self, waves)
+            *front_end_cache.front_end_output(self, waves)
         )
         nearest = units.nearest_units
         stack.callback(setattr, units, "nearest_units", nearest)

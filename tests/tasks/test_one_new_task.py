@@ -19,7 +19,7 @@ from typing import ClassVar
 from lhotse.cut import Cut
 
 from speechft.tasks.base import TASKS
-from speechft.tasks.classes import ClassTask, Labels
+from speechft.tasks.utterance_classes import ClassTask, Labels
 from speechft.tasks.base import custom, missing
 
 

@@ -11,7 +11,7 @@ from lhotse import MonoCut, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import CheckpointError, DataError
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.tasks import TASKS, task_from_dict
 
 

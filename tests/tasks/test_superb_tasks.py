@@ -9,11 +9,11 @@ from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.audio import effects_of, heard_samples
-from speechft.tasks import TASKS, trials
-from speechft.tasks.matching import normalise, search, z_norm
+from speechft.tasks import TASKS, speaker_trials
+from speechft.tasks.dtw import normalise, search, z_norm
 from speechft.tasks.pr import ARPABET
-from speechft.tasks.trials import am_softmax, trials_of, with_drawn_trials
-from speechft.tasks.turns import (
+from speechft.tasks.speaker_trials import am_softmax, trials_of, with_drawn_trials
+from speechft.tasks.speaker_turns import (
     best_order,
     chunks,
     decide,
@@ -195,7 +195,7 @@ def test_er_takes_all_folds_where_there_are_some():
 
 
 def test_trials_are_balanced_distinct_and_the_same_each_time(monkeypatch):
-    monkeypatch.setattr(trials, "PAIRS", 30)
+    monkeypatch.setattr(speaker_trials, "PAIRS", 30)
     cuts = [cut(f"u{i:02d}", speaker=f"s{i % 4}") for i in range(20)]
     drawn = with_drawn_trials(cuts)
     pairs = list(trials_of({"id": c.id, "trials": c.supervisions[0].custom.get("trials", [])}

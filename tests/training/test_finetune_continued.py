@@ -16,7 +16,7 @@ from speechft.encoders import build_encoder, load_encoder
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune
 from speechft.training.loop import Loop
-from speechft.training.state import load_state
+from speechft.training.resume_state import load_state
 
 
 @pytest.fixture(scope="module")

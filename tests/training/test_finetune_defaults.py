@@ -10,7 +10,7 @@ from finetune_fixture import settings
 from speechft.core.errors import SettingsError
 from speechft.core.logging import set_up_logging
 from speechft.encoders import build_encoder
-from speechft.pipeline.stages import STAGES
+from speechft.pipeline.job_kinds import STAGES
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune
 

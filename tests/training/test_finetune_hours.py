@@ -6,7 +6,7 @@ import pytest
 from finetune_fixture import settings
 
 from speechft.core.errors import DataError
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import build_encoder
 from speechft.tasks import TASKS
 from speechft.training.finetune.data import read_task

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from speechft.cli.app import main
 from speechft.core.errors import SettingsError
 from speechft.core.heard import read_heard
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import build_encoder
-from speechft.hidden.front_end import FrontEndCache
+from speechft.hidden.front_end_cache import FrontEndCache
 from speechft.tasks import TASKS, task_from_dict
-from speechft.training.finetune.keeping import mean_figure
+from speechft.training.finetune.kept_encoders import mean_figure
 from speechft.training.finetune.stage import finetune
 
 

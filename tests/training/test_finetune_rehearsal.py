@@ -10,7 +10,7 @@ from finetune_fixture import kill_at, moved, settings
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.settings import parse_settings
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import build_encoder, load_encoder
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune

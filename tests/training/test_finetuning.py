@@ -7,7 +7,7 @@ from family_configs import FAMILIES, config_of
 from speechft.core.errors import SettingsError
 from speechft.encoders import build_encoder
 from speechft.heads.linear import PooledLinear
-from speechft.hidden.front_end import FrontEndCache
+from speechft.hidden.front_end_cache import FrontEndCache
 from speechft.training.adapters import PRESETS, add_adapters, block_linears, merge_adapters
 from speechft.training.finetune.objective import FineTuning, TaskPart
 from speechft.training.finetune.settings import RECIPES, FinetuneSettings, Recipe

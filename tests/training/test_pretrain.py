@@ -163,7 +163,7 @@ def test_mixing_resumes_bit_for_bit_and_changes_the_result(tiny_config, tmp_path
 
 def test_done_means_done_with_these_utterances_and_settings(tiny_config, tmp_path):
     from speechft.core.files import write_jsonl
-    from speechft.data.sources import load_data
+    from speechft.data.load import load_data
 
     cuts = [c.to_dict() for c in load_data("synthetic:tiny")["pretrain"]]
     table = tmp_path / "train.jsonl"

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import build_encoder, load_encoder
 from speechft.encoders.base import pad_waveforms
 from speechft.encoders.convert import convert
@@ -21,7 +21,7 @@ from speechft.merging.stage import merge
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.loop import Loop
 from speechft.training.pretrain import iteration
-from speechft.training.pretrain.continuing import check_rates, resolve, unit_layer
+from speechft.training.pretrain.continued_encoder import check_rates, resolve, unit_layer
 from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
 from speechft.training.pretrain.settings import Iteration, PretrainSettings
 from speechft.training.pretrain.speech import loop_settings
@@ -176,7 +176,7 @@ def test_nothing_moves_while_the_head_settles(settings, base):
 
 
 def test_kept_features_and_waveforms_give_the_same_loss(settings, tiny_encoder):
-    from speechft.hidden.front_end import Waveforms
+    from speechft.hidden.front_end_cache import Waveforms
     from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
     from speechft.training.pretrain.speech import Speech
 

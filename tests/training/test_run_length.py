@@ -11,7 +11,7 @@ from finetune_fixture import kill_at, moved, settings
 
 from speechft.core.errors import SettingsError
 from speechft.encoders import build_encoder
-from speechft.training.finetune.keeping import Keeper
+from speechft.training.finetune.kept_encoders import Keeper
 from speechft.training.finetune.objective import FineTuning
 from speechft.training.finetune.stage import finetune
 

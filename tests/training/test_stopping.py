@@ -10,12 +10,12 @@ import torch
 from finetune_fixture import settings, tensors
 from safetensors.torch import load_file
 
-from speechft.core.computing import computing_threads
+from speechft.core.devices import computing_threads
 from speechft.core.errors import DivergedError, SettingsError
-from speechft.core.places import work_alone
+from speechft.core.locks import work_alone
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.encoders import build_encoder
-from speechft.training import processes
+from speechft.training import distributed
 from speechft.training.finetune.objective import FineTuning
 from speechft.training.finetune.stage import finetune
 from speechft.training.loop import Loop
@@ -176,7 +176,7 @@ def test_threads_are_those_of_the_settings_whatever_the_process_has(base, tmp_pa
         return real(self, indices, items)
 
     monkeypatch.setattr(FineTuning, "loss", loss)
-    monkeypatch.setattr(processes, "computing_threads", computing_threads)
+    monkeypatch.setattr(distributed, "computing_threads", computing_threads)
     for threads in (1, 3):
         finetune(short(base, tmp_path / f"{threads}", steps=1, threads=threads))
     assert seen == [1, 3]

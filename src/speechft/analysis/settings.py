@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, field_validator
 
 from speechft.core.artifact import Artifact, Neutral, dependencies
-from speechft.core.files import LONGEST_SECONDS
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Option, Positional, Settings, Shown
 from speechft.data.identity import AudioName
 from speechft.encoders.identity import Context, EncoderName

@@ -12,9 +12,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from speechft.analysis.weights import ALL
-from speechft.core.errors import markdown_text, printable
+from speechft.core.escaping import markdown_text, printable
+from speechft.core.figure_style import SERIES, STYLE, legend_text
 from speechft.core.files import atomic_path
-from speechft.core.theme import SERIES, STYLE, legend_text
 from speechft.metrics.statistics import finite_mean
 
 FIGURE: Final = "similarity.png"

@@ -13,7 +13,13 @@ from typing import Any
 
 from lhotse.cut import Cut
 
-from speechft.analysis.features import Cosines, Layers, Likeness, check_same_tensors, compare_states
+from speechft.analysis.hidden_similarity import (
+    Cosines,
+    Layers,
+    Likeness,
+    check_same_tensors,
+    compare_states,
+)
 from speechft.analysis.settings import RECORDS, AnalyzeSettings, analyze_artifact
 from speechft.analysis.show import FIGURE, draw, markdown
 from speechft.analysis.weights import distances, parameters_of, vectors
@@ -22,12 +28,13 @@ from speechft.core.artifact import (
     RECORD,
     stage_of,
 )
-from speechft.core.computing import numpy_generator, usable_device
+from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.places import in_the_way
-from speechft.data.sources import load_data, refuse_long
+from speechft.core.paths import in_the_way
+from speechft.core.seeding import numpy_generator
+from speechft.data.load import load_data, refuse_long
 from speechft.encoders import SpeechEncoder
 from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts
 from speechft.probing.settings import EncoderSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechft.cli.layout import output
+from speechft.cli.console import output
 
 if TYPE_CHECKING:
     from speechft.analysis.settings import AnalyzeSettings

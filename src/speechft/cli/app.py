@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from speechft.api import VERBS, load
-from speechft.cli.commands import COMMANDS, Command
-from speechft.cli.layout import columns, width
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.cli.command_table import COMMANDS, Command
+from speechft.cli.console import columns, width
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 from speechft.core.stopping import StopRequest
 
 TOGETHER: Final = ("finetune", "pretrain")
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
             code = _run(arguments)
             sys.stdout.flush()
         except BaseException as error:
-            from speechft.cli.failures import explain
+            from speechft.cli.error_messages import explain
 
             code = explain(error, arguments)
     sys.exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from speechft.cli.layout import output
+from speechft.cli.console import output
 from speechft.cli.options import Own
 from speechft.core.settings import Positional
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from speechft.cli.app import parts_of
-from speechft.cli.commands import COMMANDS
+from speechft.cli.command_table import COMMANDS
 from speechft.cli.options import parameters_of
 from speechft.core.errors import SettingsError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from speechft.cli.layout import output
+from speechft.cli.console import output
 from speechft.cli.options import Own
 from speechft.core.settings import Positional, Shown
 
@@ -54,7 +54,7 @@ SETTINGS = {"data check": CheckOptions, "data prepare": PrepareOptions}
 
 def command(options: CheckOptions, _overrides: list[str]) -> int:
     """Check data, and make it ready where that is asked for."""
-    from speechft.data.names import refuse_absent_data
+    from speechft.data.data_names import refuse_absent_data
 
     spec = _spec(options.data, options.root)
     if isinstance(options, PrepareOptions) and options.download:
@@ -99,9 +99,9 @@ def _spec(data: str, root: str | None) -> str:
 def _downloaded(spec: str) -> str:
     """Fetch the packages of a known corpus; give the corpus with its root."""
     from speechft.core.errors import SettingsError
-    from speechft.data.commands import fetch_packages
     from speechft.data.corpora import corpora
-    from speechft.data.names import root_and_variant
+    from speechft.data.data_names import root_and_variant
+    from speechft.data.external_programs import fetch_packages
 
     name, _, rest = spec.partition(":")
     corpus = corpora()[name]

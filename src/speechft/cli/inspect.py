@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-from speechft.cli.layout import output
+from speechft.cli.console import output
 from speechft.core.settings import Option
 from speechft.encoders.settings import InspectSettings
 
@@ -52,7 +52,7 @@ def _show(found: Inspection) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from speechft.core.places import first_of
+    from speechft.core.paths import first_of
 
     console = output()
     facts = Table.grid(padding=(0, 2))

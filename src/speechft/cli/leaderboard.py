@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from speechft.cli.layout import output
+from speechft.cli.console import output
 
 if TYPE_CHECKING:
     from speechft.reporting.leaderboard.ranking import Leaderboard

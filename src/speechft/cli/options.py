@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar
 
-from speechft.cli.layout import columns, width
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.cli.console import columns, width
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 from speechft.core.settings import (
     Listed,
     Option,
@@ -19,8 +20,8 @@ from speechft.core.settings import (
     descriptions,
     leaves,
     parse_settings,
-    read_yaml,
 )
+from speechft.core.yaml12 import read_yaml
 
 S = TypeVar("S", bound=Settings)
 SET_HELP: Final = "Any setting, as docs/settings.md lists them; a dot leads inside."

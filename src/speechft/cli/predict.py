@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechft.core.errors import DataError
-from speechft.core.places import first_of
+from speechft.core.paths import first_of
 from speechft.prediction.settings import PredictSettings
 
 

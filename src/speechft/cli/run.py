@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from speechft.cli.layout import output
+from speechft.cli.console import output
 from speechft.cli.options import AtOnce, Own
 from speechft.core.errors import SettingsError
-from speechft.core.launching import Launcher
+from speechft.core.launch_settings import Launcher
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from speechft.pipeline.recipe.inputs import Needed
-    from speechft.pipeline.recipe.plan import Plan
+    from speechft.pipeline.recipe.check_inputs import Needed
+    from speechft.pipeline.recipe.recipe_jobs import Plan
     from speechft.pipeline.recipe.settings import RunSettings
 
 
@@ -71,7 +71,7 @@ AT_ONCE = {"--recipes": AtOnce("List the packaged recipes.", list_recipes)}
 
 def command(options: DemoOptions, overrides: list[str]) -> int:
     """Run a recipe or show its plan; give the exit code, which is the run's for what it refuses."""
-    from speechft.core.launching import read_launch
+    from speechft.core.launch_settings import read_launch
     from speechft.pipeline.recipe.settings import load_recipe
 
     given = {"launcher": options.launcher, "workers": options.workers}
@@ -90,8 +90,8 @@ def command(options: DemoOptions, overrides: list[str]) -> int:
 
 
 def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
-    from speechft.pipeline.recipe.inputs import needed, refuse_missing
-    from speechft.pipeline.recipe.sizes import parameters_of
+    from speechft.pipeline.recipe.check_inputs import needed, refuse_missing
+    from speechft.pipeline.recipe.cost_estimate import parameters_of
     from speechft.pipeline.recipe.stage import plan_run
 
     data, console = needed(settings), output()
@@ -113,7 +113,7 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     if not plan.graph.open:
         return 0
     from speechft.encoders.identity import refuse_absent_here
-    from speechft.pipeline.recipe.inputs import foreseen_leaks, look_at_labels
+    from speechft.pipeline.recipe.check_inputs import foreseen_leaks, look_at_labels
 
     if settings.encoder:
         refuse_absent_here(settings.encoder)
@@ -128,7 +128,7 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
 
 
 def _show_data(data: list[Needed]) -> None:
-    from speechft.pipeline.recipe.sizes import hours_of_audio
+    from speechft.pipeline.recipe.cost_estimate import hours_of_audio
 
     for one in data:
         state = "missing" if one.missing else "found" if one.place else "not made yet"
@@ -143,7 +143,7 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
     """Show what each step amounts to, and all of them together."""
     from rich.table import Table
 
-    from speechft.pipeline.recipe.sizes import BASE_PARAMETERS, GPU, cost_of, size_of
+    from speechft.pipeline.recipe.cost_estimate import BASE_PARAMETERS, GPU, cost_of, size_of
 
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     for name in ("step", "state", "size"):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from speechft.cli.layout import output
+from speechft.cli.console import output
 from speechft.cli.options import Own
-from speechft.core.launching import Launcher
+from speechft.core.launch_settings import Launcher
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ SETTINGS = {"study": StudyOptions}
 
 def command(options: StudyOptions, overrides: list[str]) -> None:
     """Do studies or list their jobs."""
-    from speechft.core.launching import read_launch
-    from speechft.pipeline.study.reading import load_study
+    from speechft.core.launch_settings import read_launch
+    from speechft.pipeline.study.study_file import load_study
 
     given = {name: getattr(options, name) for name in ("launcher", "workers", "threads")}
     launch, overrides = read_launch(overrides, **given)
@@ -94,7 +94,7 @@ def _show(one: StudySettings, folder: Path) -> None:
     from rich.table import Table
 
     from speechft.reporting.study.files import read_study
-    from speechft.reporting.study.specs import SCORE
+    from speechft.reporting.study.stage_and_row_settings import SCORE
     from speechft.reporting.study.verdicts import figures_of
 
     _, table, verdicts, _ = read_study(folder)

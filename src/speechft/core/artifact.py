@@ -34,9 +34,10 @@ from pydantic import BaseModel
 from speechft._version import __version__
 from speechft.core import files
 from speechft.core.errors import SettingsError, SpeechFTError
-from speechft.core.files import known_hash, known_hashes, products_of, read_json, write_json
+from speechft.core.files import products_of, read_json, write_json
+from speechft.core.known_hashes import known_hash, known_hashes
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, said_place
+from speechft.core.paths import first_of, said_place
 
 RECORD: Final = files.RECORD
 BEGUN: Final = "begun.json"

@@ -1,14 +1,14 @@
-"""Typed errors, and the words of messages: near names, and names that others chose.
+"""Typed errors: what failed, where, what was expected, what was found, what to do next.
 
 Every mistake a user can make ends in one of the errors, and each has one exit code.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self
+
+from speechft.core.escaping import printable_lines
 
 _DETAILS: Final = ("what", "where", "expected", "found", "hint")
 
@@ -108,59 +108,6 @@ class DivergedError(SpeechFTError):
 
 class IncompatibleModelsError(CheckpointError):
     """Encoders that should be merged do not have the same tensors (exit code 4)."""
-
-
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Give up to `count` known names that look most like `name`, best first."""
-    names = list(known)
-    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], count, cutoff=0.5)
-    by_lower = {n.lower(): n for n in names}
-    return [by_lower[c] for c in close]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Give a hint that names the nearest known names, or all of them when none is near."""
-    names = sorted(known)
-    close = nearest(name, names)
-    if close:
-        return f"did you mean {' or '.join(repr(c) for c in close)}?"
-    return f"known: {', '.join(names)}" if names else "nothing is known here"
-
-
-_MARKDOWN: Final = re.compile(r"[\\`*_<|]|(?<=\])\(")
-
-
-def printable(text: str) -> str:
-    r"""Give a text in one line: control characters and lone surrogates as escapes like `\x1b`."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def printable_lines(text: str) -> str:
-    """Give a text of several lines, each as `printable` gives it."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
-def markdown_text(text: str) -> str:
-    """Give a text as it stands in Markdown, so that none of it is markup, in a table or not."""
-    return _MARKDOWN.sub(lambda found: f"\\{found.group()}", printable(text))
-
-
-def task_heading(tasks: str) -> str:
-    """Give a task, or several with commas between, as a heading: `SID`, `CLASSIFY:dialect`."""
-    parts = [one.partition(":") for one in tasks.split(",")]
-    return ",".join(f"{kind.upper()}{sign}{column}" for kind, sign, column in parts)
-
-
-def fenced(text: str, language: str = "") -> str:
-    """Give a text as a block of code that it cannot end itself."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def file_name(text: str) -> str:
-    """Give a name for a file: of letters, digits, `.`, `_` and `-` alone, and not too long."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:100] or "unnamed"
 
 
 _CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")

@@ -1,16 +1,9 @@
-"""Files: read within limits, written atomically, hashed; hashes of large ones are remembered.
+"""Files: written atomically, read, and hashed.
 
 Everything is written beside its place and moved in, so a killed process never leaves half a file
 under a final name. What is being written is named `.NAME.speechft-XXXX.tmp` and locked by its
 writer, so that the leftovers of killed ones are told from the work of others.
 
-Of a file that others wrote, what is beyond a limit is refused before it costs time or memory: a few
-bytes of gzip may hold terabytes, and a named pipe never ends.
-
-SHA-256 is remembered as long as nothing has touched a file: its place on the disk, size,
-modification time and change time are the same. The change time cannot be set by programs, and
-hashes of files that changed less than two seconds before they were read are not remembered, so that
-a clock's coarseness hides nothing. Only `core.artifact` asks for these.
 """
 
 from __future__ import annotations
@@ -18,132 +11,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
-import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import sha256
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import Any, Final
 
 from speechft.core.errors import SettingsError, SpeechFTError
-from speechft.core.stopping import threads as start_threads
-
-LINE_BYTES: Final = 16 << 20
-"""Of one line of a text; cuts of an hour with every phone have 2 MB."""
-UNPACKED_BYTES: Final = 32 << 20
-"""Of an unpacked file, however well it is packed."""
-UNPACKED_TIMES: Final = 50
-"""How many times its size an unpacked file may have beyond that; cuts have 10 to 20."""
-NESTED: Final = 64
-"""Levels of lists and objects in one another."""
-DIGITS: Final = 300
-"""Of one number."""
-NAME_BYTES: Final = 200
-"""Of the name of a file."""
-LONGEST_SECONDS: Final = 120.0
-"""Of an utterance that is encoded whole, unless a command is told otherwise."""
-_BLOCK: Final = 1 << 20
-_HOLDERS: Final = (dict, list)
-
-
-def regular_file(path: Path) -> Path:
-    """Give the path of a file, or of a link to one.
-
-    Raises:
-        OSError: there is no such file, or it is a folder, a named pipe or a device.
-    """
-    if not path.stat() or not path.is_file():
-        raise OSError(None, "this is no regular file", str(path))
-    return path
-
-
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Give the lines of UTF-8 text that are not blank, each with its number; `.gz` is unpacked.
-
-    Raises:
-        OSError: the file cannot be read, or is no file.
-        ValueError: it is not UTF-8, a line is too long, or too much is packed in it.
-        EOFError: it is cut short.
-    """
-    regular_file(path)
-    if path.suffix == ".gz":
-        _refuse_bomb(path)
-    with _opened(path) as file:
-        for number in range(1, 1 << 62):
-            line = file.readline(LINE_BYTES)
-            if not line:
-                return
-            if len(line) >= LINE_BYTES:
-                raise ValueError(f"line {number} has more than {LINE_BYTES >> 20} MB")
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            if text:
-                yield number, text
-
-
-def parse_json(text: str, number: Callable[[str], float] = float) -> Any:
-    """Read a JSON value; NaN and infinities are no JSON.
-
-    Args:
-        text: of the value.
-        number: makes a number with a point or an exponent of its text.
-
-    Raises:
-        ValueError: it is not JSON, or beyond a limit.
-    """
-    try:
-        value = json.loads(
-            text, parse_constant=_refuse_constant, parse_int=_int, parse_float=number
-        )
-    except RecursionError:
-        raise ValueError(f"more than {NESTED} levels in one another") from None
-    _check_depth(value)
-    if "\\ud" in text.lower():  # half of a pair, which is no text
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]  # GzipFile reads bytes
-
-
-def _refuse_bomb(path: Path) -> None:
-    most = max(UNPACKED_BYTES, UNPACKED_TIMES * path.stat().st_size)
-    found = 0
-    with gzip.open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            found += len(block)
-            if found > most:
-                raise ValueError(f"it unpacks to more than {most >> 20} MB")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
-
-
-def _int(digits: str) -> int:
-    if len(digits) > DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
-
-
-def _check_depth(value: Any) -> None:
-    """Refuse what is nested too deeply, level by level."""
-    level = [value]
-    for _ in range(NESTED):
-        inside = (v.values() if type(v) is dict else v for v in level if type(v) in _HOLDERS)
-        level = [item for item in chain.from_iterable(inside) if type(item) in _HOLDERS]
-        if not level:
-            return
-    raise ValueError(f"more than {NESTED} levels in one another")
-
+from speechft.core.limits import regular_file
 
 RECORD: Final = "speechft.json"
 _OURS: Final = "speechft-"
@@ -400,84 +280,3 @@ def _umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value
-
-
-MANY_FOLDER = "file-hashes"
-SETTLED_NS = 2_000_000_000
-MOST_OF_MANY = 500_000
-
-
-def known_hash(path: Path | str) -> str:
-    """Give the SHA-256 of a file as hex; it is read only if it is not known."""
-    place = str(Path(path).resolve())
-    return known_hashes([place])[place]
-
-
-def known_hashes(paths: Iterable[str], on_file: Callable[[], None] | None = None) -> dict[str, str]:
-    """Give the SHA-256 of many files, such as a corpus' audio; only unknown ones are read.
-
-    They are remembered in a few files by the names of their folders, so that a corpus of a hundred
-    thousand files costs one look at each file's entry.
-
-    Args:
-        paths: as given they are the keys of the answer.
-        on_file: called after each file that had to be read.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    given = sorted(set(paths))
-    full = {path: os.path.abspath(path) for path in given}
-    stores = {path: _store_of(full[path]) for path in given}
-    known = {store: _read_hashes(store) for store in set(stores.values())}
-    result: dict[str, str] = {}
-    stamps: dict[str, list[int]] = {}
-    for path in given:
-        stamps[path] = _stamp_of(Path(full[path]))
-        entry = known[stores[path]].get(full[path])
-        if entry is not None and entry[:-1] == stamps[path]:
-            result[path] = str(entry[-1])
-    unknown = [path for path in given if path not in result]
-    begin = time.time_ns()
-    with start_threads(4) as pool:
-        for path, digest in zip(unknown, pool.map(hash_file, unknown), strict=True):
-            result[path] = digest
-            if on_file is not None:
-                on_file()
-    settled = [path for path in unknown if _is_settled(Path(full[path]), stamps[path], begin)]
-    fresh: dict[Path, dict[str, list[int | str]]] = {}
-    for path in settled:
-        fresh.setdefault(stores[path], {})[full[path]] = [*stamps[path], result[path]]
-    for store, entries in fresh.items():
-        _remember(store, entries)
-    return result
-
-
-def _store_of(path: str) -> Path:
-    part = sha256(os.path.dirname(path).encode()).hexdigest()[0]
-    return cache_folder() / MANY_FOLDER / f"{part}.json"
-
-
-def _is_settled(path: Path, stamp: list[int], begin: int) -> bool:
-    return _stamp_of(path) == stamp and max(stamp[-2:]) < begin - SETTLED_NS
-
-
-def _remember(store: Path, new: dict[str, list[int | str]]) -> None:
-    entries = {**_read_hashes(store), **new}
-    try:
-        write_json(store, dict(list(entries.items())[-MOST_OF_MANY:]))
-    except OSError:
-        return
-
-
-def _stamp_of(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-
-
-def _read_hashes(store: Path) -> dict[str, list[int | str]]:
-    try:
-        entries = read_json(store)
-    except (OSError, ValueError):
-        return {}
-    return entries if isinstance(entries, dict) else {}

@@ -21,7 +21,8 @@ from typing import Final
 
 from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import CheckpointError
-from speechft.core.files import atomic_path, text_lines
+from speechft.core.files import atomic_path
+from speechft.core.limits import text_lines
 
 FILE: Final = "heard.gz"
 UNKNOWN: Final = "unknown"

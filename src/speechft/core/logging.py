@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from speechft.core.errors import printable_lines
+from speechft.core.escaping import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 
 T = TypeVar("T")
 

@@ -4,8 +4,9 @@ A cut is heard as lhotse means it (`cut.load_audio()`): its channels, its part o
 recording's transforms. Only the files are decoded here, by libsndfile (WAV, FLAC, MP3, Ogg Vorbis,
 Opus, NIST Sphere and relatives), since lhotse's readers may start programs and open URLs.
 
-Effects that a task asks for (`data.effects`) are carried in the supervision's `custom["effects"]`,
-a list of strings applied in their order, and in `custom["samples"]` the number of samples left.
+Effects that a task asks for (`data.waveform_effects`) are carried in the supervision's
+`custom["effects"]`, a list of strings applied in their order, and in `custom["samples"]` the number
+of samples left.
 Fixed crops are drawn once per utterance from its id, so that hidden states can be kept.
 """
 
@@ -27,11 +28,11 @@ from lhotse.augmentation import AudioTransform
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
+from speechft.core.seeding import numpy_generator
 from speechft.data.decoding import Samples, decode
-from speechft.data.effects import apply_effects
+from speechft.data.waveform_effects import apply_effects
 
 # One output frame of the usual CNN front end needs 400 samples.
 SHORTEST_SAMPLES = 400

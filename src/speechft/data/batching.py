@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from speechft.core.computing import numpy_generator
 from speechft.core.errors import SettingsError
+from speechft.core.seeding import numpy_generator
 
 
 class DurationBatches:

@@ -19,7 +19,7 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.data.audio import load_waveform
-from speechft.data.sources import find_data
+from speechft.data.load import find_data
 from speechft.data.utterances import DRAWN, FURTHER, Loaded, in_threads
 
 LONGEST_SECONDS: Final = 30.0

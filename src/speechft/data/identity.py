@@ -14,7 +14,7 @@ from speechft.core.errors import DataError
 from speechft.core.heard import ANY, Heard, Speaker, Stretch, key_of
 from speechft.core.logging import progress_bar
 from speechft.core.settings import PathText
-from speechft.data.names import refuse_absent_data
+from speechft.data.data_names import refuse_absent_data
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -33,8 +33,8 @@ def data_id(spec: str) -> str:
         DataError: the data cannot be read.
         SettingsError: an unknown corpus or preset.
     """
-    from speechft.data.names import is_synthetic
-    from speechft.data.sources import load_data
+    from speechft.data.data_names import is_synthetic
+    from speechft.data.load import load_data
 
     if is_synthetic(spec):
         return _synthetic_id(spec)
@@ -52,8 +52,8 @@ def audio_id(spec: str) -> str:
         DataError: the data cannot be read.
         SettingsError: an unknown corpus or preset.
     """
-    from speechft.data.names import is_synthetic
-    from speechft.data.sources import load_data
+    from speechft.data.data_names import is_synthetic
+    from speechft.data.load import load_data
 
     if is_synthetic(spec):
         return _synthetic_id(spec)
@@ -187,7 +187,7 @@ def speakers_of(cuts: Iterable[Cut], spec: str) -> set[Speaker]:
 def corpus_of(spec: str) -> str:
     """Give the corpus whose names the speakers of a DATA have; `ANY` where nothing says it."""
     from speechft.data.corpora import corpora
-    from speechft.data.names import is_synthetic
+    from speechft.data.data_names import is_synthetic
 
     name = spec.partition(":")[0]
     if is_synthetic(spec):

@@ -18,13 +18,14 @@ from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
 from speechft.core.errors import DataError
-from speechft.core.files import parse_json, read_json, regular_file, text_lines
+from speechft.core.files import read_json
+from speechft.core.limits import parse_json, regular_file, text_lines
 from speechft.data.audio import fault_of_audio
-from speechft.data.commands import Runner, is_command
 from speechft.data.cut_records import check_record
-from speechft.data.rows import holds_cuts
+from speechft.data.external_programs import Runner, is_command
+from speechft.data.slot_tags import name_tags
 from speechft.data.splitting import split_cuts
-from speechft.data.tags import name_tags
+from speechft.data.table_files import holds_cuts
 from speechft.data.utterances import DIARIZATION, Loaded
 
 SUFFIXES: Final = (".jsonl.gz", ".jsonl")

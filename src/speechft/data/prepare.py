@@ -16,12 +16,12 @@ from speechft._version import __version__
 from speechft.core.artifact import Artifact, hash_values, stage_of
 from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
-from speechft.core.places import in_the_way, said_place
+from speechft.core.paths import in_the_way, said_place
 from speechft.data.check import CheckReport, check_loaded
-from speechft.data.commands import kept_folder
+from speechft.data.data_names import named_kind
+from speechft.data.external_programs import kept_folder
+from speechft.data.load import corpus_name, find_data
 from speechft.data.manifests import REPORT, write_cuts
-from speechft.data.names import named_kind
-from speechft.data.sources import corpus_name, find_data
 from speechft.data.utterances import Loaded, problems_error
 
 STAGE: Final = "data prepare"

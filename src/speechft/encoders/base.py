@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from speechft.core.artifact import hash_values
-from speechft.core.computing import compute_exactly
+from speechft.core.devices import compute_exactly
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, pad_waveforms
 from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint
-from speechft.encoders.folder import Beside, write_hf_folder
+from speechft.encoders.hf_folder import Beside, write_hf_folder
 from speechft.encoders.identity import CONTEXT, computing
 from speechft.encoders.layers import use_fast_linear
 

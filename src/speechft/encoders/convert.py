@@ -11,10 +11,10 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, remove_leftovers
 from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, home_expanded, said_place
+from speechft.core.paths import first_of, home_expanded, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
-from speechft.encoders.folder import ADAPTER, encoder_files
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
+from speechft.encoders.hf_folder import ADAPTER, encoder_files
 from speechft.encoders.identity import carry, heard_of, locate
 from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings

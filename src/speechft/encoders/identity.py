@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from speechft.core.artifact import RECORD, Input, content_id
-from speechft.core.errors import CheckpointError, did_you_mean, is_network_error
-from speechft.core.files import read_json, regular_file
+from speechft.core.errors import CheckpointError, is_network_error
+from speechft.core.files import read_json
 from speechft.core.heard import FILE as HEARD
 from speechft.core.heard import LOADED, Heard, read_heard
-from speechft.core.places import home_expanded
+from speechft.core.limits import regular_file
+from speechft.core.nearest_names import did_you_mean
+from speechft.core.paths import home_expanded
 from speechft.core.settings import PathText
 
 PREPROCESSOR: Final = "preprocessor_config.json"
@@ -31,7 +33,7 @@ CONTEXT: Final = "context"  # its name in the preprocessor's settings
 SWEEP_FILE: Final = "sweep.json"
 """In a folder that stands for many encoders, see `merging.sweep`."""
 HEADS = re.compile(r"head(-.+)?\.safetensors")
-"""Heads that stand on the encoder, see `tasks.kept`; what loads the encoder does not read them."""
+"""Heads that stand on the encoder, see `tasks.kept_head`; loading an encoder reads none of them."""
 # Of a configuration: where it comes from, and what was used to write it.
 SAYS_NOTHING: Final = frozenset(
     {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}

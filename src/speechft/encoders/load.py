@@ -17,7 +17,6 @@ from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.base import SpeechEncoder
 from speechft.encoders.checkpoint import Checkpoint, Side, fill_model, new_model, tame_config
 from speechft.encoders.families import FAMILIES, record_of
-from speechft.encoders.folder import ADAPTER, CONFIG, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.adapters import merge_adapter
 from speechft.encoders.formats.fairseq import Described, read_fairseq_style
 from speechft.encoders.formats.hf import (
@@ -29,6 +28,7 @@ from speechft.encoders.formats.hf import (
 )
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES
+from speechft.encoders.hf_folder import ADAPTER, CONFIG, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.identity import ADAPTER_OF, Context, locate
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from speechft.core.errors import DataError
 from speechft.core.lengths import masked_mean
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end import FrontEndCache, front_end_output
+from speechft.hidden.front_end_cache import FrontEndCache, front_end_output
 
 DTYPES: Final = {"float16": torch.float16, "float32": torch.float32}
 

@@ -13,8 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.errors import CheckpointError, SettingsError, did_you_mean, markdown_text
+from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.escaping import markdown_text
 from speechft.core.files import read_json
+from speechft.core.nearest_names import did_you_mean
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 FARTHEST = 2.0

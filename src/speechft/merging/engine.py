@@ -17,10 +17,10 @@ import numpy as np
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.merging.alpha import AlphaRules, constant
-from speechft.merging.matching import Entry, Match, layer_of, match
+from speechft.merging.data_statistics import line_up, values_of
 from speechft.merging.methods import METHODS, Method, TensorContext
 from speechft.merging.sources import Source
-from speechft.merging.statistics import line_up, values_of
+from speechft.merging.tensor_matching import Entry, Match, layer_of, match
 from speechft.merging.tensorfile import (
     BY_USER_NAME,
     STORAGE,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 
 _TOP = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", "name")
 _LANGUAGE = "speech encoders have no tokenizer or template"

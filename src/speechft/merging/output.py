@@ -20,12 +20,12 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json, write_text
 from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, home_expanded, said_place
+from speechft.core.paths import first_of, home_expanded, said_place
 from speechft.encoders.identity import CONTEXT, HEADS, carry, heard_of
 from speechft.merging.alpha import CHOICE, Chosen, said_of
 from speechft.merging.engine import Plan
-from speechft.merging.matching import common_context
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
+from speechft.merging.tensor_matching import common_context
 from speechft.merging.tensorfile import BY_USER_NAME, USER_NAMES
 
 log = get_logger(__name__)

@@ -16,7 +16,7 @@ import numpy as np
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
-from speechft.core.places import path_below
+from speechft.core.paths import path_below
 from speechft.encoders.identity import (
     ADAPTER_OF,
     locate,

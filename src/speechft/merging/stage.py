@@ -20,17 +20,18 @@ from speechft.core.artifact import (
 )
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_dir, flush, remove_leftovers, write_json
+from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
-from speechft.core.places import LOCK, home_expanded, in_the_way, work_alone
+from speechft.core.paths import home_expanded, in_the_way
 from speechft.core.stopping import threads
 from speechft.encoders.identity import locate
 from speechft.merging.alpha import Chosen, check_range, parse_alpha, read_choice, split_sweep
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
-from speechft.merging.matching import refuse_other_meaning
 from speechft.merging.methods import METHODS
 from speechft.merging.output import describe, head_files, said_where
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import INDEX, WEIGHTS, Source, open_encoder
+from speechft.merging.tensor_matching import refuse_other_meaning
 from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
 
 log = get_logger(__name__)
@@ -228,7 +229,7 @@ def _statistics(settings: MergeSettings) -> list[Source]:
             where="gram_data",
             found=f"{settings.method} with {len(settings.gram_data)} for {count}",
         )
-    from speechft.merging.statistics import gram_source
+    from speechft.merging.data_statistics import gram_source
 
     given = settings.gram_data
     data = given * count if len(given) == 1 else given

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from speechft.core.errors import CheckpointError
 from speechft.core.files import read_json, write_json, write_text
-from speechft.core.places import home_expanded
+from speechft.core.paths import home_expanded
 from speechft.encoders.identity import SWEEP_FILE, locate
 from speechft.merging.alpha import number_text, parse_alpha
 from speechft.merging.engine import Plan, Recipe, plan, stream
-from speechft.merging.matching import canonical, common_context, refuse_other_meaning
 from speechft.merging.output import public_name
 from speechft.merging.sources import Source, open_encoder
+from speechft.merging.tensor_matching import canonical, common_context, refuse_other_meaning
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,8 @@ import jiwer
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from speechft.core.errors import DataError, SettingsError, did_you_mean
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.nearest_names import did_you_mean
 
 Direction = Literal["higher", "lower"]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Final
 
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 from speechft.metrics.measures import BESIDE
 from speechft.metrics.published import FBANK, best_published
 from speechft.metrics.statistics import mean

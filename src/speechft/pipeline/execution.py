@@ -16,9 +16,9 @@ from typing import Final
 from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json
 from speechft.core.logging import get_logger, time_text
+from speechft.pipeline.do_job import Answer, as_error, do_apart, do_here, order_for, render
 from speechft.pipeline.graph import DIVERGED, Graph, Job, log_of, note_of
 from speechft.pipeline.launchers import Workers
-from speechft.pipeline.worker import Answer, as_error, do_apart, do_here, order_for, render
 
 _KNOWN: Final = 0.5  # share of what is left that must be of a kind that has been seen
 _SHORTEST: Final = 60.0  # seconds worth a word

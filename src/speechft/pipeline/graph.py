@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 from speechft.core.artifact import Artifact, Seen, looking_once
 from speechft.core.files import read_json
 from speechft.core.settings import Settings, parse_settings
-from speechft.pipeline.stages import STAGES, Stage, check
+from speechft.pipeline.job_kinds import STAGES, Stage, check
 
 State = Literal["to do", "resume", "done", "redo"]
 DIVERGED: Final = "diverged"

@@ -17,9 +17,9 @@ from typing import Any, Final, TypeVar
 from speechft.core.artifact import hash_values
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json
-from speechft.core.launching import LaunchSettings
+from speechft.core.launch_settings import LaunchSettings
 from speechft.core.logging import get_logger
-from speechft.core.workers import LocalExecutor, WorkerDiedError
+from speechft.core.worker_processes import LocalExecutor, WorkerDiedError
 
 T = TypeVar("T")
 LOGS: Final = "jobs"

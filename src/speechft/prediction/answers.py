@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.files import write_text
-from speechft.core.places import said_place
+from speechft.core.paths import said_place
 from speechft.prediction.settings import Form, PredictSettings
 from speechft.tasks import TASKS
 

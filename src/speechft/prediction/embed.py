@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechft.core.computing import usable_device
+from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, masked_mean
 from speechft.core.logging import progress_bar

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, home_expanded
+from speechft.core.paths import first_of, home_expanded
 from speechft.data.audio import SHORTEST_SAMPLES, read_audio
 from speechft.data.decoding import audio_seconds
 from speechft.encoders import SpeechEncoder

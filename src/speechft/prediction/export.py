@@ -15,13 +15,13 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
 from speechft.encoders import convert as bare
 from speechft.encoders.checkpoint import Checkpoint, fill_model
-from speechft.encoders.folder import encoder_files, write_hf_folder
+from speechft.encoders.hf_folder import encoder_files, write_hf_folder
 from speechft.encoders.load import read_checkpoint, wrap_model
 from speechft.encoders.settings import ConvertSettings
 from speechft.heads.linear import FrameHead, PooledLinear, Probe
-from speechft.tasks.classes import ClassTask
 from speechft.tasks.ctc import BLANK, UNKNOWN, CTCTask
-from speechft.tasks.kept import HEAD, KeptHead, choose_head, heads_of, read_head
+from speechft.tasks.kept_head import HEAD, KeptHead, choose_head, heads_of, read_head
+from speechft.tasks.utterance_classes import ClassTask
 
 WITH_HEAD = "hf-head"
 

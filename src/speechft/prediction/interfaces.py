@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechft.core.computing import usable_device
+from speechft.core.devices import usable_device
 from speechft.core.lengths import SAMPLE_RATE, masked_mean
 from speechft.encoders import load_encoder
 

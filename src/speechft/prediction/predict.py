@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from speechft.core.computing import usable_device
+from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger, progress_bar
@@ -20,7 +20,7 @@ from speechft.prediction.answers import form_of, write_answers
 from speechft.prediction.recordings import Recording, find_recordings
 from speechft.prediction.settings import PredictSettings
 from speechft.tasks import Task
-from speechft.tasks.kept import KeptHead, choose_head, heads_of, read_head
+from speechft.tasks.kept_head import KeptHead, choose_head, heads_of, read_head
 
 log = get_logger(__name__)
 Record = dict[str, Any]

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.core.places import home_expanded
+from speechft.core.paths import home_expanded
 from speechft.data.audio import place_of
+from speechft.data.data_names import is_synthetic, named_kind
+from speechft.data.load import find_data
 from speechft.data.manifests import SUFFIXES as CUTS
-from speechft.data.names import is_synthetic, named_kind
-from speechft.data.rows import SUFFIXES as TABLES
-from speechft.data.sources import find_data
+from speechft.data.table_files import SUFFIXES as TABLES
 from speechft.data.utterances import Utterance, load_splits
 from speechft.prediction.embed_files import find_audio
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from speechft.core.artifact import FileInput, Input, Neutral, file_id
-from speechft.core.files import LONGEST_SECONDS
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Option, PathText, Positional, Settings, Shown
 from speechft.encoders.identity import Context, EncoderName
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from speechft.core.computing import torch_generator
+from speechft.core.seeding import torch_generator
 from speechft.core.stopping import threads
 from speechft.hidden.states import States
-from speechft.tasks.plans import Scheme
+from speechft.tasks.probe_plan import Scheme
 
 # Padded frames of a batch that is only scored: 2 GB of a Base encoder's 13 hidden states.
 EVAL_FRAMES: Final = 50_000

@@ -14,9 +14,9 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 
 from speechft.core.artifact import Artifact, content_id, hash_values
-from speechft.core.computing import derive_seed
 from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.lengths import HOP
+from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_samples, place_of
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
@@ -25,7 +25,7 @@ from speechft.probing.probe import predict, probe
 from speechft.probing.protocol import ProbePlan, plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings, version_of
 from speechft.tasks import TASKS, ProtocolName, Size, Task, file_stem, refuse_unreachable
-from speechft.tasks.kept import HEAD, HeadRecord, write_head
+from speechft.tasks.kept_head import HEAD, HeadRecord, write_head
 
 CELLS: Final = "cells"
 CELL: Final = "cell.json"
@@ -251,7 +251,7 @@ def _scored(
     task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol).selecting(cell.select)
     task.hop = hop
     if not task.trains:
-        from speechft.probing.searching import run_search
+        from speechft.probing.qbe_search import run_search
 
         return run_search(task, cuts, states, device=device)
     seed = derive_seed(cell.seed, "probe", cell.task, *([fold] if fold else []))

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.artifact import Artifact, hash_values
-from speechft.core.computing import named_device, usable_device
+from speechft.core.devices import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
+from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger, progress_bar
-from speechft.core.places import first_of, in_the_way, work_alone
-from speechft.hidden.front_end import KeptFeatures
-from speechft.metrics.classes import class_report
+from speechft.core.paths import first_of, in_the_way
+from speechft.hidden.front_end_cache import KeptFeatures
+from speechft.metrics.per_class import class_report
 from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING
-from speechft.probing.failures import raise_failures
+from speechft.probing.failed_jobs import raise_failures
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
 from speechft.probing.leaks import heard_by, leaking, refuse_leaks

@@ -13,11 +13,11 @@ from pathlib import Path
 from lhotse.cut import Cut
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
-from speechft.core.files import LONGEST_SECONDS
 from speechft.core.heard import Heard
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
-from speechft.data.sources import load_data, refuse_long
+from speechft.data.load import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import context_of, is_sweep_folder, locate
 from speechft.merging.alpha import number_text

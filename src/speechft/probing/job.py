@@ -11,17 +11,17 @@ from typing import Any, Final
 
 from lhotse.cut import Cut
 
-from speechft.core.computing import computing_threads
+from speechft.core.devices import computing_threads
 from speechft.core.errors import SettingsError
+from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
-from speechft.core.places import wait_for_lock
 from speechft.data.audio import heard_seconds
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end import FrontEndCache, KeptFeatures
+from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures
 from speechft.hidden.states import Passes, SplitStates
 from speechft.hidden.store import HiddenStore, Request
 from speechft.probing.cells import CELLS, Cell, make_cell, run_cell
-from speechft.probing.failures import Failure, reported
+from speechft.probing.failed_jobs import Failure, reported
 from speechft.probing.inputs import DataSet, fold_numbers, open_encoder
 from speechft.probing.protocol import protocol_of
 from speechft.probing.settings import EncoderSpec, EvaluateSettings, data_name

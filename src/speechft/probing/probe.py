@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from speechft.core.computing import derive_seed, seeded
 from speechft.core.errors import SettingsError
+from speechft.core.seeding import derive_seed, seeded
 from speechft.heads.linear import Probe
 from speechft.heads.spec_augment import SpecAugment
 from speechft.hidden.states import States

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.states import SplitStates, States
 from speechft.hidden.store import Request
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, Size, Task
-from speechft.tasks.plans import Scheme
+from speechft.tasks.probe_plan import Scheme
 
 CHECKS: Final = 10
 T = TypeVar("T")

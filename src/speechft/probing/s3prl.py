@@ -18,10 +18,10 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn import functional
 
-from speechft.core.computing import torch_generator
 from speechft.core.errors import SettingsError
 from speechft.core.lengths import HOP
 from speechft.core.logging import get_logger
+from speechft.core.seeding import torch_generator
 from speechft.data.audio import heard_samples
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import EncoderOutput

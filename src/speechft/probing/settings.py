@@ -19,8 +19,8 @@ from speechft.core.artifact import (
     hash_values,
 )
 from speechft.core.errors import SettingsError
-from speechft.core.files import LONGEST_SECONDS
-from speechft.core.launching import DaskSettings, Launcher
+from speechft.core.launch_settings import DaskSettings, Launcher
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Option, PathText, Positional, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import (
@@ -306,8 +306,8 @@ class EvaluateSettings(Settings):
 def data_name(spec: str) -> str:
     """Give what results call a DATA: a corpus or a preset, or the last part of a path."""
     if ":" in spec:
-        from speechft.data.names import named_kind
-        from speechft.data.sources import corpus_name
+        from speechft.data.data_names import named_kind
+        from speechft.data.load import corpus_name
 
         kind, spec = named_kind(spec)
         if kind == "synthetic":

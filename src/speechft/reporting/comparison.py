@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from speechft.core.errors import DataError, task_heading
+from speechft.core.errors import DataError
+from speechft.core.escaping import task_heading
 from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import any_score, score_text

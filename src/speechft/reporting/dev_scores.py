@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechft.core.errors import task_heading
+from speechft.core.escaping import task_heading
 from speechft.core.files import read_jsonl
 from speechft.metrics.measures import DIRECTIONS, direction
 from speechft.metrics.statistics import SeedValues, mean

@@ -10,11 +10,11 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from speechft.analysis.settings import RECORDS
-from speechft.core.errors import printable
-from speechft.core.theme import INK, MERGED, legend_text
+from speechft.core.escaping import printable
+from speechft.core.figure_style import INK, MERGED, legend_text
 from speechft.reporting.contrasts import read_rows
-from speechft.reporting.drawing import NARROW
-from speechft.reporting.records import visible
+from speechft.reporting.figure_files import NARROW
+from speechft.reporting.read_results import visible
 
 CAPTION: Final = (
     "CKA of the hidden states with those of θ₀, in percent: the darker, the nearer. 0 is the "

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.errors import DataError, printable, task_heading
+from speechft.core.errors import DataError
+from speechft.core.escaping import printable, task_heading
 from speechft.metrics.measures import edits
 from speechft.reporting.comparison import Comparison, Row
 from speechft.reporting.contrasts import read_rows

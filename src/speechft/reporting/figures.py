@@ -14,8 +14,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from speechft.core.errors import file_name, printable, task_heading
-from speechft.core.theme import (
+from speechft.core.escaping import file_name, printable, task_heading
+from speechft.core.figure_style import (
     COLOURS,
     FINETUNED,
     INK,
@@ -27,10 +27,10 @@ from speechft.core.theme import (
 )
 from speechft.metrics.statistics import SeedValues
 from speechft.reporting.comparison import Column, Comparison, Row
-from speechft.reporting.drawing import Drawing, Values, keep, panels
 from speechft.reporting.drift import CAPTION as DRIFT_CAPTION
 from speechft.reporting.drift import Drift, draw_drift
 from speechft.reporting.drift import values_of as values_of_drift
+from speechft.reporting.figure_files import Drawing, Values, keep, panels
 from speechft.reporting.findings import label
 from speechft.reporting.layer_weights import CAPTION as WEIGHTS_CAPTION
 from speechft.reporting.layer_weights import draw_profiles, profiles

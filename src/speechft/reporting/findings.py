@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from speechft.core.errors import task_heading
+from speechft.core.escaping import task_heading
 from speechft.metrics.measures import BESIDE
 from speechft.metrics.statistics import LEVEL
 from speechft.reporting.comparison import Column, Comparison, Row, Trio, metric_title

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from speechft.core.errors import task_heading
-from speechft.core.theme import COLOURS, legend_text
+from speechft.core.escaping import task_heading
+from speechft.core.figure_style import COLOURS, legend_text
 from speechft.reporting.comparison import Comparison
-from speechft.reporting.drawing import panels
+from speechft.reporting.figure_files import panels
 from speechft.reporting.findings import label
 from speechft.reporting.measurements import Encoder, Measurement
 

@@ -15,15 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from speechft.core.artifact import versions
-from speechft.core.errors import fenced, markdown_text, printable, task_heading
-from speechft.core.settings import dump_yaml
+from speechft.core.escaping import fenced, markdown_text, printable, task_heading
+from speechft.core.yaml12 import dump_yaml
 from speechft.merging.alpha import cell_text, table_of
-from speechft.metrics.classes import ClassReport, class_report
 from speechft.metrics.measures import TITLES
+from speechft.metrics.per_class import ClassReport, class_report
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.contrasts import pairs_of
-from speechft.reporting.drawing import Drawing, csv_text
 from speechft.reporting.examples import Examples
+from speechft.reporting.figure_files import Drawing, csv_text
 from speechft.reporting.figures import table_values
 from speechft.reporting.findings import findings, label, symbol
 from speechft.reporting.measurements import HEARD, Evidence, heard_text

@@ -19,12 +19,12 @@ from speechft.core.errors import (
 )
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import get_logger
-from speechft.core.places import home_expanded
+from speechft.core.paths import home_expanded
 from speechft.encoders.identity import read_json_object
 from speechft.merging.output import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
-from speechft.reporting.records import find_results
+from speechft.reporting.read_results import find_results
 from speechft.reporting.settings import PushSettings
 
 log = get_logger(__name__)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from speechft.core.artifact import FileInput, Input, Neutral, file_id
 from speechft.core.errors import CheckpointError, DataError
-from speechft.core.places import home_expanded
+from speechft.core.paths import home_expanded
 from speechft.core.settings import Positional, Settings, Shown
 
 

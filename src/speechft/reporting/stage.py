@@ -11,7 +11,7 @@ from speechft.reporting.drift import read_drift
 from speechft.reporting.examples import examples
 from speechft.reporting.figures import draw_all
 from speechft.reporting.page import Page, class_files, render_html, render_markdown, table_files
-from speechft.reporting.records import read_evidence
+from speechft.reporting.read_results import read_evidence
 from speechft.reporting.settings import ReportSettings
 
 log = get_logger(__name__)

@@ -8,12 +8,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from speechft.core.errors import task_heading
-from speechft.core.theme import COLOURS, INK, MUTED, PRETRAINED, SERIES, legend_text
+from speechft.core.escaping import task_heading
+from speechft.core.figure_style import COLOURS, INK, MUTED, PRETRAINED, SERIES, legend_text
 from speechft.metrics.measures import goodness
 from speechft.metrics.statistics import SeedValues, mean
 from speechft.reporting.comparison import Column, Comparison, Row
-from speechft.reporting.drawing import NARROW
+from speechft.reporting.figure_files import NARROW
 from speechft.reporting.findings import label, symbol
 from speechft.reporting.measurements import Encoder, by_seed
 

@@ -14,7 +14,7 @@ from speechft.metrics.measures import error_rate
 from speechft.tasks.base import TASKS, ProtocolName, missing, supervision
 from speechft.tasks.ctc import CTCTask, normalise_text, unsegmented
 from speechft.tasks.lexicon import SPACE, LexiconDecoder
-from speechft.tasks.plans import PublishedPlan, TuningPlan
+from speechft.tasks.probe_plan import PublishedPlan, TuningPlan
 
 
 @TASKS.register("asr")

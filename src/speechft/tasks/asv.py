@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.artifact import hash_values
-from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.files import cache_folder, read_json, write_json
+from speechft.core.seeding import numpy_generator
 from speechft.data.audio import crop_start, load_waveform, with_effects
-from speechft.data.effects import GAIN, TRIM, crop
 from speechft.data.identity import audio_keys
 from speechft.data.utterances import in_threads
+from speechft.data.waveform_effects import GAIN, TRIM, crop
 from speechft.heads.xvector import XVector
 from speechft.metrics.detection import equal_error_rate, min_dcf
 from speechft.tasks.base import (
@@ -36,8 +36,14 @@ from speechft.tasks.base import (
     non_empty,
     supervision,
 )
-from speechft.tasks.plans import Plan, PublishedPlan
-from speechft.tasks.trials import am_softmax, has_trials, trials_of, with_drawn_trials, with_trials
+from speechft.tasks.probe_plan import Plan, PublishedPlan
+from speechft.tasks.speaker_trials import (
+    am_softmax,
+    has_trials,
+    trials_of,
+    with_drawn_trials,
+    with_trials,
+)
 
 CROP: Final = 128_000  # samples of a training utterance
 SHORTEST: Final = 32_000  # samples that a training utterance of VoxCeleb1 must exceed

@@ -14,24 +14,18 @@ from lhotse.supervision import SupervisionSegment
 from torch import Tensor, nn
 
 from speechft.core.artifact import hash_values
-from speechft.core.errors import (
-    CheckpointError,
-    DataError,
-    MissingSplitError,
-    SettingsError,
-    did_you_mean,
-    nearest,
-)
+from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
 from speechft.core.lengths import HOP
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of
+from speechft.core.nearest_names import did_you_mean, nearest
+from speechft.core.paths import first_of
 from speechft.core.registry import Registry
 from speechft.data.audio import said_cut
 from speechft.data.utterances import columns_of
-from speechft.tasks.plans import Plan, PublishedPlan, Scheme, TuningPlan
+from speechft.tasks.probe_plan import Plan, PublishedPlan, Scheme, TuningPlan
 
 if TYPE_CHECKING:
-    from speechft.tasks.columns import ColumnTask
+    from speechft.tasks.column_task import ColumnTask
 
 _logger = get_logger(__name__)
 Purpose = Literal["probe", "finetune"]

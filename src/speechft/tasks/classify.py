@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.metrics.classes import class_scores
+from speechft.metrics.per_class import class_scores
 from speechft.tasks.base import TASKS, Size
-from speechft.tasks.classes import ClassTask
-from speechft.tasks.columns import ColumnTask
-from speechft.tasks.plans import GRID, Plan
+from speechft.tasks.column_task import ColumnTask
+from speechft.tasks.probe_plan import GRID, Plan
+from speechft.tasks.utterance_classes import ClassTask
 
 
 @TASKS.on_columns.register("classify")

@@ -22,9 +22,9 @@ from speechft.heads.linear import OneLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.metrics.measures import error_rate
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, non_empty
-from speechft.tasks.columns import ColumnTask
+from speechft.tasks.column_task import ColumnTask
 from speechft.tasks.lexicon import SPACE
-from speechft.tasks.plans import RECURRENT_GRID, Plan
+from speechft.tasks.probe_plan import RECURRENT_GRID, Plan
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"

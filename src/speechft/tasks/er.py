@@ -8,8 +8,8 @@ from typing import ClassVar
 from lhotse.cut import Cut
 
 from speechft.tasks.base import TASKS, ProtocolName, Size
-from speechft.tasks.classes import ClassTask
-from speechft.tasks.plans import GRID, Plan, PublishedPlan
+from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
+from speechft.tasks.utterance_classes import ClassTask
 
 
 @TASKS.register("er")

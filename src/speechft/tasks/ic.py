@@ -8,8 +8,8 @@ from typing import ClassVar
 from lhotse.cut import Cut
 
 from speechft.tasks.base import TASKS, Size
-from speechft.tasks.classes import ClassTask, Labels
-from speechft.tasks.plans import GRID, Plan, PublishedPlan
+from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
+from speechft.tasks.utterance_classes import ClassTask, Labels
 
 
 @TASKS.register("ic")

@@ -9,11 +9,11 @@ from lhotse.cut import Cut
 
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.data.audio import fixed_crops, with_effects
-from speechft.data.effects import GAIN
 from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
+from speechft.data.waveform_effects import GAIN
 from speechft.tasks.base import TASKS, ProtocolName, custom
-from speechft.tasks.classes import ClassTask
-from speechft.tasks.plans import PublishedPlan, Scheme
+from speechft.tasks.probe_plan import PublishedPlan, Scheme
+from speechft.tasks.utterance_classes import ClassTask
 
 SILENCE: Final = "_silence_"
 # Crops of one second from each background recording; S3PRL draws a new one each time.

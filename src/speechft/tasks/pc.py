@@ -28,7 +28,7 @@ from speechft.tasks.base import (
     non_empty,
     supervision,
 )
-from speechft.tasks.plans import GRID, Plan
+from speechft.tasks.probe_plan import GRID, Plan
 
 SILENCES: Final = ("sil", "SIL")  # names for silence that a corpus may use itself
 IGNORED: Final = -100

@@ -13,7 +13,7 @@ from speechft.heads.linear import FrameLinear
 from speechft.metrics.measures import error_rate
 from speechft.tasks.base import TASKS, Purpose, Size, custom, missing
 from speechft.tasks.ctc import CTCTask
-from speechft.tasks.plans import GRID, Plan, PublishedPlan
+from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
 
 _VOWELS: Final = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS: Final = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"

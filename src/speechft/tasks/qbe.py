@@ -10,10 +10,10 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.audio import said_cut, with_effects
-from speechft.data.effects import GAIN
+from speechft.data.waveform_effects import GAIN
 from speechft.metrics.detection import mtwv, query_parts
 from speechft.tasks.base import TASKS, ProtocolName, Size, Task, custom, missing
-from speechft.tasks.plans import Plan
+from speechft.tasks.probe_plan import Plan
 
 DECISION: Final = 2.0  # a normalised score above it counts as found
 

@@ -16,8 +16,8 @@ from speechft.core.errors import DataError
 from speechft.heads.linear import PooledLinear
 from speechft.metrics.measures import concordance, mean_squared_error
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, non_empty
-from speechft.tasks.columns import ColumnTask
-from speechft.tasks.plans import GRID, Plan
+from speechft.tasks.column_task import ColumnTask
+from speechft.tasks.probe_plan import GRID, Plan
 
 
 @TASKS.on_columns.register("regress")

@@ -24,8 +24,8 @@ from speechft.tasks.base import (
     labelled_frames,
     non_empty,
 )
-from speechft.tasks.plans import Plan, PublishedPlan
-from speechft.tasks.turns import (
+from speechft.tasks.probe_plan import Plan, PublishedPlan
+from speechft.tasks.speaker_turns import (
     chunks,
     decide,
     frame_labels,

@@ -14,7 +14,7 @@ from speechft.data.audio import said_cut
 from speechft.metrics.slots import Slots, slot_type_f1, slot_value_cer, slots_of
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing
 from speechft.tasks.ctc import CTCTask, normalise_text
-from speechft.tasks.plans import PublishedPlan
+from speechft.tasks.probe_plan import PublishedPlan
 
 OUTSIDE = "O"
 SPACE = " "

@@ -8,8 +8,8 @@ from lhotse.cut import Cut
 
 from speechft.data.audio import fixed_crop
 from speechft.tasks.base import TASKS, ProtocolName, missing, supervision
-from speechft.tasks.classes import ClassTask, Labels
-from speechft.tasks.plans import PublishedPlan
+from speechft.tasks.probe_plan import PublishedPlan
+from speechft.tasks.utterance_classes import ClassTask, Labels
 
 CROP: Final = 128_000  # samples
 

@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from torch import nn
 
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families import record_of
 from speechft.encoders.family import ADAPTER_PRESETS

@@ -21,18 +21,18 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from speechft.core.computing import derive_seed
 from speechft.core.errors import CheckpointError, DivergedError
 from speechft.core.logging import get_logger, progress_bar
+from speechft.core.seeding import derive_seed
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.averaging import Average
+from speechft.training.batch_stream import BatchStream, EpochBatches, ItemSource, Position
+from speechft.training.distributed import average_gradients, least
 from speechft.training.micro_batches import MicroBatch, Piece, affordable, cut
 from speechft.training.objective import EncoderObjective
 from speechft.training.precision import Precision, autocast, warn_if_slow
-from speechft.training.processes import average_gradients, least
+from speechft.training.resume_state import FOLDER, cut_metrics, load_state, not_finite, save_state
 from speechft.training.schedule import Schedule
-from speechft.training.state import FOLDER, cut_metrics, load_state, not_finite, save_state
-from speechft.training.stream import BatchStream, EpochBatches, ItemSource, Position
 from speechft.training.trackers import Log, Tracker
 
 log = get_logger(__name__)

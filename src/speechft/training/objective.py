@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end import front_end_output
+from speechft.hidden.front_end_cache import front_end_output
 from speechft.training.freezing import FreezePlan, set_trainable
 
 

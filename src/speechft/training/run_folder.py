@@ -10,8 +10,8 @@ from speechft.core.artifact import BEGUN, Artifact, dependencies
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.logging import get_logger
 from speechft.core.settings import Settings
-from speechft.training.processes import all_processes, at_work, on_main
-from speechft.training.state import FOLDER
+from speechft.training.distributed import all_processes, at_work, on_main
+from speechft.training.resume_state import FOLDER
 
 log = get_logger(__name__)
 LAST_GOOD: Final = "encoder-last-good"

@@ -9,12 +9,12 @@ import torch
 from evaluate_fixture import CONFIG, write_tones
 
 from speechft.analysis.alpha import stage
+from speechft.analysis.alpha.by_similarity import drift, numbers_of, overall
 from speechft.analysis.alpha.settings import AlphaSettings
-from speechft.analysis.alpha.similarity import drift, numbers_of, overall
 from speechft.analysis.alpha.states import open_way
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.settings import parse_settings
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.encoders import build_encoder, load_encoder
 
 QUICK = {"steps": 20, "learning_rates": [0.01], "checks": 2, "batch_size": 4}

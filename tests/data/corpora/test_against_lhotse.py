@@ -12,7 +12,7 @@ from lhotse.recipes.aishell3 import prepare_aishell3
 from lhotse.recipes.librispeech import prepare_librispeech
 from lhotse.recipes.timit import prepare_timit
 
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 
 def described(cuts):

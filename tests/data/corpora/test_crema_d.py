@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 
 
 def test_reads_the_tree(corpus_tree):

@@ -12,8 +12,8 @@ from corpus_trees import MAKERS
 from speechft.core.errors import DataError
 from speechft.data.check import check_data
 from speechft.data.corpora import corpora
+from speechft.data.load import find_data, load_data
 from speechft.data.prepare import prepare_data
-from speechft.data.sources import find_data, load_data
 
 # Where one of several things in a tree must be named.
 VARIANT = {"common_voice": "@cy"}

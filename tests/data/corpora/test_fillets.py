@@ -6,7 +6,7 @@ import pytest
 
 from speechft.core.errors import DataError
 from speechft.data.corpora.fillets import split_levels
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 
 
 def test_splits_share_no_level_no_audio_and_no_text(corpus_tree):

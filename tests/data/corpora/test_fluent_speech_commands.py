@@ -4,7 +4,7 @@ import pytest
 from corpus_trees.fluent_speech_commands import HEADER
 
 from speechft.core.errors import DataError
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 
 def test_reads_the_tree(corpus_tree):

@@ -8,7 +8,7 @@ import pytest
 
 from speechft.core.errors import DataError
 from speechft.data.corpora.iemocap import FOLDS, _fold, orders
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 from speechft.data.utterances import Utterance
 
 DIGESTS = {1: "b4d78d46", 2: "99058f5b", 3: "f0d8d368", 4: "2736c8a9", 5: "5dcc60d4"}

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from speechft.core.errors import DataError
+from speechft.data.load import load_data
 from speechft.data.prepare import prepare_data
-from speechft.data.sources import load_data
 
 
 def turns(cut):

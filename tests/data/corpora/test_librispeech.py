@@ -7,8 +7,8 @@ from corpus_trees.librispeech import LEXICONS, PHONES
 
 from speechft.core.errors import DataError
 from speechft.data.audio import load_waveform, read_audio
+from speechft.data.load import load_data
 from speechft.data.prepare import prepare_data
-from speechft.data.sources import load_data
 from speechft.probing.settings import data_name
 
 

@@ -89,6 +89,6 @@ def test_what_is_missing_comes_with_where_to_get_it(corpus_tree):
     for name in ("iden_split.txt", "voxceleb1_test_v2.txt"):
         (root / name).unlink()
     with pytest.raises(DataError, match="no list of splits"):
-        from speechft.data.sources import load_data
+        from speechft.data.load import load_data
 
         load_data(f"voxceleb1:{root}")

@@ -11,10 +11,10 @@ from corpus_trees import prompts
 
 from speechft.cli.app import main
 from speechft.core.errors import DataError
-from speechft.data import commands
+from speechft.data import external_programs
 from speechft.data.audio import load_waveform, read_audio
 from speechft.data.decoding import decode, read_header
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 
 
 def test_no_voice_of_the_test_is_trained_on_and_no_prompt_is_in_two_splits(corpus_tree):
@@ -97,8 +97,8 @@ def apt(monkeypatch, corpus_tree):
                 shutil.copytree(tree / "usr", Path(cwd) / "usr", dirs_exist_ok=True)
         return type("Done", (), {"returncode": 0, "stderr": "", "stdout": ""})
 
-    monkeypatch.setattr(commands.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    monkeypatch.setattr(commands.subprocess, "run", run)
+    monkeypatch.setattr(external_programs.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    monkeypatch.setattr(external_programs.subprocess, "run", run)
     return calls
 
 
@@ -134,9 +134,9 @@ def test_download_fetches_what_a_folder_lacks(apt, tmp_path, monkeypatch):
 
 
 def test_download_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands.shutil, "which", lambda _: None)
+    monkeypatch.setattr(external_programs.shutil, "which", lambda _: None)
     with pytest.raises(DataError, match=r"no apt-get here[\s\S]*dpkg -x each"):
-        commands.fetch_packages(("a",), tmp_path / "root")
+        external_programs.fetch_packages(("a",), tmp_path / "root")
     assert not (tmp_path / "root").exists()
     assert run("data", "prepare", "timit", "--download") == 2
     assert "in no package" in capsys.readouterr().err

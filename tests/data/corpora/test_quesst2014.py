@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 
 def matches(data, split):

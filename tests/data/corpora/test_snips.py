@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 
 LINE = (
     "Amy-snips-valid-1 BOS add kent james to disney EOS"

@@ -7,7 +7,7 @@ import pytest
 
 from speechft.core.errors import DataError
 from speechft.data.corpora.speech_commands import split_of
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 
 def test_reads_the_tree(corpus_tree):

@@ -6,7 +6,7 @@ from corpus_trees.tedlium3 import stm
 from speechft.core.errors import DataError
 from speechft.data.audio import load_waveform
 from speechft.data.corpora import tedlium3
-from speechft.data.sources import find_data, load_data
+from speechft.data.load import find_data, load_data
 
 
 def test_reads_the_tree(corpus_tree):

@@ -6,7 +6,7 @@ import pytest
 from corpus_trees.timit import PHONES
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 FOLDED = ["sil", "sh", "ih", "hh", "eh", "sil", "jh", "ih", "d", "ah", "sil", "k", "s", "uw", "n"]
 FOLDED += ["sil", "g", "r", "iy", "w", "aa", "sh", "sil", "ah", "sh", "sil"]

@@ -12,8 +12,8 @@ import pytest
 from speechft.core.errors import DataError, SettingsError
 from speechft.data.audio import load_waveform
 from speechft.data.dialects import dialects, guess
+from speechft.data.load import find_data, load_data
 from speechft.data.prepare import default_folder, prepare_data
-from speechft.data.sources import find_data, load_data
 from speechft.probing.settings import data_name
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"

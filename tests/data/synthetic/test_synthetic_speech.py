@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.synthetic import grammar, plan
-from speechft.data.synthetic.effects import RATE, make_noise
+from speechft.data.synthetic import grammar, utterance_plan
 from speechft.data.synthetic.espeak import speak
-from speechft.data.synthetic.plan import make_plan
 from speechft.data.synthetic.render import ENGLISH, Job, Prosody, Speaker, normalise, render
+from speechft.data.synthetic.rooms_and_noise import RATE, make_noise
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings
+from speechft.data.synthetic.utterance_plan import make_plan
 from speechft.data.synthetic.voices import VOICES
 
 QUIET = Job(
@@ -33,7 +33,7 @@ def spoken_with(**changes: float) -> Job:
     return replace(QUIET, speaker=replace(QUIET.speaker, **changes))
 
 
-def heard_as(planned: plan.Planned) -> tuple[str, float, float]:
+def heard_as(planned: utterance_plan.Planned) -> tuple[str, float, float]:
     speaker = planned.job.speaker
     return speaker.voice, speaker.pitch + planned.job.prosody.pitch, speaker.warp
 
@@ -197,8 +197,10 @@ def test_preset_sizes():
 
 
 def test_a_grammar_that_has_no_more_sentences_ends(monkeypatch):
-    monkeypatch.setattr(plan, "draw_command", lambda _: grammar.Sentence("always the same words"))
-    monkeypatch.setattr(plan, "_BUCKETS", {"train": range(100)})
+    monkeypatch.setattr(
+        utterance_plan, "draw_command", lambda _: grammar.Sentence("always the same words")
+    )
+    monkeypatch.setattr(utterance_plan, "_BUCKETS", {"train": range(100)})
     assert len(make_plan(SyntheticSettings(train=1))["train"]) == 1
     with pytest.raises(SettingsError, match="no more new sentences for the split 'train'"):
         make_plan(SyntheticSettings(train=2))

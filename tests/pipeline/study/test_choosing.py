@@ -10,9 +10,9 @@ from study_fixture import written
 
 from speechft.core.files import write_json, write_jsonl
 from speechft.pipeline.graph import DIVERGED, Graph, note_of
-from speechft.pipeline.study.plan import Builder
 from speechft.pipeline.study.stage import load_study
-from speechft.pipeline.study.written import choices_of
+from speechft.pipeline.study.study_jobs import Builder
+from speechft.pipeline.study.study_outputs import choices_of
 
 CANDIDATES = ("at-0.25", "at-0.75")
 DONE = "done"

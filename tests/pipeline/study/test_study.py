@@ -21,9 +21,9 @@ from study_fixture import BASE, written
 from speechft.cli.study import _show
 from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
-from speechft.core.launching import LaunchSettings, read_launch
+from speechft.core.launch_settings import LaunchSettings, read_launch
 from speechft.pipeline.graph import Job
-from speechft.pipeline.study import written as written_pages
+from speechft.pipeline.study import study_outputs as written_pages
 from speechft.pipeline.study.stage import load_study, plan_studies, study
 from speechft.reporting.study.files import read_study
 from speechft.reporting.study.settings import StudySettings

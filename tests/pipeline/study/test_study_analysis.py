@@ -9,7 +9,7 @@ from study_fixture import BASE, written
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl
-from speechft.core.launching import LaunchSettings
+from speechft.core.launch_settings import LaunchSettings
 from speechft.pipeline.study.stage import load_study, plan_studies, study
 from speechft.reporting.study.files import read_study
 

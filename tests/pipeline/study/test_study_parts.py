@@ -6,7 +6,7 @@ import pytest
 from study_fixture import written
 
 from speechft.cli.app import main
-from speechft.core.launching import LaunchSettings
+from speechft.core.launch_settings import LaunchSettings
 from speechft.pipeline.execution import foreseen
 from speechft.pipeline.study.stage import load_study, plan_studies, study
 

@@ -9,7 +9,7 @@ import pytest
 from speechft.reporting.study.page import page
 from speechft.reporting.study.plots import draw
 from speechft.reporting.study.settings import StudySettings
-from speechft.reporting.study.specs import SCORE
+from speechft.reporting.study.stage_and_row_settings import SCORE
 from speechft.reporting.study.table import dev_score, make_table
 from speechft.reporting.study.verdicts import figures_of, judge
 

@@ -9,9 +9,9 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor, nn
 
-from speechft.analysis.alpha.similarity import predicted, relative_error
-from speechft.analysis.alpha.tradeoff import Scored
-from speechft.core.computing import derive_seed
+from speechft.analysis.alpha.by_scores import Scored
+from speechft.analysis.alpha.by_similarity import predicted, relative_error
+from speechft.core.seeding import derive_seed
 from speechft.hidden.states import PooledStates, SplitStates, States
 from speechft.metrics.per_item import item_parts
 from speechft.probing.batches import Split

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from speechft.core.artifact import Artifact, Neutral, dependencies
 from speechft.core.errors import SettingsError
-from speechft.core.files import LONGEST_SECONDS
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Settings, parse_settings
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName

@@ -11,9 +11,8 @@ from typing import Any
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.analysis.alpha.probes import Bench, Interpolated, Parts, parts_of, probed
-from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
-from speechft.analysis.alpha.similarity import (
+from speechft.analysis.alpha.by_scores import Point, Scores, choose, trade_off
+from speechft.analysis.alpha.by_similarity import (
     corrected,
     drift,
     largest_alpha,
@@ -24,13 +23,15 @@ from speechft.analysis.alpha.similarity import (
     relative_error,
     text_of,
 )
+from speechft.analysis.alpha.probes import Bench, Interpolated, Parts, parts_of, probed
+from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
 from speechft.analysis.alpha.states import Way, open_way
-from speechft.analysis.alpha.tradeoff import Point, Scores, choose, trade_off
-from speechft.core.computing import numpy_generator, usable_device
+from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import write_json, write_text
 from speechft.core.logging import get_logger
-from speechft.data.sources import load_data, refuse_long
+from speechft.core.seeding import numpy_generator
+from speechft.data.load import load_data, refuse_long
 from speechft.hidden.states import SplitStates
 from speechft.merging.alpha import CHOICE, KIND, read_choice, said_of
 from speechft.merging.output import head_files
@@ -41,7 +42,7 @@ from speechft.probing.job import store_of
 from speechft.probing.protocol import plan_for
 from speechft.probing.settings import data_name
 from speechft.tasks import TASKS
-from speechft.tasks.kept import read_record
+from speechft.tasks.kept_head import read_record
 
 PAGE = "alpha.md"
 _AIM, _CLOSE = 0.97, 0.94  # of the bound: where a further pass looks, and what is near enough

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from speechft.core.errors import DataError, SettingsError, did_you_mean
-from speechft.core.files import LONGEST_SECONDS
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.limits import LONGEST_SECONDS
+from speechft.core.nearest_names import did_you_mean
 from speechft.core.registry import Registry, import_modules
-from speechft.data.layout import no_folder
+from speechft.data.corpus_tree import no_folder
 from speechft.data.utterances import Loaded
 
 Reader = Callable[[Path, str], Loaded]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speechft.core.errors import DataError, did_you_mean
+from speechft.core.errors import DataError
+from speechft.core.nearest_names import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.layout import describe, not_here, read_rows
+from speechft.data.corpus_tree import describe, not_here, read_rows
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")

@@ -15,9 +15,9 @@ from typing import Final
 
 from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import DataError
-from speechft.data.commands import unpacking
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_lines
+from speechft.data.corpus_tree import find_root, read_lines
+from speechft.data.external_programs import unpacking
 from speechft.data.synthetic.espeak import is_installed, phonemes_of
 from speechft.data.utterances import Loaded, Utterance, load_splits
 

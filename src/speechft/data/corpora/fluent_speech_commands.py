@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_rows
+from speechft.data.corpus_tree import find_root, read_rows
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = {"train": "train_data.csv", "dev": "valid_data.csv", "test": "test_data.csv"}

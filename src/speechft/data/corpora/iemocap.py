@@ -13,7 +13,7 @@ import torch
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_lines
+from speechft.data.corpus_tree import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SESSIONS = (1, 2, 3, 4, 5)

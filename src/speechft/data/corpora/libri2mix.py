@@ -13,7 +13,7 @@ from pathlib import Path
 from lhotse.cut import Cut
 
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_lines
+from speechft.data.corpus_tree import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")

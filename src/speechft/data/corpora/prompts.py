@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from speechft.core.errors import DataError
-from speechft.data.commands import unpacking
 from speechft.data.corpora import register
 from speechft.data.corpora.fillets import LANGUAGES, level_of, split_levels, spoken
 from speechft.data.corpora.fillets import PACKAGES as FILLETS
+from speechft.data.corpus_tree import find_root
 from speechft.data.decoding import HEADERLESS, audio_seconds
-from speechft.data.effects import TELEPHONE
-from speechft.data.layout import find_root
+from speechft.data.external_programs import unpacking
 from speechft.data.utterances import Loaded, Utterance, load_splits
+from speechft.data.waveform_effects import TELEPHONE
 
 # Language → the folder of the voice that is trained on, and of the one that is tested on.
 VOICES: Final = {

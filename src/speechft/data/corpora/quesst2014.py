@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from speechft.core.errors import SettingsError, did_you_mean
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_lines
+from speechft.data.corpus_tree import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
 LISTS = {

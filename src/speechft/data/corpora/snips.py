@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, read_lines
+from speechft.data.corpus_tree import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
 
 SPEAKERS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root
+from speechft.data.corpus_tree import find_root
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import find_root, not_all, read_lines
+from speechft.data.corpus_tree import find_root, not_all, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.layout import not_here, read_lines
+from speechft.data.corpus_tree import not_here, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 RATE = 16000

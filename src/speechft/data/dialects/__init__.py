@@ -12,9 +12,9 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.core.registry import Registry, import_modules
-from speechft.data.layout import describe
-from speechft.data.rows import Row
-from speechft.data.table import Table, load_tables, split_named
+from speechft.data.corpus_tree import describe
+from speechft.data.table_columns import Table, load_tables, split_named
+from speechft.data.table_files import Row
 from speechft.data.utterances import Loaded
 
 Reader = Callable[[Path, list[str]], Iterable[Row]]

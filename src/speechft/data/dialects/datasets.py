@@ -12,10 +12,10 @@ from typing import Any, Final
 from speechft.core.artifact import content_id
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import atomic_path, read_json
-from speechft.core.places import path_below
-from speechft.data.commands import kept_folder
+from speechft.core.paths import path_below
 from speechft.data.dialects import register
-from speechft.data.rows import Row, renamed
+from speechft.data.external_programs import kept_folder
+from speechft.data.table_files import Row, renamed
 
 _STATE: Final = "state.json"
 _INFO: Final = "dataset_info.json"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from speechft.core.errors import DataError
-from speechft.core.places import home_expanded
+from speechft.core.paths import home_expanded
 from speechft.data.dialects import register
-from speechft.data.rows import Row, head_of, text_rows
+from speechft.data.table_files import Row, head_of, text_rows
 
 # Ending → column; words before letters.
 _TEXTS: Final = {".wrd": "text", ".ltr": "text", ".phn": "phonemes"}

@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from speechft.core.places import home_expanded
+from speechft.core.paths import home_expanded
 from speechft.data.dialects import register
-from speechft.data.rows import Row, text_rows
+from speechft.data.table_files import Row, text_rows
 from speechft.data.utterances import problems_error
 
 _LABELS: Final = {"text": "text", "utt2spk": "speaker", "utt2lang": "language"}

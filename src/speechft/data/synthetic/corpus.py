@@ -19,14 +19,14 @@ from lhotse.supervision import AlignmentItem
 from speechft.core.artifact import Artifact, hash_values
 from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, cache_folder, read_json, remove_leftovers, write_json
+from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
-from speechft.core.places import wait_for_lock
 from speechft.data.manifests import read_cuts, write_cuts
-from speechft.data.synthetic.effects import RATE
 from speechft.data.synthetic.grammar import OTHER_LANGUAGES
-from speechft.data.synthetic.plan import Planned, make_plan
+from speechft.data.synthetic.rooms_and_noise import RATE
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings, parse_preset
 from speechft.data.synthetic.speaking import audio_path, speak_all
+from speechft.data.synthetic.utterance_plan import Planned, make_plan
 
 # Part of the cache's name: raise it with every change that changes a single sample or label.
 GENERATOR_VERSION = 1

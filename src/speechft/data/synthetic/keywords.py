@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from lhotse.cut import Cut
 
-from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
+from speechft.core.seeding import numpy_generator
 from speechft.data.audio import piece
 from speechft.data.synthetic.grammar import tables
 

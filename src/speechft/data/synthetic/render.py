@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from speechft.data.synthetic import effects
+from speechft.data.synthetic import rooms_and_noise as effects
 from speechft.data.synthetic.espeak import SAMPLE_RATE, Spoken, speak
 
 SHORTEST, LONGEST = 1.5, 6.0

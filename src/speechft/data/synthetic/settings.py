@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from speechft.core.errors import SettingsError, nearest
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import nearest
 from speechft.core.registry import Registry
 from speechft.core.settings import Settings
 from speechft.data.synthetic.grammar import OTHER_LANGUAGES

@@ -17,9 +17,9 @@ import soundfile
 
 from speechft.core.errors import DataError
 from speechft.core.logging import progress_bar
-from speechft.core.workers import LocalExecutor, WorkerDiedError, may_start_processes
-from speechft.data.synthetic.effects import RATE
+from speechft.core.worker_processes import LocalExecutor, WorkerDiedError, may_start_processes
 from speechft.data.synthetic.render import Job, render
+from speechft.data.synthetic.rooms_and_noise import RATE
 
 _FEW: Final = 300
 _AT_ONCE: Final = 50

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from speechft.core.computing import numpy_generator
+from speechft.core.seeding import numpy_generator
 from speechft.data.synthetic.render import Prosody, Speaker
 
 # Variants with a human sound; those with echo or breath are not repeatable (see `espeak`).

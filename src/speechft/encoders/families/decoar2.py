@@ -21,7 +21,7 @@ from speechft.encoders.base import EncoderOutput
 from speechft.encoders.convolutional import TransformerEncoder
 from speechft.encoders.fairseq_layout import FairseqLayout
 from speechft.encoders.family import Family, register
-from speechft.encoders.fbank import BINS, FRAME, SHIFT, log_mel_filter_bank, normalised
+from speechft.encoders.kaldi_fbank import BINS, FRAME, SHIFT, log_mel_filter_bank, normalised
 
 DECIMATION = 2
 _PUBLISHED: Final[dict[str, Any]] = {

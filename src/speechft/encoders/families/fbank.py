@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from speechft.core.lengths import conv_lengths
 from speechft.encoders.base import EncoderOutput, SpeechEncoder
 from speechft.encoders.family import Family, register
-from speechft.encoders.fbank import (
+from speechft.encoders.kaldi_fbank import (
     BINS,
     FRAME,
     SHIFT,

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
 from speechft.encoders.checkpoint import Checkpoint, fill_model, listed
-from speechft.encoders.folder import ADAPTER as SETTINGS
 from speechft.encoders.formats.hf import modern_names, read_safetensors, read_state_dict
+from speechft.encoders.hf_folder import ADAPTER as SETTINGS
 from speechft.encoders.identity import HUB_ID, read_json_object
 
 log = get_logger(__name__)

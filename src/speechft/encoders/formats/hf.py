@@ -10,14 +10,15 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from speechft.core.errors import CheckpointError, did_you_mean
+from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, path_below
+from speechft.core.nearest_names import did_you_mean
+from speechft.core.paths import first_of, path_below
 from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, empty_model, tame_config
 from speechft.encoders.fairseq_layout import translate
 from speechft.encoders.families import record_of
-from speechft.encoders.folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.formats.unpickle import read_torch_file
+from speechft.encoders.hf_folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.identity import (
     ADAPTER_OF,
     damage,

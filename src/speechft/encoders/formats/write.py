@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechft.core.errors import CheckpointError, SettingsError, did_you_mean
+from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
+from speechft.core.nearest_names import did_you_mean
 from speechft.encoders.checkpoint import Checkpoint, check_complete, listed
 from speechft.encoders.fairseq_layout import FairseqLayout, parse_conv_spec, translate
 from speechft.encoders.families import FAMILIES, record_of
-from speechft.encoders.folder import disk_errors, write_hf_folder
 from speechft.encoders.formats.fairseq import TEACHER
+from speechft.encoders.hf_folder import disk_errors, write_hf_folder
 
 logger = get_logger(__name__)
 

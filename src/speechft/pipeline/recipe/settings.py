@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 from pydantic import Field, create_model, field_validator, model_validator
 
 from speechft.analysis.settings import AnalyzeSettings
-from speechft.core.errors import SettingsError, did_you_mean
-from speechft.core.places import home_expanded
+from speechft.core.errors import SettingsError
+from speechft.core.nearest_names import did_you_mean
+from speechft.core.paths import home_expanded
 from speechft.core.settings import (
     Listed,
     PathText,
@@ -24,8 +25,8 @@ from speechft.core.settings import (
     as_list,
     fill,
     parse_settings,
-    read_yaml,
 )
+from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import AudioName, DataName
 from speechft.encoders.identity import EncoderName
 from speechft.merging.settings import MergeSettings

@@ -9,15 +9,16 @@ from pathlib import Path
 from speechft.core.artifact import RECORD
 from speechft.core.errors import SettingsError
 from speechft.core.files import remove_leftovers, write_json, write_text
-from speechft.core.launching import LaunchSettings
+from speechft.core.launch_settings import LaunchSettings
+from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
-from speechft.core.places import first_of, in_the_way, work_alone
-from speechft.core.settings import dump_yaml
+from speechft.core.paths import first_of, in_the_way
+from speechft.core.yaml12 import dump_yaml
 from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.launchers import Workers, start_workers
-from speechft.pipeline.recipe.plan import Plan, make_plan
+from speechft.pipeline.recipe.recipe_jobs import Plan, make_plan
 from speechft.pipeline.recipe.settings import RunSettings, find_recipe, load_recipe
-from speechft.reporting.records import ROLES, RUN
+from speechft.reporting.read_results import ROLES, RUN
 
 __all__ = ["RunSettings", "find_recipe", "load_recipe", "plan_run", "run"]
 
@@ -64,7 +65,7 @@ def run(
             trainings with other settings, and `redo` was not asked for, or other files.
         DataError: data of any step is missing or lacks what a task needs.
     """
-    from speechft.pipeline.recipe.inputs import check_inputs, refuse_missing
+    from speechft.pipeline.recipe.check_inputs import check_inputs, refuse_missing
 
     launch = launch or LaunchSettings()
     refuse_missing(settings)

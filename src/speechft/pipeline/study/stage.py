@@ -8,15 +8,15 @@ from itertools import accumulate
 from pathlib import Path
 
 from speechft.core.errors import SettingsError, SpeechFTError
-from speechft.core.launching import LaunchSettings
+from speechft.core.launch_settings import LaunchSettings
+from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
-from speechft.core.places import work_alone
 from speechft.encoders.identity import locate
 from speechft.pipeline.execution import Crew, foreseen, raise_failures
 from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.launchers import start_workers
-from speechft.pipeline.study.plan import Builder
-from speechft.pipeline.study.reading import load_study
+from speechft.pipeline.study.study_file import load_study
+from speechft.pipeline.study.study_jobs import Builder
 from speechft.reporting.study.settings import StudySettings
 
 __all__ = ["load_study", "plan_studies", "study"]
@@ -71,7 +71,7 @@ def study(
     """
     import torch
 
-    from speechft.pipeline.study.written import write_study
+    from speechft.pipeline.study.study_outputs import write_study
 
     launch = launch or LaunchSettings()
     _refuse_same_names(studies)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.errors import DataError, SettingsError, did_you_mean, task_heading
+from speechft.core.errors import DataError, SettingsError
+from speechft.core.escaping import task_heading
 from speechft.core.files import read_jsonl
-from speechft.data.names import is_synthetic
+from speechft.core.nearest_names import did_you_mean
+from speechft.data.data_names import is_synthetic
 from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
@@ -19,7 +21,7 @@ from speechft.probing.leaks import share_heard
 from speechft.probing.settings import SUITES
 from speechft.reporting.comparison import refuse_several_suites
 from speechft.reporting.measurements import HEARD
-from speechft.reporting.records import find_results
+from speechft.reporting.read_results import find_results
 
 _READ: Final = ("encoder", "task", "metric", "value", "seed")
 Metric = tuple[str, str]

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Final
 
-from speechft.core.errors import markdown_text, printable, task_heading
+from speechft.core.escaping import markdown_text, printable, task_heading
 from speechft.core.files import write_text
 from speechft.core.logging import get_logger
 from speechft.metrics.measures import TITLES, direction

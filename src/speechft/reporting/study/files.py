@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.files import hash_file, read_json, read_jsonl, write_text
-from speechft.core.settings import dump_yaml, read_yaml
+from speechft.core.yaml12 import dump_yaml, read_yaml
 from speechft.reporting.study.page import page
 from speechft.reporting.study.settings import StudySettings
 from speechft.reporting.study.table import Table, make_table

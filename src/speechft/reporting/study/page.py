@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speechft.core.errors import task_heading
+from speechft.core.escaping import task_heading
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import score_text
 from speechft.reporting.comparison import ARROWS, metric_title
 from speechft.reporting.measurements import HEARD, heard_text
 from speechft.reporting.study.settings import StudySettings
-from speechft.reporting.study.specs import SCORE
+from speechft.reporting.study.stage_and_row_settings import SCORE
 from speechft.reporting.study.table import Table
 from speechft.reporting.study.verdicts import Verdict, figures_of
 

@@ -15,10 +15,10 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from speechft.core.figure_style import FINETUNED, INK, MERGED, MUTED, SERIES, STYLE
 from speechft.core.files import atomic_path
-from speechft.core.theme import FINETUNED, INK, MERGED, MUTED, SERIES, STYLE
 from speechft.reporting.study.settings import FEATURES, StudySettings
-from speechft.reporting.study.specs import SCORE, RowSpec
+from speechft.reporting.study.stage_and_row_settings import SCORE, RowSpec
 from speechft.reporting.study.table import Table
 
 DIFFERENCES = "differences"

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from speechft.core.errors import did_you_mean
+from speechft.core.nearest_names import did_you_mean
 from speechft.core.settings import Settings
 from speechft.encoders.identity import EncoderName
 from speechft.metrics.measures import DIRECTIONS
 from speechft.probing.settings import SUITES, reference_of
-from speechft.reporting.study.specs import (
+from speechft.reporting.study.stage_and_row_settings import (
     OWN,
     SCORE,
     FindingSpec,

@@ -14,7 +14,7 @@ from speechft.probing.leaks import share_heard
 from speechft.reporting.dev_scores import chosen_figures
 from speechft.reporting.measurements import HEARD
 from speechft.reporting.study.settings import FEATURES, StudySettings, without
-from speechft.reporting.study.specs import SCORE, RowSpec
+from speechft.reporting.study.stage_and_row_settings import SCORE, RowSpec
 
 Values = dict[int, float]
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from speechft.metrics.statistics import LEVEL, SeedValues, at_least_so_many, holm, mean_by_seed
 from speechft.reporting.study.settings import StudySettings
-from speechft.reporting.study.specs import FindingSpec
+from speechft.reporting.study.stage_and_row_settings import FindingSpec
 from speechft.reporting.study.table import Table
 
 Outcome = Literal["holds", "fails", "open", "not measured"]

@@ -10,14 +10,14 @@ from itertools import accumulate
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.core.computing import numpy_generator
 from speechft.core.errors import DataError, MissingSplitError
-from speechft.core.files import LONGEST_SECONDS
+from speechft.core.limits import LONGEST_SECONDS
+from speechft.core.seeding import numpy_generator
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_key
-from speechft.data.sources import load_data, refuse_long
+from speechft.data.load import load_data, refuse_long
 from speechft.tasks import Task, arranged, check_labels, refuse_empty
-from speechft.training.stream import ItemSource
+from speechft.training.batch_stream import ItemSource
 
 Splits = Mapping[str, Iterable[Cut]]
 

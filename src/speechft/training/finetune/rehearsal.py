@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from speechft.core.computing import derive_seed, seeded
+from speechft.core.checksum_files import is_sealed, seal
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import get_logger
-from speechft.core.sealed import is_sealed, seal
+from speechft.core.seeding import derive_seed, seeded
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end import Waveforms
+from speechft.hidden.front_end_cache import Waveforms
+from speechft.training.distributed import all_processes
 from speechft.training.finetune.objective import FineTuning, Part
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.freezing import FreezePlan
 from speechft.training.objective import EncoderObjective
 from speechft.training.pretrain.masked_prediction import UnitPredictor, predict_units
 from speechft.training.pretrain.units import hidden_features, kept_units, learn_units, way_out
-from speechft.training.processes import all_processes
 
 UNITS: Final = "rehearsal-units.npz"
 PREDICTOR: Final = "rehearsal-predictor.safetensors"

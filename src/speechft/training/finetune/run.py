@@ -11,10 +11,10 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.core.computing import derive_seed
 from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
+from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_samples
 from speechft.data.batching import DurationBatches
 from speechft.data.identity import audio_keys, heard_in
@@ -22,27 +22,27 @@ from speechft.encoders import SpeechEncoder
 from speechft.encoders.identity import heard_of
 from speechft.encoders.layers import set_activation_dropout
 from speechft.heads.spec_augment import SpecAugment
-from speechft.hidden.front_end import FrontEndCache, KeptFeatures, Waveforms
+from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures, Waveforms
 from speechft.tasks import file_stem, refuse_unreachable
-from speechft.tasks.kept import HeadRecord, write_head
+from speechft.tasks.kept_head import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.averaging import Average, exponential, over_the_last
+from speechft.training.batch_stream import EpochBatches
+from speechft.training.distributed import all_processes
+from speechft.training.finetune.batch_order import order_seed, task_order
+from speechft.training.finetune.collapse_guard import HEARD, SIMILARITY, Guard
 from speechft.training.finetune.data import Chosen, Pool, TaskData
-from speechft.training.finetune.guard import HEARD, SIMILARITY, Guard
-from speechft.training.finetune.keeping import Keeper
+from speechft.training.finetune.feature_replay import FeatureReplay
+from speechft.training.finetune.kept_encoders import Keeper
 from speechft.training.finetune.masking import InputMask
 from speechft.training.finetune.objective import FineTuning, Part, TaskPart
-from speechft.training.finetune.order import order_seed, task_order
 from speechft.training.finetune.rehearsal import make_rehearsal
-from speechft.training.finetune.replay import FeatureReplay
 from speechft.training.finetune.settings import ADAPTERS, AVERAGE, EMA, LAST, Resolved
-from speechft.training.finetune.turns import TakingTurns, Turn
+from speechft.training.finetune.task_mixing import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
 from speechft.training.penalties import L2SP
-from speechft.training.processes import all_processes
 from speechft.training.schedule import make_schedule
-from speechft.training.stream import EpochBatches
 
 REHEARSAL = "rehearsal"
 _OF_LOOP = {"steps", "learning_rate", "clip", "accumulate", "evaluate_every", "save_every"}

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from speechft.core.artifact import Input, Neutral
-from speechft.core.files import LONGEST_SECONDS
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Option, PathText, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import Context, EncoderName
 from speechft.tasks import check_data, data_of, parse_data
-from speechft.training.finetune.continuing import said_by, state_id
+from speechft.training.finetune.continued_run import said_by, state_id
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 from speechft.training.trackers import Log

@@ -10,19 +10,19 @@ from typing import Any
 from lhotse.cut import Cut
 
 from speechft.core.artifact import Artifact, read_record
-from speechft.core.computing import seed_everything
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
-from speechft.data.sources import load_data
+from speechft.core.seeding import seed_everything
+from speechft.data.load import load_data
 from speechft.encoders import SpeechEncoder, load_encoder
-from speechft.hidden.front_end import KeptFeatures
+from speechft.hidden.front_end_cache import KeptFeatures
 from speechft.tasks import TASKS
+from speechft.training.distributed import on_main
+from speechft.training.finetune.batch_order import updates_of
 from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
-from speechft.training.finetune.order import updates_of
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
-from speechft.training.processes import on_main
 from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
 log = get_logger(__name__)

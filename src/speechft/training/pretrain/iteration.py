@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechft.core.computing import derive_seed
+from speechft.core.checksum_files import is_sealed
 from speechft.core.errors import DataError
 from speechft.core.logging import get_logger
-from speechft.core.sealed import is_sealed
+from speechft.core.seeding import derive_seed
 from speechft.encoders import SpeechEncoder
+from speechft.training.distributed import all_processes, on_main
 from speechft.training.loop import Hooks, Loop, Progress
 from speechft.training.pretrain.carried_head import carry_predictor, make_predictor
-from speechft.training.pretrain.continuing import check_rates, unit_layer
+from speechft.training.pretrain.continued_encoder import check_rates, unit_layer
 from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
 from speechft.training.pretrain.phoneme_units import phoneme_units
 from speechft.training.pretrain.settings import Guide, Iteration, PretrainSettings
@@ -36,7 +37,6 @@ from speechft.training.pretrain.units import (
     smoothed,
     way_out,
 )
-from speechft.training.processes import all_processes, on_main
 from speechft.training.schedule import make_schedule
 
 log = get_logger(__name__)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from speechft.core.artifact import Input, Neutral, file_id
-from speechft.core.files import LONGEST_SECONDS
+from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import PathText, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName, encoder_id, refuse_absent_here

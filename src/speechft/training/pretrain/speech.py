@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speechft.core.computing import derive_seed
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
+from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end import FrontEndCache, Waveforms
+from speechft.hidden.front_end_cache import FrontEndCache, Waveforms
+from speechft.training.distributed import all_processes
 from speechft.training.freezing import FreezePlan, set_trainable
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
 from speechft.training.objective import EncoderObjective
 from speechft.training.pretrain.settings import PretrainSettings
-from speechft.training.processes import all_processes
 from speechft.training.run_folder import LAST_GOOD
 from speechft.training.schedule import make_schedule
 

@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.artifact import Artifact, read_record
-from speechft.core.computing import derive_seed, seed_everything
 from speechft.core.errors import DataError
 from speechft.core.heard import Heard, write_heard
-from speechft.core.settings import read_yaml
+from speechft.core.seeding import derive_seed, seed_everything
+from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import heard_in
-from speechft.data.sources import load_data, refuse_long
+from speechft.data.load import load_data, refuse_long
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.encoders.identity import heard_of
-from speechft.hidden.front_end import Waveforms
-from speechft.training.pretrain.continuing import resolve, unit_layer
+from speechft.hidden.front_end_cache import Waveforms
+from speechft.training.distributed import on_main
+from speechft.training.pretrain.borrowed_front_end import take_front_end
+from speechft.training.pretrain.continued_encoder import resolve, unit_layer
 from speechft.training.pretrain.defaults import continues
-from speechft.training.pretrain.direct import run_direct
-from speechft.training.pretrain.front_end import take_front_end
 from speechft.training.pretrain.iteration import run_iteration
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.speech import Speech
-from speechft.training.processes import on_main
+from speechft.training.pretrain.unitless_objectives import run_direct
 from speechft.training.run_folder import about, begin, carry_out, run_artifact
 
 __all__ = ["PretrainSettings", "pretrain"]

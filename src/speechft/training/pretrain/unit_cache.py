@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.core.artifact import hash_values
+from speechft.core.checksum_files import is_sealed
 from speechft.core.errors import CheckpointError
 from speechft.core.files import cache_folder
 from speechft.core.logging import get_logger
-from speechft.core.sealed import is_sealed
 from speechft.data.identity import audio_keys
 from speechft.encoders import SpeechEncoder
 from speechft.training.pretrain.settings import Iteration

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speechft.core.computing import derive_seed, numpy_generator
+from speechft.core.checksum_files import break_seal, is_sealed, seal
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import progress_bar
-from speechft.core.sealed import break_seal, is_sealed, seal
+from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.encoders import SpeechEncoder
-from speechft.training.processes import all_processes
+from speechft.training.distributed import all_processes
 
 Featurise = Callable[[Sequence[Tensor]], list[Tensor]]
 

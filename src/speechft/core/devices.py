@@ -1,0 +1,80 @@
+"""What computes: the device by its name, and how many threads; figures depend on both."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from speechft.core.errors import SettingsError
+
+
+def named_device(name: str) -> str:
+    """Give the name that "auto" stands for: a GPU's where there is one; others as they are."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+@cache
+def compute_exactly() -> None:
+    """Let cuDNN compute float32 in float32, and leave attention to other kernels, from now on.
+
+    Called once in a process; further calls leave alone what has been set since.
+
+    By default its convolutions and LSTMs round float32 to TF32, which moves hidden states by some
+    1e-3 of their standard deviation. Its attention, which torch 2.11 prefers on some GPUs, gives
+    no gradient for WavLM's position bias and rounds the dropout rate. Both hold for the process,
+    since a block that puts the flags back would do so under the feet of other threads. Whoever
+    wants TF32 sets `torch.backends.cudnn.allow_tf32` after the first encoder has been loaded.
+    """
+    with warnings.catch_warnings():  # later versions of torch deprecate the name that all know
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def usable_device(name: str) -> torch.device:
+    """Give a device on which a tensor can be made.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N", or "auto".
+
+    Raises:
+        SettingsError: there is none of this name, or it cannot be used here.
+    """
+    compute_exactly()
+    try:
+        device = torch.device(named_device(name))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingsError(
+            "this device cannot be used",
+            where="device",
+            found=f"{name} ({str(error).strip().partition(chr(10))[0][:100]})",
+            expected="auto, cpu, cuda or cuda:N",
+        ) from None
+    return device
+
+
+@contextmanager
+def computing_threads(count: int) -> Iterator[None]:
+    """Let numerical libraries use so many threads while the block runs, whatever they were told.
+
+    Sums are put together from one part per thread, so that the number of threads shows in the last
+    bits of a result, and training makes more of them.
+
+    Args:
+        count: threads of torch, and of NumPy's and SciPy's matrix libraries.
+    """
+    before = torch.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,23 @@
+"""Names that look most like a wrong one: "did you mean 'linear'?"."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Give up to `count` known names that look most like `name`, best first."""
+    names = list(known)
+    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], count, cutoff=0.5)
+    by_lower = {n.lower(): n for n in names}
+    return [by_lower[c] for c in close]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Give a hint that names the nearest known names, or all of them when none is near."""
+    names = sorted(known)
+    close = nearest(name, names)
+    if close:
+        return f"did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"known: {', '.join(names)}" if names else "nothing is known here"

@@ -1,0 +1,151 @@
+"""What does one job: in this process, in another one, or on another machine."""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from speechft.core.artifact import Artifact, processor
+from speechft.core.devices import computing_threads
+from speechft.core.errors import DivergedError, SpeechFTError, error_of
+from speechft.core.files import remove_leftovers, write_json
+from speechft.core.locks import wait_for_lock
+from speechft.core.logging import set_up_logging
+from speechft.core.settings import Settings, parse_settings
+from speechft.pipeline.graph import Job, log_of, note_of, settings_of
+from speechft.pipeline.job_kinds import STAGES
+from speechft.probing.settings import EvaluateSettings
+from speechft.training.finetune.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from speechft.hidden.front_end_cache import KeptFeatures
+
+Answer = dict[str, Any]
+_KEPT_BYTES: Final = 2 << 30  # of front-end features, which most jobs have in common
+
+
+def order_for(job: Job, *, replace: bool) -> dict[str, Any]:
+    """Give what another process needs to know of a job, as plain values.
+
+    Args:
+        job: the job.
+        replace: whether it takes the place of what other settings have left in its folder.
+    """
+    folder = job.folder.absolute()
+    values = {**settings_of(job), "out": str(folder)}
+    about = {"name": job.name, "verb": job.verb, "key": job.key, "replace": replace}
+    return {**about, "settings": values}
+
+
+def do_here(order: Mapping[str, Any]) -> Answer:
+    """Do a job in this process.
+
+    Args:
+        order: see `order_for`.
+
+    Returns:
+        Nothing, or what went wrong as plain values: "error", and "diverged" where training did.
+    """
+    return _attempt(order)[0]
+
+
+def _attempt(order: Mapping[str, Any]) -> tuple[Answer, bool]:
+    """Do a job; give what went wrong, and whether there was anything to do."""
+    try:
+        return {}, _do(order)
+    except SpeechFTError as error:
+        return {"error": error.to_dict(), "diverged": isinstance(error, DivergedError)}, True
+    except Exception as error:  # it stops no other job
+        text = f"{type(error).__name__}: {error}"
+        return {"error": {"crash": text, "traceback": traceback.format_exc()}}, True
+
+
+def do_apart(order: Mapping[str, Any], threads: int) -> Answer:
+    """Do a job in a process of its own, which may be on another machine.
+
+    What it says goes to a file beside its folder, and how long it took to another one.
+
+    Args:
+        order: see `order_for`.
+        threads: of numerical libraries; results depend on them in the last bits.
+
+    Returns:
+        As `do_here`.
+    """
+    folder = Path(order["settings"]["out"])
+    log = log_of(folder)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    set_up_logging(0)
+    with ExitStack() as stack:
+        file = stack.enter_context(log.open("a", encoding="utf-8"))
+        stack.enter_context(redirect_stderr(file))
+        stack.enter_context(redirect_stdout(file))
+        stack.enter_context(computing_threads(threads))
+        # Whom a killed command left behind may still be at work there.
+        stack.enter_context(wait_for_lock(folder.with_name(f".{folder.name}.lock")))
+        begin, clock = time.process_time(), time.perf_counter()
+        answer, worked = _attempt({**order, "apart": True})
+        taken = {
+            "seconds": round(time.process_time() - begin, 1),  # without what others do meanwhile
+            "elapsed": round(time.perf_counter() - clock, 1),
+            "processor": processor(),
+        }
+        if "error" in answer:
+            file.write(answer["error"].get("traceback") or f"{render(answer['error'])}\n")
+        elif worked:
+            write_json(note_of(folder), {"key": order["key"], **taken})
+    return answer
+
+
+def render(error: Mapping[str, Any]) -> str:
+    """Give the message of what went wrong."""
+    return str(error["crash"]) if "crash" in error else str(as_error(error))
+
+
+def as_error(error: Mapping[str, Any]) -> Exception:
+    """Make an error again of its plain values."""
+    if "crash" in error:
+        return RuntimeError(error.get("traceback") or error["crash"])
+    return error_of(error)
+
+
+def _do(order: Mapping[str, Any]) -> bool:
+    """Do a job; say False where its result was there."""
+    stage, artifact = STAGES[order["verb"]], _artifact(order)
+    if artifact.done:
+        return False
+    if order["replace"] and artifact.before is not None and artifact.changes():
+        stage.clear(artifact)
+    remove_leftovers(artifact.folder)
+    settings = _settings(order)
+    if order.get("apart") and isinstance(settings, FinetuneSettings):
+        from speechft.training.finetune.stage import finetune
+
+        finetune(settings, kept=_kept())
+    elif order.get("apart") and isinstance(settings, EvaluateSettings):
+        from speechft.probing.evaluate import evaluate
+
+        evaluate(settings, kept=_kept())  # this process is one of several already
+    else:
+        stage.run(settings)
+    return True
+
+
+def _settings(order: Mapping[str, Any]) -> Settings:
+    return parse_settings(STAGES[order["verb"]].settings, order["settings"], where=order["name"])
+
+
+def _artifact(order: Mapping[str, Any]) -> Artifact:
+    return STAGES[order["verb"]].artifact(_settings(order), None)
+
+
+@functools.cache
+def _kept() -> KeptFeatures:
+    from speechft.hidden.front_end_cache import KeptFeatures
+
+    return KeptFeatures(_KEPT_BYTES)

@@ -1,0 +1,310 @@
+"""What the later steps of a run read, looked at before the first one begins.
+
+That is the data that a recipe names: what is here, what is missing, and where to get it; and what
+earlier steps leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from pathlib import Path
+
+from speechft.analysis.alpha.settings import AlphaSettings
+from speechft.core.errors import DataError
+from speechft.core.heard import ANY, Heard
+from speechft.core.logging import get_logger
+from speechft.core.paths import home_expanded
+from speechft.data.audio import audio_files
+from speechft.data.corpora import Corpus, corpora
+from speechft.data.data_names import is_synthetic, named_kind, root_and_variant
+from speechft.data.identity import corpus_of, heard_in
+from speechft.data.load import load_data
+from speechft.encoders import load_encoder
+from speechft.encoders.identity import heard_of, is_known
+from speechft.merging.settings import MergeSettings
+from speechft.pipeline.graph import Job
+from speechft.pipeline.recipe.cost_estimate import lies_ready
+from speechft.pipeline.recipe.recipe_jobs import Plan
+from speechft.pipeline.recipe.settings import RunSettings
+from speechft.probing.inputs import DataSet, open_sweeps, read_data
+from speechft.probing.job import find_refused
+from speechft.probing.leaks import heard_by, leaking, refuse_leaks
+from speechft.probing.settings import EvaluateSettings
+from speechft.tasks import TASKS
+from speechft.tasks.base import ProtocolName
+from speechft.training.finetune.data import read_task, rehearsal_cuts
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.pretrain.settings import PretrainSettings
+
+
+@dataclass(frozen=True)
+class Needed:
+    """One DATA of a recipe.
+
+    Attributes:
+        data: as it is written.
+        place: its folder or file; none for speech that is made here.
+        corpus: the known corpus that it is of.
+    """
+
+    data: str
+    place: Path | None
+    corpus: Corpus | None
+
+    @property
+    def missing(self) -> bool:
+        """Tell whether nothing is there, or an empty folder."""
+        if self.place is None or self.place.is_file():
+            return False
+        return not self.place.is_dir() or not any(self.place.iterdir())
+
+    @property
+    def hours(self) -> float | None:
+        """Hours of speech in the splits that tasks read, as the corpus' makers say."""
+        return (self.corpus.hours or None) if self.corpus else None
+
+
+def needed(recipe: RunSettings) -> list[Needed]:
+    """Give the data of all sections, each once, in their order."""
+    sections = [recipe.pretrain, *recipe.finetune, recipe.evaluate, recipe.analyze]
+    names: dict[str, None] = {}
+    for section in sections:
+        if section is None:
+            continue
+        said = section.data or recipe.data
+        names |= dict.fromkeys(said.values() if isinstance(said, dict) else [str(said)])
+        if further := getattr(section, "rehearsal_data", None):
+            names[further] = None
+    return [_needed(name) for name in names]
+
+
+def _needed(data: str) -> Needed:
+    if is_synthetic(data):
+        return Needed(data, None, None)
+    kind, rest = named_kind(data)
+    known = corpora()
+    if kind in known:
+        return Needed(data, root_and_variant(rest)[0], known[kind])
+    return Needed(data, home_expanded(rest), None)
+
+
+def refuse_missing(recipe: RunSettings, least: int = 2) -> None:
+    """Look for all data of a recipe at once, before any of it is read.
+
+    Args:
+        recipe: the recipe.
+        least: fewer than so many are left to whoever reads them, who says more of one alone.
+
+    Raises:
+        DataError: names what is missing, and where to get it.
+    """
+    lost = [one for one in needed(recipe) if one.missing]
+    if len(lost) < least:
+        return
+    lines = [f"{one.data}: {one.corpus.source if one.corpus else 'no such data'}" for one in lost]
+    where = "say where it is: --set data_root=FOLDER for all, --set places.NAME=FOLDER for one"
+    raise DataError(
+        "data is missing:\n" + "\n".join(f"    {line}" for line in lines),
+        where=recipe.name,
+        hint=where if recipe.places else "get it, or name other data",
+    )
+
+
+log = get_logger(__name__)
+
+
+def check_inputs(plan: Plan) -> None:
+    """Read the data of all steps but the next, which looks for itself before it works for hours.
+
+    Raises:
+        DataError: data is missing or broken, or lacks a split or what a task needs.
+        SettingsError: unknown corpus; hidden states that there is no room for.
+        CheckpointError: the encoder that the run begins with cannot be loaded.
+    """
+    if any(getattr(step.settings, "on_leak", "") == "refuse" for step in plan.graph.open):
+        refuse_leaks(foreseen_leaks(plan))
+    seen: dict[_Reading, DataSet | None] = {}
+    room_checked = False
+    for step in plan.graph.open[1:]:
+        readings = _readings(step)
+        for key in readings:
+            if key not in seen:
+                seen[key] = _read(*key)
+        if isinstance(step.settings, EvaluateSettings) and not room_checked:
+            _check_room(step.settings, [d for key in readings if (d := seen[key])], plan.out)
+            room_checked = True  # the evaluations of a run differ in nothing that counts here
+
+
+def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
+    """Read what lies ready of the data of all steps, as a run would before it begins.
+
+    Args:
+        plan: the run.
+
+    Returns:
+        The data that was read, and the corpora that would have to be scanned first.
+
+    Raises:
+        DataError: data is missing or broken, or lacks a split or what a task needs.
+        SettingsError: synthetic speech that there is not.
+    """
+    steps = plan.graph.open
+    readings = list(dict.fromkeys(reading for step in steps for reading in _readings(step)))
+    names = list(dict.fromkeys(data for _, data, *_ in readings))
+    ready = [data for data in names if lies_ready(data)]
+    for reading in readings:
+        if reading[1] in ready:
+            _read(*reading)
+    # Of speech that is still to be made nothing can be missing.
+    return ready, [d for d in names if d not in ready and not is_synthetic(d)]
+
+
+def foreseen_leaks(plan: Plan) -> list[str]:
+    """Say which encoders of a run will have heard what they will be tested on, with labels.
+
+    Of what the run itself tunes files are told by their paths, unless the encoder that it begins
+    with has a list of what it heard. Data that is not there yet is left out; a corpus is scanned
+    where another step tunes on the same one, or on a table.
+
+    Raises:
+        DataError, CheckpointError: data or a list cannot be read.
+    """
+    planned: dict[Path, Heard] = {}
+
+    def of(name: str) -> Heard:
+        made = next((f for f in planned if Path(name).is_relative_to(f)), None)
+        if made is not None:
+            return planned[made]
+        known = is_known(name) or Path(name).expanduser().exists()
+        return heard_of(name) if known else Heard(known=False)
+
+    tunings = [s for step in plan.steps if isinstance(s := step.settings, FinetuneSettings)]
+    by_content = any(of(one.encoder).stretches for one in tunings)
+    tuned_on = [corpus_of(one.data_of(t)) for one in tunings for t in one.tasks] + (
+        [ANY] if by_content else []
+    )
+    found: dict[str, None] = {}
+    for step in plan.steps:
+        settings = step.settings
+        if isinstance(settings, FinetuneSettings):
+            planned[step.folder] = of(settings.encoder) | _tuned_on(settings, by_content)
+        elif isinstance(settings, MergeSettings):
+            planned[step.folder] = reduce(or_, map(of, (settings.base, *settings.tuned)))
+        elif isinstance(settings, PretrainSettings):
+            planned[step.folder] = of(settings.init) if isinstance(settings.init, str) else Heard()
+        elif isinstance(settings, EvaluateSettings):
+            found |= dict.fromkeys(_leaks_of(settings, of, by_content, tuned_on))
+    return list(found)
+
+
+def _tuned_on(settings: FinetuneSettings, by_content: bool) -> Heard:
+    found = Heard()
+    for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True):
+        if not _is_readable(spec):
+            continue
+        loaded = load_data(spec)
+        drawn = settings.hours, settings.seed, settings.max_seconds
+        cuts = read_task(TASKS[name], loaded, spec, *drawn).cuts
+        own = {file: file for cut in cuts for file in audio_files(cut)}
+        found |= heard_in(cuts, spec, None if by_content else own)
+    return found
+
+
+def _is_readable(data: str) -> bool:
+    """Tell whether DATA can be read without being made, though perhaps only in minutes."""
+    name, sign, rest = data.partition(":")
+    corpus = bool(sign) and name in corpora() and root_and_variant(rest)[0].exists()
+    return lies_ready(data) or corpus
+
+
+def _may_share(data: str, tuned_on: Collection[str]) -> bool:
+    """Tell whether DATA may hold what is in one of some corpora."""
+    return ANY in (*tuned_on, corpus_of(data)) or corpus_of(data) in tuned_on
+
+
+def _leaks_of(
+    settings: EvaluateSettings,
+    of: Callable[[str], Heard],
+    by_content: bool,
+    tuned_on: Collection[str],
+) -> Iterator[str]:
+    for data, tasks in _by_data(settings).items():
+        if not _is_readable(data) or not _may_share(data, tuned_on):
+            continue
+        read = read_data(
+            data, tasks, settings.protocol, hashed=by_content, longest=settings.max_seconds
+        )
+        for spec in open_sweeps(settings.encoders):
+            for task in set(tasks) & set(settings.tasks_of(spec)):
+                if words := leaking(read.tested[task].shares(heard_by(spec, of))):
+                    yield f"{spec.label} on {task}: {' and '.join(words)}"
+
+
+_Reading = tuple[str, str, tuple[str, ...], str, float, float | None]
+
+
+def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> None:
+    """Refuse hidden states that do not fit before hours of fine-tuning, not behind them."""
+    first = settings.encoders[0].sources[0]
+    if Path(first).is_relative_to(out) and not Path(first).exists():
+        return  # the run makes it itself, and what size it has is not known yet
+    refused = find_refused(settings, load_encoder(first), [(data, data.names) for data in read])
+    for error in refused.values():
+        raise error
+
+
+def _readings(step: Job) -> list[_Reading]:
+    """Give (purpose, DATA, tasks, protocol, longest seconds, hours) of what a step reads."""
+    settings = step.settings
+    if isinstance(settings, FinetuneSettings):
+        longest, rehearsed = settings.max_seconds, settings.rehearsal_data
+        own: list[_Reading] = [
+            (step.verb, data, tasks, "clean", longest, settings.hours)
+            for data, tasks in _by_data(settings).items()
+        ]
+        more = ("rehearse", rehearsed or "", (), "clean", longest, settings.rehearsal_seconds)
+        return own if rehearsed is None else [*own, more]
+    if isinstance(settings, AlphaSettings):
+        verb = step.verb if settings.by == "similarity" else "evaluate"
+        return [(verb, settings.data, settings.tasks, "clean", settings.max_seconds, None)]
+    if not isinstance(settings, EvaluateSettings):
+        return []
+    rules, longest = settings.protocol, settings.max_seconds
+    return [(step.verb, d, own, rules, longest, None) for d, own in _by_data(settings).items()]
+
+
+def _by_data(settings: FinetuneSettings | EvaluateSettings) -> dict[str, tuple[str, ...]]:
+    """Give each DATA with the tasks that read it."""
+    specs = list(map(settings.data_of, settings.tasks))
+    return {s: tuple(t for t in settings.tasks if settings.data_of(t) == s) for s in specs}
+
+
+def _read(
+    verb: str,
+    data: str,
+    tasks: tuple[str, ...],
+    protocol: str,
+    longest: float,
+    amount: float | None,
+) -> DataSet | None:
+    log.debug("%s: looking at %s", verb, data)
+    if verb == "alpha":
+        load_data(data)
+        return None
+    if verb == "rehearse":
+        rehearsal_cuts(data, amount or 1.0, 0, longest)
+        return None
+    if verb == "finetune":
+        loaded = load_data(data)
+        for task in tasks:
+            read_task(TASKS[task], loaded, data, amount, longest=longest)
+        return None
+    rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
+    found = read_data(data, tasks, rules, hashed=False, longest=longest)
+    for task in found.names:
+        if error := found.label_error(task, rules):
+            raise error.at(data)
+    return found

@@ -1,0 +1,250 @@
+"""Read results: find `results.jsonl`, and learn which encoder is θ0, θ' or θ̂."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from speechft.core.artifact import RECORD
+from speechft.core.errors import DataError
+from speechft.core.escaping import printable, task_heading
+from speechft.core.files import read_json, read_jsonl
+from speechft.data.data_names import is_synthetic
+from speechft.probing.leaks import share_heard
+from speechft.probing.settings import RESULTS
+from speechft.reporting.dev_scores import dev_measurements
+from speechft.reporting.encoder_roles import infer_roles, number, read_object
+from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
+from speechft.reporting.settings import refuse_absent_run
+
+ROLES = "encoders.json"
+RUN = "run.json"
+
+
+def read_evidence(folders: Sequence[Path]) -> Evidence:
+    """Read run folders.
+
+    Args:
+        folders: each holds `results.jsonl`, or folders that do.
+
+    Raises:
+        DataError: a folder is missing, holds no results, or a record lacks a field.
+    """
+    evidence = Evidence()
+    seen: dict[tuple[Any, ...], float] = {}
+    for folder in folders:
+        files = find_results(folder)
+        run = read_object(folder / RUN)
+        if run:
+            evidence.runs.append(run)
+        name = str(run.get("name", folder.resolve().name))
+        read = [_read(f, name, _roles(f, folder)) for f in files]
+        found, dev = ([m for parts in read for m in parts[i]] for i in (0, 1))
+        if any(seen.get(_key(m), m.value) != m.value for m in found):
+            # Another run of this name; one of the same run, with other seeds or copied, has no
+            # other value for anything.
+            other = f"{name} ({folder.resolve().name})"
+            found, dev = ([_of_run(m, other) for m in part] for part in (found, dev))
+        evidence.dev += [m for m in dev if m not in evidence.dev]
+        for one in found:
+            if _key(one) not in seen:
+                seen[_key(one)] = one.value
+                evidence.measurements.append(one)
+        for file in files:
+            made_here = _made_here(file, run)
+            evidence.synthetic |= True in made_here
+            evidence.real |= False in made_here
+        evidence.curves += _curves(folder)
+        evidence.provenance |= _provenance(folder)
+    if len({m.encoder.run for m in evidence.measurements}) == 1:
+        # The run's name says nothing where there is only one.
+        evidence.measurements = [_of_run(m, "") for m in evidence.measurements]
+        evidence.dev = [_of_run(m, "") for m in evidence.dev]
+    return evidence
+
+
+def _key(one: Measurement) -> tuple[Any, ...]:
+    measured_by = (one.suite, one.protocol)
+    return (one.encoder, one.seed, one.task, one.metric, one.split, *measured_by)
+
+
+def _of_run(one: Measurement, run: str) -> Measurement:
+    return replace(one, encoder=replace(one.encoder, run=run))
+
+
+def find_results(folder: Path) -> list[Path]:
+    """Give every `results.jsonl` in a folder and below.
+
+    Raises:
+        DataError: there is none, or no folder.
+    """
+    refuse_absent_run(folder)
+    files = visible(folder, RESULTS)
+    if not files:
+        raise DataError(
+            "no results in this folder",
+            where=folder,
+            expected=f"{RESULTS}, as `speechft evaluate` and `speechft run` write it",
+            hint="give the folder of an evaluation that has ended",
+        )
+    return files
+
+
+def visible(folder: Path, name: str) -> list[Path]:
+    """Give the files of a name in a folder and below, but for what is hidden."""
+    found = folder.rglob(name)
+    return sorted(
+        path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
+
+
+def _roles(file: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the nearest `encoders.json` between the results and the run's folder."""
+    for place in file.parents:
+        if (place / ROLES).is_file():
+            return _read_roles(place / ROLES)
+        if place == folder:
+            break
+    return {}
+
+
+def _read(
+    file: Path, run: str, roles: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Measurement], list[Measurement]]:
+    """Give what an evaluation found, and what its chosen probes had on the dev splits."""
+    try:
+        records = read_jsonl(file)
+    except ValueError as error:
+        raise DataError(
+            "the results cannot be read", where=file, found=error, hint="evaluate again"
+        ) from None
+    if not records:
+        raise DataError("the results are empty", where=file, hint="evaluate again")
+    whole = [record for record in records if isinstance(record, dict)]
+    abouts = roles or infer_roles(whole)
+    encoders = {
+        label: _encoder(abouts.get(label) or {"role": "other", "name": label}, run)
+        for label in {str(record["encoder"]) for record in whole if "encoder" in record}
+    }
+    found = list(_measurements(file, records, abouts, encoders))
+    return found, list(dev_measurements(file, whole, encoders))
+
+
+def _measurements(
+    file: Path,
+    records: Sequence[Any],
+    abouts: Mapping[str, Mapping[str, Any]],
+    encoders: Mapping[str, Encoder],
+) -> Iterable[Measurement]:
+    for line, record in enumerate(records, start=1):
+        try:
+            label = str(record["encoder"])
+            about = abouts.get(label, {})
+            yield Measurement(
+                encoder=encoders[label],
+                seed=int(record["seed"]),
+                task=printable(str(record["task"])),
+                metric=printable(str(record["metric"])),
+                value=_finite(record["value"]),
+                direction=_direction(record["direction"]),
+                split=str(record.get("split", "test")),
+                items=int(record.get("items", 0)),
+                suite=str(record.get("suite", "")),
+                protocol=str(record.get("protocol", "clean")),
+                main=bool(about.get("main", True)),
+                data_hash=str(record.get("data_hash", "")),
+                heard=share_heard(record),
+                predictions=_predictions(file, record.get("cell")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "a record of the results cannot be used",
+                where=f"{file}, line {line}",
+                expected="encoder, task, metric, value, direction, seed",
+                found=f"{type(error).__name__} {error}",
+            ) from None
+
+
+def _predictions(results: Path, cell: Any) -> Path | None:
+    """Give where an evaluation keeps what a probe predicted, always within its own folder."""
+    if not isinstance(cell, str) or not cell or Path(cell).name != cell:
+        return None
+    return results.parent / "cells" / cell / "predictions.jsonl"
+
+
+def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
+    keys = ("tuned_on", "method", "merge_method", "name")
+    texts = {key: printable(str(about.get(key) or "")) for key in keys}
+    alpha = number(about.get("alpha"))
+    return Encoder(role=about["role"], alpha=alpha, run=printable(run), **texts)
+
+
+def _curves(folder: Path) -> list[Curve]:
+    curves = []
+    for file in visible(folder, "metrics.jsonl"):
+        settings = read_object(file.parent / RECORD).get("settings", {})
+        task, method = settings.get("task"), settings.get("method", "")
+        title = f"{method} fine-tuning on {task_heading(str(task))}" if task else file.parent.name
+        seed = int(number(settings.get("seed")) or 0)
+        curves.append(Curve(printable(title.strip()), seed, _points(file)))
+    return curves
+
+
+def _points(file: Path) -> list[dict[str, Any]]:
+    """Read what was logged; the last line of a run that goes on, or was killed, may be half."""
+    points = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "update" in record:
+            points.append(record)
+    return points
+
+
+def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
+    files = visible(folder, RECORD)
+    return {file.parent.relative_to(folder).as_posix(): read_object(file) for file in files}
+
+
+def _made_here(results: Path, run: Mapping[str, Any]) -> set[bool]:
+    """Tell from the records, or else from the run, whether their data are synthetic speech."""
+    names = {str(one.get("data") or run.get("data", "")) for one in read_jsonl(results)}
+    return {is_synthetic(name) for name in names}
+
+
+def _read_roles(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        roles = {str(record["encoder"]): dict(record) for record in read_json(path)}
+        unknown = {str(about["role"]) for about in roles.values()} - set(get_args(Role))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"{type(error).__name__} {error}"
+    else:
+        if not unknown:
+            return roles
+        found = f"the role {min(unknown)!r}"
+    raise DataError(
+        "the encoders' roles cannot be read",
+        where=path,
+        expected="a list of encoder, role, alpha, as `speechft run` writes it",
+        found=found,
+        hint="run the recipe again, or remove the file: then provenance tells the roles",
+    )
+
+
+def _direction(value: Any) -> str:
+    if value not in ("higher", "lower"):
+        raise ValueError(f"the direction {value!r} is neither 'higher' nor 'lower'")
+    return str(value)
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"the value {number} is no finite number")
+    return number

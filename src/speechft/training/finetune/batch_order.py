@@ -1,0 +1,47 @@
+"""In which batches a task's utterances come, and how many updates an epoch of them is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from speechft.core.seeding import derive_seed
+from speechft.data.audio import heard_seconds
+from speechft.data.batching import BalancedBatches, DurationBatches
+from speechft.encoders import SpeechEncoder
+from speechft.training.batch_stream import EpochBatches
+from speechft.training.distributed import all_processes
+from speechft.training.finetune.data import TaskData
+from speechft.training.finetune.settings import FinetuneSettings
+
+
+def order_seed(settings: FinetuneSettings, name: str, several: bool) -> int:
+    """Give the seed of a part's order; one part alone goes without its name."""
+    return derive_seed(settings.seed, "order", *((name,) if several else ()))
+
+
+def task_order(
+    settings: FinetuneSettings, encoder: SpeechEncoder, data: TaskData, seed: int
+) -> EpochBatches:
+    """Give a task's batches: each utterance once an epoch, or drawn so that classes balance."""
+    costs, (seconds, items) = encoder.costs(map(heard_seconds, data.cuts)), settings.bounds
+    if not settings.balanced:
+        return DurationBatches(costs, seconds, seed, max_items=items)
+    classes = [tuple(data.task.target(cut).tolist()) for cut in data.cuts]
+    return BalancedBatches(costs, classes, seconds, seed, items)
+
+
+def updates_of(
+    epochs: float, settings: FinetuneSettings, encoder: SpeechEncoder, tasks: Mapping[str, TaskData]
+) -> int:
+    """Give the updates in which the task with most batches has so many epochs."""
+    several = len(tasks) > 1 or settings.rehearsal_share > 0
+    most = 0
+    for name, data in tasks.items():
+        order = task_order(settings, encoder, data, order_seed(settings, name, several))
+        whole = sum(len(order.epoch(number)) for number in range(int(epochs)))
+        part = epochs % 1
+        most = max(most, whole + (math.ceil(part * len(order.epoch(int(epochs)))) if part else 0))
+    batches = most * len(tasks) / (1 - settings.rehearsal_share)
+    processes = int(all_processes().num_processes)
+    return math.ceil(batches / settings.accumulate / processes)

@@ -1,0 +1,145 @@
+"""Which encoders a fine-tuning keeps: the last one, the best one on dev, and early ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from speechft.core.artifact import content_id
+from speechft.core.errors import CheckpointError
+from speechft.core.heard import Heard, write_heard
+from speechft.core.logging import get_logger
+from speechft.encoders import SpeechEncoder
+from speechft.metrics.measures import better, direction
+from speechft.tasks import Task
+from speechft.training.adapters import merge_adapters
+from speechft.training.distributed import all_processes
+from speechft.training.finetune.settings import BEST, LAST, early_name
+from speechft.training.loop import Progress, check_finite
+from speechft.training.run_folder import LAST_GOOD
+from speechft.training.schedule import share_of
+
+log = get_logger(__name__)
+
+
+class Keeper:
+    """Writes encoders into a run's folder, adapters folded in.
+
+    Args:
+        out: the run's folder.
+        encoder: the encoder that is trained.
+        tasks: name → task; one task goes without its name in the figures.
+        adapted: whether the encoder carries adapters.
+        steps: updates of the run.
+        shares: of the updates, after which an early encoder is kept.
+        heads: writes the heads into a folder, beside an encoder of this fingerprint.
+        heard: what these encoders have heard with labels.
+        patience: evaluations without a better one after which the run ends; never if none.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        encoder: SpeechEncoder,
+        tasks: Mapping[str, Task],
+        *,
+        adapted: bool,
+        steps: int,
+        shares: tuple[float, ...],
+        heads: Callable[[Path, str], None],
+        heard: Heard,
+        patience: int | None = None,
+    ) -> None:
+        self.patience = patience
+        self.heads, self.heard = heads, heard
+        self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
+        self.fingerprint = ""  # of the last encoder, once that is kept
+        self._early = {early_name(share): share_of(steps, share) for share in shares}
+
+    def best(self, figures: dict[str, float], progress: Progress) -> None:
+        """Keep the encoder if the dev figures are the best so far.
+
+        One task: its first metric decides. Several: the mean of their first metrics, an error rate
+        e counted as 100 − e, at least 0.
+        """
+        if not figures:
+            return
+        if len(self.tasks) == 1:
+            (task,) = self.tasks.values()
+            name = task.leading
+            value = figures[name]
+            improved = progress.best is None or better(name, value, than=progress.best)
+        else:
+            name, value = "mean", mean_figure(self.tasks, figures)
+            improved = progress.best is None or value > progress.best
+        log.info("update %d: dev %s %.2f", progress.update, name, value)
+        progress.waited = 0 if improved else progress.waited + 1
+        if improved:
+            progress.best = value
+            self._save(BEST, progress)
+        elif self.patience is not None and progress.waited >= self.patience:
+            said = "update %d: the run ends, since %d evaluations in a row were no better"
+            log.info(said, progress.update, progress.waited)
+            progress.ended = True
+
+    def early(self, progress: Progress) -> None:
+        """Keep the encoder after its share of the updates."""
+        for name, wanted in self._early.items():
+            if progress.update == wanted:
+                log.info("update %d: kept as %s", wanted, name)
+                self._save(name, progress)
+
+    def last(self, progress: Progress) -> list[str]:
+        """Keep the encoder, as the best one too where nothing was evaluated; for the main process.
+
+        Returns:
+            The names of all encoders that the run has kept.
+
+        Raises:
+            CheckpointError: one that was kept on the way is gone, or is not as it was written.
+        """
+        for name, content in progress.kept.items():
+            if not (self.out / name).is_dir() or content_id(self.out / name) != content:
+                raise CheckpointError(
+                    "an encoder that was kept on the way is gone, or is not as it was written",
+                    where=self.out / name,
+                    hint=f"remove {self.out} to train it again",
+                )
+        self.fingerprint = self._save(LAST, progress).fingerprint()
+        if BEST not in progress.kept:
+            self._save(BEST, progress)
+        return list(progress.kept)
+
+    def average(self, name: str, progress: Progress) -> None:
+        """Keep an average, which the encoder and the heads hold at this moment."""
+        self._save(name, progress)
+
+    def last_good(self, progress: Progress) -> None:
+        """Keep the encoder of a training that came to nothing."""
+        self._save(LAST_GOOD, progress)
+
+    def _write_beside(self, folder: Path, encoder: SpeechEncoder) -> None:
+        self.heads(folder, encoder.fingerprint())
+        write_heard(folder, self.heard)
+
+    def _save(self, name: str, progress: Progress) -> SpeechEncoder:
+        encoder = self.encoder
+        check_finite(encoder, progress, self.out)
+        if all_processes().is_main_process:
+            if self.adapted:
+                encoder = copy.deepcopy(encoder)
+                merge_adapters(encoder)
+            encoder.save(self.out / name, lambda folder: self._write_beside(folder, encoder))
+            progress.kept[name] = content_id(self.out / name)
+        return encoder
+
+
+def mean_figure(tasks: Mapping[str, Task], figures: Mapping[str, float]) -> float:
+    """Give the mean of the tasks' first metrics, each from 0 to 100, higher is better."""
+    total = 0.0
+    for name, task in tasks.items():
+        metric = task.leading
+        value = figures[f"{name}_{metric}"]
+        total += value if direction(metric) == "higher" else max(0.0, 100.0 - value)
+    return total / len(tasks)
