@@ -26,7 +26,15 @@ SOURCE = ROOT / "src" / "speechft"
 FILES = sorted(SOURCE.rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
-SHARED_CLI = {"__init__", "app", "commands", "completion", "failures", "layout", "options"}
+SHARED_CLI = {
+    "__init__",
+    "app",
+    "command_table",
+    "completion",
+    "error_messages",
+    "console",
+    "options",
+}
 
 
 def relative(path: Path) -> str:

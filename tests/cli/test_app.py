@@ -64,6 +64,7 @@ def test_help_loads_no_code_of_a_stage() -> None:
         "speechft.cli.app",
         "speechft.cli.command_table",
         "speechft.core",
+        *("speechft.core.escaping", "speechft.core.nearest_names"),
         "speechft.core.registry",
         "speechft._version",
     }
