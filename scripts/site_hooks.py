@@ -13,6 +13,9 @@ TOP = {"README.md": "readme.md"} | {
     f"{name}.md": f"{name.lower()}.md"
     for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY", "CODE_OF_CONDUCT")
 }
+# Pages that record what was done answer fewer questions: the search gives them later.
+RECORDS = re.compile(r"(studies/.*|changelog|contributing|code_of_conduct|security|readme)\.md")
+LATER = 0.2
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -25,7 +28,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links of a page of docs/ to pages of the site."""
+    """Point links of a page of docs/ to pages of the site; say how much it counts in the search."""
+    if RECORDS.fullmatch(page.file.src_uri):
+        page.meta["search"] = {"boost": LATER}
     if page.file.src_uri in TOP.values():
         return markdown
     return _inside(markdown, PurePosixPath("docs") / page.file.src_uri)
