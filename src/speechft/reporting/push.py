@@ -17,14 +17,14 @@ from speechft.core.errors import (
     SpeechFTError,
     is_network_error,
 )
-from speechft.core.files import read_json, read_jsonl
+from speechft.core.files import read_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import home_expanded
 from speechft.encoders.identity import read_json_object
 from speechft.merging.output import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
-from speechft.reporting.read_results import find_results
+from speechft.reporting.read_results import find_results, read_results
 from speechft.reporting.settings import PushSettings
 
 log = get_logger(__name__)
@@ -165,7 +165,7 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
     fingerprint = load_encoder(folder).fingerprint()
     values: dict[tuple[str, str], list[float]] = {}
     for file in [f for path in results for f in ([path] if path.is_file() else find_results(path))]:
-        for record in read_jsonl(file):
+        for record in read_results(file):
             if record.get("encoder_hash") == fingerprint:
                 key = str(record["task"]), str(record["metric"])
                 values.setdefault(key, []).append(float(record["value"]))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError
@@ -20,6 +19,7 @@ from speechft.reporting.dev_scores import dev_measurements
 from speechft.reporting.encoder_roles import infer_roles, number, read_object
 from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
 from speechft.reporting.settings import refuse_absent_run
+from speechft.training.resume_state import read_metrics
 
 ROLES = "encoders.json"
 RUN = "run.json"
@@ -94,11 +94,41 @@ def find_results(folder: Path) -> list[Path]:
     return files
 
 
+_NEEDED: Final = ("encoder", "task", "metric", "value", "seed")
+
+
+def read_results(file: Path) -> list[dict[str, Any]]:
+    """Read a file of results.
+
+    Raises:
+        DataError: it cannot be read, or a record lacks what all need.
+    """
+    try:
+        records = read_jsonl(file)
+        for record in records:
+            held = {name: record[name] for name in _NEEDED}
+            if not all(isinstance(value, str) for value in list(held.values())[:3]):
+                raise ValueError(held)
+            if not math.isfinite(held["value"]) or type(held["seed"]) is not int:
+                raise ValueError(held)
+        return records
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            "the results cannot be read",
+            where=file,
+            expected=f"one record per line, with {', '.join(_NEEDED)}",
+            found=f"{type(error).__name__}: {error}",
+            hint="evaluate again with this version",
+        ) from None
+
+
 def visible(folder: Path, name: str) -> list[Path]:
     """Give the files of a name in a folder and below, but for what is hidden."""
     found = folder.rglob(name)
     return sorted(
-        path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)
+        path
+        for path in found
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
     )
 
 
@@ -118,7 +148,7 @@ def _read(
     """Give what an evaluation found, and what its chosen probes had on the dev splits."""
     try:
         records = read_jsonl(file)
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             "the results cannot be read", where=file, found=error, hint="evaluate again"
         ) from None
@@ -190,21 +220,8 @@ def _curves(folder: Path) -> list[Curve]:
         task, method = settings.get("task"), settings.get("method", "")
         title = f"{method} fine-tuning on {task_heading(str(task))}" if task else file.parent.name
         seed = int(number(settings.get("seed")) or 0)
-        curves.append(Curve(printable(title.strip()), seed, _points(file)))
+        curves.append(Curve(printable(title.strip()), seed, list(filter(None, read_metrics(file)))))
     return curves
-
-
-def _points(file: Path) -> list[dict[str, Any]]:
-    """Read what was logged; the last line of a run that goes on, or was killed, may be half."""
-    points = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "update" in record:
-            points.append(record)
-    return points
 
 
 def _provenance(folder: Path) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,9 @@ from torch import Tensor
 from speechft.core.checksum_files import break_seal, is_sealed, seal
 from speechft.core.errors import CheckpointError
 from speechft.core.files import atomic_path, write_jsonl
+from speechft.core.logging import get_logger
 
+_log = get_logger(__name__)
 FOLDER: Final = "checkpoints"
 
 
@@ -79,17 +81,28 @@ def not_finite(tensors: dict[str, Tensor]) -> list[str]:
 
 def cut_metrics(path: Path, last_update: int) -> None:
     """Drop records after `last_update`: they were written after the state that the run resumes."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # the last line of a killed process
-            continue
-        if record["update"] <= last_update:
-            kept.append(record)
-    write_jsonl(path, kept)
+    records = read_metrics(path) if path.is_file() else []
+    damaged = sum(record is None for record in records[:-1])
+    if damaged:
+        _log.warning("%s: %d lines are no records, and are left out", path, damaged)
+    if records:
+        kept = [one for one in records if one is not None and one["update"] <= last_update]
+        write_jsonl(path, kept)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any] | None]:
+    """Give what a run has logged, line by line; None for no record, as a killed one's last line."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [_record_of(line) for line in lines]
+
+
+def _record_of(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(record, dict) and isinstance(record.get("update"), int)
+    return record if whole else None
 
 
 def _way_out(folder: Path) -> str:

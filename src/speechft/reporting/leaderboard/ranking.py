@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.escaping import task_heading
-from speechft.core.files import read_jsonl
 from speechft.core.nearest_names import did_you_mean
 from speechft.data.data_names import is_synthetic
 from speechft.metrics.measures import direction
@@ -21,9 +19,8 @@ from speechft.probing.leaks import share_heard
 from speechft.probing.settings import SUITES
 from speechft.reporting.comparison import refuse_several_suites
 from speechft.reporting.measurements import HEARD
-from speechft.reporting.read_results import find_results
+from speechft.reporting.read_results import find_results, read_results
 
-_READ: Final = ("encoder", "task", "metric", "value", "seed")
 Metric = tuple[str, str]
 Found = tuple[Path, Path, Mapping[str, Any]]  # run folder, folder of the results, record
 
@@ -101,7 +98,7 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
         (folder, file.parent, record)
         for folder in folders
         for file in find_results(folder)
-        for record in _records(file)
+        for record in read_results(file)
         if record.get("split", "test") == "test"
     ]
     labels = {str(_field(r, "suite", place)): str(place) for _, place, r in records}
@@ -132,26 +129,6 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
         score_text=_score_text(chosen),
         sources=list(dict.fromkeys(row.source for row in published)),
     )
-
-
-def _records(file: Path) -> list[dict[str, Any]]:
-    try:
-        records = read_jsonl(file)
-        for record in records:
-            held = {name: record[name] for name in _READ}
-            if not all(isinstance(value, str) for value in list(held.values())[:3]):
-                raise ValueError(held)
-            if not math.isfinite(held["value"]) or type(held["seed"]) is not int:
-                raise ValueError(held)
-        return records
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(
-            "the results cannot be read",
-            where=file,
-            expected=f"one record per line, with {', '.join(_READ)}",
-            found=f"{type(error).__name__}: {error}",
-            hint="evaluate again with this version",
-        ) from None
 
 
 def _published(suite: str) -> list[LeaderboardRow]:
