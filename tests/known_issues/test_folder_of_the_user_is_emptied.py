@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from safetensors.numpy import save_file
 
+from speechft.core.artifact import Artifact
 from speechft.core.errors import SettingsError
 from speechft.core.locks import work_alone
 from speechft.data.prepare import prepare_data
+from speechft.encoders import build_encoder
 from speechft.encoders.convert import convert
 from speechft.encoders.settings import ConvertSettings
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
+from speechft.pipeline.job_kinds import STAGES
+from speechft.pipeline.merge import merge as merge_with_data
 
 THEIRS = ("notes.txt", ".env.old", "sub/x.tmp", ".kept.tmp")
 
@@ -86,3 +91,50 @@ def test_convert_overwrite(tmp_path: Path) -> None:
         convert(settings.model_copy(update={"overwrite": True}))
     assert notes(out) == dict.fromkeys(THEIRS, "mine")
     assert set(before) <= {path.name for path in out.iterdir()}
+
+
+def test_run_redo(tmp_path: Path) -> None:
+    """All of a fine-tuning's folder went, whatever the user had put there."""
+    out = tmp_path / "run"
+    names = ["speechft.json", "begun.json", "checkpoints/update-5.pt", "metrics.jsonl"]
+    names += ["encoder-best/config.json", "encoder-best/heard.gz", "head-sid.safetensors"]
+    names += ["tensorboard/events.out.tfevents.1.vm.2.0", "iteration-1/units.npz.sha256"]
+    for name in names:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("{}")
+    (out / "speechft.json").write_text(json.dumps({"products": {"encoder/README.md": {}}}))
+    (out / "encoder").mkdir()
+    (out / "encoder" / "README.md").write_text("ours")
+    leave_notes(out)
+    (out / "checkpoints" / "notes.txt").write_text("mine")
+    STAGES["finetune"].clear(Artifact(out, "finetune", {}))
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert left == {*THEIRS, "checkpoints/notes.txt"}
+
+
+def test_merge_with_alpha_from_data(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
+    """`OUT.alpha` was removed as a whole."""
+    for name, seed in (("base", 0), ("tuned", 1)):
+        build_encoder(tiny_config, seed=seed).save(tmp_path / name)
+    leave_notes(mkdir(tmp_path / "out.alpha"))
+    settings = {"by": "similarity", "data": "synthetic:tiny", "alpha": "auto"}
+    pair = {"base": str(tmp_path / "base"), "tuned": (str(tmp_path / "tuned"),)}
+    out = merge_with_data(MergeSettings(**pair, **settings, out=tmp_path / "out"))
+    assert (out / "model.safetensors").is_file()
+    assert notes(tmp_path / "out.alpha") == dict.fromkeys(THEIRS, "mine")
+    assert {path.name for path in (tmp_path / "out.alpha").iterdir()} <= {
+        *("notes.txt", ".env.old", "sub", ".kept.tmp", ".lock")
+    }
+
+
+def test_links_in_a_folder_are_no_way_out_of_it(tmp_path: Path) -> None:
+    (mkdir(tmp_path / "theirs") / "notes.txt").write_text("mine")
+    (mkdir(tmp_path / "out") / "link").symlink_to(tmp_path / "theirs")
+    (tmp_path / "out" / "speechft.json").write_text('{"products": {"link/notes.txt": {}}}')
+    Artifact(tmp_path / "out", "merge", {}).clear()
+    assert (tmp_path / "theirs" / "notes.txt").read_text() == "mine"
+
+
+def mkdir(path: Path) -> Path:
+    path.mkdir()
+    return path

@@ -110,7 +110,13 @@ def products_of(folder: Path) -> set[str]:
         products = ()
     names = products if isinstance(products, dict) else ()
     inside = {n for n in names if not Path(n).is_absolute() and ".." not in Path(n).parts}
+    inside = {n for n in inside if not any(map(Path.is_symlink, _folders(folder, n)))}
     return inside | ({RECORD} if (folder / RECORD).is_file() else set())
+
+
+def _folders(folder: Path, name: str) -> list[Path]:
+    """Give the folders between a folder and a file in it."""
+    return [folder / parent for parent in Path(name).parents][:-1]
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +123,11 @@ def _clear_results(artifact: Artifact) -> None:
         (artifact.folder / name).unlink(missing_ok=True)
 
 
-def _clear_all(artifact: Artifact) -> None:
-    """Empty a folder of which all belongs to its job, states to go on from among it."""
-    shutil.rmtree(artifact.folder)
+def _clear_run(artifact: Artifact) -> None:
+    """Let a training go, with the states that it would go on from."""
+    from speechft.training.run_folder import files_of_run
+
+    artifact.clear(*files_of_run(artifact.folder))
 
 
 def _clear_products(artifact: Artifact) -> None:
@@ -135,10 +136,10 @@ def _clear_products(artifact: Artifact) -> None:
 
 STAGES: Final[Mapping[str, Stage]] = {
     "pretrain": Stage(
-        PretrainSettings, _pretrain, _plain_artifact("pretrain"), _clear_all, "encoder", True
+        PretrainSettings, _pretrain, _plain_artifact("pretrain"), _clear_run, "encoder", True
     ),
     "finetune": Stage(
-        FinetuneSettings, _finetune, _plain_artifact("finetune"), _clear_all, "encoder", True
+        FinetuneSettings, _finetune, _plain_artifact("finetune"), _clear_run, "encoder", True
     ),
     "merge": Stage(MergeSettings, _merge, _plain_artifact("merge"), _clear_products),
     "alpha": Stage(AlphaSettings, _choose_alpha, alpha_artifact, _clear_products),

@@ -9,8 +9,9 @@ from typing import Any, Final
 from speechft.core.artifact import Artifact, dependencies, read_record
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
+from speechft.core.locks import LOCK
 from speechft.core.logging import get_logger
-from speechft.core.paths import home_expanded
+from speechft.core.paths import first_of, home_expanded
 from speechft.core.settings import parse_settings
 from speechft.merging import stage
 from speechft.merging.alpha import CHOICE, Chosen, is_sweep, read_choice
@@ -52,7 +53,7 @@ def merge(settings: MergeSettings) -> Path:
 
     work = out.with_name(f"{out.name}.alpha")
     merged = _merge(settings, chosen_in(choose_alpha(alpha_settings(settings, work))))
-    shutil.rmtree(work)
+    _remove(work)
     return merged
 
 
@@ -81,9 +82,21 @@ def _merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
         about["settings"] = settings.model_dump(mode="json", exclude={"out", "threads"})
         done = Artifact(folder, "merge", wanted.depends, wanted.version)
         done.end([path.name for path in parts], **about)
-    shutil.rmtree(work)
+    _remove(work)
     log.info("merge: a head was refitted on the merged encoder in %s", out)
     return out
+
+
+def _remove(work: Path) -> None:
+    """Remove the folder of a merge's own work; what the user has put there stays."""
+    from speechft.training.run_folder import files_of_run
+
+    Artifact(work, "", {}).clear(*files_of_run(work))
+    left = [path for path in work.rglob("*") if not path.is_dir() and path.name != LOCK]
+    if left:
+        log.info("merge: %s stays, as it holds %s", work, first_of(sorted(p.name for p in left)))
+    else:
+        shutil.rmtree(work)
 
 
 def _refit(settings: MergeSettings, work: Path, chosen: Chosen | None) -> tuple[Path, Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.artifact import BEGUN, Artifact, dependencies
 from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.files import RECORD, products_of
 from speechft.core.logging import get_logger
 from speechft.core.settings import Settings
 from speechft.training.distributed import all_processes, at_work, on_main
@@ -15,6 +17,13 @@ from speechft.training.resume_state import FOLDER
 
 log = get_logger(__name__)
 LAST_GOOD: Final = "encoder-last-good"
+_OF_A_RUN: Final = re.compile(
+    rf"(^|/)({re.escape(BEGUN)}|metrics\.jsonl|(units|rehearsal-units)\.npz(\.sha256)?"
+    rf"|rehearsal-predictor\.safetensors|{FOLDER}/(update-\d+\.pt(\.sha256)?|log-id)"
+    r"|tensorboard/events\.out\.tfevents\.[^/]+"
+    r"|(encoder[\w-]*/)?(head(-[\w:.-]+)?\.safetensors|task(-[\w:.-]+)?\.json)"
+    r"|encoder[\w-]*/(config\.json|preprocessor_config\.json|(model|extras)\.safetensors|heard\.gz))$"
+)
 
 
 def run_artifact(
@@ -42,6 +51,21 @@ def carry_out(artifact: Artifact, threads: int, work: Callable[[], None]) -> Pat
     with at_work(folder, threads):
         work()
     return folder
+
+
+def files_of_run(folder: Path) -> set[str]:
+    """Give the files that trainings have made in a folder and below, ended or not.
+
+    They are those that records name, and those of a training's own names: states, logs, encoders
+    that were kept on the way. All else is the user's.
+    """
+    named = {
+        (record.parent / name).relative_to(folder).as_posix()
+        for record in folder.rglob(RECORD)
+        for name in products_of(record.parent)
+    }
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return named | {name for name in found if _OF_A_RUN.search(name)}
 
 
 def begin(artifact: Artifact, *, replace: bool = False) -> None:
