@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from report_fixture import write_run
 from safetensors.numpy import save_file
 
 from speechft.core.artifact import Artifact
@@ -22,6 +23,9 @@ from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.pipeline.job_kinds import STAGES
 from speechft.pipeline.merge import merge as merge_with_data
+from speechft.reporting.leaderboard.stage import leaderboard
+from speechft.reporting.settings import LeaderboardSettings, ReportSettings
+from speechft.reporting.stage import report
 
 THEIRS = ("notes.txt", ".env.old", "sub/x.tmp", ".kept.tmp")
 
@@ -138,3 +142,22 @@ def test_links_in_a_folder_are_no_way_out_of_it(tmp_path: Path) -> None:
 def mkdir(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def test_report_and_leaderboard(tmp_path: Path) -> None:
+    """A page, a table and a text of the user's were written over."""
+    run = write_run(tmp_path / "run", seeds=(0,))
+    for name in ("report.html", "table.csv"):
+        out = mkdir(tmp_path / name.partition(".")[0])
+        (out / name).write_text("mine")
+        with pytest.raises(SettingsError, match=name):
+            report(ReportSettings(runs=(run,), out=out))
+        assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
+    for _ in range(2):
+        report(ReportSettings(runs=(run,), out=tmp_path / "mine"))
+    (tmp_path / "board.md").write_text("mine")
+    with pytest.raises(SettingsError, match=r"board\.md"):
+        leaderboard(LeaderboardSettings(runs=(run,), out=tmp_path / "board.md"))
+    assert (tmp_path / "board.md").read_text() == "mine"
+    for _ in range(2):
+        leaderboard(LeaderboardSettings(runs=(run,), out=tmp_path / "ours.md"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from speechft.core.escaping import markdown_text, printable, task_heading
 from speechft.core.files import write_text
 from speechft.core.logging import get_logger
+from speechft.core.paths import in_the_way
 from speechft.metrics.measures import TITLES, direction
 from speechft.metrics.statistics import SeedValues
 from speechft.reporting.leaderboard.ranking import (
@@ -26,6 +28,7 @@ _SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER", "min_dcf": "DCF"
 # Right of ASR's WER; with the task's name in front they would touch it.
 _ALONE: Final = {"cer": "CER", "wer_lm": "+LM", "cer_lm": "CER+LM"}
 _NAME, _CELL, _WIDTH = 26, 8, 80
+_HEADING: Final = "# Leaderboard: "
 
 
 def terminal_text(board: Leaderboard) -> str:
@@ -55,7 +58,7 @@ def markdown(board: Leaderboard) -> str:
     titles = [f"{task_heading(t)} {TITLES[m]} {ARROWS[direction(m)]}" for t, m in board.columns]
     heads = ["", "encoder", f"{board.score_name} ↑", *titles]
     lines = [
-        f"# Leaderboard: {board.suite}",
+        f"{_HEADING}{board.suite}",
         "",
         f"{board.title[:1].upper()}{board.title[1:]}.",
         "",
@@ -137,10 +140,19 @@ def leaderboard(settings: LeaderboardSettings) -> Leaderboard:
 
     Raises:
         DataError: a folder holds no results, or scores that cannot be compared.
-        SettingsError: the folders hold nothing of the suite.
+        SettingsError: the folders hold nothing of the suite, or another file is in the output's
+            place.
     """
+    out = settings.out
+    if out is not None and out.exists() and not _is_ours(out):
+        expected = "no file, or an earlier leaderboard"
+        raise in_the_way(out, [out.name], expected, "choose another --out")
     board = make_leaderboard(settings.runs, settings.suite)
     if settings.out is not None:
         write_text(settings.out, markdown(board))
         _logger.info("leaderboard: %s", settings.out)
     return board
+
+
+def _is_ours(file: Path) -> bool:
+    return file.is_file() and file.read_text("utf-8", "replace").startswith(_HEADING)
