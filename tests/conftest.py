@@ -54,6 +54,24 @@ def _one_thread(monkeypatch):
     monkeypatch.setattr(distributed, "computing_threads", lambda _: computing_threads(1))
 
 
+@pytest.fixture(scope="session")
+def _workers_end():
+    """Worker processes that were kept for the next test end with this one."""
+    from warm_workers import end_workers
+
+    yield
+    end_workers()
+
+
+@pytest.fixture
+def warm_workers(_workers_end):
+    """Worker processes that other tests have started and left are used again."""
+    from warm_workers import warm_workers
+
+    with warm_workers():
+        yield
+
+
 @pytest.fixture
 def tiny_config():
     return dict(TINY_CONFIG)

@@ -69,6 +69,7 @@ def passes(folder: Path) -> dict[str, int]:
     return {name: about["encoder_passes"] for name, about in encodings.items()}
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_several_processes_share_one_encoder(home: Path, done: Path, tmp_path: Path) -> None:
     """Its passes, too: every utterance is read once by any of them."""
     out = evaluate(settings(home, tmp_path / "out", seeds=(0, 1), workers=2))
@@ -77,6 +78,7 @@ def test_several_processes_share_one_encoder(home: Path, done: Path, tmp_path: P
     assert not (out / parallel_evaluation.STATES).exists()
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_many_encoders_are_shared_out_whole(
     home: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 
 import torch
+from kills import start_fork
 from safetensors.torch import load_file
 
 from speechft.training.finetune.settings import FinetuneSettings
-
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune
 from speechft.training.loop import Loop
-
-file, moment, update = sys.argv[1:]
-method = getattr(Loop, moment)
-def last(loop, *args):
-    result = method(loop, *args)
-    if loop.progress.update == int(update):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(Loop, moment, last)
-finetune(FinetuneSettings.model_validate_json(Path(file).read_text()))
-"""
 
 
 def settings(encoder, out, **more):
@@ -62,12 +46,16 @@ def kill_at(chosen, update, moment="_update"):
     The moment is a method of the loop: `_update`, when nothing of the update is written yet,
     `_evaluate`, when the best encoder is and the state is not, or `_save`.
     """
-    file = chosen.out.with_suffix(".json")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(chosen.model_dump_json())
-    process = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(file), moment, str(update)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    return process.returncode
+    method = getattr(Loop, moment)
+
+    def last(loop, *args):
+        result = method(loop, *args)
+        if loop.progress.update == update:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    def run():
+        setattr(Loop, moment, last)  # of the fork alone
+        finetune(chosen)
+
+    return os.waitstatus_to_exitcode(os.waitpid(start_fork(run), 0)[1])

@@ -7,6 +7,7 @@ import os
 import runpy
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,8 @@ def start_fork(call: Callable[[], object]) -> int:
         try:
             runpy.run_path(str(KILLING / "sitecustomize.py"))
             call()
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     return child

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from kills import backend, faults, order_kills, results_of, start_fork
 from study_fixture import BASE, written
+from warm_workers import warm_workers
 
 from speechft.cli.study import _show
 from speechft.core.errors import CheckpointError, SettingsError, SpeechFTError
@@ -49,10 +50,11 @@ def all_that_is_said() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory, _workers_end: None) -> Path:
     """A finished study."""
     place = tmp_path_factory.mktemp("study")
-    study([load_study(written(place))], place / "out", ONE)
+    with warm_workers():
+        study([load_study(written(place))], place / "out", ONE)
     return place
 
 
@@ -107,6 +109,7 @@ def test_a_second_call_does_nothing_and_another_study_shares_stages(done: Path) 
     assert times() == before
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_an_evaluation_on_more_tasks_holds_one_on_fewer(tmp_path: Path) -> None:
     rows = {"rows": BASE["rows"][:1], "findings": [], "seeds": [0]}
     narrow = load_study(written(tmp_path, **rows))
@@ -134,6 +137,7 @@ def test_a_changed_setting_makes_new_jobs_and_leaves_the_old_ones(done: Path) ->
     assert all(graph.is_done(job) for job in jobs if job.name.startswith("theta0"))
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
     stages = [
         {"name": "bad", "finetune": {"task": "sid", "data": f"{tmp_path}/no.csv"}},
@@ -159,6 +163,7 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
         assert read_json(folder / "about.json")["missing"] == ["lost, seed 0"]
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_later_study_that_fails_takes_no_page_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +187,7 @@ def test_a_later_study_that_fails_takes_no_page_away(
     assert read_json(tmp_path / "out" / "one" / "about.json")["missing"] == []
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
     too_fast = {"task": "sid", "steps": 60, "learning_rate": 1.0e30, "method": "regular"}
     stages = [
@@ -208,6 +214,7 @@ def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
     assert {p: p.stat().st_size for p in (tmp_path / "out" / "stages").glob("*.log")} == logs
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
     """Its choices too, whose further seeds are known only when the first one is done."""
     rows = [BASE["rows"][0], {"name": "chosen", "title": "-", "choose": ["at-0.25", "at-0.75"]}]
@@ -219,6 +226,7 @@ def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
     assert last < said.index("study two: 1 job to do")
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_path: Path) -> None:
     one = load_study(written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[]))
     command = start_fork(lambda: study([one], tmp_path / "out", ONE))

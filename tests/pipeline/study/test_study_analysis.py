@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from study_fixture import BASE, written
+from warm_workers import warm_workers
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl
@@ -18,11 +19,12 @@ FINDING = {"says": "Less moved.", "metric": "features cka", "pairs": [["chosen",
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory, _workers_end: None) -> Path:
     """A finished study with an analysis."""
     place = tmp_path_factory.mktemp("study")
     path = written(place, seeds=[0], analyze=ANALYZE, findings=[FINDING])
-    study([load_study(path)], place / "out", LaunchSettings(workers=1))
+    with warm_workers():
+        study([load_study(path)], place / "out", LaunchSettings(workers=1))
     return place / "out" / "one"
 
 

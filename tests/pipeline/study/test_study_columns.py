@@ -11,6 +11,7 @@ from speechft.core.launch_settings import LaunchSettings
 from speechft.pipeline.study.stage import load_study, study
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_column_stands_beside_its_task(tmp_path):
     made = written(
         tmp_path,

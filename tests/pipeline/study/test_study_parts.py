@@ -16,6 +16,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_part_is_done_and_kept_and_the_next_call_goes_on(tmp_path, capsys):
     usual = {"finetune": 1.0, "evaluate": 0.5}
     given = {"seeds": [0], "rows": ROWS, "sets": {}, "hours": usual}
