@@ -460,7 +460,7 @@ def _as_plain(value: Any) -> Any:
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
         value = read_json(path)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.errors import SettingsError, SpeechFTError
-from speechft.core.limits import regular_file
+from speechft.core.limits import parse_own_json, regular_file
 
 RECORD: Final = "speechft.json"
 _OURS: Final = "speechft-"
@@ -106,7 +106,7 @@ def products_of(folder: Path) -> set[str]:
     """Give the files that the record of a folder names, and the record itself; none without one."""
     try:
         products = read_json(folder / RECORD)["products"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         products = ()
     names = products if isinstance(products, dict) else ()
     inside = {n for n in names if not Path(n).is_absolute() and ".." not in Path(n).parts}
@@ -225,7 +225,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read JSON."""
-    return json.loads(regular_file(Path(path)).read_text(encoding="utf-8"))
+    return parse_own_json(regular_file(Path(path)).read_text(encoding="utf-8"))
 
 
 def write_jsonl(path: Path | str, records: Iterable[Mapping[str, Any]]) -> None:
@@ -236,7 +236,7 @@ def write_jsonl(path: Path | str, records: Iterable[Mapping[str, Any]]) -> None:
 def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     """Read one JSON record per line; blank lines are skipped."""
     lines = regular_file(Path(path)).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.strip()]
+    return [parse_own_json(line) for line in lines if line.strip()]
 
 
 def cache_folder() -> Path:

@@ -104,7 +104,7 @@ def _is_official(folder: Path) -> bool:
     """Tell whether `prepare` made the folder of a known corpus."""
     try:
         report = read_json(regular_file(folder / REPORT))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return False
     return isinstance(report, dict) and bool(report.get("official"))
 

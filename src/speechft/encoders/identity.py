@@ -6,7 +6,6 @@ placeholders and pointers in checkpoints. Nothing here needs torch.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,7 +19,6 @@ from speechft.core.errors import CheckpointError, is_network_error
 from speechft.core.files import read_json
 from speechft.core.heard import FILE as HEARD
 from speechft.core.heard import LOADED, Heard, read_heard
-from speechft.core.limits import regular_file
 from speechft.core.nearest_names import did_you_mean
 from speechft.core.paths import home_expanded
 from speechft.core.settings import PathText
@@ -111,7 +109,7 @@ def _described(folder: Path) -> dict[str, Any]:
             continue
         try:
             values = read_json(path)
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             found[path.name] = path
             continue
         found[path.name] = computing(values) if isinstance(values, dict) else values
@@ -319,8 +317,8 @@ def _check_preprocessor(settings: dict[str, Any], path: Path) -> None:
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object."""
     try:
-        values = json.loads(regular_file(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
         raise CheckpointError("cannot read the file as JSON", where=path, found=error) from None
     if not isinstance(values, dict):
         raise CheckpointError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
+from speechft.core.limits import parse_own_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import first_of, home_expanded
 from speechft.data.audio import SHORTEST_SAMPLES, read_audio
@@ -145,7 +145,7 @@ def is_of_embed(path: Path) -> bool:
     """Tell whether a file says that `embed` wrote it; of its kinds only .safetensors does."""
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "null"))
+            about = parse_own_json((file.metadata() or {}).get("about", "null"))
     except (OSError, ValueError, SafetensorError):
         return False
     return isinstance(about, dict) and {"fingerprint", "layers", "hop"} <= set(about)

@@ -332,11 +332,13 @@ def _cell(out: Path, key: str) -> dict[str, Any]:
 def _read(out: Path) -> list[dict[str, Any]]:
     """Read the results that are there; none where they cannot be read."""
     try:
-        return read_jsonl(out / RESULTS)
+        return [row for row in read_jsonl(out / RESULTS) if isinstance(row, dict)]
     except (OSError, ValueError):
         return []
 
 
 def _subjects(rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str, int]]:
     """Give encoder, task and seed of results."""
-    return {(str(row.get("encoder")), str(row.get("task")), row.get("seed", 0)) for row in rows}
+    seeds = (seed if isinstance(seed := row.get("seed", 0), int) else 0 for row in rows)
+    named = ((str(row.get("encoder")), str(row.get("task"))) for row in rows)
+    return {(*name, seed) for name, seed in zip(named, seeds, strict=True)}

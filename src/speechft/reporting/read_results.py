@@ -112,7 +112,7 @@ def read_results(file: Path) -> list[dict[str, Any]]:
             if not math.isfinite(held["value"]) or type(held["seed"]) is not int:
                 raise ValueError(held)
         return records
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             "the results cannot be read",
             where=file,
@@ -148,7 +148,7 @@ def _read(
     """Give what an evaluation found, and what its chosen probes had on the dev splits."""
     try:
         records = read_jsonl(file)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             "the results cannot be read", where=file, found=error, hint="evaluate again"
         ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from speechft.core.checksum_files import break_seal, is_sealed, seal
 from speechft.core.errors import CheckpointError
 from speechft.core.files import atomic_path, write_jsonl
+from speechft.core.limits import parse_own_json
 from speechft.core.logging import get_logger
 
 _log = get_logger(__name__)
@@ -98,8 +98,8 @@ def read_metrics(path: Path) -> list[dict[str, Any] | None]:
 
 def _record_of(line: str) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_own_json(line)
+    except ValueError:
         return None
     whole = isinstance(record, dict) and isinstance(record.get("update"), int)
     return record if whole else None

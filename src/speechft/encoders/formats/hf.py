@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from speechft.core.errors import CheckpointError
+from speechft.core.limits import parse_own_json
 from speechft.core.logging import get_logger
 from speechft.core.nearest_names import did_you_mean
 from speechft.core.paths import first_of, path_below
@@ -226,7 +226,7 @@ def read_side(folder: Path) -> Side:
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("source", "{}")
     try:
-        source = json.loads(text)
+        source = parse_own_json(text)
     except ValueError as error:
         raise CheckpointError("the side file's settings are broken", where=path) from error
     if not isinstance(source, dict):
