@@ -14,8 +14,9 @@ from speechft.core.errors import CheckpointError, DataError
 from speechft.core.files import read_json, read_jsonl
 from speechft.encoders import build_encoder
 from speechft.merging.sweep import read_sweep
-from speechft.pipeline.recipe.cost_estimate import parameters_of
+from speechft.pipeline.recipe.cost_estimate import _shape_of, parameters_of
 from speechft.probing.evaluate import _read, _subjects
+from speechft.reporting.contrasts import pairs_of
 from speechft.reporting.push import push
 from speechft.reporting.read_results import read_evidence
 from speechft.reporting.settings import PushSettings
@@ -81,3 +82,19 @@ def test_weights_whose_size_is_estimated(tmp_path: Path, tiny_config: dict[str, 
     for content in (b"", b"\xff" * 40, weights.read_bytes()[:-1]):
         weights.write_bytes(content)
         assert parameters_of(str(folder)) is None
+
+
+def test_predictions_that_a_report_shows(tmp_path: Path) -> None:
+    for text in ("null", "[]", '"x"'):
+        (tmp_path / "predictions.jsonl").write_text(text)
+        assert pairs_of(tmp_path / "predictions.jsonl") == []
+
+
+def test_a_configuration_that_a_dry_run_reads(tmp_path: Path) -> None:
+    plain = {"num_hidden_layers": 2, "hidden_size": 8}
+    for strides in ([0] * 7, 5, "5", [[]]):
+        config = {**plain, "conv_stride": strides}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert _shape_of(str(tmp_path)) is None
+    (tmp_path / "config.json").write_text(json.dumps(plain))
+    assert _shape_of(str(tmp_path)) is not None

@@ -7,6 +7,8 @@ from typing import Final
 
 _MARKDOWN: Final = re.compile(r"[\\`*_<|]|(?<=\])\(")
 
+_LONGEST_LINE: Final = 2000
+
 
 def printable(text: str) -> str:
     r"""Give a text in one line: control characters and lone surrogates as escapes like `\x1b`."""
@@ -14,8 +16,13 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Give a text of several lines, each as `printable` gives it."""
-    return "\n".join(map(printable, text.split("\n")))
+    """Give a text of several lines, each as `printable` gives it; the middle of long ones goes."""
+    return "\n".join(printable(_shortened(line)) for line in text.split("\n"))
+
+
+def _shortened(line: str) -> str:
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
 
 
 def markdown_text(text: str) -> str:

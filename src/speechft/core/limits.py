@@ -21,7 +21,7 @@ UNPACKED_TIMES: Final = 50
 """How many times its size an unpacked file may have beyond that; cuts have 10 to 20."""
 NESTED: Final = 64
 """Levels of lists and objects in one another."""
-YAML_VALUES: Final = 100_000
+YAML_VALUES: Final = 20_000
 """Of a YAML file, those behind an alias counted each time."""
 DIGITS: Final = 300
 """Of one number."""

@@ -209,7 +209,7 @@ def _seconds(row: Mapping[str, Any], name: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise ValueError(f"{name} is not a number of seconds: {value!r}")
+        raise ValueError(f"{name} is not a number of seconds: {value!r:.60}")
     return seconds
 
 

@@ -216,6 +216,7 @@ def pairs_of(path: Path | None) -> list[tuple[str, str]]:
 def read_rows(path: Path | None) -> list[dict[str, Any]]:
     """Give a file's records; nothing where there are none that can be read."""
     try:
-        return [] if path is None or not path.is_file() else list(read_jsonl(path))
+        rows = [] if path is None or not path.is_file() else read_jsonl(path)
+        return [row for row in rows if isinstance(row, dict)]
     except (OSError, ValueError):
         return []

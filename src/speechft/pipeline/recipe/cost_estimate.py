@@ -125,9 +125,11 @@ def _shape_of(encoder: str) -> Shape | None:
     except SpeechFTError:
         return None
     layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
-    if not isinstance(layers, int) or not isinstance(width, int):
-        return None
-    return Shape(layers, width, 16_000, math.prod(config.get("conv_stride") or (HOP,)))
+    strides = config.get("conv_stride") or (HOP,)
+    known = [layers, width, *(strides if isinstance(strides, list | tuple) else [None])]
+    if not all(isinstance(one, int) and one > 0 for one in known):
+        return None  # whoever loads it says what is wrong with it
+    return Shape(layers, width, 16_000, math.prod(strides))
 
 
 def _probes(settings: EvaluateSettings) -> str:

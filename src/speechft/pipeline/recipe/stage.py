@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from speechft.core.artifact import RECORD
+from speechft.core.artifact import RECORD, refuse_absent
 from speechft.core.errors import SettingsError
 from speechft.core.files import remove_leftovers, write_json, write_text
 from speechft.core.launch_settings import LaunchSettings
@@ -100,6 +100,7 @@ def check_redo(plan: Plan) -> None:
     """
     refused = plan.graph.refused()
     for step in [step for step in plan.steps if step.name in refused][:1]:
+        refuse_absent(step.settings)  # what is gone looks changed, too
         raise SettingsError(
             f"the folder holds a {step.verb} with other settings or data",
             where=step.folder,

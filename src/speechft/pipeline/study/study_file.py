@@ -6,6 +6,7 @@ Entries with `for` are written once and stand for many.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from speechft.reporting.study.settings import StudySettings
 
 FOLDER = "studies"
+_MOST_MEMBERS = 1000
 
 
 def load_study(study: Path | str, overrides: Sequence[str] = ()) -> StudySettings:
@@ -142,5 +144,12 @@ def _members(names: Any, sets: Mapping[str, Any], where: object) -> list[dict[st
             raise SettingsError(
                 f"there is no set {name!r}", where=where, hint=did_you_mean(str(name), sets)
             )
+    if math.prod(len(sets[name]) for name in chosen) > _MOST_MEMBERS:
+        raise SettingsError(
+            "an entry would be written out too many times",
+            where=where,
+            expected=f"at most {_MOST_MEMBERS}",
+            found=" times ".join(f"{len(sets[name])} of {name}" for name in chosen),
+        )
     product = itertools.product(*(sets[name] for name in chosen))
     return [{k: v for part in parts for k, v in part.items()} for parts in product]
