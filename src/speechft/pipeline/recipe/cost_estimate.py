@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 
@@ -124,11 +124,12 @@ def _shape_of(encoder: str) -> Shape | None:
         config = read_json_object(locate(encoder) / "config.json") if _is_here(encoder) else {}
     except SpeechFTError:
         return None
-    layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
-    strides = config.get("conv_stride") or (HOP,)
-    known = [layers, width, *(strides if isinstance(strides, list | tuple) else [None])]
+    strides = config.get("conv_stride") or [HOP]
+    known: list[Any] = [config.get("num_hidden_layers"), config.get("hidden_size")]
+    known += strides if isinstance(strides, list) else [None]
     if not all(isinstance(one, int) and one > 0 for one in known):
         return None  # whoever loads it says what is wrong with it
+    layers, width, *strides = known
     return Shape(layers, width, 16_000, math.prod(strides))
 
 
