@@ -1,4 +1,4 @@
-"""From a table of a user's making to answers for new files, by commands as typed: how long it takes.
+"""From a table of a user's making to answers for new files: commands as typed, timed.
 
     python benchmarks/own_table.py --data FOLDER --runs runs/own-table \
         --out results/benchmarks/own_table.json
@@ -21,17 +21,16 @@ import csv
 import os
 import random
 import shutil
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import soundfile
-from cli import timed
 from lhotse.cut import Cut
 from probe import machine, note
 
+from cli import timed
 from speechft.core.files import read_json, read_jsonl, write_json
 from speechft.data.audio import load_waveform
 from speechft.data.load import load_data
@@ -54,7 +53,8 @@ def make_table(data: str, folder: Path) -> tuple[Path, dict[str, str], float]:
     rows: list[Row] = []
     new: list[Row] = []
     seconds = 0.0
-    for own in voices.values():
+    for every in voices.values():
+        own = list({hash(load_waveform(cut).numpy().tobytes()): cut for cut in every}.values())
         random.Random(0).shuffle(own)
         new += [_row(cut, texts, folder, "new") for cut in own[:NEW]]
         end = seconds + 60 * MINUTES
@@ -133,7 +133,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with the packages of prompts")
     parser.add_argument("--encoder", default="tiny-hubert", help="ENCODER")
-    parser.add_argument("--runs", type=Path, required=True, help="folder of table and runs: replaced")
+    parser.add_argument(
+        "--runs", type=Path, required=True, help="folder of table and runs: replaced"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the record")
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])

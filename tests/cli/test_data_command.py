@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechft.cli.app import main
 
@@ -63,3 +65,21 @@ def test_mistakes_in_the_name_end_with_2(fluent, capsys) -> None:
     assert "the root is given twice" in capsys.readouterr().err
     assert call("data", "check", "fluent_speech_commands", f"{fluent}@x") == 2
     assert "no variant 'x'" in capsys.readouterr().err
+
+
+def test_the_table_has_no_empty_column(tmp_path, capsys) -> None:
+    samples = np.zeros(16_000, dtype=np.float32)
+    samples[::50] = 0.3
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16_000)
+    table = tmp_path / "my.csv"
+    table.write_text(
+        "audio,language,speaker,split\na.wav,cs,anna,train\nb.wav,cs,anna,dev\nc.wav,nl,ben,test\n",
+        encoding="utf-8",
+    )
+    call("data", "check", table)
+    head, train, *said = capsys.readouterr().out.splitlines()
+    assert head.split() == ["utterances", "hours", "speakers", "languages"]
+    assert train.split() == ["train", "1", "0.00", "1", "cs"]
+    assert train.index("cs") == head.index("languages")
+    assert any("my-000002 (a.wav), " in line and "keep one of them" in line for line in said)

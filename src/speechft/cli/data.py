@@ -123,10 +123,14 @@ def _show(report: CheckReport) -> None:
 
     console = output()
     if report.summary:
-        names = list(dict.fromkeys(name for line in report.summary.values() for name in line))
+        splits = list(report.summary.values())
+        keys = dict.fromkeys(name for about in splits for name in about)
+        names = [name for name in keys if any(_text(about.get(name)) for about in splits)]
         table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-        for name in ("", *names):
-            table.add_column(name, justify="right" if name else "left", overflow="fold")
+        table.add_column("")
+        for name in names:
+            number = isinstance(splits[0].get(name), int | float)
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
         for split, about in report.summary.items():
             table.add_row(split, *(_text(about.get(name)) for name in names))
         console.print(table, soft_wrap=False)
@@ -145,6 +149,8 @@ def _show(report: CheckReport) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, list | tuple | set):

@@ -11,6 +11,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from lhotse import CutSet
@@ -150,11 +151,16 @@ def _check_audio(loaded: Loaded, unique: Mapping[str, Cut], report: CheckReport)
         for cut in cuts:
             home[cut.id][family] = part
     within = []
+
+    def file_of(name: str) -> str:
+        file = Path(unique[name].recording.sources[0].source)
+        return name if file.stem in name else f"{name} ({file.name})"
+
     for names in (names for names in same.values() if len(names) > 1):
-        text = f"the same audio {len(names)} times: {', '.join(names[:5])}"
+        text = f"the same audio {len(names)} times: {', '.join(map(file_of, names[:5]))}"
         homes = [{home[name].get(family) for name in names} for family in home[names[0]]]
         if not loaded.official and any(len(parts - {None}) > 1 for parts in homes):
-            report.errors.append(f"{text}, in different splits")
+            report.errors.append(f"{text}, in different splits: keep one of them")
         else:
             within.append(text)
     report.warnings += within[:SHOWN]
