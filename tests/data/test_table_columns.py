@@ -108,7 +108,9 @@ def test_missing_column_names_the_nearest(tmp_path):
     with pytest.raises(DataError, match=r"no column 'audio'[\s\S]*rename 'audios'"):
         load_data(str(tmp_path / "t.csv"))
     (tmp_path / "u.jsonl").write_text('{"wav": "a.wav"}\n')
-    with pytest.raises(DataError, match=r"no column 'audio'[\s\S]*found: +wav"):
+    with pytest.raises(
+        DataError, match=r"no column 'audio'[\s\S]*found: +wav[\s\S]*rename 'wav' to 'audio'"
+    ):
         load_data(str(tmp_path / "u.jsonl"))
 
 
@@ -135,8 +137,9 @@ def test_tags_must_match_words(table):
 
 def test_columns_nearly_named_as_others_are_named(table, caplog):
     with caplog.at_level(logging.INFO, logger="speechft"):
-        load_data(str(table([{"audio": "a.wav", "emotoin": "sad", "q7": "x"}])))
+        load_data(str(table([{"audio": "a.wav", "emotoin": "sad", "q7": "x", "mood": "calm"}])))
     assert "use the column 'emotoin'; did you mean 'emotion'?" in caplog.text
+    assert "mood" not in caplog.text
     assert "q7" not in caplog.text
 
 

@@ -275,6 +275,18 @@ def test_terminal_table_breaks_no_word(tmp_path: Path, count: int) -> None:
         assert word in text
 
 
+def test_terminal_table_tells_the_points_of_a_sweep_apart() -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    measurements = [
+        Measurement(Encoder("merged", alpha=alpha), 0, "sid", "acc", 71.4, "higher")
+        for alpha in (0.25, 0.5)
+    ]
+    console.print(terminal_table(compare(measurements)))
+    text = console.export_text()
+    assert "α = 0.25" in text
+    assert "α = 0.5" in text
+
+
 def test_classes_lie_beside_the_report_as_csv(tmp_path: Path) -> None:
     home = tmp_path / "run"
     said = [("ja", "ja"), ("ja", "nein, danke"), ("nein, danke", "nein, danke")]

@@ -143,6 +143,11 @@ def test_a_label_that_nothing_reads_is_refused(given):
         FinetuneSettings(encoder="tiny-hubert", data="t.csv", out="o", **given)
 
 
+def test_a_misspelt_task_with_a_label_is_what_is_named():
+    with pytest.raises(ValueError, match=r"unknown task 'clasify'; did you mean 'classify'"):
+        FinetuneSettings(encoder="tiny-hubert", data="t.csv", out="o", task="clasify", label="mood")
+
+
 def test_data_of_a_column_and_paths_with_an_equals_sign():
     assert parse_data(["classify:lang=de/my.csv"]) == {"classify:lang": "de/my.csv"}
     assert parse_data(["lang=de/my.csv"]) == "lang=de/my.csv"

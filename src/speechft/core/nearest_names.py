@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Give up to `count` known names that look most like `name`, best first."""
+def nearest(name: str, known: Iterable[str], count: int = 3, alike: float = 0.5) -> list[str]:
+    """Give up to `count` known names that are `alike` (0 to 1) to `name`, best first."""
     names = list(known)
-    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], count, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], count, cutoff=alike)
     by_lower = {n.lower(): n for n in names}
     return [by_lower[c] for c in close]
 

@@ -24,6 +24,8 @@ from speechft.data.utterances import FURTHER, Loaded, Utterance, load_splits, ta
 _TEXTS: Final = tuple(
     ["audio", "text", "label", "speaker", "emotion", "intent", "language", "split"]
 )
+_OFTEN_AUDIO: Final = frozenset({"file", "filename", "filepath", "path", "wav"})
+_MISSPELT: Final = 0.7  # how alike a name is that was meant to be another: not "mood" and "emotion"
 _SAME: Final = 0.01  # seconds by which an end may differ from start + duration
 _SPLIT_NAMES = {"valid": "dev", "validation": "dev", "val": "dev", "training": "train"}
 USUAL_SPLITS: Final = ("train", "dev", "test", "pretrain")
@@ -140,7 +142,7 @@ def _odd_splits(splits: Mapping[str, CutSet]) -> list[str]:
 def _check_columns(found: set[str], path: Path) -> list[str]:
     """Give what looks misspelt; a table without audio is refused."""
     if "audio" not in found:
-        close = nearest("audio", found, 1)
+        close = nearest("audio", found, 1) or sorted(found & _OFTEN_AUDIO)[:1]
         raise DataError(
             "the table has no column 'audio'",
             where=path,
@@ -152,7 +154,7 @@ def _check_columns(found: set[str], path: Path) -> list[str]:
     near = {
         name: close[0]
         for name in sorted(found - {SURPLUS, *COLUMNS})
-        if (close := nearest(name, set(COLUMNS) - found, 1))
+        if (close := nearest(name, set(COLUMNS) - found, 1, _MISSPELT))
     }
     text = "only classify, regress and ctc use the column {!r}; did you mean {!r}?"
     return [text.format(name, close) for name, close in near.items()]

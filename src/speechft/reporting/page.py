@@ -206,7 +206,11 @@ def terminal_table(comparison: Comparison) -> Table:
     Where the metrics do not fit beside each other they become the lines, and where the encoders'
     names do not either these become numbers, which are told below.
     """
-    names = [f"{symbol(r.encoder)} {label(r.encoder, short=True)}".strip() for r in comparison.rows]
+    short = [label(r.encoder, short=True) for r in comparison.rows]
+    names = [
+        f"{symbol(r.encoder)} {text if short.count(text) == 1 else label(r.encoder)}".strip()
+        for r, text in zip(comparison.rows, short, strict=True)
+    ]
     titles = [f"{task}\n{metric.removeprefix('slot-')}" for task, metric in headings(comparison)]
     titles[-1] = comparison.score_name.replace(" ", "\n") + " ↑"
     texts = [

@@ -369,11 +369,14 @@ def name_columns(tasks: Iterable[str], column: object, *, tokens: bool = False) 
         tokens: the columns of `ctc` hold tokens.
 
     Raises:
-        ValueError: no task takes the column, or has tokens.
+        ValueError: a task is unknown, none takes the column, or none has tokens.
     """
     names, kinds = list(tasks), TASKS.on_columns
     if column is not None:
         if not any(name in kinds for name in names) or "," in str(column):
+            if unknown := [name for name in names if name not in kinds and name not in TASKS]:
+                near = did_you_mean(unknown[0], [*TASKS, *kinds])
+                raise ValueError(f"unknown task {unknown[0]!r}; {near}")
             of = ", ".join(kinds)
             raise ValueError(f"label is the column of a task of {of}, which names none itself")
         names = [f"{name}:{column}" if name in kinds else name for name in names]
