@@ -18,6 +18,7 @@ from speechft.pipeline.recipe.cost_estimate import (
     cost_of,
     size_of,
     states_of,
+    without_room,
 )
 from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.settings import load_recipe, packaged
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT / "results/benchmarks"
 # Words of docs/reproduce-*.md: recipe, hours, hours with frames kept, disk.
 ROW = re.compile(r"^\| `([\w/]+)` \|.*\| (\d+) \| (\d+) \| ([\d.]+) \|$", re.MULTILINE)
-FRAMES = ["evaluate.keep=frames", "evaluate.store_gb=1000"]
+FRAMES = ["evaluate.keep=frames", "evaluate.store_gb=2300", "evaluate.frame_dtype=float16"]
 PROMISED = {
     name: tuple(map(float, figures))
     for page in ("paper", "superb")
@@ -66,6 +67,29 @@ def test_hours_of_a_probe_by_hand(tmp_path: Path) -> None:
         cost_of(step, None) for step in planned("superb", tmp_path, "evaluate.tasks=[pr]").steps
     )
     assert hours == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_hours_follow_what_there_is_room_for(tmp_path: Path) -> None:
+    """LibriSpeech's 111.4 h: 746 GiB of frames in float32, half of that in float16."""
+
+    def hours(*changes: str) -> float:
+        further = ["evaluate.tasks=[pr]", *changes]
+        return sum(cost_of(step, BASE_PARAMETERS) for step in base_sized(*further).steps)
+
+    def base_sized(*further: str) -> Plan:
+        return planned("superb", tmp_path, "encoder=facebook/hubert-base-ls960", *further)
+
+    anew, kept = hours(), hours("evaluate.keep=frames", "evaluate.store_gb=760")
+    assert anew - kept == pytest.approx(31.6, abs=0.1)
+    assert hours("evaluate.keep=frames", "evaluate.store_gb=740") == pytest.approx(anew)
+    assert hours("evaluate.store_gb=760") == pytest.approx(kept)  # in memory
+    half = ["evaluate.keep=frames", "evaluate.frame_dtype=float16"]
+    assert hours(*half, "evaluate.store_gb=385") == pytest.approx(kept)
+    steps = base_sized("evaluate.tasks=[pr]", *half, "evaluate.store_gb=370").steps
+    (settings,) = [s.settings for s in steps if isinstance(s.settings, EvaluateSettings)]
+    ((data, need),) = without_room(settings).items()
+    assert data.startswith("librispeech:")
+    assert need / 2**30 == pytest.approx(373 + 3, abs=3)
 
 
 def test_the_page_says_how_much_kept_frames_save() -> None:

@@ -1,13 +1,16 @@
 """The paper's experiments end to end: every corpus in its own tree, small; sizes alone changed.
 
-Sizes are updates, batches, heads, clusters, rates and utterances; `suite` is a label of our own,
-since the paper's refuses them, and nothing is kept for the report's bootstrap, which takes seconds.
+Sizes are updates, batches, heads, clusters, rates and utterances; `suite` is one of our own with
+the tasks and references of the paper's, which refuses them, and nothing is kept for the report's
+bootstrap, which takes seconds. Each recipe begins with a small encoder of its own family.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,20 @@ from evaluate_fixture import CONFIG
 
 from speechft.cli.app import main
 from speechft.core.errors import DataError
+from speechft.core.files import read_json
 from speechft.encoders import build_encoder
+from speechft.encoders.convert import convert
+from speechft.encoders.settings import ConvertSettings
+from speechft.metrics.superb import REFERENCES, superb_score
 from speechft.pipeline.recipe.settings import find_recipe, packaged, read_recipe
 from speechft.pipeline.recipe.stage import load_recipe, plan_run, run
-from speechft.probing.settings import SUITES
+from speechft.probing.settings import SUITES, EvaluateSettings, Suite
 
 EXPERIMENTS = [name for name in packaged() if "/" in name]
 OF_PAPER = "asr sid pc er wav2vec2 wavlm decoar2 unsupervised multitask ablation baselines analysis"
 CORPORA = ("librispeech", "voxceleb1", "iemocap", "snips", "tedlium3", "timit", "aishell3")
 CORPORA += ("speech_commands", "fluent_speech_commands")
+OTHERS = ("wav2vec2", "wavlm", "decoar2")
 EVALUATION = {
     "suite": "toy", "predictions": "false", "head_size": "mini", "steps": 2, "batch_size": 2,
     "checks": 1, "learning_rates": "[0.01]", "workers": 1,
@@ -48,9 +56,28 @@ def trees(tmp_path_factory: pytest.TempPathFactory, synthetic_splits: Any) -> Pa
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder") / "tiny"
-    build_encoder(dict(CONFIG), seed=0).save(folder)
+    return small("hubert", tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+def small(family: str, folder: Path) -> Path:
+    build_encoder({**CONFIG, "model_type": family}, seed=0).save(folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Toy(Suite):
+    """A suite of the same tasks and references at any size."""
+
+    def problems(self, settings: EvaluateSettings) -> list[str]:
+        return []
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, real in (("toy", "paper4"), ("toy10", "superb10")):
+        suite = SUITES[real]
+        toy = Toy(name, suite.title, suite.tasks, "mini", reference=suite.reference)
+        monkeypatch.setitem(SUITES, name, toy)
 
 
 def sizes(name: str) -> Iterator[str]:
@@ -80,18 +107,55 @@ def test_there_is_a_recipe_for_every_experiment() -> None:
     assert len([name for name in EXPERIMENTS if name.startswith("more/")]) == 4
 
 
+def begin(name: str, trees: Path, encoder: Path, folder: Path) -> list[str]:
+    """Give where a recipe begins: a small encoder of its family, DeCoAR 2.0's a checkpoint file."""
+    family = name.removeprefix("paper/")
+    if family == "decoar2":
+        values = {"source": str(small(family, folder / "own")), "to": "s3prl"}
+        convert(ConvertSettings(**values, target=trees / "checkpoint_decoar2.pt"))
+        return [f"data_root={trees}"]
+    own = small(family, folder / "own") if family in OTHERS else encoder
+    return [f"data_root={trees}", f"encoder={own}"]
+
+
+def read_records(out: Path) -> list[dict[str, Any]]:
+    return [*map(json.loads, (out / "seed-0/evaluate/results.jsonl").read_text().splitlines())]
+
+
+def superb_scores(out: Path, suite: str) -> dict[str, float]:
+    """Give encoder → SUPERB_S of its records, by hand."""
+    reference = REFERENCES[str(SUITES[suite].reference)]
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for one in read_records(out):
+        if one["metric"] in reference.floor.get(one["task"], ()):
+            own = scores.setdefault(one["encoder"], {}).setdefault(one["task"], {})
+            own[one["metric"]] = one["value"]
+    return {name: superb_score(own, reference) for name, own in scores.items()}
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs(name: str, trees: Path, encoder: Path, tmp_path: Path) -> None:
-    overrides = [f"data_root={trees}", f"encoder={encoder}", *sizes(name)]
+    overrides = [*begin(name, trees, encoder, tmp_path), *sizes(name)]
     settings = load_recipe(name, overrides)
     out = run(settings, tmp_path / "out")
-    records = (out / "seed-0/evaluate/results.jsonl").read_text().splitlines()
-    measured = {(one["encoder"], one["task"]) for one in map(json.loads, records)}
+    families = {
+        read_json(path)["model_type"]
+        for path in out.glob("seed-0/*/**/config.json")
+        if (path.parent / "model.safetensors").is_file()
+    }
+    assert families == {name.removeprefix("paper/")} & set(OTHERS) or {"hubert"}
+    measured = {(one["encoder"], one["task"]) for one in read_records(out)}
     roles = {one["encoder"]: one for one in json.loads((out / "encoders.json").read_text())}
     assert measured == {(one, task) for one in roles for task in settings.evaluate.tasks}
     assert {"pretrained", "finetuned", "merged"} == {one["role"] for one in roles.values()}
     merged = [one for one in roles.values() if one["role"] == "merged" and one.get("main", True)]
     assert {one["alpha"] for one in merged} == {0.25}
+    by_hand = superb_scores(out, "toy")
+    assert set(by_hand) == set(roles)
+    with (out / "table.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["task"] == "SUPERB_S"]
+    shown = sorted(float(row["mean"]) for row in rows)
+    assert shown == pytest.approx(sorted(by_hand.values()), abs=0.01)
     assert (out / "report.html").is_file()
     assert all(
         plan_run(settings, out).graph.is_done(step) for step in plan_run(settings, out).steps
@@ -105,9 +169,11 @@ def test_superb_is_a_recipe_without_training(
     places = {name: MAKERS[name](tmp_path / name, speech) for name in ("quesst2014", "libri2mix")}
     overrides = [f"places.{name}={place}" for name, place in places.items()]
     overrides += [f"data_root={trees}", f"encoder={encoder}", *sizes("superb")]
+    overrides += ["evaluate.suite=toy10"]
     out = run(load_recipe("superb", overrides), tmp_path / "out")
-    records = (out / "seed-0/evaluate/results.jsonl").read_text().splitlines()
-    assert {json.loads(one)["task"] for one in records} == set(SUITES["superb10"].tasks)
+    assert {one["task"] for one in read_records(out)} == set(SUITES["superb10"].tasks)
+    assert "SUPERB_S" in (out / "report.md").read_text()
+    assert superb_scores(out, "toy10")
 
 
 @pytest.mark.parametrize("name", [*EXPERIMENTS, "superb"])

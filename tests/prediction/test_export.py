@@ -11,8 +11,10 @@ import torch
 from transformers import AutoModelForAudioClassification, AutoModelForCTC, pipeline
 
 from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.heard import Heard, write_heard
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder, load_encoder
+from speechft.encoders.identity import heard_of
 from speechft.encoders.settings import ConvertSettings
 from speechft.heads.linear import Probe
 from speechft.prediction.export import convert
@@ -156,3 +158,11 @@ def test_a_bare_encoder_and_a_target_of_others_are_refused(tmp_path):
             ConvertSettings, {"source": source, "target": tmp_path / "new", "to": "hf"}, "test"
         )
     )
+
+
+def test_what_was_heard_goes_along(tmp_path):
+    model(tmp_path / "a", "sid")
+    heard = Heard(frozenset([("0" * 16, 0, 900)]), frozenset([("", "1" * 16)]))
+    write_heard(tmp_path / "a", heard)
+    settings = {"source": str(tmp_path / "a"), "target": tmp_path / "b", "to": "hf-head"}
+    assert heard_of(convert(ConvertSettings(**settings))) == heard

@@ -177,6 +177,27 @@ def test_5_a_merge_inherits_from_all_its_parents(home, tmp_path):
     assert [row["heard_items"] for row in read_jsonl(out / "results.jsonl")] == [0, *[0.5] * 4]
 
 
+def test_dev_that_chose_the_encoder_is_marked_too(home, tmp_path):
+    """The best on dev was chosen among those of its run; the last was not, nor θ0."""
+    rows = [json.loads(line) for line in (home / "data" / "table.jsonl").read_text().splitlines()]
+    swap = {"train": "train", "dev": "test", "test": "dev"}
+    data = _table(tmp_path / "t.jsonl", [{**r, "split": swap[r["split"]]} for r in rows])
+    last = _tuned(home, tmp_path / "run", data)
+    best = last.with_name("encoder-best")
+    own = {"base": str(home / "one"), "tuned": (str(best),), "out": tmp_path / "merged"}
+    merged = merge(MergeSettings(**own))
+    first, second, third = _records(home, tmp_path / "out", last, best, merged)
+    assert (first["heard_items"], "dev_items" in first) == (0.0, False)
+    for row in (second, third):
+        assert (row["heard_items"], row["dev_items"], row["dev_speakers"]) == (0.0, 1.0, 1.0)
+    with pytest.raises(SettingsError, match=r"e0 on er: 100 % of the test items as the dev split"):
+        _records(home, tmp_path / "refused", best, on_leak="refuse")
+    with pytest.raises(DataError, match="nothing is left of the test split"):
+        _records(home, tmp_path / "none", home / "one", best, on_leak="drop")
+    assert read_heard(best).dev_stretches
+    assert heard_of(_converted(best, tmp_path / "best.pt", "s3prl")) == heard_of(best)
+
+
 def test_what_is_not_known_is_unknown(home, tmp_path):
     """Never 0; and an encoder tuned from such a one has heard at least what is known."""
     shutil.copytree(home / "one", tmp_path / "foreign")
@@ -275,7 +296,10 @@ def test_report_and_dry_run_say_it(home, tmp_path, capsys):
     recipe["finetune"] |= {"head_size": "mini", "threads": 1}
     file, out = tmp_path / "er.yaml", str(tmp_path / "run")
     file.write_text(json.dumps(recipe))
-    said = "finetuned-er on er: 64 % of the test items and 80 % of the test speakers"
+    said = (
+        "finetuned-er on er: 64 % of the test items and 80 % of the test speakers and 16 % of the "
+    )
+    said += "test items as the dev split that chose the encoder"
 
     def run(*options):
         with pytest.raises(SystemExit) as end:

@@ -119,7 +119,23 @@ def test_what_was_heard_in_tuning_is_marked_and_not_ranked(tmp_path, suite):
         assert "4.00‡" not in " ".join(cells)
         assert f"{board.apart[0].score:.1f}‡" in " ".join(cells)
         assert not [line for line in text.splitlines() if "other" in line and "‡" in line]
+        # Of the other one it is not known: a mark of its own, and what it means.
+        assert "¶" in " ".join(line for line in text.splitlines() if "other" in line)
+        assert "¶ Of some encoders nobody has written down" in " ".join(text.split())
+        assert "¶" not in " ".join(cells)
     assert max(map(len, terminal_text(board).splitlines())) <= 80
+
+
+def test_dev_that_chose_an_encoder_is_no_unheard_test(tmp_path):
+    run = write(tmp_path / "run")
+    records = [r | {"heard_items": 0.0} for r in read_jsonl(run / "results.jsonl")]
+    records = [r | ({"dev_items": 0.16} if r["task"] == "er" else {}) for r in records]
+    write_jsonl(run / "results.jsonl", records)
+    board = make_leaderboard([run])
+    ((row,),) = [board.apart]
+    assert row.why_apart == "test speech or speakers heard in tuning: ER (16 %, as dev)"
+    assert "67.00‡" in markdown(board)
+    assert "or was chosen on as its dev split" in markdown(board)
 
 
 def test_a_task_beside_the_suite_that_was_heard_sets_nothing_apart(tmp_path):

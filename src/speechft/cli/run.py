@@ -90,17 +90,20 @@ def command(options: DemoOptions, overrides: list[str]) -> int:
 
 
 def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
+    from speechft.core.artifact import absent
     from speechft.pipeline.recipe.check_inputs import needed, refuse_missing
     from speechft.pipeline.recipe.cost_estimate import parameters_of
     from speechft.pipeline.recipe.stage import plan_run
 
     data, console = needed(settings), output()
     # What would take minutes to read is not read.
-    plan = plan_run(settings, out, [one.data for one in data if one.corpus or one.missing])
+    plan = plan_run(settings, out, [one.data for one in data if one.corpus or one.lacks])
     parameters = parameters_of(settings.encoder)
     console.print(f"{settings.name} in {plan.out}, {len(plan.steps)} steps")
     _show_data(data)
-    count = f"{parameters / 1e6:.1f} M parameters" if parameters else "not counted"
+    lost = [error.where for error in absent(settings)]
+    state = "missing" if settings.encoder in lost else "not counted"
+    count = f"{parameters / 1e6:.1f} M parameters" if parameters else state
     console.print(f"encoder  {settings.encoder or 'pre-trained first'}: {count}\n")
     refused = {} if redo else plan.graph.refused()
     _show_steps(plan, parameters, refused)
@@ -110,13 +113,13 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
             "--redo, or another --out"
         )
     refuse_missing(settings, least=1)
+    for line in _without_room(plan):
+        refused[line] = []
+        console.print(line)
     if not plan.graph.open:
         return 0
-    from speechft.encoders.identity import refuse_absent_here
     from speechft.pipeline.recipe.check_inputs import foreseen_leaks, look_at_labels
 
-    if settings.encoder:
-        refuse_absent_here(settings.encoder)
     read, unread = look_at_labels(plan)
     if read:
         console.print(f"splits and labels of {', '.join(read)}: all there")
@@ -127,12 +130,27 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     return SettingsError.exit_code if refused else 0
 
 
+def _without_room(plan: Plan) -> list[str]:
+    """Say which hidden states a run would refuse to keep, by their sizes alone."""
+    from speechft.pipeline.recipe.cost_estimate import without_room
+    from speechft.probing.settings import EvaluateSettings
+
+    open_ = [s for one in plan.graph.open if isinstance(s := one.settings, EvaluateSettings)]
+    return [
+        f"hidden states of {data}, {need / 2**30:,.1f} GiB, do not fit store_gb "
+        f"({settings.store_gb:g}), and a run refuses them: raise it, or evaluate.keep=pooled"
+        for settings in open_[:1]  # the evaluations of a run differ in nothing that counts here
+        for data, need in without_room(settings).items()
+    ]
+
+
 def _show_data(data: list[Needed]) -> None:
     from speechft.pipeline.recipe.cost_estimate import hours_of_audio
 
     for one in data:
-        state = "missing" if one.missing else "found" if one.place else "not made yet"
-        hours = None if one.missing else hours_of_audio(one.data)
+        state = "found" if one.place else "not made yet"
+        state = "missing" if one.missing else "not complete" if one.lacks else state
+        hours = None if one.lacks else hours_of_audio(one.data)
         said = f", {one.hours:g} h as its makers say" if one.hours else ", not counted"
         if hours:
             state, said = f"{sum(hours.values()):.2f} h in {len(hours)} splits", ""

@@ -170,22 +170,30 @@ def refuse_absent(settings: BaseModel) -> None:
     Raises:
         SpeechFTError: one is not.
     """
+    for error in absent(settings):
+        raise error
+
+
+def absent(settings: BaseModel) -> Iterator[SpeechFTError]:
+    """Give an error for each input of settings that is not there, as `refuse_absent` looks."""
     hints = typing.get_type_hints(type(settings), include_extras=True)
     for name in type(settings).model_fields:
-        _look(hints[name], getattr(settings, name))
+        yield from _absent(hints[name], getattr(settings, name))
 
 
-def _look(hint: Any, value: Any) -> None:
+def _absent(hint: Any, value: Any) -> Iterator[SpeechFTError]:
     if isinstance(value, BaseModel):
-        refuse_absent(value)
+        yield from absent(value)
     elif isinstance(value, str | Path):
         for mark in _marks(hint):
-            if isinstance(mark, Input):
-                mark.look(str(value))
+            try:
+                _ = mark.look(str(value)) if isinstance(mark, Input) else None
+            except SpeechFTError as error:
+                yield error
     elif isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
             for inner in _inner(hint) or [None]:
-                _look(inner, item)
+                yield from _absent(inner, item)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What an encoder has heard with labels: stretches of audio files, and speakers.
+"""What an encoder has heard with labels, and what it was chosen on: stretches of audio, speakers.
 
 The list lies in `heard.gz` in the encoder's folder, or in `NAME.heard.gz` beside a checkpoint file,
 and goes along wherever these go. It holds hashes, no names: of the weights that it speaks of, of
@@ -53,11 +53,15 @@ class Heard:
         stretches: of audio.
         speakers: whose speech that is.
         known: whether that is all.
+        dev_stretches: of audio that it was not trained on, but chosen by, among those of a run.
+        dev_speakers: whose speech that is.
     """
 
     stretches: frozenset[Stretch] = frozenset()
     speakers: frozenset[Speaker] = frozenset()
     known: bool = True
+    dev_stretches: frozenset[Stretch] = frozenset()
+    dev_speakers: frozenset[Speaker] = frozenset()
 
     def __or__(self, other: Heard) -> Heard:
         """Give what both have heard."""
@@ -65,7 +69,18 @@ class Heard:
             self.stretches | other.stretches,
             self.speakers | other.speakers,
             self.known and other.known,
+            self.dev_stretches | other.dev_stretches,
+            self.dev_speakers | other.dev_speakers,
         )
+
+    @property
+    def as_dev(self) -> Heard:
+        """What it was chosen on, as what was heard."""
+        return Heard(self.dev_stretches, self.dev_speakers, self.known)
+
+    def chosen_on(self, dev: Heard) -> Heard:
+        """Give the same, of an encoder that was chosen by its scores on what `dev` holds."""
+        return self | Heard(dev_stretches=dev.stretches, dev_speakers=dev.speakers)
 
     def holds(self, stretches: Iterable[Stretch]) -> bool:
         """Tell whether any part of some audio was heard."""
@@ -115,6 +130,8 @@ def write_heard(place: Path, heard: Heard) -> None:
     lines += [f"w {digest}" for digest in sorted(_hashes(_weights(place)))]
     lines += [" ".join(map(str, ("a", *stretch))) for stretch in sorted(heard.stretches)]
     lines += [f"s {corpus or '-'} {name}" for corpus, name in sorted(heard.speakers)]
+    lines += [" ".join(map(str, ("da", *stretch))) for stretch in sorted(heard.dev_stretches)]
+    lines += [f"ds {corpus or '-'} {name}" for corpus, name in sorted(heard.dev_speakers)]
     packed = gzip.compress("\n".join([*lines, ""]).encode(), mtime=0)
     with atomic_path(_list_of(place)) as temporary:
         temporary.write_bytes(packed)
@@ -166,8 +183,8 @@ def _hashes(files: Iterable[Path]) -> set[str]:
 def _read(path: Path) -> tuple[Heard, set[str]]:
     """Give what a list says was heard, and the hashes of the weights that it speaks of."""
     spoken_of: set[str] = set()
-    stretches: set[Stretch] = set()
-    speakers: set[Speaker] = set()
+    stretches: dict[str, set[Stretch]] = {"a": set(), "da": set()}
+    speakers: dict[str, set[Speaker]] = {"s": set(), "ds": set()}
     try:
         lines = (line for _, line in text_lines(path))
         head, _, state = next(lines, "").strip().rpartition(" ")
@@ -178,12 +195,12 @@ def _read(path: Path) -> tuple[Heard, set[str]]:
             if kind == "w":
                 (digest,) = fields
                 spoken_of.add(digest)
-            elif kind == "a":
+            elif kind in stretches:
                 key, begin, end = fields
-                stretches.add((key, int(begin), int(end)))
-            elif kind == "s":
+                stretches[kind].add((key, int(begin), int(end)))
+            elif kind in speakers:
                 corpus, name = fields
-                speakers.add((ANY if corpus == "-" else corpus, name))
+                speakers[kind].add((ANY if corpus == "-" else corpus, name))
             else:
                 raise ValueError(f"a line of the kind {kind!r}")
     except (OSError, ValueError, EOFError) as error:
@@ -193,4 +210,7 @@ def _read(path: Path) -> tuple[Heard, set[str]]:
             found=error,
             hint="make the encoder again; without the file its history counts as not known",
         ) from None
-    return Heard(frozenset(stretches), frozenset(speakers), state == "known"), spoken_of
+    heard, dev = (
+        Heard(frozenset(stretches[f"{d}a"]), frozenset(speakers[f"{d}s"])) for d in ("", "d")
+    )
+    return replace(heard.chosen_on(dev), known=state == "known"), spoken_of

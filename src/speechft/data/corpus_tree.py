@@ -16,6 +16,43 @@ _LOOKED_AT = 300
 _SHOWN = 6
 
 
+Finder = Callable[[Path, str], Path]
+"""Gives the folder that holds a corpus, by the root and the variant."""
+
+
+def tree(names: Sequence[str], parts: Sequence[str], filled: Sequence[str]) -> Finder:
+    """Give a finder by `find_root`; arguments as there, and of `refuse_unfilled`."""
+
+    def find(root: Path, _variant: str) -> Path:
+        return refuse_unfilled(find_root(root, names, parts), filled)
+
+    return find
+
+
+def refuse_unfilled(base: Path, patterns: Sequence[str]) -> Path:
+    """Look for a file of each kind, and for no more than one: folders alone are no corpus.
+
+    Args:
+        base: the folder that holds the corpus.
+        patterns: `dev/*.wav`; names that begin with a dot do not count.
+
+    Returns:
+        `base`.
+
+    Raises:
+        DataError: names the kinds of which there is none.
+    """
+    lost = [p for p in patterns if not any(not f.name.startswith(".") for f in base.glob(p))]
+    if lost:
+        raise DataError(
+            "the corpus is not complete",
+            where=base,
+            expected=_some(patterns, ", "),
+            found=f"no file {_some(lost, ', no file ')}",
+        )
+    return base
+
+
 def find_root(root: Path, names: Sequence[str], parts: Sequence[str]) -> Path:
     """Give the folder that holds a corpus: `root` itself or one of `names` below it.
 

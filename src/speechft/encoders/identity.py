@@ -120,10 +120,19 @@ def refuse_absent_here(name: str) -> None:
     """Look for an encoder, without a look at the Hub for one that may be there.
 
     Raises:
-        CheckpointError: it is not there.
+        CheckpointError: it is not there, or there is an empty folder or file.
     """
-    if HUB_ID.fullmatch(name) is None or _local(name):
-        locate(name)
+    if HUB_ID.fullmatch(name) and not _local(name):
+        return
+    path = locate(name)
+    files = [f for f in path.iterdir() if f.is_file()] if path.is_dir() else [path]
+    if not any(file.stat().st_size for file in files):
+        raise CheckpointError(
+            f"the {'folder' if path.is_dir() else 'file'} is empty",
+            where=name,
+            expected="an encoder",
+            hint="copy or download it again",
+        )
 
 
 EncoderName = Annotated[PathText, Input(encoder_id, refuse_absent_here)]

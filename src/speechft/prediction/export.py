@@ -13,9 +13,11 @@ from torch import Tensor
 from speechft.core.artifact import Artifact, dependencies
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
+from speechft.core.heard import write_heard
 from speechft.encoders import convert as bare
 from speechft.encoders.checkpoint import Checkpoint, fill_model
 from speechft.encoders.hf_folder import encoder_files, write_hf_folder
+from speechft.encoders.identity import heard_of
 from speechft.encoders.load import read_checkpoint, wrap_model
 from speechft.encoders.settings import ConvertSettings
 from speechft.heads.linear import FrameHead, PooledLinear, Probe
@@ -62,6 +64,7 @@ def convert(settings: ConvertSettings) -> Path:
         atomic_dir(settings.target, encoder_files(settings.target)) as folder,
     ):
         write_hf_folder(whole, folder, name, beside)
+        write_heard(folder, heard_of(settings.source))
         names = [path.name for path in folder.iterdir()]
         said = settings.model_dump(mode="json", exclude={"overwrite", "target"})
         Artifact(folder, "convert", depends).end(names, settings=said, head=head.record.task)

@@ -1,4 +1,4 @@
-"""Leaks: test items and test speakers that an encoder has heard with labels when it was tuned."""
+"""Leaks: test items and speakers that an encoder has heard with labels, or was chosen on."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from speechft.tasks import TASKS
 
 SHARES = ("heard_items", "heard_speakers")
 """In a record: shares of the test split, from 0 to 1, or `unknown`."""
+DEV_SHARES = ("dev_items", "dev_speakers")
+"""In a record: shares that were dev when the encoder was chosen among those of its fine-tuning."""
 
 
 def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
@@ -43,6 +45,9 @@ def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
     return reduce(or_, map(of, names), Heard())
 
 
+DEV = " as the dev split that chose the encoder"
+
+
 @dataclass(frozen=True)
 class Tested:
     """What a task's test splits hold.
@@ -57,19 +62,27 @@ class Tested:
     speakers: list[list[set[Speaker]]]
 
     def shares(self, heard: Heard) -> dict[str, float | str]:
-        """Give what of it an encoder has heard; speakers only where they count."""
+        """Give what of it an encoder has heard; speakers and dev only where they count."""
+        found = self._shares(heard, SHARES)
+        if heard.dev_stretches:
+            dev = self._shares(heard.as_dev, DEV_SHARES)
+            found |= {name: share for name, share in dev.items() if share not in (0, UNKNOWN)}
+        return found
+
+    def _shares(self, heard: Heard, names: tuple[str, str]) -> dict[str, float | str]:
         items = [own for fold in self.items for own in fold]
-        found = {SHARES[0]: heard.share(sum(map(heard.holds, items)), len(items))}
+        found = {names[0]: heard.share(sum(map(heard.holds, items)), len(items))}
         new: list[set[Speaker]] = [set().union(*fold) for fold in self.speakers]
         if count := sum(map(len, new)):
             old = sum(heard.holds_speaker(one) for fold in new for one in fold)
-            found[SHARES[1]] = heard.share(old, count)
+            found[names[1]] = heard.share(old, count)
         return found
 
     def clean(self, heard: Heard, fold: int) -> list[bool]:
         """Tell of every test utterance of a fold whether neither it nor its speaker was heard."""
+        either = heard | heard.as_dev
         return [
-            not heard.holds(own) and not any(map(heard.holds_speaker, speakers))
+            not either.holds(own) and not any(map(either.holds_speaker, speakers))
             for own, speakers in zip(self.items[fold], self.speakers[fold], strict=True)
         ]
 
@@ -140,19 +153,25 @@ def without_heard(
 
 def leaking(shares: Mapping[str, Any]) -> list[str]:
     """Say what of a test split was heard, in words; nothing where nothing is known to be."""
-    found = [(name.removeprefix("heard_"), shares.get(name)) for name in SHARES]
+    found = [(name, shares.get(name)) for name in (*SHARES, *DEV_SHARES)]
     return [
-        f"{100 * share:.3g} % of the test {what}"
-        for what, share in found
+        f"{100 * share:.3g} % of the test {name.partition('_')[2]}" + DEV * (name in DEV_SHARES)
+        for name, share in found
         if isinstance(share, int | float) and share > 0
     ]
 
 
 def share_heard(record: Mapping[str, Any]) -> float | None:
     """Give the largest share that a record names; none where nothing is known of it."""
-    found = [record.get(name, 0.0) for name in SHARES]
+    found = [record.get(name, 0.0) for name in (*SHARES, *DEV_SHARES)]
     numbers = [float(share) for share in found if isinstance(share, int | float)]
     return None if UNKNOWN in found and not any(numbers) else max(numbers, default=0.0)
+
+
+def is_dev_alone(record: Mapping[str, Any]) -> bool:
+    """Tell whether nothing of a test split was trained on, and some of it was dev."""
+    trained_on = {name: share for name, share in record.items() if name not in DEV_SHARES}
+    return bool(share_heard(record)) and not share_heard(trained_on)
 
 
 def refuse_leaks(leaks: Sequence[str]) -> None:
@@ -167,7 +186,8 @@ def refuse_leaks(leaks: Sequence[str]) -> None:
     if leaks:
         lines = "".join(f"\n    {line}" for line in leaks[:20])
         raise SettingsError(
-            f"encoders have heard what they would be tested on, with labels:{lines}",
+            f"encoders have heard what they would be tested on, with labels, or were chosen on it:"
+            f"{lines}",
             expected="test utterances and speakers that no encoder was tuned on",
             hint="choose other data, or on_leak: mark (say so) or drop (leave them out for all)",
         )

@@ -10,7 +10,13 @@ from typing import Any, Final, Literal
 Role = Literal["pretrained", "finetuned", "merged", "other"]
 Group = tuple[str, str, str]
 HEARD: Final = "‡"
-"""Marks a figure whose test split the encoder has heard some of, with labels."""
+"""Marks a figure whose test split the encoder has heard some of, with labels, or as dev."""
+NOT_KNOWN: Final = "¶"
+"""Marks a figure of an encoder of which nobody knows what it has heard with labels."""
+NOT_KNOWN_TEXT: Final = (
+    "Of some encoders nobody has written down what they were tuned on, so whether they have heard "
+    "the test split with labels is not known."
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ def heard_text(most: float) -> str:
     """Say what the mark `HEARD` means, and how large the largest share is."""
     return (
         "marks figures on test utterances, or test speakers, that the encoder heard with labels "
-        f"when it was tuned (up to {100 * most:.0f} %): they say nothing of unheard speech."
+        f"when it was tuned (up to {100 * most:.0f} %), or was chosen on as its dev split: they "
+        "say nothing of unheard speech."
     )
 
 

@@ -26,7 +26,7 @@ from speechft.reporting.examples import Examples
 from speechft.reporting.figure_files import Drawing, csv_text
 from speechft.reporting.figures import table_values
 from speechft.reporting.findings import findings, label, symbol
-from speechft.reporting.measurements import HEARD, Evidence, heard_text
+from speechft.reporting.measurements import HEARD, NOT_KNOWN_TEXT, Evidence, heard_text
 
 SYNTHETIC = (
     "measured on speech made by a synthesiser (eSpeak NG). It shows how the method behaves; it "
@@ -46,12 +46,6 @@ _MOST_CLASSES = 20  # that a page shows
 DIFFERENT = (
     "not all rows were measured on the same test data, so these columns compare only rows of one "
     "run."
-)
-
-
-NOT_KNOWN = (
-    "Of some encoders nobody has written down what they were tuned on, so whether they have heard "
-    "the test splits with labels is not known."
 )
 
 
@@ -310,7 +304,7 @@ def _notes(evidence: Evidence) -> list[tuple[str, str]]:
         most = max(share for share in found if share)
         notes.append(("Heard in tuning.", f"{HEARD} {heard_text(most)}"))
     if None in found:
-        notes.append(("Not known.", NOT_KNOWN))
+        notes.append(("Not known.", NOT_KNOWN_TEXT))
     if apart:
         notes.append(("Different data.", f"{' and '.join(apart)}: {DIFFERENT}"))
     return notes

@@ -31,5 +31,5 @@ def test_names_what_is_missing(corpus_tree, tmp_path):
         load_data(f"crema_d:{root}")
     for path in (root / "AudioWAV").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="no clips"):
+    with pytest.raises(DataError, match=r"no file AudioWAV/\*\.wav"):
         load_data(f"crema_d:{root}")

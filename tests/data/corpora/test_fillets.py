@@ -55,5 +55,5 @@ def test_names_what_is_missing(corpus_tree, tmp_path):
         load_data(f"fillets:{tmp_path}")
     for part in ("script", "sound"):
         (tmp_path / part).mkdir()
-    with pytest.raises(DataError, match="there is no speech"):
+    with pytest.raises(DataError, match=r"no file sound/[\s\S]*apt-get download"):
         load_data(f"fillets:{tmp_path}")

@@ -44,6 +44,6 @@ def test_names_what_is_missing(corpus_tree, tmp_path):
     assert len(loaded.splits["train"]) == 3
     text.write_text(good)
     for path in (root / "valid").glob("*.wav"):
-        path.unlink()
+        path.rename(path.with_name(path.name.replace("Amy", "Brian")))
     with pytest.raises(DataError, match="no audio of the speakers of 'valid'"):
         load_data(f"snips:{root}")

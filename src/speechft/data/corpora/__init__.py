@@ -5,7 +5,7 @@ A corpus is one module here with one function, registered under its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,10 +14,15 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.nearest_names import did_you_mean
 from speechft.core.registry import Registry, import_modules
-from speechft.data.corpus_tree import no_folder
+from speechft.data.corpus_tree import Finder, no_folder
 from speechft.data.utterances import Loaded
 
 Reader = Callable[[Path, str], Loaded]
+Lack = Callable[[Path, str], Sequence[str]]
+
+
+def _nothing(_base: Path, _task: str) -> Sequence[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -25,15 +30,18 @@ class Corpus:
     """A known corpus.
 
     Attributes:
-        read: takes the root and the variant ("" for the usual one).
+        find: takes the root and the variant ("" for the usual one), and looks for the tree.
+        read: takes the folder that `find` gave, and the variant.
         source: where to get it and how to lay it out, in one sentence.
         counts: split → official number of utterances, of the usual variant.
         variants: what may follow the root after `@`, and what it means; None for anything.
         packages: of Debian, that hold it.
         hours: of speech in the splits that tasks read, roughly; 0 where that is not known.
         longest: seconds of its longest utterance, where that is more than usual.
+        lack: takes that folder and a task, and says what the task needs of it that is not there.
     """
 
+    find: Finder
     read: Reader
     source: str
     counts: Mapping[str, int]
@@ -41,12 +49,21 @@ class Corpus:
     packages: Sequence[str] = ()
     hours: float = 0.0
     longest: float = LONGEST_SECONDS
+    lack: Lack = _nothing
 
-    def load(self, root: Path, variant: str = "") -> Loaded:
-        """Read the tree at a root.
+    def look(self, root: Path, variant: str = "", tasks: Iterable[str] = ()) -> Path:
+        """Look for the tree at a root, without reading it: its folders, lists and some audio.
+
+        Args:
+            root: where it should be.
+            variant: what follows the root.
+            tasks: that will read it.
+
+        Returns:
+            The folder that holds it.
 
         Raises:
-            DataError: something that every use needs is missing.
+            DataError: something is missing that every use, or one of the tasks, needs.
             SettingsError: the corpus has no such variant.
         """
         if variant and self.variants is not None and variant not in self.variants:
@@ -59,7 +76,23 @@ class Corpus:
         if not root.is_dir():
             raise no_folder(root, self.source)
         try:
-            loaded = self.read(root, variant)
+            base = self.find(root, variant)
+        except DataError as error:
+            raise error.advised(self.source) from None
+        if lost := dict.fromkeys(line for task in tasks for line in self.lack(base, task)):
+            raise DataError("the corpus is not complete", where=base, found="; ".join(lost))
+        return base
+
+    def load(self, root: Path, variant: str = "") -> Loaded:
+        """Read the tree at a root.
+
+        Raises:
+            DataError: something that every use needs is missing.
+            SettingsError: the corpus has no such variant.
+        """
+        base = self.look(root, variant)
+        try:
+            loaded = self.read(base, variant)
         except DataError as error:
             raise error.advised(self.source) from None
         expected = {} if variant else self.counts
@@ -72,12 +105,14 @@ CORPORA: Registry[Corpus] = Registry("corpus")
 def register(
     name: str,
     *,
+    find: Finder,
     source: str,
     counts: Mapping[str, int] = MappingProxyType({}),
     variants: Mapping[str, str] | None = MappingProxyType({}),
     packages: Sequence[str] = (),
     hours: float = 0.0,
     longest: float = LONGEST_SECONDS,
+    lack: Lack = _nothing,
 ) -> Callable[[Reader], Reader]:
     """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`.
 
@@ -85,7 +120,9 @@ def register(
     """
 
     def add(read: Reader) -> Reader:
-        CORPORA.register(name)(Corpus(read, source, counts, variants, packages, hours, longest))
+        CORPORA.register(name)(
+            Corpus(find, read, source, counts, variants, packages, hours, longest, lack)
+        )
         return read
 
     return add

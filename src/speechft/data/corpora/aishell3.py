@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, not_all, read_lines
+from speechft.data.corpus_tree import not_all, read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = ("train", "test")
@@ -25,8 +25,17 @@ _HINT = (
 )
 
 
-@register("aishell3", hours=85, source=_HINT)
-def aishell3(root: Path, _variant: str) -> Loaded:
+@register(
+    "aishell3",
+    find=tree(
+        ("data_aishell3", "AISHELL-3"),
+        [f"{part}/{name}" for part in PARTS for name in ("content.txt", "wav")],
+        [f"{part}/wav/*/*.wav" for part in PARTS],
+    ),
+    hours=85,
+    source=_HINT,
+)
+def aishell3(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,test}/content.txt` and `ROOT/{train,test}/wav/SPEAKER/*.wav`.
 
     The text is in characters without spaces, `custom["pinyin"]` the list of syllables with tones.
@@ -35,8 +44,6 @@ def aishell3(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder or a text is missing or empty.
     """
-    needed = [f"{part}/{name}" for part in PARTS for name in ("content.txt", "wav")]
-    base = find_root(root, ("data_aishell3", "AISHELL-3"), needed)
     problems: list[str] = []
     notes: list[str] = []
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}

@@ -10,7 +10,7 @@ from pathlib import Path
 from speechft.core.errors import DataError
 from speechft.core.nearest_names import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import describe, not_here, read_rows
+from speechft.data.corpus_tree import describe, not_here, read_rows, refuse_unfilled
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -21,16 +21,8 @@ _HINT = (
 )
 
 
-@register("common_voice", source=_HINT, variants=None)
-def common_voice(root: Path, variant: str) -> Loaded:
-    """Read `ROOT[/LANGUAGE]/{train,dev,test}.tsv` and `ROOT[/LANGUAGE]/clips/*.mp3`.
-
-    The variant is the language's code; it is not needed where there is one language only. The
-    tables say which clips belong to a split, so there is no official number to compare with.
-
-    Raises:
-        DataError: the language is missing or not named, or a table or a column is missing.
-    """
+def _find(root: Path, variant: str) -> Path:
+    """Give the folder of the language."""
     base = _find_language(root, variant)
     missing = [f"{split}.tsv" for split in SPLITS if not (base / f"{split}.tsv").is_file()]
     if missing or not (base / "clips").is_dir():
@@ -40,6 +32,19 @@ def common_voice(root: Path, variant: str) -> Loaded:
             expected="train.tsv, dev.tsv, test.tsv, clips",
             found=f"no {', no '.join([*missing] or ['clips'])}{describe(base)}",
         )
+    return refuse_unfilled(base, ["clips/*.*"])
+
+
+@register("common_voice", find=_find, source=_HINT, variants=None)
+def common_voice(base: Path, _variant: str) -> Loaded:
+    """Read `ROOT[/LANGUAGE]/{train,dev,test}.tsv` and `ROOT[/LANGUAGE]/clips/*.mp3`.
+
+    The variant is the language's code; it is not needed where there is one language only. The
+    tables say which clips belong to a split, so there is no official number to compare with.
+
+    Raises:
+        DataError: the language is missing or not named, or a table or a column is missing.
+    """
     problems: list[str] = []
     parts = {split: _read(base, base / f"{split}.tsv", problems) for split in SPLITS}
     return load_splits(parts, problems)

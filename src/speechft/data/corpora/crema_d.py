@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, not_all
+from speechft.data.corpus_tree import not_all, tree
 from speechft.data.splitting import NAMES, split_by_speaker
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -41,17 +40,18 @@ _HINT = (
 )
 
 
-@register("crema_d", hours=5.3, source=_HINT)
-def crema_d(root: Path, _variant: str) -> Loaded:
+@register(
+    "crema_d",
+    find=tree(("CREMA-D", "crema-d"), ("AudioWAV",), ("AudioWAV/*.wav",)),
+    hours=5.3,
+    source=_HINT,
+)
+def crema_d(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/AudioWAV/ACTOR_SENTENCE_EMOTION_LEVEL.wav`; the emotion is the acted one.
 
     The corpus has no splits of its own: actors are divided into about 80 % `train`, 10 % `dev` and
     10 % `test` by a hash of their number. Four clips that are known to be broken are left out.
-
-    Raises:
-        DataError: the folder is missing, or holds no clip.
     """
-    base = find_root(root, ("CREMA-D", "crema-d"), ("AudioWAV",))
     clips = sorted((base / "AudioWAV").glob("[!.]*.wav"))
     problems: list[str] = []
     utterances = []
@@ -64,8 +64,6 @@ def crema_d(root: Path, _variant: str) -> Loaded:
             continue
         text, label = SENTENCES[sentence], {"emotion": EMOTIONS[emotion]}
         utterances.append(Utterance(path.stem, path, path.name, text, actor, "en", label))
-    if not utterances and not problems:
-        raise DataError("no clips", where=base / "AudioWAV", expected="*.wav")
     notes = not_all(f"{len(clips)} clips", len(clips), CLIPS)
     loaded = load_splits({"all": utterances}, problems, notes)
     splits = split_by_speaker(list(loaded.splits["all"]))

@@ -16,7 +16,7 @@ from typing import Final
 from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, read_lines
+from speechft.data.corpus_tree import find_root, read_lines, tree
 from speechft.data.external_programs import unpacking
 from speechft.data.synthetic.espeak import is_installed, phonemes_of
 from speechft.data.utterances import Loaded, Utterance, load_splits
@@ -30,6 +30,7 @@ SILENT: Final = {"elevator1/nl/zd1-m-cesta", "gems/nl/zav-v-sto"}  # files witho
 TOO_LONG: Final = {"bathyscaph/cs/bat-p-zhov1"}  # 30.1 s, and Whisper takes 30
 BY_RULE: Final = "eSpeak NG"
 _FOLDER: Final = ("usr/share/games/fillets-ng", "games/fillets-ng", "fillets-ng")
+_PARTS: Final = ("script", "sound")
 _DIALOG: Final = re.compile(
     r'dialogId\(\s*"([^"]+)"\s*,\s*"([^"]*)"\s*,\s*"(?:[^"\\]|\\.)*"\s*\)\s*'
     r'dialogStr\(\s*"((?:[^"\\]|\\.)*)"\s*\)'
@@ -41,12 +42,13 @@ _HINT: Final = unpacking(PACKAGES)
 
 @register(
     "fillets",
+    find=tree(_FOLDER, _PARTS, ("script/*/dialogs_*.lua", "sound/*/*/*.ogg")),
     source=_HINT,
     counts={"train": 1640, "dev": 235, "test": 581, "aside": 734},
     variants={k: f"{v} alone" for k, v in LANGUAGES.items()},
     packages=PACKAGES,
 )
-def fillets(root: Path, variant: str) -> Loaded:
+def fillets(base: Path, variant: str) -> Loaded:
     """Read `sound/LEVEL/LANGUAGE/KEY.ogg` and `script/LEVEL/dialogs_LANGUAGE.lua`.
 
     The splits are made of whole levels, the same for both languages: `train`, `dev`, `test`, and
@@ -58,13 +60,13 @@ def fillets(root: Path, variant: str) -> Loaded:
     `custom["phonemes_by"]` says; without that package there are none.
 
     Args:
-        root: the folder that the packages were unpacked to, or the game's folder in it.
+        base: the game's folder.
         variant: "cs" or "nl"; both if empty.
 
     Raises:
         DataError: the folder is missing or holds no speech.
     """
-    kept, homes, again = spoken(root, [variant] if variant else list(LANGUAGES))
+    kept, homes, again = spoken(base, [variant] if variant else list(LANGUAGES))
     voices = Counter(u.speaker for u in kept)
     parts: dict[str, list[Utterance]] = {name: [] for name in ("train", "dev", "test", "aside")}
     for utterance in kept:
@@ -86,7 +88,7 @@ def spoken(
     Raises:
         DataError: the folder is missing or holds no speech.
     """
-    base = find_root(root, _FOLDER, ("script", "sound"))
+    base = find_root(root, _FOLDER, _PARTS)
     found = [u for language in languages for u in _utterances(base, language, phonemes)]
     if not found:
         wanted = " and ".join(f"sound/LEVEL/{language}/KEY.ogg" for language in languages)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, read_rows
+from speechft.data.corpus_tree import read_rows, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 PARTS = {"train": "train_data.csv", "dev": "valid_data.csv", "test": "test_data.csv"}
@@ -22,11 +22,16 @@ _HINT = (
 
 @register(
     "fluent_speech_commands",
+    find=tree(
+        ("fluent_speech_commands_dataset",),
+        (*(f"data/{name}" for name in PARTS.values()), "wavs"),
+        ("wavs/speakers/*/*.wav",),
+    ),
     hours=19,
     source=_HINT,
     counts={"train": 23132, "dev": 3118, "test": 3793},
 )
-def fluent_speech_commands(root: Path, _variant: str) -> Loaded:
+def fluent_speech_commands(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/data/{train,valid,test}_data.csv` and `ROOT/wavs/speakers/`.
 
     `custom["intent"]` is a mapping with action, object and location; a prediction is right only if
@@ -35,8 +40,6 @@ def fluent_speech_commands(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a table or a column is missing, or a table is empty.
     """
-    tables = [f"data/{name}" for name in PARTS.values()]
-    base = find_root(root, ("fluent_speech_commands_dataset",), (*tables, "wavs"))
     problems: list[str] = []
     parts = {name: _read(base, base / "data" / table, problems) for name, table in PARTS.items()}
     return load_splits(parts, problems)

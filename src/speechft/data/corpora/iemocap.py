@@ -13,7 +13,7 @@ import torch
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, read_lines
+from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SESSIONS = (1, 2, 3, 4, 5)
@@ -38,8 +38,22 @@ COUNTS = {
 VARIANTS = {f"fold{k}": f"train, dev and test of fold {k} alone" for k in SESSIONS}
 
 
-@register("iemocap", hours=7, source=_HINT, counts=COUNTS, variants=VARIANTS)
-def iemocap(root: Path, variant: str) -> Loaded:
+_FOLDERS = {"sentences/wav": "*/*.wav", "dialog/EmoEvaluation": "*.txt"}
+
+
+@register(
+    "iemocap",
+    find=tree(
+        ("IEMOCAP", "IEMOCAP_full_release"),
+        [f"Session{k}/{folder}" for k in SESSIONS for folder in _FOLDERS],
+        [f"Session{k}/{folder}/{file}" for k in SESSIONS for folder, file in _FOLDERS.items()],
+    ),
+    hours=7,
+    source=_HINT,
+    counts=COUNTS,
+    variants=VARIANTS,
+)
+def iemocap(base: Path, variant: str) -> Loaded:
     """Read `ROOT/SessionK/sentences/wav/` and the labels in `ROOT/SessionK/dialog/EmoEvaluation/`.
 
     Fold K tests on session K: `foldK_train`, `foldK_dev`, `foldK_test`; `train`, `dev` and `test`
@@ -50,8 +64,6 @@ def iemocap(root: Path, variant: str) -> Loaded:
     Raises:
         DataError: a session or its labels are missing.
     """
-    parts = [f"Session{k}/{p}" for k in SESSIONS for p in ("sentences/wav", "dialog/EmoEvaluation")]
-    base = find_root(root, ("IEMOCAP", "IEMOCAP_full_release"), parts)
     sessions: dict[int, list[Utterance]] = {}
     for session in SESSIONS:
         folder = base / f"Session{session}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lhotse.cut import Cut
 
+from speechft.core.errors import DataError
 from speechft.data.corpora import register
 from speechft.data.corpus_tree import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
@@ -28,8 +29,25 @@ _HINT = (
 Turn = tuple[str, float, float]
 
 
-@register("libri2mix", hours=80, source=_HINT, counts={"train": 13900, "dev": 3000, "test": 3000})
-def libri2mix(root: Path, _variant: str) -> Loaded:
+def _find(root: Path, _variant: str) -> Path:
+    """Give the folder of the three Kaldi folders, each of whose first recording is there."""
+    needed = [f"{split}/{name}" for split in SPLITS for name in FILES]
+    base = find_root(root, ("data", "diarization/data", "Libri2Mix"), needed)
+    for split in SPLITS:
+        first = next(iter(_fields(base / split / "wav.scp", 1)), [])
+        if len(first) == 2 and not _locate(Path(first[1]), base).exists():
+            raise DataError("there is no such audio file", where=first[1], found=f"{split}/wav.scp")
+    return base
+
+
+@register(
+    "libri2mix",
+    find=_find,
+    hours=80,
+    source=_HINT,
+    counts={"train": 13900, "dev": 3000, "test": 3000},
+)
+def libri2mix(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,dev,test}/{wav.scp,segments,utt2spk,reco2dur}`.
 
     A cut is one recording, with `custom["diarization"]` and one supervision per stretch of speech
@@ -42,8 +60,6 @@ def libri2mix(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder or a file is missing.
     """
-    needed = [f"{split}/{name}" for split in SPLITS for name in FILES]
-    base = find_root(root, ("data", "diarization/data", "Libri2Mix"), needed)
     problems: list[str] = []
     parts = {split: _read(base / split, problems) for split in SPLITS}
     loaded = load_splits(parts, problems)

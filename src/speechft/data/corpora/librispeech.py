@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import not_here, read_lines
+from speechft.data.corpus_tree import not_here, read_lines, refuse_unfilled
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 NEEDED = {"train-clean-100": "train", "dev-clean": "dev", "test-clean": "test"}
@@ -25,13 +25,32 @@ _LEXICON_HINT = (
 )
 
 
+def _find(root: Path, _variant: str) -> Path:
+    """Give the folder with the parts; each that is there holds something."""
+    base = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
+    present = _parts(base)
+    if not present:
+        expected = f"folders {', '.join(COUNTS)}"
+        raise not_here("LibriSpeech", expected, root, lambda place: bool(_parts(place)), base)
+    kinds = ("*/*/*.trans.txt", "*/*/*.flac")
+    return refuse_unfilled(base, [f"{part}/{kind}" for part in present for kind in kinds])
+
+
+def _lack(base: Path, task: str) -> list[str]:
+    """Say which parts a task lacks, and which lexicons."""
+    absent = [f"there is no {part}" for part in NEEDED if not (base / part).is_dir()]
+    return absent + (_Lexicon(base).notes() if task == "pr" else [])
+
+
 @register(
     "librispeech",
+    find=_find,
+    lack=_lack,
     hours=111.4,
     source=_HINT,
     counts={name: COUNTS[part] for part, name in NEEDED.items()},
 )
-def librispeech(root: Path, _variant: str) -> Loaded:
+def librispeech(base: Path, _variant: str) -> Loaded:
     """Read `ROOT[/LibriSpeech]/train-clean-100/SPEAKER/CHAPTER/*.flac` and `*.trans.txt`.
 
     `train` is train-clean-100, `dev` dev-clean and `test` test-clean; further parts, where
@@ -40,15 +59,11 @@ def librispeech(root: Path, _variant: str) -> Loaded:
     dataset `s3prl/g2p`, folder `lexicon`), utterances carry phonemes with stress digits.
 
     Raises:
-        DataError: no part is there, or a part holds no transcript.
+        DataError: a part holds no transcript.
     """
-    base = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
     present = _parts(base)
-    if not present:
-        expected = f"folders {', '.join(COUNTS)}"
-        raise not_here("LibriSpeech", expected, root, lambda place: bool(_parts(place)), base)
-    places = [base, root, base / "lexicon", root / "lexicon"]
-    lexicon = _Lexicon(places)
+    lexicon = _Lexicon(base)
+    lexicon.read()
     parts = {part: list(_utterances(base / part, lexicon)) for part in present}
     for part in present:
         if not parts[part]:
@@ -73,15 +88,18 @@ def _parts(folder: Path) -> list[str]:
 class _Lexicon:
     """Words and their first pronunciations; remembers words that it does not know."""
 
-    def __init__(self, places: Sequence[Path]) -> None:
+    def __init__(self, base: Path) -> None:
         self.entries: dict[str, list[str]] = {}
         self.unknown: dict[str, str] = {}
-        self.missing = []
-        for name in LEXICONS:
-            path = next((place / name for place in places if (place / name).is_file()), None)
-            if path is None:
-                self.missing.append(name)
-                continue
+        above = (base, base.parent)
+        places = [*above, *(place / "lexicon" for place in above)]
+        found = {name: [p / name for p in places if (p / name).is_file()] for name in LEXICONS}
+        self.files = [paths[0] for paths in found.values() if paths]
+        self.missing = [name for name, paths in found.items() if not paths]
+
+    def read(self) -> None:
+        """Read those that are there."""
+        for path in self.files:
             for _, line in read_lines(path):
                 word, *phonemes = line.split()
                 if phonemes:

@@ -15,7 +15,7 @@ from speechft.core.errors import DataError
 from speechft.data.corpora import register
 from speechft.data.corpora.fillets import LANGUAGES, level_of, split_levels, spoken
 from speechft.data.corpora.fillets import PACKAGES as FILLETS
-from speechft.data.corpus_tree import find_root
+from speechft.data.corpus_tree import tree
 from speechft.data.decoding import HEADERLESS, audio_seconds
 from speechft.data.external_programs import unpacking
 from speechft.data.utterances import Loaded, Utterance, load_splits
@@ -39,13 +39,17 @@ _FOLDER: Final = ("usr/share/asterisk/sounds", "share/asterisk/sounds", "asteris
 _NO_SPEECH: Final = ("beep", "tone", "silence", "ascending", "descending")
 
 
+_FOLDERS: Final = [folder for pair in VOICES.values() for folder in pair]
+
+
 @register(
     "prompts",
+    find=tree(_FOLDER, _FOLDERS, [f"{folder}/**/*.*" for folder in _FOLDERS]),
     source=unpacking(PACKAGES),
     counts={"train": 1247, "dev": 210, "test": 582, "pretrain": 662},
     packages=PACKAGES,
 )
-def prompts(root: Path, _variant: str) -> Loaded:
+def prompts(base: Path, _variant: str) -> Loaded:
     """Read the prompts, and the Czech and Dutch of `fillets` where it lies in the same root.
 
     `train`, `dev` and `test` hold cs, nl, es, fr and it, `language` in each cut. One voice of each
@@ -57,12 +61,11 @@ def prompts(root: Path, _variant: str) -> Loaded:
     `pretrain` holds speech without any label at 16 kHz: English and Russian, one voice each.
 
     Args:
-        root: the folder that the packages were unpacked to, or the folder of the sounds in it.
+        base: the folder of the sounds.
 
     Raises:
         DataError: a voice is missing.
     """
-    base = find_root(root, _FOLDER, [folder for pair in VOICES.values() for folder in pair])
     parts: dict[str, list[Utterance]] = {name: [] for name in ("train", "dev", "test", "pretrain")}
     notes = []
     for language, folders in VOICES.items():

@@ -15,7 +15,7 @@ from typing import Any
 from speechft.core.errors import SettingsError
 from speechft.core.nearest_names import did_you_mean
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, read_lines
+from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
 LISTS = {
@@ -36,12 +36,17 @@ _HINT = (
 
 @register(
     "quesst2014",
+    find=tree(
+        ("quesst14Database",),
+        (*LISTS.values(), *TRUTH.values()),
+        ("Audio/*.wav", *(f"{split}/*.wav" for split in TRUTH)),
+    ),
     hours=23,
     source=_HINT,
     counts={"docs": 2438, "dev_queries": 138, "eval_queries": 138},
     variants=None,
 )
-def quesst2014(root: Path, variant: str) -> Loaded:
+def quesst2014(base: Path, variant: str) -> Loaded:
     """Read the lists and the ground truth in `ROOT/scoring/` and the audio that they name.
 
     `docs` are the documents, `dev_queries` and `eval_queries` the queries: `custom["matches"]` of a
@@ -54,8 +59,6 @@ def quesst2014(root: Path, variant: str) -> Loaded:
         DataError: a list is missing or cannot be read.
         SettingsError: no document has this language.
     """
-    needed = (*LISTS.values(), *TRUTH.values())
-    base = find_root(root, ("quesst14Database",), needed)
     language = variant or LANGUAGE
     parts = {split: _read_list(base, base / name) for split, name in LISTS.items()}
     whole = {split: list(part) for split, part in parts.items()}

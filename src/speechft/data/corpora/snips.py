@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, read_lines
+from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
 
 SPEAKERS = {
@@ -27,8 +27,18 @@ _HINT = (
 )
 
 
-@register("snips", hours=107, source=_HINT, counts={"train": 104672, "dev": 2800, "test": 2800})
-def snips(root: Path, _variant: str) -> Loaded:
+@register(
+    "snips",
+    find=tree(
+        ("SNIPS", "audio_snips"),
+        (*SPEAKERS, _TEXT),
+        [f"{split}/*-snips-{split}-*.wav" for split in SPEAKERS],
+    ),
+    hours=107,
+    source=_HINT,
+    counts={"train": 104672, "dev": 2800, "test": 2800},
+)
+def snips(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,valid,test}/SPEAKER-snips-SPLIT-N.wav` and `ROOT/all.iob.snips.txt`.
 
     `custom["words_tags"]` holds [WORD, slot or "O"], the tags without `B-` and `I-`. Audio of other
@@ -37,7 +47,6 @@ def snips(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder or the text is missing, or a split has no audio.
     """
-    base = find_root(root, ("SNIPS", "audio_snips"), (*SPEAKERS, _TEXT))
     texts, problems = _read_text(base / _TEXT)
     parts: dict[str, list[Utterance]] = {}
     silent = []

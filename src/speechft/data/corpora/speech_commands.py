@@ -11,7 +11,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root
+from speechft.data.corpus_tree import tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -26,9 +26,15 @@ _HINT = (
 
 
 @register(
-    "speech_commands", hours=17.5, source=_HINT, counts={"train": 51094, "dev": 6804, "test": 3081}
+    "speech_commands",
+    find=tree(
+        (), (f"{_TRAIN}/{_NOISE}", _TEST), (f"{_TRAIN}/*/*_nohash_*.wav", f"{_TEST}/*/*.wav")
+    ),
+    hours=17.5,
+    source=_HINT,
+    counts={"train": 51094, "dev": 6804, "test": 3081},
 )
-def speech_commands(root: Path, _variant: str) -> Loaded:
+def speech_commands(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/speech_commands_v0.01/WORD/*.wav` and `ROOT/speech_commands_test_set_v0.01/…`.
 
     Labels (`custom["label"]`) are ten commands, `_unknown_` for other words, and `_silence_`: each
@@ -38,7 +44,6 @@ def speech_commands(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder is missing, or holds no audio.
     """
-    base = find_root(root, (), (f"{_TRAIN}/{_NOISE}", _TEST))
     parts: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": [], "discarded": []}
     noise = []
     for path in sorted((base / _TRAIN).glob("*/[!.]*.wav")):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, not_all, read_lines
+from speechft.data.corpus_tree import not_all, read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 SPLITS = ("train", "dev", "test")
@@ -28,10 +28,21 @@ _HINT = (
 )
 
 
+_KINDS = ("stm", "sph")
+
+
 @register(
-    "tedlium3", hours=14, source=_HINT, variants={FULL: "all of train, not its first 10 hours"}
+    "tedlium3",
+    find=tree(
+        ("TEDLIUM_release-3", "TEDLIUM_release3"),
+        [f"legacy/{split}/{kind}" for split in SPLITS for kind in _KINDS],
+        [f"legacy/{split}/{kind}/*.{kind}" for split in SPLITS for kind in _KINDS],
+    ),
+    hours=14,
+    source=_HINT,
+    variants={FULL: "all of train, not its first 10 hours"},
 )
-def tedlium3(root: Path, variant: str) -> Loaded:
+def tedlium3(base: Path, variant: str) -> Loaded:
     """Read `ROOT/legacy/{train,dev,test}/{stm/*.stm,sph/*.sph}`.
 
     Utterances of less than 1 s or more than 60 s and those with `<unk>` are left out. `train` is
@@ -45,8 +56,6 @@ def tedlium3(root: Path, variant: str) -> Loaded:
     Raises:
         DataError: a folder is missing, or a split holds no utterance.
     """
-    needed = [f"legacy/{split}/{kind}" for split in SPLITS for kind in ("stm", "sph")]
-    base = find_root(root, ("TEDLIUM_release-3", "TEDLIUM_release3"), needed)
     problems: list[str] = []
     notes: list[str] = []
     parts = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import not_here, read_lines
+from speechft.data.corpus_tree import not_here, read_lines, refuse_unfilled
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
 RATE = 16000
@@ -25,8 +25,18 @@ _HINT = (
 )
 
 
-@register("timit", hours=3.6, source=_HINT, counts=COUNTS, variants=SETS)
-def timit(root: Path, variant: str) -> Loaded:
+def _find(root: Path, _variant: str) -> Path:
+    """Give the folder with both parts, whatever it is called."""
+    base = next((place for place in (root, *_children(root)) if _has_parts(place)), None)
+    if base is None:
+        raise not_here("TIMIT", "folders TRAIN and TEST", root, _has_parts)
+    parts = [_child(base, name).name for name in ("train", "test")]
+    audio, phones = "[wW][aA][vV]", "[pP][hH][nN]"
+    return refuse_unfilled(base, [f"{p}/*/*/*.{kind}" for p in parts for kind in (audio, phones)])
+
+
+@register("timit", find=_find, hours=3.6, source=_HINT, counts=COUNTS, variants=SETS)
+def timit(base: Path, variant: str) -> Loaded:
     """Read `ROOT/{TRAIN,TEST}/REGION/SPEAKER/SENTENCE.{WAV,PHN,TXT}`, in capitals or not.
 
     The phones are the supervision's alignment `phone` and `custom["phonemes"]`. They are folded to
@@ -38,9 +48,6 @@ def timit(root: Path, variant: str) -> Loaded:
     """
     from lhotse.recipes.timit import get_phonemes, get_speakers
 
-    base = next((place for place in (root, *_children(root)) if _has_parts(place)), None)
-    if base is None:
-        raise not_here("TIMIT", "folders TRAIN and TEST", root, _has_parts)
     fold = get_phonemes(60 if variant == "61" else int(variant or 39))
     dev, test = get_speakers()
     problems: list[str] = []

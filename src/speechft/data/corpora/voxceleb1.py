@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpus_tree import find_root, read_lines
+from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
 LISTS = ("iden_split.txt", "veri_test_class.txt")
@@ -29,8 +29,29 @@ _HINT = (
 )
 
 
-@register("voxceleb1", hours=352, source=_HINT, counts=COUNTS, longest=LONGEST)
-def voxceleb1(root: Path, _variant: str) -> Loaded:
+def _listing(base: Path) -> Path | None:
+    return next((base / name for name in LISTS if (base / name).is_file()), None)
+
+
+def _lack(base: Path, task: str) -> list[str]:
+    """Say which list is missing that says what a task's splits are."""
+    if task == "asv":
+        absent = f"no verification test: there is no {TRIALS}, get it from {_TRIALS_SOURCE}"
+        return [] if (base / TRIALS).is_file() else [absent]
+    absent = f"no identification: there is no {LISTS[0]}, get it from {_LIST_SOURCE}"
+    return [] if _listing(base) else [absent]
+
+
+@register(
+    "voxceleb1",
+    find=tree(("VoxCeleb1",), ("dev/wav", "test/wav"), ("dev/wav/*/*/*.wav", "test/wav/*/*/*.wav")),
+    hours=352,
+    source=_HINT,
+    counts=COUNTS,
+    longest=LONGEST,
+    lack=_lack,
+)
+def voxceleb1(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{dev,test}/wav/ID/VIDEO/*.wav`, split by the lists beside them.
 
     `train`, `dev` and `test` are for identification (`iden_split.txt`): all speakers are in all of
@@ -41,14 +62,11 @@ def voxceleb1(root: Path, _variant: str) -> Loaded:
     Raises:
         DataError: a folder or both lists are missing, or a line cannot be read.
     """
-    base = find_root(root, ("VoxCeleb1",), ("dev/wav", "test/wav"))
     known: dict[str, Utterance] = {}
     parts: dict[str, list[Utterance]] = {}
-    notes = []
-    listing = next((base / name for name in LISTS if (base / name).is_file()), None)
-    if listing is None:
-        notes.append(f"no identification: there is no {LISTS[0]}, get it from {_LIST_SOURCE}")
-    else:
+    notes = [*_lack(base, "sid"), *_lack(base, "asv")]
+    listing = _listing(base)
+    if listing is not None:
         parts |= _identification(base, listing, known)
         notes += _new_speakers(parts)
     parts["asv_train"] = [
@@ -57,8 +75,6 @@ def voxceleb1(root: Path, _variant: str) -> Loaded:
     ]
     if (base / TRIALS).is_file():
         parts["asv_test"] = list(_verification(base, base / TRIALS))
-    else:
-        notes.append(f"no verification test: there is no {TRIALS}, get it from {_TRIALS_SOURCE}")
     if listing is None and "asv_test" not in parts:
         expected = f"{' or '.join(LISTS)}; {TRIALS}"
         raise DataError("no list of splits", where=base, expected=expected)

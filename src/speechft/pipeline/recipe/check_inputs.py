@@ -6,14 +6,15 @@ earlier steps leave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from pathlib import Path
 
 from speechft.analysis.alpha.settings import AlphaSettings
-from speechft.core.errors import DataError
+from speechft.core.artifact import absent
+from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.heard import ANY, Heard
 from speechft.core.logging import get_logger
 from speechft.core.paths import home_expanded
@@ -24,7 +25,7 @@ from speechft.data.identity import corpus_of, heard_in
 from speechft.data.load import load_data
 from speechft.encoders import load_encoder
 from speechft.encoders.identity import heard_of, is_known
-from speechft.merging.settings import MergeSettings
+from speechft.merging.settings import AUTO, MergeSettings
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.cost_estimate import lies_ready
 from speechft.pipeline.recipe.recipe_jobs import Plan
@@ -33,10 +34,10 @@ from speechft.probing.inputs import DataSet, open_sweeps, read_data
 from speechft.probing.job import find_refused
 from speechft.probing.leaks import heard_by, leaking, refuse_leaks
 from speechft.probing.settings import EvaluateSettings
-from speechft.tasks import TASKS
+from speechft.tasks import TASKS, data_of
 from speechft.tasks.base import ProtocolName
 from speechft.training.finetune.data import read_task, rehearsal_cuts
-from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.settings import BEST, FinetuneSettings, task_names
 from speechft.training.pretrain.settings import PretrainSettings
 
 
@@ -46,13 +47,17 @@ class Needed:
 
     Attributes:
         data: as it is written.
+        tasks: that read it, with labels.
         place: its folder or file; none for speech that is made here.
+        variant: of the corpus.
         corpus: the known corpus that it is of.
     """
 
     data: str
-    place: Path | None
-    corpus: Corpus | None
+    tasks: tuple[str, ...] = ()
+    place: Path | None = None
+    variant: str = ""
+    corpus: Corpus | None = None
 
     @property
     def missing(self) -> bool:
@@ -61,56 +66,108 @@ class Needed:
             return False
         return not self.place.is_dir() or not any(self.place.iterdir())
 
+    @cached_property
+    def lacks(self) -> str:
+        """What keeps it from being read, as far as that is told at once; empty if nothing does."""
+        if self.missing:
+            return self.corpus.source if self.corpus else "no such data"
+        try:
+            if self.corpus and self.place:
+                self.corpus.look(self.place, self.variant, self.tasks)
+        except DataError as error:
+            return said_in_a_line(error)
+        return ""
+
     @property
     def hours(self) -> float | None:
         """Hours of speech in the splits that tasks read, as the corpus' makers say."""
         return (self.corpus.hours or None) if self.corpus else None
 
 
+def said_in_a_line(error: SpeechFTError) -> str:
+    """Give an error without its place, for a list of several."""
+    said = error.what if error.found is None else f"{error.what}: {error.found}"
+    return said if error.hint is None else f"{said}; {error.hint}"
+
+
 def needed(recipe: RunSettings) -> list[Needed]:
-    """Give the data of all sections, each once, in their order."""
-    sections = [recipe.pretrain, *recipe.finetune, recipe.evaluate, recipe.analyze]
-    names: dict[str, None] = {}
-    for section in sections:
-        if section is None:
-            continue
-        said = section.data or recipe.data
-        names |= dict.fromkeys(said.values() if isinstance(said, dict) else [str(said)])
-        if further := getattr(section, "rehearsal_data", None):
-            names[further] = None
-    return [_needed(name) for name in names]
+    """Give the data of all sections with the tasks that read it, each once, in their order."""
+    readers: dict[str, dict[str, None]] = {}
+
+    def reads(data: str | dict[str, str] | None, tasks: Sequence[str] = ()) -> None:
+        said = data or recipe.data
+        if isinstance(said, dict) and tasks:
+            for task in tasks:
+                readers.setdefault(data_of(said, task), {})[task] = None
+        elif said is not None:
+            for one in said.values() if isinstance(said, dict) else [said]:
+                readers.setdefault(one, {}).update(dict.fromkeys(tasks))
+
+    if recipe.pretrain is not None:
+        reads(recipe.pretrain.data)
+    for tuning in recipe.finetune:
+        reads(tuning.data, task_names(tuning.task))
+        if tuning.rehearsal_data:
+            reads(tuning.rehearsal_data)
+    for merge in recipe.merge:
+        if merge.alpha == AUTO and merge.chosen is None:
+            reads(merge.data, merge.tasks)
+        for gathered in merge.gram_data:
+            reads(gathered)
+    reads(recipe.evaluate.data, recipe.evaluate.tasks)
+    if recipe.analyze is not None:
+        reads(recipe.analyze.data)
+    return [_needed(data, tuple(tasks)) for data, tasks in readers.items()]
 
 
-def _needed(data: str) -> Needed:
+def _needed(data: str, tasks: tuple[str, ...]) -> Needed:
     if is_synthetic(data):
-        return Needed(data, None, None)
+        return Needed(data, tasks)
     kind, rest = named_kind(data)
     known = corpora()
     if kind in known:
-        return Needed(data, root_and_variant(rest)[0], known[kind])
-    return Needed(data, home_expanded(rest), None)
+        return Needed(data, tasks, *root_and_variant(rest), known[kind])
+    return Needed(data, tasks, home_expanded(rest))
 
 
 def refuse_missing(recipe: RunSettings, least: int = 2) -> None:
-    """Look for all data of a recipe at once, before any of it is read.
+    """Look for all data, encoders and files of a recipe at once, before any of it is read.
 
     Args:
         recipe: the recipe.
-        least: fewer than so many are left to whoever reads them, who says more of one alone.
+        least: less data than so much is left to whoever reads it, who says more of one alone.
 
     Raises:
         DataError: names what is missing, and where to get it.
+        CheckpointError, SettingsError: all data is there; an encoder or a file is not.
     """
-    lost = [one for one in needed(recipe) if one.missing]
-    if len(lost) < least:
+    data = [one for one in needed(recipe) if one.lacks]
+    others = [error for error in absent(recipe) if not isinstance(error, DataError)]
+    others += _absent_files(recipe)
+    if len(data) < least and not others:
         return
-    lines = [f"{one.data}: {one.corpus.source if one.corpus else 'no such data'}" for one in lost]
+    if others and len(others) == 1 and not data:
+        raise others[0]
+    lines = [f"{one.data}: {one.lacks}" for one in data]
+    lines += [f"{error.where}: {said_in_a_line(error)}" for error in others]
     where = "say where it is: --set data_root=FOLDER for all, --set places.NAME=FOLDER for one"
-    raise DataError(
-        "data is missing:\n" + "\n".join(f"    {line}" for line in lines),
-        where=recipe.name,
-        hint=where if recipe.places else "get it, or name other data",
+    where += (
+        ", --set encoder=ENCODER" if any(isinstance(e, CheckpointError) for e in others) else ""
     )
+    kind = DataError if data else type(others[0])
+    raise kind(
+        f"{'data' if data else 'something'} is missing:\n"
+        + "\n".join(f"    {line}" for line in lines),
+        where=recipe.name,
+        hint=where if recipe.places else "get it, or name another",
+    )
+
+
+def _absent_files(recipe: RunSettings) -> list[SpeechFTError]:
+    files = [recipe.evaluate.asr_lm, recipe.evaluate.asr_lexicon]
+    files += [file for one in recipe.merge for file in (one.chosen, *one.statistics)]
+    lost = [file for file in files if file is not None and not file.is_file()]
+    return [SettingsError("no such file", where=file, hint="check the path") for file in lost]
 
 
 log = get_logger(__name__)
@@ -190,7 +247,11 @@ def foreseen_leaks(plan: Plan) -> list[str]:
     for step in plan.steps:
         settings = step.settings
         if isinstance(settings, FinetuneSettings):
-            planned[step.folder] = of(settings.encoder) | _tuned_on(settings, by_content)
+            heard, dev = _tuned_on(settings, by_content)
+            heard |= of(settings.encoder)
+            if settings.evaluate_every != 0:
+                planned[step.folder / BEST] = heard.chosen_on(dev)  # looked up before its folder
+            planned[step.folder] = heard.chosen_on(dev) if settings.patience else heard
         elif isinstance(settings, MergeSettings):
             planned[step.folder] = reduce(or_, map(of, (settings.base, *settings.tuned)))
         elif isinstance(settings, PretrainSettings):
@@ -200,16 +261,19 @@ def foreseen_leaks(plan: Plan) -> list[str]:
     return list(found)
 
 
-def _tuned_on(settings: FinetuneSettings, by_content: bool) -> Heard:
-    found = Heard()
+def _tuned_on(settings: FinetuneSettings, by_content: bool) -> tuple[Heard, Heard]:
+    """Give what a fine-tuning trains on, and what its best encoder is chosen on."""
+    found = Heard(), Heard()
     for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True):
         if not _is_readable(spec):
             continue
         loaded = load_data(spec)
         drawn = settings.hours, settings.seed, settings.max_seconds
-        cuts = read_task(TASKS[name], loaded, spec, *drawn).cuts
-        own = {file: file for cut in cuts for file in audio_files(cut)}
-        found |= heard_in(cuts, spec, None if by_content else own)
+        task = read_task(TASKS[name], loaded, spec, *drawn)
+        own = {file: file for cut in (*task.cuts, *task.dev) for file in audio_files(cut)}
+        known = None if by_content else own
+        parts = heard_in(task.cuts, spec, known), heard_in(task.dev, spec, known)
+        found = found[0] | parts[0], found[1] | parts[1]
     return found
 
 

@@ -88,35 +88,62 @@ def size_of(step: Job, parameters: int | None) -> Size:
 
 
 def states_of(settings: EvaluateSettings) -> float | None:
-    """Give the bytes of one encoder's hidden states: frames and time means of what tasks read.
+    """Give the bytes of one encoder's hidden states that are kept; none where `room_of` is none."""
+    room = room_of(settings)
+    if room is None:
+        return None
+    return sum(means + (settings.keep == "frames") * frames for means, frames in room.values())
+
+
+def room_of(settings: EvaluateSettings) -> dict[str, tuple[float, float]] | None:
+    """Give DATA → bytes of the time means, and of the frames that tasks read, of one encoder.
 
     Of the first encoder whose configuration is here, else of one of Base size: known corpora by the
     hours that their makers say, other data as it is; none where that would have to be made first.
     """
     shape = next(filter(None, (_shape_of(e.sources[0]) for e in settings.encoders)), BASE)
-    specs = dict.fromkeys(map(settings.data_of, settings.tasks))
-    total, means = 0.0, protocol_of(settings.protocol).means_per_utterance
-    for spec in specs:
+    times = protocol_of(settings.protocol).means_per_utterance
+    found: dict[str, tuple[float, float]] = {}
+    for spec in dict.fromkeys(map(settings.data_of, settings.tasks)):
         tasks = [task for task in settings.tasks if settings.data_of(task) == spec]
-        if hours := said_hours(spec):
-            framed = settings.keep == "frames" and not all(TASKS[task].pooled for task in tasks)
-            total += frame_bytes(shape, 3600 * hours * framed, settings.frame_dtype)
-            total += means * mean_bytes(shape, round(3600 * hours / mean_seconds(spec)))
-            continue
-        if not lies_ready(spec) or not is_there(spec):
+        known = _heard_of(spec, tasks, settings)
+        if known is None:
             return None
-        try:
-            data = read_data(spec, tasks, settings.protocol, hashed=False)
-        except SpeechFTError:
-            return None
-        cuts: dict[str, float] = {}
-        for split, frames in data.framed(tasks).items():
-            for cut, key in zip(data.splits[split], data.audio[split], strict=True):
-                wanted = heard_seconds(cut) if frames and settings.keep == "frames" else 0.0
-                cuts[key] = max(wanted, cuts.get(key, 0.0))
-        total += frame_bytes(shape, sum(cuts.values()), settings.frame_dtype)
-        total += means * mean_bytes(shape, len(cuts))
-    return total
+        utterances, seconds = known
+        means = times * mean_bytes(shape, utterances)
+        found[spec] = means, frame_bytes(shape, seconds, settings.frame_dtype)
+    return found
+
+
+def _heard_of(spec: str, tasks: list[str], settings: EvaluateSettings) -> tuple[int, float] | None:
+    """Give the utterances of DATA, and the seconds of which tasks read frames."""
+    if hours := said_hours(spec):
+        framed = not all(TASKS[task].pooled for task in tasks)
+        return round(3600 * hours / mean_seconds(spec)), 3600 * hours * framed
+    if not lies_ready(spec) or not is_there(spec):
+        return None
+    try:
+        data = read_data(spec, tasks, settings.protocol, hashed=False)
+    except SpeechFTError:
+        return None
+    cuts: dict[str, float] = {}
+    for split, frames in data.framed(tasks).items():
+        for cut, key in zip(data.splits[split], data.audio[split], strict=True):
+            cuts[key] = max(heard_seconds(cut) if frames else 0.0, cuts.get(key, 0.0))
+    return len(cuts), sum(cuts.values())
+
+
+def without_room(settings: EvaluateSettings) -> dict[str, float]:
+    """Give DATA → bytes of hidden states that `store_gb` does not let be kept, as they should."""
+    limit = settings.store_gb * 2**30
+    needs = {spec: sum(both) for spec, both in (room_of(settings) or {}).items()}
+    return {s: need for s, need in needs.items() if settings.keep == "frames" and need > limit}
+
+
+def _is_kept(settings: EvaluateSettings, spec: str) -> bool:
+    """Tell whether frames of DATA are encoded once: all that fits lies in memory, at least."""
+    means, frames = (room_of(settings) or {}).get(spec, (0.0, 0.0))
+    return frames + (settings.keep == "frames") * means <= settings.store_gb * 2**30
 
 
 def _shape_of(encoder: str) -> Shape | None:
@@ -259,11 +286,11 @@ def _encoding(settings: EvaluateSettings) -> float:
 
 
 def _evaluating(settings: EvaluateSettings, task: str) -> float:
-    """Give the hours of a task's probes; what is not kept is encoded for every batch."""
+    """Give the hours of a task's probes; frames for which there is no room are encoded anew."""
     plan = plan_for(task, settings)
     seconds, rates = PROBE.get(task, (0.0, 1))
     probes = plan.steps * seconds * len(plan.rates) / rates * (settings.head_size == "superb")
-    if settings.keep != "frames" and not TASKS[task].pooled:
+    if not TASKS[task].pooled and not _is_kept(settings, settings.data_of(task)):
         read = plan.steps * plan.accumulate * plan.batch_size
         probes += read * mean_seconds(settings.data_of(task)) / KEPT
     encoders = sum(task in settings.tasks_of(one) for one in settings.encoders)

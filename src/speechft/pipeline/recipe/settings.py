@@ -6,6 +6,7 @@ It lies where the user says, or comes along with the package, and shares parts w
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -164,11 +165,18 @@ if TYPE_CHECKING:
         data: str | dict[str, str] | None = None
         name: str | None = None
         of: str | None = None
+        rehearsal_data: str | None = None
 
     class MergeSection(Settings):
         """Stands for the made class where types are checked."""
 
         method: str = "linear"
+        alpha: float | str | tuple[float | str, ...] | None = None
+        chosen: Path | None = None
+        tasks: tuple[str, ...] = ()
+        data: str | None = None
+        gram_data: tuple[str, ...] = ()
+        statistics: tuple[Path, ...] = ()
         heads: str = "drop"
         allow_extrapolation: bool = False
         take: Take = "best"
@@ -182,6 +190,8 @@ if TYPE_CHECKING:
         data: str | dict[str, str] | None = None
         sweep: tuple[float, ...] = ()
         sweep_tasks: tuple[str, ...] = ()
+        asr_lm: Path | None = None
+        asr_lexicon: Path | None = None
 
     class AnalyzeSection(Settings):
         """Stands for the made class where types are checked."""
@@ -334,8 +344,8 @@ def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSetting
 
     Args:
         recipe: a YAML file, or the name of a packaged recipe ("demo", "paper/asr").
-        overrides: `key.sub=value` changes; `evaluate.tasks` drops the recipe's data of tasks that
-            it leaves out, so that their corpora are not asked for.
+        overrides: `key.sub=value` changes; `evaluate.tasks` and a fine-tuning's `task` drop what
+            the recipe says of tasks that they leave out, so that nothing is asked for them.
 
     Raises:
         SettingsError: no such recipe, or it is wrong; all mistakes are listed at once.
@@ -344,14 +354,35 @@ def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSetting
     return parse_settings(RunSettings, values, where=recipe)
 
 
+_OF_TASKS: Final = re.compile(r"(evaluate)\.tasks=|(finetune(?:\.\d+)?)\.task=")
+_BY_TASK: Final = ("data", "steps", "batch_size", "learning_rates", "select")
+
+
 def _without_left_out(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply overrides, without the recipe's own data of tasks that these do not evaluate."""
-    changed = apply_overrides(values, overrides)
-    if not any(one.startswith("evaluate.tasks=") for one in overrides):
-        return changed
-    own, asked = (one.get("evaluate") or {} for one in (values, changed))
-    tasks = as_list(asked.get("tasks"))
-    if isinstance(own.get("data"), dict) and isinstance(tasks, list | tuple):
-        data = {key: one for key, one in own["data"].items() if key in (*tasks, DEFAULT)}
-        values = {**values, "evaluate": {**own, "data": data}}
-    return apply_overrides(values, overrides)
+    """Apply overrides, without what the recipe itself says of tasks that these leave out."""
+    changed, own = apply_overrides(values, overrides), copy.deepcopy(values)
+    for place in [next(filter(None, m.groups())) for m in map(_OF_TASKS.match, overrides) if m]:
+        before, after = (_part(one, place.split(".")) for one in (own, changed))
+        said = as_list(after.get("tasks", after.get("task")))
+        tasks = [str(one) for one in said] if isinstance(said, list | tuple) else []
+        for key in _BY_TASK:
+            if isinstance(before.get(key), dict):
+                before[key] = {k: v for k, v in before[key].items() if k in (*tasks, DEFAULT)}
+        if before.get("sweep_tasks"):  # none would mean all
+            left = [one for one in as_list(before["sweep_tasks"]) if one in tasks]
+            before |= {"sweep_tasks": left} if left else {"sweep_tasks": [], "sweep": []}
+        if before.get("asr_lm") and not _take_language_model(tasks):
+            before |= {"asr_lm": None, "asr_lexicon": None}
+    return apply_overrides(own, overrides)
+
+
+def _part(values: Any, place: Sequence[str]) -> dict[str, Any]:
+    for part in place:
+        values = values[int(part)] if isinstance(values, list) else values.get(part) or {}
+    return values if isinstance(values, dict) else {}
+
+
+def _take_language_model(tasks: Sequence[str]) -> bool:
+    from speechft.tasks import TASKS
+
+    return any(TASKS[task].takes_language_model for task in tasks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
 from speechft.metrics.superb import REFERENCES, of_reference, suite_score, superb_score
-from speechft.probing.leaks import share_heard
+from speechft.probing.leaks import is_dev_alone, share_heard
 from speechft.probing.settings import SUITES
 from speechft.reporting.comparison import refuse_several_suites
-from speechft.reporting.measurements import HEARD
+from speechft.reporting.measurements import HEARD, NOT_KNOWN
 from speechft.reporting.read_results import find_results, read_results
 
 Metric = tuple[str, str]
@@ -36,7 +36,10 @@ class LeaderboardRow:
         source: where a published row is from; empty for one's own.
         run: folder of one's own row.
         why_apart: why the row is not ranked; empty where it is.
-        heard: task → largest share of its test split that the encoder heard with labels.
+        heard: task → largest share of its test split that the encoder heard with labels, or was
+            chosen on.
+        as_dev: those of these tasks where it was chosen on them alone.
+        unknown: tasks of which nobody knows whether it heard some of the test split.
     """
 
     name: str
@@ -46,10 +49,14 @@ class LeaderboardRow:
     run: str = ""
     why_apart: str = ""
     heard: dict[str, float] = field(default_factory=dict)
+    as_dev: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
 
     def mark(self, task: str | None = None) -> str:
-        """Give the mark of a task's cells, or of the score, that was heard with labels."""
-        return HEARD if (task in self.heard if task else self.heard) else ""
+        """Give the mark of a task's cells, or of the score: heard with labels, or not known."""
+        marked = {HEARD: set(self.heard), NOT_KNOWN: self.unknown}
+        found = [mark for mark, own in marked.items() if (task in own if task else own)]
+        return found[0] if found else ""
 
     def mean(self, metric: Metric) -> float | None:
         """Give the mean over seeds."""
@@ -166,7 +173,10 @@ def _own_rows(suite: str, records: Sequence[Found], tasks: set[str]) -> list[Lea
             values.setdefault(metric, {})[seed] = float(_field(record, "value", place))
             if metric[0] in tasks and (share := share_heard(record)):
                 heard[metric[0]] = max(share, heard.get(metric[0], 0.0))
-        wrong = [_why_apart(suite, [record for _, _, record in own]), _why_heard(heard)]
+        asked = [record for _, _, record in own if record["task"] in tasks]
+        trained_on = {r["task"] for r in asked if share_heard(r) and not is_dev_alone(r)}
+        as_dev = set(heard) - trained_on
+        wrong = [_why_apart(suite, [record for _, _, record in own]), _why_heard(heard, as_dev)]
         rows.append(
             LeaderboardRow(
                 f"{name} ({', '.join(further)})" if further else name,
@@ -174,6 +184,8 @@ def _own_rows(suite: str, records: Sequence[Found], tasks: set[str]) -> list[Lea
                 run=str(folder),
                 why_apart="; ".join(filter(None, wrong)),
                 heard=heard,
+                as_dev=as_dev,
+                unknown={r["task"] for r in asked if share_heard(r) is None},
             )
         )
     return rows
@@ -190,8 +202,11 @@ def _why_apart(suite: str, records: Sequence[Mapping[str, Any]]) -> str:
     return f"synthetic data for {', '.join(made)}" if made else ""
 
 
-def _why_heard(heard: Mapping[str, float]) -> str:
-    shares = ", ".join(f"{task_heading(t)} ({100 * s:.3g} %)" for t, s in sorted(heard.items()))
+def _why_heard(heard: Mapping[str, float], as_dev: Collection[str]) -> str:
+    shares = ", ".join(
+        f"{task_heading(t)} ({100 * s:.3g} %{', as dev' * (t in as_dev)})"
+        for t, s in sorted(heard.items())
+    )
     return f"test speech or speakers heard in tuning: {shares}" if shares else ""
 
 

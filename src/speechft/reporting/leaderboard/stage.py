@@ -19,7 +19,7 @@ from speechft.reporting.leaderboard.ranking import (
     Metric,
     make_leaderboard,
 )
-from speechft.reporting.measurements import HEARD, heard_text
+from speechft.reporting.measurements import HEARD, NOT_KNOWN, NOT_KNOWN_TEXT, heard_text
 from speechft.reporting.settings import LeaderboardSettings
 
 ARROWS: Final = {"higher": "↑", "lower": "↓"}
@@ -48,7 +48,7 @@ def terminal_text(board: Leaderboard) -> str:
         lines.append("")
     if board.sources:
         lines.append(f"{PUBLISHED} published, not measured here: see the Markdown file for sources")
-    lines += textwrap.wrap(_heard(board), _WIDTH)
+    lines += [line for note in _notes(board) for line in textwrap.wrap(note, _WIDTH)]
     lines += [f"{printable(row.name)}: {row.why_apart}" for row in board.apart]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -70,7 +70,7 @@ def markdown(board: Leaderboard) -> str:
         lines += ["", "Not ranked:", "", _row(heads), _row(["---"] * len(heads))]
         lines += [_row(["", *_cells(board, row)]) for row in board.apart]
         lines += ["", *(f"- {markdown_text(row.name)}: {row.why_apart}" for row in board.apart)]
-    lines += ["", _heard(board)] if _heard(board) else []
+    lines += [line for note in _notes(board) for line in ("", note)]
     lines += ["", board.score_text]
     if board.sources:
         lines += [
@@ -84,10 +84,12 @@ def markdown(board: Leaderboard) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _heard(board: Leaderboard) -> str:
-    """Give the note on the mark `HEARD`; empty where nothing bears it."""
+def _notes(board: Leaderboard) -> list[str]:
+    """Give the notes on the marks `HEARD` and `NOT_KNOWN`, where something bears them."""
     shares = [share for row in board.apart for share in row.heard.values()]
-    return f"{HEARD} {heard_text(max(shares))}" if shares else ""
+    notes = [f"{HEARD} {heard_text(max(shares))}"] if shares else []
+    unknown = any(row.unknown for row in (*board.ranked, *board.apart))
+    return notes + ([f"{NOT_KNOWN} {NOT_KNOWN_TEXT}"] if unknown else [])
 
 
 def _line(board: Leaderboard, row: LeaderboardRow, chosen: Sequence[int]) -> str:

@@ -35,6 +35,7 @@ class Keeper:
         shares: of the updates, after which an early encoder is kept.
         heads: writes the heads into a folder, beside an encoder of this fingerprint.
         heard: what these encoders have heard with labels.
+        dev: what the best one is chosen on, and where the run ends.
         patience: evaluations without a better one after which the run ends; never if none.
     """
 
@@ -49,10 +50,11 @@ class Keeper:
         shares: tuple[float, ...],
         heads: Callable[[Path, str], None],
         heard: Heard,
+        dev: Heard,
         patience: int | None = None,
     ) -> None:
         self.patience = patience
-        self.heads, self.heard = heads, heard
+        self.heads, self.heard, self.dev = heads, heard, dev
         self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
         self.fingerprint = ""  # of the last encoder, once that is kept
         self._early = {early_name(share): share_of(steps, share) for share in shares}
@@ -119,9 +121,9 @@ class Keeper:
         """Keep the encoder of a training that came to nothing."""
         self._save(LAST_GOOD, progress)
 
-    def _write_beside(self, folder: Path, encoder: SpeechEncoder) -> None:
+    def _write_beside(self, folder: Path, encoder: SpeechEncoder, chosen: bool) -> None:
         self.heads(folder, encoder.fingerprint())
-        write_heard(folder, self.heard)
+        write_heard(folder, self.heard.chosen_on(self.dev) if chosen else self.heard)
 
     def _save(self, name: str, progress: Progress) -> SpeechEncoder:
         encoder = self.encoder
@@ -130,7 +132,10 @@ class Keeper:
             if self.adapted:
                 encoder = copy.deepcopy(encoder)
                 merge_adapters(encoder)
-            encoder.save(self.out / name, lambda folder: self._write_beside(folder, encoder))
+            chosen = progress.best is not None and (name == BEST or self.patience is not None)
+            encoder.save(
+                self.out / name, lambda folder: self._write_beside(folder, encoder, chosen)
+            )
             progress.kept[name] = content_id(self.out / name)
         return encoder
 

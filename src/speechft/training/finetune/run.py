@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ class Run:
             shares=settings.keep_at,
             heads=self._write_heads,
             heard=self._heard(),
+            dev=self._heard_in(lambda data: data.dev),
             patience=settings.patience,
         )
         self.averages = self._make_averages()
@@ -206,9 +208,11 @@ class Run:
             found |= heard_of(f"{self.settings.continued}/{LAST}")
         if self.settings.recipe.head_warmup >= 1:  # the encoder stays as it is
             return found
-        for name, data in self.tasks.items():
-            found |= heard_in(data.cuts, self.settings.data_of(name))
-        return found
+        return found | self._heard_in(lambda data: data.cuts)
+
+    def _heard_in(self, part: Callable[[TaskData], Sequence[Cut]]) -> Heard:
+        own = self.tasks.items()
+        return reduce(or_, (heard_in(part(data), self.settings.data_of(n)) for n, data in own))
 
     def _suffix(self, name: str) -> str:
         """Tell the files of several tasks apart."""
