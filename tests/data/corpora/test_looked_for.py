@@ -6,7 +6,7 @@ import os
 
 import pytest
 from corpus_trees import MAKERS
-from speechft.data.sources import load_data
+from speechft.data.load import load_data
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import corpora
