@@ -6,10 +6,10 @@ import os
 
 import pytest
 from corpus_trees import MAKERS
-from speechft.data.load import load_data
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import corpora
+from speechft.data.load import load_data
 
 VARIANT = {"common_voice": "cy"}
 AUDIO = {".wav", ".flac", ".sph", ".mp3", ".ogg", ".g722", ".gsm", ".alaw"}
