@@ -128,9 +128,10 @@ class Headed(nn.Module):
         alone = "WhisperEncoder" in (config.architectures or ())
         model = (WhisperEncoder if alone else AutoModel).from_pretrained(encoder)
         self.encoder = model.encoder if self.whisper and not alone else model
-        frozen = [self.encoder.conv1, self.encoder.conv2] if self.whisper else []
-        for module in frozen or [self.encoder.feature_extractor]:
+        for module in (self.encoder.conv1, self.encoder.conv2) if self.whisper else ():
             module.requires_grad_(False)
+        if not self.whisper:
+            model.feature_extractor._freeze_parameters()  # as `freeze_feature_encoder` does
         self.head = head_of(noted)
 
     def forward(self, inputs: torch.Tensor, frames: torch.Tensor, labels: torch.Tensor) -> Any:

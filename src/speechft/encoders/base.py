@@ -18,6 +18,7 @@ from speechft.core.artifact import hash_values
 from speechft.core.devices import compute_exactly
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, pad_waveforms
+from speechft.encoders.attention import use_fast_attention
 from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint
 from speechft.encoders.hf_folder import Beside, write_hf_folder
 from speechft.encoders.identity import CONTEXT, computing
@@ -66,6 +67,7 @@ class SpeechEncoder(nn.Module, ABC):
         super().__init__()
         compute_exactly()
         use_fast_linear(model)
+        use_fast_attention(model)
         self.model: Any = model
         self.preprocessor = preprocessor
         self.side = side or Side()
