@@ -179,7 +179,7 @@ def test_nothing_is_left_of_a_conversion_that_was_stopped(tmp_path, monkeypatch,
     def stopped(*_args, **_options):
         raise KeyboardInterrupt
 
-    for name in ("folder.save_file", "formats.write.torch.save"):
+    for name in ("hf_folder.save_file", "formats.write.torch.save"):
         monkeypatch.setattr(f"speechft.encoders.{name}", stopped)
     with pytest.raises(KeyboardInterrupt):
         to(tmp_path / "x.pt", kind)
