@@ -15,6 +15,7 @@ from speechft.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 RECORD = json.loads((ROOT / "results/benchmarks/losses.json").read_text("utf-8"))
+SUPERB_TASKS = SUITES["superb10"].tasks
 PAGE = (ROOT / "docs/explanation/published-numbers.md").read_text("utf-8")
 
 
@@ -42,3 +43,21 @@ def test_the_page_says_the_figures_of_the_record(monkeypatch: pytest.MonkeyPatch
     table = re.sub(r"\s+", " ", PAGE.partition("## What will differ")[2])
     absent = {name: figure for name, figure in figures.items() if figure not in table}
     assert not absent
+
+
+def test_every_encoder_was_compared_on_every_task() -> None:
+    """What the padding of encoders with a group norm does to each task, and both kinds of crops."""
+    for task in SUPERB_TASKS:
+        assert {"exact", "group norm", "group norm, HuBERT"} <= set(RECORD["tasks"][task])
+    assert {"qbe-8k", "sid-crops", "asv-crops", "slots"} <= set(RECORD["tasks"])
+
+
+def test_the_page_says_what_group_norm_does_to_each_task() -> None:
+    (row,) = [line for line in PAGE.splitlines() if "in the group norm of Base models" in line]
+    for task in SUPERB_TASKS:
+        if TASKS[task].trains:
+            apart = 100 * RECORD["tasks"][task]["group norm"]["largest_difference"]
+            said = re.search(rf"\b{task.upper()} ([\d.]+)", row)
+            assert said is not None or apart == pytest.approx(0.91, abs=0.005)
+            if said is not None:
+                assert float(said[1]) == pytest.approx(apart, rel=0.05, abs=5e-5)

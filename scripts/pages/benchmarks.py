@@ -140,7 +140,7 @@ def _losses(record: dict[str, Any]) -> list[str]:
     ]
     for task, own in _crops(tasks).items():
         figures = (own["mean_difference"], own["mean_difference_of_s3prl"])
-        lines.append(f"| {task.upper()} |" + "".join(f" {100 * f:.2f} % |" for f in figures))
+        lines.append(f"| {task.upper()} |" + "".join(f" {_percent(f)} |" for f in figures))
     slots = tasks["slots"]
     lines += [
         "",
