@@ -7,6 +7,7 @@ apart where every class has enough of them; else each class is split row by row,
 from __future__ import annotations
 
 import csv
+import logging
 
 import pytest
 
@@ -29,7 +30,7 @@ def write(folder, tone, rows):
     return str(folder / "t.csv")
 
 
-def test_a_class_of_one_speaker_is_in_all_splits(tmp_path, tone):
+def test_a_class_of_one_speaker_is_in_all_splits(tmp_path, tone, caplog):
     """Each language has one speaker: only rows can be split, for `language` and for it alone."""
     rows = [
         {
@@ -42,7 +43,9 @@ def test_a_class_of_one_speaker_is_in_all_splits(tmp_path, tone):
     path = write(tmp_path, tone, rows)
     loaded = find_data(path)
     assert "split by speaker" in loaded.notes[-1]
-    arranged = dict(TASKS["classify:language"].arrange(loaded.splits))
+    with caplog.at_level(logging.INFO, logger="speechft"):
+        arranged = dict(TASKS["classify:language"].arrange(loaded.splits))
+    assert "classify:language: split anew, row by row" in caplog.text
     assert sorted(arranged) == [f"{part}@classify-language" for part in sorted(PARTS)]
     languages = [{c.supervisions[0].language for c in cuts} for cuts in arranged.values()]
     assert languages == [{"cs", "nl", "de"}] * 3

@@ -341,12 +341,14 @@ def test_nothing_is_best_where_all_are_the_same(tmp_path: Path) -> None:
 def test_without_a_recipe_the_evaluation_is_what_can_be_repeated(tmp_path: Path) -> None:
     write_run(tmp_path / "run", seeds=(0,))
     (tmp_path / "run" / "run.json").unlink()
-    about = {"encoders": [{"path": "base"}], "data": "my.csv", "tasks": ["pr", "er"], "seeds": [0]}
+    points = [{"path": "sweep", "alpha": alpha} for alpha in (0.0, 0.5)]
+    encoders = [{"path": "base"}, *points]
+    about = {"encoders": encoders, "data": "my.csv", "tasks": ["pr", "er"], "seeds": [0]}
     made = {"stage": "evaluate", "settings": about}
     write_json(tmp_path / "run" / "seed-0" / "evaluate-sid" / "speechft.json", made)
     report(ReportSettings(runs=(tmp_path / "run",), out=tmp_path / "out"))
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "speechft evaluate base --data my.csv --tasks pr,er --seed 0 --out DIR" in text
+    assert "speechft evaluate base sweep --data my.csv --tasks pr,er --seed 0 --out DIR" in text
 
 
 def test_points_of_a_sweep_are_learnt_from_their_names(tmp_path: Path) -> None:

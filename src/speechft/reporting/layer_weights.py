@@ -91,6 +91,7 @@ def draw_profiles(found: Mapping[str, Mapping[Encoder, NDArray[np.float64]]], li
                 label=legend_text(label(encoder)),
             )
         axis.set_xlabel("hidden state")
+        axis.locator_params("x", integer=True)
         axis.set_ylim(bottom=0)
         axis.yaxis.grid(True)
         axis.spines["left"].set_visible(False)

@@ -400,14 +400,17 @@ def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
         if made.get("stage") != "evaluate":
             continue
         specs = [spec for spec in settings.get("encoders", []) if isinstance(spec, dict)]
-        words = ["speechft", "evaluate", *(spec.get("path") or spec.get("name") for spec in specs)]
+        # A sweep is one folder, which stands for all of its points.
+        words = ["speechft", "evaluate"]
+        words += dict.fromkeys(str(spec.get("path") or spec.get("name")) for spec in specs)
         data = settings.get("data")
         given = [f"{t}={d}" for t, d in data.items()] if isinstance(data, dict) else [data]
         words += [word for one in given for word in ("--data", one)]
         words += ["--tasks", ",".join(map(str, settings.get("tasks", [])))]
         words += [word for seed in settings.get("seeds", []) for word in ("--seed", seed)]
         command = shlex.join([*map(str, words), "--out", "DIR"])
-        runs.append({"name": f"evaluation in {folder}", "command": command, "recipe": settings})
+        where = "" if str(folder) == "." else f" in {folder}"
+        runs.append({"name": f"evaluation{where}", "command": command, "recipe": settings})
     return runs
 
 

@@ -77,7 +77,7 @@ class ColumnTask(Task):
             drawn, notes = found
             choose_splits(cls, drawn)
             if any(set(drawn[n].ids) != {cut.id for cut in data[n]} for n in Task.splits):
-                say_once(f"{cls.id}: {' '.join(notes)}")
+                say_once(f"{cls.id}: split anew, {' '.join(notes).removeprefix('split ')}")
                 return [(f"{n}@{file_stem(cls.id)}", list(drawn[n])) for n in Task.splits]
         return super().arrange(data, protocol)
 
