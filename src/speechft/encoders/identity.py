@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
-from speechft.core.artifact import RECORD, Input, content_id
+from speechft.core.artifact import RECORD, Input, content_id, damaged, read_record
 from speechft.core.errors import CheckpointError, is_network_error
 from speechft.core.files import read_json
 from speechft.core.heard import FILE as HEARD
@@ -86,8 +86,33 @@ def _content_of(path: Path) -> str:
         return content_id(beside if whole is None else {**beside, "of": whole})
     weights = {f.name: f for f in sorted(path.iterdir()) if f.suffix in _SUFFIXES and f.is_file()}
     described = _described(path)
+    _refuse_damaged(path, [*weights, *described])
     base = _base_id(described.get("adapter_config.json"))
     return content_id({"weights": weights, "described": described, "base": base})
+
+
+def _refuse_damaged(path: Path, names: Sequence[str]) -> None:
+    """Refuse an encoder whose files are not what the record of its folder, or its run, names.
+
+    Raises:
+        CheckpointError: says which file.
+    """
+    for home in (path, path.parent):
+        products = (read_record(home) or {}).get("products")
+        if not isinstance(products, Mapping):
+            continue
+        own = [(path / name).relative_to(home).as_posix() for name in names]
+        stamps = {name: products[name] for name in own if name in products}
+        changed = damaged(home, {"products": stamps}) if stamps else []
+        if changed:
+            raise CheckpointError(
+                "the encoder is not what was written",
+                where=home / changed[0],
+                expected=f"the file that {home / RECORD} names",
+                found="another content",
+                hint="make it again; if the change is yours, use a copy of the folder without "
+                f"{RECORD}",
+            )
 
 
 def _base_id(adapter: Any) -> str | None:

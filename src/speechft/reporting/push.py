@@ -165,7 +165,7 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
     fingerprint = load_encoder(folder).fingerprint()
     values: dict[tuple[str, str], list[float]] = {}
     for file in [f for path in results for f in ([path] if path.is_file() else find_results(path))]:
-        for record in read_results(file):
+        for record in read_results(file, ("task", "metric", "value")):
             if record.get("encoder_hash") == fingerprint:
                 key = str(record["task"]), str(record["metric"])
                 values.setdefault(key, []).append(float(record["value"]))

@@ -94,29 +94,33 @@ def find_results(folder: Path) -> list[Path]:
     return files
 
 
-_NEEDED: Final = ("encoder", "task", "metric", "value", "seed")
+NEEDED: Final = ("encoder", "task", "metric", "value", "seed")
 
 
-def read_results(file: Path) -> list[dict[str, Any]]:
+def read_results(file: Path, needed: Sequence[str] = NEEDED) -> list[dict[str, Any]]:
     """Read a file of results.
 
+    Args:
+        file: with a record in each line.
+        needed: fields that no record may lack.
+
     Raises:
-        DataError: it cannot be read, or a record lacks what all need.
+        DataError: it cannot be read, or a record lacks one of them.
     """
     try:
         records = read_jsonl(file)
         for record in records:
-            held = {name: record[name] for name in _NEEDED}
-            if not all(isinstance(value, str) for value in list(held.values())[:3]):
-                raise ValueError(held)
-            if not math.isfinite(held["value"]) or type(held["seed"]) is not int:
-                raise ValueError(held)
+            held = {name: record[name] for name in needed}
+            number, seed = held.pop("value"), held.pop("seed", 0)
+            texts = all(isinstance(value, str) for value in held.values())
+            if not texts or type(seed) is not int or not math.isfinite(number):
+                raise ValueError(record)
         return records
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             "the results cannot be read",
             where=file,
-            expected=f"one record per line, with {', '.join(_NEEDED)}",
+            expected=f"one record per line, with {', '.join(needed)}",
             found=f"{type(error).__name__}: {error}",
             hint="evaluate again with this version",
         ) from None
