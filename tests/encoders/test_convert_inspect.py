@@ -144,6 +144,7 @@ def test_what_no_encoder_is_or_is_damaged(tmp_path, caplog):
     tensors = load_file(folder / "model.safetensors")
     tensors["encoder.layer_norm.bias"][0] = float("nan")
     save_file(tensors, folder / "model.safetensors")
+    (folder / "speechft.json").unlink()
     with caplog.at_level(logging.WARNING):
         to(tmp_path / "copy", source=folder)
     assert "NaN" in caplog.text
@@ -155,6 +156,7 @@ def test_parts_that_the_format_has_no_place_for_are_named(tmp_path, caplog, tmp_
     folder = to(tmp_path / "hf")
     extras = load_file(folder / "extras.safetensors")
     save_file({**extras, "lm_head.weight": torch.ones(2, 2)}, folder / "extras.safetensors")
+    (folder / "speechft.json").unlink()
     with caplog.at_level(logging.WARNING):
         to(tmp_path / "x.pt", "s3prl", folder)
     assert "lm_head.weight" in caplog.text
