@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from one_new_file import package_with, run, run_commands
+from one_new_file import package_with, run_commands
 
 TOY = '''"""Toy: 20 ms of samples are a frame, and a transformer follows."""
 
@@ -102,17 +102,18 @@ print(type(first).__name__, len(states[0]), tuple(states[0][0].shape))
 def test_a_family_is_added_by_one_file(tmp_path):
     package = package_with(tmp_path / "package", "encoders/families/toy.py", TOY)
     one, other, merged = (tmp_path / name for name in ("one", "other", "merged"))
-    run(package, BUILD, one, other)
     toy = tmp_path / "toy.pt"
-    *_, first, _, second = run_commands(
+    _, _, _, first, _, second, encoded = run_commands(
         package,
+        ("-c", BUILD, one, other),
         ("convert", one, toy, "--to", "s3prl"),
         ("convert", toy, tmp_path / "back", "--to", "hf"),
         ("inspect", toy, "--json"),
         ("merge", one, other, "--alpha", "0.5", "--out", merged),
         ("inspect", merged, "--json"),
+        ("-c", ENCODE, one, tmp_path / "back"),
     )
-    assert run(package, ENCODE, one, tmp_path / "back").split()[0] == "ToyEncoder"
+    assert encoded.split()[0] == "ToyEncoder"
     found = json.loads(first)
     assert (found["family"], found["style"], found["input"]) == ("toy", "a toy", "samples")
     assert found["groups"][0]["name"] == "projection"

@@ -67,6 +67,7 @@ def alone(home):
     return figures(home, home / "alone", seeds=[0, 1])
 
 
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "values",

@@ -276,6 +276,7 @@ def test_killed_in_any_stage_elsewhere_the_run_ends_with_the_same_bytes(
     assert found == whole
 
 
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.slow
 def test_in_two_processes_of_its_own_a_run_has_the_same_bytes(
     finished: Path, encoder: Path, tmp_path: Path
