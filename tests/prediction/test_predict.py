@@ -223,6 +223,12 @@ def test_a_pair_that_does_not_belong_together_is_refused(home, audio, tmp_path):
     build_encoder({**CONFIG, "hidden_size": 8}, seed=1).save(tmp_path / "narrow")
     with pytest.raises(CheckpointError, match="there is no head"):
         run(tmp_path / "other", audio / "short.wav")
+    config = tmp_path / "other" / "config.json"
+    plain = config.read_text(encoding="utf-8")
+    config.write_text(json.dumps(json.loads(plain) | {"architectures": ["HubertForCTC"]}))
+    with pytest.raises(CheckpointError, match=r"HubertForCTC: pipeline\('automatic-speech-rec"):
+        run(tmp_path / "other", audio / "short.wav")
+    config.write_text(plain, encoding="utf-8")
     with pytest.raises(CheckpointError, match="trained on another encoder"):
         run(tmp_path / "other", audio / "short.wav", head=head)
     with pytest.raises(CheckpointError, match="does not fit"):

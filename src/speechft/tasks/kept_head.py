@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from speechft.encoders import EncoderOutput, SpeechEncoder
 
 HEAD: Final = "head.safetensors"
+_PIPELINES: Final = (
+    ("ForCTC", "automatic-speech-recognition"),
+    ("ForSequenceClassification", "audio-classification"),
+)
 _KEY: Final = "head"  # the one entry of the file's metadata
 
 
@@ -152,9 +156,20 @@ def heads_of(name: str, head: Path | None = None) -> list[Path]:
             "there is no head",
             where=head or name,
             expected=HEAD,
-            hint="give a fine-tuned encoder or its run, or --head with an evaluation that kept one",
+            hint=_pipeline_for(home_expanded(name) if head is None else head)
+            or "give a fine-tuned encoder or its run, or --head with an evaluation that kept one",
         )
     return found
+
+
+def _pipeline_for(folder: Path) -> str:
+    """Give what runs a model of transformers that has a head of its own there."""
+    try:
+        names = read_json(folder / "config.json")["architectures"]
+        name, kind = next((str(n), k) for n in names for end, k in _PIPELINES if n.endswith(end))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return ""
+    return f"the head is that of transformers' {name}: pipeline({kind!r}, {str(folder)!r}) runs it"
 
 
 def choose_head(files: Sequence[Path], task: str | None, encoder: str | None = None) -> Path:
