@@ -210,6 +210,8 @@ def test_published_rows_and_references_fit_the_suites():
         if suite.reference:
             assert set(suite.tasks) == set(REFERENCES[suite.reference].floor)
             assert REFERENCES[suite.reference].source
+    beside = {"asr": {"wer": 1.0}, "sid": {"acc": 2.0}}
+    assert of_reference(beside, "speech-ft") == {"sid": {"acc": 2.0}}
     found = of_reference({"asr": {"wer": 1.0, "cer": 2.0}}, "superb-published")
     assert found == {"asr": {"wer": 1.0}}
 

@@ -80,15 +80,16 @@ REFERENCES: Final[dict[str, Reference]] = {
 
 
 def of_reference(scores: Scores, reference: str) -> dict[str, dict[str, float]]:
-    """Give the scores without the metrics that a reference set does not count, such as ASR's CER.
+    """Give the scores without what a reference set does not count: ASR's CER, tasks beside it.
 
     Raises:
         SettingsError: an unknown reference set.
     """
     floor = _named(reference).floor
     return {
-        task: {m: value for m, value in metrics.items() if m in floor.get(task, metrics)}
+        task: {m: value for m, value in metrics.items() if m in floor[task]}
         for task, metrics in scores.items()
+        if task in floor
     }
 
 
@@ -159,7 +160,7 @@ def any_score(
     """Give SUPERB_S by a reference set, or the suite score where there is none.
 
     Args:
-        scores: task → metric → (percent, direction); metrics that the set lacks do not count.
+        scores: task → metric → (percent, direction); what the set lacks does not count.
         reference: name of the set.
     """
     if reference is None:
