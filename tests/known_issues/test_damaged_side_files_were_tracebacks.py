@@ -13,6 +13,7 @@ from report_fixture import write_run
 from speechft.core.errors import CheckpointError, DataError
 from speechft.core.files import read_json, read_jsonl
 from speechft.encoders import build_encoder
+from speechft.merging.output import plain_card
 from speechft.merging.sweep import read_sweep
 from speechft.pipeline.recipe.cost_estimate import _shape_of, parameters_of
 from speechft.probing.evaluate import _read, _subjects
@@ -98,3 +99,8 @@ def test_a_configuration_that_a_dry_run_reads(tmp_path: Path) -> None:
         assert _shape_of(str(tmp_path)) is None
     (tmp_path / "config.json").write_text(json.dumps(plain))
     assert _shape_of(str(tmp_path)) is not None
+
+
+def test_a_record_of_which_a_card_tells() -> None:
+    for settings in (3, [], "x", None):
+        assert "# x" in plain_card("x", {"settings": settings, "stage": 3}, "HubertModel")

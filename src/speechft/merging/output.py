@@ -246,7 +246,8 @@ def plain_card(name: str, record: Mapping[str, Any], class_name: str) -> str:
         record: provenance of the run that made it; empty if none is known.
         class_name: the transformers class that loads it.
     """
-    settings = record.get("settings") or {}
+    given = record.get("settings")
+    settings = given if isinstance(given, Mapping) else {}
     start = settings.get("encoder") or settings.get("init")
     base = public_name(start) if isinstance(start, str) else ""
     said = {key: settings.get(key) for key in ("task", "data", "method", "steps", "learning_rate")}
