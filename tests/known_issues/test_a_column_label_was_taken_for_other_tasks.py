@@ -16,4 +16,4 @@ def test_no_other_column_is_taken_in_its_place(task):
     with pytest.raises(DataError) as caught:
         TASKS[task].from_cuts([cut])
     assert caught.value.found == "label"
-    assert "--task classify --label label " in str(caught.value.hint)
+    assert "--task classify --label label)" in str(caught.value.hint)

@@ -80,7 +80,7 @@ def _table(folder: Path, tone, **columns: str) -> str:
     ("task", "columns", "said"),
     [
         ("sid", {"speakers": "a b", "label": "x y"}, "call the column 'speakers' 'speaker', or"),
-        ("sid", {"label": "x y"}, "add it to the data, or another task: --task classify --label l"),
+        ("sid", {"label": "x y"}, "add it to the data, or another task: classify:label takes that"),
         ("er", {"emotions": "x y"}, "call the column 'emotions' 'emotion', or another task"),
         ("asr", {"texts": "x y"}, "call the column 'texts' 'text', or leave the task out"),
     ],

@@ -112,7 +112,7 @@ def test_a_missing_column_names_those_that_are_there():
     with pytest.raises(DataError) as caught:
         TASKS["classify:label"].arrange(splits(one))
     assert caught.value.found == "lable, mos, text"
-    assert "--task classify --label lable " in str(caught.value.hint)
+    assert "--task classify --label lable)" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ class ConvertSettings(Settings):
         source: a folder, a checkpoint file of any supported format, a Hub id or a packaged name.
         target: a folder for `hf`, a file for `s3prl` and `fairseq`; a folder that an earlier
             conversion made is replaced.
-        to: hf, s3prl or fairseq; hf-head writes the encoder with its linear head as
+        to: `hf`, `s3prl` or `fairseq`; `hf-head` writes the encoder with its linear head as
             transformers' `…ForCTC` or `…ForSequenceClassification`.
         base: an encoder whose configuration is used where the file holds none, or that an
             adapter is merged into.

@@ -35,7 +35,7 @@ class EmbedSettings(Settings):
         max_seconds: bound on one file: attention over T frames needs memory as T times T.
         context: of Whisper's encoder: `30s`, as it was trained, or `utterance`; as it says itself
             if not given.
-        precision: bfloat16 computes faster and less exactly.
+        precision: `bfloat16` computes faster and less exactly.
         device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
         base: an encoder whose configuration is used where the checkpoint holds none.
         skip_bad: leave out files that cannot be used, each with a warning; otherwise they are

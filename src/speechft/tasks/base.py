@@ -567,9 +567,9 @@ def missing(
 
 
 def other_column(kind: str, near: Sequence[str], held: Mapping[str, Any]) -> str | None:
-    """Give the command that would work on a column that is there: the nearest, or a likely one."""
+    """Give the task that would work on a column that is there: the nearest, or a likely one."""
     likely = [*near, *(n for n in ("label", *sorted(held)) if n in held and n not in USUAL)]
     if not likely:
         return None
     column = shlex.quote(likely[0])
-    return f"--task {kind} --label {column} (in lists {kind}:{likely[0]}) takes that column"
+    return f"{kind}:{likely[0]} takes that column (in finetune --task {kind} --label {column})"
