@@ -106,8 +106,20 @@ def test_a_killed_run_ends_where_it_would_have(base, tmp_path):
 def test_patience_needs_figures(base, tmp_path):
     with pytest.raises(ValueError, match="evaluate_every"):
         settings(base, tmp_path / "run", patience=1, evaluate_every=0)
-    table = write_tones(tmp_path / "data")
+    with pytest.raises(SettingsError, match="no dev split"):
+        finetune(settings(base, tmp_path / "run", patience=1, data=without_dev(tmp_path)))
+
+
+def without_dev(folder):
+    table = write_tones(folder / "data")
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     table.write_text("".join(json.dumps(r) + "\n" for r in rows if r["split"] != "dev"))
-    with pytest.raises(SettingsError, match="no dev split"):
-        finetune(settings(base, tmp_path / "run", patience=1, data=str(table)))
+    return str(table)
+
+
+def test_a_missing_dev_split_is_said(base, tmp_path, caplog):
+    more = {"steps": 2, "evaluate_every": 0}
+    for data, said in ((str(write_tones(tmp_path / "all")), 0), (without_dev(tmp_path), 1)):
+        caplog.clear()
+        finetune(settings(base, tmp_path / f"run-{said}", data=data, **more))
+        assert caplog.text.count("no dev split for sid") == said

@@ -133,4 +133,7 @@ def _resolved(
     hours = sum(seconds for _, seconds in sizes) / 3600
     said = "finetune: %s updates on %.2f h of speech, head size %s"
     log.info(said, f"{found.steps:,}", hours, found.head_size)
+    without = " ".join(name for name, own in tasks.items() if not own.dev)
+    if without:
+        log.warning("no dev split for %s, which is not scored while it trains", without)
     return found
