@@ -30,7 +30,7 @@ from speechft.data.load import load_data
 from speechft.metrics.measures import TITLES
 from speechft.metrics.per_item import drawn_anew, item_parts, metric_of
 from speechft.metrics.statistics import percentile_interval
-from speechft.tasks.ctc import normalise_text
+from speechft.tasks.transcripts import normalise_text
 
 BASE = "tiny-hubert"
 ALPHAS = (0.25, 0.5, 0.75, 0.9)

@@ -251,7 +251,7 @@ def _results() -> None:
 
 
 def _store() -> None:
-    from speechft.hidden.store_folder import StoreFolder
+    from speechft.hidden.disk_store import StoreFolder
 
     found = StoreFolder(Path("store"), "0" * 64, "float32", 1e9).find({"a": True, "b": False})
     for name, own in found.items():
@@ -320,7 +320,7 @@ def _seed_record() -> Files:
 
 
 def _seed_store() -> Files:
-    from speechft.hidden.store_folder import StoreFolder
+    from speechft.hidden.disk_store import StoreFolder
 
     StoreFolder(Path("store"), "0" * 64, "float32", 1e9).write(_states())
     return {name: data for name, data in _all_of("store").items() if not name.endswith(".lock")}

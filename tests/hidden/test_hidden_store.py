@@ -19,14 +19,14 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
 from speechft.hidden import store as hidden_store
 from speechft.hidden import store_folder as hidden_folder
+from speechft.hidden.dataset_states import HiddenStore, Request
+from speechft.hidden.disk_store import FRAMES, INDEX, MEANS
 from speechft.hidden.states import (
     Passes,
     frame_bytes,
     length_batches,
     mean_bytes,
 )
-from speechft.hidden.store import HiddenStore, Request
-from speechft.hidden.store_folder import FRAMES, INDEX, MEANS
 
 
 class Source:

@@ -11,8 +11,8 @@ from torch import nn
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.heads.linear import FrameLinear
+from speechft.hidden.dataset_states import HiddenStore, Request
 from speechft.hidden.states import FrameStates, PooledStates, SplitStates
-from speechft.hidden.store import HiddenStore, Request
 from speechft.probing import cells
 from speechft.probing import probe as probe_module
 from speechft.probing.probe import ProbePlan, Split, probe

@@ -11,7 +11,7 @@ from speechft.heads.linear import FrameLinear, PooledLinear
 from speechft.heads.rnn import RecurrentCTC
 from speechft.metrics.measures import DIRECTIONS
 from speechft.tasks import TASKS, choose_splits, task_from_dict
-from speechft.tasks.ctc import normalise_text
+from speechft.tasks.transcripts import normalise_text
 
 
 def cut(name="u", *, text="hi there", speaker="s", **custom):

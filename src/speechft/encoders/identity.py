@@ -1,7 +1,7 @@
 """What lies behind an ENCODER's name: its files, its identity, and what it has heard with labels.
 
-Whatever changes a hidden state counts for the identity. Other tools leave wrapped names,
-placeholders and pointers in checkpoints. Nothing here needs torch.
+Whatever changes a hidden state counts for the identity. Other tools leave placeholders and
+pointers in the place of weights. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from speechft.core.artifact import RECORD, Input, content_id, damaged, read_record
 from speechft.core.errors import CheckpointError, is_network_error
@@ -400,12 +400,6 @@ def heard_of(name: str | Path) -> Heard:
     return read_heard(path.parent if of_folder and path.is_file() else path)
 
 
-T = TypeVar("T")
-
-#: What compiled, parallel, sharded and checkpointed modules put into names, anywhere.
-_WRAPPERS: Final = re.compile(
-    r"(?:(?<=\.)|^)(?:_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)
 _NO_WEIGHTS: Final = {
     b"version https://git-lfs": ("a pointer of git-lfs in the place of the file", "git lfs pull"),
     b"<!doctype html": ("a page of a website in the place of the file", ""),
@@ -424,33 +418,6 @@ _MADE_ANEW: Final = re.compile(
     r"|head(-.+)?\.safetensors|README\.md|heard\.gz|(model|pytorch_model)(-\d+-of-\d+)?"
     r"\.(safetensors|bin)(\.index\.json)?"
 )
-
-
-def plain_names(stored: Mapping[str, T], where: object) -> dict[str, T]:
-    """Give tensors under the names that the encoder's own modules give them.
-
-    Args:
-        stored: name → tensor, or anything with its `shape`.
-        where: the file.
-
-    Raises:
-        CheckpointError: the tensors are the empty ones that DeepSpeed leaves in each process.
-    """
-    empty = [name for name, tensor in stored.items() if tuple(_shape(tensor)) == (0,)]
-    if empty:
-        raise CheckpointError(
-            f"the weights are empty: {len(empty)} of {len(stored)} tensors hold no values",
-            where=where,
-            found=f"{empty[0]} of shape (0,), as DeepSpeed's ZeRO-3 leaves what is shared out",
-            hint="put the parts together with DeepSpeed's zero_to_fp32.py, or save with "
-            "stage3_gather_16bit_weights_on_model_save",
-        )
-    plain = {_WRAPPERS.sub("", name): tensor for name, tensor in stored.items()}
-    return plain if len(plain) == len(stored) else dict(stored)
-
-
-def _shape(tensor: Any) -> tuple[int, ...]:
-    return getattr(tensor, "shape", ())
 
 
 def damage(path: Path, found: object) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from speechft.core.paths import path_below
 from speechft.encoders.identity import (
     ADAPTER_OF,
     locate,
-    plain_names,
     read_json_object,
     stored_preprocessor,
 )
+from speechft.encoders.wrapped_names import plain_names
 from speechft.merging.tensorfile import STORAGE, Array, TensorFile, TensorInfo, decode
 
 WEIGHTS = "model.safetensors"

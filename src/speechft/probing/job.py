@@ -17,9 +17,9 @@ from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
 from speechft.data.audio import heard_seconds
 from speechft.encoders import SpeechEncoder
+from speechft.hidden.dataset_states import HiddenStore, Request
 from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures
 from speechft.hidden.states import Passes, SplitStates
-from speechft.hidden.store import HiddenStore, Request
 from speechft.probing.cells import CELLS, Cell, make_cell, run_cell
 from speechft.probing.failed_jobs import Failure, reported
 from speechft.probing.inputs import DataSet, fold_numbers, open_encoder

@@ -12,8 +12,8 @@ from torch import Tensor
 from speechft.core.errors import SettingsError
 from speechft.core.nearest_names import did_you_mean
 from speechft.encoders import SpeechEncoder
+from speechft.hidden.dataset_states import Request
 from speechft.hidden.states import SplitStates, States
-from speechft.hidden.store import Request
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, Size, Task
 from speechft.tasks.probe_plan import Scheme

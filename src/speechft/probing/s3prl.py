@@ -25,8 +25,8 @@ from speechft.core.seeding import torch_generator
 from speechft.data.audio import heard_samples
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import EncoderOutput
+from speechft.hidden.dataset_states import Request
 from speechft.hidden.states import PooledStates, SplitStates, States
-from speechft.hidden.store import Request
 from speechft.probing.batches import Split, balanced_draws, cut, scheme, shuffled
 from speechft.probing.protocol import Open, Protocol
 from speechft.tasks import ProtocolName, Size, Task

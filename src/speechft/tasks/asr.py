@@ -12,9 +12,10 @@ from torch import Tensor
 
 from speechft.metrics.measures import error_rate
 from speechft.tasks.base import TASKS, ProtocolName, missing, supervision
-from speechft.tasks.ctc import CTCTask, normalise_text, unsegmented
+from speechft.tasks.ctc import CTCTask
 from speechft.tasks.lexicon import SPACE, LexiconDecoder
 from speechft.tasks.probe_plan import PublishedPlan, TuningPlan
+from speechft.tasks.transcripts import normalise_text, unsegmented
 
 
 @TASKS.register("asr")

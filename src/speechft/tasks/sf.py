@@ -13,8 +13,9 @@ from speechft.core.errors import DataError
 from speechft.data.audio import said_cut
 from speechft.metrics.slots import Slots, slot_type_f1, slot_value_cer, slots_of
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing
-from speechft.tasks.ctc import CTCTask, normalise_text
+from speechft.tasks.ctc import CTCTask
 from speechft.tasks.probe_plan import PublishedPlan
+from speechft.tasks.transcripts import normalise_text
 
 OUTSIDE = "O"
 SPACE = " "

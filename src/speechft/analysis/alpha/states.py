@@ -14,9 +14,9 @@ from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.logging import get_logger
 from speechft.data.audio import load_waveform
 from speechft.encoders import SpeechEncoder
+from speechft.hidden.dataset_states import HiddenStore, Request
 from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures
 from speechft.hidden.states import Passes, SplitStates
-from speechft.hidden.store import HiddenStore, Request
 from speechft.merging.sweep import OpenSweep, Parent, Sweep
 from speechft.probing.inputs import DataSet
 

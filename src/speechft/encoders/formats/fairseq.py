@@ -17,7 +17,7 @@ from speechft.encoders.fairseq_layout import FairseqLayout, WaveformLayout, tran
 from speechft.encoders.families import FAMILIES, Family, record_of
 from speechft.encoders.formats.hf import make_config, modern_names, split_base
 from speechft.encoders.formats.unpickle import plain
-from speechft.encoders.identity import plain_names
+from speechft.encoders.wrapped_names import plain_names
 
 _logger = get_logger(__name__)
 

@@ -22,10 +22,10 @@ from speechft.encoders.hf_folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIG
 from speechft.encoders.identity import (
     ADAPTER_OF,
     damage,
-    plain_names,
     read_json_object,
     stored_preprocessor,
 )
+from speechft.encoders.wrapped_names import plain_names
 
 _KINDS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _LEGACY = re.compile(r"\.weight_([gv])$")

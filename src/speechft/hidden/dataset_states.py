@@ -17,6 +17,7 @@ from torch import Tensor
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
+from speechft.hidden.disk_store import StoreFolder, bytes_of
 from speechft.hidden.front_end_cache import FrontEndCache
 from speechft.hidden.states import (
     Encoded,
@@ -29,7 +30,6 @@ from speechft.hidden.states import (
     frame_bytes,
     mean_bytes,
 )
-from speechft.hidden.store_folder import StoreFolder, bytes_of
 
 # What a killed process loses at most, and what one process takes on before others.
 PIECE_BYTES: Final = 256 << 20
