@@ -17,8 +17,7 @@ from tiny_configs import ONE_LAYER as CONFIG
 from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import build_encoder
-from speechft.hidden import store as hidden_store
-from speechft.hidden import store_folder as hidden_folder
+from speechft.hidden import dataset_states, disk_store
 from speechft.hidden.dataset_states import HiddenStore, Request
 from speechft.hidden.disk_store import FRAMES, INDEX, MEANS
 from speechft.hidden.states import (
@@ -85,7 +84,7 @@ class Case:
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     """Entries of one utterance each."""
-    monkeypatch.setattr(hidden_store, "PIECE_SECONDS", 0.1)
+    monkeypatch.setattr(dataset_states, "PIECE_SECONDS", 0.1)
 
 
 def same(one, other):
@@ -261,7 +260,7 @@ def start_elsewhere(
     read, write = os.pipe()
 
     def work() -> None:
-        hidden_store.PIECE_SECONDS = 0.1
+        dataset_states.PIECE_SECONDS = 0.1
         first()
         case = Case(folder)
         case.source.slow = slow
@@ -283,7 +282,7 @@ def passes_of(started: tuple[int, int]) -> int:
 
 def die_at_record(calls: int, *, written: bool) -> None:
     """Let this process end itself when so many records are to be written, or just were."""
-    end, left = hidden_folder.Artifact.end, iter(range(calls - 1, -1, -1))
+    end, left = disk_store.Artifact.end, iter(range(calls - 1, -1, -1))
 
     def counted(*args):
         last = next(left) == 0
@@ -292,7 +291,7 @@ def die_at_record(calls: int, *, written: bool) -> None:
         if last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    hidden_folder.Artifact.end = counted
+    disk_store.Artifact.end = counted
 
 
 @pytest.mark.parametrize(
@@ -323,15 +322,15 @@ def test_processes_share_the_work(tmp_path):
 
 
 def test_work_is_cut_into_pieces_for_several_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(hidden_store, "PIECE_SECONDS", 1800.0)
+    monkeypatch.setattr(dataset_states, "PIECE_SECONDS", 1800.0)
     case = Case(tmp_path)
     same(case.open(), Case().open())
     assert len(case.entries()) == 6
 
 
 def test_utterances_of_one_piece_lie_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(hidden_store, "PIECE_SECONDS", 1800.0)
-    monkeypatch.setattr(hidden_store, "PIECES", 2)
+    monkeypatch.setattr(dataset_states, "PIECE_SECONDS", 1800.0)
+    monkeypatch.setattr(dataset_states, "PIECES", 2)
     case = Case(tmp_path)
     same(case.open(), Case().open())
     assert len(case.entries()) == 3
@@ -428,7 +427,7 @@ def test_the_need_of_all_data_is_said_before_the_first(tmp_path, caplog, monkeyp
     assert f"{2 * hour * 1024:.1f} MiB together, of which" in caplog.text
     # Each alone would fit the disk, and what stays of both would not.
     free = int(1.5 * hour * 2**30)
-    monkeypatch.setattr(hidden_store.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(dataset_states.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert list(store.check_sizes(encoder, needs)) == ["c", "a", "b"]
     smaller = HiddenStore(limit_gb=1.2 * hour, folder=tmp_path)
     assert list(smaller.check_sizes(encoder, needs)) == ["c"]
@@ -443,7 +442,7 @@ def test_audio_longer_than_its_cut_is_refused():
 
 
 def test_many_time_means_lie_in_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(hidden_store, "LARGE_BYTES", 1)
+    monkeypatch.setattr(dataset_states, "LARGE_BYTES", 1)
     same(Case(tmp_path).open(), Case().open())
     assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {INDEX, ".lock"}
 
