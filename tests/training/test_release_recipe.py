@@ -98,6 +98,16 @@ def test_text_without_spaces_is_selected_by_cer():
         english.selecting("per")
 
 
+@pytest.mark.parametrize("text", ["今天天气很好", "ЭТО ДОМ", "MAÑANA"])
+def test_s3prls_letters_are_for_english_alone(text):
+    """Else every symbol is unknown, and who answers so is right: paper/unsupervised is Mandarin."""
+    task = TASKS["asr"].from_cuts([_cut(text)], "s3prl")
+    assert task.reference(_cut(text)) == text
+    assert task.vocabulary[1] not in [task.vocabulary[i] for i in task.target(_cut(text)).tolist()]
+    assert task.score(["<unk>" * len(text)], [text])["cer"] >= 100
+    assert task.leading == ("cer" if text[0] == "今" else "wer")
+
+
 def test_select_overrides_in_finetune_and_evaluate(base, tmp_path):
     same = {"task": "asr", "steps": 1, "evaluate_every": 1, "seconds": 4}
     finetune(settings(base, tmp_path / "cer", select="cer", **same))

@@ -35,7 +35,7 @@ class SpeechRecognition(CTCTask):
     takes_language_model: ClassVar[bool] = True
     corpora: ClassVar[tuple[str, ...]] = ("librispeech",)
     official_items: ClassVar[int | None] = 2620  # LibriSpeech test-clean
-    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 1}
+    revisions: ClassVar[Mapping[ProtocolName, int]] = {"clean": 1, "s3prl": 2}
 
     def symbols(self, cut: Cut) -> list[str]:
         """Give the characters of a cut."""
@@ -44,9 +44,11 @@ class SpeechRecognition(CTCTask):
             raise missing(cut, "a transcript", self.id, ["text"])
         return list(normalise_text(text).replace(" ", SPACE))
 
-    def published_symbols(self, found: Set[str]) -> list[str]:  # noqa: ARG002
-        """Give fairseq's letters: 32 with blank and unknown."""
-        return ["<pad>", "</s>", SPACE, *ascii_uppercase, "'"]
+    def published_symbols(self, found: Set[str]) -> list[str]:
+        """Give fairseq's letters, 32 with blank and unknown; of other text what the split has."""
+        letters = [SPACE, *ascii_uppercase, "'"]
+        own = letters if found <= {*letters} else sorted(found | {SPACE})
+        return ["<pad>", "</s>", *own]
 
     def reference(self, cut: Cut) -> str:
         """Give the normalised text of a cut."""
