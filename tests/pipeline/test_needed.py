@@ -49,6 +49,32 @@ def test_an_encoder_that_is_not_there_is_in_the_one_message(said: Any, tmp_path:
     assert "openslr.org/12" in message
 
 
+@pytest.mark.parametrize(
+    ("files", "said_of_it"),
+    [
+        (["config.json"], "configuration but no weights"),
+        (["config.json", "head.safetensors", "adapter.deu.safetensors"], "but no weights"),
+        (["readme.txt"], "this folder is no encoder: no such file"),
+        (["one.pt", "two.pt"], "this folder is no encoder: no such file; give {}/one.pt or"),
+    ],
+)
+def test_a_folder_that_is_not_all_of_an_encoder_is_none(
+    files: list[str], said_of_it: str, said: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_text('{"model_type": "hubert"}')
+    code, shown, message = said("demo", f"encoder={folder}", "pretrain=null")
+    assert code == 4
+    assert f"encoder {folder}: missing" in shown
+    assert said_of_it.partition(":")[0] in message
+    code, _, message = said("paper/asr", f"data_root={tmp_path}/none", f"encoder={folder}")
+    assert code == 3
+    assert f"{folder}: " in message
+    assert said_of_it.format(folder) in message
+
+
 def test_an_encoder_alone_that_is_not_there(tmp_path: Path) -> None:
     recipe = load_recipe("demo", [f"encoder={tmp_path}/none.pt", "pretrain=null"])
     with pytest.raises(CheckpointError, match=r"no such encoder[\s\S]*none\.pt"):

@@ -17,13 +17,12 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, products_of
 from speechft.core.paths import first_of
 from speechft.encoders.checkpoint import Checkpoint
-from speechft.encoders.identity import HEADS, PREPROCESSOR
+from speechft.encoders.identity import EXTRAS_FILE, HEADS, PREPROCESSOR
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
 WEIGHTS = "model.safetensors"
 TORCH_WEIGHTS = "pytorch_model.bin"
-EXTRAS_FILE = "extras.safetensors"
 # What this package writes into an encoder's folder.
 _OWN = re.compile(
     rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|speechft\.json|heard\.gz"

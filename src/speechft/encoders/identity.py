@@ -38,6 +38,8 @@ SAYS_NOTHING: Final = frozenset(
 )
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?")
 """OWNER/NAME, or OWNER/NAME@REVISION: a branch, a tag or a commit."""
+EXTRAS_FILE: Final = "extras.safetensors"
+"""Parts of pre-training and heads, see `checkpoint.Side`."""
 ADAPTER_OF: Final = re.compile(r"adapter\.[\w-]+\.safetensors")
 """Adapters for one language, beside the encoder that they belong to (MMS)."""
 _TIMEOUT = 10  # seconds
@@ -50,10 +52,11 @@ HUB_WEIGHTS = [
     "model*.safetensors",
     "head*.safetensors",
     "adapter_model.safetensors",
-    "extras.safetensors",
+    EXTRAS_FILE,
 ]
 HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
-_SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".yaml")
+WEIGHT_KINDS: Final = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+_SUFFIXES: Final = (*WEIGHT_KINDS, ".yaml")
 
 
 def encoder_id(name: str) -> str:
@@ -158,6 +161,56 @@ def refuse_absent_here(name: str) -> None:
             expected="an encoder",
             hint="copy or download it again",
         )
+    if path.is_dir() and not is_sweep_folder(path):
+        _refuse_no_encoder(path)
+
+
+def _refuse_no_encoder(folder: Path) -> None:
+    """Refuse a folder without a configuration or without weights, as its reader does, at once."""
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise no_configuration(folder)
+    weights = [name for name in main_files(folder) if not HEADS.fullmatch(name)]
+    if not weights and not any(folder.glob("*.index.json")):
+        raise no_weights(folder)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Give the files in a folder that may hold weights."""
+    return sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_KINDS)
+
+
+def main_files(folder: Path) -> dict[str, Path]:
+    """Give those of them, by name, that are no part beside an encoder."""
+    names = {path.name: path for path in weight_files(folder)}
+    return {n: p for n, p in names.items() if n != EXTRAS_FILE and not ADAPTER_OF.fullmatch(n)}
+
+
+def no_configuration(folder: Path) -> CheckpointError:
+    """Say that a folder is no encoder."""
+    return CheckpointError(
+        "this folder is no encoder",
+        where=folder,
+        expected="a file config.json",
+        found="no such file",
+        hint=_other_files(folder) or "give the folder that save() or save_pretrained() wrote",
+    )
+
+
+def no_weights(folder: Path) -> CheckpointError:
+    """Say that a folder has a configuration, and nothing under a name that weights have."""
+    return CheckpointError(
+        "the folder has a configuration but no weights",
+        where=folder,
+        expected="model.safetensors or pytorch_model.bin",
+        hint=_other_files(folder) or "copy the weights beside config.json",
+    )
+
+
+def _other_files(folder: Path) -> str | None:
+    files = [path.name for path in weight_files(folder)][:3]
+    folders = sorted(p.parent.name for p in folder.glob("*/config.json"))[:3]
+    names = " or ".join(str(folder / name) for name in files + folders)
+    return f"give {names} itself" if names else None
 
 
 EncoderName = Annotated[PathText, Input(encoder_id, refuse_absent_here)]

@@ -21,7 +21,7 @@ from speechft.core.files import write_json, write_text
 from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
 from speechft.core.paths import first_of, home_expanded, said_place
-from speechft.encoders.identity import CONTEXT, HEADS, carry, heard_of
+from speechft.encoders.identity import CONTEXT, EXTRAS_FILE, HEADS, carry, heard_of
 from speechft.merging.alpha import CHOICE, Chosen, said_of
 from speechft.merging.engine import Plan
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
@@ -32,7 +32,6 @@ log = get_logger(__name__)
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-EXTRAS = "extras.safetensors"
 SCORES = "## Scores"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: Formats of files that a merged encoder is written in too, and the writer's name for them.
@@ -169,8 +168,8 @@ def _write_preprocessor(planned: Plan, folder: Path) -> None:
 def _write_extras(planned: Plan, folder: Path) -> None:
     """Keep what leads back to BASE's first format; write that format too where it is a file's."""
     base = planned.base
-    if base.folder is not None and (base.folder / EXTRAS).is_file():
-        shutil.copyfile(base.folder / EXTRAS, folder / EXTRAS)
+    if base.folder is not None and (base.folder / EXTRAS_FILE).is_file():
+        shutil.copyfile(base.folder / EXTRAS_FILE, folder / EXTRAS_FILE)
     if not isinstance(base, CheckpointSource) or planned.match.heads:
         return
     own = _OWN_FORMAT.get(base.checkpoint.format)

@@ -18,16 +18,18 @@ from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, empty
 from speechft.encoders.fairseq_layout import translate
 from speechft.encoders.families import record_of
 from speechft.encoders.formats.unpickle import read_torch_file
-from speechft.encoders.hf_folder import CONFIG, EXTRAS_FILE, TORCH_WEIGHTS, WEIGHTS
+from speechft.encoders.hf_folder import CONFIG, TORCH_WEIGHTS, WEIGHTS
 from speechft.encoders.identity import (
-    ADAPTER_OF,
+    EXTRAS_FILE,
     damage,
+    main_files,
+    no_configuration,
+    no_weights,
     read_json_object,
     stored_preprocessor,
 )
 from speechft.encoders.wrapped_names import plain_names
 
-_KINDS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _LEGACY = re.compile(r"\.weight_([gv])$")
 
 logger = get_logger(__name__)
@@ -76,13 +78,7 @@ def read_config(folder: Path) -> Any:
     from transformers import CONFIG_MAPPING
 
     if not (folder / CONFIG).is_file():
-        raise CheckpointError(
-            "this folder is no encoder",
-            where=folder,
-            expected=f"a file {CONFIG}",
-            found="no such file",
-            hint=_other_files(folder) or "give the folder that save() or save_pretrained() wrote",
-        )
+        raise no_configuration(folder)
     values = read_json_object(folder / CONFIG)
     model_type = values.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
@@ -113,13 +109,6 @@ def make_config(values: dict[str, Any], where: Path, fault: str) -> Any:
         raise CheckpointError(fault, where=where, found=error) from None
 
 
-def _other_files(folder: Path) -> str | None:
-    files = sorted(p.name for p in folder.iterdir() if p.suffix in _KINDS)[:3]
-    folders = sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))[:3]
-    names = " or ".join(str(folder / name) for name in files + folders)
-    return f"give {names} itself" if names else None
-
-
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Read all tensors of a folder: one file or several, safetensors or torch."""
     for single, read in ((WEIGHTS, read_safetensors), (TORCH_WEIGHTS, read_state_dict)):
@@ -128,22 +117,16 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         index = folder / f"{single}.index.json"
         if index.is_file():
             return _read_shards(index, read)
-    raise CheckpointError(
-        "the folder has a configuration but no weights",
-        where=folder,
-        expected=f"{WEIGHTS} or {TORCH_WEIGHTS}",
-        hint=_other_files(folder) or "copy the weights beside config.json",
-    )
+    raise no_weights(folder)
 
 
 def only_weights(folder: Path) -> Path | None:
     """Give the one file of weights of a folder that has none under transformers' names."""
     if not (folder / CONFIG).is_file() or any(folder.glob("*.index.json")):
         return None
-    names = {path.name: path for path in folder.iterdir() if path.suffix in _KINDS}
-    ours = {WEIGHTS, TORCH_WEIGHTS}
-    files = [p for n, p in names.items() if n != EXTRAS_FILE and not ADAPTER_OF.fullmatch(n)]
-    return files[0] if len(files) == 1 and not ours & names.keys() else None
+    files = main_files(folder)
+    known = {WEIGHTS, TORCH_WEIGHTS} & files.keys()
+    return next(iter(files.values())) if len(files) == 1 and not known else None
 
 
 def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
