@@ -17,10 +17,13 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.files import read_jsonl
 from speechft.core.heard import FILE, Heard, read_heard, write_heard
 from speechft.encoders.convert import convert
-from speechft.encoders.identity import heard_of
+from speechft.encoders.identity import heard_of, is_known
 from speechft.encoders.settings import ConvertSettings
 from speechft.merging.settings import MergeSettings
-from speechft.merging.stage import merge
+from speechft.pipeline.merge import merge
+from speechft.pipeline.recipe.check_inputs import foreseen_leaks
+from speechft.pipeline.recipe.settings import load_recipe
+from speechft.pipeline.recipe.stage import plan_run
 from speechft.probing.evaluate import evaluate
 from speechft.reporting.study.page import page
 from speechft.reporting.study.settings import StudySettings
@@ -214,6 +217,7 @@ def test_what_is_not_known_is_unknown(home, tmp_path):
     (row,) = _records(home, tmp_path / "c", tuned, data=data)
     assert (row["heard_items"], row["heard_speakers"]) == (1.0, 1.0)
     assert heard_of("tiny-hubert") == heard_of("facebook/hubert-base-ls960") == Heard()
+    assert not is_known("facebook/hubert-base-ls960@refs/pr/3")  # anybody can propose weights
     assert not heard_of("nowhere").known
 
 
@@ -362,3 +366,62 @@ def test_the_list_is_the_same_bytes_and_its_damage_is_said(tmp_path):
     (tmp_path / "a" / FILE).write_bytes(whole[:-20])
     with pytest.raises(CheckpointError, match="what the encoder has heard cannot be read"):
         read_heard(tmp_path / "a")
+
+
+def _swapped(home, path, **named):
+    """Write the table with other names for its splits."""
+    rows = [json.loads(line) for line in (home / "data" / "table.jsonl").read_text().splitlines()]
+    return _table(path, [{**r, "split": named.get(r["split"], r["split"])} for r in rows])
+
+
+@pytest.mark.parametrize("by", ["similarity", "probe"])
+def test_labels_that_chose_alpha_are_marked_as_dev(home, tmp_path, by):
+    """Also where another merge takes the choice; similarity reads no labels."""
+    data = _swapped(home, tmp_path / "t.jsonl", dev="test", test="dev")
+    tuned = _tuned(home, tmp_path / "run", str(home / "data" / "table.jsonl"))
+    ends = {"base": str(home / "one"), "tuned": (str(tuned),), "alpha": "auto"}
+    probe = {"tasks": ("er",), "choose": {"probe": {"steps": 2}}}
+    about = {"by": by, "data": data} | (probe if by == "probe" else {"bound": 0.1})
+    first = merge(MergeSettings(**ends, **about, out=tmp_path / "first"))
+    choice = first / "alpha.json"
+    again = merge(MergeSettings(**ends, chosen=choice, out=tmp_path / "again"))
+    expected = {"heard_items": 0.0, "dev_items": 1.0 if by == "probe" else None}
+    rows = _records(home, tmp_path / "out", tuned, first, again)
+    assert "dev_items" not in rows[0]
+    for row in rows[1:]:
+        assert {name: row.get(name) for name in expected} == expected
+    if by == "probe":  # who chose it by what is not known any more
+        shutil.copy(choice, tmp_path / "alpha.json")
+        lost = MergeSettings(**ends, chosen=tmp_path / "alpha.json", out=tmp_path / "lost")
+        assert not heard_of(merge(lost)).known
+
+
+def test_a_dry_run_foresees_labels_that_choose_alpha(home, tmp_path):
+    data = _swapped(home, tmp_path / "t.jsonl", dev="test", test="dev")
+    recipe = {
+        "name": "er", "encoder": str(home / "one"), "data": str(home / "data" / "table.jsonl"),
+        "finetune": {"task": "er", "steps": 2, "seconds": 4},
+        "merge": {"alpha": "auto", "by": "probe", "tasks": ["er"], "data": data},
+        "evaluate": {"tasks": ["er"], "steps": 2},
+    }  # fmt: skip
+    (tmp_path / "er.yaml").write_text(json.dumps(recipe))
+    plan = plan_run(load_recipe(tmp_path / "er.yaml", []), tmp_path / "run")
+    (line,) = foreseen_leaks(plan)
+    assert line.startswith("merged-er on er: 100 % of the test items")
+    assert "as the dev split that chose the encoder" in line
+
+
+def test_a_probe_that_is_trained_on_test_utterances_is_marked(home, tmp_path):
+    """Of an own table, whose rows of test are those of train too: for every encoder alike."""
+    rows = [json.loads(line) for line in (home / "data" / "table.jsonl").read_text().splitlines()]
+    twice = [{**r, "split": "train", "id": f"x{i}"} for i, r in enumerate(rows)]
+    twice = [own for own, r in zip(twice, rows, strict=True) if r["split"] == "test"][:2]
+    data = _table(tmp_path / "t.jsonl", [*rows, *twice])
+    (row,) = _records(home, tmp_path / "out", home / "one", data=data)
+    assert (row["heard_items"], row["probe_items"]) == (0.0, 0.5)
+    (row,) = _records(home, tmp_path / "clean", home / "one")
+    assert "probe_items" not in row
+    with pytest.raises(SettingsError, match=r"e0 on er: 50 % of the test items as training data"):
+        _records(home, tmp_path / "refused", home / "one", data=data, on_leak="refuse")
+    (row,) = _records(home, tmp_path / "dropped", home / "one", data=data, on_leak="drop")
+    assert (row["items"], row["dropped_items"], "probe_items" in row) == (2, 2, False)

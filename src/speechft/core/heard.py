@@ -80,7 +80,7 @@ class Heard:
 
     def chosen_on(self, dev: Heard) -> Heard:
         """Give the same, of an encoder that was chosen by its scores on what `dev` holds."""
-        return self | Heard(dev_stretches=dev.stretches, dev_speakers=dev.speakers)
+        return self | Heard(frozenset(), frozenset(), dev.known, dev.stretches, dev.speakers)
 
     def holds(self, stretches: Iterable[Stretch]) -> bool:
         """Tell whether any part of some audio was heard."""

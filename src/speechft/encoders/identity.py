@@ -426,8 +426,9 @@ _AUDIO_ALONE: Final = frozenset(
 
 def is_known(name: str) -> bool:
     """Tell whether a name is one of those that have heard nothing that can be in a test split."""
-    own = name in packaged_names() or name.partition("@")[0] in _AUDIO_ALONE
-    return own and not Path(name).exists()
+    repo, _, revision = name.partition("@")
+    theirs = repo in _AUDIO_ALONE and not revision.startswith("refs/")  # what anybody proposes
+    return (theirs or name in packaged_names()) and not Path(name).exists()
 
 
 def heard_of(name: str | Path) -> Heard:

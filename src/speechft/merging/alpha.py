@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.escaping import markdown_text
-from speechft.core.files import read_json
+from speechft.core.files import read_json, write_json
+from speechft.core.heard import FILE, Heard, read_heard, write_heard
 from speechft.core.nearest_names import did_you_mean
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -242,8 +243,27 @@ def _unreadable(text: str) -> SettingsError:
 
 CHOICE: Final = "alpha.json"
 KIND: Final = "speechft-alpha"
-Chosen = Mapping[str, Any]
-"""What was chosen: `alpha`, text as of `--alpha`; `why`; `columns` and `rows` of the neighbours."""
+UNLABELLED: Final = "similarity"
+"""The way to choose that needs no labels."""
+
+
+class Chosen(dict[str, Any]):
+    """What was chosen.
+
+    Its items are `alpha`, text as of `--alpha`; `why`; `columns` and `rows` of the neighbours.
+
+    Attributes:
+        dev: the labelled dev speech by whose scores it was chosen.
+    """
+
+    dev = Heard()
+
+
+def write_choice(folder: Path, chosen: Chosen) -> list[str]:
+    """Write what was chosen, and what that was chosen on; give the names of the files."""
+    write_json(folder / CHOICE, chosen)
+    write_heard(folder / CHOICE, Heard().chosen_on(chosen.dev))
+    return [CHOICE, f"{CHOICE}.{FILE}"]
 
 
 def read_choice(path: Path) -> Chosen:
@@ -264,17 +284,20 @@ def read_choice(path: Path) -> Chosen:
             expected=f"{CHOICE}, as `speechft merge --alpha auto` leaves it in its folder",
             found=repr(error),
         ) from None
-    return dict(values)
+    chosen = Chosen(values)
+    if values.get("by") != UNLABELLED:
+        chosen.dev = read_heard(path).as_dev
+    return chosen
 
 
-def table_of(chosen: Chosen) -> str:
+def table_of(chosen: Mapping[str, Any]) -> str:
     """Give the neighbours as a table in Markdown."""
     lines = [chosen["columns"], *(map(cell_text, row) for row in chosen["rows"])]
     rows = ["| " + " | ".join(markdown_text(str(v)) for v in line) + " |" for line in lines]
     return "\n".join([rows[0], "|" + " ---: |" * len(chosen["columns"]), *rows[1:]])
 
 
-def said_of(chosen: Chosen) -> list[str]:
+def said_of(chosen: Mapping[str, Any]) -> list[str]:
     """Give the paragraphs of a card that say which alpha it is, why, and what others had."""
     return ["## Why this alpha", markdown_text(str(chosen["why"])), table_of(chosen)]
 

@@ -22,7 +22,7 @@ from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
 from speechft.core.paths import first_of, home_expanded, said_place
 from speechft.encoders.identity import CONTEXT, EXTRAS_FILE, HEADS, carry, heard_of
-from speechft.merging.alpha import CHOICE, Chosen, said_of
+from speechft.merging.alpha import Chosen, said_of, write_choice
 from speechft.merging.engine import Plan
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
 from speechft.merging.tensor_matching import common_context
@@ -77,11 +77,12 @@ def describe(planned: Plan, folder: Path, chosen: Chosen | None = None) -> dict[
     left_behind = _carry(planned.like, folder)
     heads = carry_heads(planned, folder)
     sources = (planned.base, *planned.tuned)
-    write_heard(folder, reduce(or_, (heard_of(source.label) for source in sources)))
+    heard = reduce(or_, (heard_of(source.label) for source in sources))
+    write_heard(folder, heard if chosen is None else heard.chosen_on(chosen.dev))
     said = {} if chosen is None else {"chosen": {**chosen}}
     write_text(folder / "README.md", write_card(planned, class_name, chosen))
     if chosen is not None:
-        write_json(folder / CHOICE, {**chosen})
+        write_choice(folder, chosen)
     return said | {
         "method": planned.method.name,
         "alpha": str(planned.alpha),

@@ -142,12 +142,12 @@ def read_data(
     refuse_long(spec, every, longest)
     itself = {file: file for cut in every for file in audio_files(cut)}
     content = audio_hashes(every) if hashed else itself
-    held = {task: tested(splits, own, spec, content) for task, own in names.items()}
+    held = {task: tested(task, splits, own, spec, content) for task, own in names.items()}
     dropped: dict[str, int] = {}
     if heard is not None:
         for task, own in names.items():
             names[task], dropped[task] = without_heard(splits, task, own, held[task], heard)
-            held[task] = tested(splits, names[task], spec, content)
+            held[task] = tested(task, splits, names[task], spec, content)
         splits = {name: splits[name] for name in sorted({n for o in names.values() for n in o})}
     return DataSet(
         spec=spec,

@@ -13,7 +13,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.heard import UNKNOWN, Heard, Speaker, Stretch
-from speechft.data.identity import speakers_of, stretches_of
+from speechft.data.identity import heard_in, speakers_of, stretches_of
 from speechft.encoders.identity import heard_of, is_sweep_folder
 from speechft.merging.sweep import read_sweep
 from speechft.probing.settings import EncoderSpec
@@ -23,6 +23,9 @@ SHARES = ("heard_items", "heard_speakers")
 """In a record: shares of the test split, from 0 to 1, or `unknown`."""
 DEV_SHARES = ("dev_items", "dev_speakers")
 """In a record: shares that were dev when the encoder was chosen among those of its fine-tuning."""
+PROBE_SHARE = "probe_items"
+"""In a record: share of the test items that the task's own training split holds, too."""
+ALL_SHARES = (*SHARES, *DEV_SHARES, PROBE_SHARE)
 
 
 def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
@@ -45,7 +48,8 @@ def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
     return reduce(or_, map(of, names), Heard())
 
 
-DEV = " as the dev split that chose the encoder"
+_AS = dict.fromkeys(DEV_SHARES, " as the dev split that chose the encoder")
+_AS[PROBE_SHARE] = " as training data of the probe itself"
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,19 @@ class Tested:
         items: of every fold, the stretches of every test utterance.
         speakers: likewise, the utterance's speakers that are not among those the task's own head
             is trained on: where those are the same by design, nothing is said of them.
+        taught: likewise, whether the task's own head is trained on a part of the utterance.
     """
 
     items: list[list[list[Stretch]]]
     speakers: list[list[set[Speaker]]]
+    taught: list[list[bool]]
 
     def shares(self, heard: Heard) -> dict[str, float | str]:
-        """Give what of it an encoder has heard; speakers and dev only where they count."""
+        """Give what of it an encoder has heard; speakers, dev and probe only where they count."""
         found = self._shares(heard, SHARES)
+        taught = [one for fold in self.taught for one in fold]
+        if any(taught):
+            found[PROBE_SHARE] = round(sum(taught) / len(taught), 4)
         if heard.dev_stretches:
             dev = self._shares(heard.as_dev, DEV_SHARES)
             found |= {name: share for name, share in dev.items() if share not in (0, UNKNOWN)}
@@ -81,28 +90,38 @@ class Tested:
     def clean(self, heard: Heard, fold: int) -> list[bool]:
         """Tell of every test utterance of a fold whether neither it nor its speaker was heard."""
         either = heard | heard.as_dev
+        parts = zip(self.items[fold], self.speakers[fold], self.taught[fold], strict=True)
         return [
-            not either.holds(own) and not any(map(either.holds_speaker, speakers))
-            for own, speakers in zip(self.items[fold], self.speakers[fold], strict=True)
+            not taught and not either.holds(own) and not any(map(either.holds_speaker, speakers))
+            for own, speakers, taught in parts
         ]
 
 
 def tested(
-    splits: Mapping[str, Sequence[Cut]], names: Sequence[str], spec: str, content: Mapping[str, str]
+    task: str,
+    splits: Mapping[str, Sequence[Cut]],
+    names: Sequence[str],
+    spec: str,
+    content: Mapping[str, str],
 ) -> Tested:
     """Look at a task's test splits.
 
     Args:
+        task: whose they are.
         splits: name → cuts.
         names: train, dev and test, of every fold.
         spec: the DATA.
         content: audio file → hash.
     """
-    result = Tested([], [])
+    result = Tested([], [], [])
     for train, test in zip(names[::3], names[2::3], strict=True):
-        taught = speakers_of(splits[train], spec)
-        result.items.append([stretches_of(cut, content) for cut in splits[test]])
-        result.speakers.append([speakers_of([cut], spec) - taught for cut in splits[test]])
+        trained = TASKS[task].trains
+        taught = heard_in(splits[train] if trained else [], spec, content)
+        known = speakers_of(splits[train], spec)
+        items = [stretches_of(cut, content) for cut in splits[test]]
+        result.items.append(items)
+        result.speakers.append([speakers_of([cut], spec) - known for cut in splits[test]])
+        result.taught.append(list(map(taught.holds, items)))
     return result
 
 
@@ -153,9 +172,9 @@ def without_heard(
 
 def leaking(shares: Mapping[str, Any]) -> list[str]:
     """Say what of a test split was heard, in words; nothing where nothing is known to be."""
-    found = [(name, shares.get(name)) for name in (*SHARES, *DEV_SHARES)]
+    found = [(name, shares.get(name)) for name in ALL_SHARES]
     return [
-        f"{100 * share:.3g} % of the test {name.partition('_')[2]}" + DEV * (name in DEV_SHARES)
+        f"{100 * share:.3g} % of the test {name.partition('_')[2]}{_AS.get(name, '')}"
         for name, share in found
         if isinstance(share, int | float) and share > 0
     ]
@@ -163,7 +182,7 @@ def leaking(shares: Mapping[str, Any]) -> list[str]:
 
 def share_heard(record: Mapping[str, Any]) -> float | None:
     """Give the largest share that a record names; none where nothing is known of it."""
-    found = [record.get(name, 0.0) for name in (*SHARES, *DEV_SHARES)]
+    found = [record.get(name, 0.0) for name in ALL_SHARES]
     numbers = [float(share) for share in found if isinstance(share, int | float)]
     return None if UNKNOWN in found and not any(numbers) else max(numbers, default=0.0)
 

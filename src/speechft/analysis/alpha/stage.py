@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lhotse.cut import Cut
 from torch import Tensor
@@ -28,12 +30,14 @@ from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
 from speechft.analysis.alpha.states import Way, open_way
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
-from speechft.core.files import write_json, write_text
+from speechft.core.files import write_text
+from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
 from speechft.core.seeding import numpy_generator
+from speechft.data.identity import heard_in
 from speechft.data.load import load_data, refuse_long
 from speechft.hidden.states import SplitStates
-from speechft.merging.alpha import CHOICE, KIND, read_choice, said_of
+from speechft.merging.alpha import CHOICE, KIND, Chosen, read_choice, said_of, write_choice
 from speechft.merging.output import head_files
 from speechft.merging.sources import open_encoder
 from speechft.metrics.measures import TITLES
@@ -48,6 +52,7 @@ PAGE = "alpha.md"
 _AIM, _CLOSE = 0.97, 0.94  # of the bound: where a further pass looks, and what is near enough
 _logger = get_logger(__name__)
 Found = dict[str, Any]
+DEV: Final = "dev"  # of what was found: what labels chose it
 
 
 def choose_alpha(settings: AlphaSettings) -> Path:
@@ -74,16 +79,18 @@ def choose_alpha(settings: AlphaSettings) -> Path:
         by = {"similarity": _by_similarity, "probe": _by_scores, "interpolated": _by_scores}
         found = by[settings.by](settings, way)
         cost = {"passes": way.passes, "utterances": way.audio.utterances}
-    chosen = {"kind": KIND, "by": settings.by, "data": data_name(settings.data), **found, **cost}
-    write_json(settings.out / CHOICE, chosen)
+    dev = found.pop(DEV, Heard())
+    chosen = Chosen(kind=KIND, by=settings.by, data=data_name(settings.data), **found, **cost)
+    chosen.dev = dev
+    files = write_choice(settings.out, chosen)
     write_text(settings.out / PAGE, "\n\n".join(said_of(chosen)) + "\n")
     seconds = round(time.perf_counter() - begun, 1)
-    artifact.end((CHOICE, PAGE), seconds=seconds)
+    artifact.end((*files, PAGE), seconds=seconds)
     _logger.info("alpha: %s", chosen["why"])
     return settings.out
 
 
-def chosen_in(folder: Path) -> Mapping[str, Any]:
+def chosen_in(folder: Path) -> Chosen:
     """Read what was chosen in a folder."""
     return read_choice(folder / CHOICE)
 
@@ -192,7 +199,8 @@ def _by_scores(settings: AlphaSettings, way: Way) -> Found:
         scores, about = _predicted_scores(settings, way, data, benches, source)
     points = trade_off(scores, source, seed=settings.seed)
     alpha = choose(points, settings.retain)
-    return _said_of_scores(settings, alpha, points, scores, source) | about
+    dev = reduce(or_, (heard_in(bench.cuts["dev"], settings.data) for bench in benches.values()))
+    return _said_of_scores(settings, alpha, points, scores, source) | about | {DEV: dev}
 
 
 def _predicted_scores(

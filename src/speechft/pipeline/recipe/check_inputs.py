@@ -12,6 +12,8 @@ from functools import cached_property, reduce
 from operator import or_
 from pathlib import Path
 
+from lhotse.cut import Cut
+
 from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.artifact import absent
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
@@ -25,6 +27,7 @@ from speechft.data.identity import corpus_of, heard_in
 from speechft.data.load import load_data
 from speechft.encoders import load_encoder
 from speechft.encoders.identity import heard_of, is_known
+from speechft.merging.alpha import UNLABELLED
 from speechft.merging.settings import AUTO, MergeSettings
 from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.cost_estimate import lies_ready
@@ -239,10 +242,10 @@ def foreseen_leaks(plan: Plan) -> list[str]:
         return heard_of(name) if known else Heard(known=False)
 
     tunings = [s for step in plan.steps if isinstance(s := step.settings, FinetuneSettings)]
+    choices = [s for step in plan.steps if isinstance(s := step.settings, AlphaSettings)]
     by_content = any(of(one.encoder).stretches for one in tunings)
-    tuned_on = [corpus_of(one.data_of(t)) for one in tunings for t in one.tasks] + (
-        [ANY] if by_content else []
-    )
+    tuned_on = [corpus_of(one.data_of(t)) for one in tunings for t in one.tasks]
+    tuned_on += [corpus_of(one.data) for one in choices] + [ANY] * by_content
     found: dict[str, None] = {}
     for step in plan.steps:
         settings = step.settings
@@ -253,7 +256,11 @@ def foreseen_leaks(plan: Plan) -> list[str]:
                 planned[step.folder / BEST] = heard.chosen_on(dev)  # looked up before its folder
             planned[step.folder] = heard.chosen_on(dev) if settings.patience else heard
         elif isinstance(settings, MergeSettings):
-            planned[step.folder] = reduce(or_, map(of, (settings.base, *settings.tuned)))
+            parents = [settings.base, *settings.tuned]
+            parents += [str(settings.chosen)] if settings.chosen else []
+            planned[step.folder] = reduce(or_, map(of, parents))
+        elif isinstance(settings, AlphaSettings):
+            planned[step.folder] = Heard().chosen_on(_chosen_on(settings, by_content))
         elif isinstance(settings, PretrainSettings):
             planned[step.folder] = of(settings.init) if isinstance(settings.init, str) else Heard()
         elif isinstance(settings, EvaluateSettings):
@@ -270,11 +277,23 @@ def _tuned_on(settings: FinetuneSettings, by_content: bool) -> tuple[Heard, Hear
         loaded = load_data(spec)
         drawn = settings.hours, settings.seed, settings.max_seconds
         task = read_task(TASKS[name], loaded, spec, *drawn)
-        own = {file: file for cut in (*task.cuts, *task.dev) for file in audio_files(cut)}
-        known = None if by_content else own
-        parts = heard_in(task.cuts, spec, known), heard_in(task.dev, spec, known)
+        parts = [_heard_in(cuts, spec, by_content) for cuts in (task.cuts, task.dev)]
         found = found[0] | parts[0], found[1] | parts[1]
     return found
+
+
+def _chosen_on(settings: AlphaSettings, by_content: bool) -> Heard:
+    """Give what labels choose an alpha; similarity reads none."""
+    if settings.by == UNLABELLED or not _is_readable(settings.data):
+        return Heard()
+    read = read_data(settings.data, settings.tasks, hashed=False, longest=settings.max_seconds)
+    dev = [cut for task in settings.tasks for cut in read.splits[read.names[task][1]]]
+    return _heard_in(dev, settings.data, by_content)
+
+
+def _heard_in(cuts: Sequence[Cut], spec: str, by_content: bool) -> Heard:
+    itself = {file: file for cut in cuts for file in audio_files(cut)}
+    return heard_in(cuts, spec, None if by_content else itself)
 
 
 def _is_readable(data: str) -> bool:
@@ -332,7 +351,7 @@ def _readings(step: Job) -> list[_Reading]:
         more = ("rehearse", rehearsed or "", (), "clean", longest, settings.rehearsal_seconds)
         return own if rehearsed is None else [*own, more]
     if isinstance(settings, AlphaSettings):
-        verb = step.verb if settings.by == "similarity" else "evaluate"
+        verb = step.verb if settings.by == UNLABELLED else "evaluate"
         return [(verb, settings.data, settings.tasks, "clean", settings.max_seconds, None)]
     if not isinstance(settings, EvaluateSettings):
         return []
