@@ -116,6 +116,7 @@ _PLACES = {
     errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.EEXIST: "a part of this path is there already and is no folder",
     errno.EISDIR: "this is a folder, not a file",
+    errno.ENXIO: "this is no regular file",
     errno.ENAMETOOLONG: "a name in this path is too long",
 }
 

@@ -395,12 +395,21 @@ def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
     products = record.get("products")
     if not isinstance(products, Mapping) or not products:
         return [RECORD]
-    whole = [name for name, stamp in products.items() if _has_size(folder / name, stamp)]
     try:
-        found = _stamps(folder, whole)
+        return differing(folder, products)
     except OSError as error:
         return [str(error.filename)]
-    return [name for name, stamp in products.items() if found.get(name) != stamp]
+
+
+def differing(folder: Path, stamps: Mapping[str, Any]) -> list[str]:
+    """Give the files, of those that a record names with size and hash, that are gone or changed.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    whole = [name for name, stamp in stamps.items() if _has_size(folder / name, stamp)]
+    found = _stamps(folder, whole)
+    return [name for name, stamp in stamps.items() if found.get(name) != stamp]
 
 
 def _stamps(

@@ -40,7 +40,7 @@ class SpeechFTError(Exception):
         self.what = what
         self.where = None if where is None else str(where)
         self.expected = None if expected is None else str(expected)
-        self.found = None if found is None else str(found)
+        self.found = None if found is None else _in_words(found, self.where)
         self.hint = hint
         super().__init__(self.render())
 
@@ -69,6 +69,14 @@ class SpeechFTError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """Give the error as plain values, for a file or another process."""
         return {"error": type(self).__name__, **{name: getattr(self, name) for name in _DETAILS}}
+
+
+def _in_words(found: object, where: str | None) -> str:
+    """Give what was found; of the system's errors what they say, and of what, without a number."""
+    if not isinstance(found, OSError) or not found.strerror:
+        return str(found)
+    name = "" if found.filename is None else str(found.filename)
+    return f"{found.strerror}: {name}" if name not in ("", where) else found.strerror
 
 
 def error_of(values: Mapping[str, Any]) -> SpeechFTError:

@@ -6,6 +6,7 @@ terabytes, and a named pipe never ends.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from collections.abc import Callable, Iterator
@@ -40,7 +41,8 @@ def regular_file(path: Path) -> Path:
         OSError: there is no such file, or it is a folder, a named pipe or a device.
     """
     if not path.stat() or not path.is_file():
-        raise OSError(None, "this is no regular file", str(path))
+        number = errno.EISDIR if path.is_dir() else errno.ENXIO
+        raise OSError(number, "this is no regular file", str(path))
     return path
 
 

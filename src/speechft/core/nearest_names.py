@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3, alike: float = 0.5) -> list[str]:
-    """Give up to `count` known names that are `alike` (0 to 1) to `name`, best first."""
-    names = list(known)
+    """Give up to `count` known names that are `alike` (0 to 1) to `name`, best first; not itself."""
+    names = [one for one in known if one != name]
     close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], count, cutoff=alike)
     by_lower = {n.lower(): n for n in names}
     return [by_lower[c] for c in close]
@@ -16,7 +16,7 @@ def nearest(name: str, known: Iterable[str], count: int = 3, alike: float = 0.5)
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Give a hint that names the nearest known names, or all of them when none is near."""
-    names = sorted(known)
+    names = sorted({*known} - {name})
     close = nearest(name, names)
     if close:
         return f"did you mean {' or '.join(repr(c) for c in close)}?"

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from speechft.core.artifact import RECORD, Input, content_id, damaged, read_record
+from speechft.core.artifact import RECORD, Input, content_id, differing, read_record
 from speechft.core.errors import CheckpointError, is_network_error
 from speechft.core.files import read_json
 from speechft.core.heard import FILE as HEARD
@@ -83,33 +83,46 @@ def encoder_id(name: str) -> str:
 
 
 def _content_of(path: Path) -> str:
+    refuse_changed(path)
     if not path.is_dir():
         beside = {"file": path, "beside": _described(path.parent)}
         whole = encoder_id(str(path.parent)) if ADAPTER_OF.fullmatch(path.name) else None
         return content_id(beside if whole is None else {**beside, "of": whole})
-    weights = {f.name: f for f in sorted(path.iterdir()) if f.suffix in _SUFFIXES and f.is_file()}
     described = _described(path)
-    _refuse_damaged(path, [*weights, *described])
     base = _base_id(described.get("adapter_config.json"))
-    return content_id({"weights": weights, "described": described, "base": base})
+    return content_id({"weights": _weights(path), "described": described, "base": base})
 
 
-def _refuse_damaged(path: Path, names: Sequence[str]) -> None:
-    """Refuse an encoder whose files are not what the record of its folder, or its run, names.
+def _weights(folder: Path) -> dict[str, Path]:
+    files = (f for f in sorted(folder.iterdir()) if f.suffix in _SUFFIXES and f.is_file())
+    return {f.name: f for f in files}
+
+
+def refuse_changed(path: Path) -> None:
+    """Refuse an encoder, or a head, that is not what the record of its folder or its run names.
+
+    Args:
+        path: a folder, or a file of weights, which counts with the settings beside it.
 
     Raises:
         CheckpointError: says which file.
     """
-    for home in (path, path.parent):
+    folder = path if path.is_dir() else path.parent
+    names = [*(_weights(path) if path.is_dir() else [path.name]), *_described(folder)]
+    for home in (folder, folder.parent):
         products = (read_record(home) or {}).get("products")
         if not isinstance(products, Mapping):
             continue
-        own = [(path / name).relative_to(home).as_posix() for name in names]
+        own = [(folder / name).relative_to(home).as_posix() for name in names]
         stamps = {name: products[name] for name in own if name in products}
-        changed = damaged(home, {"products": stamps}) if stamps else []
+        try:
+            changed = differing(home, stamps)
+        except OSError:  # whoever reads it says so
+            continue
         if changed:
+            head = HEADS.fullmatch(Path(changed[0]).name)
             raise CheckpointError(
-                "the encoder is not what was written",
+                f"the {'head' if head else 'encoder'} is not what was written",
                 where=home / changed[0],
                 expected=f"the file that {home / RECORD} names",
                 found="another content",

@@ -29,7 +29,7 @@ from speechft.encoders.formats.hf import (
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES
 from speechft.encoders.hf_folder import ADAPTER, CONFIG, TORCH_WEIGHTS, WEIGHTS
-from speechft.encoders.identity import ADAPTER_OF, Context, locate
+from speechft.encoders.identity import ADAPTER_OF, Context, locate, refuse_changed
 
 
 def load_encoder(
@@ -151,9 +151,11 @@ def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -
             into. Without it, those in the file's folder are.
 
     Raises:
-        CheckpointError: nothing is there, it is broken, or it is no encoder.
+        CheckpointError: nothing is there, it is broken, it is no encoder, or not what its record
+            says was written.
     """
     path = locate(path_or_id)
+    refuse_changed(path)
     if path.is_dir():
         if (path / ADAPTER).is_file():
             return merge_adapter(path, read_checkpoint, base)

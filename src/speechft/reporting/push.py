@@ -20,7 +20,7 @@ from speechft.core.errors import (
 from speechft.core.files import read_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import home_expanded
-from speechft.encoders.identity import read_json_object
+from speechft.encoders.identity import read_json_object, refuse_changed
 from speechft.merging.output import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
@@ -55,7 +55,7 @@ def push(settings: PushSettings) -> str:
 
     Raises:
         SettingsError: the repository's name is wrong, or there is no access to it.
-        CheckpointError: the folder is no whole encoder.
+        CheckpointError: the folder is no whole encoder, or not what its record says was written.
         DataError: there are no such results, or they are not about this encoder.
         SpeechFTError: the Hub cannot be reached.
     """
@@ -216,6 +216,7 @@ def _files(folder: Path) -> list[Path]:
             found=", ".join(links),
             hint="put a copy in the link's place",
         )
+    refuse_changed(folder)
     open_folder(folder).close()
     return [path for path in wanted if path.is_file()]
 

@@ -19,7 +19,7 @@ from speechft.core.artifact import stage_of
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path, read_json
 from speechft.core.paths import home_expanded
-from speechft.encoders.identity import HEADS, locate
+from speechft.encoders.identity import HEADS, locate, refuse_changed
 from speechft.heads.linear import Probe
 from speechft.tasks.base import Purpose, Size, Task, task_from_dict
 
@@ -202,8 +202,10 @@ def read_head(path: Path) -> KeptHead:
     """Read a head.
 
     Raises:
-        CheckpointError: the file is no head, or does not fill the head that it speaks of.
+        CheckpointError: the file is no head, does not fill the head that it speaks of, or is not
+            what the record beside it says was written.
     """
+    refuse_changed(path)
     record, weights = read_record(path), load_file(path)
     task = task_from_dict(record.task)
     module = _empty(record, task)
