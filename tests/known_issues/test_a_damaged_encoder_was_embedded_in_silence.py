@@ -14,13 +14,12 @@ import pytest
 
 from speechft import convert, inspect, load_encoder, merge, push
 from speechft.core.artifact import Artifact
-from speechft.core.errors import CheckpointError
+from speechft.core.errors import CheckpointError, SpeechFTError
 from speechft.encoders import build_encoder
 from speechft.encoders.identity import encoder_id
 
 COMMANDS: dict[str, Callable[[str], object]] = {
     "load": load_encoder,
-    "inspect": lambda path: inspect(path=path),
     "convert": lambda path: convert(source=path, target="copy.pt", to="s3prl"),
     "push": lambda path: push(folder=path, repo="me/mine"),
     "file": lambda path: load_encoder(Path(path, "model.safetensors")),
@@ -30,7 +29,8 @@ COMMANDS: dict[str, Callable[[str], object]] = {
 
 @pytest.fixture
 def merged(tmp_path: Path, tiny_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A merge of two encoders."""
+    """A merge of two encoders, on a machine whose Hub cannot be reached."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
     build_encoder(tiny_config, seed=0).save("base")
     build_encoder(tiny_config, seed=1).save("tuned")
@@ -50,6 +50,12 @@ def test_every_reader_refuses_it(merged: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match=r"not what was written[\s\S]*model\.safetensors"):
         COMMANDS[name](str(merged))
     assert not Path("copy.pt").exists()
+
+
+def test_inspect_says_so(merged: Path) -> None:
+    assert inspect(path="merged").changed == ()
+    _flip(merged / "model.safetensors")
+    assert inspect(path="merged").changed == ("merged/model.safetensors",)
 
 
 def test_an_adapter_s_encoder_too(merged: Path) -> None:
@@ -89,6 +95,10 @@ def test_what_the_user_may_change(merged: Path) -> None:
     (merged / "notes.txt").write_text("mine")
     merged.rename("elsewhere")
     load_encoder("elsewhere")
+    config = Path("elsewhere/config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"language": "cs"}))
+    with pytest.raises(SpeechFTError, match="the Hub"):  # it may be sent, with a key of mine
+        push(folder="elsewhere", repo="me/mine")
     _flip(Path("elsewhere/model.safetensors"))
     Path("elsewhere/speechft.json").unlink()
     load_encoder("elsewhere")

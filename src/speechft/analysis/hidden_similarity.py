@@ -18,6 +18,7 @@ from speechft.core.lengths import padding_mask
 from speechft.data.audio import heard_seconds, load_waveform
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.base import refuse_not_finite
 from speechft.metrics.similarity import FeatureSimilarity, MeanCosine, Side
 
 
@@ -92,6 +93,9 @@ def compare_states(
     Returns:
         What was found of each of the others.
 
+    Raises:
+        DataError: hidden states are not finite.
+
     Source of the connectivity: Zhou et al. 2023, "Going Beyond Linear Mode Connectivity: The
     Layerwise Linear Feature Connectivity", definition 1, measured by the cosine.
     """
@@ -107,23 +111,28 @@ def compare_states(
     point = copy.deepcopy(base) if alphas else base
     durations = base.costs(heard_seconds(cut) for cut in cuts)
     for batch in DurationBatches(durations, seconds, seed=0, shuffle=False).epoch(0):
-        waveforms = [load_waveform(cuts[i]).to(base.device) for i in batch]
-        start = _states(base, waveforms)
+        heard = [cuts[i] for i in batch]
+        waveforms = [load_waveform(cut).to(base.device) for cut in heard]
+        start = _states(base, waveforms, heard)
         seen = [side.see(states) for side, states in zip(sides, start, strict=True)]
         for other, likeness in zip(others, found, strict=True):
-            end = _states(other, waveforms)
+            end = _states(other, waveforms, heard)
             for one, a, b in zip(likeness.to_base, seen, end, strict=True):
                 one.add(a, b)
             for alpha, own in likeness.connected.items():
                 fill(point, base, other, alpha)
-                for layer, states in enumerate(_states(point, waveforms)):
+                for layer, states in enumerate(_states(point, waveforms, heard)):
                     own[layer].add(torch.lerp(start[layer], end[layer], alpha), states)
         note(len(batch))
     return found
 
 
-def _states(encoder: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
+def _states(
+    encoder: SpeechEncoder, waveforms: Sequence[Tensor], heard: Sequence[Cut]
+) -> list[Tensor]:
     """Give the valid frames (N, D) of every hidden state."""
     output = encoder(list(waveforms))
+    for row, (cut, length) in enumerate(zip(heard, output.lengths.tolist(), strict=True)):
+        refuse_not_finite((one[row, :length] for one in output.hidden_states), cut.id)
     keep = ~padding_mask(output.lengths, output.hidden_states[0].shape[1])
     return [states[keep].float() for states in output.hidden_states]

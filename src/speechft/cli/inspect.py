@@ -71,6 +71,9 @@ def _show(found: Inspection) -> None:
         "input": found.input,
         "hash": found.fingerprint,
     }
+    if found.changed:
+        names = first_of(found.changed, 3)
+        rows["changed"] = f"not what its record says was written, so it will not load: {names}"
     if found.not_finite:
         names = first_of(found.not_finite, 3)
         bad = f"NaN or infinity in {len(found.not_finite)} tensors"

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.core.limits import parse_own_json, regular_file
+from speechft.core.paths import at_work
 
 RECORD: Final = "speechft.json"
 _OURS: Final = "speechft-"
@@ -71,7 +72,8 @@ def atomic_dir(path: Path | str, replaces: Collection[str] = ()) -> Iterator[Pat
         replaces: further files that may go, relative to `path`.
 
     Raises:
-        SettingsError: there are other files in the place of new ones.
+        SettingsError: there are other files in the place of new ones, or another process has made
+            the folder meanwhile.
     """
     folder = Path(os.path.realpath(path))
     inside = folder.is_dir()
@@ -91,6 +93,8 @@ def atomic_dir(path: Path | str, replaces: Collection[str] = ()) -> Iterator[Pat
             else:
                 staged.replace(folder)
         except OSError as error:
+            if not inside and error.errno == errno.ENOTEMPTY:
+                raise at_work(folder) from None
             if str(error.filename or staged).startswith(str(staged)):
                 error.filename = str(folder)  # the user knows this place, not the one beside it
             raise

@@ -16,9 +16,8 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from speechft.core.errors import SettingsError
 from speechft.core.files import remove_leftovers
-from speechft.core.paths import said_place
+from speechft.core.paths import at_work, said_place
 
 LOCK: Final = ".lock"
 
@@ -73,11 +72,7 @@ def work_alone(folder: Path) -> Iterator[None]:
         (folder / LOCK).touch()
     with lock_if_free(folder / LOCK) as free:
         if not free:
-            raise SettingsError(
-                "another speechft is at work in this folder",
-                where=folder,
-                hint="wait for it, or choose another --out",
-            )
+            raise at_work(folder)
         try:
             remove_leftovers(folder)
             yield

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3, alike: float = 0.5) -> list[str]:
-    """Give up to `count` known names that are `alike` (0 to 1) to `name`, best first; not itself."""
+    """Give up to `count` other names that are `alike` (0 to 1) to `name`, best first."""
     names = [one for one in known if one != name]
     close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], count, cutoff=alike)
     by_lower = {n.lower(): n for n in names}

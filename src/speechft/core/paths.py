@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ _NO_PLACE: Final = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR),
     errno.ENAMETOOLONG,
 )
+_WRITING: Final = re.compile(r"\..*speechft-.*\.tmp")  # what `core.files` writes beside its place
 
 
 @contextmanager
@@ -99,12 +101,23 @@ def in_the_way(where: Path, names: Sequence[str], expected: str, hint: str) -> S
         expected: what may be there.
         hint: what to do then.
     """
+    if names and all(map(_WRITING.fullmatch, names)):
+        return at_work(where)
     return SettingsError(
         "there is something else in the output's place",
         where=where,
         expected=expected,
         found=first_of(names),
         hint=hint,
+    )
+
+
+def at_work(where: Path) -> SettingsError:
+    """Make the error of an output that another process writes at the same time."""
+    return SettingsError(
+        "another speechft is at work in this folder",
+        where=where,
+        hint="wait for it, or choose another --out",
     )
 
 

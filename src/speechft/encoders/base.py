@@ -356,5 +356,24 @@ def _check_samples(batch: Tensor, lengths: Tensor, frames: Tensor) -> None:
         )
 
 
+def refuse_not_finite(states: Iterable[Tensor], where: object) -> None:
+    """Refuse hidden states, or what follows from them, with values that are not finite.
+
+    Args:
+        states: of one utterance, without padding.
+        where: the utterance.
+
+    Raises:
+        DataError: there are some.
+    """
+    if not all(bool(torch.isfinite(one).all()) for one in states):
+        raise DataError(
+            "the hidden states of an utterance are not finite",
+            where=where,
+            found="NaN or infinite values",
+            hint="listen to the utterance, and look at the encoder's weights",
+        )
+
+
 def _nth(number: int) -> str:
     return f"utterance {number} of the batch"

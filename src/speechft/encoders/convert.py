@@ -11,7 +11,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, remove_leftovers
 from speechft.core.heard import write_heard
 from speechft.core.logging import get_logger
-from speechft.core.paths import first_of, home_expanded, said_place
+from speechft.core.paths import first_of, home_expanded, in_the_way, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
 from speechft.encoders.hf_folder import ADAPTER, encoder_files
@@ -107,22 +107,18 @@ def _refuse_existing(settings: ConvertSettings) -> None:
         return
     if target.is_dir() != wants_folder or not (wants_folder or target.suffix in TORCH_SUFFIXES):
         return  # the format's writer says what is wrong with it
-    found = f"a file of {target.stat().st_size} bytes"
+    found = [f"a file of {target.stat().st_size} bytes"]
     if wants_folder:
         names = sorted(path.name for path in target.iterdir())
         made_by = stage_of(target)
         if not names or made_by == "convert":
             return
-        found = first_of(names)
+        found = names
         if made_by is not None:
-            found = f"what {made_by!r} has made, says its {RECORD}"
-    raise SettingsError(
-        "there is something else in the target's place",
-        where=target,
-        expected="nothing, an empty folder, or a folder that an earlier conversion made",
-        found=found,
-        hint="choose another target, or replace an encoder with --overwrite",
-    )
+            found = [f"what {made_by!r} has made, says its {RECORD}"]
+    expected = "nothing, an empty folder, or a folder that an earlier conversion made"
+    hint = "choose another target, or replace an encoder with --overwrite"
+    raise in_the_way(target, found, expected, hint)
 
 
 def said_target(target: Path) -> AbstractContextManager[None]:

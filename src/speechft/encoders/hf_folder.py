@@ -13,9 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir, products_of
-from speechft.core.paths import first_of
+from speechft.core.paths import in_the_way
 from speechft.encoders.checkpoint import Checkpoint
 from speechft.encoders.identity import EXTRAS_FILE, HEADS, PREPROCESSOR
 
@@ -97,12 +96,8 @@ def encoder_files(folder: Path) -> list[str]:
         known = [n for n in names if n in _STAYS or n in ours or _OWN.fullmatch(n)]
         foreign = [name for name in names if name not in known]
     if foreign:
-        raise SettingsError(
-            "the target is there already and is no encoder folder",
-            where=folder,
-            expected="a new folder, an empty one, or one with nothing but an encoder to replace",
-            found=first_of(foreign),
-        )
+        expected = "a new folder, an empty one, or one with nothing but an encoder to replace"
+        raise in_the_way(folder, foreign, expected, "choose another place")
     return [name for name in names if _OWN.fullmatch(name)]
 
 

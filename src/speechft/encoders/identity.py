@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -98,17 +98,32 @@ def _weights(folder: Path) -> dict[str, Path]:
     return {f.name: f for f in files}
 
 
-def refuse_changed(path: Path) -> None:
+def refuse_changed(path: Path, *, settings: bool = True) -> None:
     """Refuse an encoder, or a head, that is not what the record of its folder or its run names.
 
     Args:
         path: a folder, or a file of weights, which counts with the settings beside it.
+        settings: whether these count.
 
     Raises:
         CheckpointError: says which file.
     """
+    for file, record in changed_files(path, settings=settings):
+        raise CheckpointError(
+            f"the {'head' if HEADS.fullmatch(file.name) else 'encoder'} is not what was written",
+            where=file,
+            expected=f"the file that {record} names",
+            found="another content",
+            hint="make it again; if the change is yours, use a copy of the folder without "
+            f"{RECORD}",
+        )
+
+
+def changed_files(path: Path, *, settings: bool = True) -> Iterator[tuple[Path, Path]]:
+    """Give the files that `refuse_changed` refuses, each with the record that names another."""
     folder = path if path.is_dir() else path.parent
-    names = [*(_weights(path) if path.is_dir() else [path.name]), *_described(folder)]
+    names = [*_weights(path)] if path.is_dir() else [path.name]
+    names += _described(folder) if settings else []
     for home in (folder, folder.parent):
         products = (read_record(home) or {}).get("products")
         if not isinstance(products, Mapping):
@@ -116,19 +131,9 @@ def refuse_changed(path: Path) -> None:
         own = [(folder / name).relative_to(home).as_posix() for name in names]
         stamps = {name: products[name] for name in own if name in products}
         try:
-            changed = differing(home, stamps)
+            yield from ((home / name, home / RECORD) for name in differing(home, stamps))
         except OSError:  # whoever reads it says so
             continue
-        if changed:
-            head = HEADS.fullmatch(Path(changed[0]).name)
-            raise CheckpointError(
-                f"the {'head' if head else 'encoder'} is not what was written",
-                where=home / changed[0],
-                expected=f"the file that {home / RECORD} names",
-                found="another content",
-                hint="make it again; if the change is yours, use a copy of the folder without "
-                f"{RECORD}",
-            )
 
 
 def _base_id(adapter: Any) -> str | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechft.encoders.base import SpeechEncoder
 from speechft.encoders.checkpoint import Checkpoint, fill_model, fingerprint, not_finite
+from speechft.encoders.identity import changed_files, locate
 from speechft.encoders.load import read_checkpoint, wrap_model
 from speechft.encoders.settings import InspectSettings
 
@@ -60,6 +61,8 @@ class Inspection:
         dtypes: type → number of tensors.
         normalize_input: whether waveforms are brought to zero mean and unit variance.
         fingerprint: SHA-256 of the encoder in float32, as `SpeechEncoder.fingerprint` gives it.
+        changed: files that are not what the record beside them names; such an encoder is not
+            loaded.
         not_finite: names of tensors with NaN or infinite values; such an encoder is not loaded.
         groups: the tensors.
     """
@@ -79,6 +82,7 @@ class Inspection:
     dtypes: dict[str, int]
     normalize_input: bool
     fingerprint: str
+    changed: tuple[str, ...]
     not_finite: tuple[str, ...]
     groups: tuple[Group, ...]
 
@@ -89,7 +93,8 @@ def inspect(settings: InspectSettings) -> Inspection:
     Raises:
         CheckpointError: it cannot be read, or it is no complete encoder.
     """
-    checkpoint = read_checkpoint(settings.path, base=settings.base)
+    path = locate(settings.path)
+    checkpoint = read_checkpoint(path, base=settings.base, allow_changed=True)
     model = fill_model(checkpoint, torch.float32, allow_nan=True)
     encoder = wrap_model(model, checkpoint.preprocessor, where=checkpoint.where)
     config = checkpoint.config
@@ -112,6 +117,7 @@ def inspect(settings: InspectSettings) -> Inspection:
         dtypes=dict(dtypes),
         normalize_input=bool(checkpoint.preprocessor.get("do_normalize", False)),
         fingerprint=fingerprint(encoder.model.state_dict()),
+        changed=tuple(str(file) for file, _ in changed_files(path)),
         not_finite=tuple(not_finite(checkpoint.tensors)),
         groups=_groups(checkpoint, encoder),
     )

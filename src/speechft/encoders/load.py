@@ -141,7 +141,9 @@ def encoder_class(model: torch.nn.Module, where: object | None = None) -> type[S
     )
 
 
-def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -> Checkpoint:
+def read_checkpoint(
+    path_or_id: str | Path, *, base: str | Path | None = None, allow_changed: bool = False
+) -> Checkpoint:
     """Read an encoder's checkpoint of any supported format.
 
     Args:
@@ -149,13 +151,15 @@ def read_checkpoint(path_or_id: str | Path, *, base: str | Path | None = None) -
         base: an encoder whose configuration and preprocessor are used where the file holds no
             settings (S3PRL downstream and Lightning checkpoints), or that a PEFT adapter is merged
             into. Without it, those in the file's folder are.
+        allow_changed: read it even where it is not what its record names, to look at it.
 
     Raises:
         CheckpointError: nothing is there, it is broken, it is no encoder, or not what its record
             says was written.
     """
     path = locate(path_or_id)
-    refuse_changed(path)
+    if not allow_changed:
+        refuse_changed(path)
     if path.is_dir():
         if (path / ADAPTER).is_file():
             return merge_adapter(path, read_checkpoint, base)

@@ -13,6 +13,7 @@ from torch import Tensor
 from speechft.core.errors import DataError
 from speechft.core.lengths import masked_mean
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.base import refuse_not_finite
 from speechft.hidden.front_end_cache import FrontEndCache, front_end_output
 
 DTYPES: Final = {"float16": torch.float16, "float32": torch.float32}
@@ -126,17 +127,14 @@ class Reader:
                 found=f"{length} frames",
                 hint="make the cuts anew",
             )
-        finite = bool(torch.isfinite(mean).all())
-        if finite and (frames is None or bool(torch.isfinite(frames).all())):
-            return
-        raise DataError(
-            "the hidden states of an utterance are not finite",
-            where=name,
-            found="NaN or infinite values" if not finite else "values beyond float16",
-            hint="keep them in full precision: frame_dtype: float32"
-            if finite
-            else "listen to the utterance, and look at the encoder's weights",
-        )
+        refuse_not_finite([mean], name)
+        if frames is not None and not bool(torch.isfinite(frames).all()):
+            raise DataError(
+                "the hidden states of an utterance are not finite",
+                where=name,
+                found="values beyond float16",
+                hint="keep them in full precision: frame_dtype: float32",
+            )
 
 
 def length_batches(durations: Sequence[float], max_seconds: float) -> list[list[int]]:

@@ -127,8 +127,13 @@ def gather_gram(encoder: SpeechEncoder, waveforms: Iterable[Tensor]) -> tuple[di
 
     Returns:
         Canonical name of the layer's weight → (in, in) float32; number of frames.
+
+    Raises:
+        DataError: hidden states are not finite.
     """
     import torch
+
+    from speechft.encoders.base import refuse_not_finite
 
     totals: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
@@ -150,6 +155,8 @@ def gather_gram(encoder: SpeechEncoder, waveforms: Iterable[Tensor]) -> tuple[di
     finally:
         for hook in hooks:
             hook.remove()
+    for name, total in totals.items():
+        refuse_not_finite([total], name)
     grams = {name: (total / counts[name]).float().numpy() for name, total in totals.items()}
     return grams, max(counts.values(), default=0)
 

@@ -56,7 +56,6 @@ def merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
         CheckpointError: an encoder cannot be read.
     """
     out = home_expanded(settings.out)
-    remove_leftovers(out)
     check_output(settings, out)
     given = settings.alpha_texts()
     if settings.auto:
@@ -272,7 +271,11 @@ def _say_what_is_replaced(out: Path) -> None:
 
 
 def check_output(settings: MergeSettings, out: Path) -> None:
-    """Refuse to replace a parent or a folder that was not made by this stage."""
+    """Refuse to replace a parent or a folder that was not made by this stage.
+
+    What killed merges left there is ended before.
+    """
+    remove_leftovers(out)
     parents = [home_expanded(name) for name in (settings.base, *settings.tuned)]
     target = os.path.realpath(out)
     places = [Path(os.path.realpath(locate(p))) for p in parents if p.exists()]

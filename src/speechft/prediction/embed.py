@@ -16,6 +16,7 @@ from speechft.core.logging import progress_bar
 from speechft.data.audio import read_audio
 from speechft.data.batching import DurationBatches
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
+from speechft.encoders.base import refuse_not_finite
 from speechft.prediction import state_files
 from speechft.prediction.embed_files import durations_of, find_audio, is_of_embed, usable_files
 from speechft.prediction.settings import EmbedSettings
@@ -129,7 +130,7 @@ def _converted(states: Tensor, dtype: str, path: Path) -> Any:
                 expected="at most 65504",
                 hint="write float32",
             )
-        raise DataError("the hidden states of this file are not finite", where=path)
+        refuse_not_finite([states], path)
     return result.numpy()
 
 

@@ -16,6 +16,7 @@ from speechft.core.logging import get_logger, progress_bar
 from speechft.data.audio import load_waveform, place_of
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder, load_encoder
+from speechft.encoders.base import refuse_not_finite
 from speechft.prediction.answers import form_of, write_answers
 from speechft.prediction.recordings import Recording, find_recordings
 from speechft.prediction.settings import PredictSettings
@@ -147,8 +148,10 @@ class _Predictor:
             if not isinstance(one, _Heard):
                 yield one
                 continue
-            whole = join(self.task, one.spans, [next(logits) for _ in one.spans], self.encoder.hop)
+            own = [next(logits) for _ in one.spans]
             recording, place = one.recording, place_of(one.recording.cut)
+            refuse_not_finite(own, recording.file)
+            whole = join(self.task, one.spans, own, self.encoder.hop)
             named = {"id": recording.id} if recording.id else {}
             answer = self.task.present(whole)
             yield {**place, "file": recording.file, **named, "task": self.task.id, **answer}

@@ -55,7 +55,8 @@ def push(settings: PushSettings) -> str:
 
     Raises:
         SettingsError: the repository's name is wrong, or there is no access to it.
-        CheckpointError: the folder is no whole encoder, or not what its record says was written.
+        CheckpointError: the folder is no whole encoder, or its weights are not those that its
+            record names.
         DataError: there are no such results, or they are not about this encoder.
         SpeechFTError: the Hub cannot be reached.
     """
@@ -216,8 +217,8 @@ def _files(folder: Path) -> list[Path]:
             found=", ".join(links),
             hint="put a copy in the link's place",
         )
-    refuse_changed(folder)
     open_folder(folder).close()
+    refuse_changed(folder, settings=False)
     return [path for path in wanted if path.is_file()]
 
 

@@ -14,6 +14,7 @@ from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.logging import get_logger
 from speechft.data.audio import load_waveform
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.base import refuse_not_finite
 from speechft.hidden.dataset_states import HiddenStore, Request
 from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures
 from speechft.hidden.states import Passes, SplitStates
@@ -71,6 +72,7 @@ class Way:
             count = min(length, self._settings.frames)
             index = torch.linspace(0, length - 1, count).round().long()
             states = torch.stack([one[0].float() for one in output.hidden_states])
+            refuse_not_finite([states], cut.id)
             found.append(states[:, index.to(states.device)].cpu())
             self.audio.add([float(cut.duration)])
         return torch.cat(found, dim=1)

@@ -22,6 +22,7 @@ from speechft.core.files import atomic_path
 from speechft.core.logging import progress_bar
 from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.base import refuse_not_finite
 from speechft.training.distributed import all_processes
 
 Featurise = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -73,7 +74,9 @@ def hidden_features(encoder: SpeechEncoder, layer: int) -> Featurise:
     def featurise(waveforms: Sequence[Tensor]) -> list[Tensor]:
         output = encoder(waveforms)
         chosen = output.hidden_states[layer].float().cpu()
-        return [chosen[i, :n] for i, n in enumerate(output.lengths.tolist())]
+        found = [chosen[i, :n] for i, n in enumerate(output.lengths.tolist())]
+        refuse_not_finite(found, f"layer {layer}")
+        return found
 
     return featurise
 
