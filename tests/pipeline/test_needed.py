@@ -158,3 +158,20 @@ def test_data_that_chooses_alpha_is_needed(tmp_path: Path) -> None:
     changes = ["merge.alpha=auto", f"merge.data=timit:{tmp_path}/TIMIT"]
     found = [one.data for one in needed(load_recipe("paper/sid", changes)) if one.lacks]
     assert f"timit:{tmp_path}/TIMIT" in found
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("evaluate.tasks=[pr, sidd]", "unknown task 'sidd' next: did you mean 'sid'"),
+        ("evaluate.tasks=[pr, ks]", "data names none for the task 'ks'"),
+        ("places.snipz=/elsewhere", "the recipe has no such place where: --set places.snipz"),
+    ],
+)
+def test_a_task_or_a_place_that_the_recipe_does_not_have(
+    override: str, says: str, said: Any, tmp_path: Path
+) -> None:
+    """A task was a KeyError; what was said of a place counted for nothing, in silence."""
+    code, _, message = said("paper/asr", f"data_root={tmp_path}", "encoder=tiny-hubert", override)
+    assert code == 2
+    assert says in " ".join(message.split())

@@ -37,7 +37,7 @@ from speechft.probing.inputs import DataSet, open_sweeps, read_data
 from speechft.probing.job import find_refused
 from speechft.probing.leaks import heard_by, leaking, refuse_leaks
 from speechft.probing.settings import EvaluateSettings
-from speechft.tasks import TASKS, data_of
+from speechft.tasks import DEFAULT, TASKS, data_of
 from speechft.tasks.base import ProtocolName
 from speechft.training.finetune.data import read_task, rehearsal_cuts
 from speechft.training.finetune.settings import BEST, FinetuneSettings, task_names
@@ -101,7 +101,8 @@ def needed(recipe: RunSettings) -> list[Needed]:
         said = data or recipe.data
         if isinstance(said, dict) and tasks:
             for task in tasks:
-                readers.setdefault(data_of(said, task), {})[task] = None
+                if task in said or DEFAULT in said:  # else whoever plans the step says so
+                    readers.setdefault(data_of(said, task), {})[task] = None
         elif said is not None:
             for one in said.values() if isinstance(said, dict) else [said]:
                 readers.setdefault(one, {}).update(dict.fromkeys(tasks))

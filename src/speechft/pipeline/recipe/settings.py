@@ -350,8 +350,23 @@ def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> RunSetting
     Raises:
         SettingsError: no such recipe, or it is wrong; all mistakes are listed at once.
     """
-    values = _without_left_out(read_recipe(find_recipe(recipe)), overrides)
+    values = read_recipe(find_recipe(recipe))
+    _refuse_strange_places(values, overrides)
+    values = _without_left_out(values, overrides)
     return parse_settings(RunSettings, values, where=recipe)
+
+
+def _refuse_strange_places(values: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse a place of which neither the recipe nor another override says anything."""
+    known = list(values.get("places") or ())
+    for one in overrides:
+        name = one.partition("=")[0].removeprefix("places.")
+        if not one.startswith("places.") or name in known:
+            continue
+        if f"{{{name}}}" not in str([values, overrides]):
+            raise SettingsError(
+                "the recipe has no such place", where=f"--set {one}", hint=did_you_mean(name, known)
+            )
 
 
 _OF_TASKS: Final = re.compile(r"(evaluate)\.tasks=|(finetune(?:\.\d+)?)\.task=")
