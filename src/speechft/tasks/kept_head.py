@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from speechft.core.artifact import stage_of
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path, read_json
+from speechft.core.limits import regular_file
 from speechft.core.paths import home_expanded
 from speechft.encoders.identity import HEADS, locate, refuse_changed
 from speechft.heads.linear import Probe
@@ -229,12 +230,16 @@ def read_record(path: Path) -> HeadRecord:
         CheckpointError: it is no head.
     """
     try:
+        regular_file(path).open(
+            "rb"
+        ).close()  # the library calls a file absent that may not be read
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
         return HeadRecord.model_validate_json(text) if text else _of_earlier_run(path)
     except (SafetensorError, OSError, ValueError) as error:
         said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise CheckpointError("this is no head", where=path, expected=HEAD, found=said) from None
+        what = "the head cannot be read" if isinstance(error, OSError) else "this is no head"
+        raise CheckpointError(what, where=path, expected=HEAD, found=said) from None
 
 
 def _of_earlier_run(path: Path) -> HeadRecord:
