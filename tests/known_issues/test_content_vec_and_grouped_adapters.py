@@ -36,7 +36,7 @@ def test_an_adapter_of_a_grouped_convolution(tmp_path: Path, tiny_config: dict[s
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     said = {"base_model_name_or_path": str(base), "peft_type": "LORA", "r": 2, "lora_alpha": 4}
-    named = {**said, "target_modules": ["conv"]}
+    named = {**said, "target_modules": ["encoder.pos_conv_embed.conv"]}
     (adapter / "adapter_config.json").write_text(json.dumps(named))
     stem = "base_model.model.encoder.pos_conv_embed.conv"
     width, kernel, groups = 32, 16, 4
@@ -47,4 +47,4 @@ def test_an_adapter_of_a_grouped_convolution(tmp_path: Path, tiny_config: dict[s
     save_file(parts, adapter / "adapter_model.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load_encoder(adapter)
-    assert "conv" in str(caught.value)
+    assert "groups=4 and rank 2" in str(caught.value.found)
