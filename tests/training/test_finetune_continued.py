@@ -118,6 +118,16 @@ def test_a_state_of_other_speakers_is_refused(home, tmp_path):
         finetune(going_on(home, tmp_path / "on", data=table))
 
 
+def test_a_state_of_other_weights_is_refused(home, tmp_path):
+    """In the place of the run's own; what those weights have heard would be forgotten."""
+    shutil.copytree(home / "stable", tmp_path / "run")
+    other = finetune(settings(home / "base", tmp_path / "other", steps=8, seed=1))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(other / "checkpoints", tmp_path / "run" / "checkpoints")
+    with pytest.raises(CheckpointError, match="last state is not that of its encoder"):
+        finetune(going_on(tmp_path, tmp_path / "on", "run"))
+
+
 def test_there_must_be_something_to_go_on_from(home, tmp_path):
     with pytest.raises(SettingsError, match="no fine-tuning to go on from"):
         going_on(home, tmp_path / "on", "base")

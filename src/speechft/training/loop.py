@@ -117,6 +117,7 @@ class Hooks:
         on_update: called with the progress after each update, before anything is saved.
         on_evaluation: called with dev figures and the progress, of which it may change `best`,
             `waited` and `ended`.
+        on_parent: called where the weights of another run have been taken over.
         on_divergence: called with the progress where training came to nothing, the module as it
             was last when all its weights were finite; not called where that is not known.
         name: gives the name of an utterance by its index, for messages.
@@ -126,6 +127,7 @@ class Hooks:
 
     on_update: Callable[[Progress], None] | None = None
     on_evaluation: Callable[[dict[str, float], Progress], None] | None = None
+    on_parent: Callable[[], None] | None = None
     on_divergence: Callable[[Progress], None] | None = None
     name: Callable[[int], str] = str
     averages: tuple[Average, ...] = ()
@@ -407,6 +409,8 @@ class Loop:
                     expected="the same encoder, tasks, classes and method",
                     found=str(error).splitlines()[1].strip(),
                 ) from None
+            if self.hooks.on_parent is not None:
+                self.hooks.on_parent()
             moments = {"state": state["optimizer"]["state"]}
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), **moments})
         return state

@@ -125,13 +125,19 @@ class Keeper:
         self.heads(folder, encoder.fingerprint())
         write_heard(folder, self.heard.chosen_on(self.dev) if chosen else self.heard)
 
+    def merged(self) -> SpeechEncoder:
+        """Give the encoder; where it carries adapters a copy that they are merged into."""
+        if not self.adapted:
+            return self.encoder
+        encoder = copy.deepcopy(self.encoder)
+        merge_adapters(encoder)
+        return encoder
+
     def _save(self, name: str, progress: Progress) -> SpeechEncoder:
         encoder = self.encoder
         check_finite(encoder, progress, self.out)
         if all_processes().is_main_process:
-            if self.adapted:
-                encoder = copy.deepcopy(encoder)
-                merge_adapters(encoder)
+            encoder = self.merged()
             chosen = progress.best is not None and (name == BEST or self.patience is not None)
             encoder.save(
                 self.out / name, lambda folder: self._write_beside(folder, encoder, chosen)

@@ -12,6 +12,7 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
+from speechft.core.errors import CheckpointError
 from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
@@ -19,7 +20,7 @@ from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_samples
 from speechft.data.batching import DurationBatches
 from speechft.data.identity import audio_keys, heard_in
-from speechft.encoders import SpeechEncoder
+from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import heard_of
 from speechft.encoders.layers import set_activation_dropout
 from speechft.heads.spec_augment import SpecAugment
@@ -135,6 +136,7 @@ class Run:
             Hooks(
                 self._updated,
                 self._evaluated,
+                self._taken_over,
                 self.keeper.last_good,
                 name=lambda index: str(self._pool.cuts[places[index]].id),
                 averages=self.averages,
@@ -152,6 +154,24 @@ class Run:
         self.keeper.best({n: v for n, v in figures.items() if n != SIMILARITY}, progress)
         if self.guard is not None:
             self.guard.look(figures, progress)
+
+    def _taken_over(self) -> None:
+        """Refuse a state of other weights than those whose history the other run's encoder has.
+
+        Adapters may have been merged on another device: then sums differ a little.
+        """
+        run = Path(str(self.settings.continued))
+        if not (run / LAST).is_dir():
+            return  # its history is not known, then
+        wanted = load_encoder(run / LAST).model.state_dict()
+        found = self.keeper.merged().model.state_dict()
+        if not all(_is_close(found[name], wanted[name]) for name in wanted):
+            raise CheckpointError(
+                "the run's last state is not that of its encoder",
+                where=run,
+                expected=f"a state that leads to {run / LAST}",
+                hint="give the encoder whose training shall go on as --encoder",
+            )
 
     def finish(self, progress: Progress) -> list[str]:
         """Write θ', the heads and what their outputs stand for; give the names of all products."""
@@ -318,3 +338,7 @@ class Run:
             items = self.source.load([places[i] for i in batch])
             result.append((items, [data.task.reference(data.dev[i]) for i in batch]))
         return result
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one.detach().cpu().float(), other.float(), rtol=1e-3, atol=1e-5)
