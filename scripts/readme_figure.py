@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from speechft.core.figure_style import FINETUNED, MERGED, PRETRAINED, STYLE
+from speechft.core.figure_style import FINETUNED, INK, MERGED, PRETRAINED, STYLE
 from speechft.metrics.statistics import SeedValues
 from speechft.reporting.figure_files import panels
 from speechft.reporting.study.files import read_study
@@ -38,6 +38,8 @@ def main() -> None:
                     spread = _spread(table.spread(f"{group}-{kind}", column))
                     x = place + 0.38 * (side - 0.5)
                     axis.bar(x, spread.mean, width=0.34, color=colour, linewidth=0)
+                    if spread.sd is not None:
+                        axis.errorbar(x, spread.mean, spread.sd, color=INK, linewidth=1, capsize=3)
                     axis.annotate(
                         f"{spread.mean:.1f}",
                         (x, 0),
