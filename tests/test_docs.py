@@ -18,6 +18,7 @@ import pytest
 from doc_pages import ROOT, SMALLER, blocks, fill, smaller
 
 from speechft.cli.app import main
+from speechft.core.files import read_json
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -87,3 +88,13 @@ def commands(block: str) -> list[list[str]]:
             assert words[0] == "speechft", f"a bash block runs speechft alone; mark it sh: {line}"
             found.append([w for word in words[1:] for w in sorted(glob.glob(word)) or [word]])
     return found
+
+
+def test_the_times_of_a_users_own_table_are_those_of_the_record() -> None:
+    record = read_json(ROOT / "results" / "benchmarks" / "own_table.json")
+    page = (ROOT / "docs" / "tutorials" / "your-data.md").read_text(encoding="utf-8")
+    text = " ".join(page.split())
+    assert record["all"]["clock"] < record["limit"]
+    assert f"{record['minutes']} minutes of human speech" in text
+    assert f"{record['all']['clock']:.0f} s for all" in text
+    assert f"fine-tuning is {record['seconds']['finetune']['clock']:.0f} s" in text
