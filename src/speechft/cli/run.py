@@ -178,6 +178,5 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
         table.add_row(step.name, state, size.text, disk, time)
     output().print(table, soft_wrap=False)
     base = "" if parameters else ", for an encoder of Base size"
-    output().print(
-        f"\nabout {total / 1e6:,.0f} MB on disk, {hours:,.1f} hours of a GPU as fast as {GPU}{base}"
-    )
+    disk = f"about {total / 1e6:,.0f} MB" if total >= 1e6 else "less than 1 MB"
+    output().print(f"\n{disk} on disk, {hours:,.1f} hours of a GPU as fast as {GPU}{base}")

@@ -164,7 +164,9 @@ def _probes(settings: EvaluateSettings) -> str:
     cells = [(s, t) for s in settings.encoders for t in settings.tasks_of(s)]
     probes = len(cells) * len(settings.seeds)
     rates = sum(len(plan_for(task, settings).rates) for _, task in cells) * len(settings.seeds)
-    return f"{len(settings.encoders)} encoders, {probes} probes, {rates} learning rates in all"
+    count = len(settings.encoders)
+    of = f"{count} encoder{'s' * (count > 1)}"
+    return f"{of}, {probes} probes, {rates} learning rates in all"
 
 
 def hours_of_audio(data: str) -> dict[str, float] | None:
