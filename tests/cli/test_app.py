@@ -17,7 +17,7 @@ from speechft.cli.command_table import COMMANDS, Command
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.stopping import Stopped
 
-REPORT = ("report", "runs", "--out", "page")
+REPORT = ("report", str(Path(__file__).parent), "--out", "page")  # any folder
 HEAVY = ("torch", "transformers", "lhotse", "pydantic", "numpy", "matplotlib", "yaml")
 
 

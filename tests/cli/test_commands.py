@@ -171,7 +171,7 @@ def test_data_check_of_a_table_without_its_column(
 def test_data_check_of_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("data", "check", str(tmp_path / "absent.csv")) == 3
     captured = capsys.readouterr()
-    assert "absent.csv" in captured.out
+    assert "absent.csv" in captured.err
     assert "Traceback" not in captured.err
 
 
