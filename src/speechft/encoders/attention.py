@@ -100,7 +100,9 @@ class _Attention(torch.autograd.Function):
                 if seen is not None:
                     scores.masked_fill_(~seen[item], float("-inf"))
                 weights[item] = torch.softmax(scores, dim=-1)
-            kept = torch.rand_like(weights) >= dropout if dropout else None
+            kept = None
+            if dropout:  # drawn exactly: a uniform number in bfloat16 has 256 values
+                kept = torch.empty_like(weights, dtype=torch.bool).bernoulli_(1 - dropout)
             mixed = _dropped(weights, kept, dropout) @ value
         ctx.save_for_backward(query, key, value, weights, kept)
         ctx.scale, ctx.dropout = scale, dropout
