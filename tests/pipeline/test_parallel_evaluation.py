@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import submitit
-from evaluate_fixture import CONFIG, write_tones
+from evaluate_fixture import CONFIG, evaluation, write_tones
 from fake_slurm import make_slurm
 from worker_jobs import die, die_once, wait_and_note
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import read_json, read_jsonl
 from speechft.core.logging import set_up_logging
-from speechft.core.settings import parse_settings
 from speechft.core.worker_processes import WorkerDiedError
 from speechft.encoders import build_encoder
 from speechft.pipeline import parallel_evaluation
@@ -41,18 +40,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(home: Path, out: Path, **values: Any) -> EvaluateSettings:
-    base = {
-        "encoders": (("one", home / "one"),),
-        "data": str(home / "data" / "table.jsonl"),
-        "out": out,
-        "tasks": ("pr", "sid"),
-        "steps": 4,
-        "batch_size": 4,
-        "checks": 2,
-        "learning_rates": 0.01,
-        "workers": 1,
-    }
-    return parse_settings(EvaluateSettings, {**base, **values}, where="test")
+    own = {"encoders": (("one", home / "one"),), "tasks": ("pr", "sid")}
+    return evaluation(home, out, **{**own, **values})
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,13 @@ from dataclasses import asdict
 from itertools import product
 
 import pytest
-from evaluate_fixture import CONFIG, write_tones
+from evaluate_fixture import CONFIG, evaluation, write_tones
 
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.files import read_json, read_jsonl
-from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.probing.evaluate import evaluate
 from speechft.probing.failed_jobs import Failure, raise_failures, reported
-from speechft.probing.settings import EvaluateSettings
 
 UTTERANCES = 12 + 4 + 6
 
@@ -32,18 +30,8 @@ def home(tmp_path_factory):
 
 
 def settings(home, out, **values):
-    base = {
-        "encoders": (("one", home / "one"),),
-        "data": str(home / "data" / "table.jsonl"),
-        "out": out,
-        "tasks": ("pr", "sid"),
-        "steps": 4,
-        "batch_size": 4,
-        "checks": 2,
-        "learning_rates": 0.01,
-        "workers": 1,
-    }
-    return parse_settings(EvaluateSettings, {**base, **values}, where="test")
+    own = {"encoders": (("one", home / "one"),), "tasks": ("pr", "sid")}
+    return evaluation(home, out, **{**own, **values})
 
 
 @pytest.fixture(scope="module")

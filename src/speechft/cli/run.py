@@ -170,11 +170,11 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
         table.add_column(name, justify="right")
     total, hours = 0, 0.0
     for step in plan.steps:
-        size = size_of(step, parameters or BASE_PARAMETERS)
-        total, hours = total + (size.bytes or 0), hours + cost_of(step, parameters)
+        size, cost = size_of(step, parameters or BASE_PARAMETERS), cost_of(step, parameters)
+        total, hours = total + (size.bytes or 0), hours + cost
         disk = f"{size.bytes / 1e6:.0f} MB" if size.bytes else ""
         state = "refused" if step.name in refused else plan.graph.state(step)
-        time = f"{cost_of(step, parameters):.1f}" if cost_of(step, parameters) >= 0.05 else ""
+        time = f"{cost:.1f}" if cost >= 0.05 else ""
         table.add_row(step.name, state, size.text, disk, time)
     output().print(table, soft_wrap=False)
     base = "" if parameters else ", for an encoder of Base size"

@@ -206,13 +206,19 @@ def _seconds(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
     if value is None or value == "":
         return None
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if not math.isfinite(seconds):
+    seconds = finite_number(value)
+    if seconds is None:
         raise ValueError(f"{name} is not a number of seconds: {value!r:.60}")
     return seconds
+
+
+def finite_number(value: Any) -> float | None:
+    """Give a number that a column holds, also as text; None where it is none, or not finite."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _audio(text: str, folder: Path) -> Path:

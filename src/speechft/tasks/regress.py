@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import Any, ClassVar, Self
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.errors import DataError
+from speechft.data.table_columns import finite_number
 from speechft.heads.linear import PooledLinear
 from speechft.metrics.measures import concordance, mean_squared_error
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, non_empty
@@ -53,11 +53,8 @@ class Regression(ColumnTask):
         Raises:
             ValueError: it is none, or not finite.
         """
-        try:
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not math.isfinite(number):
+        number = finite_number(value)
+        if number is None:
             raise ValueError(f"{value!r:.60}")
         return number
 

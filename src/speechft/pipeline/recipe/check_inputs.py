@@ -150,21 +150,18 @@ def refuse_missing(recipe: RunSettings, least: int = 2) -> None:
     others += _absent_files(recipe)
     if len(data) < least and not others:
         return
-    if others and len(others) == 1 and not data:
+    if len(others) == 1 and not data:
         raise others[0]
     lines = [f"{one.data}: {one.lacks}" for one in data]
     lines += [f"{error.where}: {said_in_a_line(error)}" for error in others]
-    where = "say where it is: --set data_root=FOLDER for all, --set places.NAME=FOLDER for one"
-    where += (
-        ", --set encoder=ENCODER" if any(isinstance(e, CheckpointError) for e in others) else ""
-    )
-    kind = DataError if data else type(others[0])
-    raise kind(
-        f"{'data' if data else 'something'} is missing:\n"
-        + "\n".join(f"    {line}" for line in lines),
-        where=recipe.name,
-        hint=where if recipe.places else "get it, or name another",
-    )
+    hint = "get it, or name another"
+    if recipe.places:
+        hint = "say where it is: --set data_root=FOLDER for all, --set places.NAME=FOLDER for one"
+        if any(isinstance(error, CheckpointError) for error in others):
+            hint += ", --set encoder=ENCODER"
+    kind, what = (DataError, "data") if data else (type(others[0]), "something")
+    listed = "".join(f"\n    {line}" for line in lines)
+    raise kind(f"{what} is missing:{listed}", where=recipe.name, hint=hint)
 
 
 def _absent_files(recipe: RunSettings) -> list[SpeechFTError]:

@@ -140,10 +140,17 @@ def without_room(settings: EvaluateSettings) -> dict[str, float]:
     return {s: need for s, need in needs.items() if settings.keep == "frames" and need > limit}
 
 
-def _is_kept(settings: EvaluateSettings, spec: str) -> bool:
-    """Tell whether frames of DATA are encoded once: all that fits lies in memory, at least."""
-    means, frames = (room_of(settings) or {}).get(spec, (0.0, 0.0))
-    return frames + (settings.keep == "frames") * means <= settings.store_gb * 2**30
+def _encoded_anew(settings: EvaluateSettings) -> set[str]:
+    """Give the tasks whose frames have no room, though all that fits lies in memory, at least."""
+    framed = [task for task in settings.tasks if not TASKS[task].pooled]
+    if not framed:
+        return set()
+    room = {
+        spec: frames + (settings.keep == "frames") * means
+        for spec, (means, frames) in (room_of(settings) or {}).items()
+    }
+    limit = settings.store_gb * 2**30
+    return {task for task in framed if room.get(settings.data_of(task), 0.0) > limit}
 
 
 def _shape_of(encoder: str) -> Shape | None:
@@ -268,7 +275,9 @@ def gpu_hours(step: Job, scale: float = 1.0) -> float:
     """
     settings = step.settings
     if isinstance(settings, EvaluateSettings):
-        return sum(_evaluating(settings, task) for task in settings.tasks) + _encoding(settings)
+        encoded = _encoded_anew(settings)
+        probes = sum(_evaluating(settings, task, task in encoded) for task in settings.tasks)
+        return probes + _encoding(settings)
     if isinstance(settings, FinetuneSettings):
         own = settings.data_of(settings.tasks[0])
         seconds = settings.seconds or (settings.batch_size or 1) * mean_seconds(own)
@@ -287,12 +296,12 @@ def _encoding(settings: EvaluateSettings) -> float:
     return len(settings.encoders) * sum(map(hours_of, specs)) / KEPT
 
 
-def _evaluating(settings: EvaluateSettings, task: str) -> float:
-    """Give the hours of a task's probes; frames for which there is no room are encoded anew."""
+def _evaluating(settings: EvaluateSettings, task: str, encoded: bool) -> float:
+    """Give the hours of a task's probes, whose frames may have to be encoded for every batch."""
     plan = plan_for(task, settings)
     seconds, rates = PROBE.get(task, (0.0, 1))
     probes = plan.steps * seconds * len(plan.rates) / rates * (settings.head_size == "superb")
-    if not TASKS[task].pooled and not _is_kept(settings, settings.data_of(task)):
+    if encoded:
         read = plan.steps * plan.accumulate * plan.batch_size
         probes += read * mean_seconds(settings.data_of(task)) / KEPT
     encoders = sum(task in settings.tasks_of(one) for one in settings.encoders)
