@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -108,3 +109,36 @@ class BalancedBatches:
         seconds, items = self._bounds
         order = DurationBatches(self._durations[drawn].tolist(), seconds, self._seed, True, items)
         return [[int(drawn[i]) for i in batch] for batch in order.epoch(epoch)]
+
+
+class _Batches(Protocol):
+    def epoch(self, epoch: int, /) -> list[list[int]]: ...
+
+
+class VariedBatches:
+    """Batches in which each utterance comes in one of its variants, drawn anew in every epoch.
+
+    Args:
+        durations: seconds of the first variant of all utterances, then of the second, and so on,
+            which is also how indices count.
+        variants: how many there are of each.
+        order: makes the batches of utterances of some durations.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        durations: Sequence[float],
+        variants: int,
+        order: Callable[[Sequence[float]], _Batches],
+        seed: int,
+    ) -> None:
+        self._durations = np.asarray(durations).reshape(variants, -1)
+        self._order, self._seed = order, seed
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Give the batches of an epoch as lists of indices."""
+        variants, count = self._durations.shape
+        drawn = numpy_generator(self._seed, "variants", epoch).integers(variants, size=count)
+        batches = self._order(self._durations[drawn, np.arange(count)].tolist()).epoch(epoch)
+        return [[int(drawn[i]) * count + i for i in batch] for batch in batches]

@@ -68,3 +68,9 @@ def refuse_absent_data(spec: str) -> None:
     name, rest = named_kind(spec)
     if not name and rest.strip() and not is_synthetic(spec):
         there(home_expanded(spec), spec)
+
+
+def noise_data(spec: str) -> str:
+    """Give the DATA that a name of noise means: a folder is one of audio files."""
+    plain = not named_kind(spec)[0] and home_expanded(spec).is_dir()
+    return f"audiofolder:{spec}" if plain else spec

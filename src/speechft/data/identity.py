@@ -14,7 +14,7 @@ from speechft.core.errors import DataError
 from speechft.core.heard import ANY, Heard, Speaker, Stretch, key_of
 from speechft.core.logging import progress_bar
 from speechft.core.settings import PathText
-from speechft.data.data_names import refuse_absent_data
+from speechft.data.data_names import noise_data, refuse_absent_data
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -146,6 +146,15 @@ DataName = Annotated[PathText, Input(data_id, refuse_absent_data)]
 """A settings field that names DATA."""
 AudioName = Annotated[PathText, Input(audio_id)]
 """A settings field that names DATA of which the audio alone counts."""
+
+
+def noise_id(spec: str) -> str:
+    """Give the identity of the noise in a folder of audio files, or in DATA."""
+    return audio_id(noise_data(spec))
+
+
+NoiseName = Annotated[PathText, Input(noise_id, refuse_absent_data)]
+"""A settings field that names a folder of noise, or DATA whose audio is noise."""
 
 
 # Corpora whose speakers have the names of another one.

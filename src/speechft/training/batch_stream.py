@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from speechft.core.stopping import threads
 
@@ -19,6 +19,14 @@ class EpochBatches(Protocol):
         ...
 
 
+@dataclass
+class Position:
+    """Where a run stands in its data: the epoch and the next batch in it."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
 class ItemSource(Protocol):
     """Loads items by index; called from a helper thread, ahead of need."""
 
@@ -27,12 +35,13 @@ class ItemSource(Protocol):
         ...
 
 
-@dataclass
-class Position:
-    """Where a run stands in its data: the epoch and the next batch in it."""
+@runtime_checkable
+class ChangingSource(ItemSource, Protocol):
+    """Loads items that are other ones at each place of a run."""
 
-    epoch: int = 0
-    batch: int = 0
+    def load_at(self, indices: Sequence[int], place: Position) -> Any:
+        """Give what the objective needs of these items, in the batch at a place."""
+        ...
 
 
 class BatchStream:
@@ -64,21 +73,26 @@ class BatchStream:
         """Yield (indices, loaded items); `position` is moved on before each is handed out."""
         with threads(1) as pool:
             following = self._walk()
-            indices, after = next(following)
-            pending: Future[Any] = pool.submit(self.source.load, indices)
+            indices, own, after = next(following)
+            pending: Future[Any] = pool.submit(self._load, indices, own)
             while True:
                 items, current, position = pending.result(), indices, after
-                indices, after = next(following)
-                pending = pool.submit(self.source.load, indices)
+                indices, own, after = next(following)
+                pending = pool.submit(self._load, indices, own)
                 self.position = position
                 yield current, items
 
-    def _walk(self) -> Iterator[tuple[list[int], Position]]:
-        """Give the batches of this process, each with the position after those of all."""
+    def _load(self, indices: Sequence[int], place: Position) -> Any:
+        if isinstance(self.source, ChangingSource):
+            return self.source.load_at(indices, place)
+        return self.source.load(indices)
+
+    def _walk(self) -> Iterator[tuple[list[int], Position, Position]]:
+        """Give the batches of this process, each with its place and the position after all."""
         row = self._row()
         while True:
             group = list(islice(row, self._world))
-            yield group[self._rank][0], group[-1][1]
+            yield *group[self._rank], group[-1][1]
 
     def _row(self) -> Iterator[tuple[list[int], Position]]:
         """Give the batches of all processes, each with the position after it."""

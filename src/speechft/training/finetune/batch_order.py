@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_seconds
-from speechft.data.batching import BalancedBatches, DurationBatches
+from speechft.data.batching import BalancedBatches, DurationBatches, VariedBatches
 from speechft.encoders import SpeechEncoder
+from speechft.tasks.utterance_classes import ClassTask
 from speechft.training.batch_stream import EpochBatches
 from speechft.training.distributed import all_processes
 from speechft.training.finetune.data import TaskData
@@ -23,12 +25,22 @@ def order_seed(settings: FinetuneSettings, name: str, several: bool) -> int:
 def task_order(
     settings: FinetuneSettings, encoder: SpeechEncoder, data: TaskData, seed: int
 ) -> EpochBatches:
-    """Give a task's batches: each utterance once an epoch, or drawn so that classes balance."""
-    costs, (seconds, items) = encoder.costs(map(heard_seconds, data.cuts)), settings.bounds
-    if not settings.balanced:
-        return DurationBatches(costs, seconds, seed, max_items=items)
-    classes = [tuple(data.task.target(cut).tolist()) for cut in data.cuts]
-    return BalancedBatches(costs, classes, seconds, seed, items)
+    """Give a task's batches: each utterance once an epoch, or drawn so that classes balance.
+
+    Indices count through `TaskData.spoken`.
+    """
+    (seconds, items), speeds = settings.bounds, settings.speed
+    order: Callable[[Sequence[float]], EpochBatches]
+    if settings.balanced and isinstance(data.task, ClassTask):
+        classes = [tuple(data.task.target(cut).tolist()) for cut in data.cuts]
+        order = partial(
+            BalancedBatches, classes=classes, max_seconds=seconds, seed=seed, max_items=items
+        )
+    else:
+        order = partial(DurationBatches, max_seconds=seconds, seed=seed, max_items=items)
+
+    costs = encoder.costs(map(heard_seconds, data.spoken(speeds)))
+    return VariedBatches(costs, len(speeds), order, seed) if speeds else order(costs)
 
 
 def updates_of(

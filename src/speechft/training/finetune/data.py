@@ -14,10 +14,12 @@ from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.seeding import numpy_generator
 from speechft.data.audio import audio_files
+from speechft.data.augmentation import Noise, at_speed
 from speechft.data.identity import audio_key
 from speechft.data.load import load_data, refuse_long
+from speechft.hidden.front_end_cache import Waveforms
 from speechft.tasks import Task, arranged, check_labels, refuse_empty
-from speechft.training.batch_stream import ItemSource
+from speechft.training.batch_stream import ItemSource, Position
 
 Splits = Mapping[str, Iterable[Cut]]
 
@@ -29,6 +31,14 @@ class TaskData:
     task: Task
     cuts: list[Cut]
     dev: list[Cut]
+
+    def spoken(self, speeds: Sequence[float]) -> list[Cut]:
+        """Give what is trained on: all utterances at the first speed, then at the next.
+
+        Raises:
+            DataError: one of them cannot be heard at another speed.
+        """
+        return [at_speed(cut, speed) for speed in speeds or (1.0,) for cut in self.cuts]
 
 
 def read_task(
@@ -140,16 +150,64 @@ class Pool:
         return self._places[key]
 
 
+class NoisyWaveforms:
+    """Loads waveforms of which some get noise: which, and how much, follows from seed and place.
+
+    Args:
+        waveforms: of the utterances.
+        noise: what is added.
+        share: of the utterances that get it.
+        ratios: least and greatest ratio of signal to noise, in dB.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        waveforms: Waveforms,
+        noise: Noise,
+        share: float,
+        ratios: Sequence[float],
+        seed: int,
+    ) -> None:
+        self._waveforms, self._noise, self._share = waveforms, noise, share
+        self._ratios, self._seed = list(ratios), seed
+
+    def load(self, places: Sequence[int], at: Position) -> list[Tensor]:
+        """Give 1-D 16 kHz waveforms of the utterances in one batch."""
+        found = self._waveforms.load(places)
+        for number, (wave, place) in enumerate(zip(found, places, strict=True)):
+            name = self._waveforms.cuts[place].id
+            random = numpy_generator(self._seed, "noise", at.epoch, at.batch, number, name)
+            if random.random() < self._share:
+                found[number] = self._noise.added_to(wave, self._ratios, random)
+        return found
+
+
 class Chosen:
     """A source's items in an order of one's own.
 
     Args:
         source: loads items by their places.
         places: of the items, in the order that indices refer to.
+        noisy: gives some of those of a task with noise, where that is wanted.
+        tasks: number of the first items that are those of tasks.
     """
 
-    def __init__(self, source: ItemSource, places: Sequence[int]) -> None:
+    def __init__(
+        self,
+        source: ItemSource,
+        places: Sequence[int],
+        noisy: NoisyWaveforms | None = None,
+        tasks: int = 0,
+    ) -> None:
         self._source, self._places = source, list(places)
+        self._noisy, self._tasks = noisy, tasks
+
+    def load_at(self, indices: Sequence[int], place: Position) -> list[Tensor]:
+        """Give the items of a batch, which are of one part, with the noise of its place."""
+        if self._noisy is None or indices[0] >= self._tasks:
+            return self.load(indices)
+        return self._noisy.load([self._places[i] for i in indices], place)
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
         """Give the items."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from operator import or_
 from pathlib import Path
@@ -17,7 +17,8 @@ from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
-from speechft.data.audio import heard_samples
+from speechft.data.audio import heard_samples, heard_seconds
+from speechft.data.augmentation import Noise
 from speechft.data.batching import DurationBatches
 from speechft.data.identity import audio_keys, heard_in
 from speechft.encoders import SpeechEncoder, load_encoder
@@ -33,7 +34,7 @@ from speechft.training.batch_stream import EpochBatches
 from speechft.training.distributed import all_processes
 from speechft.training.finetune.batch_order import order_seed, task_order
 from speechft.training.finetune.collapse_guard import HEARD, SIMILARITY, Guard
-from speechft.training.finetune.data import Chosen, Pool, TaskData
+from speechft.training.finetune.data import Chosen, NoisyWaveforms, Pool, TaskData
 from speechft.training.finetune.feature_replay import FeatureReplay
 from speechft.training.finetune.kept_encoders import Keeper
 from speechft.training.finetune.masking import InputMask
@@ -73,7 +74,8 @@ class Run:
     ) -> None:
         self.settings, self.encoder, self.tasks = settings, encoder, tasks
         pool = self._pool = Pool()
-        self._spoken = {name: pool.add(data.cuts) for name, data in tasks.items()}
+        heard = {name: data.spoken(settings.speed) for name, data in tasks.items()}
+        self._spoken = {name: pool.add(cuts) for name, cuts in heard.items()}
         if rehearsed:
             self._spoken[REHEARSAL] = pool.add(rehearsed)
         self._held_out = {name: pool.add(data.dev) for name, data in tasks.items()}
@@ -88,7 +90,7 @@ class Run:
             self.source = FrontEndCache(encoder, pool.cuts, limit, kept, keys)
         else:
             self.source = Waveforms(pool.cuts)
-        self.parts = self._make_parts(rehearsed)
+        self.parts = self._make_parts(heard, rehearsed)
         self.coverage = self._adapt()
         self.keeper = Keeper(
             settings.out,
@@ -102,6 +104,7 @@ class Run:
             dev=self._heard_in(lambda data: data.dev),
             patience=settings.patience,
         )
+        self._noisy = self._make_noisy()
         self.averages = self._make_averages()
         self.guard = self._make_guard()
         self.objective = self._objective()
@@ -114,7 +117,7 @@ class Run:
     @property
     def hours(self) -> float:
         """Their length."""
-        return sum(sum(self._durations(name)) for name in self.tasks) / 3600
+        return sum(sum(map(heard_seconds, data.cuts)) for data in self.tasks.values()) / 3600
 
     def train(self) -> Progress:
         """Do the updates that are left; give where the run stands then."""
@@ -125,11 +128,12 @@ class Run:
             log_every=LoopSettings.log_every if len(self.parts) == 1 else 1,
         )
         places = [place for own in self._spoken.values() for place in own]
+        of_tasks = sum(len(self._spoken[name]) for name in self.tasks)
         seconds = self.source.durations
         return Loop(
             self.objective,
             self._batches(),
-            Chosen(self.source, places),
+            Chosen(self.source, places, self._noisy, of_tasks),
             make_schedule(settings.recipe.schedule, settings.steps),
             loop,
             settings.out,
@@ -208,6 +212,19 @@ class Run:
             found.append(Average(AVERAGE, over_the_last(settings.average_last, settings.steps)))
         return tuple(found)
 
+    def _make_noisy(self) -> NoisyWaveforms | None:
+        settings = self.settings
+        if settings.noise is None:
+            return None
+        noise, share = Noise(settings.noise), settings.noise_share
+        log.info(
+            "%d recordings of noise, in %.0f %% of what is heard: what the front end makes of that "
+            "is computed each time (cache_gb serves dev and rehearsal alone)",
+            *(len(noise.cuts), 100 * share),
+        )
+        waveforms = Waveforms(self._pool.cuts)
+        return NoisyWaveforms(waveforms, noise, share, settings.noise_snr, settings.seed)
+
     def _make_guard(self) -> Guard | None:
         """Let θ0 be remembered by a few utterances, those of dev where there are any."""
         settings = self.settings
@@ -238,7 +255,9 @@ class Run:
         """Tell the files of several tasks apart."""
         return f"-{file_stem(name)}" if len(self.tasks) > 1 else ""
 
-    def _make_parts(self, rehearsed: Sequence[Cut]) -> dict[str, Part]:
+    def _make_parts(
+        self, heard: Mapping[str, Sequence[Cut]], rehearsed: Sequence[Cut]
+    ) -> dict[str, Part]:
         settings, parts = self.settings, dict[str, Part]()
         self.unreachable = 0
         for name, data in self.tasks.items():
@@ -247,8 +266,8 @@ class Run:
             width, size = self.encoder.hidden_size, settings.head_size
             data.task.hop = self.encoder.hop
             head = data.task.build_head(width, purpose="finetune", size=size)
-            targets = [data.task.target(cut) for cut in data.cuts]
-            samples = torch.tensor([heard_samples(cut) for cut in data.cuts])
+            targets = [data.task.target(cut) for cut in heard[name]]
+            samples = torch.tensor([heard_samples(cut) for cut in heard[name]])
             frames = self.encoder.frame_lengths(samples).tolist()
             self.unreachable += refuse_unreachable(data.task, frames, targets)
             parts[f"head{self._suffix(name)}"] = TaskPart(

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from speechft.core.artifact import Input, Neutral
 from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Listed, Option, PathText, Settings, Shown
-from speechft.data.identity import DataName
+from speechft.data.identity import DataName, NoiseName
 from speechft.encoders.identity import Context, EncoderName
 from speechft.tasks import check_data, data_of, parse_data
 from speechft.training.finetune.continued_run import said_by, state_id
@@ -57,6 +57,7 @@ RECIPES: dict[str, Recipe] = {
     "dora": STABLE,
     "replay": STABLE,
 }
+Decibels = Annotated[float, Field(ge=-40, le=80)]
 RunName = Annotated[PathText, Input(state_id)]
 # First letters of settings that some methods alone read.
 _OWN = {"l2sp_": ("l2sp",), "adapter_": ADAPTERS}
@@ -107,7 +108,8 @@ class FinetuneSettings(Settings):
         clip: bound on the global gradient norm.
         seconds: speech in one batch, in seconds; no bound if none, as with `batch_size` alone.
         batch_size: most utterances in one batch.
-        balanced: draw the training utterances so that all classes are equally frequent.
+        balanced: draw the training utterances so that all classes are equally frequent; of several
+            tasks, those of every task that has classes.
         activation_dropout: within the feed-forward layers in training; the encoder's own if not
             given (0.1 in the Hub's configurations of HuBERT Base, 0.0 where fairseq trained it).
         accumulate: batches per update.
@@ -130,6 +132,12 @@ class FinetuneSettings(Settings):
         mask_span: frames in a masked span.
         mask_channels: share of the front end's channels that are zero, in spans of an eighth of
             them, in training.
+        speed: factors (`0.9,1.0,1.1`): each utterance is heard at one of them, drawn anew in every
+            pass; pitch changes with tempo, and times of labels move along. Dev is as it is.
+        noise: a folder of audio files, or DATA, of which pieces are added to utterances in
+            training. What a frozen front end makes of them is then computed each time.
+        noise_share: of the utterances that get noise.
+        noise_snr: ratio of signal to noise in dB; of two (`10,20`) one between is drawn.
         head_warmup: share of the updates that train the head alone; with 1 the encoder stays as it
             is. The method's if not given.
         freeze_front_end: whether the CNN front end stays as it is; the method's if not given.
@@ -203,6 +211,12 @@ class FinetuneSettings(Settings):
     mask_share: float = Field(default=0.0, ge=0, lt=1)
     mask_span: int = Field(default=10, gt=0)
     mask_channels: float = Field(default=0.0, ge=0, lt=1)
+    speed: Annotated[tuple[Annotated[float, Field(ge=0.5, le=2)], ...], Listed] = ()
+    noise: NoiseName | None = None
+    noise_share: float = Field(default=0.5, gt=0, le=1)
+    noise_snr: Annotated[tuple[Decibels, ...], Listed] = Field(
+        default=(10.0, 20.0), min_length=1, max_length=2
+    )
     head_warmup: float | None = Field(default=None, ge=0, le=1)
     freeze_front_end: bool | None = None
     schedule: ScheduleName | None = None
@@ -278,6 +292,8 @@ class FinetuneSettings(Settings):
             raise ValueError("keep_at holds shares of the updates, above 0 and below 1")
         if len(set(self.keep_at)) != len(self.keep_at):
             raise ValueError("keep_at holds a share twice")
+        if len(set(self.speed)) != len(self.speed) or any(round(s, 2) != s for s in self.speed):
+            raise ValueError("speed holds factors, each once, of two digits behind the point")
         if self.select and len(names) > 1:
             raise ValueError("select is for one task; several choose by the mean of their metrics")
         if self.steps and self.epochs:
@@ -302,6 +318,8 @@ class FinetuneSettings(Settings):
         """Say what reads a setting that this run does not read; empty for all others."""
         if name == "mask_span" and not self.mask_share:
             return "with mask_share"
+        if name.startswith("noise_") and self.noise is None:
+            return "with noise"
         if name.startswith("guard_") and self.guard == "off":
             return "with guard"
         for part, methods in _OWN.items():

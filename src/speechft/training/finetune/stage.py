@@ -17,6 +17,7 @@ from speechft.data.load import load_data
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.hidden.front_end_cache import KeptFeatures
 from speechft.tasks import TASKS
+from speechft.tasks.utterance_classes import ClassTask
 from speechft.training.distributed import on_main
 from speechft.training.finetune.batch_order import updates_of
 from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
@@ -54,6 +55,14 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
     for name in settings.tasks:
         if not TASKS[name].linear() and settings.head_size == "linear":
             raise SettingsError(f"the task {name!r} has no linear head", where="head_size")
+    if settings.balanced and not any(issubclass(TASKS[n], ClassTask) for n in settings.tasks):
+        raise SettingsError(
+            "there are no classes to balance",
+            where="balanced",
+            expected="a task that gives each utterance a class (sid, er, ic, ks, classify)",
+            found=", ".join(settings.tasks),
+            hint="leave balanced out",
+        )
     artifact = run_artifact(settings.out, "finetune", settings)
     return carry_out(artifact, settings.threads, lambda: _finetune(settings, artifact, kept))
 
