@@ -30,6 +30,7 @@ from speechft.training.batch_stream import BatchStream, EpochBatches, ItemSource
 from speechft.training.distributed import average_gradients, least
 from speechft.training.micro_batches import MicroBatch, Piece, affordable, cut
 from speechft.training.objective import EncoderObjective
+from speechft.training.optimisers import MOMENTS, Optimiser, make_optimiser
 from speechft.training.precision import Precision, autocast, warn_if_slow
 from speechft.training.resume_state import FOLDER, cut_metrics, load_state, not_finite, save_state
 from speechft.training.schedule import Schedule
@@ -60,6 +61,7 @@ class LoopSettings:
         weight_decay: decoupled weight decay.
         log: where figures are shown beside `metrics.jsonl`.
         micro_batch: seconds of the pieces that a batch is cut into; not at all if none.
+        optimiser: `adam`, or with moments in 8 bits `adam-8bit`.
     """
 
     steps: int
@@ -76,6 +78,7 @@ class LoopSettings:
     weight_decay: float = 0.0
     log: Log = "tensorboard"
     micro_batch: MicroBatch = None
+    optimiser: Optimiser = "adam"
 
 
 @dataclass
@@ -169,12 +172,12 @@ class Loop:
         warn_if_slow(settings.precision, self.accelerator.device.type)
         objective.module.to(self.accelerator.device)
         self.parameters = list(objective.module.parameters())
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = make_optimiser(
+            settings.optimiser,
             self._groups(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=True,
+            settings.learning_rate,
+            settings.betas,
+            settings.weight_decay,
         )
         self.progress = Progress()
         self.stop = StopRequest()
@@ -306,7 +309,7 @@ class Loop:
         if wanted is None or self.progress.micro_batch:
             return
         if wanted == "auto":
-            moments = 2 * sum(p.nbytes for p in self.parameters)
+            moments = MOMENTS[settings.optimiser]
             given = self.hooks.longest, self.stream.source.load([self.hooks.longest])
             with autocast(settings.precision, self.accelerator.device.type):
                 wanted = affordable(self.objective, *given, settings.steps, moments)
@@ -372,6 +375,7 @@ class Loop:
             state = {
                 "module": self.objective.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "optimiser": self.settings.optimiser,
                 "progress": asdict(self.progress),
                 "position": asdict(self.stream.position),
                 "averages": {one.name: one.values for one in self.hooks.averages},
@@ -411,6 +415,15 @@ class Loop:
                 ) from None
             if self.hooks.on_parent is not None:
                 self.hooks.on_parent()
+            found, wanted = state.get("optimiser", "adam"), self.settings.optimiser
+            if found != wanted:
+                raise CheckpointError(
+                    "the optimiser of the other run is another one",
+                    where=parent,
+                    expected=wanted,
+                    found=found,
+                    hint=f"give optimiser={found}, or the other run's encoder as --encoder",
+                )
             moments = {"state": state["optimizer"]["state"]}
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), **moments})
         return state

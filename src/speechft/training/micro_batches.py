@@ -53,7 +53,7 @@ def cut(
 
 
 def affordable(
-    objective: EncoderObjective, index: int, items: list[Tensor], last: int, later: int
+    objective: EncoderObjective, index: int, items: list[Tensor], last: int, moments: float
 ) -> float:
     """Give the seconds of speech that one piece may have, padding included.
 
@@ -62,7 +62,7 @@ def affordable(
         index: of the longest utterance.
         items: it alone, as the source loads it.
         last: update by which everything moves that ever does.
-        later: bytes that will be needed besides, for the optimiser's moments.
+        moments: bytes of the optimiser's moments over those of the weights that move.
     """
 
     def step(copies: int) -> None:
@@ -74,6 +74,7 @@ def affordable(
     device = objective.encoder.device
     step(1)  # what is computed once is there now
     one, two = (peak_bytes(lambda n=n: step(n), device) for n in (1, 2))  # type: ignore[misc]
+    later = moments * sum(p.nbytes for p in objective.module.parameters() if p.requires_grad)
     each, (seconds,) = max(two - one, 1), objective.seconds(items)
     free = _SHARE * free_bytes(device)
     copies = max(1.0, (free - later - max(one - each, 0)) / each)

@@ -49,7 +49,7 @@ from speechft.training.schedule import make_schedule
 
 REHEARSAL = "rehearsal"
 _OF_LOOP = {"steps", "learning_rate", "clip", "accumulate", "evaluate_every", "save_every"}
-_OF_LOOP |= {"seed", "precision", "head_learning_rate", "log", "micro_batch"}
+_OF_LOOP |= {"seed", "precision", "head_learning_rate", "log", "micro_batch", "optimiser"}
 log = get_logger(__name__)
 
 

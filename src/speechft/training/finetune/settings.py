@@ -18,6 +18,7 @@ from speechft.data.identity import DataName, NoiseName
 from speechft.encoders.identity import Context, EncoderName
 from speechft.tasks import check_data, data_of, parse_data
 from speechft.training.finetune.continued_run import said_by, state_id
+from speechft.training.optimisers import Optimiser
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
 from speechft.training.trackers import Log
@@ -106,6 +107,8 @@ class FinetuneSettings(Settings):
         head_learning_rate: that of the heads; the same if not given. A CTC head on an encoder that
             bears no more than 1e-4 needs 1e-3 to learn anything but the blank.
         clip: bound on the global gradient norm.
+        optimiser: `adam`, or `adam-8bit` with moments in 8 bits, a quarter of their memory (needs
+            the extra `8bit`).
         seconds: speech in one batch, in seconds; no bound if none, as with `batch_size` alone.
         batch_size: most utterances in one batch.
         balanced: draw the training utterances so that all classes are equally frequent; of several
@@ -198,6 +201,7 @@ class FinetuneSettings(Settings):
     learning_rate: Annotated[float, Shown] = Field(default=1e-4, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
     clip: float = Field(default=1.0, gt=0)
+    optimiser: Optimiser = "adam"
     seconds: float | None = Field(default=64.0, gt=0)
     batch_size: int | None = Field(default=None, gt=0)
     balanced: bool = False

@@ -12,6 +12,7 @@ from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import PathText, Settings, Shown
 from speechft.data.identity import DataName
 from speechft.encoders.identity import EncoderName, encoder_id, refuse_absent_here
+from speechft.training.optimisers import Optimiser
 from speechft.training.precision import Precision
 from speechft.training.pretrain.defaults import MASKED, continues, with_defaults
 from speechft.training.schedule import ScheduleName
@@ -195,6 +196,8 @@ class PretrainSettings(Settings):
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
+        optimiser: `adam`, or `adam-8bit` with moments in 8 bits, a quarter of their memory (needs
+            the extra `8bit`).
         checkpointing: compute what is inside of a layer again on the way back, in the place of
             keeping it: a fraction of the memory, a third more time, the same result.
         log: where figures are shown beside `metrics.jsonl`: `tensorboard` (in the run's folder),
@@ -234,6 +237,7 @@ class PretrainSettings(Settings):
     seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
     threads: int = Field(default=2, gt=0)
+    optimiser: Optimiser = "adam"
     checkpointing: Annotated[bool, Neutral] = False
     log: Annotated[Log, Neutral, Shown] = "tensorboard"
 

@@ -26,6 +26,7 @@ from speechft.training.schedule import make_schedule
 
 log = get_logger(__name__)
 
+_OF_LOOP = {"evaluate_every", "save_every", "precision", "log", "optimiser"}
 _LOOKED_AT, _SILENCE = 16, 1e-5
 SpeechSource = Waveforms | FrontEndCache
 
@@ -182,7 +183,7 @@ def loop_settings(
         steps=steps,
         learning_rate=learning_rate,
         seed=derive_seed(settings.seed, name),
-        **settings.model_dump(include={"evaluate_every", "save_every", "precision", "log"}),
+        **settings.model_dump(include=_OF_LOOP),
     )
     if settings.schedule == "stable":
         return loop
