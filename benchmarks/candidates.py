@@ -1,0 +1,248 @@
+"""Ways to go from θ0 towards θ' beyond one alpha, in the setting of `studies/supervised.yaml`.
+
+    python benchmarks/candidates.py --keep work --out results/benchmarks/candidates.json
+
+θ' is the packaged encoder after stable fine-tuning on each of some tasks of synthetic:study, with
+that study's updates and rates. Every candidate makes an encoder of θ0 and θ', which probes score on
+the dev splits of all these tasks; nothing reads a test split. The measure, defined before
+anything was measured: *source* is the gain over alpha 0.25 on the task that θ' was tuned on, and
+*others* that on the mean of the other tasks, both of first metrics, errors as 100 − e. A candidate
+earns its place where *others* is no lower than −1 point (the margin) in the mean over tasks and
+seeds, and *source* is higher than for any plain alpha of which the same is true. A call goes on
+where an earlier one with the same `--keep` ended; `--only` names candidates.
+
+Candidates, with the one parameter of each in its name:
+
+- `alpha A`: plain interpolation, of which averaging the weights over a range of alphas (Weight
+  Weaving) is the middle one, and whose singular values with one θ' no calibration (SVC) changes.
+- `ramp A..B`: alpha from the first to the last layer (LiNeS; tiers by depth, LARV).
+- `rank A, R`: alpha A on that share R of the singular directions of every matrix's task vector.
+- `shift A, R`: alpha A on that share of the directions of its outputs on unlabelled speech that
+  move most (in the manner of ESM): the left singular vectors of (θ' − θ0) G^½, G the mean of x xᵀ
+  over the inputs x, with θ0.
+- `quiet A, R`: alpha A on what the other share of the *inputs'* principal directions carries, and
+  0.25 on the strongest R of them, which speech as such uses most.
+- `trim A, R`: alpha A on the largest share R of the weights' changes (TIES with one θ').
+- `seeds A`: alpha A towards the mean of the θ' of two seeds.
+- `near B`: an alpha for every layer by the drift of its hidden states (`--alpha auto`, by layer).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from probe import machine, note
+from probing.figures import rounded
+from torch import Tensor
+
+from speechft.analysis.alpha.settings import AlphaSettings
+from speechft.analysis.alpha.stage import choose_alpha, chosen_in
+from speechft.core.files import read_json, read_jsonl, write_json
+from speechft.data.audio import load_waveform
+from speechft.data.load import load_data
+from speechft.encoders import SpeechEncoder, load_encoder
+from speechft.hidden.front_end_cache import KeptFeatures
+from speechft.merging.data_statistics import gather_gram
+from speechft.merging.settings import MergeSettings
+from speechft.merging.stage import merge
+from speechft.metrics.measures import direction
+from speechft.metrics.statistics import goodness
+from speechft.probing.evaluate import evaluate
+from speechft.probing.settings import EvaluateSettings
+from speechft.tasks import TASKS as TASK_CLASSES
+from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.finetune.stage import finetune
+
+DATA, BASE = "synthetic:study", "tiny-hubert"
+TASKS: dict[str, dict[str, Any]] = {
+    "sid": {"steps": 600, "learning_rate": 1e-3},
+    "pr": {"steps": 400, "learning_rate": 5e-4},
+    "er": {"steps": 400, "learning_rate": 5e-4},
+}
+MARGIN = 1.0
+PLAIN = ("alpha 0.1", "alpha 0.25", "alpha 0.4", "alpha 0.5", "alpha 1")
+CANDIDATES = (
+    *("ramp 0..0.5", "ramp 0..1", "ramp 0.5..0", "rank 0.5, 0.1", "shift 0.5, 0.1"),
+    *("quiet 0.5, 0.1", "trim 0.5, 0.2", "seeds 0.4", "near 0.25"),
+)
+Figures = dict[str, Any]
+Weights = dict[str, Tensor]
+Change = Callable[[Tensor, Tensor | None], Tensor]
+
+
+def strongest(moved: Tensor, share: float, gram: Tensor | None = None) -> Tensor:
+    """Give the part of a change (out, in) on its strongest output directions."""
+    seen = moved if gram is None else moved @ root(gram)
+    left = torch.linalg.svd(seen, full_matrices=False)[0]
+    left = left[:, : max(1, round(share * left.shape[1]))]
+    return left @ (left.T @ moved)
+
+
+def loud(moved: Tensor, share: float, gram: Tensor) -> Tensor:
+    """Give the part of a change (out, in) that the strongest directions of its inputs carry."""
+    vectors = torch.linalg.eigh(gram)[1].flip(1)[:, : max(1, round(share * len(gram)))]
+    return (moved @ vectors) @ vectors.T
+
+
+def root(gram: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(gram)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def change_of(kind: str, alpha: float, share: float) -> Change:
+    """Give what a candidate adds to a matrix θ0 (out, in), of its task vector and G (in, in)."""
+
+    def change(moved: Tensor, gram: Tensor | None) -> Tensor:
+        if kind == "rank":
+            return alpha * strongest(moved, share)
+        if gram is None:
+            return 0.25 * moved
+        if kind == "shift":
+            return alpha * strongest(moved, share, gram)
+        return alpha * moved + (0.25 - alpha) * loud(moved, share, gram)
+
+    return change
+
+
+def changed(base: Weights, tuned: Weights, grams: Mapping[str, Tensor], change: Change) -> Weights:
+    """Change the matrices of the layers by a candidate; all else goes by a quarter."""
+    made = {}
+    for name, start in base.items():
+        moved = (tuned[name] - start).double()
+        matrix = moved.dim() == 2 and name.endswith(".weight") and ".layers." in name
+        own = change(moved, grams.get(name)) if matrix else 0.25 * moved
+        made[name] = (start.double() + own).to(start.dtype)
+    return made
+
+
+class Bench:
+    """Makes and scores encoders; what is done is kept."""
+
+    def __init__(self, work: Path) -> None:
+        self.work, self.kept = work, KeptFeatures(2 << 30)
+        self._grams: dict[str, Tensor] = {}
+
+    def tuned(self, task: str, seed: int) -> Path:
+        out = self.work / f"tuned-{task}-{seed}"
+        own: Figures = {"seconds": 16, "head_size": "mini", "evaluate_every": 0, "threads": 1}
+        own |= {"save_every": 1000, "seed": seed, "task": task, "data": DATA, **TASKS[task]}
+        finetune(FinetuneSettings(encoder=BASE, out=out, **own))
+        return out
+
+    def make(self, name: str, task: str, seed: int) -> str:
+        """Give the folder of a candidate's encoder."""
+        if name == "θ0":
+            return BASE
+        kind, _, text = name.partition(" ")
+        run = self.tuned(task, seed)
+        out = self.work / f"{name.replace(' ', '-').replace(',', '')}-{task}-{seed}"
+        own: Figures = {"base": BASE, "tuned": [run], "out": out, "dtype": "float32"}
+        if kind in ("alpha", "ramp"):
+            merge(MergeSettings(**own, alpha=text))
+        elif kind == "seeds":
+            merge(MergeSettings(**own | {"tuned": [run, self.tuned(task, seed + 1)]}, alpha=text))
+        elif kind == "trim":
+            alpha, density = text.split(", ")
+            density = {"density": float(density)}
+            merge(MergeSettings(**own, method="ties", alpha=alpha, parameters=density))
+        elif kind == "near":
+            place = out.with_name(f"{out.name}-choice")
+            near: Figures = {"by_layer": True, "bound": float(text), "utterances": 30}
+            choose_alpha(
+                AlphaSettings(base=BASE, tuned=[run], data=DATA, out=place, device="cpu", **near)
+            )
+            merge(MergeSettings(**own, alpha=chosen_in(place)["alpha"]))
+        elif not out.exists():
+            alpha, share = map(float, text.split(", "))
+            self.encoder(kind, alpha, share, run).save(out)
+        return str(out)
+
+    def encoder(self, kind: str, alpha: float, share: float, run: Path) -> SpeechEncoder:
+        encoder, end = load_encoder(BASE), load_encoder(run / "encoder")
+        base = encoder.model.state_dict()
+        made = changed(base, end.model.state_dict(), self.grams(), change_of(kind, alpha, share))
+        encoder.model.load_state_dict(made)
+        return encoder
+
+    def grams(self) -> Mapping[str, Tensor]:
+        """Give the mean of x xᵀ of every matrix's inputs, of two minutes of unlabelled speech."""
+        if not self._grams:
+            cuts = list(load_data(DATA)["train"])[:45]
+            found, _ = gather_gram(load_encoder(BASE).eval(), map(load_waveform, cuts))
+            self._grams = {name: torch.from_numpy(one).double() for name, one in found.items()}
+        return self._grams
+
+    def score(self, name: str, task: str, seed: int) -> Figures:
+        """Give the first metric of every task, as goodness, on dev and on test."""
+        label = "θ0" if name == "θ0" else f"{name}, {task}"
+        out = self.work / "scores" / f"{label.replace(' ', '-').replace(',', '')}-{seed}"
+        done = out / "figures.json"
+        if not done.exists():
+            begun = time.process_time()
+            own: Figures = {"data": DATA, "tasks": tuple(TASKS), "seeds": (seed,), "workers": 1}
+            encoder = self.make(name, task, seed)
+            evaluate(EvaluateSettings(encoders=[encoder], out=out, device="cpu", **own), self.kept)
+            figures: Figures = {"dev": {}, "test": {}}
+            for record in read_jsonl(out / "results.jsonl"):
+                own_task, metric = TASK_CLASSES[record["task"]], record["metric"]
+                if metric == own_task.metrics[0]:
+                    way = direction(metric)
+                    figures["test"][record["task"]] = goodness(record["value"], way)
+                    figures["dev"][record["task"]] = goodness(record["dev"][metric], way)
+            note(f"{label}, seed {seed}: {figures['dev']}")
+            write_json(done, figures | {"processor_seconds": time.process_time() - begun})
+        return read_json(done)
+
+
+def beside(scores: Figures, reference: Figures, task: str, part: str) -> dict[str, float]:
+    """Give how much better a candidate is than the reference on its source task and elsewhere."""
+    gains = {other: scores[part][other] - reference[part][other] for other in TASKS}
+    return {"source": gains.pop(task), "others": fmean(gains.values())}
+
+
+def measure(options: argparse.Namespace) -> Figures:
+    bench, result = Bench(options.keep), {}
+    for name in options.only or ("θ0", *PLAIN, *CANDIDATES):
+        rows = []
+        for task, seed in ((t, s) for s in options.seeds for t in options.tasks):
+            quarter = bench.score("alpha 0.25", task, seed)
+            own = bench.score(name, task, seed)
+            gains = {part: beside(own, quarter, task, part) for part in ("dev", "test")}
+            rows.append({"task": task, "seed": seed, "scores": own, "gains": gains})
+        result[name] = {"rows": rows} | {
+            part: {k: fmean(r["gains"][part][k] for r in rows) for k in ("source", "others")}
+            for part in ("dev", "test")
+        }
+    about = {"data": DATA, "tuned_on": options.tasks, "seeds": options.seeds, "margin": MARGIN}
+    return {"machine": machine(1), **about, "candidates": result}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keep", type=Path, required=True, help="folder for the work")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--only", nargs="+", help="names of candidates")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.keep.mkdir(parents=True, exist_ok=True)
+    result = rounded(measure(options))
+    if options.out is not None:
+        write_json(options.out, result)
+    for name, one in result["candidates"].items():
+        shown = {part: one[part] for part in ("dev", "test")}
+        sys.stdout.write(f"{name}: {shown}\n")
+
+
+if __name__ == "__main__":
+    main()
