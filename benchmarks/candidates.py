@@ -52,8 +52,7 @@ from speechft.hidden.front_end_cache import KeptFeatures
 from speechft.merging.data_statistics import gather_gram
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
-from speechft.metrics.measures import direction
-from speechft.metrics.statistics import goodness
+from speechft.metrics.measures import direction, goodness
 from speechft.probing.evaluate import evaluate
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS as TASK_CLASSES

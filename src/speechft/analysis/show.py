@@ -32,6 +32,7 @@ class Line:
         svcca: SVCCA of each hidden state; empty in analyses of earlier versions.
         cosine: mean cosine of each hidden state.
         connected: alpha → cosine of each hidden state with the interpolated ones.
+        barrier: of the head's error on the way from θ0, in points; none without a head.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Line:
     svcca: list[float]
     cosine: list[float]
     connected: dict[float, list[float]]
+    barrier: float | None = None
 
 
 def lines_of(records: Records) -> list[Line]:
@@ -65,6 +67,7 @@ def rows(records: Records) -> tuple[list[str], list[list[str]]]:
     """Give the headings and the cells of the table that sums an analysis up."""
     lines = lines_of(records)
     alphas = list(dict.fromkeys(alpha for line in lines for alpha in line.connected))
+    headed = any(line.barrier is not None for line in lines)
     heads = [
         "encoder",
         "distance",
@@ -73,6 +76,7 @@ def rows(records: Records) -> tuple[list[str], list[list[str]]]:
         "SVCCA",
         "cosine",
         *(f"linear {a:g}" for a in alphas),
+        *(["barrier"] if headed else []),
     ]
     return heads, [
         [
@@ -86,6 +90,7 @@ def rows(records: Records) -> tuple[list[str], list[list[str]]]:
                 )
             ),
             *(_text(finite_mean(line.connected[alpha])) for alpha in alphas),
+            *([_text(math.nan if line.barrier is None else line.barrier)] if headed else []),
         ]
         for line in lines
     ]
@@ -105,7 +110,8 @@ weights. *CKA*, *cosine*: how alike the hidden states are to the base's (linear 
 frame by frame), mean over the layers, and CKA of the last; *SVCCA*: mean canonical correlation of
 the directions that hold 99 % of the variance. *linear*: cosine between the hidden
 states of the encoder at that alpha and the mixture of both encoders' states; 100 where
-interpolating weights interpolates features.
+interpolating weights interpolates features. *barrier*, where heads were given: how many points the
+error of the encoder's head lies above the line between both ends at most.
 
 ![Similarity by layer, and against the distance]({FIGURE})
 """
@@ -164,7 +170,7 @@ def _line(name: str, own: Records) -> Line:
         return [math.nan if r["value"] is None else float(r["value"]) for r in ordered]
 
     (distance,) = (r["value"] for r in own if r["measure"] == "distance" and r["part"] == ALL)
-    alphas = dict.fromkeys(r["alpha"] for r in own if "alpha" in r)
+    alphas = dict.fromkeys(r["alpha"] for r in own if r["measure"] == "connectivity")
     return Line(
         name,
         float(distance),
@@ -172,6 +178,7 @@ def _line(name: str, own: Records) -> Line:
         of("svcca"),
         of("cosine"),
         {a: of("connectivity", a) for a in alphas},
+        next((float(r["value"]) for r in own if r["measure"] == "error barrier"), None),
     )
 
 

@@ -9,10 +9,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lhotse.cut import Cut
 
+from speechft.analysis import barriers
 from speechft.analysis.hidden_similarity import (
     Cosines,
     Layers,
@@ -38,6 +39,8 @@ from speechft.data.load import load_data, refuse_long
 from speechft.encoders import SpeechEncoder
 from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts
 from speechft.probing.settings import EncoderSpec
+from speechft.tasks import arranged, check_labels, refuse_empty
+from speechft.tasks.kept_head import KeptHead, read_head
 
 VECTORS, PAGE = "vectors.jsonl", "analysis.md"
 # Settings of a model that change what its weights do.
@@ -56,7 +59,8 @@ def analyze(settings: AnalyzeSettings) -> Path:
     Weights: the length of the task vector, by part, and how those of several encoders stand to each
     other. Hidden states, layer by layer: linear CKA, CCA, SVCCA and cosine to θ0's; and, for every
     alpha, whether the states of the interpolated encoder are the interpolation of the states
-    (layerwise linear feature connectivity).
+    (layerwise linear feature connectivity). With heads, whether their losses have a barrier on the
+    way from θ0.
 
     Returns:
         The folder: `analysis.jsonl` (a record per encoder, measure and layer), `vectors.jsonl`
@@ -66,14 +70,15 @@ def analyze(settings: AnalyzeSettings) -> Path:
     Raises:
         CheckpointError: an encoder cannot be loaded, or its tensors are not those of the base.
         DataError: the data cannot be read, or lacks the split.
-        SettingsError: two encoders have the same name, the device cannot be used, or the folder
-            holds something else.
+        SettingsError: two encoders have the same name, there are more or fewer heads than stored
+            encoders, the device cannot be used, or the folder holds something else.
     """
     _refuse_foreign(settings.out)
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
     device = str(usable_device(settings.device))
     cuts = _utterances(settings)
+    heads = _heads(settings, specs)
     base_spec = EncoderSpec(path=settings.base)
     refuse_two_contexts([base_spec, *specs], settings.context)
     artifact = analyze_artifact(settings)
@@ -84,7 +89,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
     if not artifact.begin(replace=not measured):  # what only began is in nobody's way
         (settings.out / RECORDS).unlink(missing_ok=True)  # of no call that was stopped
     base = open_encoder(base_spec, device, settings.context)
-    records = _measure(settings, base, specs, cuts, device)
+    records = _measure(settings, base, specs, cuts, heads, device)
     draw(records, settings.out / FIGURE)
     write_jsonl(settings.out / VECTORS, _beside_each_other(settings, base, specs))
     write_text(settings.out / PAGE, markdown(records, str(settings.base), len(cuts)))
@@ -97,6 +102,7 @@ def _measure(
     base: SpeechEncoder,
     specs: Sequence[EncoderSpec],
     cuts: Sequence[Cut],
+    heads: Mapping[str, Headed],
     device: str,
 ) -> list[Record]:
     """Measure some encoders after others; what a stopped call has measured is kept."""
@@ -106,18 +112,67 @@ def _measure(
     left = [spec for spec in specs if spec.label not in there]
     with progress_bar() as bar:
         groups = [left[n : n + settings.at_once] for n in range(0, len(left), settings.at_once)]
-        task = bar.add_task("analyze", total=len(groups) * len(cuts), note="")
+        more = sum(len(heads[spec.label].cuts) for spec in left if spec.label in heads)
+        task = bar.add_task("analyze", total=len(groups) * len(cuts) + more, note="")
+
+        def note(count: int) -> None:
+            bar.advance(task, count)
+
         for group in groups:
             bar.update(task, note=", ".join(spec.label for spec in group))
             others = [_other(base, spec, device, settings.context) for spec in group]
             found = compare_states(
-                base, others, settings.alphas, cuts, settings.batch_seconds,
-                lambda n: bar.advance(task, n),
-            )  # fmt: skip
+                base, others, settings.alphas, cuts, settings.batch_seconds, note
+            )
             for spec, other, likeness in zip(group, others, found, strict=True):
                 records += records_of(spec.label, distances(base, other), likeness)
+                if spec.label in heads:
+                    headed = heads[spec.label]
+                    headed.head.check(other, spec.label, same=False)
+                    way = barriers.along_the_way(
+                        base, other, headed.head, headed.cuts, settings.alphas,
+                        settings.batch_seconds, note,
+                    )  # fmt: skip
+                    records += barriers.records_of(spec.label, headed.head, way)
             write_jsonl(path, records)
     return records
+
+
+class Headed(NamedTuple):
+    """A head, and the utterances that it is scored on."""
+
+    head: KeptHead
+    cuts: list[Cut]
+
+
+def _heads(settings: AnalyzeSettings, specs: Sequence[EncoderSpec]) -> dict[str, Headed]:
+    """Read the heads of stored encoders, and the dev splits of their tasks."""
+    if settings.barriers is None:
+        return {}
+    stored = [spec.label for spec in specs if spec.alpha is None]
+    if len(settings.heads) not in (1, len(stored)):
+        raise SettingsError(
+            "there are more or fewer heads than stored encoders",
+            where="heads",
+            expected=f"1 or {len(stored)}",
+            found=len(settings.heads),
+        )
+    data = load_data(settings.barriers)
+    found = []
+    for file in settings.heads:
+        head = read_head(file)
+        task = head.task
+        if task.compares:
+            raise SettingsError(
+                f"a head for {task.id!r} has no loss by utterance", where=file, found=task.compares
+            )
+        _, (_, dev), *_ = arranged(type(task), data, settings.barriers, task.protocol)
+        chosen = _drawn(dev, settings)
+        refuse_empty(task, chosen)
+        check_labels(task, chosen)
+        refuse_long(settings.barriers, chosen, settings.max_seconds)
+        found.append(Headed(head, chosen))
+    return dict(zip(stored, found * len(stored) if len(found) == 1 else found, strict=True))
 
 
 def _other(base: SpeechEncoder, spec: EncoderSpec, device: str, context: Any) -> SpeechEncoder:
@@ -165,11 +220,14 @@ def _utterances(settings: AnalyzeSettings) -> list[Cut]:
         raise DataError(
             f"the data has no split {wanted!r}", where=settings.data, found=", ".join(sorted(data))
         )
-    cuts = list(data[wanted])
-    order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
-    chosen = [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+    chosen = _drawn(list(data[wanted]), settings)
     refuse_long(settings.data, chosen, settings.max_seconds)
     return chosen
+
+
+def _drawn(cuts: Sequence[Cut], settings: AnalyzeSettings) -> list[Cut]:
+    order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
+    return [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
 
 
 def _refuse_foreign(folder: Path) -> None:
