@@ -39,13 +39,15 @@ demo-human: setup  ## the same on human Czech: ENCODER=FOLDER-OR-HUB-ID CORPUS=F
 test: setup  ## run the tests (two processes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
-faults: setup  ## the whole table of faults, and kills in every stage (twenty minutes): docs/reliability.md
+faults: setup  ## the whole table of faults, kills in every stage, several processes (half an hour): docs/reliability.md
 	@rm -f .faults.jsonl
 	-SPEECHFT_FAULTS=all SPEECHFT_FAULTS_KEPT=$(CURDIR)/.faults.jsonl OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/faults
 	$(BIN)/python tests/faults/fault_report.py .faults.jsonl
 	SPEECHFT_FAULTS=all OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -q -n $(WORKERS) -k killed tests/pipeline
+	SPEECHFT_FAULTS=all OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -q -n 0 tests/training/test_several_processes.py
 
 fuzz: setup  ## read damaged inputs of seven kinds, SECONDS=1200 each: docs/reliability.md
 	@for target in recipe table cuts checkpoint "safetensors header" state store; do \

@@ -1,8 +1,8 @@
 """What each of two processes does that train together: `two_processes.py FOLDER SCENARIO…`.
 
 Every scenario trains with two processes. `infinite` makes the loss of the second process
-infinite at one update, its gradient finite; `killed` ends it there by SIGKILL. What one process
-shall equal trains in float64.
+infinite at one update, its gradient finite; `kill` before a name ends it there by SIGKILL. What one
+process shall equal trains in float64.
 """
 
 from __future__ import annotations
@@ -28,18 +28,26 @@ COMMON: dict[str, Any] = {
     "evaluate_every": 4,
     "save_every": 2,
 }
-FINETUNE = {**COMMON, "head_size": "mini", "steps": 6, "keep_at": [0.5]}
+STEPS = 50 if os.environ.get("SPEECHFT_FAULTS") == "all" else 6
+FINETUNE = {**COMMON, "head_size": "mini", "steps": STEPS, "keep_at": [0.5]}
+MASKED = {"mask_share": 0.2, "mask_channels": 0.1}
+AVERAGED = {"ema": 0.9, "average_last": 0.5}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "one": {**FINETUNE, "task": "sid"},
+    "one": {**FINETUNE, **MASKED, **AVERAGED, "task": "sid"},
     "two": {**FINETUNE, "task": "pr,sid"},
-    "infinite": {**FINETUNE, "task": "pr,sid"},
+    "cut": {**FINETUNE, "task": "pr", "micro_batch": 3.0, "checkpointing": True, "guard": "warn"},
+    "patient": {**COMMON, "task": "sid", "evaluate_every": 1, "patience": 1, "epochs": 2},
+    "further": {"continued": "one", "steps": STEPS},
+    "infinite": {**FINETUNE, "task": "pr,sid", "steps": 6},
     "infinite-pretrain": {**COMMON, "steps": 4},
-    "pretrain": {**COMMON, "steps": 4, "mixing": 0.5},
-    "killed": {**FINETUNE, "task": "pr,sid", "steps": 40},
-    "killed-pretrain": {**COMMON, "steps": 40},
+    "pretrain": {**COMMON, "steps": STEPS, "mixing": 0.5},
+    "moved": {**FINETUNE, "task": "pr,sid", "steps": STEPS + 2},
+    "moved-pretrain": {**COMMON, "steps": STEPS + 2},
 }
 BAD_UPDATE = 3
-EQUAL = ("one", "two", "pretrain")
+MOVED = ("moved", "moved-pretrain")
+EQUAL = ("one", "two", "cut", "patient", "further", "pretrain", *MOVED)
+KILL = "kill "
 
 
 def finished(
@@ -75,6 +83,8 @@ def run(folder: Path, name: str, **more: Any) -> Path:
     from speechft.training.pretrain.stage import pretrain
 
     values = {**SETTINGS[name], "out": folder / name, **more}
+    if "continued" in values:
+        return finetune(FinetuneSettings(**values | {"continued": folder / values["continued"]}))
     if "task" in values:
         return finetune(FinetuneSettings(encoder=str(folder / "base"), **values))
     units = {"clusters": 8, "layer": 1, "steps": values.pop("steps")}
@@ -158,10 +168,11 @@ def main(folder: Path, scenarios: list[str]) -> None:
         return result
 
     Loop.run = noted_run  # type: ignore[method-assign]
-    for name in scenarios:
+    for scenario in scenarios:
+        name = scenario.removeprefix(KILL)
         Loop._update = real_update  # type: ignore[method-assign]
-        if name.startswith(("infinite", "killed")):
-            _spoil(name.startswith("killed"), rank)
+        if name.startswith("infinite") or name != scenario:
+            _spoil(name != scenario, rank)
         with in_float64() if name in EQUAL else nullcontext():
             run(folder, name)
     (folder / f"ends-{rank}.json").write_text(json.dumps(ends))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -99,6 +99,15 @@ def average_gradients(parameters: Sequence[Parameter], figures: Sequence[float])
             own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad = _sum(own) / state.num_processes
     return [float(mean) for mean in means[: len(figures)]]
+
+
+def of_all(values: Mapping[int, T]) -> dict[int, T]:
+    """Give what all processes have, in the order of its numbers; what can be pickled."""
+    parts: list[Any] = [dict(values)]
+    if (count := all_processes().num_processes) > 1:
+        parts = [None] * count
+        torch.distributed.all_gather_object(parts, dict(values))
+    return dict(sorted((number, value) for part in parts for number, value in part.items()))
 
 
 def least(value: float) -> float:

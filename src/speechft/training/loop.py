@@ -2,8 +2,8 @@
 
 Every source of chance is a pure function of (seed, update): the order of batches through
 `BatchStream`, dropout and masks through a generator seeded anew at each batch. A run that was
-stopped and resumed is therefore the same as one that was not, bit for bit on a CPU, and two
-processes do what one does that accumulates two batches.
+stopped and resumed is therefore the same as one that was not, bit for bit on a CPU, and several
+processes do what one does with all their batches; whichever number of them resumes, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from speechft.core.seeding import derive_seed
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.averaging import Average
 from speechft.training.batch_stream import BatchStream, EpochBatches, ItemSource, Position
-from speechft.training.distributed import average_gradients, least
+from speechft.training.distributed import average_gradients, least, of_all, on_main
 from speechft.training.micro_batches import MicroBatch, Piece, affordable, cut
 from speechft.training.objective import EncoderObjective
 from speechft.training.optimisers import MOMENTS, Optimiser, make_optimiser
@@ -51,7 +51,7 @@ class LoopSettings:
         learning_rate: peak rate.
         head_learning_rate: peak rate of what is trained besides the encoder; the same if not given.
         clip: bound on the global gradient norm.
-        accumulate: batches per update.
+        accumulate: batches per update, of all processes together.
         evaluate_every: updates between evaluations on dev (0: only at the end).
         save_every: updates between resumable states.
         log_every: updates between records in `metrics.jsonl`.
@@ -183,6 +183,7 @@ class Loop:
         self.stop = StopRequest()
         position = self._resume(parent)
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.accumulate = settings.accumulate // self.world
         self.stream = BatchStream(batches, source, position, self.rank, self.world)
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -248,7 +249,7 @@ class Loop:
                 self.hooks.on_update(progress)
             note = f"loss {figures['loss']:.3f} lr {figures['lr']:.1e}"
             bar.update(line, completed=done, note=note)
-            if done % settings.log_every == 0 or done == 1 or last:
+            if self._is_logged(done):
                 self._record({"update": done, **figures}, tracker)
             if last or (settings.evaluate_every and done % settings.evaluate_every == 0):
                 self._evaluate(tracker)
@@ -257,6 +258,9 @@ class Loop:
             if signal_number:
                 kept = f"The state after update {done} of {settings.steps} is kept in {self.folder}"
                 raise Stopped(kept, signal_number)
+
+    def _is_logged(self, update: int) -> bool:
+        return update % self.settings.log_every == 0 or update in (1, self.settings.steps)
 
     def _update(self, batches: Any) -> tuple[dict[str, float], int]:
         """Do one optimiser update; give its figures, and the number of a signal that came.
@@ -271,9 +275,9 @@ class Loop:
             group["lr"] = rate * group.get("factor", 1.0)
         self.objective.before_update(update)
         total = 0.0
-        figures: dict[str, float] = {}
+        figures: dict[int, dict[str, float]] = {}
         heard: list[int] = []
-        for number in range(settings.accumulate):
+        for number in range(self.accumulate):
             indices, items = next(batches)
             heard += indices
             place = number * self.world + self.rank
@@ -285,9 +289,9 @@ class Loop:
                     loss, more = self.objective.loss(piece.indices, piece.items)
                 for name, value in more.items():
                     of_batch[name] = of_batch.get(name, 0.0) + piece.share * value
-                self.accelerator.backward(loss * piece.share / settings.accumulate)
-                total += float(loss.detach()) * piece.share / settings.accumulate
-            figures |= of_batch
+                self.accelerator.backward(loss * piece.share / self.accumulate)
+                total += float(loss.detach()) * piece.share / self.accumulate
+            figures[place] = of_batch
         stop = self.stop.signal_number
         total, stopping = average_gradients(self.parameters, [total, float(stop > 0)])
         norm = self._step(total, update, heard)
@@ -295,7 +299,9 @@ class Loop:
         for average in self.hooks.averages:
             average.take(self.objective.module, update)
         seconds = time.perf_counter() - started
-        done = {"loss": total, "lr": rate, "gradient_norm": norm, "seconds": seconds, **figures}
+        done = {"loss": total, "lr": rate, "gradient_norm": norm, "seconds": seconds}
+        for more in of_all(figures).values() if self._is_logged(update) else ():
+            done |= more
         return done, (stop or signal.SIGTERM) if stopping else 0
 
     def _pieces(self, indices: list[int], items: Any) -> list[Piece]:
@@ -350,7 +356,8 @@ class Loop:
         )
 
     def _evaluate(self, tracker: Tracker) -> None:
-        figures = self.objective.evaluate()
+        own = self.objective.evaluate()
+        figures = on_main(lambda: own)  # a GPU's last bits may differ; what follows may not
         if figures:
             named = {f"dev_{name}": value for name, value in figures.items()}
             self._record({"update": self.progress.update, **named}, tracker)

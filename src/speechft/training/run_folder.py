@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +27,69 @@ _OF_A_RUN: Final = re.compile(
 )
 
 
+_BATCHES: Final = ("accumulate", "processes")  # whose product is the batches of an update
+
+
 def run_artifact(
-    folder: Path, stage: str, settings: Settings, known: Mapping[str, str] | None = None
+    folder: Path,
+    stage: str,
+    settings: Settings,
+    known: Mapping[str, str] | None = None,
+    whole: Artifact | None = None,
 ) -> Artifact:
-    """Give the folder of a run as what it depends on: settings, inputs, number of processes."""
-    processes = all_processes().num_processes
-    together = {"processes": processes} if processes > 1 else {}
-    depends = on_main(lambda: dependencies(settings, known))
-    version = getattr(settings, "version", 1)
-    return Artifact(folder, stage, {**depends, **together}, version, settings)
+    """Give the folder of a run as what it depends on: settings, inputs, batches per update.
+
+    A run has the batches of an update that it began with, whatever number of processes goes on:
+    those of each process times the number of processes.
+
+    Args:
+        folder: of the run.
+        stage: that makes it.
+        settings: of the stage.
+        known: name of an input → identity.
+        whole: the run that this one is a part of, if it is one.
+    """
+    now = all_processes().num_processes
+
+    def look() -> dict[str, Any]:
+        depends = dependencies(settings, known)
+        own = {"accumulate": depends.pop("accumulate", 1), "processes": now}
+        before = whole.depends if whole else _depends(Artifact(folder, stage, {}).before)
+        then = {name: before.get(name, 1) for name in _BATCHES}
+        if before and (
+            then["accumulate"] == own["accumulate"] or prod(then.values()) == prod(own.values())
+        ):
+            own = then
+        return {**depends, **{name: number for name, number in own.items() if number != 1}}
+
+    return Artifact(folder, stage, on_main(look), getattr(settings, "version", 1), settings)
+
+
+def batches_per_update(artifact: Artifact) -> int:
+    """Give the batches of a run's update, of all processes together."""
+    return prod(int(artifact.depends.get(name, 1)) for name in _BATCHES)
+
+
+def _depends(record: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Give what a record says of a run's dependencies, if that can be read."""
+    found = (record or {}).get("depends")
+    if not isinstance(found, Mapping):
+        return {}
+    return found if all(isinstance(found.get(name, 1), int) for name in _BATCHES) else {}
+
+
+def _refuse_uneven(artifact: Artifact) -> None:
+    processes, batches = all_processes().num_processes, batches_per_update(artifact)
+    if batches % processes:
+        raise SettingsError(
+            "the batches of an update cannot be shared out evenly",
+            where=artifact.folder,
+            expected=f"a number of processes that divides {batches}, with which the run began",
+            found=f"{processes} processes",
+        )
+    if processes != artifact.depends.get("processes", 1):
+        said = "%s: an update has %d batches, as it had where the run began with other processes"
+        log.info(said, artifact.stage, batches)
 
 
 def carry_out(artifact: Artifact, threads: int, work: Callable[[], None]) -> Path:
@@ -48,6 +103,7 @@ def carry_out(artifact: Artifact, threads: int, work: Callable[[], None]) -> Pat
         log.info("%s: already done in %s", artifact.stage, folder)
         return folder
     artifact.refuse_other_stage()
+    _refuse_uneven(artifact)
     with at_work(folder, threads):
         work()
     return folder

@@ -12,7 +12,6 @@ from speechft.data.batching import BalancedBatches, DurationBatches, VariedBatch
 from speechft.encoders import SpeechEncoder
 from speechft.tasks.utterance_classes import ClassTask
 from speechft.training.batch_stream import EpochBatches
-from speechft.training.distributed import all_processes
 from speechft.training.finetune.data import TaskData
 from speechft.training.finetune.settings import FinetuneSettings
 
@@ -46,7 +45,14 @@ def task_order(
 def updates_of(
     epochs: float, settings: FinetuneSettings, encoder: SpeechEncoder, tasks: Mapping[str, TaskData]
 ) -> int:
-    """Give the updates in which the task with most batches has so many epochs."""
+    """Give the updates in which the task with most batches has so many epochs.
+
+    Args:
+        epochs: of it.
+        settings: of the run; `accumulate` is that of all processes together.
+        encoder: says what utterances cost.
+        tasks: name → task with its utterances.
+    """
     several = len(tasks) > 1 or settings.rehearsal_share > 0
     most = 0
     for name, data in tasks.items():
@@ -55,5 +61,4 @@ def updates_of(
         part = epochs % 1
         most = max(most, whole + (math.ceil(part * len(order.epoch(int(epochs)))) if part else 0))
     batches = most * len(tasks) / (1 - settings.rehearsal_share)
-    processes = int(all_processes().num_processes)
-    return math.ceil(batches / settings.accumulate / processes)
+    return math.ceil(batches / settings.accumulate)

@@ -115,7 +115,7 @@ class FinetuneSettings(Settings):
             tasks, those of every task that has classes.
         activation_dropout: within the feed-forward layers in training; the encoder's own if not
             given (0.1 in the Hub's configurations of HuBERT Base, 0.0 where fairseq trained it).
-        accumulate: batches per update.
+        accumulate: batches per update, of each process with which the run begins.
         micro_batch: seconds of speech, padding included, that go through the encoder at once: a
             batch is cut into pieces whose gradients add up to its own. `auto` measures what memory
             bears; the record says it, and a run that goes on keeps it. Not cut if not given.

@@ -24,7 +24,13 @@ from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
 from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
-from speechft.training.run_folder import about, begin, carry_out, run_artifact
+from speechft.training.run_folder import (
+    about,
+    batches_per_update,
+    begin,
+    carry_out,
+    run_artifact,
+)
 
 log = get_logger(__name__)
 __all__ = ["FinetuneSettings", "finetune", "task_names"]
@@ -107,9 +113,12 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             settings.seed,
             settings.max_seconds,
         )
-    artifact.settings = settings = _resolved(settings, encoder, tasks)
+    together = {"accumulate": batches_per_update(artifact)}
+    resolved = _resolved(settings.model_copy(update=together), encoder, tasks)
+    said = {"accumulate": artifact.depends.get("accumulate", 1)}
+    artifact.settings = settings = resolved.model_copy(update=said)
     on_main(lambda: begin(artifact))
-    run = Run(settings, encoder, tasks, rehearsed, kept)
+    run = Run(resolved, encoder, tasks, rehearsed, kept)
     progress = run.train()
     more: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
     if progress.micro_batch:

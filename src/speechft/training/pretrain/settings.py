@@ -175,6 +175,7 @@ class PretrainSettings(Settings):
             goes on from an ENCODER, else 0).
         quantiser: the codebooks of the other objectives.
         contrastive: what only the contrastive objective has.
+        accumulate: batches per update, of each process with which the run begins.
         seconds: speech in one batch, in seconds; 87.5 unless said in a run that goes on, as in
             HuBERT Base on each of 32 GPUs.
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
@@ -223,6 +224,7 @@ class PretrainSettings(Settings):
     freeze_front_end: Annotated[bool, Shown] = False
     head_warmup: Annotated[float, Shown] = Field(default=0.0, ge=0, lt=1)
     seconds: float = Field(default=14.0, gt=0)
+    accumulate: int = Field(default=1, gt=0)
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     feature_penalty: float = Field(default=0.0, ge=0)
     unmasked_weight: float = Field(default=0.5, ge=0)

@@ -28,6 +28,7 @@ log = get_logger(__name__)
 
 _OF_LOOP = {"evaluate_every", "save_every", "precision", "log", "optimiser"}
 _LOOKED_AT, _SILENCE = 16, 1e-5
+_OF_LOOP = {"accumulate", "evaluate_every", "save_every", "precision", "log"}
 SpeechSource = Waveforms | FrontEndCache
 
 

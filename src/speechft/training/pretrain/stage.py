@@ -7,7 +7,6 @@ of masked frames. The objectives of wav2vec 2.0 and DeCoAR 2.0 need no clusters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial, reduce
 from itertools import accumulate
 from operator import or_
@@ -32,7 +31,13 @@ from speechft.training.pretrain.iteration import run_iteration
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.speech import Speech
 from speechft.training.pretrain.unitless_objectives import run_direct
-from speechft.training.run_folder import about, begin, carry_out, run_artifact
+from speechft.training.run_folder import (
+    about,
+    batches_per_update,
+    begin,
+    carry_out,
+    run_artifact,
+)
 
 __all__ = ["PretrainSettings", "pretrain"]
 
@@ -69,13 +74,13 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
     # A run is lengthened by adding an iteration; each looks after its own settings.
     longer = all(change.startswith("iterations.") for change in artifact.changes())
     on_main(lambda: begin(artifact, replace=longer))
-    resolved = resolve(settings, encoder)
+    together = {"accumulate": batches_per_update(artifact)}
+    resolved = resolve(settings, encoder).model_copy(update=together)
     source = Waveforms([*cuts, *dev])
     speech = Speech(source, len(cuts), len(cuts) + len(dev))
     speech.refuse_unlearnable(encoder, resolved.mask_span, settings.data)
     if resolved.iterations:
-        known = {settings.data: artifact.depends["data"]}
-        encoder, skipped = _iterate(resolved, encoder, speech, known)
+        encoder, skipped = _iterate(resolved, encoder, speech, artifact)
         parts = [f"iteration-{n}" for n in range(1, len(resolved.iterations) + 1)]
         products = ["encoder", *(f"{part}/{name}" for part in parts for name in _OF_ITERATION)]
     else:
@@ -109,18 +114,21 @@ def _heard(settings: PretrainSettings, cuts: list[Any]) -> Heard:
 
 
 def _iterate(
-    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, known: Mapping[str, str]
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, whole: Artifact
 ) -> tuple[SpeechEncoder, int]:
     """Do the iterations that are left; give the encoder of the last one, and skipped updates."""
     for iteration in settings.iterations:
         if not iteration.teacher:
             unit_layer(settings, iteration, encoder)  # a layer that is not there is said at once
     skipped = 0
+    known = {settings.data: whole.depends["data"]}
+    said = {"accumulate": whole.depends.get("accumulate", 1)}
     for number, iteration in enumerate(settings.iterations, start=1):
         folder = settings.out / f"iteration-{number}"
         # Later iterations do not change earlier ones.
-        so_far = settings.model_copy(update={"iterations": settings.iterations[:number]})
-        artifact = run_artifact(folder, "pretrain-iteration", so_far, known)
+        earlier = {"iterations": settings.iterations[:number], **said}
+        so_far = settings.model_copy(update=earlier)
+        artifact = run_artifact(folder, "pretrain-iteration", so_far, known, whole)
         if artifact.done:
             encoder = load_encoder(folder / "encoder")
             skipped += int((read_record(folder) or {}).get("skipped_updates", 0))
