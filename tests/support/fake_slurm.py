@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 _SBATCH = """#!{python}
-import os, re, subprocess, sys
+import json, os, re, subprocess, sys
 from pathlib import Path
 home, script = Path({home!r}), sys.argv[-1]
 job = 100 + len(list(home.glob("*.job")))
@@ -20,11 +20,19 @@ for index in range(int(found[1]) + 1) if found else [None]:
            "SLURM_NODEID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}}
     if index is not None:
         env |= {{"SLURM_ARRAY_JOB_ID": str(job), "SLURM_ARRAY_TASK_ID": str(index)}}
-    log = open(home / f"{{name}}.log", "w")
-    process = subprocess.Popen(["bash", script], env=env, stdout=log, stderr=log,
-                               stdin=subprocess.DEVNULL, start_new_session=True)
-    (home / f"{{name}}.pid").write_text(str(process.pid))
+    (home / f"{{name}}.json").write_text(json.dumps([script, env]))
+    subprocess.run(["scontrol", "requeue", name], env=env, check=True)
 print("Submitted batch job", job)
+"""
+_SCONTROL = """#!{python}
+import json, subprocess, sys
+from pathlib import Path
+home, name = Path({home!r}), sys.argv[-1]
+script, env = json.loads((home / f"{{name}}.json").read_text())
+log = open(home / f"{{name}}.log", "a")
+process = subprocess.Popen(["bash", script], env=env, stdout=log, stderr=log,
+                           stdin=subprocess.DEVNULL, start_new_session=True)
+(home / f"{{name}}.pid").write_text(str(process.pid))
 """
 _SACCT = """#!{python}
 import os
@@ -49,7 +57,8 @@ def make_slurm(home: Path) -> Path:
     """Write the commands; give the folder for PATH."""
     folder = home / "bin"
     folder.mkdir(parents=True)
-    texts = {"sbatch": _SBATCH, "sacct": _SACCT, "srun": _SRUN, "scancel": "#!/bin/sh\n"}
+    texts = {"sbatch": _SBATCH, "scontrol": _SCONTROL, "sacct": _SACCT}
+    texts |= {"srun": _SRUN, "scancel": "#!/bin/sh\n"}
     for name, text in texts.items():
         path = folder / name
         shaped = (

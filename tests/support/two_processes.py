@@ -51,7 +51,7 @@ KILL = "kill "
 
 
 def finished(
-    folder: Path, *scenarios: str, timeout: float = 120
+    folder: Path, *scenarios: str, timeout: float = 300
 ) -> list[subprocess.CompletedProcess[str]]:
     """Run scenarios in two processes; give how both ended."""
     with socket.socket() as free:

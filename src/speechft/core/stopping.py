@@ -94,6 +94,14 @@ class StopRequest:
             raise KeyboardInterrupt
 
 
+def ask_to_stop(number: int) -> bool:
+    """Stop work as a signal of this number would; say whether any looks for one now."""
+    current = StopRequest._current
+    if current is not None:
+        current._note(number, None)
+    return current is not None
+
+
 def _say(text: str) -> None:
     if os.environ.get("RANK", "0") != "0":  # of several that train together one says it
         return

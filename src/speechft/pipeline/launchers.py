@@ -20,6 +20,7 @@ from speechft.core.files import read_json, write_json
 from speechft.core.launch_settings import LaunchSettings
 from speechft.core.logging import get_logger
 from speechft.core.worker_processes import LocalExecutor, WorkerDiedError
+from speechft.pipeline.requeue import Requeued
 
 T = TypeVar("T")
 LOGS: Final = "jobs"
@@ -28,6 +29,8 @@ MANY: Final = 1 << 20
 _COMMON: Final = frozenset(
     {"name", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb", "timeout_min"}
 )
+_REQUEUES: Final = "slurm_max_num_timeout"  # how often a job goes back when its time is up
+_MOST_REQUEUES: Final = 20
 _LOOK_SECONDS: Final = 2.0
 _one_at_a_time = threading.Lock()
 log = get_logger(__name__)
@@ -133,8 +136,9 @@ class _Work:
 class SlurmExecutor(Executor):
     """Every piece of work as a job of SLURM's, submitted through submitit.
 
-    Jobs go on when this process is stopped. Which work was submitted as which job is noted, so that
-    a second process waits for a job that still runs instead of submitting it again.
+    Jobs go on when this process is stopped, and are queued again when their time is up. Which work
+    was submitted as which job is noted, so that a second process waits for a job that still runs
+    instead of submitting it again.
 
     Args:
         folder: for submitit's files.
@@ -204,7 +208,7 @@ class SlurmExecutor(Executor):
         todo = [work for work in works if work.name not in running]
         try:
             with self._submitit.batch() if todo else nullcontext():
-                made = [self._submitit.submit(work.call) for work in todo]
+                made = [self._submitit.submit(Requeued(work.call)) for work in todo]
             running |= {work.name: job for work, job in zip(todo, made, strict=True)}
             names = {work.name: running[work.name].job_id for work in works}
         except Exception as error:  # whoever waits for them must hear of it
@@ -253,9 +257,12 @@ def _submitit_executor(folder: Path, options: Mapping[str, Any]) -> Any:
             hint="pip install 'submitit>=1.5'",
         ) from None
     given = {"name": "speechft", "cluster": "slurm", **options}
+    own = {_REQUEUES: given.pop(_REQUEUES.removeprefix("slurm_"), _MOST_REQUEUES)}
     cluster = str(given.pop("cluster"))
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor = submitit.AutoExecutor(
+            folder=folder, cluster=cluster, **(own if cluster == "slurm" else {})
+        )
         executor.update_parameters(**{_option(key): value for key, value in given.items()})
     except (RuntimeError, NameError, TypeError, ValueError) as error:
         raise SettingsError(
