@@ -65,11 +65,38 @@ def test_encoders_use_it_and_keep_their_names(tiny_config):
     assert "encoder.layers.0.attention.q_proj.weight" in encoder.model.state_dict()
 
 
-def test_processors_that_mkl_is_made_for_keep_plain_layers(monkeypatch):
+def test_processors_that_mkl_is_made_for_keep_its_products(monkeypatch):
     monkeypatch.setattr(layers, "_is_intel", lambda: True)
-    plain = nn.Linear(4, 4)
-    use_fast_linear(plain)
-    assert type(plain) is nn.Linear
+    monkeypatch.setattr(layers, "_product", None)  # whoever calls it fails
+    fast = nn.Linear(4, 4)
+    use_fast_linear(fast)
+    fast(torch.randn(3, 4)).sum().backward()
+    assert fast.weight.grad is not None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_under_autocast_the_same_bits_without_a_copy_of_the_weight(bias):
+    torch.manual_seed(0)
+    plain = nn.Linear(64, 96, bias=bias)
+    fast = copy.deepcopy(plain)
+    use_fast_linear(fast)
+    given = torch.randn(2, 50, 64)
+    found = []
+    for layer in (plain, fast):
+        inputs, kept = given.clone().requires_grad_(), []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: (kept.append(t), t)[1], lambda t: t
+        ):
+            with torch.autocast("cpu", torch.bfloat16):
+                output = layer(inputs)
+            output.float().square().mean().backward()
+        gradients = [inputs.grad, *(p.grad for p in layer.parameters())]
+        copies = [t for t in kept if t.dtype == torch.bfloat16 and {*t.shape} == {64, 96}]
+        found.append((output, gradients, len(copies)))
+    (wanted, wanted_gradients, copied), (output, gradients, kept_copies) = found
+    assert torch.equal(output, wanted)
+    assert all(map(torch.equal, gradients, wanted_gradients))
+    assert (copied, kept_copies) == (1, 0)
 
 
 def test_what_the_processor_is(tmp_path):

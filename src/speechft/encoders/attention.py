@@ -100,6 +100,7 @@ class _Attention(torch.autograd.Function):
                 if seen is not None:
                     scores.masked_fill_(~seen[item], float("-inf"))
                 weights[item] = torch.softmax(scores, dim=-1)
+            del scores, asked  # or what is kept would lie above a hole of their size
             kept = None
             if dropout:  # drawn exactly: a uniform number in bfloat16 has 256 values
                 kept = torch.empty_like(weights, dtype=torch.bool).bernoulli_(1 - dropout)
