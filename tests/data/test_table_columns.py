@@ -4,11 +4,12 @@ import csv
 import json
 import logging
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.audio import effects_of, load_waveform
+from speechft.data.audio import audio_files, effects_of, load_waveform
 from speechft.data.load import load_data
 from speechft.data.utterances import columns_of
 
@@ -192,6 +193,19 @@ def test_splits_within_labels_without_speakers(table):
     assert {name: len(cuts) for name, cuts in data.items()} == {"train": 24, "dev": 3, "test": 3}
     for cuts in data.values():
         assert {c.supervisions[0].custom["label"] for c in cuts} == {"l0", "l1", "l2"}
+
+
+def test_a_drawn_split_keeps_equal_audio_on_one_side(table, tmp_path):
+    rows = [{"audio": f"{i}.wav", "label": f"l{i % 3}"} for i in range(30)]
+    path = table(rows)
+    before = {name: len(cuts) for name, cuts in load_data(str(path)).items()}
+    copies = [{"audio": f"again-{i}.wav", "label": f"l{i % 3}"} for i in range(30)]
+    for i in range(30):
+        (tmp_path / f"again-{i}.wav").write_bytes((tmp_path / f"{i}.wav").read_bytes())
+    data = load_data(str(table(rows + copies, make_audio=False)))
+    for name, cuts in data.items():
+        own = {Path(audio_files(cut)[0]).name.removeprefix("again-") for cut in cuts}
+        assert len(cuts) == 2 * len(own) == 2 * before[name]
 
 
 def test_a_column_without_a_name_is_left_out(table):

@@ -140,7 +140,7 @@ def test_broken_json_beside_the_weights_is_named(pair: tuple[Path, Path]):
 def test_an_index_without_a_map_is_named(pair: tuple[Path, Path], content: str):
     (pair[1] / "model.safetensors").unlink()
     (pair[1] / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(CheckpointError, match="shards of the checkpoint are missing"):
+    with pytest.raises(CheckpointError, match="has no weight_map"):
         run(pair)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def test_an_encoder_that_is_not_there_is_in_the_one_message(said: Any, tmp_path:
     message = said("paper/asr", root, f"encoder={tmp_path}/encoder")[2]
     assert f"{tmp_path}/encoder: the folder is empty" in message
     assert "openslr.org/12" in message
+
+
+def test_half_of_a_download_is_no_encoder(said: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    (folder / "config.json").write_text('{"model_type": "hubert"}')
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict(zip("ab", shards, strict=True))})
+    )
+    (folder / shards[0]).write_bytes(b"x")
+    (folder / "pytorch_model.bin").write_bytes(b"x")  # which nobody reads beside that index
+    code, shown, message = said("demo", f"encoder={folder}", "pretrain=null")
+    assert code == 4
+    assert f"encoder {folder}: missing" in shown
+    assert f"without {shards[1]}" in message
 
 
 @pytest.mark.parametrize(

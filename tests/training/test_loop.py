@@ -106,8 +106,15 @@ def test_an_update_that_is_not_finite_is_skipped(tmp_path):
 
 def test_divergence_ends_with_one_error(tmp_path):
     with pytest.raises(SpeechFTError, match="diverged") as caught:
+        run(tmp_path, steps=200, fit=Fit(bad_updates=range(2, 200)))
+    assert "lower the learning rate" in str(caught.value)
+
+
+def test_what_is_not_finite_from_the_first_update_on_is_no_matter_of_the_rate(tmp_path):
+    with pytest.raises(SpeechFTError, match="diverged") as caught:
         run(tmp_path, steps=200, fit=Fit(bad_updates=range(200)))
-    assert "learning rate" in str(caught.value)
+    assert "speechft check encoder" in str(caught.value)
+    assert "lower" not in str(caught.value)
 
 
 def test_the_rate_recorded_is_the_formula(tmp_path):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from speechft.data.audio import audio_files
+from speechft.data.identity import audio_hashes, audio_key
 from speechft.data.utterances import DRAWN
 
 NAMES: Final = ("train", "dev", "test")
@@ -111,12 +114,34 @@ def split_by_speaker(
 def _within(cuts: Sequence[Cut], key: Key, seed: int) -> dict[str, CutSet]:
     """Split every group alike; a group of three or more is in all three splits."""
     home: dict[str, str] = {}
-    for group in _group(cuts, key).values():
-        order = sorted((cut.id for cut in group), key=lambda name: _hash(seed, name))
+    first = _first_of_same_audio(cuts)
+    for group in _group(cuts, lambda cut: key(first[cut.id])).values():
+        names = {first[cut.id].id for cut in group}
+        order = sorted(names, key=lambda name: _hash(seed, name))
         count = max(1, round(_SHARE * len(order))) if len(order) >= len(NAMES) else 0
         home |= dict.fromkeys(order[:count], "dev")
         home |= dict.fromkeys(order[count : 2 * count], "test")
-    return _collect(cuts, lambda cut: home.get(cut.id, "train"))
+    return _collect(cuts, lambda cut: home.get(first[cut.id].id, "train"))
+
+
+def _first_of_same_audio(cuts: Iterable[Cut]) -> dict[str, Cut]:
+    """Give the first utterance with the audio of each one, by id: those stay on one side.
+
+    Only files of one length are compared by their bytes.
+    """
+    like: dict[tuple[object, ...], list[Cut]] = defaultdict(list)
+    for cut in sorted(cuts, key=lambda one: str(one.id)):
+        files = [Path(file) for file in audio_files(cut)]
+        there = files and all(map(Path.is_file, files))
+        sizes = [file.stat().st_size for file in files] if there else [cut.id]
+        like[(*sizes, cut.start, cut.duration)].append(cut)
+    found: dict[str, Cut] = {}
+    for group in like.values():
+        content = audio_hashes(group) if len(group) > 1 else {}
+        seen: dict[str, Cut] = {}
+        for cut in group:
+            found[cut.id] = seen.setdefault(audio_key(cut, content), cut) if content else cut
+    return found
 
 
 def _collect(cuts: Iterable[Cut], key: Key) -> dict[str, CutSet]:

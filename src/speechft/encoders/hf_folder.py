@@ -16,12 +16,10 @@ from torch import Tensor
 from speechft.core.files import atomic_dir, products_of
 from speechft.core.paths import in_the_way
 from speechft.encoders.checkpoint import Checkpoint
-from speechft.encoders.identity import EXTRAS_FILE, HEADS, PREPROCESSOR
+from speechft.encoders.identity import EXTRAS_FILE, HEADS, PREPROCESSOR, WEIGHTS
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
-WEIGHTS = "model.safetensors"
-TORCH_WEIGHTS = "pytorch_model.bin"
 # What this package writes into an encoder's folder.
 _OWN = re.compile(
     rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|speechft\.json|heard\.gz"

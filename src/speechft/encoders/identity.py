@@ -20,9 +20,11 @@ from speechft.core.files import read_json
 from speechft.core.heard import FILE as HEARD
 from speechft.core.heard import LOADED, Heard, read_heard
 from speechft.core.nearest_names import did_you_mean
-from speechft.core.paths import home_expanded
+from speechft.core.paths import home_expanded, path_below
 from speechft.core.settings import PathText
 
+WEIGHTS: Final = "model.safetensors"
+TORCH_WEIGHTS: Final = "pytorch_model.bin"
 PREPROCESSOR: Final = "preprocessor_config.json"
 PROCESSOR: Final = "processor_config.json"
 Context = Literal["30s", "utterance"]
@@ -190,6 +192,12 @@ def _refuse_no_encoder(folder: Path) -> None:
     weights = [name for name in main_files(folder) if not HEADS.fullmatch(name)]
     if not weights and not any(folder.glob("*.index.json")):
         raise no_weights(folder)
+    for single in (WEIGHTS, TORCH_WEIGHTS):
+        index = folder / f"{single}.index.json"
+        if not (folder / single).is_file() and index.is_file():
+            shards_of(index)
+        if (folder / single).is_file() or index.is_file():
+            break  # that is what is read
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -201,6 +209,34 @@ def main_files(folder: Path) -> dict[str, Path]:
     """Give those of them, by name, that are no part beside an encoder."""
     names = {path.name: path for path in weight_files(folder)}
     return {n: p for n, p in names.items() if n != EXTRAS_FILE and not ADAPTER_OF.fullmatch(n)}
+
+
+def shards_of(index: Path) -> dict[str, Path]:
+    """Give the files that an index of shards names, in the order of their names.
+
+    Args:
+        index: a file such as `model.safetensors.index.json`.
+
+    Raises:
+        CheckpointError: it is no index, a name leads out of its folder, or a file is not there.
+    """
+    mapping = read_json_object(index).get("weight_map")
+    names = mapping.values() if isinstance(mapping, dict) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            "the index of shards has no weight_map", where=index, expected="tensor → file"
+        )
+    inside = {n: path_below(index.parent, n, "a shard", CheckpointError, index) for n in names}
+    absent = sorted(name for name, path in inside.items() if not path.is_file())
+    if absent:
+        raise CheckpointError(
+            "shards of the weights are missing",
+            where=index.parent,
+            expected=f"{len(inside)} files",
+            found=f"without {', '.join(absent[:4])}" + (", …" if len(absent) > 4 else ""),
+            hint="download the missing files",
+        )
+    return dict(sorted(inside.items()))
 
 
 def no_configuration(folder: Path) -> CheckpointError:

@@ -28,8 +28,15 @@ from speechft.encoders.formats.hf import (
 )
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES
-from speechft.encoders.hf_folder import ADAPTER, CONFIG, TORCH_WEIGHTS, WEIGHTS
-from speechft.encoders.identity import ADAPTER_OF, Context, locate, refuse_changed
+from speechft.encoders.hf_folder import ADAPTER, CONFIG
+from speechft.encoders.identity import (
+    ADAPTER_OF,
+    TORCH_WEIGHTS,
+    WEIGHTS,
+    Context,
+    locate,
+    refuse_changed,
+)
 
 
 def load_encoder(

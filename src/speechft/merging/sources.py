@@ -16,17 +16,17 @@ import numpy as np
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
-from speechft.core.paths import path_below
 from speechft.encoders.identity import (
     ADAPTER_OF,
+    WEIGHTS,
     locate,
     read_json_object,
+    shards_of,
     stored_preprocessor,
 )
 from speechft.encoders.wrapped_names import plain_names
 from speechft.merging.tensorfile import STORAGE, Array, TensorFile, TensorInfo, decode
 
-WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 #: How names begin that only fairseq and S3PRL use.
 FAIRSEQ = ("post_extract_proj.", "encoder.pos_conv.")
@@ -242,7 +242,7 @@ def open_folder(folder: Path, label: str | None = None) -> SafetensorsSource:
     if (folder / WEIGHTS).is_file():
         files = [folder / WEIGHTS]
     elif (folder / INDEX).is_file():
-        files = _shards(folder)
+        files = [*shards_of(folder / INDEX).values()]
     else:
         raise CheckpointError(
             "no weights in the folder",
@@ -251,22 +251,6 @@ def open_folder(folder: Path, label: str | None = None) -> SafetensorsSource:
             found=", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "an empty folder",
         )
     return SafetensorsSource(label or str(folder), files, folder)
-
-
-def _shards(folder: Path) -> list[Path]:
-    shards = read_json_object(folder / INDEX).get("weight_map")
-    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
-    paths = [path_below(folder, n, "a shard", CheckpointError, folder / INDEX) for n in names]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing or not names:
-        raise CheckpointError(
-            "shards of the checkpoint are missing",
-            where=folder / INDEX,
-            expected=", ".join(names) or "a weight_map",
-            found=f"without {', '.join(missing)}" if missing else "no shards",
-            hint="download the missing files",
-        )
-    return paths
 
 
 def _of_hashes(hashes: Sequence[str]) -> str:

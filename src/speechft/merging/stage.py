@@ -24,13 +24,13 @@ from speechft.core.locks import LOCK, work_alone
 from speechft.core.logging import get_logger
 from speechft.core.paths import home_expanded, in_the_way
 from speechft.core.stopping import threads
-from speechft.encoders.identity import locate
+from speechft.encoders.identity import WEIGHTS, locate
 from speechft.merging.alpha import Chosen, check_range, parse_alpha, read_choice, split_sweep
 from speechft.merging.engine import Plan, Recipe, compute, plan, steady, steps
 from speechft.merging.methods import METHODS
 from speechft.merging.output import describe, head_files, said_where
 from speechft.merging.settings import MergeSettings
-from speechft.merging.sources import INDEX, WEIGHTS, Source, open_encoder
+from speechft.merging.sources import INDEX, Source, open_encoder
 from speechft.merging.tensor_matching import refuse_other_meaning
 from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
 

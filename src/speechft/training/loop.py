@@ -346,13 +346,16 @@ class Loop:
             raise self._diverged(f"{progress.skipped_in_a_row} updates in a row were")
 
     def _diverged(self, what: str) -> DivergedError:
-        rate = self.settings.learning_rate
+        rate, at_once = self.settings.learning_rate, not self.optimizer.state
+        advice = "lower the learning rate, or check the data with `speechft data check`"
+        if at_once:  # no rate can do that
+            advice = "the encoder itself gives this, or the data: see `speechft check encoder` and "
+            advice += "`speechft data check`"
         return DivergedError(
             f"training diverged: {what} skipped, as loss or gradient was not finite",
             where=self.folder,
             found=f"last {self.progress.last_skipped}; learning rate {rate:g}",
-            hint="lower the learning rate, or check the data with `speechft data check`; to begin "
-            f"anew remove {self.folder}",
+            hint=f"{advice}; to begin anew remove {self.folder}",
         )
 
     def _evaluate(self, tracker: Tracker) -> None:

@@ -13,19 +13,22 @@ from speechft.core.errors import CheckpointError
 from speechft.core.limits import parse_own_json
 from speechft.core.logging import get_logger
 from speechft.core.nearest_names import did_you_mean
-from speechft.core.paths import first_of, path_below
+from speechft.core.paths import first_of
 from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, empty_model, tame_config
 from speechft.encoders.fairseq_layout import translate
 from speechft.encoders.families import record_of
 from speechft.encoders.formats.unpickle import read_torch_file
-from speechft.encoders.hf_folder import CONFIG, TORCH_WEIGHTS, WEIGHTS
+from speechft.encoders.hf_folder import CONFIG
 from speechft.encoders.identity import (
     EXTRAS_FILE,
+    TORCH_WEIGHTS,
+    WEIGHTS,
     damage,
     main_files,
     no_configuration,
     no_weights,
     read_json_object,
+    shards_of,
     stored_preprocessor,
 )
 from speechft.encoders.wrapped_names import plain_names
@@ -130,18 +133,10 @@ def only_weights(folder: Path) -> Path | None:
 
 
 def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
-    mapping = read_json_object(index).get("weight_map")
-    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
-        raise CheckpointError(
-            "the index of shards has no weight_map", where=index, expected="tensor → file"
-        )
     tensors: dict[str, Tensor] = {}
-    for name in sorted(set(mapping.values())):
-        path = path_below(index.parent, name, "a shard", CheckpointError, index)
-        if not path.is_file():
-            raise CheckpointError("a shard of the weights is missing", where=path)
+    for path in shards_of(index).values():
         tensors |= read(path)
-    missing = sorted(set(mapping) - set(tensors))
+    missing = sorted(set(read_json_object(index)["weight_map"]) - set(tensors))
     if missing:
         raise CheckpointError(
             "the shards lack tensors that their index names: " + ", ".join(missing), where=index
