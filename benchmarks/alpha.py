@@ -8,6 +8,15 @@ than that of two real sweeps. Beside it stand the scores on predicted states of 
 interpolated`), and the drift of hidden states that two passes predict (`--by similarity`), each
 with its passes over the audio and processor time. The error of predicted states is given by layer
 at every point, in standard deviations of the real ones.
+
+Human speech, with a fine-tuned encoder of the study `human`, in a folder with its data:
+
+    python benchmarks/alpha.py --base data/whisper-base-encoder --context utterance \\
+        --run runs/studies/stages/finetune-sid-stable-… --data fillets:data/human@cs \\
+        --fewer 160 96 --tasks sid,pr --probe-steps sid=300,pr=120 \\
+        --out results/benchmarks/alpha-human.json
+
+`--fewer` takes so many utterances of SID's training and dev splits, for all tasks.
 """
 
 from __future__ import annotations
@@ -19,6 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from probe import machine, note
 from probing.figures import rounded
 from probing.folder import working_folder
@@ -28,8 +38,9 @@ from speechft.analysis.alpha.by_similarity import drift, overall, predicted, rel
 from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.analysis.alpha.stage import choose_alpha, unlabelled
 from speechft.analysis.alpha.states import open_way
-from speechft.core.files import read_json, write_json
+from speechft.core.files import read_json, write_json, write_jsonl
 from speechft.core.settings import parse_settings
+from speechft.data.load import load_data
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune
 
@@ -100,19 +111,25 @@ def states(values: Figures, work: Path) -> Figures:
 
 def measure(options: argparse.Namespace, work: Path) -> Figures:
     """Fine-tune, and do all sweeps."""
-    tuning = {"encoder": "tiny-hubert", "task": options.task, "data": options.data}
-    tuning |= {"steps": options.steps, "seconds": 16, "head_size": "mini", "learning_rate": 2e-4}
-    run = options.run or work / "run"
-    finetune(FinetuneSettings(**tuning, threads=1, out=run))
-    note("the fine-tuning is done")
-    values: Figures = {"base": "tiny-hubert", "tuned": [run], "data": options.data, "device": "cpu"}
-    values["utterances"] = options.utterances
+    tuning = {"encoder": options.base, "task": options.task, "data": options.data}
+    run, data = options.run or work / "run", options.data
+    if options.context is None:
+        tuning |= {"steps": options.steps, "seconds": 16, "head_size": "mini"}
+        tuning["learning_rate"] = 2e-4
+        finetune(FinetuneSettings(**tuning, threads=1, out=run))
+        note("the fine-tuning is done")
+    if options.fewer:
+        data = str(write_fewer(data, options.fewer, work / "fewer.jsonl"))
+    values: Figures = {"base": options.base, "tuned": [run], "data": data, "device": "cpu"}
+    values |= {"utterances": options.utterances, "context": options.context}
     likeness = states(values, work)
     note("the states are measured")
     similar = choose(values, work, "similarity")
     probes: Figures = {
         "store": str(options.store or work / "store")
     }  # the second seed reads what the first wrote
+    if options.probe_steps:
+        probes["steps"] = options.probe_steps
     values.pop("utterances")
     scored = {"tasks": options.tasks, "alphas": GRID, "probe": probes}
     sweeps = [choose(values, work, f"probe-{s}", by="probe", seed=s, **scored) for s in (0, 1)]
@@ -125,6 +142,8 @@ def measure(options: argparse.Namespace, work: Path) -> Figures:
         "fine_tuning": {k: v for k, v in tuning.items() if k != "out"},
         "alphas": points,
         "utterances": options.utterances,
+        "fewer": options.fewer,
+        "probe_steps": options.probe_steps,
         "interpolated": beside(sweeps[0], guess),
         "other_seed": beside(sweeps[0], sweeps[1]),
         "states": likeness,
@@ -140,6 +159,22 @@ def measure(options: argparse.Namespace, work: Path) -> Figures:
     }
 
 
+def write_fewer(data: str, counts: Sequence[int], table: Path) -> Path:
+    """Write a table of some utterances of SID's training and dev splits, and of few to test."""
+    splits = load_data(data)
+    random = np.random.default_rng(0)
+    rows = []
+    for split, count in zip(("train", "dev", "test"), (*counts, 16), strict=True):
+        cuts = list(splits[f"sid_{split}"])
+        for i in sorted(random.permutation(len(cuts))[:count].tolist()):
+            (said,) = cuts[i].supervisions
+            audio = str(Path(cuts[i].recording.sources[0].source).absolute())
+            labels = {"speaker": said.speaker, "phonemes": " ".join(said.custom["phonemes"])}
+            rows.append({"audio": audio, "split": split, **labels})
+    write_jsonl(table, rows)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -151,6 +186,10 @@ def main() -> None:
     parser.add_argument("--utterances", default=50, type=int, help="of which states are measured")
     parser.add_argument("--run", type=Path, help="the fine-tuning's folder, where it may be done")
     parser.add_argument("--store", type=Path, help="hidden states of an earlier call")
+    parser.add_argument("--base", default="tiny-hubert")
+    parser.add_argument("--context", help="of Whisper's encoder; then --run is its fine-tuning")
+    parser.add_argument("--fewer", nargs=2, type=int, metavar=("TRAIN", "DEV"))
+    parser.add_argument("--probe-steps", help="updates of the probes, by task")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, help="folder for the work; else a temporary one")
     options = parser.parse_args()

@@ -50,6 +50,18 @@ def test_a_fifth_of_the_levels_is_kept_aside_by_their_names():
     assert homes == split_levels({f"level{n}" for n in reversed(range(80))})
 
 
+def test_what_is_kept_aside_is_tested_on_where_that_is_asked_for_and_only_there(corpus_tree):
+    root = corpus_tree("fillets")
+    usual, other = load_data(f"fillets:{root}@cs"), load_data(f"fillets:{root}@cs-aside")
+    ids = {(n, part): {c.id for c in d[part]} for n, d in enumerate((usual, other)) for part in d}
+    assert (1, "aside") not in ids
+    assert ids[1, "test"] == ids[0, "aside"]
+    for part in ("train", "dev", "sid_train"):
+        assert ids[1, part] == ids[0, part]
+    assert ids[1, "sid_test"] <= ids[0, "aside"]
+    assert not ids[1, "sid_test"] & ids[0, "sid_test"]
+
+
 def test_names_what_is_missing(corpus_tree, tmp_path):
     with pytest.raises(DataError, match=r"no script[\s\S]*apt-get download"):
         load_data(f"fillets:{tmp_path}")

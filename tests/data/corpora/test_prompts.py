@@ -36,6 +36,17 @@ def test_no_voice_of_the_test_is_trained_on_and_no_prompt_is_in_two_splits(corpu
     assert float(power[len(power) // 2 + 200 :].sum() / power.sum()) < 1e-3
 
 
+def test_dialogue_that_is_kept_aside_is_tested_on_where_that_is_asked_for(corpus_tree):
+    root = corpus_tree("prompts")
+    usual, other = load_data(f"prompts:{root}"), load_data(f"prompts:{root}@aside")
+    ids = [{p: {c.id for c in d[p]} for p in ("train", "dev", "test")} for d in (usual, other)]
+    acted = [{i for i in own["test"] if i.startswith(("cs-", "nl-"))} for own in ids]
+    assert all(acted)
+    assert not acted[0] & acted[1]
+    assert ids[0]["test"] - acted[0] == ids[1]["test"] - acted[1]
+    assert ids[0]["train"] == ids[1]["train"]
+
+
 def test_a_prompt_that_whisper_cannot_take_is_left_out(corpus_tree):
     root = corpus_tree("prompts")
     found = [path for path in root.rglob("*.g722") if path.parent.name == "es_MX_f_Allison"]

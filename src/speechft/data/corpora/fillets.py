@@ -28,6 +28,7 @@ SHARES: Final = {"aside": 0.2, "test": 0.2, "dev": 0.1}
 FEWEST: Final = 18  # utterances of a voice that counts as a speaker
 SILENT: Final = {"elevator1/nl/zd1-m-cesta", "gems/nl/zav-v-sto"}  # files without a sample
 TOO_LONG: Final = {"bathyscaph/cs/bat-p-zhov1"}  # 30.1 s, and Whisper takes 30
+ASIDE: Final = "aside"
 BY_RULE: Final = "eSpeak NG"
 _FOLDER: Final = ("usr/share/games/fillets-ng", "games/fillets-ng", "fillets-ng")
 _PARTS: Final = ("script", "sound")
@@ -45,14 +46,16 @@ _HINT: Final = unpacking(PACKAGES)
     find=tree(_FOLDER, _PARTS, ("script/*/dialogs_*.lua", "sound/*/*/*.ogg")),
     source=_HINT,
     counts={"train": 1640, "dev": 235, "test": 581, "aside": 734},
-    variants={k: f"{v} alone" for k, v in LANGUAGES.items()},
+    variants={k: f"{v} alone" for k, v in LANGUAGES.items()}
+    | {f"{k}-{ASIDE}": f"{v}, tested on what is kept aside" for k, v in LANGUAGES.items()},
     packages=PACKAGES,
 )
 def fillets(base: Path, variant: str) -> Loaded:
     """Read `sound/LEVEL/LANGUAGE/KEY.ogg` and `script/LEVEL/dialogs_LANGUAGE.lua`.
 
     The splits are made of whole levels, the same for both languages: `train`, `dev`, `test`, and
-    `aside`, a fifth of the levels that nothing here is scored on. No audio and no text is in two
+    `aside`, a fifth of the levels that nothing is scored on by mistake: they are the test splits of
+    the variants that say so, in the place of the usual ones. No audio and no text is in two
     of them: what occurs again stays in the first of aside, test, dev, train. `sid_train`,
     `sid_dev` and `sid_test` hold those utterances whose voice has 18 or more.
 
@@ -61,19 +64,24 @@ def fillets(base: Path, variant: str) -> Loaded:
 
     Args:
         base: the game's folder.
-        variant: "cs" or "nl"; both if empty.
+        variant: "cs" or "nl", or one of these with "-aside"; both languages if empty.
 
     Raises:
         DataError: the folder is missing or holds no speech.
     """
-    kept, homes, again = spoken(base, [variant] if variant else list(LANGUAGES))
+    language, _, tested = variant.partition("-")
+    kept, homes, again = spoken(base, [language] if language else list(LANGUAGES))
     voices = Counter(u.speaker for u in kept)
-    parts: dict[str, list[Utterance]] = {name: [] for name in ("train", "dev", "test", "aside")}
+    parts: dict[str, list[Utterance]] = {name: [] for name in ("train", "dev", "test", ASIDE)}
+    if tested:
+        homes = swapped(homes)
     for utterance in kept:
         home = homes[level_of(utterance)]
         parts[home].append(utterance)
-        if voices[utterance.speaker] >= FEWEST and home != "aside":
+        if voices[utterance.speaker] >= FEWEST and home != ASIDE:
             parts.setdefault(f"sid_{home}", []).append(utterance)
+    if tested:
+        del parts[ASIDE]
     notes = [f"{again} utterances repeat the audio or the text of another and are left out"]
     if not is_installed():
         notes.append("no phonemes: they need eSpeak NG (pip install 'espeakng-loader>=0.2.4')")
@@ -108,6 +116,12 @@ def split_levels(levels: set[str]) -> dict[str, str]:
         homes |= dict.fromkeys(order[start : start + count], name)
         start += count
     return homes
+
+
+def swapped(homes: dict[str, str]) -> dict[str, str]:
+    """Let what is kept aside and the test split change places."""
+    other = {"test": ASIDE, ASIDE: "test"}
+    return {level: other.get(home, home) for level, home in homes.items()}
 
 
 def _utterances(base: Path, language: str, phonemes: bool) -> Iterator[Utterance]:

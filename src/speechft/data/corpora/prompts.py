@@ -13,7 +13,7 @@ from typing import Final
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import register
-from speechft.data.corpora.fillets import LANGUAGES, level_of, split_levels, spoken
+from speechft.data.corpora.fillets import ASIDE, LANGUAGES, level_of, split_levels, spoken, swapped
 from speechft.data.corpora.fillets import PACKAGES as FILLETS
 from speechft.data.corpus_tree import tree
 from speechft.data.decoding import HEADERLESS, audio_seconds
@@ -47,9 +47,10 @@ _FOLDERS: Final = [folder for pair in VOICES.values() for folder in pair]
     find=tree(_FOLDER, _FOLDERS, [f"{folder}/**/*.*" for folder in _FOLDERS]),
     source=unpacking(PACKAGES),
     counts={"train": 1247, "dev": 210, "test": 582, "pretrain": 662},
+    variants={ASIDE: "Czech and Dutch tested on what fillets keeps aside"},
     packages=PACKAGES,
 )
-def prompts(base: Path, _variant: str) -> Loaded:
+def prompts(base: Path, variant: str) -> Loaded:
     """Read the prompts, and the Czech and Dutch of `fillets` where it lies in the same root.
 
     `train`, `dev` and `test` hold cs, nl, es, fr and it, `language` in each cut. One voice of each
@@ -62,6 +63,7 @@ def prompts(base: Path, _variant: str) -> Loaded:
 
     Args:
         base: the folder of the sounds.
+        variant: "aside" tests Czech and Dutch on the levels that `fillets` keeps aside.
 
     Raises:
         DataError: a voice is missing.
@@ -80,6 +82,8 @@ def prompts(base: Path, _variant: str) -> Loaded:
     except DataError:
         found, levels = [], {}
         notes.append("no Czech and no Dutch: the packages of fillets are not in the same folder")
+    if variant:
+        levels = swapped(levels)
     for u in found:
         home, voice = levels[level_of(u)], str(u.speaker).partition("-")[2]
         if home in {"big": ("train", "dev"), "small": ("test",)}.get(voice, ()):
