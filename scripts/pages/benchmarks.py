@@ -18,6 +18,7 @@ def benchmarks(root: Path) -> list[str]:
         "superb": _superb,
         "merge": _merge,
         "alpha": _alpha,
+        "analyze": _analyze,
         "study": _study,
     }
     for name, show in known.items():
@@ -283,6 +284,27 @@ def _alpha(record: dict[str, Any]) -> list[str]:
     for alpha, values in errors.items():
         drift = states["points"][alpha]["measured"]
         lines.append(f"| {alpha} |" + "".join(f" {v:.2f} |" for v in (*values, drift)))
+    return [*lines, ""]
+
+
+def _analyze(record: dict[str, Any]) -> list[str]:
+    lines = [
+        "### `analyze` over much audio\n",
+        f"{record['encoder']}: θ0 and {record['encoders'] - 1} other encoders, in pieces of 10 s of "
+        "speech, one thread. All measures of hidden states, without points between; beside it the "
+        "same encoders in the same batches, with nothing kept. Processor time, since the machine "
+        "did other work.\n",
+        "| minutes of audio | encoding, s | analyze, s | ratio | peak MB, encoding | analyze |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for minutes, one in record["minutes"].items():
+        kinds = ("encode", "analyze")
+        least = [min(r[kind]["processor_seconds"] for r in one["rounds"]) for kind in kinds]
+        peaks = [one["peak_mb"][kind] for kind in kinds]
+        lines.append(
+            f"| {minutes} | {least[0]:.0f} | {least[1]:.0f} | {one['ratio']:.2f} × | "
+            f"{peaks[0]:.0f} | {peaks[1]:.0f} |"
+        )
     return [*lines, ""]
 
 
