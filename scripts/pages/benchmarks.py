@@ -290,9 +290,9 @@ def _alpha(record: dict[str, Any]) -> list[str]:
 def _analyze(record: dict[str, Any]) -> list[str]:
     lines = [
         "### `analyze` over much audio\n",
-        f"{record['encoder']}: θ0 and {record['encoders'] - 1} other encoders, in pieces of 10 s of "
-        "speech, one thread. All measures of hidden states, without points between; beside it the "
-        "same encoders in the same batches, with nothing kept. Processor time, since the machine "
+        f"{record['encoder']}: θ0 and {record['encoders'] - 1} other encoders, in pieces of 10 s "
+        "of speech, one thread. All measures of hidden states, without points between, beside the "
+        "same encoders in the same batches with nothing kept. Processor time, since the machine "
         "did other work.\n",
         "| minutes of audio | encoding, s | analyze, s | ratio | peak MB, encoding | analyze |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
