@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 
 from speechft.core.errors import DataError
+from speechft.data.corpora import fillets
 from speechft.data.corpora.fillets import split_levels
 from speechft.data.load import find_data, load_data
 
@@ -60,6 +61,18 @@ def test_what_is_kept_aside_is_tested_on_where_that_is_asked_for_and_only_there(
         assert ids[1, part] == ids[0, part]
     assert ids[1, "sid_test"] <= ids[0, "aside"]
     assert not ids[1, "sid_test"] & ids[0, "sid_test"]
+
+
+def test_a_voice_that_training_never_hears_is_no_speaker(corpus_tree, monkeypatch):
+    root = corpus_tree("fillets")
+    monkeypatch.setattr(fillets, "FEWEST", 2)
+    levels = {path.parent.name for path in root.glob("script/*/dialogs_cs.lua")}
+    for level in (name for name, home in split_levels(levels).items() if home == "aside"):
+        script = root / "script" / level / "dialogs_cs.lua"
+        script.write_text(script.read_text("utf-8").replace("font_small", "font_ghost"), "utf-8")
+    data = load_data(f"fillets:{root}@cs-aside")
+    said = {n: {c.supervisions[0].speaker for c in data[n]} for n in ("test", "sid_test")}
+    assert said == {"test": {"cs-big", "cs-ghost"}, "sid_test": {"cs-big"}}
 
 
 def test_names_what_is_missing(corpus_tree, tmp_path):
