@@ -12,6 +12,9 @@ of the other tasks, both of first metrics, errors as 100 − e. A candidate earn
 higher than for any plain alpha of which the same is true. A call goes on where an earlier one with
 the same `--keep` ended; `--only` names candidates.
 
+`--kept` alone measures nothing: it reads what studies of the same setting have kept of other
+alphas, with three seeds and whole probes, by the same measure, on the test splits that they show.
+
 Candidates, with the one parameter of each in its name:
 
 - `alpha A`: plain interpolation, of which averaging the weights over a range of alphas (Weight
@@ -36,7 +39,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -49,7 +52,7 @@ from speechft.analysis.alpha.probes import Bench as Probing
 from speechft.analysis.alpha.probes import parts_of, probed
 from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.analysis.alpha.stage import choose_alpha, chosen_in
-from speechft.core.files import read_json, write_json
+from speechft.core.files import read_json, read_jsonl, write_json
 from speechft.data.audio import load_waveform
 from speechft.data.load import load_data
 from speechft.encoders import SpeechEncoder, load_encoder
@@ -59,6 +62,7 @@ from speechft.hidden.states import Passes, SplitStates
 from speechft.merging.data_statistics import gather_gram
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
+from speechft.metrics.measures import direction, goodness
 from speechft.probing.inputs import DataSet, read_data
 from speechft.probing.job import store_of
 from speechft.probing.protocol import plan_for
@@ -80,6 +84,18 @@ PLAIN = ("alpha 0.1", "alpha 0.25", "alpha 0.4", "alpha 0.5", "alpha 1")
 CANDIDATES = (
     *("ramp 0..0.5", "ramp 0..1", "ramp 0.5..0", "rank 0.5, 0.1", "shift 0.5, 0.1"),
     *("quiet 0.5, 0.1", "trim 0.5, 0.2", "seeds 0.4", "near 0.25"),
+)
+# Study, task, row at alpha 0.25, and alpha → row.
+SUITE = ("pr", "sid", "er", "sf")
+FIRST = {task: TASK_CLASSES[task].metrics[0] for task in (*SUITE, "asr", "ic", "ks")}
+KEPT = (
+    ("ablations", "sid", "x0.25", {a: f"x{a}" for a in ("0.1", "0.5", "0.75", "1")}),
+    *(("attempts-others", t, f"{t}-0.25", {"0.1": f"{t}-0.1"}) for t in ("ic", "ks")),
+    ("attempts-others", "pr", "pr-0.25", {"0.5": "pr-0.5", "0.75": "pr-0.75", "1": "pr-tuned"}),
+    *(
+        ("supervised", task, f"{task}-speechft", {"1": f"{task}-stable"})
+        for task in ("asr", "pr", "pc", "sf", "sid", "er", "ic", "ks")
+    ),
 )
 Figures = dict[str, Any]
 Weights = dict[str, Tensor]
@@ -254,9 +270,30 @@ def beside(scores: Figures, reference: Figures, task: str) -> dict[str, float]:
     return {"source": gains.pop(task), "others": fmean(gains.values())}
 
 
+def kept(folder: Path) -> list[Figures]:
+    """Give the measure of other alphas in kept studies: means over seeds, and deviations."""
+    found = []
+    for study, task, quarter, others in KEPT:
+        values: dict[str, dict[tuple[int, str], float]] = {}
+        for record in read_jsonl(folder / study / "measurements.jsonl"):
+            if record["metric"] == FIRST.get(record["task"]):
+                good = goodness(record["value"], direction(record["metric"]))
+                values.setdefault(record["row"], {})[record["seed"], record["task"]] = good
+        for alpha, row in others.items():
+            gains = {key: value - values[quarter][key] for key, value in values[row].items()}
+            seeds = sorted({seed for seed, _ in gains})
+            parts = {"others": [fmean(gains[s, t] for t in SUITE if t != task) for s in seeds]}
+            if (seeds[0], task) in gains:
+                parts["source"] = [gains[seed, task] for seed in seeds]
+            figures = {k: {"mean": fmean(v), "deviation": stdev(v)} for k, v in parts.items()}
+            found.append({"study": study, "task": task, "alpha": alpha, **figures})
+    return found
+
+
 def measure(options: argparse.Namespace) -> Figures:
     bench, result = Bench(options.keep), {}
-    for name in options.only or ("θ0", *PLAIN, *CANDIDATES):
+    names = options.only or ("θ0", *PLAIN, *CANDIDATES)
+    for name in () if options.kept else names:
         rows = []
         for task, seed in ((t, s) for s in options.seeds for t in options.tasks):
             quarter = bench.score("alpha 0.25", task, seed)
@@ -264,6 +301,7 @@ def measure(options: argparse.Namespace) -> Figures:
             rows.append({"task": task, "seed": seed, **own, **beside(own, quarter, task)})
         result[name] = {k: fmean(r[k] for r in rows) for k in ("source", "others")} | {"rows": rows}
     about = {"data": DATA, "tuned_on": options.tasks, "seeds": options.seeds, "margin": MARGIN}
+    about["kept"] = kept(Path(__file__).parents[1] / "results" / "studies")
     return {"machine": machine(1), **about, "candidates": result}
 
 
@@ -274,6 +312,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, required=True, help="folder for the work")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--kept", action="store_true", help="read kept studies alone")
     parser.add_argument("--only", nargs="+", help="names of candidates")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
