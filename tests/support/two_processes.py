@@ -31,22 +31,30 @@ COMMON: dict[str, Any] = {
 STEPS = 50 if os.environ.get("SPEECHFT_FAULTS") == "all" else 6
 FINETUNE = {**COMMON, "head_size": "mini", "steps": STEPS, "keep_at": [0.5]}
 MASKED = {"mask_share": 0.2, "mask_channels": 0.1}
+CUT = {"micro_batch": 3.0, "checkpointing": True, "guard": "warn"}
 AVERAGED = {"ema": 0.9, "average_last": 0.5}
 SETTINGS: dict[str, dict[str, Any]] = {
     "one": {**FINETUNE, **MASKED, **AVERAGED, "task": "sid"},
     "two": {**FINETUNE, "task": "pr,sid"},
-    "cut": {**FINETUNE, "task": "pr", "micro_batch": 3.0, "checkpointing": True, "guard": "warn"},
+    "cut": {**FINETUNE, **CUT, "task": "pr"},
     "patient": {**COMMON, "task": "sid", "evaluate_every": 1, "patience": 1, "epochs": 2},
     "further": {"continued": "one", "steps": STEPS},
+    "pieces": {**FINETUNE, **MASKED, **AVERAGED, **CUT, "task": "pr,sid", "shard": True},
+    "lora-pieces": {**FINETUNE, "task": "sid", "method": "lora", "shard": True},
+    "further-pieces": {"continued": "pieces", "steps": STEPS},
+    "pretrain-pieces": {**COMMON, "steps": STEPS, "checkpointing": True, "shard": True},
     "infinite": {**FINETUNE, "task": "pr,sid", "steps": 6},
     "infinite-pretrain": {**COMMON, "steps": 4},
     "pretrain": {**COMMON, "steps": STEPS, "mixing": 0.5},
     "moved": {**FINETUNE, "task": "pr,sid", "steps": STEPS + 2},
+    "moved-pieces": {**FINETUNE, **AVERAGED, "task": "pr,sid", "steps": STEPS + 2, "shard": True},
     "moved-pretrain": {**COMMON, "steps": STEPS + 2},
 }
 BAD_UPDATE = 3
-MOVED = ("moved", "moved-pretrain")
-EQUAL = ("one", "two", "cut", "patient", "further", "pretrain", *MOVED)
+MOVED = ("moved", "moved-pieces", "moved-pretrain")
+WHOLE = ("one", "two", "cut", "patient", "further", "pretrain")
+PIECES = ("pieces", "lora-pieces", "further-pieces", "pretrain-pieces")
+EQUAL = (*WHOLE, *PIECES, *MOVED)
 KILL = "kill "
 
 
@@ -161,9 +169,11 @@ def main(folder: Path, scenarios: list[str]) -> None:
     def noted_run(loop: Loop) -> Any:
         import hashlib
 
+        from speechft.training.pieces import whole
+
         result = real_run(loop)
         state = loop.objective.module.state_dict().values()
-        digest = hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in state))
+        digest = hashlib.sha256(b"".join(whole(t).detach().numpy().tobytes() for t in state))
         ends[name] = digest.hexdigest()
         return result
 

@@ -25,7 +25,7 @@ from two_processes import (
     run,
 )
 
-from speechft.core.errors import SettingsError
+from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.stopping import Stopped
 from speechft.encoders import build_encoder, load_encoder
 from speechft.training import run_folder
@@ -116,9 +116,9 @@ def test_two_processes_equal_one_with_as_many_batches(together, alone, name):
     wanted, found = alone(name), together / name
     encoders = sorted(path.name for path in wanted.glob("encoder*"))
     assert encoders == sorted(path.name for path in found.glob("encoder*"))
-    assert len(encoders) == {"one": 5, "patient": 2, "further": 4}.get(
-        name, 1 if "pretrain" in name else 3
-    )
+    averaged = {"one": 5, "patient": 2, "further": 4}
+    averaged |= {"pieces": 5, "moved-pieces": 5, "further-pieces": 4}
+    assert len(encoders) == averaged.get(name, 1 if "pretrain" in name else 3)
     for encoder in encoders:
         torch.testing.assert_close(
             states(found / encoder), states(wanted / encoder), rtol=1e-5, atol=1e-7
@@ -130,6 +130,26 @@ def test_two_processes_equal_one_with_as_many_batches(together, alone, name):
         del theirs["seconds" if "loss" in theirs else "update"]
         assert theirs == pytest.approx({n: own[n] for n in theirs}, rel=1e-5, abs=1e-8)
         assert own.keys() - theirs.keys() <= {"seconds", "update"}
+
+
+@pytest.mark.parametrize("name", ["pieces", "moved-pieces"])
+def test_each_process_keeps_its_pieces(together, name):
+    (folder,) = (together / name / "checkpoints").glob("update-*/")
+    sizes = [(folder / f"__{rank}_0.distcp").stat().st_size for rank in (0, 1)]
+    assert 0.2 < sizes[1] / sizes[0] < 1  # the first keeps what is whole, too
+    assert not list((together / "two" / "checkpoints").glob("update-*/"))
+
+
+def test_pieces_that_have_changed_are_never_used(together, alone):
+    (file,) = (together / "pieces" / "checkpoints").glob("update-*/__1_0.distcp")
+    text = file.read_bytes()
+    try:
+        file.write_bytes(text[:-9] + bytes([text[-9] ^ 1]) + text[-8:])
+        with pytest.raises(CheckpointError, match="not as it was written") as caught:
+            run(alone("two").parent, "further-pieces", continued=together / "pieces")
+    finally:
+        file.write_bytes(text)
+    assert file.name in str(caught.value)
 
 
 def test_an_infinite_loss_in_one_process_skips_the_update_in_both(together):
@@ -149,7 +169,7 @@ def test_when_one_process_is_killed_the_other_ends_with_a_clear_error(base, kill
     assert lost.returncode == -signal.SIGKILL
     assert left.returncode == 1
     assert "another process that trains along has ended" in left.stderr
-    folder = base / name if name == "moved" else base / name / "iteration-1"
+    folder = base / name / "iteration-1" if "pretrain" in name else base / name
     assert ended - float((folder / "killed-at").read_text()) < 60
 
 

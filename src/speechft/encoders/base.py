@@ -274,6 +274,10 @@ class SpeechEncoder(nn.Module, ABC):
         """Let layers in training keep their input alone, and compute the rest again backwards."""
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
+    def whole_layers(self) -> list[nn.Module]:
+        """Give the layers, where each is computed by calling it and nothing inside of it."""
+        return []
+
     def check_mask(self) -> None:
         """Refuse an encoder that has nothing to put in the place of masked frames.
 

@@ -61,6 +61,11 @@ class TransformerEncoder(SpeechEncoder):
         output: Tensor = encoder.dropout(hidden)
         return output
 
+    def whole_layers(self) -> list[nn.Module]:
+        """Give the layers, but for WavLM, whose attention is computed past its own forward."""
+        layers = self.model.encoder.layers
+        return [] if hasattr(layers[0].attention, "gru_rel_pos_const") else list(layers)
+
     def _layers(self, hidden: Tensor, keep: Tensor | None) -> tuple[Tensor, ...]:
         encoder = self.model.encoder
         states = [hidden]

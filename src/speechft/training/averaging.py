@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from speechft.training.pieces import whole
 from speechft.training.schedule import share_of
 
 
@@ -39,10 +40,10 @@ class Average:
 
     @contextmanager
     def in_place(self, module: nn.Module) -> Iterator[None]:
-        """Let the module have the averages while the block runs."""
+        """Let the module, of whole parameters, have the averages while the block runs."""
         own = {name: parameter.data for name, parameter in module.named_parameters()}
         for name, parameter in module.named_parameters():
-            parameter.data = self.values[name].to(parameter.device)
+            parameter.data = whole(self.values[name]).to(parameter.device)
         try:
             yield
         finally:

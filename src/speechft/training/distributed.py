@@ -17,6 +17,7 @@ from torch.nn import Parameter
 from speechft.core.devices import computing_threads
 from speechft.core.errors import SpeechFTError
 from speechft.core.locks import work_alone
+from speechft.training.pieces import is_piece
 
 T = TypeVar("T")
 LONGEST: Final = timedelta(hours=2)
@@ -91,6 +92,7 @@ def average_gradients(parameters: Sequence[Parameter], figures: Sequence[float])
     state = all_processes()
     if state.num_processes == 1:
         return list(figures)
+    parameters = [p for p in parameters if not is_piece(p)]  # those are averaged on the way back
     there = [float(p.grad is not None) for p in parameters]
     values = torch.tensor([*figures, *there], dtype=torch.float64, device=state.device)
     means = (_sum(values) / state.num_processes).tolist()

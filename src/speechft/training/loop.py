@@ -27,14 +27,22 @@ from speechft.core.seeding import derive_seed
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.averaging import Average
 from speechft.training.batch_stream import BatchStream, EpochBatches, ItemSource, Position
-from speechft.training.distributed import average_gradients, least, of_all, on_main
+from speechft.training.distributed import (
+    all_processes,
+    average_gradients,
+    least,
+    of_all,
+    on_main,
+)
 from speechft.training.micro_batches import MicroBatch, Piece, affordable, cut
 from speechft.training.objective import EncoderObjective
 from speechft.training.optimisers import MOMENTS, Optimiser, make_optimiser
+from speechft.training.pieces import clip_gradients, is_piece
 from speechft.training.precision import Precision, autocast, warn_if_slow
 from speechft.training.resume_state import FOLDER, cut_metrics, load_state, not_finite, save_state
 from speechft.training.schedule import Schedule
 from speechft.training.trackers import Log, Tracker
+from speechft.training.trained import Trained
 
 log = get_logger(__name__)
 
@@ -172,13 +180,16 @@ class Loop:
         warn_if_slow(settings.precision, self.accelerator.device.type)
         objective.module.to(self.accelerator.device)
         self.parameters = list(objective.module.parameters())
+        groups = self._groups()
         self.optimizer = make_optimiser(
             settings.optimiser,
-            self._groups(),
+            [apart for group in groups for apart in _pieces_apart(group)],
             settings.learning_rate,
             settings.betas,
             settings.weight_decay,
         )
+        order = [parameter for group in groups for parameter in group["params"]]
+        self.trained = Trained(objective.module, self.optimizer, order, self.hooks.averages)
         self.progress = Progress()
         self.stop = StopRequest()
         position = self._resume(parent)
@@ -229,11 +240,11 @@ class Loop:
         if self.hooks.on_divergence is None:
             return
         module = self.objective.module
-        if not_finite(module.state_dict()):
+        if _spoilt(module):
             state = load_state(self.folder / FOLDER)
             if state is None:
                 return
-            module.load_state_dict(state["module"])
+            self._take_weights(state, self.folder)
         self.hooks.on_divergence(self.progress)
 
     def _go_on(self, tracker: Tracker, bar: Any) -> None:
@@ -307,7 +318,11 @@ class Loop:
     def _pieces(self, indices: list[int], items: Any) -> list[Piece]:
         if self.settings.micro_batch is None:
             return [Piece(indices, items, 1.0)]
-        return cut(self.objective, indices, items, self.progress.micro_batch)
+        pieces = cut(self.objective, indices, items, self.progress.micro_batch)
+        if self.trained.in_pieces:  # all processes gather each layer together, as often as any
+            more = -int(least(-float(len(pieces)))) - len(pieces)
+            pieces += [pieces[0]._replace(share=0.0)] * more
+        return pieces
 
     def _choose_micro_batch(self) -> None:
         """Fix how large pieces are, once for the whole run, also where it goes on elsewhere."""
@@ -323,8 +338,7 @@ class Loop:
 
     def _step(self, loss: float, update: int, heard: list[int]) -> float:
         """Move the weights unless something is not finite; give the gradient's norm."""
-        moving = [p for p in self.parameters if p.grad is not None]
-        norm = float(nn.utils.clip_grad_norm_(moving, self.settings.clip)) if moving else 0.0
+        norm = clip_gradients(self.parameters, self.settings.clip)
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
             self.progress.skipped_in_a_row = 0
@@ -381,27 +395,25 @@ class Loop:
 
     def _save(self) -> None:
         check_finite(self.objective.module, self.progress, self.folder)
+        states, update = self.folder / FOLDER, self.progress.update
+        state = {
+            **self.trained.to_state(states, update),
+            "optimiser": self.settings.optimiser,
+            "progress": asdict(self.progress),
+            "position": asdict(self.stream.position),
+        }
         if self.accelerator.is_main_process:
-            state = {
-                "module": self.objective.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "optimiser": self.settings.optimiser,
-                "progress": asdict(self.progress),
-                "position": asdict(self.stream.position),
-                "averages": {one.name: one.values for one in self.hooks.averages},
-            }
-            save_state(self.folder / FOLDER, self.progress.update, state)
+            save_state(states, update, state)
         self.accelerator.wait_for_everyone()
 
     def _resume(self, parent: Path | None) -> Position:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = load_state(self.folder / FOLDER)
         if state is not None:
-            self.objective.module.load_state_dict(state["module"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            state = self._take_weights(state, self.folder)
+            self.trained.take_moments(state)
+            self.trained.take_averages(state)
             self.progress = Progress(**state["progress"])
-            for average in self.hooks.averages:
-                average.values = state["averages"][average.name]
         if self.accelerator.is_main_process:
             cut_metrics(self.folder / "metrics.jsonl", self.progress.update)
         if state is not None and self._is_left():
@@ -415,7 +427,7 @@ class Loop:
         state = load_state(parent / FOLDER)
         if state is not None:
             try:
-                self.objective.module.load_state_dict(state["module"])
+                state = self._take_weights(state, parent)
             except RuntimeError as error:
                 raise CheckpointError(
                     "the state of the other run does not fit this one",
@@ -434,9 +446,17 @@ class Loop:
                     found=found,
                     hint=f"give optimiser={found}, or the other run's encoder as --encoder",
                 )
-            moments = {"state": state["optimizer"]["state"]}
-            self.optimizer.load_state_dict({**self.optimizer.state_dict(), **moments})
+            self.trained.take_moments(state)
         return state
+
+    def _take_weights(self, state: dict[str, Any], run: Path) -> dict[str, Any]:
+        return self.trained.take_weights(state, run / FOLDER, state["progress"]["update"])
+
+
+def _pieces_apart(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give a group of parameters as two, as no operation takes pieces and whole ones together."""
+    kinds = [[p for p in group["params"] if is_piece(p) == apart] for apart in (False, True)]
+    return [{**group, "params": kind} for kind in kinds if kind]
 
 
 def check_finite(module: nn.Module, progress: Progress, folder: Path) -> None:
@@ -445,7 +465,7 @@ def check_finite(module: nn.Module, progress: Progress, folder: Path) -> None:
     Raises:
         DivergedError: names them, and the update.
     """
-    spoilt = not_finite(module.state_dict())
+    spoilt = _spoilt(module)
     if spoilt:
         raise DivergedError(
             f"training diverged: weights are not finite after update {progress.update}",
@@ -453,3 +473,10 @@ def check_finite(module: nn.Module, progress: Progress, folder: Path) -> None:
             found=", ".join(spoilt[:4]),
             hint="lower the learning rate; what was kept before is as it was",
         )
+
+
+def _spoilt(module: nn.Module) -> list[str]:
+    """Name the tensors that are not finite in any process, in all of them."""
+    here = all_processes().process_index
+    found = of_all({here: not_finite(module.state_dict())})
+    return list(dict.fromkeys(name for names in found.values() for name in names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from speechft.core.errors import CheckpointError
 from speechft.core.files import atomic_path, write_jsonl
 from speechft.core.limits import parse_own_json
 from speechft.core.logging import get_logger
+from speechft.training.pieces import own
 
 _log = get_logger(__name__)
 FOLDER: Final = "checkpoints"
@@ -35,6 +37,7 @@ def save_state(folder: Path, update: int, state: dict[str, Any]) -> None:
         if other != path:
             break_seal(other)
             other.unlink()
+            shutil.rmtree(other.with_suffix(""), ignore_errors=True)
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
@@ -43,23 +46,23 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     Raises:
         CheckpointError: the file has changed since it was written, or cannot be read.
     """
-    path, way_out = last_state(folder), _way_out(folder)
+    path, hint = last_state(folder), way_out(folder)
     if path is None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        spoilt = not_finite(state["module"])
+        spoilt = not_finite(state.get("module", {}))
     except Exception as error:  # torch raises many kinds, and what it gives may be anything
         found = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise CheckpointError(
-            "cannot read the state of the run", where=path, found=found, hint=way_out
+            "cannot read the state of the run", where=path, found=found, hint=hint
         ) from None
     if spoilt:
         raise CheckpointError(
             "the state of the run holds weights that are not finite",
             where=path,
             found=", ".join(spoilt[:4]),
-            hint=way_out,
+            hint=hint,
         )
     return state
 
@@ -70,13 +73,13 @@ def last_state(folder: Path) -> Path | None:
     Raises:
         CheckpointError: it has changed since it was written.
     """
-    whole = [path for path in _states(folder).values() if is_sealed(path, _way_out(folder))]
+    whole = [path for path in _states(folder).values() if is_sealed(path, way_out(folder))]
     return whole[-1] if whole else None
 
 
 def not_finite(tensors: dict[str, Tensor]) -> list[str]:
-    """Name the tensors that hold an infinite value or NaN."""
-    return [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    """Name the tensors that hold an infinite value or NaN, in the pieces of this process."""
+    return [name for name, tensor in tensors.items() if not bool(own(tensor).isfinite().all())]
 
 
 def cut_metrics(path: Path, last_update: int) -> None:
@@ -105,7 +108,13 @@ def _record_of(line: str) -> dict[str, Any] | None:
     return record if whole else None
 
 
-def _way_out(folder: Path) -> str:
+def pieces_of(folder: Path, update: int) -> Path:
+    """Give the folder for tensors of a state that lie in pieces."""
+    return folder / f"update-{update}"
+
+
+def way_out(folder: Path) -> str:
+    """Say what to do where a state has changed since it was written."""
     return f"remove {folder} to train from the first update on"
 
 

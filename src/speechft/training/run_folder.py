@@ -20,7 +20,7 @@ log = get_logger(__name__)
 LAST_GOOD: Final = "encoder-last-good"
 _OF_A_RUN: Final = re.compile(
     rf"(^|/)({re.escape(BEGUN)}|metrics\.jsonl|(units|rehearsal-units)\.npz(\.sha256)?"
-    rf"|rehearsal-predictor\.safetensors|{FOLDER}/(update-\d+\.pt(\.sha256)?|log-id)"
+    rf"|rehearsal-predictor\.safetensors|{FOLDER}/(update-\d+(\.pt(\.sha256)?|/[\w.]+)|log-id)"
     r"|tensorboard/events\.out\.tfevents\.[^/]+"
     r"|(encoder[\w-]*/)?(head(-[\w:.-]+)?\.safetensors|task(-[\w:.-]+)?\.json)"
     r"|encoder[\w-]*/(config\.json|preprocessor_config\.json|(model|extras)\.safetensors|heard\.gz))$"

@@ -90,6 +90,10 @@ class ConformerEncoder(SpeechEncoder):
         batch = pad_sequence(features, batch_first=True).to(self.device, torch.float32)
         return batch, self.frame_lengths(lengths)
 
+    def whole_layers(self) -> list[nn.Module]:
+        """Give the layers, each computed by calling it."""
+        return list(self.model.encoder.layers)
+
     def from_front_end(
         self, features: Tensor, frame_lengths: Tensor, *, mask_time: Tensor | None = None
     ) -> EncoderOutput:

@@ -55,6 +55,10 @@ class WhisperEncoder(SpeechEncoder):
     def _own(self) -> Any:
         return getattr(self.model, "encoder", self.model)
 
+    def whole_layers(self) -> list[nn.Module]:
+        """Give the layers, each computed by calling it."""
+        return list(self._own.layers)
+
     @property
     def _longest(self) -> int:
         return int(self.config.max_source_positions)

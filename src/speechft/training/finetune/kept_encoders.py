@@ -14,7 +14,7 @@ from speechft.encoders import SpeechEncoder
 from speechft.metrics.measures import better, direction
 from speechft.tasks import Task
 from speechft.training.adapters import merge_adapters
-from speechft.training.distributed import all_processes
+from speechft.training.distributed import on_main
 from speechft.training.finetune.settings import BEST, LAST, early_name
 from speechft.training.loop import Progress, check_finite
 from speechft.training.run_folder import LAST_GOOD
@@ -37,6 +37,7 @@ class Keeper:
         heard: what these encoders have heard with labels.
         dev: what the best one is chosen on, and where the run ends.
         patience: evaluations without a better one after which the run ends; never if none.
+        collect: brings the encoder up to date where another copy is trained.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Keeper:
         heard: Heard,
         dev: Heard,
         patience: int | None = None,
+        collect: Callable[[], None] = lambda: None,
     ) -> None:
+        self.collect = collect
         self.patience = patience
         self.heads, self.heard, self.dev = heads, heard, dev
         self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
@@ -93,7 +96,7 @@ class Keeper:
                 self._save(name, progress)
 
     def last(self, progress: Progress) -> list[str]:
-        """Keep the encoder, as the best one too where nothing was evaluated; for the main process.
+        """Keep the encoder, as the best one too where nothing was evaluated.
 
         Returns:
             The names of all encoders that the run has kept.
@@ -101,21 +104,15 @@ class Keeper:
         Raises:
             CheckpointError: one that was kept on the way is gone, or is not as it was written.
         """
-        for name, content in progress.kept.items():
-            if not (self.out / name).is_dir() or content_id(self.out / name) != content:
-                raise CheckpointError(
-                    "an encoder that was kept on the way is gone, or is not as it was written",
-                    where=self.out / name,
-                    hint=f"remove {self.out} to train it again",
-                )
-        self.fingerprint = self._save(LAST, progress).fingerprint()
+        on_main(lambda: self._check_kept(progress))
+        self.fingerprint = self._save(LAST, progress)
         if BEST not in progress.kept:
             self._save(BEST, progress)
         return list(progress.kept)
 
     def average(self, name: str, progress: Progress) -> None:
         """Keep an average, which the encoder and the heads hold at this moment."""
-        self._save(name, progress)
+        self._keep(name, progress)
 
     def last_good(self, progress: Progress) -> None:
         """Keep the encoder of a training that came to nothing."""
@@ -125,6 +122,15 @@ class Keeper:
         self.heads(folder, encoder.fingerprint())
         write_heard(folder, self.heard.chosen_on(self.dev) if chosen else self.heard)
 
+    def _check_kept(self, progress: Progress) -> None:
+        for name, content in progress.kept.items():
+            if not (self.out / name).is_dir() or content_id(self.out / name) != content:
+                raise CheckpointError(
+                    "an encoder that was kept on the way is gone, or is not as it was written",
+                    where=self.out / name,
+                    hint=f"remove {self.out} to train it again",
+                )
+
     def merged(self) -> SpeechEncoder:
         """Give the encoder; where it carries adapters a copy that they are merged into."""
         if not self.adapted:
@@ -133,17 +139,21 @@ class Keeper:
         merge_adapters(encoder)
         return encoder
 
-    def _save(self, name: str, progress: Progress) -> SpeechEncoder:
-        encoder = self.encoder
-        check_finite(encoder, progress, self.out)
-        if all_processes().is_main_process:
-            encoder = self.merged()
-            chosen = progress.best is not None and (name == BEST or self.patience is not None)
-            encoder.save(
-                self.out / name, lambda folder: self._write_beside(folder, encoder, chosen)
-            )
-            progress.kept[name] = content_id(self.out / name)
-        return encoder
+    def _save(self, name: str, progress: Progress) -> str:
+        self.collect()
+        return self._keep(name, progress)
+
+    def _keep(self, name: str, progress: Progress) -> str:
+        """Write the encoder; give its fingerprint, in all processes."""
+        check_finite(self.encoder, progress, self.out)
+        fingerprint, progress.kept[name] = on_main(lambda: self._write(name, progress))
+        return fingerprint
+
+    def _write(self, name: str, progress: Progress) -> tuple[str, str]:
+        encoder = self.merged()
+        chosen = progress.best is not None and (name == BEST or self.patience is not None)
+        encoder.save(self.out / name, lambda folder: self._write_beside(folder, encoder, chosen))
+        return encoder.fingerprint(), content_id(self.out / name)
 
 
 def mean_figure(tasks: Mapping[str, Task], figures: Mapping[str, float]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lhotse.cut import Cut
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
 from speechft.core.files import write_json
@@ -31,7 +31,7 @@ from speechft.tasks.kept_head import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
 from speechft.training.averaging import Average, exponential, over_the_last
 from speechft.training.batch_stream import EpochBatches
-from speechft.training.distributed import all_processes
+from speechft.training.distributed import all_processes, on_main
 from speechft.training.finetune.batch_order import order_seed, task_order
 from speechft.training.finetune.collapse_guard import HEARD, SIMILARITY, Guard
 from speechft.training.finetune.data import Chosen, NoisyWaveforms, Pool, TaskData
@@ -46,6 +46,7 @@ from speechft.training.freezing import FreezePlan
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
 from speechft.training.penalties import L2SP
 from speechft.training.schedule import make_schedule
+from speechft.training.sharding import gather, in_pieces
 
 REHEARSAL = "rehearsal"
 _OF_LOOP = {"steps", "learning_rate", "clip", "accumulate", "evaluate_every", "save_every"}
@@ -82,16 +83,17 @@ class Run:
         set_activation_dropout(encoder, settings.activation_dropout)
         if settings.checkpointing:
             encoder.recompute_layers()
+        self.parts = self._make_parts(heard, rehearsed)
+        self.coverage = self._adapt()
+        self.trained = in_pieces(encoder) if settings.shard else encoder
         self.source: FrontEndCache | Waveforms
         if settings.recipe.freeze_front_end:
             kept = kept if settings.cache_gb > 0 else None
             limit = int(settings.cache_gb * 2**30)
             keys = [] if kept is None else audio_keys(pool.cuts)
-            self.source = FrontEndCache(encoder, pool.cuts, limit, kept, keys)
+            self.source = FrontEndCache(self.trained, pool.cuts, limit, kept, keys)
         else:
             self.source = Waveforms(pool.cuts)
-        self.parts = self._make_parts(heard, rehearsed)
-        self.coverage = self._adapt()
         self.keeper = Keeper(
             settings.out,
             encoder,
@@ -103,6 +105,7 @@ class Run:
             heard=self._heard(),
             dev=self._heard_in(lambda data: data.dev),
             patience=settings.patience,
+            collect=lambda: gather(self.trained, encoder),
         )
         self._noisy = self._make_noisy()
         self.averages = self._make_averages()
@@ -168,6 +171,7 @@ class Run:
         if not (run / LAST).is_dir():
             return  # its history is not known, then
         wanted = load_encoder(run / LAST).model.state_dict()
+        self.keeper.collect()
         found = self.keeper.merged().model.state_dict()
         if not all(_is_close(found[name], wanted[name]) for name in wanted):
             raise CheckpointError(
@@ -179,16 +183,23 @@ class Run:
 
     def finish(self, progress: Progress) -> list[str]:
         """Write θ', the heads and what their outputs stand for; give the names of all products."""
+        heads = {name: part.head for name, part in self.parts.items()}
+        kept = nn.ModuleDict({"encoder": self.encoder, **heads})
         for average in self.averages:
-            with average.in_place(self.objective.module):
+            with average.in_place(kept):
                 self.keeper.average(average.name, progress)
         products = [*self.keeper.last(progress), "metrics.jsonl"]
+        on_main(self._write_tasks)
+        for name in self.tasks:
+            own = self._suffix(name)
+            products += [f"head{own}.safetensors", f"task{own}.json"]
+        return products
+
+    def _write_tasks(self) -> None:
         self._write_heads(self.settings.out, self.keeper.fingerprint)
         for name, data in self.tasks.items():
             task = f"task{self._suffix(name)}.json"
             write_json(self.settings.out / task, data.task.to_dict())
-            products += [f"head{self._suffix(name)}.safetensors", task]
-        return products
 
     def _write_heads(self, folder: Path, encoder: str) -> None:
         """Write every task's head; `encoder` is the fingerprint of what they stand on."""
@@ -233,10 +244,10 @@ class Run:
         places = [
             p for own in (self._held_out, self._spoken) for name in self.tasks for p in own[name]
         ]
-        self.encoder.to(all_processes().device)  # training moves it there only later
+        self.trained.to(all_processes().device)  # training moves it there only later
         items = self.source.load(places[:HEARD])
         least, most = settings.guard_similarity, settings.guard_gradient
-        return Guard(settings.guard, self.encoder, items, settings.out, least, most)
+        return Guard(settings.guard, self.trained, items, settings.out, least, most)
 
     def _heard(self) -> Heard:
         """Give what θ' has heard with labels: what θ0 has, and all that its tasks train on."""
@@ -307,7 +318,7 @@ class Run:
         return coverage
 
     def _objective(self) -> FineTuning:
-        settings, encoder = self.settings, self.encoder
+        settings, encoder = self.settings, self.trained
         frozen = settings.recipe.freeze_front_end
         penalty: Callable[[], Tensor] | None = None
         if settings.method == "l2sp":

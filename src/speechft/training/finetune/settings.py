@@ -121,6 +121,8 @@ class FinetuneSettings(Settings):
             bears; the record says it, and a run that goes on keeps it. Not cut if not given.
         checkpointing: compute what is inside of a layer again on the way back, in the place of
             keeping it: a fraction of the memory, a third more time, the same result.
+        shard: of several processes, each keeps a piece of every layer's weights, gradients and
+            moments (FSDP), in the place of all: the same result, less memory, more to send.
         max_seconds: longest utterance that is taken: attention over T frames needs memory as T
             times T.
         head_size: `superb` (the paper's sizes), `mini` (for tiny encoders) or `linear` (CTC and
@@ -209,6 +211,7 @@ class FinetuneSettings(Settings):
     accumulate: int = Field(default=1, gt=0)
     micro_batch: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
     checkpointing: Annotated[bool, Neutral] = False
+    shard: Annotated[bool, Neutral] = False
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     head_size: Annotated[HeadSize | None, Shown] = None
     spec_augment: bool | None = None
@@ -308,6 +311,8 @@ class FinetuneSettings(Settings):
             raise ValueError("average_last needs to know the last update: take patience away")
         if self.micro_batch and self.rehearsal_share:
             raise ValueError("micro_batch cuts batches of tasks alone: take rehearsal away")
+        if self.shard:
+            self._refuse_pieces()
         if (self.rehearsal_share > 0) != (self.rehearsal_data is not None):
             raise ValueError("rehearsal_share and rehearsal_data go together")
         if self.method == "replay" and self.rehearsal_data is None:
@@ -317,6 +322,16 @@ class FinetuneSettings(Settings):
             if read and getattr(self, name) != field.default:
                 raise ValueError(f"{name} is read only {read}: take it away, or change that")
         return self
+
+    def _refuse_pieces(self) -> None:
+        wanting = {
+            "method l2sp": self.method == "l2sp",
+            "rehearsal": self.rehearsal_share,
+            "optimiser adam-8bit": self.optimiser == "adam-8bit",
+            "micro_batch auto": self.micro_batch == "auto",
+        }
+        if names := " and ".join(name for name, given in wanting.items() if given):
+            raise ValueError(f"shard is not for {names}: layers must be whole there")
 
     def _readers(self, name: str) -> str:
         """Say what reads a setting that this run does not read; empty for all others."""

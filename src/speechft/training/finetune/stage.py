@@ -123,7 +123,7 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     more: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
     if progress.micro_batch:
         more["micro_batch"] = progress.micro_batch
-    products = on_main(lambda: run.finish(progress))
+    products = run.finish(progress)
     on_main(
         lambda: artifact.end(
             products,

@@ -38,6 +38,7 @@ from speechft.training.pretrain.units import (
     way_out,
 )
 from speechft.training.schedule import make_schedule
+from speechft.training.sharding import in_pieces
 
 log = get_logger(__name__)
 
@@ -81,9 +82,10 @@ def run_iteration(
     refuse_one_unit(units, settings.data)
     torch.manual_seed(derive_seed(settings.seed, "predictor", folder.name))
     predictor = make_predictor(encoder, iteration.clusters, key)
-    source, steps = speech.inputs(settings, encoder), iteration.steps
+    trained = in_pieces(encoder) if settings.shard else encoder
+    source, steps = speech.inputs(settings, trained), iteration.steps
     objective = MaskedPrediction(
-        encoder,
+        trained,
         predictor,
         units,
         unmasked_weight=settings.unmasked_weight,
@@ -95,7 +97,9 @@ def run_iteration(
         feature_penalty=settings.feature_penalty,
     )
     rate = iteration.learning_rate
-    progress = train_on(speech, objective, source, settings, steps, rate, folder, folder.name)
+    progress = train_on(
+        speech, objective, source, settings, steps, rate, folder, folder.name, encoder
+    )
     carry_predictor(encoder, predictor, key)
     return progress
 

@@ -201,6 +201,8 @@ class PretrainSettings(Settings):
             the extra `8bit`).
         checkpointing: compute what is inside of a layer again on the way back, in the place of
             keeping it: a fraction of the memory, a third more time, the same result.
+        shard: of several processes, each keeps a piece of every layer's weights, gradients and
+            moments (FSDP), in the place of all: the same result, less memory, more to send.
         log: where figures are shown beside `metrics.jsonl`: `tensorboard` (in the run's folder),
             `wandb`, `trackio` or `none`.
         out: the run's folder.
@@ -241,6 +243,7 @@ class PretrainSettings(Settings):
     threads: int = Field(default=2, gt=0)
     optimiser: Optimiser = "adam"
     checkpointing: Annotated[bool, Neutral] = False
+    shard: Annotated[bool, Neutral] = False
     log: Annotated[Log, Neutral, Shown] = "tensorboard"
 
     @model_validator(mode="before")
@@ -250,6 +253,8 @@ class PretrainSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_the_objective(self) -> PretrainSettings:
+        if self.shard and self.optimiser == "adam-8bit":
+            raise ValueError("shard is not for optimiser adam-8bit: layers must be whole there")
         if self.front_end and continues(self.init):
             raise ValueError("front_end is of no use to a run that goes on from an ENCODER")
         objective = self.objective or (MASKED if self.iterations else None)

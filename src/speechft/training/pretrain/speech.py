@@ -23,6 +23,7 @@ from speechft.training.objective import EncoderObjective
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.run_folder import LAST_GOOD
 from speechft.training.schedule import make_schedule
+from speechft.training.sharding import gather
 
 log = get_logger(__name__)
 
@@ -96,11 +97,18 @@ class Speech:
                 hint="look at how the audio was recorded or converted",
             )
 
-    def hooks(self, encoder: SpeechEncoder, folder: Path) -> Hooks:
-        """Give what a run does beside training, where `folder` is the run's."""
+    def hooks(self, encoder: SpeechEncoder, folder: Path, trained: SpeechEncoder) -> Hooks:
+        """Give what a run does beside training, where `folder` is the run's.
+
+        Args:
+            encoder: which is kept where training comes to nothing.
+            folder: of the run.
+            trained: its copy in pieces, or itself.
+        """
 
         def on_divergence(progress: Progress) -> None:
             del progress
+            gather(trained, encoder)
             if all_processes().is_main_process:
                 encoder.save(folder / LAST_GOOD)
 
@@ -144,6 +152,7 @@ def train_on(
     learning_rate: float,
     folder: Path,
     name: str,
+    encoder: SpeechEncoder,
 ) -> Progress:
     """Train an objective's encoder on all speech, and leave all of it able to move.
 
@@ -156,10 +165,12 @@ def train_on(
         learning_rate: peak rate.
         folder: where states and metrics go.
         name: seeds the order of the batches, and what chance does in an update.
+        encoder: the objective's, or the whole one that its pieces come from; it is given what was
+            learned.
     """
-    encoder = objective.encoder
+    trained = objective.encoder
     if settings.checkpointing:
-        encoder.recompute_layers()
+        trained.recompute_layers()
     progress = Loop(
         objective,
         speech.order(settings, name),
@@ -167,8 +178,9 @@ def train_on(
         make_schedule(settings.schedule, steps),
         loop_settings(settings, steps, learning_rate, name),
         folder,
-        speech.hooks(encoder, folder),
+        speech.hooks(encoder, folder, trained),
     ).run()
+    gather(trained, encoder)
     set_trainable(encoder.parameters(), True)
     return progress
 

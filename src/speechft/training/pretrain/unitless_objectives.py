@@ -21,6 +21,7 @@ from speechft.training.pretrain.reconstruction import (
 )
 from speechft.training.pretrain.settings import PretrainSettings
 from speechft.training.pretrain.speech import Speech, freeze_plan, train_on
+from speechft.training.sharding import in_pieces
 
 
 def run_direct(
@@ -42,7 +43,8 @@ def run_direct(
     """
     steps, name = settings.steps or 0, str(settings.objective)
     torch.manual_seed(derive_seed(settings.seed, "head", settings.objective))
-    source = speech.inputs(settings, encoder)
+    trained = in_pieces(encoder) if settings.shard else encoder
+    source = speech.inputs(settings, trained)
     shared = {
         "unmasked_weight": settings.unmasked_weight,
         "share": settings.mask_share,
@@ -53,10 +55,10 @@ def run_direct(
         "dev": lambda: speech.held_out(settings.seconds, source),
         "plan": freeze_plan(settings, steps),
     }
-    objective = _objective(settings, encoder, shared)
+    objective = _objective(settings, trained, shared)
     adopt_head(encoder, objective.head)
     rate = settings.learning_rate
-    progress = train_on(speech, objective, source, settings, steps, rate, folder, name)
+    progress = train_on(speech, objective, source, settings, steps, rate, folder, name, encoder)
     carry_head(encoder, objective.head)
     return progress
 
