@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from pages.commands import cli_page
+from pages.plan import plan_page
 from pages.results import results_page
 from pages.settings import settings_page
 from pages.studies import study_pages
@@ -22,7 +23,8 @@ DOCS = ROOT / "docs"
 def pages() -> dict[Path, str]:
     """Give every generated page by its path."""
     found = {DOCS / "cli.md": cli_page(), DOCS / "results.md": results_page(ROOT)}
-    return found | {DOCS / "settings.md": settings_page()} | study_pages(ROOT)
+    found |= {DOCS / "settings.md": settings_page(), DOCS / "how-to/plan-64-gpus.md": plan_page()}
+    return found | study_pages(ROOT)
 
 
 def main() -> int:
