@@ -18,6 +18,8 @@ from speechft.training.pieces import own
 
 _log = get_logger(__name__)
 FOLDER: Final = "checkpoints"
+FILES: Final = "files"
+"""In a state: names and SHA-256 of files beside it, which hold tensors that lie in pieces."""
 
 
 def save_state(folder: Path, update: int, state: dict[str, Any]) -> None:
@@ -51,7 +53,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        spoilt = not_finite(state.get("module", {}))
+        spoilt = [] if FILES in state else not_finite(state["module"])
     except Exception as error:  # torch raises many kinds, and what it gives may be anything
         found = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise CheckpointError(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from speechft.training.averaging import Average
 from speechft.training.pieces import is_piece, piece_of
-from speechft.training.resume_state import pieces_of, way_out
-
-_FILES: Final = "files"
+from speechft.training.resume_state import FILES, pieces_of, way_out
 
 
 class Trained:
@@ -63,7 +61,7 @@ class Trained:
             tensors |= {f"moments|{name}|{key}": value for key, value in moments.items()}
         for one in self.averages:
             tensors |= {f"average|{one.name}|{name}": t for name, t in one.values.items()}
-        return {_FILES: save_pieces(pieces_of(folder, update), tensors)}
+        return {FILES: save_pieces(pieces_of(folder, update), tensors)}
 
     def take_weights(self, state: Mapping[str, Any], folder: Path, update: int) -> dict[str, Any]:
         """Take over the weights of a state; give it as one of tensors that are here.
@@ -72,7 +70,7 @@ class Trained:
             CheckpointError: the files beside it have changed.
             RuntimeError: it is of another module.
         """
-        found = self._read(state, folder, update) if _FILES in state else dict(state)
+        found = self._read(state, folder, update) if FILES in state else dict(state)
         likes = self.module.state_dict()
         weights = found["module"].items()
         self.module.load_state_dict(
@@ -113,7 +111,7 @@ class Trained:
         for name, parameter in self._named.items():
             likes[f"moments|{name}"] = parameter
             likes |= {f"average|{one.name}|{name}": parameter for one in self.averages}
-        tensors = load_pieces(pieces_of(folder, update), state[_FILES], likes, way_out(folder))
+        tensors = load_pieces(pieces_of(folder, update), state[FILES], likes, way_out(folder))
         found: dict[str, Any] = {**state, "module": {}, "moments": {}, "averages": {}}
         for long, tensor in tensors.items():
             kind, name, *rest = long.split("|")
