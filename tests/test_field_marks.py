@@ -21,7 +21,7 @@ NEUTRAL_EVERYWHERE = {
     *("out", "target", "workers", "threads", "device", "launcher", "slurm", "overwrite"),
     *("store", "store_gb", "cache_gb", "keep", "save_every", "dask", "allow_extrapolation"),
     *("max_seconds", "at_once", "log", "guard", "guard_similarity", "guard_gradient"),
-    "checkpointing",
+    *("checkpointing", "shard"),
     *("label", "tokens"),  # the task names them in the end
 }
 # A merge has the same digits with any number of threads, a training has not; with `skip_bad` what

@@ -77,7 +77,11 @@ def finished(
         )
         for rank in "01"
     ]
-    said = [process.communicate(timeout=timeout)[1] for process in both]
+    try:
+        said = [process.communicate(timeout=timeout)[1] for process in both]
+    finally:
+        for process in both:
+            process.kill()
     return [
         subprocess.CompletedProcess(command, process.returncode, "", text)
         for process, text in zip(both, said, strict=True)

@@ -76,7 +76,7 @@ def together(base, killed):
             with pytest.raises(Stopped, match=f"after update {ENDS_AT} of"):
                 run(base, name)
     names = (*EQUAL, "infinite", "infinite-pretrain")
-    both = finished(base, *names, timeout=600)
+    both = finished(base, *names, timeout=3000)
     assert [process.returncode for process in both] == [0, 0], both[0].stderr + both[1].stderr
     ends = [json.loads((base / f"ends-{rank}.json").read_text()) for rank in (0, 1)]
     assert list(ends[0]) == list(names)
