@@ -125,6 +125,18 @@ def test_time_means_do_not_depend_on_the_type_of_frames():
     assert torch.equal(no_frames.pooled.means, full.pooled.means)
 
 
+def test_each_precision_has_states_of_its_own(tmp_path):
+    exact, half = Case().open(), Case().open(precision="bfloat16")
+    spread = exact.pooled.means.std()
+    apart = (half.pooled.means - exact.pooled.means).abs().max()
+    assert 0 < apart < 0.1 * spread
+    case = Case(tmp_path)
+    for given, memory in (({}, exact), ({"precision": "bfloat16"}, half)):
+        for passes in (6, 0):
+            same(case.open(**given), memory)
+            assert case.passes == passes
+
+
 def test_states_can_be_trained_on(tmp_path):
     for case in (Case(), Case(tmp_path)):
         states = case.open()

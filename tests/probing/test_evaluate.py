@@ -164,6 +164,17 @@ def test_what_is_missing_is_made_and_the_bytes_are_the_same(home, done, tmp_path
     assert times == {cell: (cell / "cell.json").stat().st_mtime_ns for cell in kept}
 
 
+def test_another_precision_of_the_passes_is_another_result(home, done, tmp_path):
+    out = tmp_path / "half"
+    shutil.copytree(done, out)
+    before = {cell.name for cell in (out / "cells").iterdir()}
+    evaluate(settings(home, out, precision="bfloat16"))
+    assert len({cell.name for cell in (out / "cells").iterdir()} - before) == 4
+    old, new = (read_jsonl(folder / "results.jsonl") for folder in (done, out))
+    assert [r["encoder_id"] for r in new] == [r["encoder_id"] for r in old]
+    assert {r["cell"] for r in new}.isdisjoint(r["cell"] for r in old)
+
+
 def test_more_seeds_keep_the_cells_that_are_there(home, done, tmp_path):
     out = tmp_path / "more"
     shutil.copytree(done, out)

@@ -29,6 +29,8 @@ PREPROCESSOR: Final = "preprocessor_config.json"
 PROCESSOR: Final = "processor_config.json"
 Context = Literal["30s", "utterance"]
 """What the transformer of an encoder sees that was trained on 30 s of padded audio."""
+EncodingPrecision = Literal["float32", "bfloat16"]
+"""What an encoder's passes are computed in, where it is not trained."""
 CONTEXT: Final = "context"  # its name in the preprocessor's settings
 SWEEP_FILE: Final = "sweep.json"
 """In a folder that stands for many encoders, see `merging.sweep`."""

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechft.core.artifact import hash_values
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
+from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.disk_store import StoreFolder, bytes_of
 from speechft.hidden.front_end_cache import FrontEndCache
 from speechft.hidden.states import (
@@ -67,6 +69,7 @@ class HiddenStore:
         keep: "frames" keeps time means and frames; "pooled" writes time means alone, and "none"
             nothing. Frames that are not kept lie in memory if they fit the limit; else the encoder
             reads the utterances anew for every batch.
+        precision: "float32" or "bfloat16", of the encoder's passes; each has files of its own.
     """
 
     dtype: str = "float32"
@@ -74,6 +77,7 @@ class HiddenStore:
     batch_seconds: float = 60.0
     folder: Path | None = None
     keep: Literal["pooled", "frames", "none"] = "frames"
+    precision: EncodingPrecision = "float32"
 
     @property
     def _root(self) -> Path | None:
@@ -171,7 +175,11 @@ class HiddenStore:
         Raises:
             DataError: an utterance is longer than its cut says, or its states are not finite.
         """
-        reader = Reader(encoder, source, self.dtype, passes or Passes(), self.batch_seconds)
+        reader = Reader(
+            encoder, source, self.dtype, passes or Passes(), self.batch_seconds, self.precision
+        )
+        if self.precision != "float32":
+            encoder_id = hash_values([encoder_id, self.precision])
         framed = {i for r in requests.values() if r.frames for i in r.items}
         wanted = {i: i in framed for r in requests.values() for i in r.items}
         on_disk = self._root is not None and self.keep == "frames"
@@ -180,7 +188,7 @@ class HiddenStore:
         large = mean_bytes(encoder, sum(len(r.items) for r in requests.values())) > LARGE_BYTES
         result = _Splits(requests, encoder, self._root if large else None)
         if self._root is None:
-            _expect(reader, wanted)
+            reader.expect(wanted)
             result.add(reader.read(list(wanted), in_memory))
         else:
             making = _Making(
@@ -232,7 +240,7 @@ class _Making:
             missing = wanted.keys() - found.keys()
             if not missing:
                 return found
-            _expect(self.reader, missing)
+            self.reader.expect(missing)
             progress = False
             for piece in self._pieces():
                 left = [i for i in piece if i in missing]
@@ -276,11 +284,6 @@ class _Making:
             seconds += durations[i]
         if piece:
             yield piece
-
-
-def _expect(reader: Reader, items: Collection[int]) -> None:
-    """Say what will be read, in its order."""
-    reader.source.expect(sorted(items, key=lambda i: (-reader.source.durations[i], i)))
 
 
 class _Splits:

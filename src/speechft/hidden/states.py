@@ -14,6 +14,7 @@ from speechft.core.errors import DataError
 from speechft.core.lengths import masked_mean
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import refuse_not_finite
+from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.front_end_cache import FrontEndCache, front_end_output
 
 DTYPES: Final = {"float16": torch.float16, "float32": torch.float32}
@@ -74,6 +75,7 @@ class Reader:
         dtype: "float16" or "float32", of frames.
         passes: counts.
         batch_seconds: seconds of audio per batch, padding included.
+        precision: "float32", or "bfloat16" for passes that are faster and less exact.
     """
 
     encoder: SpeechEncoder
@@ -81,6 +83,12 @@ class Reader:
     dtype: str
     passes: Passes
     batch_seconds: float = 60.0
+    precision: EncodingPrecision = "float32"
+
+    def expect(self, items: Collection[int]) -> None:
+        """Say which utterances will be read."""
+        with self._computing():
+            self.source.expect(sorted(items, key=lambda i: (-self.source.durations[i], i)))
 
     def read(self, items: Sequence[int], framed: Collection[int]) -> Iterator[tuple[int, Encoded]]:
         """Give index and hidden states of utterances, the longest first.
@@ -98,10 +106,15 @@ class Reader:
             chosen = [items[row] for row in batch]
             yield from zip(chosen, self._encode(chosen, framed), strict=True)
 
+    def _computing(self) -> torch.autocast:
+        half = self.precision == "bfloat16"
+        return torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=half)
+
     @torch.no_grad()
     def _encode(self, batch: Sequence[int], framed: Collection[int]) -> list[Encoded]:
-        features, sizes = front_end_output(self.encoder, self.source.load(batch))
-        states, valid = self.encoder.from_front_end(features, sizes)
+        with self._computing():
+            features, sizes = front_end_output(self.encoder, self.source.load(batch))
+            states, valid = self.encoder.from_front_end(features, sizes)
         means = torch.stack([masked_mean(state.float(), valid) for state in states]).cpu()
         frames: Tensor | None = None
         if any(i in framed for i in batch):

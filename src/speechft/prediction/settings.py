@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from speechft.core.artifact import FileInput, Input, Neutral, file_id
 from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.settings import Option, PathText, Positional, Settings, Shown
-from speechft.encoders.identity import Context, EncoderName
+from speechft.encoders.identity import Context, EncoderName, EncodingPrecision
 
 
 def _several(value: Any) -> Any:
@@ -55,7 +55,7 @@ class EmbedSettings(Settings):
     batch_seconds: Annotated[float, Shown] = Field(default=60.0, gt=0)
     max_seconds: Annotated[float, Shown] = Field(default=LONGEST_SECONDS, gt=0)
     context: Context | None = None
-    precision: Annotated[Literal["float32", "bfloat16"], Shown] = "float32"
+    precision: Annotated[EncodingPrecision, Shown] = "float32"
     device: Annotated[str, Neutral, Shown] = "auto"
     base: Annotated[EncoderName | None, Shown] = None
     skip_bad: Annotated[bool, Shown] = False

@@ -18,6 +18,7 @@ from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.lengths import HOP
 from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_samples, place_of
+from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
 from speechft.probing.batches import Split
@@ -53,6 +54,7 @@ class Cell:
         files: lexicon and language model of ASR.
         keep_heads: heads are kept whatever their size; small ones always are.
         select: the metric that chooses on dev; the task's own if empty.
+        precision: of the encoder's passes.
     """
 
     encoder: str
@@ -68,6 +70,7 @@ class Cell:
     files: tuple[Path, ...] = ()
     keep_heads: bool = False
     select: str = ""
+    precision: EncodingPrecision = "float32"
 
     @cached_property
     def key(self) -> str:
@@ -83,6 +86,8 @@ class Cell:
         without = ("weights", *(() if self.select else ("select",)))
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in without}
         own |= {} if own.pop("keep_heads") is False else {"keep_heads": True}
+        if self.precision == "float32":
+            del own["precision"]  # as it was before there was another
         return {**own, "plan": vars(self.plan), "files": [content_id(path) for path in self.files]}
 
 
@@ -110,6 +115,7 @@ def make_cell(
         files=settings.language_model_files() if kind.takes_language_model else (),
         keep_heads=settings.keep_heads and kind.trains,
         select=settings.select.get(task, ""),
+        precision=settings.precision,
     )
 
 

@@ -271,6 +271,7 @@ def store_of(settings: EvaluateSettings) -> HiddenStore:
         batch_seconds=settings.batch_seconds,
         folder=settings.store,
         keep=settings.keep,
+        precision=settings.precision,
     )
 
 

@@ -26,6 +26,7 @@ from speechft.data.identity import DataName
 from speechft.encoders.identity import (
     Context,
     EncoderName,
+    EncodingPrecision,
     encoder_id,
     is_sweep_folder,
     refuse_absent_here,
@@ -168,6 +169,8 @@ class EvaluateSettings(Settings):
         batch_seconds: seconds of audio per batch when encoding.
         max_seconds: longest utterance that is taken, after a task has cropped it: attention over T
             frames needs memory as T times T.
+        precision: of the encoder's passes; `bfloat16` computes them faster, on a GPU and on a CPU
+            that has it, and less exactly. Probes are trained in float32 always.
         frame_dtype: type of the kept frames; time means are float32 always.
         store: folder for memory-mapped hidden states, kept for later runs; memory if not given.
         keep: "frames" keeps time means and frames, "pooled" only time means, "none" nothing. What
@@ -205,6 +208,7 @@ class EvaluateSettings(Settings):
     workers: Annotated[int, Neutral, Shown] = Field(default=0, ge=0)
     batch_seconds: float = Field(default=60.0, gt=0)
     max_seconds: Annotated[float, Neutral, Shown] = Field(default=LONGEST_SECONDS, gt=0)
+    precision: Annotated[EncodingPrecision, Shown] = "float32"
     frame_dtype: Literal["float16", "float32"] = "float32"
     store: Annotated[Path | None, Neutral, Shown] = None
     keep: Annotated[Literal["pooled", "frames", "none"], Neutral, Shown] = "frames"
