@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from speechft.core.lengths import conv_length, conv_lengths, padding_mask
 from speechft.encoders.base import EncoderOutput, SpeechEncoder
-from speechft.encoders.layers import key_mask, wavlm_layer, wavlm_position_bias
+from speechft.encoders.layers import key_mask
 from speechft.encoders.positions import add_positions
+from speechft.encoders.wavlm_attention import wavlm_layer, wavlm_position_bias
 
 Norm = tuple[Tensor, Tensor] | None
 Weights = list[tuple[Tensor, Tensor | None]]
