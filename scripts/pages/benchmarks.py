@@ -23,9 +23,9 @@ def benchmarks(root: Path) -> list[str]:
         "study": _study,
     }
     for name, show in known.items():
-        # What was measured on a GPU lies in a file of its own, beside what a CPU took.
+        # What was measured on a GPU, or on human speech, lies in a file of its own.
         folder = root / "results" / "benchmarks"
-        for path in (folder / f"{name}{end}.json" for end in ("", "-gpu", "-gpu-more")):
+        for path in (folder / f"{name}{end}.json" for end in ("", "-gpu", "-gpu-more", "-human")):
             if path.is_file():
                 lines += show(json.loads(path.read_text(encoding="utf-8")))
                 lines.append(f"Measured by `benchmarks/{name}.py`.\n")
@@ -248,10 +248,18 @@ def _merge(record: dict[str, Any]) -> list[str]:
 
 def _alpha(record: dict[str, Any]) -> list[str]:
     tuned, states = record["fine_tuning"], record["states"]
+    fewer = record.get("fewer")
+    how = (
+        f"θ' of the study `human`, tuned on {tuned['task'].upper()}; {fewer[0]} utterances train "
+        f"the probes, with fewer updates than usual ({record['probe_steps']}), and {fewer[1]} of "
+        "dev score them"
+        if fewer
+        else f"{tuned['steps']} updates of stable fine-tuning on {tuned['task'].upper()} of "
+        f"{tuned['data']}; dev scores"
+    )
     lines = [
-        "### Alpha from data: predicted against real sweep\n",
-        f"{tuned['encoder']}, {tuned['steps']} updates of stable fine-tuning on "
-        f"{tuned['task'].upper()} of {tuned['data']}; dev scores at {len(record['alphas'])} points "
+        f"### Alpha from data: predicted against real sweep{', human speech' if fewer else ''}\n",
+        f"{Path(tuned['encoder']).name}, {how}, at {len(record['alphas'])} points "
         "from 0 to 1. A rank correlation (Spearman) with the real sweep can hardly be above that "
         "of two real sweeps with different seeds. Few items of dev make the figures coarse.\n",
         "| first metric | predicted: rank, worst error | other seed: rank, worst error |",

@@ -120,7 +120,7 @@ def test_the_page_the_figure_and_the_table(base, tmp_path, tiny_config):
     assert beside[0] == {
         "measure": "vector cosine", "encoder": "same", "with": "a|b", "value": None
     }  # fmt: skip
-    assert {r["measure"] for r in beside[1:]} == {"sign conflict"}
+    assert {r["measure"] for r in beside[1:]} == {"sign conflict", "deviation"}
 
 
 def test_all_encoders_share_one_pass(base, tmp_path, tiny_config, monkeypatch):

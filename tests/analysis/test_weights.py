@@ -21,8 +21,9 @@ def encoders(seed, count=3):
 
 
 def split(records):
-    cosines = {(r["encoder"], r["with"]): r["value"] for r in records if "encoder" in r}
-    return cosines, {r["tensor"]: r["value"] for r in records if "tensor" in r}
+    cosines = {(r["encoder"], r["with"]): r["value"] for r in records if "with" in r}
+    conflicts = [r for r in records if r["measure"] == "sign conflict"]
+    return cosines, {r["tensor"]: r["value"] for r in conflicts}
 
 
 @settings(deadline=None, max_examples=50)
@@ -37,6 +38,12 @@ def test_against_a_reference(seed):
     for (i, a), (j, b) in (((0, "x"), (1, "y")), ((0, "x"), (2, "z")), ((1, "y"), (2, "z"))):
         wanted = flat[i] @ flat[j] / np.linalg.norm(flat[i]) / np.linalg.norm(flat[j])
         assert cosines[a, b] == pytest.approx(wanted, abs=1e-6)
+    found = vectors(base, {"x": others[0]})
+    assert {r["measure"] for r in found} == {"deviation"}  # one alone stands to no other
+    for record in found:
+        before, after = (one[record["tensor"]].numpy() for one in (base, others[0]))
+        wanted = 100 * np.linalg.norm(after - before) / np.linalg.norm(before)
+        assert record["value"] == pytest.approx(wanted, rel=1e-4)
     for name in base:
         signs = np.sign([(one[name] - base[name]).numpy().ravel() for one in others])
         wanted = 100 * np.mean((signs.max(0) > 0) & (signs.min(0) < 0))

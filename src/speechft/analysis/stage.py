@@ -64,7 +64,7 @@ def analyze(settings: AnalyzeSettings) -> Path:
 
     Returns:
         The folder: `analysis.jsonl` (a record per encoder, measure and layer), `vectors.jsonl`
-        (cosines between task vectors, sign conflicts by tensor), `analysis.md`,
+        (cosines between task vectors, deviations and sign conflicts by tensor), `analysis.md`,
         `similarity.png`.
 
     Raises:
@@ -186,12 +186,12 @@ def _other(base: SpeechEncoder, spec: EncoderSpec, device: str, context: Any) ->
 def _beside_each_other(
     settings: AnalyzeSettings, base: SpeechEncoder, specs: Sequence[EncoderSpec]
 ) -> list[Record]:
-    """Say how the task vectors of stored encoders stand to each other; all are in memory.
+    """Say how far stored encoders moved, and how that stands to each other; all are in memory.
 
     A point between θ0 and an encoder has the direction of that one.
     """
     stored = [spec for spec in specs if spec.alpha is None]
-    if len(stored) < 2:
+    if not stored:
         return []
     opened = {spec.label: open_encoder(spec, "cpu", settings.context) for spec in stored}
     own = {label: parameters_of(encoder) for label, encoder in opened.items()}

@@ -52,7 +52,7 @@ def parameters_of(encoder: SpeechEncoder) -> Mapping[str, Tensor]:
 def vectors(
     base: Mapping[str, Tensor], others: Mapping[str, Mapping[str, Tensor]]
 ) -> list[dict[str, Any]]:
-    """Say how the task vectors of several encoders stand to each other.
+    """Say how far several encoders moved, tensor by tensor, and how that stands to each other.
 
     Args:
         base: θ0's parameters.
@@ -60,19 +60,28 @@ def vectors(
 
     Returns:
         Records: the cosine of every two task vectors over all tensors, -1 to 1, none where one is
-        0; and for each tensor the share of its entries of which one task vector is above and
-        another below 0, in percent.
+        0; for each tensor of two or more encoders the share of its entries of which one task
+        vector is above and another below 0, in percent; and for each encoder and tensor the length
+        of the task vector, in percent of θ0's, none where that is 0.
 
     Source of the conflicts: Yadav et al. 2023, "TIES-Merging", section 3.
     """
     labels = list(others)
     products = torch.zeros(len(labels), len(labels), dtype=torch.float64)
     conflicts: list[dict[str, Any]] = []
+    deviations: list[dict[str, Any]] = []
     for name, start in base.items():
         before = start.detach().double().cpu().flatten()
         moved = torch.stack([others[k][name].detach().double().cpu().flatten() for k in labels])
         moved -= before
         products += moved @ moved.T
+        size = float(before.norm())
+        for label, length in zip(labels, moved.norm(dim=1).tolist(), strict=True):
+            of_all = 100 * length / size if size > 0 else None
+            about = {"encoder": label, "tensor": name, "value": of_all}
+            deviations.append({"measure": "deviation", **about})
+        if len(labels) < 2:
+            continue
         against = (moved > 0).any(dim=0) & (moved < 0).any(dim=0)
         share = 100 * float(against.double().mean())
         conflicts.append({"measure": "sign conflict", "tensor": name, "value": share})
@@ -83,7 +92,7 @@ def vectors(
         value = float(products[i, j]) / size if size > 0 else None
         names = {"encoder": labels[i], "with": labels[j]}
         cosines.append({"measure": "vector cosine", **names, "value": value})
-    return cosines + conflicts
+    return cosines + conflicts + deviations
 
 
 def _part(name: str, front: set[str]) -> str:
