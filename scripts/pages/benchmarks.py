@@ -316,8 +316,8 @@ def _candidates(record: dict[str, Any]) -> list[str]:
         lines += [
             "",
             f"Candidates, θ' tuned on {tuned}, seed {seeds}; dev scores of small probes on PR, SID "
-            "and ER, of 200 utterances, so that a point of the classes is two utterances: these "
-            "differences are within what seeds do.\n",
+            "and ER, of 200 utterances each, so that a point of the classes is two utterances; "
+            "small differences say nothing.\n",
             "| candidate | source | others |",
             "| --- | ---: | ---: |",
         ]
