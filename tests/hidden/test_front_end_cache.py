@@ -7,7 +7,13 @@ import torch
 
 from speechft.encoders import build_encoder
 from speechft.hidden import front_end_cache as module
-from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures, features_of, front_end_id
+from speechft.hidden.front_end_cache import (
+    FeatureFile,
+    FrontEndCache,
+    KeptFeatures,
+    features_of,
+    front_end_id,
+)
 
 ROW = torch.zeros(10, 4)  # 160 bytes
 
@@ -49,6 +55,37 @@ def test_what_is_missing_is_computed_once_and_comes_in_the_order_asked_for(front
     assert [float(own[0, 0]) for own in found] == [3, 2, 0, 3]
     cache.load([0, 2, 3])
     assert asked == [[3, 0]]
+
+
+def test_what_memory_has_no_room_for_lies_on_the_disk_up_to_its_limit(
+    front_end, tmp_path, monkeypatch
+):
+    """Memory has room for one utterance and the disk for two; the fourth is computed again."""
+    rows = {i: torch.randn(3 + i, 5, generator=torch.Generator().manual_seed(i)) for i in range(4)}
+    file = FeatureFile(tmp_path, rows[1].nbytes + rows[2].nbytes)
+    kept = KeptFeatures(rows[0].nbytes)
+    cache, asked = FrontEndCache(front_end, [], 0, kept, "abcd", file), []
+
+    def compute(self, indices):
+        asked.append(list(indices))
+        return [rows[i] for i in indices]
+
+    monkeypatch.setattr(FrontEndCache, "_compute", compute)
+    for _ in range(2):
+        found = cache.load([0, 1, 2, 3])
+        assert all(torch.equal(one, rows[i]) for i, one in enumerate(found))
+    assert torch.equal(cache.load([2])[0], rows[2])
+    assert asked == [[0, 1, 2, 3], [3]]
+    assert (cache.asked, cache.served) == (9, 4)
+    assert list(tmp_path.iterdir()) == []  # a process that is killed leaves nothing
+
+
+def test_a_full_disk_ends_keeping_and_not_the_run(tmp_path, caplog):
+    file = FeatureFile(tmp_path / "nowhere", 10**6)
+    file.keep("a", ROW)
+    file.keep("b", ROW)
+    assert file.get("a") is None
+    assert caplog.text.count("no more on the disk") == 1
 
 
 def test_features_do_not_depend_on_the_batch(front_end):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Final, Protocol
 
 import numpy as np
 
 from speechft.core.errors import SettingsError
 from speechft.core.seeding import numpy_generator
+
+_BLUR: Final = 0.05
+"""By which the durations of one batch differ: at 0.1, 5 to 9 % of a batch of 64 s was padding."""
 
 
 class DurationBatches:
@@ -58,8 +61,8 @@ class DurationBatches:
         if not self.shuffle:
             return self._cut(np.argsort(self.durations, kind="stable"))
         random = numpy_generator(self.seed, "batches", epoch)
-        # Durations are blurred by some 10 %, so that the members of a batch change with the epoch.
-        blurred = self.durations * np.exp(random.uniform(-0.1, 0.1, len(self.durations)))
+        # Durations are blurred, so that the members of a batch change with the epoch.
+        blurred = self.durations * np.exp(random.uniform(-_BLUR, _BLUR, len(self.durations)))
         batches = self._cut(np.argsort(blurred, kind="stable"))
         return [batches[index] for index in random.permutation(len(batches))]
 
@@ -77,6 +80,23 @@ class DurationBatches:
                 longest = self.durations[index]
             batches[-1].append(index)
         return batches
+
+
+def padding(
+    batches: Iterable[Sequence[int]], durations: Sequence[float], costs: Sequence[float]
+) -> float:
+    """Give the share of batches that is padding.
+
+    Args:
+        batches: indices of utterances.
+        durations: seconds of each utterance.
+        costs: seconds that it counts for, where short ones are made longer.
+    """
+    total = heard = 0.0
+    for batch in batches:
+        total += len(batch) * max(costs[i] for i in batch)
+        heard += sum(durations[i] for i in batch)
+    return 1 - heard / total if total else 0.0
 
 
 class BalancedBatches:

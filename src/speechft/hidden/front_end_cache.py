@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tempfile
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Final
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any, Final
 
 import torch
 from lhotse.cut import Cut
@@ -15,11 +19,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speechft.core.artifact import hash_values
 from speechft.core.lengths import pad_waveforms
+from speechft.core.logging import get_logger
 from speechft.data.audio import heard_seconds, load_waveform
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.checkpoint import fingerprint
 from speechft.encoders.identity import computing
 
+log = get_logger(__name__)
 _AHEAD: Final = 64  # utterances that are decoded before they are asked for
 
 
@@ -61,18 +67,65 @@ class KeptFeatures:
         self._of[front_end] = self._of.pop(front_end, {})
         return self._of[front_end]
 
-    def keep(self, front_end: str, key: Hashable, features: Tensor) -> None:
-        """Keep features on the CPU where there is room."""
+    def keep(self, front_end: str, key: Hashable, features: Tensor) -> bool:
+        """Keep features on the CPU where there is room; tell whether they are there."""
         own, size = self.of(front_end), features.nbytes
         while size > self._room and len(self._of) > 1 and key not in own:
             oldest = next(iter(self._of))
             self._room += sum(found.nbytes for found in self._of.pop(oldest).values())
         if key in own or size > self._room:
-            return
+            return key in own
         self._room -= size
         there = features.detach().cpu()
         whole = there.untyped_storage().nbytes() == size
         own[key] = there if whole else there.clone()  # a view would hold all that it is cut from
+        return True
+
+
+class FeatureFile:
+    """Features (T, C) of one front end in a file without a name, up to a limit.
+
+    The file is gone with the process, however that ends.
+
+    Args:
+        folder: on whose disk it lies.
+        limit_bytes: that it may grow to.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._folder, self._room = folder, limit_bytes
+        self._file: IO[bytes] | None = None
+        self._places: dict[Hashable, tuple[int, tuple[int, ...]]] = {}
+        self._end = 0
+        self._lock = Lock()
+
+    def get(self, key: Hashable) -> Tensor | None:
+        """Give features, if they are there."""
+        if self._file is None or key not in self._places:
+            return None
+        start, shape = self._places[key]
+        data = bytearray(4 * math.prod(shape))
+        os.preadv(self._file.fileno(), [data], start)
+        return torch.frombuffer(data, dtype=torch.float32).reshape(shape)
+
+    def keep(self, key: Hashable, features: Tensor) -> None:
+        """Write float32 features where there is room; on a full disk no more are written."""
+        data: bytes = features.detach().cpu().numpy().astype("float32", copy=False).tobytes()
+        with self._lock:
+            if key in self._places or len(data) > self._room:
+                return
+            try:
+                self._file = self._file or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+                self._file.seek(self._end)
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                log.warning("%s: features are kept no more on the disk: %s", self._folder, error)
+                self._room = 0
+                return
+            self._places[key] = self._end, tuple(features.shape)
+            self._end += len(data)
+            self._room -= len(data)
 
 
 class FrontEndCache:
@@ -86,6 +139,11 @@ class FrontEndCache:
         limit_bytes: memory that the cache may take, where it is its own.
         kept: features that others have computed or will need; None: a memory of its own.
         keys: what tells the audio of each cut from any other, in `kept` and on the disk.
+        file: for what memory has no room for.
+
+    Attributes:
+        asked: utterances that were asked for.
+        served: those of them that were kept.
     """
 
     def __init__(
@@ -95,12 +153,14 @@ class FrontEndCache:
         limit_bytes: int = 4 << 30,
         kept: KeptFeatures | None = None,
         keys: Sequence[Hashable] = (),
+        file: FeatureFile | None = None,
     ) -> None:
         self.encoder = encoder
         self.waveforms = Waveforms(cuts)
         self.durations = self.waveforms.durations
         self._kept = KeptFeatures(limit_bytes) if kept is None else kept
         self.keys: Sequence[Hashable] = range(len(cuts)) if kept is None else keys
+        self._file, self.asked, self.served = file, 0, 0
         self._coming: list[int] = []
         self._decoding: dict[int, Future[list[Tensor]]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -129,12 +189,18 @@ class FrontEndCache:
         if not self.encoder.front_end_by_frames:
             return self._waveforms(indices)
         own = self._kept.of(self._front_end)
-        missing = [i for i in dict.fromkeys(indices) if self.keys[i] not in own]
-        computed = self._compute(missing) if missing else []
-        new = dict(zip(missing, computed, strict=True))
-        for i, features in new.items():
-            self._kept.keep(self._front_end, self.keys[i], features)
-        return [new[i] if i in new else own[self.keys[i]] for i in indices]
+        found = {i: own.get(self.keys[i]) for i in indices}
+        if self._file is not None:
+            found |= {i: self._file.get(self.keys[i]) for i, one in found.items() if one is None}
+        missing = [i for i, one in found.items() if one is None]
+        self.asked += len(found)
+        self.served += len(found) - len(missing)
+        new = dict(zip(missing, self._compute(missing) if missing else [], strict=True))
+        for i, computed in new.items():
+            kept = self._kept.keep(self._front_end, self.keys[i], computed)
+            if not kept and self._file is not None:
+                self._file.keep(self.keys[i], computed)
+        return [features for i in indices if (features := new.get(i, found[i])) is not None]
 
     def _compute(self, indices: Sequence[int]) -> list[Tensor]:
         # Whole dev splits are held: what is not kept may not fill the GPU either.

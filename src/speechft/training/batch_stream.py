@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ class BatchStream:
         rank: index of this process among `world`.
         world: number of processes; each takes every `world`-th batch of the endless row, so that
             all of them together take what one alone would.
+
+    Attributes:
+        waited: seconds in which a batch was asked for that was not loaded yet.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class BatchStream:
         self._batches = batches
         self.source = source
         self._rank, self._world = rank, world
+        self.waited = 0.0
 
     def __iter__(self) -> Iterator[tuple[list[int], Any]]:
         """Yield (indices, loaded items); `position` is moved on before each is handed out."""
@@ -76,7 +81,9 @@ class BatchStream:
             indices, own, after = next(following)
             pending: Future[Any] = pool.submit(self._load, indices, own)
             while True:
+                begun = time.perf_counter()
                 items, current, position = pending.result(), indices, after
+                self.waited += time.perf_counter() - begun
                 indices, own, after = next(following)
                 pending = pool.submit(self._load, indices, own)
                 self.position = position

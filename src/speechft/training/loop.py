@@ -105,6 +105,10 @@ class Progress:
         norm: of the last update's gradient.
         usual_norm: its mean over some updates before.
         micro_batch: seconds of the pieces that batches are cut into; 0 while that is open.
+        seconds: that updates have taken.
+        waiting: seconds of these in which a batch was not loaded yet.
+        asked: utterances whose front-end output was asked for.
+        served: those of them for which it was kept.
     """
 
     update: int = 0
@@ -118,6 +122,10 @@ class Progress:
     norm: float = 0.0
     usual_norm: float = 0.0
     micro_batch: float = 0.0
+    seconds: float = 0.0
+    waiting: float = 0.0
+    asked: int = 0
+    served: int = 0
 
 
 @dataclass(frozen=True)
@@ -279,7 +287,7 @@ class Loop:
         All processes see the same loss and gradients, so that all of them skip it or none.
         """
         settings, progress = self.settings, self.progress
-        started = time.perf_counter()
+        started, waited = time.perf_counter(), self.stream.waited
         update = progress.update + 1
         rate = settings.learning_rate * self.schedule(update - 1)
         for group in self.optimizer.param_groups:
@@ -310,6 +318,8 @@ class Loop:
         for average in self.hooks.averages:
             average.take(self.objective.module, update)
         seconds = time.perf_counter() - started
+        progress.seconds += seconds
+        progress.waiting += self.stream.waited - waited
         done = {"loss": total, "lr": rate, "gradient_norm": norm, "seconds": seconds}
         for more in of_all(figures).values() if self._is_logged(update) else ():
             done |= more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.audio import heard_samples, heard_seconds
 from speechft.data.augmentation import Noise
-from speechft.data.batching import DurationBatches
+from speechft.data.batching import DurationBatches, padding
 from speechft.data.identity import audio_keys, heard_in
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import heard_of
 from speechft.encoders.layers import set_activation_dropout
 from speechft.heads.spec_augment import SpecAugment
-from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures, Waveforms
+from speechft.hidden.front_end_cache import FeatureFile, FrontEndCache, KeptFeatures, Waveforms
 from speechft.tasks import file_stem, refuse_unreachable
 from speechft.tasks.kept_head import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters
@@ -91,7 +91,9 @@ class Run:
             kept = kept if settings.cache_gb > 0 else None
             limit = int(settings.cache_gb * 2**30)
             keys = [] if kept is None else audio_keys(pool.cuts)
-            self.source = FrontEndCache(self.trained, pool.cuts, limit, kept, keys)
+            disk = int(settings.cache_disk_gb * 2**30)
+            file = FeatureFile(settings.out, disk) if disk else None
+            self.source = FrontEndCache(self.trained, pool.cuts, limit, kept, keys, file)
         else:
             self.source = Waveforms(pool.cuts)
         self.keeper = Keeper(
@@ -130,6 +132,7 @@ class Run:
             # Every part's loss shall be seen, whatever the rhythm of their turns.
             log_every=LoopSettings.log_every if len(self.parts) == 1 else 1,
         )
+        log.info("%.1f %% of the batches of a pass is padding", 100 * self.padding)
         places = [place for own in self._spoken.values() for place in own]
         of_tasks = sum(len(self._spoken[name]) for name in self.tasks)
         seconds = self.source.durations
@@ -152,7 +155,17 @@ class Run:
             Path(settings.continued) if settings.continued else None,
         ).run()
 
+    @cached_property
+    def padding(self) -> float:
+        """Share of the batches of the first pass that is padding."""
+        own = [second for name in self._spoken for second in self._durations(name)]
+        return padding(self._batches().epoch(0), own, self.encoder.costs(own))
+
     def _updated(self, progress: Progress) -> None:
+        if isinstance(self.source, FrontEndCache):
+            progress.asked += self.source.asked
+            progress.served += self.source.served
+            self.source.asked = self.source.served = 0
         self.keeper.early(progress)
         if self.guard is not None:
             self.guard.feel(progress)

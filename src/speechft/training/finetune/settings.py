@@ -159,6 +159,8 @@ class FinetuneSettings(Settings):
             tenth of all, at most 500, and more where dev would be over a tenth of what is heard.
         save_every: updates between resumable states.
         cache_gb: memory for features of the frozen CNN front end.
+        cache_disk_gb: disk, in the run's folder while it trains, for those that memory has no room
+            for.
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
@@ -235,6 +237,7 @@ class FinetuneSettings(Settings):
     evaluate_every: int | None = Field(default=None, ge=0)
     save_every: Annotated[int, Neutral] = Field(default=500, gt=0)
     cache_gb: Annotated[float, Neutral] = Field(default=4.0, ge=0)
+    cache_disk_gb: Annotated[float, Neutral] = Field(default=0.0, ge=0)
     seed: Annotated[int, Shown] = 0
     precision: Precision = "auto"
     threads: int = Field(default=2, gt=0)

@@ -123,6 +123,10 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     more: dict[str, Any] = {"adapters": run.coverage.to_dict()} if run.coverage else {}
     if progress.micro_batch:
         more["micro_batch"] = progress.micro_batch
+    if progress.asked:
+        more["front_end_kept"] = round(progress.served / progress.asked, 4)
+    if progress.seconds:
+        more["waiting"] = round(progress.waiting / progress.seconds, 4)
     products = run.finish(progress)
     on_main(
         lambda: artifact.end(
@@ -133,6 +137,7 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             utterances=run.utterances,
             hours=run.hours,
             unreachable=run.unreachable,
+            padding=round(run.padding, 4),
             skipped_updates=progress.skipped,
             updates=progress.update,
         )
