@@ -48,6 +48,7 @@ def test_the_best_encoder_on_dev_is_kept_beside_the_last(
 ):
     shares = {5: "encoder-at-25", 10: "encoder-at-50", 15: "encoder-at-75", 20: "encoder"}
     more = {"task": task, "keep_at": (0.25, 0.5, 0.75), "learning_rate": 3e-3, "head_warmup": 0.05}
+    more["seed"] = 4  # one whose few utterances of dev are not scored alike throughout
     out = finetune(settings(encoder_folder, tmp_path / "run", **more))
     scores = dev_figures(out, figure)
     assert list(scores) == list(shares)
