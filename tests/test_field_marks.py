@@ -19,7 +19,16 @@ from speechft.core.settings import Settings
 NAMES_A_THING = re.compile(r"\b(ENCODER|DATA|encoder whose|a folder|files?|folders?|folder of)\b")
 NEUTRAL_EVERYWHERE = {
     *("out", "target", "workers", "threads", "device", "launcher", "slurm", "overwrite"),
-    *("store", "store_gb", "cache_gb", "keep", "save_every", "dask", "allow_extrapolation"),
+    *(
+        "store",
+        "store_gb",
+        "cache_gb",
+        "cache_disk_gb",
+        "keep",
+        "save_every",
+        "dask",
+        "allow_extrapolation",
+    ),
     *("max_seconds", "at_once", "log", "guard", "guard_similarity", "guard_gradient"),
     *("checkpointing", "shard"),
     *("label", "tokens"),  # the task names them in the end
