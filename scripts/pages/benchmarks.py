@@ -343,10 +343,10 @@ def _analyze(record: dict[str, Any]) -> list[str]:
     for minutes, one in record["minutes"].items():
         kinds = ("encode", "analyze")
         least = [min(r[kind]["processor_seconds"] for r in one["rounds"]) for kind in kinds]
-        peaks = [one["peak_mb"][kind] for kind in kinds]
+        peaks = ["–" if (mb := one["peak_mb"][kind]) is None else f"{mb:.0f}" for kind in kinds]
         lines.append(
             f"| {minutes} | {least[0]:.0f} | {least[1]:.0f} | {one['ratio']:.2f} × | "
-            f"{peaks[0]:.0f} | {peaks[1]:.0f} |"
+            f"{peaks[0]} | {peaks[1]} |"
         )
     return [*lines, ""]
 
