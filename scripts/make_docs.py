@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 from pathlib import Path
 
 from pages.commands import cli_page
+from pages.memory import memory_page
 from pages.plan import plan_page
 from pages.results import results_page
 from pages.settings import settings_page
@@ -24,6 +26,9 @@ def pages() -> dict[Path, str]:
     """Give every generated page by its path."""
     found = {DOCS / "cli.md": cli_page(), DOCS / "results.md": results_page(ROOT)}
     found |= {DOCS / "settings.md": settings_page(), DOCS / "how-to/plan-64-gpus.md": plan_page()}
+    memory = DOCS / "how-to" / "memory.md"
+    record = (ROOT / "results" / "benchmarks" / "memory.json").read_text(encoding="utf-8")
+    found[memory] = memory_page(memory.read_text(encoding="utf-8"), json.loads(record))
     return found | study_pages(ROOT)
 
 
