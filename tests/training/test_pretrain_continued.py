@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from speechft.encoders.settings import ConvertSettings
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.training.finetune.settings import FinetuneSettings
-from speechft.training.loop import Loop
+from speechft.training.loop import Loop, LoopSettings
 from speechft.training.pretrain import iteration
 from speechft.training.pretrain.continued_encoder import check_rates, resolve, unit_layer
 from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
@@ -87,6 +88,15 @@ def test_going_on_is_stable_fine_tuning_without_labels(tiny_config, tmp_path):
     assert (mine.clip, mine.weight_decay, mine.betas) == (own.clip, 0.0, (0.9, 0.999))
     assert own.clip == 1.0
     assert (other.clip, other.weight_decay, other.betas) == (10.0, 0.01, (0.9, 0.98))
+
+
+def test_the_loop_is_told_all_that_it_shares_with_the_settings(tmp_path):
+    own = {"accumulate": 3, "evaluate_every": 7, "save_every": 9, "precision": "bf16"}
+    own |= {"log": "none", "optimiser": "adam-8bit"}
+    shared = {f.name for f in fields(LoopSettings)} & PretrainSettings.model_fields.keys()
+    assert shared == own.keys() | {"steps", "learning_rate", "seed"}
+    given = PretrainSettings(init="e", data="x", out=tmp_path, steps=5, **own)
+    assert asdict(loop_settings(given, 5, 1e-4, "run")).items() >= own.items()
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,9 @@ class Trained:
         for name, values in moments.items():
             parameter = self._named[name]
             self.optimizer.state[parameter] = {
-                key: piece_of(value, parameter)
-                if value.shape == parameter.shape
-                else value.to(parameter.device)
+                key: (
+                    piece_of(value, parameter) if value.shape == parameter.shape else value
+                ).to(parameter.device)
                 for key, value in values.items()
             }
 

@@ -27,9 +27,8 @@ from speechft.training.sharding import gather
 
 log = get_logger(__name__)
 
-_OF_LOOP = {"evaluate_every", "save_every", "precision", "log", "optimiser"}
+_OF_LOOP = {"accumulate", "evaluate_every", "save_every", "precision", "log", "optimiser"}
 _LOOKED_AT, _SILENCE = 16, 1e-5
-_OF_LOOP = {"accumulate", "evaluate_every", "save_every", "precision", "log"}
 SpeechSource = Waveforms | FrontEndCache
 
 
