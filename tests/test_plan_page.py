@@ -33,13 +33,14 @@ def test_the_encoder_has_so_many_parameters():
 
 
 def test_memory_and_operations_follow_from_them():
-    weights, gradients, moments, kept = memory(pieces=False, again=False)
+    weights, gradients, moments, copies, kept = memory(pieces=False, again=False)
     moving = LARGE.parameters - LARGE.front_end
-    assert [weights, gradients, moments] == pytest.approx(
-        [4e-9 * LARGE.parameters, 4e-9 * moving, 8e-9 * moving]
+    assert [weights, gradients, moments, copies] == pytest.approx(
+        [4e-9 * LARGE.parameters, 4e-9 * moving, 8e-9 * moving, 2e-9 * moving]
     )
     pieces = memory(pieces=True, again=True)
-    assert pieces[3] < kept / 7
+    assert pieces[3] == copies  # autocast's are whole everywhere
+    assert pieces[4] < kept / 7
     assert pieces[2] - moments / GPUS == pytest.approx(8e-9 * LARGE.rest * (1 - 1 / GPUS), rel=1e-6)
     behind = 6 * (moving * LARGE.rate) * SECONDS  # attention adds the square of the frames
     frames = UTTERANCE * LARGE.rate

@@ -99,7 +99,11 @@ def updates() -> int:
 
 
 def memory(*, pieces: bool, again: bool, bits8: bool = False) -> list[float]:
-    """Give GB of one GPU: weights, gradients, moments, activations."""
+    """Give GB of one GPU: weights, gradients, moments, copies of weights in bf16, activations.
+
+    Autocast copies every weight that moves; the way back keeps the copies of whole layers, in
+    pieces or not. Where layers are computed again, autocast itself has them until the pass is done.
+    """
     moving = LARGE.parameters - LARGE.front_end
     layers = LARGE.layers * LARGE.layer
     share = (moving - layers + layers / GPUS) / moving if pieces else 1.0
@@ -108,7 +112,7 @@ def memory(*, pieces: bool, again: bool, bits8: bool = False) -> list[float]:
     gradients = 4 * (moving * share + gathered / 2)
     moments = (0.51 * 4 if bits8 else 8) * moving * share
     kept = LARGE.activations(SECONDS, again=again)
-    return [size / GB for size in (weights, gradients, moments, kept)]
+    return [size / GB for size in (weights, gradients, moments, 2 * moving, kept)]
 
 
 def plan_page() -> str:
