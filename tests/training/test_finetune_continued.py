@@ -135,3 +135,16 @@ def test_there_must_be_something_to_go_on_from(home, tmp_path):
     shutil.rmtree(bare / "checkpoints")
     with pytest.raises(CheckpointError, match=r"(?s)no state to go on from.*bare/encoder"):
         finetune(going_on(tmp_path, tmp_path / "on", "bare"))
+
+
+def test_other_batches_in_an_update_than_its_parent_had_are_said(home, tmp_path, caplog):
+    """As where eight processes trained the parent, and one goes on."""
+    parent = tmp_path / "parent"
+    shutil.copytree(home / "stable", parent)
+    finetune(going_on(home, tmp_path / "same", steps=2))
+    assert "batches of an update" not in caplog.text
+    record = json.loads((parent / "speechft.json").read_text())
+    record["depends"]["processes"] = 8
+    (parent / "speechft.json").write_text(json.dumps(record))
+    finetune(going_on(tmp_path, tmp_path / "on", "parent", steps=2))
+    assert f"batches of an update: 1; in {parent}: 8" in caplog.text

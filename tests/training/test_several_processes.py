@@ -216,7 +216,7 @@ def test_an_update_keeps_its_batches_or_the_settings_are_others(
     (tmp_path / "metrics.jsonl").write_text("")
     processes(number)
     again = artifact(tmp_path, accumulate)
-    assert batches_per_update(again) == batches
+    assert batches_per_update(again.depends) == batches
     if batches == 8:
         begin(again)
         assert again.depends["processes"] == 4

@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from speechft.core.artifact import BEGUN, Artifact, dependencies
+from speechft.core.artifact import BEGUN, Artifact, dependencies, read_record
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import RECORD, products_of
 from speechft.core.logging import get_logger
@@ -65,9 +65,19 @@ def run_artifact(
     return Artifact(folder, stage, on_main(look), getattr(settings, "version", 1), settings)
 
 
-def batches_per_update(artifact: Artifact) -> int:
-    """Give the batches of a run's update, of all processes together."""
-    return prod(int(artifact.depends.get(name, 1)) for name in _BATCHES)
+def batches_per_update(depends: Mapping[str, Any]) -> int:
+    """Give the batches of a run's update, of all processes together, by what it depends on."""
+    return prod(int(depends.get(name, 1)) for name in _BATCHES)
+
+
+def warn_of_other_batches(parent: Path, batches: int) -> None:
+    """Say so where an update has more or fewer batches than in the run that is gone on from."""
+    before = batches_per_update(_depends(read_record(parent)))
+    if before != batches:
+        log.warning(
+            "batches of an update: %d; in %s: %d (accumulate times the processes that began)",
+            *(batches, parent, before),
+        )
 
 
 def _depends(record: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -79,7 +89,7 @@ def _depends(record: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _refuse_uneven(artifact: Artifact) -> None:
-    processes, batches = all_processes().num_processes, batches_per_update(artifact)
+    processes, batches = all_processes().num_processes, batches_per_update(artifact.depends)
     if batches % processes:
         raise SettingsError(
             "the batches of an update cannot be shared out evenly",

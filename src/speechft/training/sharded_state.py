@@ -29,7 +29,8 @@ def save_pieces(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """
     on_main(lambda: shutil.rmtree(folder, ignore_errors=True))
     save(dict(tensors), storage_writer=FileSystemWriter(folder))
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    # One list for all: on a disk of several machines each may see the others' files later.
+    files = on_main(lambda: sorted(path for path in folder.iterdir() if path.is_file()))
     state = all_processes()
     mine = range(state.process_index, len(files), state.num_processes)
     found = of_all({i: (files[i].name, hash_file(files[i])) for i in mine})

@@ -90,12 +90,10 @@ class Trained:
         else:
             moments = found["moments"]
         for name, values in moments.items():
-            parameter = self._named[name]
-            self.optimizer.state[parameter] = {
-                key: (
-                    piece_of(value, parameter) if value.shape == parameter.shape else value
-                ).to(parameter.device)
-                for key, value in values.items()
+            weight = self._named[name]
+            self.optimizer.state[weight] = {
+                key: (piece_of(one, weight) if one.shape == weight.shape else one).to(weight.device)
+                for key, one in values.items()
             }
 
     def take_averages(self, found: Mapping[str, Any]) -> None:

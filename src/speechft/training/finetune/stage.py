@@ -30,6 +30,7 @@ from speechft.training.run_folder import (
     begin,
     carry_out,
     run_artifact,
+    warn_of_other_batches,
 )
 
 log = get_logger(__name__)
@@ -113,7 +114,9 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
             settings.seed,
             settings.max_seconds,
         )
-    together = {"accumulate": batches_per_update(artifact)}
+    together = {"accumulate": batches_per_update(artifact.depends)}
+    if settings.continued:
+        warn_of_other_batches(Path(settings.continued), together["accumulate"])
     resolved = _resolved(settings.model_copy(update=together), encoder, tasks)
     said = {"accumulate": artifact.depends.get("accumulate", 1)}
     artifact.settings = settings = resolved.model_copy(update=said)

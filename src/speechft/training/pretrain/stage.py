@@ -74,7 +74,7 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
     # A run is lengthened by adding an iteration; each looks after its own settings.
     longer = all(change.startswith("iterations.") for change in artifact.changes())
     on_main(lambda: begin(artifact, replace=longer))
-    together = {"accumulate": batches_per_update(artifact)}
+    together = {"accumulate": batches_per_update(artifact.depends)}
     resolved = resolve(settings, encoder).model_copy(update=together)
     source = Waveforms([*cuts, *dev])
     speech = Speech(source, len(cuts), len(cuts) + len(dev))
