@@ -354,8 +354,8 @@ class FinetuneSettings(Settings):
 
     @property
     def version(self) -> int:
-        """Of what makes the result; raised when data and encoder decide otherwise."""
-        return 1 if self.steps and self.head_size else 3
+        """Of what makes the result; raised when data, encoder or batches decide otherwise."""
+        return 2 if self.steps and self.head_size else 4
 
     def resolved(
         self,

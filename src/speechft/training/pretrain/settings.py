@@ -270,3 +270,8 @@ class PretrainSettings(Settings):
         if not getattr(self, needed):
             raise ValueError(f"the objective {objective} needs {needed}")
         return self
+
+    @property
+    def version(self) -> int:
+        """Of what makes the result; raised when batches are made otherwise."""
+        return 2
