@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from evaluate_fixture import write_tones
+from family_configs import config_of
 from finetune_fixture import kill_at, moved, settings
 
 from speechft.core.errors import DataError
@@ -223,6 +224,17 @@ def test_noise_that_cannot_be_used_is_one_clear_error(base, noise, tmp_path):
     text = said(noise)
     assert "3 problems" in text
     assert all(fault in text for fault in ("not finite", "silent", "too short"))
+
+
+def test_what_a_speed_makes_too_long_for_the_encoder_is_said_before_training(tmp_path):
+    data = load_data("synthetic:tiny")
+    longest = max(heard_samples(cut) for part in ("train", "dev") for cut in data[f"sid_{part}"])
+    config = {**config_of("whisper"), "max_source_positions": longest // 320 + 1}
+    base = build_encoder(config, seed=0).save(tmp_path / "base")
+    finetune(settings(base, tmp_path / "fits", speed="1.0,1.25", steps=1))
+    with pytest.raises(DataError, match=r"longer than Whisper(.|\n)*at speed 0.8"):
+        finetune(settings(base, tmp_path / "run", speed="1.0,0.8", steps=1))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_settings_that_make_no_sense(base, tmp_path):

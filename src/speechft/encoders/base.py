@@ -6,7 +6,7 @@ An utterance's hidden states do not depend on what else is in the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -277,6 +277,18 @@ class SpeechEncoder(nn.Module, ABC):
     def whole_layers(self) -> list[nn.Module]:
         """Give the layers, where each is computed by calling it and nothing inside of it."""
         return []
+
+    def refuse_long(self, lengths: Tensor, name: Callable[[int], str]) -> None:
+        """Refuse utterances of `lengths` samples (B,) that are longer than the encoder takes.
+
+        Args:
+            lengths: of utterances; this encoder takes any.
+            name: says which utterance one is.
+
+        Raises:
+            DataError: one is.
+        """
+        del lengths, name
 
     def check_mask(self) -> None:
         """Refuse an encoder that has nothing to put in the place of masked frames.

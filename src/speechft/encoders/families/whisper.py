@@ -6,6 +6,7 @@ by transformers' own feature extractor, with the settings of `preprocessor_confi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -90,20 +91,25 @@ class WhisperEncoder(SpeechEncoder):
             if not name.startswith("decoder.")
         }
 
+    def refuse_long(self, lengths: Tensor, name: Callable[[int], str]) -> None:
+        """Refuse utterances that reach into more frames than there are positions."""
+        frames, longest = self.frame_lengths(lengths), self._longest
+        if len(frames) and int(frames.max()) > longest:
+            raise DataError(
+                "an utterance is longer than Whisper's encoder takes",
+                where=name(int(frames.argmax())),
+                found=f"{int(lengths.max()) / SAMPLE_RATE:.1f} s",
+                expected=f"at most {longest * self.hop / SAMPLE_RATE:.1f} s",
+                hint="cut the data into shorter utterances",
+            )
+
     def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Give the convolutions' output (B, T, D) over the context, and frames (B,)."""
         from transformers import WhisperFeatureExtractor
 
         encoder, longest = self._own, self._longest
+        self.refuse_long(lengths, lambda n: f"utterance {n} of the batch")
         frames = self.frame_lengths(lengths)
-        if int(frames.max()) > longest:
-            raise DataError(
-                "an utterance is longer than Whisper's encoder takes",
-                where=f"utterance {int(frames.argmax())} of the batch",
-                found=f"{int(lengths.max()) / SAMPLE_RATE:.1f} s",
-                expected=f"at most {longest * self.hop / SAMPLE_RATE:.1f} s",
-                hint="cut the data into shorter utterances",
-            )
         extractor = WhisperFeatureExtractor.from_dict(dict(self.preprocessor))
         samples = [w[:n].cpu().numpy() for w, n in zip(waveforms, lengths.tolist(), strict=True)]
         # Two frames of silence behind the longest utterance: as much of what is padded as the

@@ -17,7 +17,7 @@ from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
-from speechft.data.audio import heard_samples, heard_seconds
+from speechft.data.audio import heard_samples, heard_seconds, said_cut
 from speechft.data.augmentation import Noise
 from speechft.data.batching import DurationBatches, padding
 from speechft.data.identity import audio_keys, heard_in
@@ -279,6 +279,12 @@ class Run:
         """Tell the files of several tasks apart."""
         return f"-{file_stem(name)}" if len(self.tasks) > 1 else ""
 
+    def _said(self, task: str, number: int) -> str:
+        """Name an utterance that is trained on, counted as `TaskData.spoken` does."""
+        cuts, speeds = self.tasks[task].cuts, self.settings.speed
+        at = f" at speed {speeds[number // len(cuts)]:g}" if speeds else ""
+        return said_cut(cuts[number % len(cuts)]) + at
+
     def _make_parts(
         self, heard: Mapping[str, Sequence[Cut]], rehearsed: Sequence[Cut]
     ) -> dict[str, Part]:
@@ -292,6 +298,7 @@ class Run:
             head = data.task.build_head(width, purpose="finetune", size=size)
             targets = [data.task.target(cut) for cut in heard[name]]
             samples = torch.tensor([heard_samples(cut) for cut in heard[name]])
+            self.encoder.refuse_long(samples, partial(self._said, name))
             frames = self.encoder.frame_lengths(samples).tolist()
             self.unreachable += refuse_unreachable(data.task, frames, targets)
             parts[f"head{self._suffix(name)}"] = TaskPart(
