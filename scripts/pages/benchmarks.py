@@ -252,14 +252,14 @@ def _alpha(record: dict[str, Any]) -> list[str]:
     how = (
         f"θ' of the study `human`, tuned on {tuned['task'].upper()}; {fewer[0]} utterances train "
         f"the probes, with fewer updates than usual ({record['probe_steps']}), and {fewer[1]} of "
-        "dev score them"
+        "dev score them,"
         if fewer
         else f"{tuned['steps']} updates of stable fine-tuning on {tuned['task'].upper()} of "
         f"{tuned['data']}; dev scores"
     )
     lines = [
         f"### Alpha from data: predicted against real sweep{', human speech' if fewer else ''}\n",
-        f"{Path(tuned['encoder']).name}, {how}, at {len(record['alphas'])} points "
+        f"{Path(tuned['encoder']).name}, {how} at {len(record['alphas'])} points "
         "from 0 to 1. A rank correlation (Spearman) with the real sweep can hardly be above that "
         "of two real sweeps with different seeds. Few items of dev make the figures coarse.\n",
         "| first metric | predicted: rank, worst error | other seed: rank, worst error |",

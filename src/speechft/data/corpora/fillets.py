@@ -82,9 +82,8 @@ def fillets(base: Path, variant: str) -> Loaded:
             parts.setdefault(f"sid_{home}", []).append(utterance)
     if tested:
         del parts[ASIDE]
-    heard = {
-        u.speaker for u in parts.get("sid_train", ())
-    }  # two voices speak in levels aside alone
+    # Two voices speak in levels aside alone.
+    heard = {u.speaker for u in parts.get("sid_train", ())}
     parts |= {n: [u for u in parts[n] if u.speaker in heard] for n in parts if n.startswith("sid_")}
     notes = [f"{again} utterances repeat the audio or the text of another and are left out"]
     if not is_installed():
