@@ -14,7 +14,7 @@ from speechft.analysis.barriers import along_the_way, barrier
 from speechft.analysis.settings import RECORDS, AnalyzeSettings
 from speechft.analysis.show import rows
 from speechft.analysis.stage import PAGE, analyze
-from speechft.core.errors import SettingsError
+from speechft.core.errors import CheckpointError, SettingsError
 from speechft.data.audio import load_waveform
 from speechft.data.load import load_data
 from speechft.encoders import build_encoder, load_encoder
@@ -47,11 +47,11 @@ def ends(tmp_path, tiny_config):
     return tmp_path / "base", tmp_path / "other"
 
 
-def head_of(folder, task):
+def head_of(folder, task, width=32):
     made = TASKS[task].from_cuts(load_data(DATA)["train"])
     torch.manual_seed(1)
-    head = made.build_head(32, purpose="finetune", size="mini")
-    record = HeadRecord(task=made.to_dict(), purpose="finetune", size="mini", width=32)
+    head = made.build_head(width, purpose="finetune", size="mini")
+    record = HeadRecord(task=made.to_dict(), purpose="finetune", size="mini", width=width)
     path = folder / f"head-{task}.safetensors"
     write_head(path, head.state_dict(), record)
     return path
@@ -116,3 +116,15 @@ def test_heads_and_their_data_belong_together(ends, tmp_path, given_):
     own = {"barriers": DATA} if given_ == "barriers" else {"heads": (head_of(tmp_path, "er"),)}
     with pytest.raises(ValidationError, match="needs the heads"):
         AnalyzeSettings(base=base, encoders=[other], data=DATA, out=tmp_path / "out", **own)
+
+
+def test_a_head_that_does_not_fit_is_said_before_anything_is_measured(ends, tmp_path, monkeypatch):
+    base, other = map(str, ends)
+    monkeypatch.setattr(
+        "speechft.analysis.stage.compare_states", lambda *_: pytest.fail("too late")
+    )
+    own = {"barriers": DATA, "heads": (head_of(tmp_path, "er", width=16),), "device": "cpu"}
+    with pytest.raises(CheckpointError, match="does not fit"):
+        analyze(
+            AnalyzeSettings(base=base, encoders=[other], data=DATA, out=tmp_path / "out", **own)
+        )

@@ -68,7 +68,8 @@ def analyze(settings: AnalyzeSettings) -> Path:
         `similarity.png`.
 
     Raises:
-        CheckpointError: an encoder cannot be loaded, or its tensors are not those of the base.
+        CheckpointError: an encoder cannot be loaded, its tensors are not those of the base, or a
+            head does not fit.
         DataError: the data cannot be read, or lacks the split.
         SettingsError: two encoders have the same name, there are more or fewer heads than stored
             encoders, the device cannot be used, or the folder holds something else.
@@ -89,6 +90,8 @@ def analyze(settings: AnalyzeSettings) -> Path:
     if not artifact.begin(replace=not measured):  # what only began is in nobody's way
         (settings.out / RECORDS).unlink(missing_ok=True)  # of no call that was stopped
     base = open_encoder(base_spec, device, settings.context)
+    for label, headed in heads.items():  # whose encoders have the base's tensors
+        headed.head.check(base, label, same=False)
     records = _measure(settings, base, specs, cuts, heads, device)
     draw(records, settings.out / FIGURE)
     write_jsonl(settings.out / VECTORS, _beside_each_other(settings, base, specs))
@@ -128,7 +131,6 @@ def _measure(
                 records += records_of(spec.label, distances(base, other), likeness)
                 if spec.label in heads:
                     headed = heads[spec.label]
-                    headed.head.check(other, spec.label, same=False)
                     way = barriers.along_the_way(
                         base, other, headed.head, headed.cuts, settings.alphas,
                         settings.batch_seconds, note,
