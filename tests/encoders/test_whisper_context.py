@@ -26,6 +26,7 @@ from speechft.prediction.embed import embed
 from speechft.prediction.settings import EmbedSettings
 from speechft.probing.evaluate import evaluate
 from speechft.training.finetune.batch_order import task_order
+from speechft.training.finetune.data import TaskData
 from speechft.training.finetune.stage import finetune
 
 CONTEXTS = ("30s", "utterance")
@@ -149,7 +150,8 @@ def test_a_batch_counts_what_padding_costs(context, alone, tmp_path):
     encoder = load_encoder(alone, context=context)
     assert encoder.costs([1.0, 2.0]) == ([6.4, 6.4] if context == "30s" else [1.0, 2.0])
     second = SimpleNamespace(supervisions=[], duration=1.0)
-    batches = task_order(chosen, encoder, SimpleNamespace(cuts=[second] * 20), seed=0).epoch(0)
+    data = TaskData(SimpleNamespace(), [second] * 20, [])
+    batches = task_order(chosen, encoder, data, seed=0).epoch(0)
     assert max(map(len, batches)) == (2 if context == "30s" else 14)
 
 
