@@ -173,6 +173,7 @@ def test_another_precision_of_the_passes_is_another_result(home, done, tmp_path)
     old, new = (read_jsonl(folder / "results.jsonl") for folder in (done, out))
     assert [r["encoder_id"] for r in new] == [r["encoder_id"] for r in old]
     assert {r["cell"] for r in new}.isdisjoint(r["cell"] for r in old)
+    assert [{r.get("precision") for r in own} for own in (old, new)] == [{None}, {"bfloat16"}]
 
 
 def test_more_seeds_keep_the_cells_that_are_there(home, done, tmp_path):

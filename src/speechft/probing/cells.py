@@ -279,6 +279,7 @@ def _content(cell: Cell, found: TaskResult) -> dict[str, Any]:
         **found.about,
         "head": cell.head_size,
         "protocol": cell.protocol,
+        **({} if cell.precision == "float32" else {"precision": cell.precision}),
         "cell": cell.key,
     }
     return {

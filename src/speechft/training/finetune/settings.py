@@ -159,8 +159,8 @@ class FinetuneSettings(Settings):
             tenth of all, at most 500, and more where dev would be over a tenth of what is heard.
         save_every: updates between resumable states.
         cache_gb: memory for features of the frozen CNN front end.
-        cache_disk_gb: disk, in the run's folder while it trains, for those that memory has no room
-            for.
+        cache_disk_gb: disk of each process, in the run's folder while it trains, for features that
+            memory has no room for.
         seed: the run's seed.
         precision: `auto`, `no` (float32) or `bf16`.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
