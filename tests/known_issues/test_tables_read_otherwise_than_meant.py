@@ -142,7 +142,7 @@ def test_a_class_with_one_speaker_stays_in_training(tmp_path, tone):
     """Whole speakers went to dev and test, and with them all that a class has."""
     lines = ["audio,speaker,label"]
     for index in range(30):
-        tone(f"{index}.wav", seconds=0.1)
+        tone(f"{index}.wav", hz=200 + 10 * index, seconds=0.1)
         lines.append(f"{index}.wav,s{index % 5},l{index % 5}")
     (tmp_path / "t.csv").write_text("\n".join(lines))
     loaded = find_data(str(tmp_path / "t.csv"))
