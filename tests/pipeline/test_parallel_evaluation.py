@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 import submitit
 from evaluate_fixture import CONFIG, evaluation, write_tones
-from fake_slurm import make_slurm
 from worker_jobs import die, die_once, wait_and_note
 
 from speechft.core.errors import CheckpointError, SettingsError
@@ -98,15 +96,6 @@ def test_states_that_no_folder_can_hold_are_not_shared(
     evaluator = Evaluator(chosen, read_all(chosen))
     jobs, _, store = parallel_evaluation._jobs(evaluator, 2, tmp_path / "states", [Outcome()])
     assert (jobs, store) == ([parallel_evaluation._Job(0)], None)
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A SLURM of this machine; gives the folder where it notes its jobs."""
-    commands = make_slurm(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    return tmp_path / "slurm"
 
 
 def test_slurm_gets_one_job_per_encoder_task_and_seed(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_slurm import make_slurm
 from worker_jobs import wait_and_note
 
 from speechft.core.files import read_jsonl
@@ -20,15 +18,6 @@ from speechft.training.finetune.stage import FinetuneSettings, finetune
 
 # submitit counts a job as out of time from 80 % of its minutes on, or ten before their end.
 TIMES_OUT, IS_PREEMPTED = {"timeout_min": 5}, {"timeout_min": 60}
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A SLURM of this machine; gives the folder where it notes its jobs."""
-    commands = make_slurm(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    return tmp_path / "slurm"
 
 
 def wait_for(what: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from family_configs import config_of
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from two_processes import (
@@ -33,18 +34,7 @@ from speechft.training import run_folder
 from speechft.training.loop import Loop
 from speechft.training.run_folder import batches_per_update, begin, carry_out, run_artifact
 
-CONFIG = {
-    "model_type": "hubert",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-    "mask_time_prob": 0.05,
-    "layerdrop": 0.0,
-}
+CONFIG = config_of("hubert")
 ENDS_AT = 5  # the update after which one process, that has gone on alone, is stopped
 
 

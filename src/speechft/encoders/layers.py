@@ -71,11 +71,15 @@ def _in_half(rows: Tensor, weight: Tensor) -> bool:
     return (
         rows.device.type == "cpu"
         and weight.dtype == torch.float32
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and autocasts_to_bfloat16()
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
     )
+
+
+def autocasts_to_bfloat16() -> bool:
+    """Tell whether autocast computes products on a CPU in bfloat16."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def plain_on_cpu(x: Tensor, weight: Tensor) -> bool:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from speechft.encoders.layers import plain_on_cpu
+from speechft.encoders.layers import autocasts_to_bfloat16, plain_on_cpu
 
 _LONG: Final = 32
 """Kernels from here on are worth the way through the spectrum."""
@@ -79,7 +79,7 @@ def _through_spectrum(conv: Any, hidden: Tensor) -> bool:
 
 
 def _by_windows(conv: Any, hidden: Tensor) -> bool:
-    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    half = autocasts_to_bfloat16()
     return (
         _is_centred(conv)
         and hidden.device.type == "cpu"
