@@ -52,6 +52,25 @@ def test_it_is_as_near_to_the_exact_result_as_the_fused_kernel():
     assert off[0] < 2 * off[1]
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_no_scores_are_kept_for_the_way_back(dropout):
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+        attention._attend(nn.Module(), *_given(), None, dropout=dropout)
+    scores = [t.dtype for t in kept if t.shape[-2:] == (40, 40)]
+    assert scores == ([torch.bool] if dropout else [])
+
+
+@pytest.mark.parametrize(("has_it", "frames"), [(True, 384), (False, 512)])
+def test_how_long_utterances_may_be_depends_on_matrix_units(has_it, frames, monkeypatch):
+    attention._most_frames.cache_clear()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_it}, raising=False)
+    try:
+        assert attention._most_frames() == frames
+    finally:
+        attention._most_frames.cache_clear()
+
+
 def test_dropout_keeps_the_mean_and_its_gradient_fits_its_values():
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 1, 30, 8).bfloat16().requires_grad_() for _ in range(3))

@@ -99,6 +99,33 @@ def test_under_autocast_the_same_bits_without_a_copy_of_the_weight(bias):
     assert (copied, kept_copies) == (1, 0)
 
 
+def test_layers_that_read_the_same_states_share_their_copy():
+    torch.manual_seed(0)
+    plain = nn.ModuleList(nn.Linear(32, 16) for _ in range(4))
+    fast = copy.deepcopy(plain)
+    use_fast_linear(fast)
+    states = torch.randn(2, 50, 32)
+
+    def run(layers):
+        given, kept = states.clone().requires_grad_(), []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: (kept.append(t), t)[1], lambda t: t
+        ):
+            with torch.autocast("cpu", torch.bfloat16):
+                before = [layer(given) for layer in layers[:2]]
+                changed = given * 1
+                changed.mul_(3)
+                outputs = [*before, layers[2](changed), layers[3](changed.add_(1))]
+            sum(output.float().square().mean() for output in outputs).backward()
+        copies = {t.data_ptr() for t in kept if t.dtype == torch.bfloat16 and t.shape[-1] == 32}
+        return [*outputs, *(p.grad for p in layers.parameters())], given.grad, len(copies)
+
+    (wanted, wanted_sum, _), (found, found_sum, copies) = run(plain), run(fast)
+    assert all(map(torch.equal, found, wanted))
+    torch.testing.assert_close(found_sum, wanted_sum)  # whose three parts come in another order
+    assert copies == 3, "one for two layers of one tensor, one for each of its later values"
+
+
 def test_what_the_processor_is(tmp_path):
     (tmp_path / "intel").write_text("vendor_id\t: GenuineIntel\n")
     (tmp_path / "amd").write_text("vendor_id\t: AuthenticAMD\n")

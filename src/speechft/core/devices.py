@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -36,6 +37,28 @@ def compute_exactly() -> None:
         warnings.simplefilter("ignore")
         torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):  # another C library than glibc
+        return None
+    return trim
+
+
+def give_back_holes(device: torch.device) -> None:
+    """Give the operating system back the memory that lies free between tensors on a CPU.
+
+    A forward pass leaves holes between what it keeps for the backward pass, and glibc fills few of
+    them again: without this, the backward pass at Base size takes some 150 MB more. It takes a
+    hundredth of a second. Nothing is done for a GPU, whose memory torch manages itself, nor where
+    the C library is not glibc.
+    """
+    trim = _malloc_trim() if device.type == "cpu" else None
+    if trim is not None:
+        trim(0)
 
 
 def usable_device(name: str) -> torch.device:

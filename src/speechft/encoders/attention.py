@@ -2,12 +2,14 @@
 
 torch's fused kernel leaves most of a processor's speed unused there, backwards above all: at Base
 size and 6 s its forward and backward pass together take twice as long as the products and the
-softmax by themselves. Scores and softmax are in float32, as in the fused kernel; the weights are
-kept in bfloat16 for the way back, so this is for utterances of which that is little.
+softmax by themselves. Scores and softmax are in float32, as in the fused kernel, and are computed
+once more on the way back, since kept they would be a fifth of what a pass at Base size keeps. One
+utterance follows the other, so that its scores stay in the processor's cache.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -17,7 +19,15 @@ from torch.autograd.function import once_differentiable
 NAME: Final = "speechft"
 """What transformers knows this attention by, while a model is in memory; no file names it."""
 _MOST_FRAMES: Final = 512
-"""Utterances up to here keep their weights, at most 1 kB per frame and head."""
+"""Of longer utterances the scores leave the cache; there torch's kernel is as fast."""
+_MOST_FRAMES_AMX: Final = 384
+"""The same for processors with matrix units (AMX), on which torch's kernel is faster."""
+
+
+@cache
+def _most_frames() -> int:
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return _MOST_FRAMES_AMX if known.get("amx_bf16") else _MOST_FRAMES
 
 
 def use_fast_attention(model: nn.Module) -> None:
@@ -68,7 +78,7 @@ def _worth_it(
         and torch.is_grad_enabled()
         and query.requires_grad
         and query.shape[:2] == key.shape[:2]
-        and key.shape[2] <= _MOST_FRAMES
+        and key.shape[2] <= _most_frames()
         and (mask is None or (mask.dtype == torch.bool and mask.shape[1:3] == (1, 1)))
         and not (getattr(module, "is_causal", False) if causal is None else causal)
         and others.get("position_bias") is None
@@ -90,36 +100,46 @@ class _Attention(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        batch, heads, rows, _ = query.shape
-        weights = query.new_empty(batch, heads, rows, key.shape[2])
-        scores = query.new_empty(weights.shape[1:], dtype=torch.float32)
+        mixed = torch.empty_like(value)
+        kept = None
+        if dropout:  # drawn exactly: a uniform number in bfloat16 has 256 values
+            shape = (*query.shape[:3], key.shape[2])
+            kept = query.new_empty(shape, dtype=torch.bool).bernoulli_(1 - dropout)
         with torch.autocast("cpu", enabled=False):
-            for item in range(batch):  # whose scores stay in the processor's cache
-                asked = query[item].float().mul_(scale)
-                torch.matmul(asked, key[item].float().transpose(1, 2), out=scores)
-                if seen is not None:
-                    scores.masked_fill_(~seen[item], float("-inf"))
-                weights[item] = torch.softmax(scores, dim=-1)
-            del scores, asked  # or what is kept would lie above a hole of their size
-            kept = None
-            if dropout:  # drawn exactly: a uniform number in bfloat16 has 256 values
-                kept = torch.empty_like(weights, dtype=torch.bool).bernoulli_(1 - dropout)
-            mixed = _dropped(weights, kept, dropout) @ value
-        ctx.save_for_backward(query, key, value, weights, kept)
+            for item in range(len(query)):
+                weights = _weights(query[item], key[item], _of(seen, item), scale)
+                mixed[item] = _dropped(weights, _of(kept, item), dropout) @ value[item]
+        ctx.save_for_backward(query, key, value, seen, kept)
         ctx.scale, ctx.dropout = scale, dropout
         return mixed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, weights, kept = ctx.saved_tensors
+        query, key, value, seen, kept = ctx.saved_tensors
+        of_query, of_key, of_value = map(torch.empty_like, (query, key, value))
         with torch.autocast("cpu", enabled=False):
-            of_value = _dropped(weights, kept, ctx.dropout).transpose(2, 3) @ gradient
-            of_weights = _dropped(gradient @ value.transpose(2, 3), kept, ctx.dropout)
-            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            of_query = (of_scores @ key).mul_(ctx.scale)
-            of_key = (of_scores.transpose(2, 3) @ query).mul_(ctx.scale)
+            for item in range(len(query)):
+                weights = _weights(query[item], key[item], _of(seen, item), ctx.scale)
+                drawn = _of(kept, item)
+                of_value[item] = _dropped(weights, drawn, ctx.dropout).mT @ gradient[item]
+                of_weights = _dropped(gradient[item] @ value[item].mT, drawn, ctx.dropout)
+                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+                of_query[item] = (of_scores @ key[item]).mul_(ctx.scale)
+                of_key[item] = (of_scores.mT @ query[item]).mul_(ctx.scale)
         return of_query, of_key, of_value, None, None, None
+
+
+def _weights(query: Tensor, key: Tensor, seen: Tensor | None, scale: float) -> Tensor:
+    """Give the softmax (H, T, T) of one utterance's scores in bfloat16, computed in float32."""
+    scores = torch.matmul(query.float().mul_(scale), key.float().mT)
+    if seen is not None:
+        scores.masked_fill_(~seen, float("-inf"))
+    return torch.softmax(scores, dim=-1).to(query.dtype)
+
+
+def _of(tensor: Tensor | None, item: int) -> Tensor | None:
+    return None if tensor is None else tensor[item]
 
 
 def _dropped(weights: Tensor, kept: Tensor | None, dropout: float) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from speechft.core.devices import give_back_holes
 from speechft.core.errors import CheckpointError, DivergedError
 from speechft.core.logging import get_logger, progress_bar
 from speechft.core.seeding import derive_seed
@@ -308,6 +309,7 @@ class Loop:
                     loss, more = self.objective.loss(piece.indices, piece.items)
                 for name, value in more.items():
                     of_batch[name] = of_batch.get(name, 0.0) + piece.share * value
+                give_back_holes(self.accelerator.device)
                 self.accelerator.backward(loss * piece.share / self.accumulate)
                 total += float(loss.detach()) * piece.share / self.accumulate
             figures[place] = of_batch

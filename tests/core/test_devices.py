@@ -1,0 +1,32 @@
+"""Memory that lies free between tensors goes back to the operating system."""
+
+from __future__ import annotations
+
+import platform
+
+import psutil
+import pytest
+import torch
+
+from speechft.core import devices
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory is what it is about")
+def test_holes_are_given_back():
+    held = [torch.ones(10_000) for _ in range(5_000)]
+    process, cpu = psutil.Process(), torch.device("cpu")
+    above = torch.ones(10_000)
+    del held
+    before = process.memory_info().rss
+    devices.give_back_holes(torch.device("meta"))
+    assert process.memory_info().rss > before - 20e6
+    devices.give_back_holes(cpu)
+    assert process.memory_info().rss < before - 100e6
+    assert float(above.sum()) == 10_000
+
+
+def test_another_c_library_changes_nothing(monkeypatch):
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _name: object())
+    devices._malloc_trim.cache_clear()
+    devices.give_back_holes(torch.device("cpu"))
+    devices._malloc_trim.cache_clear()
