@@ -1,4 +1,4 @@
-"""Memory that lies free between tensors goes back to the operating system."""
+"""What the processor has, and memory that goes back to the operating system."""
 
 from __future__ import annotations
 
@@ -30,3 +30,13 @@ def test_another_c_library_changes_nothing(monkeypatch):
     devices._malloc_trim.cache_clear()
     devices.give_back_holes(torch.device("cpu"))
     devices._malloc_trim.cache_clear()
+
+
+@pytest.mark.parametrize("said", [{"amx_bf16": True}, {"avx512_bf16": True}, {}])
+def test_matrix_units(said, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: said, raising=False)
+    devices.has_matrix_units.cache_clear()
+    try:
+        assert devices.has_matrix_units() == ("amx_bf16" in said)
+    finally:
+        devices.has_matrix_units.cache_clear()

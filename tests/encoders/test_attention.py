@@ -61,14 +61,12 @@ def test_no_scores_are_kept_for_the_way_back(dropout):
     assert scores == ([torch.bool] if dropout else [])
 
 
-@pytest.mark.parametrize(("has_it", "frames"), [(True, 384), (False, 512)])
-def test_how_long_utterances_may_be_depends_on_matrix_units(has_it, frames, monkeypatch):
-    attention._most_frames.cache_clear()
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_it}, raising=False)
-    try:
-        assert attention._most_frames() == frames
-    finally:
-        attention._most_frames.cache_clear()
+@pytest.mark.parametrize(("units", "frames"), [(True, 384), (False, 512)])
+def test_how_long_utterances_may_be_depends_on_matrix_units(units, frames, monkeypatch):
+    monkeypatch.setattr(attention, "has_matrix_units", lambda: units)
+    for length in (frames, frames + 1):
+        long = torch.empty(1, 1, length, 8, dtype=torch.bfloat16, requires_grad=True)
+        assert attention._worth_it(nn.Module(), long, long, None, {}) == (length == frames)
 
 
 def test_dropout_keeps_the_mean_and_its_gradient_fits_its_values():

@@ -64,9 +64,11 @@ def test_few_frames_and_half_precision_go_the_direct_way():
         assert not positions._through_spectrum(conv, torch.randn(2, 8, 100))
 
 
+@pytest.mark.parametrize("units", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("width", "groups", "kernel"), [(48, 2, 128), (32, 4, 9), (8, 4, 64)])
-def test_products_in_bfloat16_are_the_convolution(width, groups, kernel, bias):
+def test_in_bfloat16_it_is_the_convolution(width, groups, kernel, bias, units, monkeypatch):
+    monkeypatch.setattr(positions, "has_matrix_units", lambda: units)
     torch.manual_seed(0)
     conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups, bias=bias)
     exact = copy.deepcopy(conv)
@@ -74,7 +76,7 @@ def test_products_in_bfloat16_are_the_convolution(width, groups, kernel, bias):
     given[1].data.copy_(given[0].data)
     weights = torch.randn(3, width, 70 + 1 - kernel % 2)
     with torch.autocast("cpu", torch.bfloat16):
-        assert positions._by_windows(conv, given[0])
+        assert positions._by_windows(conv, given[0]) == (not units or width // groups < 16)
         found = positions._convolved(conv, given[0])
     assert found.dtype == torch.bfloat16
     wanted = exact(given[1])

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -37,6 +38,13 @@ def compute_exactly() -> None:
         warnings.simplefilter("ignore")
         torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+@cache
+def has_matrix_units() -> bool:
+    """Tell whether the processor multiplies matrices of bfloat16 in units of its own (AMX)."""
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("amx_bf16"))
 
 
 @cache

@@ -9,12 +9,13 @@ utterance follows the other, so that its scores stay in the processor's cache.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from speechft.core.devices import has_matrix_units
 
 NAME: Final = "speechft"
 """What transformers knows this attention by, while a model is in memory; no file names it."""
@@ -22,12 +23,6 @@ _MOST_FRAMES: Final = 512
 """Of longer utterances the scores leave the cache; there torch's kernel is as fast."""
 _MOST_FRAMES_AMX: Final = 384
 """The same for processors with matrix units (AMX), on which torch's kernel is faster."""
-
-
-@cache
-def _most_frames() -> int:
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return _MOST_FRAMES_AMX if known.get("amx_bf16") else _MOST_FRAMES
 
 
 def use_fast_attention(model: nn.Module) -> None:
@@ -78,7 +73,7 @@ def _worth_it(
         and torch.is_grad_enabled()
         and query.requires_grad
         and query.shape[:2] == key.shape[:2]
-        and key.shape[2] <= _most_frames()
+        and key.shape[2] <= (_MOST_FRAMES_AMX if has_matrix_units() else _MOST_FRAMES)
         and (mask is None or (mask.dtype == torch.bool and mask.shape[1:3] == (1, 1)))
         and not (getattr(module, "is_causal", False) if causal is None else causal)
         and others.get("position_bias") is None
@@ -106,9 +101,10 @@ class _Attention(torch.autograd.Function):
             shape = (*query.shape[:3], key.shape[2])
             kept = query.new_empty(shape, dtype=torch.bool).bernoulli_(1 - dropout)
         with torch.autocast("cpu", enabled=False):
+            weights_of = _Weights(query, key, seen, scale)
             for item in range(len(query)):
-                weights = _weights(query[item], key[item], _of(seen, item), scale)
-                mixed[item] = _dropped(weights, _of(kept, item), dropout) @ value[item]
+                weights = _dropped(weights_of(item), _of(kept, item), dropout)
+                torch.matmul(weights, value[item], out=mixed[item])
         ctx.save_for_backward(query, key, value, seen, kept)
         ctx.scale, ctx.dropout = scale, dropout
         return mixed
@@ -117,25 +113,41 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, seen, kept = ctx.saved_tensors
-        of_query, of_key, of_value = map(torch.empty_like, (query, key, value))
+        of_query, of_key, of_value = (torch.empty_like(t) for t in (query, key, value))
         with torch.autocast("cpu", enabled=False):
+            weights_of = _Weights(query, key, seen, ctx.scale)
+            of_weights = torch.empty_like(weights_of.weights)
             for item in range(len(query)):
-                weights = _weights(query[item], key[item], _of(seen, item), ctx.scale)
-                drawn = _of(kept, item)
-                of_value[item] = _dropped(weights, drawn, ctx.dropout).mT @ gradient[item]
-                of_weights = _dropped(gradient[item] @ value[item].mT, drawn, ctx.dropout)
-                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-                of_query[item] = (of_scores @ key[item]).mul_(ctx.scale)
-                of_key[item] = (of_scores.mT @ query[item]).mul_(ctx.scale)
-        return of_query, of_key, of_value, None, None, None
+                weights, drawn = weights_of(item), _of(kept, item)
+                dropped = _dropped(weights, drawn, ctx.dropout)
+                torch.matmul(dropped.mT, gradient[item], out=of_value[item])
+                torch.matmul(gradient[item], value[item].mT, out=of_weights)
+                through = _dropped(of_weights, drawn, ctx.dropout)
+                torch.ops.aten._softmax_backward_data.out(
+                    through, weights, -1, weights.dtype, grad_input=of_weights
+                )
+                torch.matmul(of_weights, key[item], out=of_query[item])
+                torch.matmul(of_weights.mT, query[item], out=of_key[item])
+        return of_query.mul_(ctx.scale), of_key.mul_(ctx.scale), of_value, None, None, None
 
 
-def _weights(query: Tensor, key: Tensor, seen: Tensor | None, scale: float) -> Tensor:
-    """Give the softmax (H, T, T) of one utterance's scores in bfloat16, computed in float32."""
-    scores = torch.matmul(query.float().mul_(scale), key.float().mT)
-    if seen is not None:
-        scores.masked_fill_(~seen, float("-inf"))
-    return torch.softmax(scores, dim=-1).to(query.dtype)
+class _Weights:
+    """Gives the softmax of an utterance's scores, in one place in memory for all of a batch."""
+
+    def __init__(self, query: Tensor, key: Tensor, seen: Tensor | None, scale: float) -> None:
+        self.query, self.key, self.seen = query.float().mul_(scale), key.float(), seen
+        self.scores, self.exact = (
+            self.query.new_empty(*query.shape[1:3], key.shape[2]) for _ in range(2)
+        )
+        self.weights = torch.empty_like(self.scores, dtype=query.dtype)
+
+    def __call__(self, item: int) -> Tensor:
+        """Give weights (H, T, T) in bfloat16, computed in float32; good until the next call."""
+        torch.matmul(self.query[item], self.key[item].mT, out=self.scores)
+        if self.seen is not None:
+            self.scores.masked_fill_(~self.seen[item], float("-inf"))
+        torch.ops.aten._softmax.out(self.scores, -1, False, out=self.exact)
+        return self.weights.copy_(self.exact)
 
 
 def _of(tensor: Tensor | None, item: int) -> Tensor | None:

@@ -2,9 +2,10 @@
 
 Its kernels are 64 to 128 frames long and see groups of few channels, for which processors have no
 fast direct way. In float32, blocks through the Fourier transform take a third of the time; in
-bfloat16, products of each group's windows with its taps take half of it with gradients, and give
-right values where oneDNN's own convolution (with torch 2.13, on Intel's processors with AMX) gives
-wrong ones: groups of fewer than 16 channels, kernels of even length. Padded frames stay silent.
+bfloat16, products of each group's windows with its taps take half of it with gradients. On
+processors with matrix units oneDNN's own convolution takes a fifth of that, but (with torch 2.13)
+gives wrong values where a group has fewer than 16 channels and the kernel's length is even, so
+there all groups that narrow are products, too. Padded frames stay silent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from speechft.core.devices import has_matrix_units
 from speechft.encoders.layers import autocasts_to_bfloat16, plain_on_cpu
 
 _LONG: Final = 32
@@ -24,6 +26,8 @@ _FRAMES_PER_CHANNEL: Final = 2
 """Frames that a batch needs for that: the kernel's own transform must pay too."""
 _WIDE: Final = 128
 """Groups of more channels have windows too large to be written down."""
+_NARROW: Final = 16
+"""Groups of fewer channels are not left to oneDNN on a processor with matrix units."""
 
 
 def add_positions(module: Any, hidden: Tensor, frames: Tensor | None) -> Tensor:
@@ -84,7 +88,7 @@ def _by_windows(conv: Any, hidden: Tensor) -> bool:
         _is_centred(conv)
         and hidden.device.type == "cpu"
         and (half or conv.weight.dtype == torch.bfloat16)
-        and conv.in_channels <= _WIDE * conv.groups
+        and conv.in_channels <= (_NARROW - 1 if has_matrix_units() else _WIDE) * conv.groups
     )
 
 
