@@ -24,7 +24,15 @@ def _exact(given, mask=None):
     return doubled, F.scaled_dot_product_attention(*doubled, attn_mask=mask)
 
 
+@pytest.fixture(params=[True, False], ids=["matrix units", "none"])
+def units(request, monkeypatch):
+    """Both ways forward, whatever this processor has."""
+    monkeypatch.setattr(attention, "has_matrix_units", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.usefixtures("units")
 def test_results_and_gradients(padded):
     given = _given()
     seen = None
@@ -43,6 +51,7 @@ def test_results_and_gradients(padded):
         assert float((a.detach() - b.detach()).norm() / b.detach().norm()) < 1e-2
 
 
+@pytest.mark.usefixtures("units")
 def test_it_is_as_near_to_the_exact_result_as_the_fused_kernel():
     given = _given(1)
     _, wanted = _exact(given)
@@ -53,6 +62,7 @@ def test_it_is_as_near_to_the_exact_result_as_the_fused_kernel():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.usefixtures("units")
 def test_no_scores_are_kept_for_the_way_back(dropout):
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
@@ -61,9 +71,8 @@ def test_no_scores_are_kept_for_the_way_back(dropout):
     assert scores == ([torch.bool] if dropout else [])
 
 
-@pytest.mark.parametrize(("units", "frames"), [(True, 384), (False, 512)])
-def test_how_long_utterances_may_be_depends_on_matrix_units(units, frames, monkeypatch):
-    monkeypatch.setattr(attention, "has_matrix_units", lambda: units)
+def test_how_long_utterances_may_be_depends_on_matrix_units(units):
+    frames = 384 if units else 512
     for length in (frames, frames + 1):
         long = torch.empty(1, 1, length, 8, dtype=torch.bfloat16, requires_grad=True)
         assert attention._worth_it(nn.Module(), long, long, None, {}) == (length == frames)

@@ -9,6 +9,7 @@ utterance follows the other, so that its scores stay in the processor's cache.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
 import torch
@@ -21,6 +22,8 @@ NAME: Final = "speechft"
 """What transformers knows this attention by, while a model is in memory; no file names it."""
 _MOST_FRAMES: Final = 512
 """Of longer utterances the scores leave the cache; there torch's kernel is as fast."""
+_FUSED: Final = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+"""torch's fused kernel, whose way forward is the faster one on processors with matrix units."""
 _MOST_FRAMES_AMX: Final = 384
 """The same for processors with matrix units (AMX), on which torch's kernel is faster."""
 
@@ -95,6 +98,12 @@ class _Attention(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
+        ctx.scale, ctx.dropout = scale, dropout
+        if has_matrix_units() and not dropout and _FUSED is not None:
+            hidden = None if seen is None else query.new_zeros(seen.shape).masked_fill_(~seen, -inf)
+            mixed, sums = _FUSED(query, key, value, 0.0, False, attn_mask=hidden, scale=scale)
+            ctx.save_for_backward(query, key, value, seen, None, sums)
+            return mixed
         mixed = torch.empty_like(value)
         kept = None
         if dropout:  # drawn exactly: a uniform number in bfloat16 has 256 values
@@ -105,17 +114,16 @@ class _Attention(torch.autograd.Function):
             for item in range(len(query)):
                 weights = _dropped(weights_of(item), _of(kept, item), dropout)
                 torch.matmul(weights, value[item], out=mixed[item])
-        ctx.save_for_backward(query, key, value, seen, kept)
-        ctx.scale, ctx.dropout = scale, dropout
+        ctx.save_for_backward(query, key, value, seen, kept, None)
         return mixed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, seen, kept = ctx.saved_tensors
+        query, key, value, seen, kept, sums = ctx.saved_tensors
         of_query, of_key, of_value = (torch.empty_like(t) for t in (query, key, value))
         with torch.autocast("cpu", enabled=False):
-            weights_of = _Weights(query, key, seen, ctx.scale)
+            weights_of = _Weights(query, key, seen, ctx.scale, sums)
             of_weights = torch.empty_like(weights_of.weights)
             for item in range(len(query)):
                 weights, drawn = weights_of(item), _of(kept, item)
@@ -132,10 +140,25 @@ class _Attention(torch.autograd.Function):
 
 
 class _Weights:
-    """Gives the softmax of an utterance's scores, in one place in memory for all of a batch."""
+    """Gives the softmax of an utterance's scores, in one place in memory for all of a batch.
 
-    def __init__(self, query: Tensor, key: Tensor, seen: Tensor | None, scale: float) -> None:
+    Args:
+        query, key: (B, H, T, d).
+        seen: (B, 1, 1, T), False where a key is hidden.
+        scale: of the scores.
+        sums: logarithm of the sum of a row's exponentials (B, H, T), where that is known.
+    """
+
+    def __init__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        seen: Tensor | None,
+        scale: float,
+        sums: Tensor | None = None,
+    ) -> None:
         self.query, self.key, self.seen = query.float().mul_(scale), key.float(), seen
+        self.sums = sums
         self.scores, self.exact = (
             self.query.new_empty(*query.shape[1:3], key.shape[2]) for _ in range(2)
         )
@@ -146,6 +169,8 @@ class _Weights:
         torch.matmul(self.query[item], self.key[item].mT, out=self.scores)
         if self.seen is not None:
             self.scores.masked_fill_(~self.seen[item], float("-inf"))
+        if self.sums is not None:
+            return self.weights.copy_(self.scores.sub_(self.sums[item, ..., None]).exp_())
         torch.ops.aten._softmax.out(self.scores, -1, False, out=self.exact)
         return self.weights.copy_(self.exact)
 
