@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from speechft.core.devices import has_matrix_units
+from speechft.encoders.dropout import draw_kept, scale_of
 
 NAME: Final = "speechft"
 """What transformers knows this attention by, while a model is in memory; no file names it."""
@@ -106,9 +107,8 @@ class _Attention(torch.autograd.Function):
             return mixed
         mixed = torch.empty_like(value)
         kept = None
-        if dropout:  # drawn exactly: a uniform number in bfloat16 has 256 values
-            shape = (*query.shape[:3], key.shape[2])
-            kept = query.new_empty(shape, dtype=torch.bool).bernoulli_(1 - dropout)
+        if dropout:
+            kept = draw_kept((*query.shape[:3], key.shape[2]), dropout)
         with torch.autocast("cpu", enabled=False):
             weights_of = _Weights(query, key, seen, scale)
             for item in range(len(query)):
@@ -180,4 +180,4 @@ def _of(tensor: Tensor | None, item: int) -> Tensor | None:
 
 
 def _dropped(weights: Tensor, kept: Tensor | None, dropout: float) -> Tensor:
-    return weights if kept is None else weights * kept * (1 / (1 - dropout))
+    return weights if kept is None else (weights * kept).mul_(scale_of(dropout))

@@ -20,6 +20,7 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, pad_waveforms
 from speechft.encoders.attention import use_fast_attention
 from speechft.encoders.checkpoint import Checkpoint, Side, fingerprint
+from speechft.encoders.dropout import use_fast_dropout
 from speechft.encoders.hf_folder import Beside, write_hf_folder
 from speechft.encoders.identity import CONTEXT, computing
 from speechft.encoders.layers import use_fast_linear
@@ -68,6 +69,7 @@ class SpeechEncoder(nn.Module, ABC):
         compute_exactly()
         use_fast_linear(model)
         use_fast_attention(model)
+        use_fast_dropout(model)
         self.model: Any = model
         self.preprocessor = preprocessor
         self.side = side or Side()
