@@ -102,9 +102,10 @@ class _Attention(torch.autograd.Function):
         ctx.scale, ctx.dropout = scale, dropout
         if has_matrix_units() and not dropout and _FUSED is not None:
             hidden = None if seen is None else query.new_zeros(seen.shape).masked_fill_(~seen, -inf)
-            mixed, sums = _FUSED(query, key, value, 0.0, False, attn_mask=hidden, scale=scale)
+            fused: Tensor
+            fused, sums = _FUSED(query, key, value, 0.0, False, attn_mask=hidden, scale=scale)
             ctx.save_for_backward(query, key, value, seen, None, sums)
-            return mixed
+            return fused
         mixed = torch.empty_like(value)
         kept = None
         if dropout:
