@@ -121,12 +121,19 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, object]:
         }
         for name in sides
     }
+    from probe import machine  # here, since a side's memory counts
+
+    from speechft.core.devices import has_matrix_units
+
+    cuda = options.device.startswith("cuda")
     return {
         "family": options.family,
         "device": options.device,
+        "processor": machine(options.threads)["processor"],
+        "matrix_units": has_matrix_units() and not cuda,
         "threads": options.threads,
         "clock": clock,
-        "gpu": torch.cuda.get_device_name() if options.device.startswith("cuda") else "",
+        "gpu": torch.cuda.get_device_name() if cuda else "",
         "torch": torch.__version__,
         "utterances": len(waves),
         "audio_seconds": round(audio, 1),

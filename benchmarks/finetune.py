@@ -1,6 +1,6 @@
 """Updates of a fine-tuning: ours beside the plain transformers Trainer and S3PRL's update.
 
-    python benchmarks/finetune.py --s3prl-python s3prl-venv/bin/python --threads 2
+    python benchmarks/finetune.py --s3prl-python s3prl-venv/bin/python --threads 2 --seeds 0 1 2
     python benchmarks/finetune.py --family whisper --encoder WHISPER-BASE-ENCODER --threads 2
 
 How to build that environment is said in `benchmarks/s3prl_side.py`. All sides get the same encoder
@@ -13,8 +13,9 @@ transformers' is its encoder with that head in the Trainer; S3PRL's is its encod
 runner does for an update (it knows no bfloat16, so it computes in float32). Whisper's encoder is
 compared at 30 s of context, as transformers has it, and with `context: utterance`, which is ours.
 
-Every side runs in a process of its own. Time is the median over updates after the first epoch,
-the peak is the process's own (on a GPU: of allocated memory).
+Every side runs in a process of its own, one seed after the other, so that other work on the machine
+hits all sides. Time is the median over updates after the first epoch, the peak is the process's own
+(on a GPU: of allocated memory).
 """
 
 from __future__ import annotations
@@ -239,7 +240,7 @@ def make_encoder(options: argparse.Namespace, work: Path) -> str:
         encoder = load_encoder(options.encoder)
         for name in (*STILL, "layerdrop", "dropout", "apply_spec_augment"):
             if hasattr(encoder.config, name):
-                setattr(encoder.config, name, 0.0)
+                setattr(encoder.config, name, type(getattr(encoder.config, name))(0))
     else:
         encoder = build_encoder(
             {"model_type": options.family, "apply_spec_augment": False, **own}, 0
@@ -251,11 +252,11 @@ def make_encoder(options: argparse.Namespace, work: Path) -> str:
     return str(work / "hf")
 
 
-def compare(options: argparse.Namespace, work: Path) -> dict[str, Any]:
-    options.encoder = make_encoder(options, work)
+def compare(options: argparse.Namespace, seed: int, work: Path) -> dict[str, Any]:
+    """Run all sides with one seed; give what each measured, by its name."""
     table = make_data(work, options.utterances, options.seconds)
     common: list[object] = ["--work", work, "--steps", options.steps, "--threads", options.threads]
-    common += ["--seed", options.seed, "--batch", options.batch]
+    common += ["--seed", seed, "--batch", options.batch]
     here: list[object] = [sys.executable, Path(__file__).absolute(), "--encoder", options.encoder]
     here += ["--data", table, *common]
     whisper = options.family == "whisper"
@@ -276,24 +277,15 @@ def compare(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     first = found[next(iter(sides))]["loss"]
     after = -(-options.utterances // options.batch)
     return {
-        "family": options.family,
-        "threads": options.threads,
-        "updates": options.steps,
-        "batch": options.batch,
-        "seconds_per_utterance": options.seconds,
-        "seed": options.seed,
-        "torch": torch.__version__,
-        "sides": {
-            name: {
-                "seconds_per_update": round(median(side["seconds"][after:]), 4),
-                "peak_mib": round(side["peak_mib"]),
-                "losses": [round(value, 5) for value in side["loss"]],
-                "furthest_from_first": max(
-                    abs(a - b) for a, b in zip(first, side["loss"], strict=True)
-                ),
-            }
-            for name, side in found.items()
-        },
+        name: {
+            "seconds_per_update": round(median(side["seconds"][after:]), 4),
+            "peak_mib": round(side["peak_mib"]),
+            "losses": [round(value, 5) for value in side["loss"]],
+            "furthest_from_first": max(
+                abs(a - b) for a, b in zip(first, side["loss"], strict=True)
+            ),
+        }
+        for name, side in found.items()
     }
 
 
@@ -313,10 +305,10 @@ def run_side(name: str, command: list[object], work: Path) -> dict[str, Any]:
     return result
 
 
-def show(result: dict[str, Any]) -> None:
-    head = f"{'':28}{'s / update':>12}{'peak MiB':>10}{'first loss':>12}{'last':>8}{'apart':>10}\n"
-    sys.stdout.write(head)
-    for name, side in result["sides"].items():
+def show(seed: int, sides: dict[str, Any]) -> None:
+    head = f"{'s / update':>12}{'peak MiB':>10}{'first loss':>12}{'last':>8}{'apart':>10}\n"
+    sys.stdout.write(f"{f'seed {seed}':28}{head}")
+    for name, side in sides.items():
         losses, apart = side["losses"], side["furthest_from_first"]
         sys.stdout.write(
             f"{name:28}{side['seconds_per_update']:12.3f}{side['peak_mib']:10}"
@@ -334,7 +326,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of every utterance")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--precisions", nargs="+", default=["bf16", "no"])
     parser.add_argument("--quick", action="store_true", help="a small encoder")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
@@ -346,17 +339,34 @@ def main() -> None:
     options = parser.parse_args()
     if options.side:
         torch.set_num_threads(options.threads)
-        result = SIDES[options.side](options)
+        measured = SIDES[options.side](options)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if torch.cuda.is_available():
             peak = torch.cuda.max_memory_allocated() / 2**20
-        options.out.write_text(json.dumps({**result, "peak_mib": peak}))
+        options.out.write_text(json.dumps({**measured, "peak_mib": peak}))
         return
-    with tempfile.TemporaryDirectory() as work:
-        result = compare(options, Path(work))
-    show(result)
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    from probe import machine  # here, since it loads what transformers' side does without
+
+    named = options.encoder and Path(options.encoder).name
+    result: dict[str, Any] = {
+        "machine": machine(options.threads),
+        "torch": torch.__version__,
+        "family": options.family,
+        "encoder": named or "random weights",
+        "updates": options.steps,
+        "batch": options.batch,
+        "seconds_per_utterance": options.seconds,
+        "seeds": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        options.encoder = make_encoder(options, Path(folder))
+        for seed in options.seeds:
+            work = Path(folder) / f"seed-{seed}"
+            work.mkdir()
+            result["seeds"][str(seed)] = compare(options, seed, work)
+            show(seed, result["seeds"][str(seed)])
+            if options.out:
+                options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    expert = load_expert("hubert", str(options.work / "s3prl.pt")).to(device).train()
+    expert = load_expert("hubert", str(options.work.parent / "s3prl.pt")).to(device).train()
     expert.model.feature_extractor.requires_grad_(False)
     noted = torch.load(options.work / "noted.pt")
     inner, width = noted["head"]["projection.weight"].shape

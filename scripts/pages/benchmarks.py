@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 
@@ -13,6 +14,8 @@ def benchmarks(root: Path) -> list[str]:
     lines = ["## Speed\n"]
     known = {
         "encode": _encode,
+        "finetune": _finetune,
+        "lstm": _lstm,
         "probe": _probe,
         "losses": _losses,
         "superb": _superb,
@@ -25,7 +28,10 @@ def benchmarks(root: Path) -> list[str]:
     for name, show in known.items():
         # What was measured on a GPU, or on human speech, lies in a file of its own.
         folder = root / "results" / "benchmarks"
-        for path in (folder / f"{name}{end}.json" for end in ("", "-gpu", "-gpu-more", "-human")):
+        for path in (
+            folder / f"{name}{end}.json"
+            for end in ("", "-units", "-gpu", "-gpu-more", "-human", "-whisper")
+        ):
             if path.is_file():
                 lines += show(json.loads(path.read_text(encoding="utf-8")))
                 lines.append(f"Measured by `benchmarks/{name}.py`.\n")
@@ -50,7 +56,8 @@ def _encode(record: dict[str, Any]) -> list[str]:
 
 
 def _on(record: dict[str, Any]) -> str:
-    return f", {record['gpu']}" if record.get("gpu") else ""
+    chip = record.get("gpu") or record.get("processor")
+    return (f", {chip}" if chip else "") + ", matrix units" * bool(record.get("matrix_units"))
 
 
 def _more(record: dict[str, Any]) -> str:
@@ -63,6 +70,61 @@ def _more(record: dict[str, Any]) -> str:
         + " One round, no spread."
         * (len(next(iter(record["sides"].values()))["seconds"]) == 1)
     )
+
+
+def _finetune(record: dict[str, Any]) -> list[str]:
+    runs, about = list(record["seeds"].values()), record["machine"]
+    names = list(runs[0])
+    whisper = record["family"] == "whisper"
+    lines = [
+        f"### Updates of a fine-tuning, {'Whisper base' if whisper else 'HuBERT at Base size'}\n",
+        f"{record['encoder']}, {about['processor']}, {about['threads']} threads, "
+        f"{record['batch']} utterances of {record['seconds_per_utterance']:.0f} s per update, the "
+        "same head, batches, rate, clip and AdamW on all sides, CNN front end frozen, no dropout. "
+        f"Medians over the updates after the first epoch of {record['updates']}; range over "
+        f"{len(runs)} seeds. “Apart” is the largest difference of a loss from the first line's."
+        + " With `context: utterance` hidden states are others, and so are losses." * whisper
+        + "\n",
+        "| | s per update | times the first line's | peak MiB | apart |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in names:
+        seconds = [run[name]["seconds_per_update"] for run in runs]
+        ratios = [run[name]["seconds_per_update"] / _first(run) for run in runs]
+        peaks = [run[name]["peak_mib"] for run in runs]
+        apart = max(run[name]["furthest_from_first"] for run in runs)
+        said = f"{apart:.0e}" if apart else "0"
+        against = "–" if name == names[0] else f"{_range(ratios, '.2f')} ×"
+        lines.append(
+            f"| {name.removesuffix(' no')}{', float32' * name.endswith(' no')} | "
+            f"{_range(seconds, '.2f')} | {against} | {_range(peaks, ',.0f')} | {said} |"
+        )
+    return [*lines, ""]
+
+
+def _lstm(record: dict[str, Any]) -> list[str]:
+    about = record["machine"]
+    lines = [
+        "### The recurrent layers of an ASR probe on a CPU\n",
+        f"SUPERB's head of ASR, {record['batch']} utterances of {record['frames']} frames, "
+        f"{about['processor']}, {about['threads']} threads; in bfloat16 its LSTMs are computed by "
+        "oneDNN under autocast. Medians; probes are trained in float32.\n",
+        "| | float32, s | bfloat16, s | faster |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, sides in record["seconds"].items():
+        exact, half = (median(sides[side]) for side in ("float32", "bfloat16"))
+        lines.append(f"| {name} | {exact:.2f} | {half:.2f} | {exact / half:.2f} × |")
+    return [*lines, ""]
+
+
+def _first(run: dict[str, Any]) -> float:
+    return float(next(iter(run.values()))["seconds_per_update"])
+
+
+def _range(values: list[float], form: str) -> str:
+    least, most = (f"{value:{form}}" for value in (min(values), max(values)))
+    return least if least == most else f"{least} to {most}"
 
 
 def _probe(record: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import worker_jobs
 from worker_jobs import die_once
 
 from speechft.core.worker_processes import LocalExecutor, WorkerDiedError
@@ -46,3 +47,20 @@ def test_a_killed_command_leaves_no_warning_of_what_is_cleaned_up_behind_it() ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+
+
+def test_a_worker_that_is_replaced_since_it_holds_much_memory_is_no_news() -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(worker_jobs.__file__).parent)!r})\n"
+        "from speechft.core.worker_processes import LocalExecutor\n"
+        "import time, worker_jobs\n"
+        "with LocalExecutor([{}]) as workers:\n"
+        "    pids = []\n"
+        "    for megabytes in (1, 400, 1, 1):\n"
+        "        pids.append(workers.submit(worker_jobs.hold, megabytes).result())\n"
+        "        time.sleep(1.2)\n"
+        "print(len(set(pids)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")

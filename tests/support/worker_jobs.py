@@ -47,3 +47,13 @@ def train(note: str, obeys: bool) -> None:
             time.sleep(0.01)
         Path(note).write_text("kept")
         raise Stopped("The state is kept", stop.signal_number)
+
+
+HELD: list[bytearray] = []
+
+
+def hold(megabytes: int) -> int:
+    """Take memory and keep it; give the process's number."""
+    HELD.append(bytearray(megabytes * 2**20))
+    HELD[-1][:: 2**12] = b"x" * (megabytes * 2**8)
+    return os.getpid()

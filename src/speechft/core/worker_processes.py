@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -66,6 +67,8 @@ class LocalExecutor(Executor):
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
         self.workers = len(environments)
+        # A worker that holds much more memory than at first is replaced between two pieces of work.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         _start_tracker()
         self._slots = [_Slot(environment) for environment in environments]
         self._idle: SimpleQueue[_Slot] = SimpleQueue()
