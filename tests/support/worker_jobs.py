@@ -52,8 +52,9 @@ def train(note: str, obeys: bool) -> None:
 HELD: list[bytearray] = []
 
 
-def hold(megabytes: int) -> int:
-    """Take memory and keep it; give the process's number."""
+def hold(megabytes: int, seconds: float) -> int:
+    """Take memory and keep it; give the process's number, after a while."""
     HELD.append(bytearray(megabytes * 2**20))
     HELD[-1][:: 2**12] = b"x" * (megabytes * 2**8)
+    time.sleep(seconds)
     return os.getpid()
