@@ -2,7 +2,8 @@
 
 The commit that is checked out is noted as the one that measured it. A long study can be done in
 parts, each of other seeds (`speechft study NAME --set "seeds=[0]"`), also on several machines: what
-is kept of other seeds of the same study stays, and the page is of all of them.
+is kept of other seeds of the same study stays, and the page is of all of them. A part of one seed
+that has not measured all rows leaves those that an earlier part of that seed measured, whole rows.
 
 python scripts/keep_results.py runs/NAME results/NAME
 """
@@ -36,11 +37,11 @@ def keep(run: Path, place: Path) -> list[Path]:
     """
     if (run / STUDY).is_file():
         about = {**read_json(run / ABOUT), "commit": commit()}
-        others = _other_seeds(run, place)
+        before = _kept_before(run, place)
         shutil.copytree(run, place, dirs_exist_ok=True)
         write_json(place / ABOUT, about)
-        if others[0]:
-            _join(place, *others)
+        if before[0]:
+            _join(place, *before)
         # With the reading that lies there: the run itself has none.
         write_text(place / "report.md", write_page(place))
         return [path for path in place.rglob("*") if path.is_file()]
@@ -64,8 +65,8 @@ def keep(run: Path, place: Path) -> list[Path]:
     return copied
 
 
-def _other_seeds(run: Path, place: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Give what is kept of other seeds of the run's study: about them, and their measurements.
+def _kept_before(run: Path, place: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give the parts that are kept of the run's study: about them, and their measurements.
 
     Raises:
         SystemExit: both have a seed, but not the same seeds.
@@ -77,21 +78,28 @@ def _other_seeds(run: Path, place: Path) -> tuple[list[dict[str, Any]], list[dic
         return [], []
     about = read_json(place / ABOUT)
     parts = about.get("parts", [{**about, "seeds": kept["seeds"]}])
-    parts = [part for part in parts if part["seeds"] != now["seeds"]]
-    seeds = {seed for part in parts for seed in part["seeds"]}
-    if both := seeds & set(now["seeds"]):
+    others = [part for part in parts if part["seeds"] != now["seeds"]]
+    if both := {seed for part in others for seed in part["seeds"]} & set(now["seeds"]):
         raise SystemExit(f"{place} has seed {min(both)} already, in a part of other seeds")
-    measured = [r for r in read_jsonl(place / STUDY) if r["seed"] in seeds]
-    return parts, measured
+    return parts, read_jsonl(place / STUDY)
 
 
 def _join(place: Path, kept: list[dict[str, Any]], measured: list[dict[str, Any]]) -> None:
-    """Join a part that has just been copied with those of other seeds."""
+    """Join a part that has just been copied with those that were there."""
     recipe, own = read_yaml(place / RECIPE), read_json(place / ABOUT)
-    parts = [*kept, {**own, "seeds": recipe["seeds"]}]
+    fresh = read_jsonl(place / STUDY)
+    again, mine = {record["row"] for record in fresh}, set(recipe["seeds"])
+    earlier = [r for r in measured if r["seed"] in mine and r["row"] not in again]
+    if not own["missing"] or len(mine) > 1:
+        earlier = []
+    rows = [r for r in measured if r["seed"] not in mine] + earlier + fresh
+    parts = [part for part in kept if part["seeds"] != recipe["seeds"]]
+    for part in kept:
+        if earlier and part not in parts:
+            own = _both(part, own, again)
+    parts.append({**own, "seeds": recipe["seeds"]})
     parts.sort(key=lambda part: part["seeds"])
     recipe["seeds"] = [seed for part in parts for seed in part["seeds"]]
-    rows = [*measured, *read_jsonl(place / STUDY)]
     rows.sort(key=lambda record: recipe["seeds"].index(record["seed"]))
     write_jsonl(place / STUDY, rows)
     write_recipe(place, recipe)
@@ -105,12 +113,36 @@ def _join(place: Path, kept: list[dict[str, Any]], measured: list[dict[str, Any]
         "synthetic": own["synthetic"],
         "hours": round(sum(part["hours"] for part in parts), 2),
         "processors": sorted({name for part in parts for name in part.get("processors", ())}),
-        "commit": ", ".join(dict.fromkeys(part["commit"] for part in parts)),
+        "commit": ", ".join(
+            dict.fromkeys(name for part in parts for name in part["commit"].split(", "))
+        ),
         "figures": draw(settings, make_table(settings, rows), place),
         "parts": parts,
     }
     write_json(place / ABOUT, about)
     Artifact(place, "study", {"name": settings.name}).end([STUDY], settings=recipe)
+
+
+def _both(before: dict[str, Any], now: dict[str, Any], again: set[str]) -> dict[str, Any]:
+    """Give what is said about a seed of which some rows were measured before, others now."""
+
+    def is_now(label: str) -> bool:
+        return label.rpartition(", seed")[0].partition(" beside ")[0] in again
+
+    lists = {
+        name: [x for x in before[name] if not is_now(x)] + [x for x in now[name] if is_now(x)]
+        for name in ("missing", "diverged")
+    }
+    commits = dict.fromkeys(f"{before['commit']}, {now['commit']}".split(", "))
+    return {
+        **before,
+        **now,
+        **lists,
+        **{n: {**before.get(n, {}), **now.get(n, {})} for n in ("chosen", "jobs", "choices")},
+        "hours": round(before["hours"] + now["hours"], 2),
+        "processors": sorted({*before.get("processors", ()), *now.get("processors", ())}),
+        "commit": ", ".join(commits),
+    }
 
 
 def commit() -> str:

@@ -112,6 +112,35 @@ def test_a_study_is_kept_in_parts_of_its_seeds(home: Path) -> None:
         script("keep_results").keep(run, place)
 
 
+def test_a_seed_is_kept_in_parts_of_its_rows(home: Path) -> None:
+    """Some rows of a seed, then the others with one of the first once more: the same page."""
+    place, run = home / "results" / "studies" / "unsupervised", home / "run"
+    recipe = yaml.safe_load((run / "study.yaml").read_text("utf-8"))
+    about = json.loads((run / "about.json").read_text("utf-8"))
+    lines = (run / MEASUREMENTS).read_text("utf-8").splitlines()
+    whole = [line for line in lines if json.loads(line)["seed"] == 0]
+    rows = list(dict.fromkeys(json.loads(line)["row"] for line in whole))
+    (run / "study.yaml").write_text(yaml.safe_dump({**recipe, "seeds": [0]}))
+    (place / "study.yaml").write_text(yaml.safe_dump({**recipe, "seeds": [1]}))
+    others = [line for line in lines if json.loads(line)["seed"] == 1]
+    (place / MEASUREMENTS).write_text("\n".join(others) + "\n", encoding="utf-8")
+    for number, (first, last) in enumerate([(0, 2), (1, len(rows))]):
+        now = set(rows[first:last])
+        own = [line for line in whole if json.loads(line)["row"] in now]
+        (run / MEASUREMENTS).write_text("\n".join(own) + "\n", encoding="utf-8")
+        missing = [f"{row}, seed 0" for row in rows if row not in now]
+        jobs = {f"job {number}": "there"}
+        said = {**about, "missing": missing, "hours": 1 + number, "jobs": jobs}
+        (run / "about.json").write_text(json.dumps(said), encoding="utf-8")
+        script("keep_results").keep(run, place)
+    kept = [json.loads(line) for line in (place / MEASUREMENTS).read_text("utf-8").splitlines()]
+    own = [str(record) for record in kept if record["seed"] == 0]
+    assert sorted(own) == sorted(str(json.loads(line)) for line in whole)
+    part = json.loads((place / "about.json").read_text("utf-8"))["parts"][0]
+    assert (part["seeds"], part["missing"], part["hours"]) == ([0], [], 3)
+    assert set(part["jobs"]) == {"job 0", "job 1"}
+
+
 def test_words_are_taken_over_and_measured_settings_are_not(home: Path) -> None:
     path = home / "studies" / "unsupervised.yaml"
     text = path.read_text("utf-8").replace("title: Going on", "title: Once more going on")
