@@ -24,6 +24,12 @@ def _exact(given, mask=None):
     return doubled, F.scaled_dot_product_attention(*doubled, attn_mask=mask)
 
 
+class _Whole(nn.Module):
+    """A layer whose queries see all keys."""
+
+    is_causal = False
+
+
 @pytest.fixture(params=[True, False], ids=["matrix units", "none"])
 def units(request, monkeypatch):
     """Both ways forward, whatever this processor has."""
@@ -76,6 +82,47 @@ def test_how_long_utterances_may_be_depends_on_matrix_units(units):
     for length in (frames, frames + 1):
         long = torch.empty(1, 1, length, 8, dtype=torch.bfloat16, requires_grad=True)
         assert attention._worth_it(nn.Module(), long, long, None, {}) == (length == frames)
+
+
+@pytest.mark.parametrize("asked", [7, 40, 50], ids=["fewer", "as many", "more"])
+@pytest.mark.parametrize("laid", ["by head", "by channel"])
+@pytest.mark.usefixtures("units")
+def test_any_number_of_queries_in_any_layout(asked, laid):
+    torch.manual_seed(2)
+    given = []
+    for length in (asked, 40, 40):
+        values = (2 * torch.randn(3, 2, length, 33)).bfloat16()
+        values = values.mT.contiguous().mT if laid == "by channel" else values
+        given.append(values.requires_grad_())
+    doubled, wanted = _exact(given)
+    weights = torch.randn(wanted.shape).bfloat16()
+    found = attention._attend(_Whole(), *given, None)[0].transpose(1, 2)
+    found.backward(weights)
+    wanted.backward(weights.double())
+    pairs = [(found, wanted), *((a.grad, b.grad) for a, b in zip(given, doubled, strict=True))]
+    for a, b in pairs:
+        assert float((a.detach() - b.detach()).norm() / b.detach().norm()) < 1e-2
+
+
+@pytest.mark.usefixtures("units")
+def test_an_utterance_without_a_frame_harms_no_other():
+    given = _given()
+    seen = (torch.arange(40) < torch.tensor([40, 0, 25])[:, None])[:, None, None]
+    found, _ = attention._attend(nn.Module(), *given, seen)
+    found.float().square().sum().backward()
+    assert all(bool(torch.isfinite(t).all()) for t in (found, *(t.grad for t in given)))
+
+
+def test_what_is_written_for_other_sizes_goes_to_torch(units, monkeypatch):
+    query, key, value = _given()
+    seen = torch.arange(40)[None, None, None] < 25
+    monkeypatch.setattr(attention._Attention, "apply", None)  # whoever calls it fails
+    narrow = value[..., :8]
+    for values, mask, dropout in ((narrow, None, 0.0), (value, seen, 0.0), (value, None, 1.0)):
+        found, _ = attention._attend(_Whole(), query, key, values, mask, dropout=dropout)
+        _, wanted = _exact((query, key, values), mask)
+        wanted = wanted.transpose(1, 2) * (dropout == 0)
+        torch.testing.assert_close(found.double(), wanted, rtol=0.05, atol=0.05)
 
 
 def test_dropout_keeps_the_mean_and_its_gradient_fits_its_values():

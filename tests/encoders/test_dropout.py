@@ -39,6 +39,17 @@ def test_values_and_gradients(shape, dtype):
     torch.testing.assert_close(given.grad, kept * torch.tensor(scale_of(0.3), dtype=dtype))
 
 
+def test_a_single_number():
+    given = torch.tensor(3.0, requires_grad=True)
+    found = {float(FastDropout(0.5)(given)) for _ in range(50)}
+    assert found == {0.0, 6.0}
+
+
+def test_it_is_drawn_where_the_tensor_is():
+    with torch.device("meta"):  # whatever new tensors are made on by default
+        assert FastDropout(0.5)(torch.ones(8, device="cpu")).device.type == "cpu"
+
+
 def test_the_seed_says_what_is_drawn_whatever_the_threads():
     found, threads = [], torch.get_num_threads()
     for number in (1, 2, 1):

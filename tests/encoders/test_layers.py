@@ -112,7 +112,8 @@ def test_layers_that_read_the_same_states_share_their_copy():
             lambda t: (kept.append(t), t)[1], lambda t: t
         ):
             with torch.autocast("cpu", torch.bfloat16):
-                before = [layer(given) for layer in layers[:2]]
+                states_of_a_layer = given * 1
+                before = [layer(states_of_a_layer) for layer in layers[:2]]
                 changed = given * 1
                 changed.mul_(3)
                 outputs = [*before, layers[2](changed), layers[3](changed.add_(1))]
@@ -124,6 +125,32 @@ def test_layers_that_read_the_same_states_share_their_copy():
     assert all(map(torch.equal, found, wanted))
     torch.testing.assert_close(found_sum, wanted_sum)  # whose three parts come in another order
     assert copies == 3, "one for two layers of one tensor, one for each of its later values"
+
+
+@pytest.mark.parametrize("shape", [(0, 32), (2, 0, 32), (32,), (1, 1, 32)])
+def test_any_number_of_rows_under_autocast(shape):
+    layer = nn.Linear(32, 16)
+    use_fast_linear(layer)
+    given = torch.randn(shape, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(given)
+    output.float().sum().backward()
+    assert output.shape == (*shape[:-1], 16)
+    assert given.grad.shape == shape
+
+
+def test_values_that_change_unseen_are_read_again():
+    torch.manual_seed(0)
+    layers_of_one = nn.ModuleList(nn.Linear(32, 16) for _ in range(2))
+    use_fast_linear(layers_of_one)
+    first, second = layers_of_one
+    given = torch.ones(4, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        held = first(given)
+        given.numpy()[:] = 2  # torch does not count it as a change
+        found, wanted = second(given), second(torch.full((4, 32), 2.0))
+    assert held.grad_fn is not None
+    assert torch.equal(found, wanted)
 
 
 def test_what_the_processor_is(tmp_path):

@@ -55,7 +55,8 @@ def _attend(
     """Attend as `sdpa_attention_forward` of transformers does: (B, H, T, d) → (B, T, H, d)."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if not _worth_it(module, query, key, attention_mask, others):
+    here = _is_plain(query, key, value, attention_mask) and dropout < 1
+    if not (here and _worth_it(module, query, key, attention_mask, others)):
         usual: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
@@ -86,6 +87,17 @@ def _worth_it(
     )
 
 
+def _is_plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
+    """Tell whether sizes and types are those that `_Attention` is written for."""
+    of_keys = (len(key), 1, 1, key.shape[2])
+    return (
+        key.shape == value.shape
+        and key.dtype == value.dtype
+        and query.shape[3] == key.shape[3]
+        and (mask is None or mask.shape == of_keys)
+    )
+
+
 class _Attention(torch.autograd.Function):
     """softmax(scale · Q Kᵀ) V of (B, H, T, d), where keys (B, 1, 1, T) may be hidden."""
 
@@ -100,16 +112,17 @@ class _Attention(torch.autograd.Function):
         dropout: float,
     ) -> Tensor:
         ctx.scale, ctx.dropout = scale, dropout
-        if has_matrix_units() and not dropout and _FUSED is not None:
+        lies_well = all(t.stride(-1) == 1 for t in (query, key, value))  # or it reads elsewhere
+        if has_matrix_units() and not dropout and _FUSED is not None and lies_well:
             hidden = None if seen is None else query.new_zeros(seen.shape).masked_fill_(~seen, -inf)
             fused: Tensor
             fused, sums = _FUSED(query, key, value, 0.0, False, attn_mask=hidden, scale=scale)
             ctx.save_for_backward(query, key, value, seen, None, sums)
             return fused
-        mixed = torch.empty_like(value)
+        mixed = torch.empty_like(query)
         kept = None
         if dropout:
-            kept = draw_kept((*query.shape[:3], key.shape[2]), dropout)
+            kept = draw_kept((*query.shape[:3], key.shape[2]), dropout, query.device)
         with torch.autocast("cpu", enabled=False):
             weights_of = _Weights(query, key, seen, scale)
             for item in range(len(query)):
@@ -169,7 +182,7 @@ class _Weights:
         """Give weights (H, T, T) in bfloat16, computed in float32; good until the next call."""
         torch.matmul(self.query[item], self.key[item].mT, out=self.scores)
         if self.seen is not None:
-            self.scores.masked_fill_(~self.seen[item], float("-inf"))
+            self.scores.masked_fill_(~self.seen[item], torch.finfo(torch.float32).min)
         if self.sums is not None:
             return self.weights.copy_(self.scores.sub_(self.sums[item, ..., None]).exp_())
         torch.ops.aten._softmax.out(self.scores, -1, False, out=self.exact)

@@ -42,11 +42,11 @@ def use_fast_dropout(model: nn.Module) -> None:
             module.__class__ = FastDropout
 
 
-def draw_kept(shape: Sequence[int], dropout: float) -> Tensor:
+def draw_kept(shape: Sequence[int], dropout: float, device: torch.device | str = "cpu") -> Tensor:
     """Draw which elements of a shape are kept: True with a chance of 1 − dropout to 1 / 65536."""
     size = torch.Size(shape).numel()
-    drawn = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    return (drawn.view(torch.int16)[:size] >= _least(dropout)).view(*shape)
+    drawn = torch.empty(-(-size // 4), dtype=torch.int64, device=device).random_(-(2**63), None)
+    return (drawn.view(torch.int16)[:size] >= _least(dropout)).view(shape)
 
 
 def scale_of(dropout: float) -> float:
@@ -62,7 +62,7 @@ def _least(dropout: float) -> int:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, dropout: float) -> Tensor:
-        kept = draw_kept(input.shape, dropout)
+        kept = draw_kept(input.shape, dropout, input.device)
         ctx.save_for_backward(kept)
         ctx.scale = scale_of(dropout)
         return (input * kept).mul_(ctx.scale)

@@ -40,7 +40,7 @@ class FastLinear(nn.Linear):
             output = _HalfProduct.apply(rows, _in_bfloat16(input), *parts[1:])  # type: ignore[no-untyped-call]
         else:
             return super().forward(input)
-        result: Tensor = output.view(*input.shape[:-1], -1)
+        result: Tensor = output.view(*input.shape[:-1], len(self.weight))
         return result
 
 
@@ -125,16 +125,19 @@ _seen_last: list[tuple[weakref.ref[Tensor], int, weakref.ref[Tensor]]] = []
 
 
 def _in_bfloat16(input: Tensor) -> Tensor:
-    """Give rows (M, K) in bfloat16; layers in a row that read one tensor share them."""
-    if input.dtype == torch.bfloat16:
-        return input.detach().reshape(-1, input.shape[-1])
-    version = -1 if input.is_inference() else input._version
-    for source, of_version, copy in _seen_last:
+    """Give rows (M, K) in bfloat16; layers in a row that read one tensor share them.
+
+    Only results of other layers are shared: what a user made may change without torch counting it.
+    """
+    rows = input.detach().reshape(-1, input.shape[-1])
+    if input.dtype == torch.bfloat16 or input.grad_fn is None:
+        return rows.bfloat16()
+    for source, version, copy in _seen_last:
         held = copy()
-        if source() is input and version == of_version >= 0 and held is not None:
+        if source() is input and version == input._version and held is not None:
             return held
-    half = input.detach().reshape(-1, input.shape[-1]).bfloat16()
-    _seen_last[:] = [(weakref.ref(input), version, weakref.ref(half))]
+    half = rows.bfloat16()
+    _seen_last[:] = [(weakref.ref(input), input._version, weakref.ref(half))]
     return half
 
 
