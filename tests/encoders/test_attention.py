@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from speechft.encoders import attention, build_encoder, load_encoder
+from speechft.encoders.dropout import draw_kept, scale_of
 
 SHAPE = (3, 2, 40, 16)
 
@@ -77,11 +78,54 @@ def test_no_scores_are_kept_for_the_way_back(dropout):
     assert scores == ([torch.bool] if dropout else [])
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_the_fused_kernel_is_the_way_forward_on_matrix_units(dropout, units, monkeypatch):
+    calls, fused = [], attention._FUSED
+
+    def counted(*given, **more):
+        calls.append(1)
+        return fused(*given, **more)
+
+    monkeypatch.setattr(attention, "_FUSED", counted)
+    attention._attend(nn.Module(), *_given(), None, dropout=dropout)
+    assert len(calls) == (units and not dropout)
+
+
+def test_a_torch_without_the_fused_kernel(monkeypatch):
+    monkeypatch.setattr(attention, "has_matrix_units", lambda: True)
+    given = _given()
+    found = []
+    for kernel in (attention._FUSED, None):
+        monkeypatch.setattr(attention, "_FUSED", kernel)
+        found.append(attention._attend(nn.Module(), *given, None)[0])
+    torch.testing.assert_close(*found, rtol=0.02, atol=0.02)
+
+
 def test_how_long_utterances_may_be_depends_on_matrix_units(units):
     frames = 384 if units else 512
     for length in (frames, frames + 1):
         long = torch.empty(1, 1, length, 8, dtype=torch.bfloat16, requires_grad=True)
         assert attention._worth_it(nn.Module(), long, long, None, {}) == (length == frames)
+
+
+@pytest.mark.usefixtures("units")
+def test_with_dropout_results_and_gradients_are_those_of_what_was_drawn():
+    given = _given(3)
+    seen = (torch.arange(40) < torch.tensor([40, 25, 1])[:, None])[:, None, None]
+    torch.manual_seed(4)
+    found = attention._attend(nn.Module(), *given, seen, dropout=0.4)[0].transpose(1, 2)
+    torch.manual_seed(4)
+    drawn = draw_kept((*SHAPE[:3], SHAPE[2]), 0.4).double() * scale_of(0.4)
+    doubled = [t.detach().double().requires_grad_() for t in given]
+    query, key, value = doubled
+    scores = (query @ key.mT / 4).masked_fill(~seen, float("-inf"))
+    wanted = (scores.softmax(dim=-1) * drawn) @ value
+    weights = torch.randn(SHAPE).bfloat16()
+    found.backward(weights)
+    wanted.backward(weights.double())
+    pairs = [(found, wanted), *((a.grad, b.grad) for a, b in zip(given, doubled, strict=True))]
+    for a, b in pairs:
+        assert float((a.detach() - b.detach()).norm() / b.detach().norm()) < 1e-2
 
 
 @pytest.mark.parametrize("asked", [7, 40, 50], ids=["fewer", "as many", "more"])

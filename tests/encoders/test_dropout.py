@@ -71,6 +71,13 @@ def test_extreme_shares(share):
     assert int((dropped == 0).sum()) == (1000 if share > 0.5 else 0)
 
 
+def test_the_share_is_exact_to_its_last_step():
+    torch.manual_seed(0)
+    assert bool(draw_kept((2**21,), 1e-9).all())
+    assert 10 < int(draw_kept((2**21,), 1 - 1e-9).sum()) < 70  # 32 of 2^21 are one of 2^16
+    assert scale_of(0.1) * (2**16 - 6554) == pytest.approx(2**16, rel=1e-12)  # 6553.6, rounded
+
+
 def test_it_does_nothing_when_it_is_no_training():
     given = torch.randn(10)
     assert FastDropout(0.5).eval()(given) is given

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from speechft.core.errors import CheckpointError, SpeechFTError
+from speechft.training import loop
 from speechft.training.loop import Loop, LoopSettings
 from speechft.training.schedule import make_schedule
 
@@ -91,6 +92,19 @@ def test_stopped_and_resumed_is_the_same_as_never_stopped(tmp_path, after, accum
     resumed = run(stopped, accumulate=accumulate)
     assert torch.equal(weights(whole), weights(resumed))
     assert records(tmp_path / "whole") == records(stopped)
+
+
+def test_free_memory_is_given_back_between_both_ways(tmp_path, monkeypatch):
+    said, backward = [], loop.Accelerator.backward
+    monkeypatch.setattr(loop, "give_back_holes", lambda device: said.append(device.type))
+    monkeypatch.setattr(
+        loop.Accelerator,
+        "backward",
+        lambda self, loss: (said.append("back"), backward(self, loss))[1],
+    )
+    where = loop.Accelerator().device.type
+    run(tmp_path, steps=2, accumulate=2)
+    assert said == [where, "back"] * 4
 
 
 def test_another_seed_gives_other_weights(tmp_path):
