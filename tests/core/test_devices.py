@@ -32,6 +32,15 @@ def test_another_c_library_changes_nothing(monkeypatch):
     devices._malloc_trim.cache_clear()
 
 
+def test_a_torch_that_does_not_say_has_no_matrix_units(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    devices.has_matrix_units.cache_clear()
+    try:
+        assert not devices.has_matrix_units()
+    finally:
+        devices.has_matrix_units.cache_clear()
+
+
 @pytest.mark.parametrize("said", [{"amx_bf16": True}, {"avx512_bf16": True}, {}])
 def test_matrix_units(said, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: said, raising=False)

@@ -78,6 +78,15 @@ def test_the_share_is_exact_to_its_last_step():
     assert scale_of(0.1) * (2**16 - 6554) == pytest.approx(2**16, rel=1e-12)  # 6553.6, rounded
 
 
+def test_what_is_left_to_torch():
+    given = torch.ones(1000)
+    assert FastDropout(0.5, inplace=True)(given) is given
+    assert int((given == 0).sum()) > 400
+    assert FastDropout(0.5)(torch.ones(3, device="meta")).device.type == "meta"
+    with_values = torch.func.vmap(FastDropout(0.5), randomness="different")(torch.ones(50, 4))
+    assert {*with_values.flatten().tolist()} == {0.0, 2.0}
+
+
 def test_it_does_nothing_when_it_is_no_training():
     given = torch.randn(10)
     assert FastDropout(0.5).eval()(given) is given

@@ -139,6 +139,22 @@ def test_any_number_of_rows_under_autocast(shape):
     assert given.grad.shape == shape
 
 
+def test_another_tensor_has_a_copy_of_its_own_and_no_copy_outlives_its_use():
+    torch.manual_seed(0)
+    first, second = layers_of_one = nn.ModuleList(nn.Linear(32, 16) for _ in range(2))
+    use_fast_linear(layers_of_one)
+    one, other = (torch.randn(4, 32, requires_grad=True) * 1 for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        held, found = first(one), second(other)
+        del held
+        wanted = nn.functional.linear(other, second.weight, second.bias)
+    assert torch.equal(found, wanted)
+    ((_, _, copied),) = layers._seen_last
+    assert copied() is not None
+    del found
+    assert copied() is None
+
+
 def test_values_that_change_unseen_are_read_again():
     torch.manual_seed(0)
     layers_of_one = nn.ModuleList(nn.Linear(32, 16) for _ in range(2))
