@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from speechft.core import devices
+from speechft.core.stopping import threads
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory is what it is about")
@@ -49,3 +50,15 @@ def test_matrix_units(said, monkeypatch):
         assert devices.has_matrix_units() == ("amx_bf16" in said)
     finally:
         devices.has_matrix_units.cache_clear()
+
+
+def test_a_thread_that_computes_alone_leaves_the_others_their_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads(1, first=devices.compute_alone) as pool:
+            alone = pool.submit(torch.get_num_threads).result()
+            total = pool.submit(lambda: float(torch.ones(1_000_000).sum())).result()
+        assert (alone, torch.get_num_threads(), total) == (1, 2, 1e6)
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from finetune_fixture import moved, settings
 
 from speechft.data.batching import DurationBatches, padding
@@ -97,3 +98,17 @@ def test_time_in_which_a_batch_was_not_there_is_counted(base, tmp_path, monkeypa
 
     monkeypatch.setattr(Chosen, "load_at", slow)
     assert record(finetune(settings(base, tmp_path / "run", steps=4)))["waiting"] > 0.3
+
+
+def test_batches_are_loaded_by_a_thread_that_computes_alone():
+    class Threads:
+        def load(self, indices):
+            return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        _, threads = next(iter(BatchStream(DurationBatches([1.0] * 8, 2, 0), Threads())))
+        assert (threads, torch.get_num_threads()) == (1, 2)
+    finally:
+        torch.set_num_threads(before)

@@ -109,3 +109,14 @@ def computing_threads(count: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def compute_alone() -> None:
+    """Let the thread that calls this compute by itself, without threads of torch's beside it.
+
+    GNU's OpenMP keeps a team for every thread that has computed. With more threads in all of them
+    than there are processors, it lets every thread of them sleep after each operation, which makes
+    updates on two processors half as slow again as long as that thread lives.
+    """
+    torch.get_num_threads()  # which torch sets when a thread first computes
+    threadpool_limits(1, user_api="openmp")

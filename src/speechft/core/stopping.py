@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -111,14 +111,17 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def threads(count: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
+def threads(
+    count: int, name: str = "", first: Callable[[], None] | None = None
+) -> Iterator[ThreadPoolExecutor]:
     """Give threads for the block; all that they were given is done at its end, unless it fails.
 
     Args:
         count: how many.
         name: of each, as far as it is the same.
+        first: what each calls before its work.
     """
-    with ThreadPoolExecutor(count, thread_name_prefix=name) as pool:
+    with ThreadPoolExecutor(count, thread_name_prefix=name, initializer=first) as pool:
         try:
             yield pool
         except BaseException:

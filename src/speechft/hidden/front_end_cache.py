@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speechft.core.artifact import hash_values
+from speechft.core.devices import compute_alone
 from speechft.core.lengths import pad_waveforms
 from speechft.core.logging import get_logger
 from speechft.data.audio import heard_seconds, load_waveform
@@ -181,7 +182,7 @@ class FrontEndCache:
         self._decoding.clear()
         if self._coming and self._pool is None:
             threads = min(8, os.cpu_count() or 1)
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="audio")
+            self._pool = ThreadPoolExecutor(threads, "audio", initializer=compute_alone)
         self._decode_ahead()
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
+from speechft.core.devices import compute_alone
 from speechft.core.stopping import threads
 
 
@@ -76,7 +77,7 @@ class BatchStream:
 
     def __iter__(self) -> Iterator[tuple[list[int], Any]]:
         """Yield (indices, loaded items); `position` is moved on before each is handed out."""
-        with threads(1) as pool:
+        with threads(1, first=compute_alone) as pool:
             following = self._walk()
             indices, own, after = next(following)
             pending: Future[Any] = pool.submit(self._load, indices, own)
