@@ -45,6 +45,7 @@ def memory_page(page: str, record: dict[str, Any]) -> str:
     )
     errors = {shape for shape, one in record["error"].items() if one}
     if errors:
-        shapes = " and ".join(shape for shape in record["computed"] if shape in errors)
+        *first, last = [shape for shape in record["computed"] if shape in errors]
+        shapes = f"{', '.join(first)} and {last}" if first else last
         said += f" (for {shapes}, where both are known, off by up to {worst_error(record):.0f} %)"
     return f"{before}{begin}{memory_table(record)}\n\n{said}.\n{end}{after}"
