@@ -252,9 +252,8 @@ def make_encoder(options: argparse.Namespace, work: Path) -> str:
     return str(work / "hf")
 
 
-def compare(options: argparse.Namespace, seed: int, work: Path) -> dict[str, Any]:
+def compare(options: argparse.Namespace, table: Path, seed: int, work: Path) -> dict[str, Any]:
     """Run all sides with one seed; give what each measured, by its name."""
-    table = make_data(work, options.utterances, options.seconds)
     common: list[object] = ["--work", work, "--steps", options.steps, "--threads", options.threads]
     common += ["--seed", seed, "--batch", options.batch]
     here: list[object] = [sys.executable, Path(__file__).absolute(), "--encoder", options.encoder]
@@ -360,10 +359,11 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         options.encoder = make_encoder(options, Path(folder))
+        table = make_data(Path(folder), options.utterances, options.seconds)
         for seed in options.seeds:
             work = Path(folder) / f"seed-{seed}"
             work.mkdir()
-            result["seeds"][str(seed)] = compare(options, seed, work)
+            result["seeds"][str(seed)] = compare(options, table, seed, work)
             show(seed, result["seeds"][str(seed)])
             if options.out:
                 options.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -74,7 +74,9 @@ def _kept_before(run: Path, place: Path) -> tuple[list[dict[str, Any]], list[dic
     if not (place / STUDY).is_file():
         return [], []
     now, kept = (read_yaml(folder / RECIPE) for folder in (run, place))
-    if kept["seeds"] == now["seeds"] or {**kept, "seeds": now["seeds"]} != now:
+    in_rows = len(now["seeds"]) == 1 and read_json(run / ABOUT)["missing"]
+    again = kept["seeds"] == now["seeds"] and not in_rows
+    if again or {**kept, "seeds": now["seeds"]} != now:
         return [], []
     about = read_json(place / ABOUT)
     parts = about.get("parts", [{**about, "seeds": kept["seeds"]}])
@@ -93,10 +95,10 @@ def _join(place: Path, kept: list[dict[str, Any]], measured: list[dict[str, Any]
     if not own["missing"] or len(mine) > 1:
         earlier = []
     rows = [r for r in measured if r["seed"] not in mine] + earlier + fresh
+    if earlier:
+        (part,) = (part for part in kept if part["seeds"] == recipe["seeds"])
+        own = _both(part, own, again)
     parts = [part for part in kept if part["seeds"] != recipe["seeds"]]
-    for part in kept:
-        if earlier and part not in parts:
-            own = _both(part, own, again)
     parts.append({**own, "seeds": recipe["seeds"]})
     parts.sort(key=lambda part: part["seeds"])
     recipe["seeds"] = [seed for part in parts for seed in part["seeds"]]

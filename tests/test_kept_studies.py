@@ -112,7 +112,8 @@ def test_a_study_is_kept_in_parts_of_its_seeds(home: Path) -> None:
         script("keep_results").keep(run, place)
 
 
-def test_a_seed_is_kept_in_parts_of_its_rows(home: Path) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_seed_is_kept_in_parts_of_its_rows(home: Path, alone: bool) -> None:
     """Some rows of a seed, then the others with one of the first once more: the same page."""
     place, run = home / "results" / "studies" / "unsupervised", home / "run"
     recipe = yaml.safe_load((run / "study.yaml").read_text("utf-8"))
@@ -124,6 +125,8 @@ def test_a_seed_is_kept_in_parts_of_its_rows(home: Path) -> None:
     (place / "study.yaml").write_text(yaml.safe_dump({**recipe, "seeds": [1]}))
     others = [line for line in lines if json.loads(line)["seed"] == 1]
     (place / MEASUREMENTS).write_text("\n".join(others) + "\n", encoding="utf-8")
+    if alone:  # no other seed is kept
+        shutil.rmtree(place)
     for number, (first, last) in enumerate([(0, 2), (1, len(rows))]):
         now = set(rows[first:last])
         own = [line for line in whole if json.loads(line)["row"] in now]

@@ -173,9 +173,8 @@ class _Weights:
     ) -> None:
         self.query, self.key, self.seen = query.float().mul_(scale), key.float(), seen
         self.sums = sums
-        self.scores, self.exact = (
-            self.query.new_empty(*query.shape[1:3], key.shape[2]) for _ in range(2)
-        )
+        self.scores = self.query.new_empty(*query.shape[1:3], key.shape[2])
+        self.exact = torch.empty_like(self.scores) if sums is None else self.scores
         self.weights = torch.empty_like(self.scores, dtype=query.dtype)
 
     def __call__(self, item: int) -> Tensor:
@@ -183,9 +182,10 @@ class _Weights:
         torch.matmul(self.query[item], self.key[item].mT, out=self.scores)
         if self.seen is not None:
             self.scores.masked_fill_(~self.seen[item], torch.finfo(torch.float32).min)
-        if self.sums is not None:
-            return self.weights.copy_(self.scores.sub_(self.sums[item, ..., None]).exp_())
-        torch.ops.aten._softmax.out(self.scores, -1, False, out=self.exact)
+        if self.sums is None:
+            torch.ops.aten._softmax.out(self.scores, -1, False, out=self.exact)
+        else:
+            self.scores.sub_(self.sums[item, ..., None]).exp_()
         return self.weights.copy_(self.exact)
 
 
