@@ -5,38 +5,49 @@ import logging
 import pytest
 import torch
 
-from speechft.training.precision import autocast, warn_if_slow
+from speechft.core import devices
+from speechft.training.precision import autocast
 
 PLAIN = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}
 
 
+@pytest.fixture
+def processor(monkeypatch):
+    """Give a function that says what the processor has, as torch would tell."""
+
+    def has(known):
+        devices.has_bfloat16.cache_clear()
+        devices._say_float32.cache_clear()
+        if known is None:
+            monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+        else:
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+
+    yield has
+    devices.has_bfloat16.cache_clear()
+    devices._say_float32.cache_clear()
+
+
 @pytest.mark.parametrize(
-    ("precision", "device", "known", "warned"),
+    ("precision", "known", "half"),
     [
-        ("bf16", "cpu", PLAIN, True),
-        ("no", "cpu", PLAIN, False),
-        ("auto", "cpu", PLAIN, False),
-        ("bf16", "cuda", PLAIN, False),
-        ("bf16", "cpu", {**PLAIN, "amx_bf16": True}, False),
-        ("bf16", "cpu", {**PLAIN, "avx512_bf16": True}, False),
-        ("bf16", "cpu", {"architecture": "aarch64"}, False),
+        ("bf16", PLAIN, False),
+        ("bf16", {**PLAIN, "amx_bf16": True}, True),
+        ("bf16", {**PLAIN, "avx512_bf16": True}, True),
+        ("bf16", {"architecture": "aarch64"}, True),
+        ("bf16", None, True),  # an older torch does not tell
+        ("no", PLAIN, False),
+        ("auto", PLAIN, False),
+        ("auto", {**PLAIN, "amx_bf16": True}, False),  # bf16 by itself only on a GPU
     ],
 )
-def test_emulated_bf16_is_said(precision, device, known, warned, monkeypatch, caplog):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+def test_emulated_bf16_is_float32_and_said_once(precision, known, half, processor, caplog):
+    processor(known)
+    layer, x = torch.nn.Linear(8, 4), torch.randn(3, 8)
     with caplog.at_level(logging.WARNING):
-        warn_if_slow(precision, device)
-    assert bool(caplog.records) is warned
-
-
-def test_a_torch_that_does_not_tell(monkeypatch, caplog):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    warn_if_slow("bf16", "cpu")
-    assert not caplog.records
-
-
-def test_auto_is_float32_on_a_cpu():
-    with autocast("auto", "cpu"):
-        assert torch.is_autocast_enabled("cpu") is False
-    with autocast("bf16", "cpu"):
-        assert torch.is_autocast_enabled("cpu") is True
+        for _ in range(2):
+            with autocast(precision, "cpu"):
+                result = layer(x)
+    assert result.dtype == (torch.bfloat16 if half else torch.float32)
+    emulated = precision == "bf16" and known is PLAIN
+    assert len(caplog.records) == emulated

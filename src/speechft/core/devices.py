@@ -13,6 +13,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from speechft.core.errors import SettingsError
+from speechft.core.logging import get_logger
+
+_logger = get_logger(__name__)
 
 
 def named_device(name: str) -> str:
@@ -40,11 +43,46 @@ def compute_exactly() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
+def _capabilities() -> dict[str, Any]:
+    """Give what torch knows of the processor; nothing where its version does not tell."""
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return known
+
+
 @cache
 def has_matrix_units() -> bool:
     """Tell whether the processor multiplies matrices of bfloat16 in units of its own (AMX)."""
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(known.get("amx_bf16"))
+    return bool(_capabilities().get("amx_bf16"))
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Tell whether the processor computes in bfloat16 itself; where that is not known, it does."""
+    known = _capabilities()
+    x86 = known.get("architecture") == "x86_64"
+    return not x86 or bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+@cache
+def _say_float32() -> None:
+    _logger.warning(
+        "this processor does not compute in bfloat16 itself, and emulating it takes many times as "
+        "long as float32: what was to be bfloat16 is computed in float32, which is more exact"
+    )
+
+
+def bfloat16_where_wanted(device_type: str, wanted: bool) -> torch.autocast:
+    """Give the context in which an encoder computes in bfloat16, or in float32.
+
+    Args:
+        device_type: "cpu" or "cuda".
+        wanted: whether bfloat16 is asked for. A processor that only emulates it computes in
+            float32 all the same, and a warning says so, once.
+    """
+    if wanted and device_type == "cpu" and not has_bfloat16():
+        _say_float32()
+        wanted = False
+    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=wanted)
 
 
 @cache

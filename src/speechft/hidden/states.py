@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from speechft.core.devices import bfloat16_where_wanted
 from speechft.core.errors import DataError
 from speechft.core.lengths import masked_mean
 from speechft.encoders import SpeechEncoder
@@ -107,8 +108,7 @@ class Reader:
             yield from zip(chosen, self._encode(chosen, framed), strict=True)
 
     def _computing(self) -> torch.autocast:
-        half = self.precision == "bfloat16"
-        return torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=half)
+        return bfloat16_where_wanted(self.encoder.device.type, self.precision == "bfloat16")
 
     @torch.no_grad()
     def _encode(self, batch: Sequence[int], framed: Collection[int]) -> list[Encoded]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechft.core.devices import usable_device
+from speechft.core.devices import bfloat16_where_wanted, usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, masked_mean
 from speechft.core.logging import progress_bar
@@ -86,7 +86,7 @@ def _encode(
     waveforms = [read_audio(path) for path in paths]
     half = settings.precision == "bfloat16"
     try:
-        with torch.inference_mode(), torch.autocast(encoder.device.type, torch.bfloat16, half):
+        with torch.inference_mode(), bfloat16_where_wanted(encoder.device.type, half):
             output = encoder(waveforms)
     except DataError as error:
         if len(paths) == 1:

@@ -39,7 +39,7 @@ from speechft.training.micro_batches import MicroBatch, Piece, affordable, cut
 from speechft.training.objective import EncoderObjective
 from speechft.training.optimisers import MOMENTS, Optimiser, make_optimiser
 from speechft.training.pieces import clip_gradients, is_piece
-from speechft.training.precision import Precision, autocast, warn_if_slow
+from speechft.training.precision import Precision, autocast
 from speechft.training.resume_state import FOLDER, cut_metrics, load_state, not_finite, save_state
 from speechft.training.schedule import Schedule
 from speechft.training.trackers import Log, Tracker
@@ -186,7 +186,6 @@ class Loop:
         self.objective, self.schedule, self.settings = objective, schedule, settings
         self.folder, self.hooks = folder, hooks or Hooks()
         self.accelerator = Accelerator(mixed_precision="no")  # see `autocast`
-        warn_if_slow(settings.precision, self.accelerator.device.type)
         objective.module.to(self.accelerator.device)
         self.parameters = list(objective.module.parameters())
         groups = self._groups()

@@ -162,7 +162,8 @@ class FinetuneSettings(Settings):
         cache_disk_gb: disk of each process, in the run's folder while it trains, for features that
             memory has no room for.
         seed: the run's seed.
-        precision: `auto`, `no` (float32) or `bf16`.
+        precision: `auto`, `no` (float32) or `bf16`, which a processor that only emulates it
+            computes in float32.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
         keep_at: shares of the updates after which the encoder is kept, as `encoder-at-20` (0.2).
         ema: decay of an exponential average of the weights (0.999), which is kept as `encoder-ema`.

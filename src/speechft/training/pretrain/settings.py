@@ -195,7 +195,8 @@ class PretrainSettings(Settings):
         save_every: updates between resumable states.
         cache_gb: memory for features of a frozen CNN front end.
         seed: the run's seed.
-        precision: `auto`, `no` (float32) or `bf16`.
+        precision: `auto`, `no` (float32) or `bf16`, which a processor that only emulates it
+            computes in float32.
         threads: of numerical libraries on a CPU; the last bits of the result depend on them.
         optimiser: `adam`, or `adam-8bit` with moments in 8 bits, a quarter of their memory (needs
             the extra `8bit`).
