@@ -13,7 +13,7 @@ from speechft.core.stopping import threads
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory is what it is about")
-def test_holes_are_given_back():
+def test_holes_of_a_large_process_are_given_back(monkeypatch):
     held = [torch.ones(10_000) for _ in range(5_000)]
     process, cpu = psutil.Process(), torch.device("cpu")
     above = torch.ones(10_000)
@@ -21,6 +21,10 @@ def test_holes_are_given_back():
     before = process.memory_info().rss
     devices.give_back_holes(torch.device("meta"))
     assert process.memory_info().rss > before - 20e6
+    monkeypatch.setattr(devices, "_WORTH_IT", before + 2**30)
+    devices.give_back_holes(cpu)  # a small process keeps them
+    assert process.memory_info().rss > before - 20e6
+    monkeypatch.setattr(devices, "_WORTH_IT", before // 2)
     devices.give_back_holes(cpu)
     assert process.memory_info().rss < before - 100e6
     assert float(above.sum()) == 10_000
