@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import signal
 
 import pytest
@@ -106,13 +108,30 @@ def synthetic_splits(tmp_path_factory):
     return synthetic_cuts("tiny", tmp_path_factory.mktemp("synthetic"))
 
 
+@pytest.fixture(scope="session")
+def _laid_out(tmp_path_factory, synthetic_splits):
+    """Give the tree of a known corpus and, relative to it, its ROOT; each is laid out once."""
+    from corpus_trees import MAKERS, Speech
+
+    @functools.cache
+    def lay_out(name, **options):
+        folder = tmp_path_factory.mktemp(name)
+        root = MAKERS[name](folder, Speech(synthetic_splits), **options)
+        return folder, root.relative_to(folder)
+
+    return lay_out
+
+
 @pytest.fixture
-def corpus_tree(tmp_path, synthetic_splits):
+def corpus_tree(tmp_path, synthetic_splits, _laid_out):
     """Lays synthetic speech out in the tree of a known corpus: `corpus_tree("timit")` → ROOT."""
     from corpus_trees import MAKERS, Speech
 
     def make(name, **options):
-        return MAKERS[name](tmp_path / name, Speech(synthetic_splits), **options)
+        if name == "libri2mix":  # its tables say where the files are from the root of the disk on
+            return MAKERS[name](tmp_path / name, Speech(synthetic_splits), **options)
+        folder, root = _laid_out(name, **options)
+        return shutil.copytree(folder, tmp_path / name, symlinks=True, dirs_exist_ok=True) / root
 
     return make
 
