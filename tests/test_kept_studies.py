@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -36,6 +37,13 @@ def script(name: str) -> ModuleType:
 def test_the_reading_is_of_the_kept_measurements(folder: Path) -> None:
     assert (folder / "notes.md").read_text("utf-8").startswith(stamp_of(folder))
     assert (folder / "report.md").read_text("utf-8") == write_page(folder)
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda p: p.name)
+def test_the_record_is_of_the_kept_measurements(folder: Path) -> None:
+    (product,) = json.loads((folder / "speechft.json").read_text("utf-8"))["products"].values()
+    content = (folder / MEASUREMENTS).read_bytes()
+    assert product == {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda p: p.name)
