@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from speechft.analysis.show import draw, markdown
+from speechft.analysis.table_and_figure import draw, markdown
 from speechft.cli.app import main
 from speechft.cli.console import output
 from speechft.core.files import write_jsonl

@@ -86,12 +86,12 @@ def test_the_command_lists_methods_and_takes_recipes(pair: tuple[Path, Path], ca
 
 
 def test_a_bar_counts_megabytes_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
-    from speechft.core import logging
+    from speechft.core import progress
     from speechft.merging.stage import count_bytes
 
     bars = []
-    make = logging.progress_bar
-    monkeypatch.setattr(logging, "progress_bar", lambda: bars.append(make()) or bars[0])
+    make = progress.progress_bar
+    monkeypatch.setattr(progress, "progress_bar", lambda: bars.append(make()) or bars[0])
     with count_bytes("merging", 4_000_000) as count:
         count(1_000_000)
     assert not bars

@@ -20,8 +20,8 @@ from speechft.core.logging import set_up_logging
 from speechft.core.worker_processes import WorkerDiedError
 from speechft.encoders import build_encoder
 from speechft.pipeline import parallel_evaluation
-from speechft.pipeline.launchers import SlurmExecutor
 from speechft.pipeline.parallel_evaluation import EvaluateSettings, evaluate
+from speechft.pipeline.slurm import SlurmExecutor
 from speechft.probing.inputs import read_all
 from speechft.probing.job import Evaluator, Outcome
 

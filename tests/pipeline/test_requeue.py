@@ -13,7 +13,7 @@ from worker_jobs import wait_and_note
 
 from speechft.core.files import read_jsonl
 from speechft.pipeline.do_job import do_apart
-from speechft.pipeline.launchers import SlurmExecutor
+from speechft.pipeline.slurm import SlurmExecutor
 from speechft.training.finetune.stage import FinetuneSettings, finetune
 
 # submitit counts a job as out of time from 80 % of its minutes on, or ten before their end.

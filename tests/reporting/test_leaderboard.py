@@ -12,7 +12,8 @@ from speechft.metrics.published import FBANK, ROWS, best_published
 from speechft.metrics.superb import REFERENCES, of_reference, superb_score
 from speechft.probing.settings import SUITES
 from speechft.reporting.leaderboard.ranking import make_leaderboard
-from speechft.reporting.leaderboard.stage import leaderboard, markdown, terminal_text
+from speechft.reporting.leaderboard.stage import leaderboard
+from speechft.reporting.leaderboard.table import markdown, terminal_text
 from speechft.reporting.settings import LeaderboardSettings
 
 GOOD = {

@@ -22,7 +22,7 @@ from speechft.analysis.hidden_similarity import (
     compare_states,
 )
 from speechft.analysis.settings import RECORDS, AnalyzeSettings, analyze_artifact
-from speechft.analysis.show import FIGURE, draw, markdown
+from speechft.analysis.table_and_figure import FIGURE, draw, markdown
 from speechft.analysis.weights import distances, parameters_of, vectors
 from speechft.core.artifact import (
     BEGUN,
@@ -32,8 +32,9 @@ from speechft.core.artifact import (
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import read_jsonl, write_jsonl, write_text
-from speechft.core.logging import get_logger, progress_bar
+from speechft.core.logging import get_logger
 from speechft.core.paths import in_the_way
+from speechft.core.progress import progress_bar
 from speechft.core.seeding import numpy_generator
 from speechft.data.load import load_data, refuse_long
 from speechft.encoders import SpeechEncoder

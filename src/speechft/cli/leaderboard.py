@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 def show(board: Leaderboard, _settings: LeaderboardSettings) -> None:
     """Print the rows, best first."""
-    from speechft.reporting.leaderboard.stage import terminal_text
+    from speechft.reporting.leaderboard.table import terminal_text
 
     output().print(terminal_text(board), end="", highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from speechft.core.artifact import Input, content_id, file_hashes, hash_values
 from speechft.core.errors import DataError
 from speechft.core.heard import ANY, Heard, Speaker, Stretch, key_of
-from speechft.core.logging import progress_bar
+from speechft.core.progress import progress_bar
 from speechft.core.settings import PathText
 from speechft.data.data_names import noise_data, refuse_absent_data
 

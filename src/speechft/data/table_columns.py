@@ -16,9 +16,10 @@ from lhotse import CutSet
 from speechft.core.errors import DataError
 from speechft.core.nearest_names import nearest
 from speechft.core.paths import home_expanded
+from speechft.data.column_names import ALIASES, COLUMNS
 from speechft.data.slot_tags import without_marks
 from speechft.data.splitting import split_cuts
-from speechft.data.table_files import ALIASES, COLUMNS, SHOWN, SURPLUS, Row, renamed
+from speechft.data.table_files import SHOWN, SURPLUS, Row, renamed
 from speechft.data.utterances import FURTHER, Loaded, Utterance, load_splits, tags_to_slots
 
 _TEXTS: Final = tuple(

@@ -15,7 +15,7 @@ from lhotse.cut import Cut
 from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
-from speechft.core.logging import progress_bar
+from speechft.core.progress import progress_bar
 from speechft.core.stopping import threads as start_threads
 from speechft.data.decoding import Header, read_header
 

@@ -200,7 +200,7 @@ def count_bytes(title: str, total: int) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    from speechft.core.logging import progress_bar
+    from speechft.core.progress import progress_bar
 
     with progress_bar() as bar:
         task = bar.add_task(title, total=total / 1e6, note="MB")

@@ -15,7 +15,8 @@ from typing import Final
 
 from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json
-from speechft.core.logging import get_logger, time_text
+from speechft.core.logging import get_logger
+from speechft.core.progress import time_text
 from speechft.pipeline.do_job import Answer, as_error, do_apart, do_here, order_for, render
 from speechft.pipeline.graph import DIVERGED, Graph, Job, log_of, note_of
 from speechft.pipeline.launchers import Workers

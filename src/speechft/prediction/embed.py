@@ -12,7 +12,7 @@ from torch import Tensor
 from speechft.core.devices import bfloat16_where_wanted, usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE, masked_mean
-from speechft.core.logging import progress_bar
+from speechft.core.progress import progress_bar
 from speechft.data.audio import read_audio
 from speechft.data.batching import DurationBatches
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder

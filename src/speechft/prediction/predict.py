@@ -12,7 +12,8 @@ from torch import Tensor
 from speechft.core.devices import usable_device
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.core.logging import get_logger, progress_bar
+from speechft.core.logging import get_logger
+from speechft.core.progress import progress_bar
 from speechft.data.audio import load_waveform, place_of
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder, load_encoder

@@ -13,8 +13,9 @@ from speechft.core.devices import named_device, usable_device
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, read_jsonl, write_json, write_jsonl
 from speechft.core.locks import work_alone
-from speechft.core.logging import get_logger, progress_bar
+from speechft.core.logging import get_logger
 from speechft.core.paths import first_of, in_the_way
+from speechft.core.progress import progress_bar
 from speechft.hidden.front_end_cache import KeptFeatures
 from speechft.metrics.per_class import class_report
 from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING

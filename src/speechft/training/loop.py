@@ -23,7 +23,8 @@ from torch import nn
 
 from speechft.core.devices import give_back_holes
 from speechft.core.errors import CheckpointError, DivergedError
-from speechft.core.logging import get_logger, progress_bar
+from speechft.core.logging import get_logger
+from speechft.core.progress import progress_bar
 from speechft.core.seeding import derive_seed
 from speechft.core.stopping import Stopped, StopRequest
 from speechft.training.averaging import Average

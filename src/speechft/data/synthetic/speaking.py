@@ -16,7 +16,7 @@ from typing import Any, Final
 import soundfile
 
 from speechft.core.errors import DataError
-from speechft.core.logging import progress_bar
+from speechft.core.progress import progress_bar
 from speechft.core.worker_processes import LocalExecutor, WorkerDiedError, may_start_processes
 from speechft.data.synthetic.render import Job, render
 from speechft.data.synthetic.rooms_and_noise import RATE

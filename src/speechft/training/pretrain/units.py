@@ -19,7 +19,7 @@ from torch.nn import functional
 from speechft.core.checksum_files import break_seal, is_sealed, seal
 from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
-from speechft.core.logging import progress_bar
+from speechft.core.progress import progress_bar
 from speechft.core.seeding import derive_seed, numpy_generator
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import refuse_not_finite

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from speechft.core.logging import ProgressLines, progress_bar, set_up_logging, time_text
+from speechft.core.logging import set_up_logging
+from speechft.core.progress import ProgressLines, progress_bar, time_text
 
 
 @pytest.fixture
