@@ -5,9 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_slurm import make_slurm
+from matplotlib.figure import Figure
+
+
+@pytest.fixture
+def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made whole and written empty: writing takes as long as a small recipe's jobs."""
+    write = Figure.savefig
+
+    def savefig(_: Figure, *args: Any, **kwargs: Any) -> None:
+        write(Figure(figsize=(1, 1)), *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from speechft.pipeline.recipe.settings import find_recipe, packaged, read_recipe
 from speechft.pipeline.recipe.stage import load_recipe, plan_run, run
 from speechft.probing.settings import SUITES, EvaluateSettings, Suite
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
 EXPERIMENTS = [name for name in packaged() if "/" in name]
 OF_PAPER = "asr sid pc er wav2vec2 wavlm decoar2 unsupervised multitask ablation baselines analysis"
 CORPORA = ("librispeech", "voxceleb1", "iemocap", "snips", "tedlium3", "timit", "aishell3")
