@@ -38,6 +38,27 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Gives a folder that one of the processes of a test run fills, for all of them."""
+    from filelock import FileLock
+
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def make(name, fill):
+        folder, whole = root / name, root / f"{name}-whole"
+        with FileLock(root / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                whole.touch()
+        return folder
+
+    return make
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _hears_ctrl_c():
     """Ctrl-C as it is in a terminal: what a shell starts in the background ignores it."""

@@ -7,6 +7,7 @@ were not logged; thirty passes were more with more processes.
 """
 
 import json
+import shutil
 import signal
 import time
 from types import SimpleNamespace
@@ -39,21 +40,18 @@ ENDS_AT = 5  # the update after which one process, that has gone on alone, is st
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    return build_encoder(CONFIG, seed=0).save(folder / "base").parent
-
-
-@pytest.fixture(scope="module")
-def killed(base):
-    """How both ended where the second was killed."""
-    return {name: (*finished(base, KILL + name), time.monotonic()) for name in MOVED}
-
-
-@pytest.fixture(scope="module")
-def together(base, killed):
+def together(made_once):
     """The folder of what two processes have trained; what they had begun, one has gone on with."""
-    assert killed
+    return made_once("several-processes", train_together)
+
+
+def train_together(folder):
+    build_encoder(CONFIG, seed=0).save(folder / "base")
+    killed = {}
+    for name in MOVED:
+        left, lost = finished(folder, KILL + name)
+        killed[name] = [left.returncode, lost.returncode, left.stderr, time.monotonic()]
+    (folder / "killed.json").write_text(json.dumps(killed))
     for name in MOVED:
         with pytest.MonkeyPatch.context() as patch, in_float64():
             real = Loop._update
@@ -65,14 +63,13 @@ def together(base, killed):
 
             patch.setattr(Loop, "_update", update)
             with pytest.raises(Stopped, match=f"after update {ENDS_AT} of"):
-                run(base, name)
+                run(folder, name)
     names = (*EQUAL, "infinite", "infinite-pretrain")
-    both = finished(base, *names, timeout=3000)
+    both = finished(folder, *names, timeout=3000)
     assert [process.returncode for process in both] == [0, 0], both[0].stderr + both[1].stderr
-    ends = [json.loads((base / f"ends-{rank}.json").read_text()) for rank in (0, 1)]
+    ends = [json.loads((folder / f"ends-{rank}.json").read_text()) for rank in (0, 1)]
     assert list(ends[0]) == list(names)
     assert ends[0] == ends[1]  # both have the same weights after each
-    return base
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +131,12 @@ def test_each_process_keeps_its_pieces(together, name):
 
 
 def test_pieces_that_have_changed_are_never_used(together, tmp_path):
-    (file,) = (together / "pieces" / "checkpoints").glob("update-*/__1_0.distcp")
+    shutil.copytree(together / "pieces", tmp_path / "pieces")
+    (file,) = (tmp_path / "pieces" / "checkpoints").glob("update-*/__1_0.distcp")
     text = file.read_bytes()
-    try:
-        file.write_bytes(text[:-9] + bytes([text[-9] ^ 1]) + text[-8:])
-        with pytest.raises(CheckpointError, match="not as it was written") as caught:
-            run(together, "further-pieces", continued="pieces", out=tmp_path / "out")
-    finally:
-        file.write_bytes(text)
+    file.write_bytes(text[:-9] + bytes([text[-9] ^ 1]) + text[-8:])
+    with pytest.raises(CheckpointError, match="not as it was written") as caught:
+        run(tmp_path, "further-pieces", continued="pieces", out=tmp_path / "out")
     assert file.name in str(caught.value)
 
 
@@ -157,12 +152,12 @@ def test_an_infinite_loss_in_one_process_skips_the_update_in_both(together):
 
 
 @pytest.mark.parametrize("name", MOVED)
-def test_when_one_process_is_killed_the_other_ends_with_a_clear_error(base, killed, name):
-    left, lost, ended = killed[name]
-    assert lost.returncode == -signal.SIGKILL
-    assert left.returncode == 1
-    assert "another process that trains along has ended" in left.stderr
-    folder = base / name / "iteration-1" if "pretrain" in name else base / name
+def test_when_one_process_is_killed_the_other_ends_with_a_clear_error(together, name):
+    left, lost, said, ended = json.loads((together / "killed.json").read_text())[name]
+    assert lost == -signal.SIGKILL
+    assert left == 1
+    assert "another process that trains along has ended" in said
+    folder = together / name / "iteration-1" if "pretrain" in name else together / name
     assert ended - float((folder / "killed-at").read_text()) < 60
 
 
