@@ -110,11 +110,6 @@ def finite_mean(values: Iterable[float]) -> float:
     return mean(known) if known else math.nan
 
 
-def root_mean_square(values: Sequence[float]) -> float:
-    """Give the root of the mean square; not a number without values."""
-    return math.sqrt(mean(v * v for v in values)) if values else math.nan
-
-
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> SeedValues | None:
     """Give ours − theirs, seed by seed, over the seeds that both have; none where there is none."""
     seeds = sorted(set(ours) & set(theirs))

@@ -20,9 +20,10 @@ from speechft.hidden.front_end_cache import KeptFeatures
 from speechft.metrics.per_class import class_report
 from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING
 from speechft.probing.failed_jobs import raise_failures
+from speechft.probing.heard_shares import leaking
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
-from speechft.probing.leaks import heard_by, leaking, refuse_leaks
+from speechft.probing.leaks import heard_by, refuse_leaks
 from speechft.probing.protocol import check_plans, plan_for
 from speechft.probing.settings import (
     CLASSES,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any
 
 from lhotse.cut import Cut
 
@@ -16,16 +15,9 @@ from speechft.core.heard import UNKNOWN, Heard, Speaker, Stretch
 from speechft.data.identity import heard_in, speakers_of, stretches_of
 from speechft.encoders.identity import heard_of, is_sweep_folder
 from speechft.merging.sweep import read_sweep
+from speechft.probing.heard_shares import DEV_SHARES, PROBE_SHARE, SHARES
 from speechft.probing.settings import EncoderSpec
 from speechft.tasks import TASKS
-
-SHARES = ("heard_items", "heard_speakers")
-"""In a record: shares of the test split, from 0 to 1, or `unknown`."""
-DEV_SHARES = ("dev_items", "dev_speakers")
-"""In a record: shares that were dev when the encoder was chosen among those of its fine-tuning."""
-PROBE_SHARE = "probe_items"
-"""In a record: share of the test items that the task's own training split holds, too."""
-ALL_SHARES = (*SHARES, *DEV_SHARES, PROBE_SHARE)
 
 
 def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
@@ -46,10 +38,6 @@ def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
         else:
             names.append(source)
     return reduce(or_, map(of, names), Heard())
-
-
-_AS = dict.fromkeys(DEV_SHARES, " as the dev split that chose the encoder")
-_AS[PROBE_SHARE] = " as training data of the probe itself"
 
 
 @dataclass(frozen=True)
@@ -168,29 +156,6 @@ def without_heard(
             hint="give other data, leave the task out, or mark such results with on_leak: mark",
         )
     return kept, before - after
-
-
-def leaking(shares: Mapping[str, Any]) -> list[str]:
-    """Say what of a test split was heard, in words; nothing where nothing is known to be."""
-    found = [(name, shares.get(name)) for name in ALL_SHARES]
-    return [
-        f"{100 * share:.3g} % of the test {name.partition('_')[2]}{_AS.get(name, '')}"
-        for name, share in found
-        if isinstance(share, int | float) and share > 0
-    ]
-
-
-def share_heard(record: Mapping[str, Any]) -> float | None:
-    """Give the largest share that a record names; none where nothing is known of it."""
-    found = [record.get(name, 0.0) for name in ALL_SHARES]
-    numbers = [float(share) for share in found if isinstance(share, int | float)]
-    return None if UNKNOWN in found and not any(numbers) else max(numbers, default=0.0)
-
-
-def is_dev_alone(record: Mapping[str, Any]) -> bool:
-    """Tell whether nothing of a test split was trained on, and some of it was dev."""
-    trained_on = {name: share for name, share in record.items() if name not in DEV_SHARES}
-    return bool(share_heard(record)) and not share_heard(trained_on)
 
 
 def refuse_leaks(leaks: Sequence[str]) -> None:

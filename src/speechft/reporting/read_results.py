@@ -13,13 +13,13 @@ from speechft.core.errors import DataError
 from speechft.core.escaping import printable, task_heading
 from speechft.core.files import read_json, read_jsonl
 from speechft.data.data_names import is_synthetic
-from speechft.probing.leaks import share_heard
+from speechft.probing.heard_shares import share_heard
 from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements
 from speechft.reporting.encoder_roles import infer_roles, number, read_object
 from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
 from speechft.reporting.settings import refuse_absent_run
-from speechft.training.resume_state import read_metrics
+from speechft.training.logged_metrics import read_metrics
 
 ROLES = "encoders.json"
 RUN = "run.json"

@@ -36,12 +36,13 @@ from speechft.training.distributed import (
     of_all,
     on_main,
 )
+from speechft.training.logged_metrics import cut_metrics
 from speechft.training.micro_batches import MicroBatch, Piece, affordable, cut
 from speechft.training.objective import EncoderObjective
 from speechft.training.optimisers import MOMENTS, Optimiser, make_optimiser
 from speechft.training.pieces import clip_gradients, is_piece
 from speechft.training.precision import Precision, autocast
-from speechft.training.resume_state import FOLDER, cut_metrics, load_state, not_finite, save_state
+from speechft.training.resume_state import FOLDER, load_state, not_finite, save_state
 from speechft.training.schedule import Schedule
 from speechft.training.trackers import Log, Tracker
 from speechft.training.trained import Trained

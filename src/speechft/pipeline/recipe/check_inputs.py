@@ -33,9 +33,10 @@ from speechft.pipeline.graph import Job
 from speechft.pipeline.recipe.cost_estimate import lies_ready
 from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.settings import RunSettings
+from speechft.probing.heard_shares import leaking
 from speechft.probing.inputs import DataSet, open_sweeps, read_data
 from speechft.probing.job import find_refused
-from speechft.probing.leaks import heard_by, leaking, refuse_leaks
+from speechft.probing.leaks import heard_by, refuse_leaks
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import DEFAULT, TASKS, data_of
 from speechft.tasks.base import ProtocolName

@@ -20,7 +20,7 @@ from speechft.core.files import (
 from speechft.data.data_names import is_synthetic
 from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.study.study_jobs import Builder, Choices
-from speechft.probing.leaks import ALL_SHARES
+from speechft.probing.heard_shares import ALL_SHARES
 from speechft.probing.settings import RESULTS
 from speechft.reporting.study.files import ABOUT, MEASUREMENTS, write_page, write_recipe
 from speechft.reporting.study.plots import draw

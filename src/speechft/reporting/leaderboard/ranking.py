@@ -15,7 +15,7 @@ from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
 from speechft.metrics.superb import REFERENCES, of_reference, suite_score, superb_score
-from speechft.probing.leaks import is_dev_alone, share_heard
+from speechft.probing.heard_shares import is_dev_alone, share_heard
 from speechft.probing.settings import SUITES
 from speechft.reporting.comparison import refuse_several_suites
 from speechft.reporting.measurements import HEARD, NOT_KNOWN

@@ -10,7 +10,7 @@ from typing import Any
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues, mean, paired
 from speechft.metrics.superb import REFERENCES, any_score
-from speechft.probing.leaks import share_heard
+from speechft.probing.heard_shares import share_heard
 from speechft.reporting.dev_scores import chosen_figures
 from speechft.reporting.measurements import HEARD
 from speechft.reporting.study.settings import FEATURES, StudySettings, without
