@@ -346,6 +346,13 @@ def main() -> None:
         return
     from probe import machine  # here, since it loads what transformers' side does without
 
+    from speechft.core.devices import has_bfloat16
+
+    if "bf16" in options.precisions and not (torch.cuda.is_available() or has_bfloat16()):
+        parser.error(
+            "this processor only emulates bf16: speechft computes float32 in its place, the others "
+            "do not, so there is nothing to compare; give --precisions no"
+        )
     named = options.encoder and Path(options.encoder).name
     result: dict[str, Any] = {
         "machine": machine(options.threads),

@@ -21,7 +21,7 @@ from speechft.reporting.contrasts import pairs_of
 from speechft.reporting.push import push
 from speechft.reporting.read_results import read_evidence
 from speechft.reporting.settings import PushSettings
-from speechft.training.resume_state import cut_metrics
+from speechft.training.logged_metrics import cut_metrics
 
 DEEP = "[" * 20_000 + "]" * 20_000
 
