@@ -14,7 +14,7 @@ from speechft.metrics.superb import any_score, score_text
 from speechft.probing.settings import reference_of
 from speechft.reporting.contrasts import Contrast, Side, contrast
 from speechft.reporting.dev_scores import Choice, choices
-from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed
+from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed, way_of
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 Metric = tuple[str, str]
@@ -253,13 +253,11 @@ def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> None:
 
 def _sweep(rows: Sequence[Row]) -> dict[Group, dict[float, Row]]:
     """Collect the alphas of each fine-tuning that was merged with more than one of them."""
-    result: dict[Group, dict[float, Row]] = {}
-    for group in dict.fromkeys(r.encoder.group for r in rows if r.encoder.tuned_on):
-        points = {
-            r.encoder.alpha: r
-            for r in rows
-            if r.encoder.alpha is not None and r.encoder.group in (group, (group[0], "", ""))
-        }
-        if sum(r.encoder.role == "merged" for r in points.values()) > 1:
-            result[group] = dict(sorted(points.items()))
-    return result
+    by_encoder = {row.encoder: row for row in rows}
+    groups = dict.fromkeys(one.group for one in by_encoder if one.tuned_on)
+    ways = {group: way_of(by_encoder, group) for group in groups}
+    return {
+        group: {alpha: by_encoder[one] for alpha, one in way.items()}
+        for group, way in ways.items()
+        if way
+    }

@@ -13,7 +13,7 @@ from speechft.metrics.measures import DIRECTIONS, direction
 from speechft.metrics.statistics import SeedValues, mean
 from speechft.metrics.superb import suite_score
 from speechft.probing.settings import GRID
-from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed
+from speechft.reporting.measurements import Encoder, Group, Measurement, by_seed, way_of
 
 _Key = tuple[str, int, str, str]
 
@@ -73,10 +73,12 @@ class Choice:
     Attributes:
         tasks: on which all points were probed.
         scores: alpha → suite score on the dev splits over the seeds, θ0 (0) and θ' (1) included.
+        merge_method: by which those between were merged.
     """
 
     tasks: tuple[str, ...]
     scores: dict[float, SeedValues]
+    merge_method: str = ""
 
     @property
     def best(self) -> float:
@@ -104,22 +106,16 @@ def choices(dev: Sequence[Measurement]) -> dict[Group, Choice]:
     """
     result: dict[Group, Choice] = {}
     for group in dict.fromkeys(m.encoder.group for m in dev if m.encoder.tuned_on):
-        of_group = [m for m in dev if m.encoder.group in (group, (group[0], "", ""))]
-        points: dict[Encoder, list[Measurement]] = {}
-        for one in of_group:
-            if one.encoder.alpha is not None:
-                points.setdefault(one.encoder, []).append(one)
-        if sum(encoder.role == "merged" for encoder in points) < 2:
-            continue
-        common = set.intersection(*({_cell(m) for m in own} for own in points.values()))
+        way = way_of((m.encoder for m in dev), group)
+        points = {a: [m for m in dev if m.encoder == encoder] for a, encoder in way.items()}
+        cells = [{_cell(m) for m in own} for own in points.values()]
+        common = set.intersection(*cells) if cells else set()
         if common:
-            scores = {
-                encoder.alpha: _suite_score([m for m in own if _cell(m) in common])
-                for encoder, own in points.items()
-                if encoder.alpha is not None
-            }
-            tasks = tuple(dict.fromkeys(m.task for m in of_group if _cell(m) in common))
-            result[group] = Choice(tasks, dict(sorted(scores.items())))
+            chosen = {a: [m for m in own if _cell(m) in common] for a, own in points.items()}
+            tasks = tuple(dict.fromkeys(m.task for own in chosen.values() for m in own))
+            method = next(one.merge_method for one in way.values() if one.role == "merged")
+            scores = {alpha: _suite_score(own) for alpha, own in chosen.items()}
+            result[group] = Choice(tasks, scores, method)
     return result
 
 

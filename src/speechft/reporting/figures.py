@@ -233,7 +233,7 @@ def _sweep(comparison: Comparison, group: Group, points: dict[float, Row], per_l
     chosen = {
         r.encoder.alpha
         for r in comparison.rows
-        if r.encoder.role == "merged" and r.encoder.group == group
+        if r.encoder.role == "merged" and points.get(r.encoder.alpha or 0.0) is r
     }
     for axis, column in zip(axes, columns, strict=False):
         spreads = {a: r.cells[column.key] for a, r in points.items() if column.key in r.cells}

@@ -83,8 +83,10 @@ def findings(comparison: Comparison) -> list[Finding]:
 def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
     details = [s for c in comparison.columns if (s := _one_task(trio, c, comparison, level))]
     merged, tuned = trio.merged.encoder, trio.finetuned.encoder
-    if merged.group in comparison.choices:
-        details.append(comparison.choices[merged.group].text(merged.alpha))
+    choice = comparison.choices.get(merged.group)
+    if choice is not None:
+        same = (merged.merge_method or "linear") == (choice.merge_method or "linear")
+        details.append(choice.text(merged.alpha if same else None))
     named = f" · {merged.name}" if merged.name else ""
     subject = f"{merged_name(merged)} on {task_heading(tuned.tuned_on)}{named}"
     scores = (trio.merged.score, trio.pretrained.score, trio.finetuned.score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,30 @@ class Encoder:
     def group(self) -> Group:
         """What belongs together: θ' and the θ̂ made from it (run, fine-tuning task, method)."""
         return (self.run, self.tuned_on, self.method)
+
+
+def way_of(encoders: Iterable[Encoder], group: Group) -> dict[float, Encoder]:
+    """Give alpha → encoder on the way from θ0 to θ', in order; nothing for fewer than two between.
+
+    One way of merging is taken, that with most alphas: a merge by another method stands at an alpha
+    of its own meaning. Early encoders of a run have θ''s alpha, too; they are not its end.
+    """
+    known = [one for one in dict.fromkeys(encoders) if one.alpha is not None]
+    own = [one for one in known if one.group == group]
+    merged = [one for one in own if one.role == "merged"]
+    between = dict.fromkeys((one.merge_method, one.alpha) for one in merged)
+    methods = Counter(method for method, _ in between).most_common(1)
+    if not methods or methods[0][1] < 2:
+        return {}
+    merged = [one for one in merged if one.merge_method == methods[0][0]]
+    names = {one.name for one in merged}
+    ends = [one for one in own if one.role == "finetuned"]
+    ends.sort(key=lambda one: (one.name not in names, len(one.name)))
+    start = [one for one in known if one.group == (group[0], "", "")]
+    points: dict[float, Encoder] = {}
+    for one in (*start, *merged, *ends):
+        points.setdefault(one.alpha or 0.0, one)
+    return dict(sorted(points.items()))
 
 
 @dataclass(frozen=True)

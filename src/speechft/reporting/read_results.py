@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -44,10 +44,11 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         name = str(run.get("name", folder.resolve().name))
         read = [_read(f, name, _roles(f, folder)) for f in files]
         found, dev = ([m for parts in read for m in parts[i]] for i in (0, 1))
-        if any(seen.get(_key(m), m.value) != m.value for m in found):
-            # Another run of this name; one of the same run, with other seeds or copied, has no
-            # other value for anything.
-            other = f"{name} ({folder.resolve().name})"
+        # Another run of this name; one of the same run, with other seeds or copied, has no other
+        # value for anything.
+        others = _further_names(name, folder)
+        while any(seen.get(_key(m), m.value) != m.value for m in found):
+            other = next(others)
             found, dev = ([_of_run(m, other) for m in part] for part in (found, dev))
         evidence.dev += [m for m in dev if m not in evidence.dev]
         for one in found:
@@ -65,6 +66,15 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         evidence.measurements = [_of_run(m, "") for m in evidence.measurements]
         evidence.dev = [_of_run(m, "") for m in evidence.dev]
     return evidence
+
+
+def _further_names(name: str, folder: Path) -> Iterator[str]:
+    """Give names of a run whose own another has, by more and more of its folder's path."""
+    parts = folder.resolve().parts
+    for count in range(1, len(parts) + 1):
+        place = Path(*parts[-count:]).as_posix()
+        if place != name:
+            yield f"{name} ({place})"
 
 
 def _key(one: Measurement) -> tuple[Any, ...]:
