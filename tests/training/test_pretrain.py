@@ -147,6 +147,9 @@ def test_a_round_that_began_otherwise_is_not_gone_on_with(tiny_config, tmp_path)
     other = [ITERATIONS[0], {**ITERATIONS[1], "steps": 7}]
     with pytest.raises(SettingsError, match=r"another length[\s\S]*--init"):
         pretrain(settings(tiny_config, out, iterations=other))
+    record = (out / "speechft.json").read_bytes()  # what the run has made still counts as done
+    assert pretrain(settings(tiny_config, tmp_path / "run")) == out
+    assert (out / "speechft.json").read_bytes() == record
 
 
 def test_mixing_resumes_bit_for_bit_and_changes_the_result(tiny_config, tmp_path):

@@ -253,9 +253,9 @@ class Artifact:
                 settings, have made or begun.
         """
         self.refuse_other_stage()
-        before, same = self.before, self.begun
-        if before is not None and not same and not replace and not self.empty:
-            self._refuse_other(before)
+        if not replace:
+            self.refuse_other()
+        same = self.begun
         say_damage(self.folder)
         with said_place(self.folder, "choose another --out", (errno.EEXIST,)):
             (self.folder / RECORD).unlink(missing_ok=True)
@@ -300,6 +300,16 @@ class Artifact:
         for folder in sorted({(self.folder / name).parent for name in named}, reverse=True):
             if folder != self.folder and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+    def refuse_other(self) -> None:
+        """Refuse a folder that holds what other settings have made or begun; nothing is changed.
+
+        Raises:
+            SettingsError: says in what they differ.
+        """
+        before = self.before
+        if before is not None and not self.begun and not self.empty:
+            self._refuse_other(before)
 
     def refuse_other_stage(self) -> None:
         """Refuse a place that holds a file, or what another stage has made.

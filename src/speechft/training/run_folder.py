@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -155,8 +156,24 @@ def begin(artifact: Artifact, *, replace: bool = False) -> None:
             found="a file that cannot be read" if begun.exists() else "no such file",
             hint=f"remove {artifact.folder} to begin anew, or choose another --out",
         )
-    try:
+    with _other_length_is_said(artifact):
         artifact.begin(replace=replace)
+
+
+def refuse_other(artifact: Artifact) -> None:
+    """Refuse to go on with what other settings began, before anything is changed.
+
+    Raises:
+        SettingsError: other settings began what is there.
+    """
+    with _other_length_is_said(artifact):
+        artifact.refuse_other()
+
+
+@contextmanager
+def _other_length_is_said(artifact: Artifact) -> Iterator[None]:
+    try:
+        yield
     except SettingsError as error:
         names = [change.partition(":")[0] for change in artifact.changes()]
         if not names or any(name.rpartition(".")[2] != "steps" for name in names):

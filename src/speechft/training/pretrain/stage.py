@@ -36,6 +36,7 @@ from speechft.training.run_folder import (
     batches_per_update,
     begin,
     carry_out,
+    refuse_other,
     run_artifact,
 )
 
@@ -71,16 +72,24 @@ def _pretrain(settings: PretrainSettings, artifact: Artifact) -> None:
     cuts, dev = _splits(settings)
     encoder = _initial_encoder(settings)
     start = encoder.fingerprint()
-    # A run is lengthened by adding an iteration; each looks after its own settings.
-    longer = all(change.startswith("iterations.") for change in artifact.changes())
-    on_main(lambda: begin(artifact, replace=longer))
     together = {"accumulate": batches_per_update(artifact.depends)}
     resolved = resolve(settings, encoder).model_copy(update=together)
+    rounds = _rounds(resolved, artifact)
+    # A run is lengthened by adding an iteration; each looks after its own settings.
+    longer = all(change.startswith("iterations.") for change in artifact.changes())
+
+    def begin_all() -> None:
+        for one in rounds if longer else ():
+            if not one.done:
+                refuse_other(one)  # as long as the run's record is there
+        begin(artifact, replace=longer)
+
+    on_main(begin_all)
     source = Waveforms([*cuts, *dev])
     speech = Speech(source, len(cuts), len(cuts) + len(dev))
     speech.refuse_unlearnable(encoder, resolved.mask_span, settings.data)
     if resolved.iterations:
-        encoder, skipped = _iterate(resolved, encoder, speech, artifact)
+        encoder, skipped = _iterate(resolved, encoder, speech, rounds)
         parts = [f"iteration-{n}" for n in range(1, len(resolved.iterations) + 1)]
         products = ["encoder", *(f"{part}/{name}" for part in parts for name in _OF_ITERATION)]
     else:
@@ -113,22 +122,28 @@ def _heard(settings: PretrainSettings, cuts: list[Any]) -> Heard:
     return found | heard_in(cuts, settings.data) if guided else found
 
 
+def _rounds(settings: PretrainSettings, whole: Artifact) -> list[Artifact]:
+    """Give the folders of the iterations; later ones do not change earlier ones."""
+    known = {settings.data: whole.depends["data"]}
+    said = {"accumulate": whole.depends.get("accumulate", 1)}
+    found = []
+    for number in range(1, len(settings.iterations) + 1):
+        so_far = settings.model_copy(update={"iterations": settings.iterations[:number], **said})
+        folder = settings.out / f"iteration-{number}"
+        found.append(run_artifact(folder, "pretrain-iteration", so_far, known, whole))
+    return found
+
+
 def _iterate(
-    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, whole: Artifact
+    settings: PretrainSettings, encoder: SpeechEncoder, speech: Speech, rounds: list[Artifact]
 ) -> tuple[SpeechEncoder, int]:
     """Do the iterations that are left; give the encoder of the last one, and skipped updates."""
     for iteration in settings.iterations:
         if not iteration.teacher:
             unit_layer(settings, iteration, encoder)  # a layer that is not there is said at once
     skipped = 0
-    known = {settings.data: whole.depends["data"]}
-    said = {"accumulate": whole.depends.get("accumulate", 1)}
-    for number, iteration in enumerate(settings.iterations, start=1):
-        folder = settings.out / f"iteration-{number}"
-        # Later iterations do not change earlier ones.
-        earlier = {"iterations": settings.iterations[:number], **said}
-        so_far = settings.model_copy(update=earlier)
-        artifact = run_artifact(folder, "pretrain-iteration", so_far, known, whole)
+    for iteration, artifact in zip(settings.iterations, rounds, strict=True):
+        folder = artifact.folder
         if artifact.done:
             encoder = load_encoder(folder / "encoder")
             skipped += int((read_record(folder) or {}).get("skipped_updates", 0))
