@@ -132,6 +132,17 @@ def test_the_mean_counts_errors_backwards():
     assert mean_figure(tasks, {"pr_per": 130.0, "sid_acc": 50.0}) == 25.0
 
 
+def test_a_task_without_a_dev_split_leaves_the_choice_to_the_others(encoder_folder, tmp_path):
+    whole, part = (write_tones(tmp_path / name) for name in ("whole", "part"))
+    rows = [json.loads(line) for line in part.read_text().splitlines()]
+    part.write_text("".join(json.dumps(r) + "\n" for r in rows if r["split"] != "dev"))
+    more = {"task": "pr,sid", "data": [f"pr={whole}", f"sid={part}"], "seconds": 4, "steps": 2}
+    out = finetune(settings(encoder_folder, tmp_path / "run", **more))
+    assert [r["update"] for r in records(out) if "dev_pr_per" in r] == [2]
+    assert not any("dev_sid_acc" in r for r in records(out))
+    assert (out / "encoder-best").is_dir()
+
+
 def test_tasks_on_the_same_utterances_share_the_cache(encoder_folder, tmp_path, monkeypatch):
     computed = []
     compute = FrontEndCache._compute

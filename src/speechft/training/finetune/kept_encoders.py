@@ -11,7 +11,8 @@ from speechft.core.errors import CheckpointError
 from speechft.core.heard import Heard, write_heard
 from speechft.core.logging import get_logger
 from speechft.encoders import SpeechEncoder
-from speechft.metrics.measures import better, direction
+from speechft.metrics.measures import better, direction, goodness
+from speechft.metrics.statistics import mean
 from speechft.tasks import Task
 from speechft.training.adapters import merge_adapters
 from speechft.training.distributed import on_main
@@ -65,8 +66,8 @@ class Keeper:
     def best(self, figures: dict[str, float], progress: Progress) -> None:
         """Keep the encoder if the dev figures are the best so far.
 
-        One task: its first metric decides. Several: the mean of their first metrics, an error rate
-        e counted as 100 − e, at least 0.
+        One task: its first metric decides. Several: the mean of the first metrics of those that
+        have a dev split, an error rate e counted as 100 − e, at least 0.
         """
         if not figures:
             return
@@ -157,10 +158,12 @@ class Keeper:
 
 
 def mean_figure(tasks: Mapping[str, Task], figures: Mapping[str, float]) -> float:
-    """Give the mean of the tasks' first metrics, each from 0 to 100, higher is better."""
-    total = 0.0
-    for name, task in tasks.items():
-        metric = task.leading
-        value = figures[f"{name}_{metric}"]
-        total += value if direction(metric) == "higher" else max(0.0, 100.0 - value)
-    return total / len(tasks)
+    """Give the mean of the tasks' first metrics, each from 0 to 100, higher is better.
+
+    Args:
+        tasks: name → task; those without a dev split have no figures.
+        figures: of the others, named after their tasks.
+    """
+    metrics = {f"{name}_{task.leading}": task.leading for name, task in tasks.items()}
+    found = {name: metric for name, metric in metrics.items() if name in figures}
+    return mean(goodness(figures[name], direction(metric)) for name, metric in found.items())
