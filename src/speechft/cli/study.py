@@ -57,8 +57,12 @@ def command(options: StudyOptions, overrides: list[str]) -> None:
     from speechft.pipeline.study.stage import study
 
     folders = study(settings, options.out, launch, options.hours)
-    for one, folder in zip(settings, folders, strict=True):
-        _show(one, folder)
+    whole = {folder.name: folder for folder in folders}
+    for one in settings:
+        if one.name in whole:
+            _show(one, whole[one.name])
+        else:  # the hours are over
+            output().print(f"study {one.name}: jobs are left; the same command goes on")
 
 
 def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:

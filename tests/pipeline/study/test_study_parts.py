@@ -34,5 +34,8 @@ def test_a_part_is_done_and_kept_and_the_next_call_goes_on(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["study", str(path), "--out", str(out), "--dry-run"])
     assert "1.0 hours of processor time for 2 jobs" in capsys.readouterr().out
-    assert study([one], out, LaunchSettings(workers=1), hours=0.01) == []  # one job at least
+    with pytest.raises(SystemExit) as ended:  # one job at least
+        main(["study", str(path), "--out", str(out), "--workers", "1", "--hours", "0.01"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "study one: jobs are left; the same command goes on\n"
     assert len(study([one], out, LaunchSettings(workers=1), hours=9.0)) == 1
