@@ -359,6 +359,7 @@ def test_encoder_is_frozen_and_left_alone(home, tmp_path, monkeypatch, keep):
         ({"encoders": ({"path": "x", "tasks": ("ic",)},)}, "'ic'"),
         ({"steps": {"ic": 3}}, "not evaluated"),
         ({"steps": 0}, "makes no sense"),
+        ({"select": {"sid": "per"}}, "'sid' has no metric 'per'"),
         ({"learning_rates": (0.0,)}, "makes no sense"),
         ({"stepz": 3}, "did you mean 'steps'"),
         ({"data": "nothing.csv"}, "nothing.csv"),

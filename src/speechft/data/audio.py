@@ -85,7 +85,8 @@ def effects_of(cut: Cut) -> list[str]:
 
 def heard_seconds(cut: Cut) -> float:
     """Give the seconds of audio that `load_waveform` will give."""
-    samples = _custom(cut).get("samples")
+    # Without effects a field of this name is somebody else's.
+    samples = _custom(cut).get("samples") if effects_of(cut) else None
     return float(cut.duration) if samples is None else float(samples) / SAMPLE_RATE
 
 
@@ -196,6 +197,15 @@ def audio_files(cut: Cut) -> list[str]:
     """Give the paths of a cut's audio files."""
     recording = getattr(cut, "recording", None)
     return [str(s.source) for s in getattr(recording, "sources", ()) if s.type == "file"]
+
+
+def cut_key(cut: Cut) -> tuple[str, ...]:
+    """Tell a cut from others: an utterance in several splits has one key, two of one id have two.
+
+    Files of cuts, and a data set's splits, number their utterances alike.
+    """
+    place = (cut.start, cut.duration, channels_of(cut))
+    return (cut.id, *audio_files(cut), *map(str, place))
 
 
 def place_of(cut: Cut) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.data.audio import load_waveform
+from speechft.data.audio import cut_key, load_waveform
 from speechft.data.load import find_data
 from speechft.data.utterances import DRAWN, FURTHER, Loaded, in_threads
 
 LONGEST_SECONDS: Final = 30.0
 _PARTS: Final = ("train", "dev", "test")
 _SILENT: Final = "silent"
+Key = tuple[str, ...]  # of a cut, as `cut_key` gives it
 
 
 @dataclass
@@ -36,13 +37,13 @@ class CheckReport:
         errors: each makes the data unusable for something; none of them may be left.
         warnings: worth knowing.
         summary: split → utterances, hours, speakers, languages, classes per kind of label.
-        unusable: id of a cut whose audio cannot be decoded → its line in `errors`.
+        unusable: key of a cut whose audio cannot be decoded → its line in `errors`.
     """
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     summary: dict[str, dict[str, Any]] = field(default_factory=dict)
-    unusable: dict[str, str] = field(default_factory=dict)
+    unusable: dict[Key, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -71,7 +72,7 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
         return report
     report.warnings += _find_counts(loaded)
     report.errors += _find_ids(loaded)
-    unique = {cut.id: cut for cuts in loaded.splits.values() for cut in cuts}
+    unique = {cut_key(cut): cut for cuts in loaded.splits.values() for cut in cuts}
     if decode:
         _check_audio(loaded, unique, report)
     report.warnings += _describe_audio(unique.values())
@@ -126,39 +127,39 @@ def _find_ids(loaded: Loaded) -> Iterator[str]:
             yield f"{name}: {len(twice)} ids occur more than once: {', '.join(twice[:SHOWN])}"
 
 
-def _check_audio(loaded: Loaded, unique: Mapping[str, Cut], report: CheckReport) -> None:
+def _check_audio(loaded: Loaded, unique: Mapping[Key, Cut], report: CheckReport) -> None:
     """Decode every utterance once, in parallel; compare contents.
 
     The same audio on both sides of a split makes its scores worthless. A known corpus is compared
     with what others report on it, as it is: there it is a warning.
     """
-    same: dict[str, list[str]] = defaultdict(list)
+    same: dict[str, list[Key]] = defaultdict(list)
     silent = []
     found = in_threads(_decode, list(unique.values()), "checking audio", os.cpu_count() or 1)
-    for name, heard in zip(unique, found, strict=True):
+    for key, heard in zip(unique, found, strict=True):
         if isinstance(heard, DataError):
-            report.unusable[name] = f"{name}: {heard.what}: {heard.where} ({heard.found})"
+            report.unusable[key] = f"{key[0]}: {heard.what}: {heard.where} ({heard.found})"
         elif heard == _SILENT:
-            silent.append(name)
+            silent.append(key[0])
         else:
-            same[heard].append(name)
+            same[heard].append(key)
     report.errors += report.unusable.values()
     if silent:
         report.warnings.append(f"{len(silent)} utterances are silent: {', '.join(silent[:5])}")
-    home: dict[str, dict[str, str]] = defaultdict(dict)
+    home: dict[Key, dict[str, str]] = defaultdict(dict)
     for split, cuts in loaded.splits.items():
         family, part = _family_of(split)
         for cut in cuts:
-            home[cut.id][family] = part
+            home[cut_key(cut)][family] = part
     within = []
 
-    def file_of(name: str) -> str:
-        file = Path(unique[name].recording.sources[0].source)
+    def file_of(key: Key) -> str:
+        name, file = key[0], Path(unique[key].recording.sources[0].source)
         return name if file.stem in name else f"{name} ({file.name})"
 
-    for names in (names for names in same.values() if len(names) > 1):
-        text = f"the same audio {len(names)} times: {', '.join(map(file_of, names[:5]))}"
-        homes = [{home[name].get(family) for name in names} for family in home[names[0]]]
+    for keys in (keys for keys in same.values() if len(keys) > 1):
+        text = f"the same audio {len(keys)} times: {', '.join(map(file_of, keys[:5]))}"
+        homes = [{home[key].get(family) for key in keys} for family in home[keys[0]]]
         if not loaded.official and any(len(parts - {None}) > 1 for parts in homes):
             report.errors.append(f"{text}, in different splits: keep one of them")
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 _TEXT: Final = (str,)
@@ -10,6 +10,7 @@ _NUMBER: Final = (int, float)
 _MAYBE: Final = (str, type(None))
 _CHANNELS: Final = (int, list)
 _OBJECT: Final = (dict, type(None))
+_LIST: Final = (list, type(None))
 #: Kind of object → its keys, where they are there, and the types of their values.
 _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "cut": {
@@ -27,9 +28,23 @@ _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
         **{"channel": _CHANNELS, "text": _MAYBE, "language": _MAYBE, "speaker": _MAYBE},
         **{"gender": _MAYBE, "custom": _OBJECT, "alignment": _OBJECT},
     },
+    # What this package reads there; whoever calls something of their own so is told.
+    "custom object": {
+        **{"columns": (dict,), "effects": (list,), "samples": (int, type(None)), "trials": _LIST},
+        **{"matches": _LIST, "listed": _LIST, "phonemes": (str, *_LIST)},
+    },
 }
-_INSIDE: Final = {"recording": "recording", "sources": "source", "supervisions": "supervision"}
-_NUMBERS: Final = ("channel", "channels", "channel_ids")
+_INSIDE: Final = {
+    **{("cut", "recording"): "recording", ("recording", "sources"): "source"},
+    **{("cut", "supervisions"): "supervision", ("cut", "custom"): "custom object"},
+    ("supervision", "custom"): "custom object",
+}
+#: Key of a list → whether one of its items is as it must be.
+_ITEMS: Final[dict[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("channel", "channels", "channel_ids", "listed"), lambda one: type(one) is int),
+    "effects": lambda one: isinstance(one, str),
+    "trials": lambda one: isinstance(one, list) and len(one) == 2 and one[1] in (0, 1),
+}
 
 
 def check_record(record: Mapping[str, Any], kind: str = "cut") -> None:
@@ -42,13 +57,13 @@ def check_record(record: Mapping[str, Any], kind: str = "cut") -> None:
         value = record.get(key, ...)
         if value is not ... and (not isinstance(value, types) or isinstance(value, bool)):
             raise TypeError(f"{key!r} of a {kind} is {_shown(value)}")
-        if key in _NUMBERS and isinstance(value, list) and not all(type(v) is int for v in value):
+        if key in _ITEMS and isinstance(value, list) and not all(map(_ITEMS[key], value)):
             raise TypeError(f"{key!r} of a {kind} is {_shown(value)}")
-        if key in _INSIDE and value not in (..., None):
+        if (kind, key) in _INSIDE and value not in (..., None):
             for one in value if isinstance(value, list) else [value]:
                 if not isinstance(one, dict):
                     raise TypeError(f"{key!r} of a {kind} holds {_shown(one)}")
-                check_record(one, _INSIDE[key])
+                check_record(one, _INSIDE[kind, key])
 
 
 def _shown(value: object) -> str:

@@ -86,9 +86,15 @@ def cuts_id(cuts: Iterable[Cut], content: Mapping[str, str]) -> str:
         cuts: in an order that counts.
         content: audio file → hash, as `audio_hashes` gives it.
     """
-    return hash_values(
-        [[cut.id, [s.to_dict() for s in cut.supervisions], audio_key(cut, content)] for cut in cuts]
-    )
+    return hash_values([[cut.id, *_labels(cut), audio_key(cut, content)] for cut in cuts])
+
+
+def _labels(cut: Cut) -> list[Any]:
+    """Give what is said of an utterance: in supervisions, and where there is some, beside them."""
+    from speechft.data.utterances import MARKS
+
+    beside = {name: value for name, value in (cut.custom or {}).items() if name not in MARKS}
+    return [[s.to_dict() for s in cut.supervisions], *([beside] if beside else [])]
 
 
 def audio_keys(cuts: Sequence[Cut]) -> list[str]:

@@ -67,11 +67,19 @@ def read_folder(folder: Path, run: Runner | None = None) -> Loaded | None:
     Raises:
         DataError: a file cannot be read.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for place in (folder, folder / "cuts"):
         for path in sorted(place.glob("*.jsonl*")):
             if path.is_file() and holds_cuts(path):
-                found[_split_name(path)] = path
+                other = found.setdefault(_split_name(path), path)
+                if other != path:
+                    raise DataError(
+                        f"two files hold cuts of the split {_split_name(path)!r}",
+                        where=folder,
+                        expected="one file per split",
+                        found=f"{other.relative_to(folder)}, {path.relative_to(folder)}",
+                        hint="remove one, or give DATA as a folder that holds only one of them",
+                    )
     if not found:
         return None
     splits, problems = {}, []

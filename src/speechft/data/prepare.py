@@ -17,6 +17,7 @@ from speechft.core.artifact import Artifact, hash_values, stage_of
 from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import in_the_way, said_place
+from speechft.data.audio import cut_key
 from speechft.data.check import CheckReport, check_loaded
 from speechft.data.data_names import named_kind
 from speechft.data.external_programs import kept_folder
@@ -126,6 +127,6 @@ def _leave_out(loaded: Loaded, report: CheckReport) -> None:
     report.warnings += [f"left out: {error}" for error in report.errors if error in single]
     report.errors = [error for error in report.errors if error not in single]
     for name, cuts in loaded.splits.items():
-        loaded.splits[name] = CutSet.from_cuts(c for c in cuts if c.id not in report.unusable)
+        loaded.splits[name] = CutSet.from_cuts(c for c in cuts if cut_key(c) not in report.unusable)
         if name in report.summary:  # nothing was checked where no utterance is left
             report.summary[name]["utterances"] = len(loaded.splits[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ _BEGIN: Final = ("B", "S", "U")
 FIELDS: Final = ("words_tags", "word_tags")
 
 
-def scheme_of(tags: Collection[str]) -> str | None:
+def scheme_of(tags: Iterable[str]) -> str | None:
     """Give the name of the scheme that tags are written in; None for plain names.
 
     Raises:
@@ -56,6 +56,8 @@ def without_marks(
 ) -> list[list[str]] | None:
     """Give the tags of all utterances as plain names, and note it; None where they are plain.
 
+    A name is one word, as the marks around a slot's value are: spaces in it become `_`.
+
     Args:
         found: the tags of each.
         where: they are, for the message.
@@ -64,14 +66,19 @@ def without_marks(
     Raises:
         DataError: they are of several schemes.
     """
+    every = {tag for tags in found for tag in tags}
+    spaced = sorted(tag for tag in every if tag != _one_word(tag))
     try:
-        scheme = scheme_of({tag for tags in found for tag in tags})
+        scheme = scheme_of(map(_one_word, every))
     except ValueError as error:
         what, hint = "the tags cannot be told", "write all of them in one way, or as plain names"
         raise DataError(what, where=where, found=error, hint=hint) from None
+    words = [[*map(_one_word, tags)] for tags in found]
+    if spaced:
+        notes.append(f"spaces in names of slots become _, as in {_one_word(spaced[0])!r}")
     if scheme is None:
-        return None
-    plain = [plain_tags(tags) for tags in found]
+        return words if spaced else None
+    plain = [plain_tags(tags) for tags in words]
     joined = sum(more for _, more in plain)
     beside = f"; {joined} slots beside another one of their name are one with it" if joined else ""
     notes.append(f"the tags are {scheme}, and slots are called without its marks{beside}")
@@ -88,6 +95,10 @@ def name_tags(cuts: Iterable[Cut], where: Path, notes: list[str]) -> None:
     plain = without_marks([[tag for _, tag in h[name]] for h, name in fields], where, notes)
     for (held, name), tags in zip(fields, plain or (), strict=bool(plain)):
         held[name] = [[word, tag] for (word, _), tag in zip(held[name], tags, strict=True)]
+
+
+def _one_word(tag: str) -> str:
+    return "_".join(tag.split())
 
 
 def _are_pairs(held: dict[str, Any], name: str) -> bool:

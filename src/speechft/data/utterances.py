@@ -25,6 +25,8 @@ R = TypeVar("R")
 DIARIZATION = "diarization"
 # In a cut's custom fields: the seed by which its split was drawn.
 DRAWN = "drawn_split"
+# Custom fields of a cut itself that this package sets, and that are no label.
+MARKS: frozenset[str] = frozenset({DIARIZATION, DRAWN, "synthetic"})
 # In a supervision's custom fields: what a table says in columns that no task has of its own.
 FURTHER = "columns"
 # Custom fields that are this package's, and no column.

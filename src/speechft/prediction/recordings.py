@@ -11,7 +11,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.paths import home_expanded
-from speechft.data.audio import place_of
+from speechft.data.audio import cut_key, place_of
 from speechft.data.data_names import is_synthetic, named_kind
 from speechft.data.load import find_data
 from speechft.data.manifests import SUFFIXES as CUTS
@@ -80,7 +80,8 @@ def _of_data(name: str, split: str | None) -> Iterator[Recording]:
         there = ", ".join(loaded.splits) or "no split"
         raise DataError(f"the data has no split {split!r}", where=name, found=there)
     wanted = loaded.splits if split is None else {split: loaded.splits[split]}
-    cuts = {id(cut): cut for part in wanted.values() for cut in part}.values()
+    # An utterance may be in several splits, and has a cut of its own in each file of cuts.
+    cuts = {cut_key(cut): cut for part in wanted.values() for cut in part}.values()
     for problem in loaded.problems:
         yield Recording(name, None, problem)
     for cut in sorted(cuts, key=lambda cut: str(cut.id)) if name.endswith(TABLES) else cuts:

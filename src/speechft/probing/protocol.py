@@ -163,12 +163,13 @@ def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:
 
 
 def check_plans(settings: EvaluateSettings) -> None:
-    """Refuse unknown tasks, tasks without a plan and numbers that make no sense.
+    """Refuse unknown tasks and metrics, tasks without a plan and numbers that make no sense.
 
     Raises:
         SettingsError: says which.
     """
     for task in settings.tasks:
+        TASKS[task].refuse_metric(settings.select.get(task, ""))
         plan = plan_for(task, settings)
         poor = plan.steps < 1 or plan.batch_size < 1 or not plan.rates or min(plan.rates) <= 0
         if TASKS[task].trains and poor:

@@ -246,18 +246,23 @@ class Task(ABC):
         """The metric that chooses on dev."""
         return self.select or self.metrics[0]
 
-    def selecting(self, metric: str) -> Self:
-        """Let another metric choose on dev; the task's own if empty.
+    @classmethod
+    def refuse_metric(cls, metric: str) -> None:
+        """Refuse a metric that the task does not have; none at all is its own.
 
         Raises:
-            SettingsError: the task has no such metric.
+            SettingsError: says which it has.
         """
-        if metric and metric not in self.metrics:
+        if metric and metric not in cls.metrics:
             raise SettingsError(
-                f"the task {self.id!r} has no metric {metric!r}",
+                f"the task {cls.id!r} has no metric {metric!r}",
                 where="select",
-                expected=", ".join(self.metrics),
+                expected=", ".join(cls.metrics),
             )
+
+    def selecting(self, metric: str) -> Self:
+        """Let another metric choose on dev; the task's own if empty. Raises: `refuse_metric`."""
+        self.refuse_metric(metric)
         self.select = metric
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import permutations, product
+from itertools import product
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -30,6 +30,7 @@ from speechft.tasks.speaker_turns import (
     decide,
     frame_labels,
     frames_of,
+    matched,
     most_speakers,
     permutation_free,
     turns_of,
@@ -91,7 +92,7 @@ class SpeakerDiarization(Task):
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
         """Find how many speakers a recording has at most."""
         cuts = non_empty(train, cls.id)
-        nameless = [cut for cut in cuts if any(s.speaker is None for s in cut.supervisions)]
+        nameless = [cut for cut in cuts if not all(s.speaker for s in cut.supervisions)]
         speakers = most_speakers(cuts)
         if nameless or speakers < 2:
             raise DataError(
@@ -156,10 +157,8 @@ class SpeakerDiarization(Task):
 
     def lined_up(self, window: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """Give the speakers the order in which the shared frames agree best with those before."""
-        labels = before.sigmoid()
-        orders = [list(order) for order in permutations(range(window.shape[1]))]
-        costs = [float((labels - after[:, order].sigmoid()).abs().sum()) for order in orders]
-        return window[:, orders[costs.index(min(costs))]]
+        one, other = before.sigmoid().T, after.sigmoid().T
+        return window[:, matched((one[:, None] - other[None]).abs().sum(dim=2))]
 
     def choose(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give DER at the best pair of threshold and filter; frame accuracy under "s3prl"."""

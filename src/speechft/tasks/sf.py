@@ -109,7 +109,10 @@ class SlotFilling(CTCTask):
             names = ["the column `tags` of a table", "`word_tags` of cuts"]
             raise missing(cut, "words with slot tags", self.id, names)
         try:
-            return [(str(word), str(tag)) for word, tag in tagged]
+            pairs = [(str(word), tag) for word, tag in tagged]
+            if not all(isinstance(tag, str) and tag for _, tag in pairs):
+                raise ValueError("a tag is no name")
+            return pairs
         except (TypeError, ValueError):
             raise DataError(
                 "cannot read the words and slot tags",

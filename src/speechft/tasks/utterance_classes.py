@@ -75,7 +75,7 @@ class ClassTask(Task):
             DataError: it has none.
         """
         label = custom(cut, *cls.fields)
-        if label is None:
+        if label is None or not str(label).strip():
             raise missing(cut, cls.needs, cls.id, cls.fields, classes=True)
         return label
 

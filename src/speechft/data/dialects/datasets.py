@@ -37,7 +37,8 @@ def datasets(place: Path, notes: list[str]) -> list[Row]:
     try:
         features = dict(read_json(place / _INFO)["features"])
         files = [record["filename"] for record in read_json(place / _STATE)["_data_files"]]
-        heard = [name for name, kind in features.items() if kind.get("_type") == "Audio"]
+        kinds = {n: kind for n, kind in features.items() if isinstance(kind, Mapping)}
+        heard = [name for name, kind in kinds.items() if kind.get("_type") == "Audio"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(place, error) from None
     if len(heard) != 1:
@@ -46,14 +47,14 @@ def datasets(place: Path, notes: list[str]) -> list[Row]:
     rows: list[Row] = []
     for name in files:
         path = path_below(place, name, "a file", DataError, place / _STATE)
-        for fields in _records(path):
+        for fields in _records(path, heard[0]):
             fields["audio"] = fields.pop(heard[0])
             rows.append(Row(len(rows), {k: _value(v, features.get(k)) for k, v in fields.items()}))
     return renamed(rows, _NAMES, notes)
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the records of a file; audio that is in it is kept as files, beside others' audio."""
+def _records(path: Path, heard: str) -> Iterator[dict[str, Any]]:
+    """Give the records of a file; the column of audio that is in it is kept as files."""
     try:
         import pyarrow
     except ImportError:
@@ -67,7 +68,7 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         with pyarrow.memory_map(str(path)) as file:
             for batch in pyarrow.ipc.open_stream(file):
                 for record in batch.to_pylist():
-                    yield {k: _audio(v, folder / f"{number:07d}") for k, v in record.items()}
+                    yield record | {heard: _audio(record[heard], folder / f"{number:07d}")}
                     number += 1
     except (OSError, pyarrow.ArrowException) as error:
         raise _unreadable(path, error) from None
@@ -79,14 +80,17 @@ def _audio(value: Any, path: Path) -> Any:
         return value
     if value["bytes"] is None:
         return value["path"]
-    if not path.exists():
+    if not path.exists() or path.stat().st_size != len(value["bytes"]):
         with atomic_path(path) as temporary:
             temporary.write_bytes(value["bytes"])
     return str(path)
 
 
 def _value(value: Any, kind: Any) -> Any:
-    """Give the name of a class, and all else as it is."""
+    """Give the name of a class, also in a list of classes, and all else as it is."""
+    if isinstance(value, list):  # older versions write its kind as a list of one
+        inside = kind.get("feature") if isinstance(kind, Mapping) else (kind or [None])[0]
+        return [_value(one, inside) for one in value]
     names = kind.get("names") if isinstance(kind, Mapping) else None
     if isinstance(names, list) and isinstance(value, int) and value < len(names):
         return names[value] if value >= 0 else None  # -1 where there is none
