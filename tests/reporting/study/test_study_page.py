@@ -146,8 +146,10 @@ def test_the_page_survives_pipes_and_groups_and_says_what_is_missing() -> None:
     values["rows"][1] |= {"group": "a|b", "title": "x|y"}
     one = StudySettings.model_validate(values)
     figures = [("a.png", "Score [percent]")]
-    text = page(one, make_table(one, measurements()), [], {"missing": ["ours, seed 1"]}, figures)
-    assert "**Not complete:** nothing yet for ours, seed 1." in text
+    missing = ["ours, seed 1", "theirs, seed 1 2", "late, seed 3", "ours, seed 2"]
+    text = page(one, make_table(one, measurements()), [], {"missing": missing}, figures)
+    said = "**Not complete:** not all columns yet of ours, theirs (seeds 1, 2); late (seed 3)."
+    assert said in text
     assert "**a\\|b**" in text
     assert "![Score (percent)](a.png)" in text
     table = text[text.index("## Table") : text.index("## Differences")]

@@ -56,9 +56,9 @@ def page(
         parts.append(f"{SYNTHETIC}\n")
     parts += [f"{study.about.strip()}\n"] if study.about else []
     if missing := about.get("missing"):
-        parts.append(f"**Not complete:** nothing yet for {'; '.join(missing)}.\n")
+        parts.append(f"**Not complete:** not all columns yet of {_by_seeds(missing)}.\n")
     if diverged := about.get("diverged"):
-        parts.append(f"**Diverged in training, so without a value:** {'; '.join(diverged)}.\n")
+        parts.append(f"**Diverged in training, so without a value:** {_by_seeds(diverged)}.\n")
     if verdicts:
         parts += ["## What was found\n", *_findings(verdicts)]
     parts += [f"{reading.strip()}\n"] if reading.strip() else []
@@ -75,6 +75,18 @@ def page(
         f"of processor time{on}, stages shared with other studies included.\n"
     )
     return "\n".join(parts)
+
+
+def _by_seeds(labels: Sequence[str]) -> str:
+    """Say "ROW, seed N N" of many rows and seeds in few words."""
+    seeds: dict[str, list[str]] = {}
+    for label in labels:
+        row, _, own = label.rpartition(", seed ")
+        seeds.setdefault(row, []).extend(own.split())
+    rows: dict[str, list[str]] = {}
+    for row, found in seeds.items():
+        rows.setdefault(f"seed{'s' * (len(found) > 1)} {', '.join(found)}", []).append(row)
+    return "; ".join(f"{', '.join(names)} ({which})" for which, names in rows.items())
 
 
 def cell_title(column: str) -> str:
