@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from speechft.core.devices import has_matrix_units
 from speechft.encoders.dropout import draw_kept, scale_of
+from speechft.encoders.layers import is_traced
 
 NAME: Final = "speechft"
 """What transformers knows this attention by, while a model is in memory; no file names it."""
@@ -83,7 +84,7 @@ def _worth_it(
         and not (getattr(module, "is_causal", False) if causal is None else causal)
         and others.get("position_bias") is None
         and others.get("cache") is None
-        and not torch.compiler.is_compiling()
+        and not is_traced()
     )
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from speechft.encoders.layers import is_traced
+
 _STEPS: Final = 2**16
 
 
@@ -27,8 +29,7 @@ class FastDropout(nn.Dropout):
             or not 0 < self.p < 1
             or self.inplace
             or input.device.type != "cpu"
-            or torch.compiler.is_compiling()
-            or torch._C._are_functorch_transforms_active()
+            or is_traced()
         ):
             return super().forward(input)
         output: Tensor = _Dropout.apply(input, self.p)  # type: ignore[no-untyped-call]

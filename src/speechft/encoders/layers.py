@@ -64,9 +64,8 @@ def _is_intel(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _worth_it(rows: Tensor, weight: Tensor) -> bool:
-    active = torch._C._are_functorch_transforms_active()
     fast = _AVAILABLE and not _is_intel()
-    return fast and plain_on_cpu(rows, weight) and rows.numel() > 0 and not active
+    return fast and plain_on_cpu(rows, weight) and rows.numel() > 0 and not is_traced()
 
 
 def _in_half(rows: Tensor, weight: Tensor) -> bool:
@@ -74,9 +73,13 @@ def _in_half(rows: Tensor, weight: Tensor) -> bool:
         rows.device.type == "cpu"
         and weight.dtype == torch.float32
         and autocasts_to_bfloat16()
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
+        and not is_traced()
     )
+
+
+def is_traced() -> bool:
+    """Tell whether torch compiles what is computed, or transforms it (`torch.func`)."""
+    return torch.compiler.is_compiling() or bool(torch._C._are_functorch_transforms_active())
 
 
 def autocasts_to_bfloat16() -> bool:
