@@ -266,6 +266,9 @@ def test_a_sweep_stands_for_its_points(home, tmp_path):
     ends = evaluate(settings(home, tmp_path / "ends", **values))
     expected = [r["encoder_hash"] for r in read_jsonl(ends / "results.jsonl")]
     assert [records[0]["encoder_hash"], records[2]["encoder_hash"]] == expected
+    merge(chosen.model_copy(update={"alpha": ("0:1:0.25",)}))  # it counted as done, without these
+    evaluate(settings(home, tmp_path / "out", encoders=encoders, **values))
+    assert len(read_jsonl(out / "results.jsonl")) == 6
     with pytest.raises(SettingsError, match="only a sweep"):
         wrong = {"path": str(home / "one"), "alpha": 0.5}
         evaluate(settings(home, tmp_path / "x", encoders=(wrong,), **values))

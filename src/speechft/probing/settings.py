@@ -41,7 +41,7 @@ VERSION: Final = 5  # raise it when the same settings would give other results
 
 
 def source_id(name: str) -> str:
-    """Give the identity of an ENCODER, or of a sweep: what that is made of, and how.
+    """Give the identity of an ENCODER, or of a sweep: what that is made of, how, and its points.
 
     Raises:
         CheckpointError: nothing is there.
@@ -55,7 +55,7 @@ def source_id(name: str) -> str:
     revision = METHODS[str(sweep.options.get("method", "linear"))].revision
     parents = [encoder_id(one.path) for one in (sweep.base, *sweep.tuned)]
     statistics = [file_id(one.path) for one in sweep.statistics]
-    made = [parents, statistics, sweep.fixed, sweep.options]
+    made = [parents, statistics, sweep.fixed, sweep.options, sweep.alphas]
     return hash_values(made if revision == 1 else [*made, revision])
 
 
