@@ -125,6 +125,7 @@ def usable_files(
             samples = torch.tensor([len(read_audio(file))])
             if int(encoder.frame_lengths(samples)) < 1:
                 raise DataError("the audio is too short for one frame", where=file)
+            encoder.refuse_long(samples, lambda _: "")
             durations[file] = seconds
         except DataError as error:
             found = "" if error.found is None else f" ({error.found})"

@@ -138,9 +138,9 @@ class _Predictor:
         wave = load_waveform(cut)
         if int(self.encoder.frame_lengths(torch.tensor([len(wave)]))) < 1:
             raise DataError("the audio is too short for one frame", found=f"{len(wave)} samples")
-        return _Heard(
-            recording, wave, windows(len(wave), self.size, self.overlap, self.encoder.hop)
-        )
+        spans = windows(len(wave), self.size, self.overlap, self.encoder.hop)
+        self.encoder.refuse_long(torch.tensor([spans[0][1]]), lambda _: recording.file)
+        return _Heard(recording, wave, spans)
 
     def _answers(self, waiting: Sequence[_Heard | Record]) -> Iterator[Record]:
         parts = [(one, span) for one in waiting if isinstance(one, _Heard) for span in one.spans]
@@ -176,15 +176,16 @@ def windows(samples: int, size: int, overlap: int, hop: int) -> list[Span]:
 
     Args:
         samples: of the recording.
-        size: of a window, a multiple of `hop`.
-        overlap: least samples that neighbours share.
+        size: of a window, a multiple of `hop`; the last one is shorter by less than a frame.
+        overlap: least samples that neighbours share, a multiple of `hop`.
         hop: samples from frame to frame; every window begins at a frame.
     """
     if samples <= size:
         return [(0, samples)]
-    count = math.ceil((samples - overlap) / (size - overlap))
-    starts = [round(i * (samples - size) / (count - 1) / hop) * hop for i in range(count)]
-    return [*((start, start + size) for start in starts[:-1]), (starts[-1], samples)]
+    last = math.ceil((samples - size) / hop)  # in frames, so that no window exceeds its size
+    steps = math.ceil(last * hop / (size - overlap))
+    starts = [round(i * last / steps) * hop for i in range(steps + 1)]
+    return [(start, min(start + size, samples)) for start in starts]
 
 
 def join(task: Task, spans: Sequence[Span], parts: Sequence[Tensor], hop: int) -> Tensor:
