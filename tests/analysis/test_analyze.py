@@ -12,7 +12,7 @@ from family_configs import config_of
 from speechft.analysis import hidden_similarity, stage
 from speechft.analysis.settings import RECORDS, AnalyzeSettings
 from speechft.analysis.stage import VECTORS, analyze
-from speechft.analysis.table_and_figure import FIGURE, rows, summary
+from speechft.analysis.table import FIGURE, rows, summary
 from speechft.analysis.weights import distances
 from speechft.core.errors import DataError, IncompatibleModelsError, SettingsError
 from speechft.data.audio import load_waveform

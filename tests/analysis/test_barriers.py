@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from speechft.analysis.barriers import along_the_way, barrier
 from speechft.analysis.settings import RECORDS, AnalyzeSettings
 from speechft.analysis.stage import PAGE, analyze
-from speechft.analysis.table_and_figure import rows
+from speechft.analysis.table import rows
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.data.audio import load_waveform
 from speechft.data.load import load_data

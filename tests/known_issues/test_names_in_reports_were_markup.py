@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from speechft.analysis.table_and_figure import draw, markdown
+from speechft.analysis.figure import draw
+from speechft.analysis.table import markdown
 from speechft.cli.app import main
 from speechft.cli.console import output
 from speechft.core.files import write_jsonl

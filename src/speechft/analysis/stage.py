@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from lhotse.cut import Cut
 
 from speechft.analysis import barriers
+from speechft.analysis.figure import draw
 from speechft.analysis.hidden_similarity import (
     Cosines,
     Layers,
@@ -22,7 +23,7 @@ from speechft.analysis.hidden_similarity import (
     compare_states,
 )
 from speechft.analysis.settings import RECORDS, AnalyzeSettings, analyze_artifact
-from speechft.analysis.table_and_figure import FIGURE, draw, markdown
+from speechft.analysis.table import FIGURE, markdown
 from speechft.analysis.weights import distances, parameters_of, vectors
 from speechft.core.artifact import (
     BEGUN,

@@ -19,7 +19,7 @@ def show(folder: Path, _settings: AnalyzeSettings) -> None:
     from rich.table import Table
 
     from speechft.analysis.settings import RECORDS
-    from speechft.analysis.table_and_figure import FIGURE, rows
+    from speechft.analysis.table import FIGURE, rows
     from speechft.core.files import read_jsonl
 
     heads, cells = rows(read_jsonl(folder / RECORDS))

@@ -1,7 +1,13 @@
-"""Jobs of SLURM's, submitted through submitit."""
+"""Jobs of SLURM's, submitted through submitit; one whose time is up goes back into the queue.
+
+submitit lets SLURM send a signal before the time is up, and when another job takes the place. Its
+handler puts the job back into the queue and ends the process at once. Here a training finishes its
+update first and keeps the state of that moment, from which the job then goes on.
+"""
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
@@ -10,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Final, TypeVar
 
 from speechft.core.artifact import hash_values
@@ -18,8 +24,8 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json
 from speechft.core.launch_settings import MANY
 from speechft.core.logging import get_logger
+from speechft.core.stopping import Stopped, ask_to_stop
 from speechft.core.worker_processes import WorkerDiedError
-from speechft.pipeline.requeue import Requeued
 
 T = TypeVar("T")
 # What submitit calls the same on every kind of cluster.
@@ -155,6 +161,42 @@ def _collect(work: _Work, job: Any) -> bool:
     except Exception as error:  # whatever the job raised is for whoever waits for it
         work.future.set_exception(error)
     return True
+
+
+class Requeued:
+    """Something to call, which may be called again in the place of a call that was stopped.
+
+    Args:
+        call: goes on, where it is called again, from what it has kept.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+
+    def __call__(self) -> Any:
+        """Call it; where the signal comes, stop at a good moment and leave the rest to submitit."""
+        from submitit import JobEnvironment
+
+        number = JobEnvironment._usr_sig()
+        requeue: Any = signal.getsignal(number)  # submitit's handler
+
+        def note(came: int, frame: FrameType | None) -> None:
+            if not ask_to_stop(came):
+                requeue(came, frame)
+
+        signal.signal(number, note)
+        try:
+            return self._call()
+        except Stopped as stopped:
+            if stopped.exit_code == 128 + number:
+                requeue(number, None)
+            raise
+
+    def checkpoint(self) -> Any:
+        """Give what the job does when it is started again, as submitit asks for it."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
 
 
 def _submitit_executor(folder: Path, options: Mapping[str, Any]) -> Any:

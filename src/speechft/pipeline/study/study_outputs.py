@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechft.analysis.settings import RECORDS as ANALYSIS
-from speechft.analysis.table_and_figure import summary
+from speechft.analysis.table import summary
 from speechft.core.artifact import Artifact
 from speechft.core.files import (
     read_jsonl,

@@ -1,23 +1,18 @@
-"""An analysis for people: a table for the terminal and for Markdown, and a figure."""
+"""An analysis as a table, for the terminal and for Markdown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from speechft.analysis.weights import ALL
-from speechft.core.escaping import markdown_text, printable
-from speechft.core.figure_style import SERIES, STYLE, legend_text
-from speechft.core.files import atomic_path
+from speechft.core.escaping import markdown_text
 from speechft.metrics.statistics import finite_mean
 
 FIGURE: Final = "similarity.png"
+"""Beside the page; `draw` makes it."""
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -115,52 +110,6 @@ error of the encoder's head lies above the line between both ends at most.
 
 ![Similarity by layer, and against the distance]({FIGURE})
 """
-
-
-def draw(records: Records, path: Path) -> None:
-    """Draw similarity by layer, and against the distance of the weights."""
-    with mpl.rc_context(STYLE):
-        lines = lines_of(records)
-        titles = [_title(line.name) for line in lines]
-        columns = max(1, 110 // (max(map(len, titles)) + 8))
-        height = 3.6 + 0.2 * (len(lines) // columns)
-        figure = Figure(figsize=(8.4, height), layout="constrained")
-        by_layer, by_distance = figure.subplots(1, 2)
-        for line, title, colour in zip(lines, titles, _colours(len(lines)), strict=True):
-            by_layer.plot(
-                range(len(line.cka)), line.cka, "o-", color=colour, label=title, markersize=4
-            )
-            by_distance.plot(line.distance, finite_mean(line.cka), "o", color=colour)
-        by_layer.set_ylim(0, 103)
-        by_distance.set_ylim(0, 103)
-        by_distance.set_xlim(left=0)
-        by_layer.set_xlabel("hidden state")
-        by_layer.set_ylabel("CKA with θ0 (%)")
-        by_layer.xaxis.get_major_locator().set_params(integer=True)
-        by_distance.set_xlabel("distance of the weights (%)")
-        by_distance.set_ylabel("mean CKA with θ0 (%)")
-        figure.legend(
-            *by_layer.get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=columns,
-            fontsize=8,
-            frameon=False,
-        )
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=130, metadata={"Software": ""})
-
-
-def _title(name: str) -> str:
-    """Give a name as matplotlib shows it: as it is, and never left out of the legend."""
-    short = name if len(name) <= 32 else "…" + name[-31:]
-    return legend_text(printable(short))
-
-
-def _colours(count: int) -> list[Any]:
-    """Give a colour for each line; where there are many, in order from dark to light."""
-    if count <= len(SERIES):
-        return list(SERIES[:count])
-    return [mpl.colormaps["viridis"](0.9 * n / (count - 1)) for n in range(count)]
 
 
 def _line(name: str, own: Records) -> Line:
