@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertForCTC, HubertModel, Trainer, TrainingArguments
 
-from speechft.core.errors import SettingsError
+from speechft.core.errors import SettingsError, SpeechFTError
 from speechft.training.schedule import three_phase
 from speechft.training.trainer_callback import StableFineTuning
 
@@ -127,3 +127,29 @@ def test_a_schedule_that_is_no_factor(base: Path) -> None:
 def test_a_bare_encoder_has_no_head(base: Path) -> None:
     with pytest.raises(SettingsError, match="no encoder with a head"):
         begin(base, torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda _: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"alpha": 3.0}, "far beyond both"),
+        ({"alpha": "auto"}, "needs data"),
+        ({"alpha": "0:1:0.5"}, "a sweep holds no heads"),
+        ({"base": "gone"}, "no such encoder"),
+        ({"out": "."}, "something else in the output's place"),
+        ({}, "cannot be merged"),
+    ],
+)
+def test_what_cannot_be_merged_is_said_before_the_training(
+    base: Path, tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    if not given:  # a base that is not the model's
+        config = HubertConfig.from_pretrained(base)
+        config.num_hidden_layers += 1
+        HubertModel(config).save_pretrained(tmp_path / "other")
+        given = {"base": tmp_path / "other"}
+    watch = Watch(**{"base": base, **given})
+    with pytest.raises(SpeechFTError, match=said):
+        train(base, tmp_path / "run", watch)
+    assert not watch.seen
+    assert not [*(tmp_path / "run").iterdir()]

@@ -90,6 +90,18 @@ def merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
     return out
 
 
+def check(settings: MergeSettings) -> None:
+    """Refuse a merge as `merge` would, with encoders that are there; nothing is written.
+
+    Raises:
+        SettingsError, CheckpointError: see `merge`.
+    """
+    check_output(settings, home_expanded(settings.out))
+    points, texts = split_sweep(settings.alpha_texts())
+    with ExitStack() as opened:
+        _plan(settings, texts, points, opened)
+
+
 def _plan(
     settings: MergeSettings, texts: Sequence[str], points: Sequence[float], opened: ExitStack
 ) -> Plan:

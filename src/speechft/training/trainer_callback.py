@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from transformers import TrainerCallback
 
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
+from speechft.core.settings import parse_settings
 from speechft.encoders.family import record_of
 from speechft.merging.settings import MergeSettings
 from speechft.training.freezing import FreezePlan, set_trainable
@@ -63,7 +66,9 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
         Raises:
             SettingsError: the model has no encoder with a head on it, the Trainer's schedule
-                cannot be replaced, or several processes would wait for frozen weights.
+                cannot be replaced, or several processes would wait for frozen weights; alpha or
+                `out` is wrong.
+            CheckpointError: θ0 is not there, or the model is not of its kind.
         """
         del control
         if args.world_size > 1 and not args.ddp_find_unused_parameters:
@@ -87,6 +92,11 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
         for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
             group["lr"] = rate * three_phase(state.global_step, total)
         self._freeze(_unwrapped(model), state.global_step)
+        if self.merge and state.is_world_process_zero:
+            from speechft.merging.stage import check
+
+            with self._stored(args, _unwrapped(model), given) as settings:
+                check(settings)  # what cannot be merged is said now, and not after hours
 
     def on_step_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
@@ -107,17 +117,21 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
             return
         from speechft.merging.stage import merge
 
+        with self._stored(args, model, given) as settings:
+            merge(settings)
+        log.info("merged with alpha %s: %s", self.alpha, settings.out)
+
+    @contextmanager
+    def _stored(self, args: Any, model: Any, given: Mapping[str, Any]) -> Iterator[MergeSettings]:
+        """Give the merge with the model as it is now, which lies in a folder meanwhile."""
         out = Path(self.out or Path(args.output_dir) / "merged")
         with tempfile.TemporaryDirectory(prefix="speechft-", dir=args.output_dir) as folder:
             model.save_pretrained(folder)
             if (processor := given.get("processing_class")) is not None:
                 processor.save_pretrained(folder)
-            merge(
-                MergeSettings(
-                    base=str(self.base), tuned=(folder,), alpha=self.alpha, out=out, heads="tuned"
-                )
-            )
-        log.info("merged with alpha %s: %s", self.alpha, out)
+            said = {"base": str(self.base), "alpha": self.alpha, "heads": "tuned"}
+            values = {**said, "tuned": (folder,), "out": out}
+            yield parse_settings(MergeSettings, values, where="StableFineTuning")
 
     def _freeze(self, model: nn.Module, done: int) -> None:
         encoder = _encoder_of(model)
