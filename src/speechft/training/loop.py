@@ -64,7 +64,7 @@ class LoopSettings:
         clip: bound on the global gradient norm.
         accumulate: batches per update, of all processes together.
         evaluate_every: updates between evaluations on dev (0: only at the end).
-        save_every: updates between resumable states.
+        save_every: updates between resumable states at most.
         log_every: updates between records in `metrics.jsonl`.
         seed: the run's seed.
         precision: `auto` takes bf16 on a GPU that has it and float32 elsewhere.
@@ -263,6 +263,7 @@ class Loop:
         batches = iter(self.stream)
         line = bar.add_task("train", total=settings.steps, completed=progress.update, note="")
         while self._is_left():
+            there = dict(progress.kept)
             figures, signal_number = self._update(batches)
             done = progress.update
             last = done == settings.steps
@@ -274,7 +275,10 @@ class Loop:
                 self._record({"update": done, **figures}, tracker)
             if last or (settings.evaluate_every and done % settings.evaluate_every == 0):
                 self._evaluate(tracker)
-            if not self._is_left() or done % settings.save_every == 0 or signal_number:
+            # A run that goes on from before an encoder was kept may not keep it again: on a GPU
+            # its figures may differ in their last bits.
+            due = done % settings.save_every == 0 or progress.kept != there
+            if due or not self._is_left() or signal_number:
                 self._save()
             if signal_number:
                 kept = f"The state after update {done} of {settings.steps} is kept in {self.folder}"

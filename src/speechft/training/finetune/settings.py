@@ -157,7 +157,8 @@ class FinetuneSettings(Settings):
             (ASR's is WER, of text without spaces between words CER); for one task alone.
         evaluate_every: updates between evaluations on dev (0: at the end only); if not given, a
             tenth of all, at most 500, and more where dev would be over a tenth of what is heard.
-        save_every: updates between resumable states.
+        save_every: updates between resumable states at most; there is one whenever an encoder is
+            kept, too.
         cache_gb: memory for features of the frozen CNN front end.
         cache_disk_gb: disk of each process, in the run's folder while it trains, for features that
             memory has no room for.
