@@ -404,6 +404,8 @@ def test_sweep_points_do_not_drift(pair: tuple[Path, Path]):
     assert parse_sweep("0:1:0.05") == [i / 20 for i in range(21)]
     assert parse_sweep("1:0:-0.5") == [1.0, 0.5, 0.0]
     assert parse_sweep("0.25:0.25:1") == [0.25]
+    with pytest.raises(SettingsError, match="cannot read alpha"):
+        parse_sweep("0:1e400:1e399")
 
 
 # -- recipes -----------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ import yaml
 from evaluate_fixture import CONFIG
 from safetensors.numpy import save_file
 
-from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.files import write_json, write_jsonl
 from speechft.encoders import build_encoder, load_encoder
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
-from speechft.reporting.push import public_record, push
+from speechft.reporting.push import _scores, public_record, push
 from speechft.reporting.settings import PushSettings
 
 TOKEN = "hf_" + "x" * 34
@@ -273,6 +273,22 @@ def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
         done = run(hub, str(run_folder), "me/encoder", "--scores", str(wrong))
         assert done.returncode == 3
         assert "Traceback" not in done.stderr
+
+
+def test_scores_that_were_measured_in_two_ways_have_no_mean(hub: Hub, tmp_path: Path):
+    """Of several evaluations of one encoder a card would show figures that nobody has measured."""
+    folder = build_encoder(dict(CONFIG), seed=0).save(tmp_path / "encoder")
+    record = {"task": "pr", "metric": "per", "encoder_hash": load_encoder(folder).fingerprint()}
+    rows = [{"seed": seed, "value": 10.0 + seed, "data_hash": "a", **record} for seed in (0, 1)]
+    write_jsonl(tmp_path / "one" / "results.jsonl", rows)
+    write_jsonl(tmp_path / "same" / "results.jsonl", rows[:1])
+    for changed in ({"data_hash": "b", "seed": 2}, {"value": 50.0}, {"protocol": "s3prl"}):
+        write_jsonl(tmp_path / "other" / "results.jsonl", [rows[0] | changed])
+        scores = (tmp_path / "one", tmp_path / "other")
+        with pytest.raises(DataError, match="pr per was measured in two ways"):
+            push(PushSettings(folder=folder, repo="me/encoder", scores=scores))
+    assert not hub.commits
+    assert _scores(folder, [tmp_path / "one", tmp_path / "same"]) == {"pr": {"per": 10.5}}
 
 
 def test_public_records_keep_ids_and_lose_paths():

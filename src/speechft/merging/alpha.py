@@ -187,7 +187,10 @@ def parse_sweep(text: str) -> list[float]:
     count = math.floor((stop - start) / step) + 1
     if count > 1000:
         raise SettingsError("the sweep has more than 1000 points", found=f"{text}: {count}")
-    return [float(start + index * step) for index in range(count)]
+    try:
+        return [float(start + index * step) for index in range(count)]
+    except OverflowError:
+        raise _unreadable(text) from None
 
 
 def glob_regex(pattern: str) -> re.Pattern[str]:

@@ -164,12 +164,19 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
     from speechft.encoders import load_encoder
 
     fingerprint = load_encoder(folder).fingerprint()
-    values: dict[tuple[str, str], list[float]] = {}
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    measured: dict[tuple[str, str], tuple[str, ...]] = {}
     for file in [f for path in results for f in ([path] if path.is_file() else find_results(path))]:
         for record in read_results(file, ("task", "metric", "value")):
             if record.get("encoder_hash") == fingerprint:
                 key = str(record["task"]), str(record["metric"])
-                values.setdefault(key, []).append(float(record["value"]))
+                how = tuple(
+                    str(record.get(name, "")) for name in ("data_hash", "protocol", "split")
+                )
+                seed, value = str(record.get("seed", 0)), float(record["value"])
+                other = values.setdefault(key, {}).setdefault(seed, value)
+                if measured.setdefault(key, how) != how or other != value:
+                    raise _measured_twice(file, record, other)
     if not values:
         raise DataError(
             "these results are not about this encoder",
@@ -179,8 +186,19 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
         )
     scores: dict[str, dict[str, float]] = {}
     for (task, metric), found in values.items():
-        scores.setdefault(task, {})[metric] = mean(found)
+        scores.setdefault(task, {})[metric] = mean(found.values())
     return scores
+
+
+def _measured_twice(file: Path, record: Mapping[str, Any], other: float) -> DataError:
+    """Say that a mean would be one of figures that differ in more than their seeds."""
+    return DataError(
+        f"{record['task']} {record['metric']} was measured in two ways, which have no mean",
+        where=file,
+        expected="the same data, protocol and probes, each seed once",
+        found=f"{record['value']} on {record.get('data', 'other data')}, beside {other}",
+        hint="name the results of one evaluation (--scores)",
+    )
 
 
 def _record(folder: Path) -> dict[str, Any]:
