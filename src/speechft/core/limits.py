@@ -70,7 +70,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def parse_json(text: str, number: Callable[[str], float] = float) -> Any:
-    """Read a JSON value; NaN and infinities are no JSON.
+    """Read a JSON value; NaN and infinities are no JSON, and no object has a name twice.
 
     Args:
         text: of the value.
@@ -81,7 +81,11 @@ def parse_json(text: str, number: Callable[[str], float] = float) -> Any:
     """
     try:
         value = json.loads(
-            text, parse_constant=_refuse_constant, parse_int=_int, parse_float=number
+            text,
+            parse_constant=_refuse_constant,
+            parse_int=_int,
+            parse_float=number,
+            object_pairs_hook=_once,
         )
     except RecursionError:
         raise ValueError(f"more than {NESTED} levels in one another") from None
@@ -119,6 +123,14 @@ def _refuse_bomb(path: Path) -> None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return found
 
 
 def _int(digits: str) -> int:

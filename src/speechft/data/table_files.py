@@ -90,6 +90,8 @@ def read_rows(path: Path, notes: list[str]) -> Iterator[Row]:
             plain: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
             reader = csv.reader(file, delimiter=delimiter, quoting=plain, strict=True)
             columns = [name.strip() for name in next(reader, [])]
+            if twice := [name for name in columns if name and columns.count(name) > 1]:
+                raise ValueError(f"two columns are called {twice[0]!r}")
             for fields in reader:
                 number = reader.line_num
                 if fields:
