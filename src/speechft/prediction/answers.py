@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,14 @@ def write_answers(out: Path, records: Sequence[Mapping[str, Any]], form: Form) -
 
 def lines(records: Sequence[Mapping[str, Any]], form: Form) -> Iterator[str]:
     """Give the lines of a form; what has no prediction has one in JSON alone."""
+    if form == "rttm":
+        yield from _rttm([record for record in records if "error" not in record])
+        return
     for record in records:
         if form == "jsonl":
             yield json.dumps(record, ensure_ascii=False)
         elif "error" not in record:
-            yield from _rttm(record) if form == "rttm" else [_text(record)]
+            yield _text(record)
 
 
 def _text(record: Mapping[str, Any]) -> str:
@@ -56,9 +60,20 @@ def _plain(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _rttm(record: Mapping[str, Any]) -> Iterator[str]:
-    """Give a line per turn, in seconds of the file."""
-    name = re.sub(r"\s+", "_", Path(record["file"]).stem)
-    for speaker, begin, end in record["turns"]:
-        times = f"{record['start'] + begin:.3f} {end - begin:.3f}"
-        yield f"SPEAKER {name} 1 {times} <NA> <NA> speaker{speaker} <NA> <NA>"
+def _rttm(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Give a line per turn, in seconds of the file.
+
+    Files of one name are told by their folders, too, and speakers of several utterances of a file
+    by the utterance: nothing says that they are the same.
+    """
+    parts = Counter(record["file"] for record in records)
+    names = Counter(Path(file).stem for file in parts)
+    for record in records:
+        path = Path(record["file"])
+        name = path.stem if names[path.stem] == 1 else path.with_suffix("").as_posix()
+        name = re.sub(r"[\s/]+", "_", name.strip("/"))
+        of = f"{record['id']}-" if parts[record["file"]] > 1 and "id" in record else ""
+        for speaker, begin, end in record["turns"]:
+            times = f"{record['start'] + begin:.3f} {end - begin:.3f}"
+            said = re.sub(r"\s+", "_", f"{of}speaker{speaker}")
+            yield f"SPEAKER {name} 1 {times} <NA> <NA> {said} <NA> <NA>"
