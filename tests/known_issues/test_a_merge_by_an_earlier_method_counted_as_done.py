@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
 from speechft.encoders import build_encoder
 from speechft.merging.methods import METHODS
 from speechft.merging.settings import MergeSettings
@@ -37,3 +38,19 @@ def test_it_is_done_again_once_the_method_has_changed(tmp_path, tiny_config, alp
     again = merged()
     assert again[0] != first[0]
     assert (again[1] != first[1]) is (":" in alpha)  # an encoder is what its weights are
+
+
+def test_an_alpha_is_chosen_again_once_the_method_has_changed(tmp_path, monkeypatch):
+    given = {"base": "tiny-hubert", "tuned": ("tiny-hubert",), "data": "synthetic:tiny"}
+    choices = [
+        AlphaSettings(**given, out=tmp_path / method, merge={"method": method} if method else {})
+        for method in ("iso_cts", "")
+    ]
+    before = [alpha_artifact(one).id for one in choices]
+    assert [alpha_artifact(one).version for one in choices] == [2, 1]
+    changed = dataclasses.replace(METHODS["iso_cts"], revision=3)
+    monkeypatch.setitem(METHODS._entries, "iso_cts", changed)
+    assert [alpha_artifact(one).id == then for one, then in zip(choices, before, strict=True)] == [
+        False,
+        True,
+    ]

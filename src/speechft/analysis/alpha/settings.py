@@ -145,5 +145,6 @@ def alpha_settings(settings: MergeSettings, out: Path, **more: Any) -> AlphaSett
 
 
 def alpha_artifact(settings: AlphaSettings, known: Mapping[str, str] | None = None) -> Artifact:
-    """Give the folder of a choice, with all that it depends on."""
-    return Artifact(settings.out, "alpha", dependencies(settings, known), VERSION, settings)
+    """Give the folder of a choice, with all that it depends on; also on how its method merges."""
+    version = VERSION + METHODS[settings.merge.get("method", "linear")].revision - 1
+    return Artifact(settings.out, "alpha", dependencies(settings, known), version, settings)
