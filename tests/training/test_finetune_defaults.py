@@ -45,6 +45,10 @@ def test_batches_count_as_they_are_made():
     assert steps(accumulate=2) == pytest.approx(steps() / 2, rel=0.01)
     assert steps(batch_size=10) == 3000
     assert steps(seconds=None, batch_size=100) == 300  # thirty passes of ten batches
+    half = {"rehearsal_share": 0.5, "rehearsal_data": "s.csv"}  # of the batches that are counted
+    assert steps(batch_size=10, **half) == 6000
+    own = [FinetuneSettings(**GIVEN, **half, **more).version for more in ({}, {"epochs": 30})]
+    assert own == [5, 4]
 
 
 @pytest.mark.parametrize(

@@ -357,7 +357,9 @@ class FinetuneSettings(Settings):
     @property
     def version(self) -> int:
         """Of what makes the result; raised when data, encoder or batches decide otherwise."""
-        return 2 if self.steps and self.head_size else 4
+        if self.steps and self.head_size:
+            return 2
+        return 5 if self.rehearsal_share and not (self.steps or self.epochs) else 4
 
     def resolved(
         self,
@@ -376,7 +378,8 @@ class FinetuneSettings(Settings):
         """
         tiny, (seconds, count), sizes = width < _WIDE, self.bounds, list(sizes)
         batches = sum(max(s / seconds, n / count if count else 0.0) for n, s in sizes)
-        updates = round(_PASSES * batches / self.accumulate / 10) * 10
+        every = batches / (1 - self.rehearsal_share)  # with those that rehearse
+        updates = round(_PASSES * every / self.accumulate / 10) * 10
         steps = self.steps or steps or min(max(updates, _FEWEST), _MOST_TINY if tiny else _MOST)
         heard = sum(s for _, s in sizes) / batches * self.accumulate if batches else seconds
         often = max(math.ceil(steps / 10), math.ceil(10 * dev / heard))
