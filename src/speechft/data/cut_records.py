@@ -44,6 +44,7 @@ _ITEMS: Final[dict[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("channel", "channels", "channel_ids", "listed"), lambda one: type(one) is int),
     "effects": lambda one: isinstance(one, str),
     "trials": lambda one: isinstance(one, list) and len(one) == 2 and one[1] in (0, 1),
+    "phonemes": lambda one: isinstance(one, str | int),
 }
 
 
@@ -59,11 +60,22 @@ def check_record(record: Mapping[str, Any], kind: str = "cut") -> None:
             raise TypeError(f"{key!r} of a {kind} is {_shown(value)}")
         if key in _ITEMS and isinstance(value, list) and not all(map(_ITEMS[key], value)):
             raise TypeError(f"{key!r} of a {kind} is {_shown(value)}")
+        if key == "alignment" and isinstance(value, dict):
+            _check_alignment(value)
         if (kind, key) in _INSIDE and value not in (..., None):
             for one in value if isinstance(value, list) else [value]:
                 if not isinstance(one, dict):
                     raise TypeError(f"{key!r} of a {kind} holds {_shown(one)}")
                 check_record(one, _INSIDE[kind, key])
+
+
+def _check_alignment(tiers: Mapping[str, Any]) -> None:
+    """Refuse an alignment whose items are not [symbol, start, duration, …]."""
+    for name, items in tiers.items():
+        for one in items if isinstance(items, list) else [items]:
+            symbol, *numbers = one[:3] if isinstance(one, list) and len(one) > 2 else [None]
+            if not isinstance(symbol, str) or not all(type(n) in _NUMBER for n in numbers):
+                raise TypeError(f"{name!r} of an alignment holds {_shown(one)}")
 
 
 def _shown(value: object) -> str:

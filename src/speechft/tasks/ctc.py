@@ -244,7 +244,8 @@ class _TokenRecognition(ColumnRecognition):
 
     @classmethod
     def read(cls, value: Any) -> list[str]:
-        found = value if isinstance(value, list) else str(value).split()
+        plain = isinstance(value, str | int | float)
+        found = str(value).split() if plain else value if isinstance(value, list) else []
         if not found or not all(isinstance(one, str | int | float) for one in found):
             raise ValueError(f"{value!r:.60}")
         return [unicodedata.normalize("NFC", str(one)) for one in found]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.data.audio import heard_samples
+from speechft.data.audio import heard_samples, said_cut
 from speechft.heads.linear import FrameLinear
 from speechft.tasks.base import (
     TASKS,
@@ -156,4 +156,12 @@ def _phones(cut: Cut) -> list[AlignmentItem]:
     phones = (supervision(cut).alignment or {}).get("phone")
     if not phones:
         raise missing(cut, "the times of the phonemes", "pc", ["an alignment named `phone`"])
+    if not any(item.end > 0 and item.start < cut.duration for item in phones):
+        raise DataError(
+            "no phoneme lies in the utterance",
+            where=said_cut(cut),
+            expected=f"times from its start on, of 0 to {cut.duration:g} s",
+            found=f"{phones[0].start:g} to {phones[-1].end:g} s",
+            hint="times from the recording's start on have to be moved",
+        )
     return list(phones)
