@@ -63,6 +63,15 @@ def test_all_audio_is_checked_where_splits_number_alike(cuts, tmp_path):
     assert "in different splits" in same
 
 
+def test_equal_audio_is_seen_in_every_family_of_splits(cuts):
+    place = cuts("sid_train.jsonl", ("0", "a.wav"), ("1", "b.wav"))
+    cuts("train.jsonl", ("2", "a.wav"), ("3", "c.wav"))
+    cuts("test.jsonl", ("4", "a.wav"), ("5", "d.wav"))
+    (same,) = check_data(str(place)).errors
+    assert "the same audio 3 times" in same
+    assert "in different splits" in same
+
+
 def test_only_the_broken_one_is_left_out(cuts, tmp_path):
     place = cuts("train.jsonl", ("1", "a.wav"), ("2", "b.wav"))
     cuts("dev.jsonl", ("1", "c.wav"), ("2", "d.wav"))

@@ -61,6 +61,10 @@ def test_the_mean_over_pairs_has_the_seeds_as_its_units() -> None:
     assert found is not None
     assert found.values == (2.0, 4.0)
     assert mean_by_seed([SeedValues((1.0, 3.0)), SeedValues((3.0,))]) is None
+    kept = {0: 1.0, 1: 2.0, 2: 9.0}  # of rows that are kept for other seeds, as many of them
+    pairs = [paired(kept, dict.fromkeys(seeds, 0.0)) for seeds in ((0, 1), (1, 2), (0, 1))]
+    assert mean_by_seed([one for one in pairs[:2] if one]) is None
+    assert mean_by_seed([one for one in pairs[::2] if one]) == SeedValues((1.0, 2.0))
 
 
 def test_holm_by_hand() -> None:

@@ -159,7 +159,8 @@ def _check_audio(loaded: Loaded, unique: Mapping[Key, Cut], report: CheckReport)
 
     for keys in (keys for keys in same.values() if len(keys) > 1):
         text = f"the same audio {len(keys)} times: {', '.join(map(file_of, keys[:5]))}"
-        homes = [{home[key].get(family) for key in keys} for family in home[keys[0]]]
+        found_in = set().union(*(home[key] for key in keys))
+        homes = [{home[key].get(family) for key in keys} for family in found_in]
         if not loaded.official and any(len(parts - {None}) > 1 for parts in homes):
             report.errors.append(f"{text}, in different splits: keep one of them")
         else:

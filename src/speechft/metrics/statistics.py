@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,9 +41,15 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class SeedValues:
-    """Values of one figure, or of one difference, with several seeds, in the order of the seeds."""
+    """Values of one figure, or of one difference, with several seeds, in the order of the seeds.
+
+    Attributes:
+        values: one per seed.
+        seeds: which they are of, where that is said.
+    """
 
     values: tuple[float, ...]
+    seeds: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def mean(self) -> float:
@@ -113,18 +119,19 @@ def finite_mean(values: Iterable[float]) -> float:
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> SeedValues | None:
     """Give ours − theirs, seed by seed, over the seeds that both have; none where there is none."""
     seeds = sorted(set(ours) & set(theirs))
-    return SeedValues(tuple(ours[s] - theirs[s] for s in seeds)) if seeds else None
+    values = tuple(ours[s] - theirs[s] for s in seeds)
+    return SeedValues(values, tuple(seeds)) if seeds else None
 
 
 def mean_by_seed(differences: Sequence[SeedValues]) -> SeedValues | None:
-    """Give the mean of several differences, seed by seed; none where their seeds differ in number.
+    """Give the mean of several differences, seed by seed; none where they are of other seeds.
 
     The seeds stay the units: differences that share a row share its chance.
     """
-    if len({len(one.values) for one in differences}) != 1:
+    if len({(len(one.values), one.seeds) for one in differences}) != 1:
         return None
     values = zip(*(one.values for one in differences), strict=True)
-    return SeedValues(tuple(mean(of_seed) for of_seed in values))
+    return SeedValues(tuple(mean(of_seed) for of_seed in values), differences[0].seeds)
 
 
 def at_least_so_many(p_values: Sequence[float], needed: int) -> float:
