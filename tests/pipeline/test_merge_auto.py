@@ -63,6 +63,14 @@ def test_the_merge_says_which_alpha_and_why(home, tmp_path, caplog):
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_the_working_directory_may_be_the_output(home, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    merge(settings(home, ".", bound=0.3))
+    assert record(tmp_path / "out")["stage"] == "merge"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_choice_that_was_made_is_gone_on_with(home, tmp_path, monkeypatch):
     made = settings(home, tmp_path / "out", bound=0.3)
     with monkeypatch.context() as patch:

@@ -92,6 +92,12 @@ def home_expanded(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def beside(folder: Path, ending: str) -> Path:
+    """Give the place beside a folder that has its name with an ending; `.` has a name, too."""
+    named = folder if folder.name not in ("", "..") else Path(os.path.realpath(folder))
+    return named.with_name(f"{named.name}{ending}")
+
+
 def in_the_way(where: Path, names: Sequence[str], expected: str, hint: str) -> SettingsError:
     """Make the error of an output whose place holds what its stage has not made.
 

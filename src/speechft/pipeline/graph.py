@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from speechft.core.artifact import Artifact, Seen, looking_once
 from speechft.core.files import read_json
+from speechft.core.paths import beside
 from speechft.core.settings import Settings, parse_settings
 from speechft.pipeline.job_kinds import STAGES, Stage, check
 
@@ -77,12 +78,12 @@ class Job:
 
 def note_of(folder: Path) -> Path:
     """Give the file beside a job's folder where the pipeline notes how it went."""
-    return folder.with_name(f"{folder.name}.json")
+    return beside(folder, ".json")
 
 
 def log_of(folder: Path) -> Path:
     """Give the file beside a job's folder that holds all that it says in a process of its own."""
-    return folder.with_name(f"{folder.name}.log")
+    return beside(folder, ".log")
 
 
 @dataclass

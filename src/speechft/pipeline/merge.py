@@ -11,7 +11,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_dir
 from speechft.core.locks import LOCK
 from speechft.core.logging import get_logger
-from speechft.core.paths import first_of, home_expanded
+from speechft.core.paths import beside, first_of, home_expanded
 from speechft.core.settings import parse_settings
 from speechft.merging import stage
 from speechft.merging.alpha import CHOICE, Chosen, is_sweep, read_choice
@@ -51,7 +51,7 @@ def merge(settings: MergeSettings) -> Path:
     from speechft.analysis.alpha.settings import alpha_settings
     from speechft.analysis.alpha.stage import choose_alpha, chosen_in
 
-    work = out.with_name(f"{out.name}.alpha")
+    work = beside(out, ".alpha")
     merged = _merge(settings, chosen_in(choose_alpha(alpha_settings(settings, work))))
     _remove(work)
     return merged
@@ -69,7 +69,7 @@ def _merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
     if wanted.done:
         log.info("merge: already done in %s", out)
         return out
-    work = out.with_name(f"{out.name}.refit")
+    work = beside(out, ".refit")
     merged, run = _refit(settings, work, chosen)
     record = read_record(merged) or {}
     heads = sorted(run.glob("encoder/head*.safetensors"))
