@@ -8,6 +8,7 @@ import pytest
 
 from speechft.core.files import write_json, write_jsonl
 from speechft.reporting.findings import findings
+from speechft.reporting.leaderboard.ranking import make_leaderboard
 from speechft.reporting.stage import comparison_of
 
 TUNED = {"tuned_on": "sid", "method": "stable"}
@@ -69,3 +70,40 @@ def test_runs_in_folders_of_one_name_are_all_shown(tmp_path: Path) -> None:
         ("scores (b/scores)", 1),
         ("scores (c/scores)", 2),
     ]
+
+
+def write_scores(folder: Path, *values: float, seed: int = 0) -> Path:
+    found = {"metric": "acc", "direction": "higher", "suite": "s", **SID, "seed": seed}
+    records = [{"encoder": f"mine-{n}", "value": v, **found} for n, v in enumerate(values)]
+    write_jsonl(folder / "results.jsonl", records)
+    return folder
+
+
+def test_evaluations_of_one_folder_that_differ_are_all_shown(tmp_path: Path) -> None:
+    """Of two heads, say: what the second had found of an encoder was left out."""
+    for name, values in {"a": (1, 2), "b": (3, 4), "c": (5,)}.items():
+        write_scores(tmp_path / "runs" / name, *values)
+    write_scores(tmp_path / "runs" / "a" / "seed-1", 1.5, 2.5, seed=1)
+    rows = comparison_of((tmp_path / "runs",)).rows
+    shown = {(r.encoder.run, r.encoder.name): r.cells["sid", "acc"].values for r in rows}
+    assert shown == {
+        ("runs", "mine-0"): (1, 1.5),
+        ("runs", "mine-1"): (2, 2.5),
+        ("runs (b)", "mine-0"): (3,),
+        ("runs (b)", "mine-1"): (4,),
+        ("runs (c)", "mine-0"): (5,),
+    }
+    board = make_leaderboard([tmp_path / "runs"])
+    assert [(row.name, row.values["sid", "acc"]) for row in board.ranked] == [
+        ("mine-0 (c)", [5]),
+        ("mine-1 (b)", [4]),
+        ("mine-0 (b)", [3]),
+        ("mine-1 (runs)", [2, 2.5]),
+        ("mine-0 (runs)", [1, 1.5]),
+    ]
+
+
+def test_a_leaderboard_tells_folders_of_one_name_apart(tmp_path: Path) -> None:
+    runs = [write_scores(tmp_path / name / "scores", n) for n, name in enumerate("abc")]
+    names = [row.name for row in make_leaderboard(runs).ranked]
+    assert names == [f"mine-0 ({name}/scores)" for name in "cba"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -43,18 +43,16 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
             evidence.runs.append(run)
         name = str(run.get("name", folder.resolve().name))
         read = [_read(f, name, _roles(f, folder)) for f in files]
-        found, dev = ([m for parts in read for m in parts[i]] for i in (0, 1))
         # Another run of this name; one of the same run, with other seeds or copied, has no other
         # value for anything.
-        others = _further_names(name, folder)
-        while any(seen.get(_key(m), m.value) != m.value for m in found):
-            other = next(others)
-            found, dev = ([_of_run(m, other) for m in part] for part in (found, dev))
-        evidence.dev += [m for m in dev if m not in evidence.dev]
-        for one in found:
-            if _key(one) not in seen:
-                seen[_key(one)] = one.value
-                evidence.measurements.append(one)
+        name = _apart(seen, [m for found, _ in read for m in found], name, folder)
+        for file, (found, dev) in zip(files, read, strict=True):
+            own = _apart(seen, found, name, file.parent)  # of several evaluations in the folder
+            evidence.dev += [m for one in dev if (m := _of_run(one, own)) not in evidence.dev]
+            for one in (_of_run(m, own) for m in found):
+                if _key(one) not in seen:
+                    seen[_key(one)] = one.value
+                    evidence.measurements.append(one)
         for file in files:
             made_here = _made_here(file, run)
             evidence.synthetic |= True in made_here
@@ -68,13 +66,17 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
     return evidence
 
 
-def _further_names(name: str, folder: Path) -> Iterator[str]:
-    """Give names of a run whose own another has, by more and more of its folder's path."""
+def _apart(
+    seen: Mapping[tuple[Any, ...], float], found: Sequence[Measurement], name: str, folder: Path
+) -> str:
+    """Give a run's name, with the end of its folder's path where another of it has other values."""
     parts = folder.resolve().parts
-    for count in range(1, len(parts) + 1):
-        place = Path(*parts[-count:]).as_posix()
-        if place != name:
-            yield f"{name} ({place})"
+    ends = (Path(*parts[-count:]).as_posix() for count in range(1, len(parts) + 1))
+    names = (f"{name} ({end})" for end in ends if end != name)
+    own = name
+    while any(seen.get(_key(_of_run(m, own)), m.value) != m.value for m in found):
+        own = next(names)
+    return own
 
 
 def _key(one: Measurement) -> tuple[Any, ...]:

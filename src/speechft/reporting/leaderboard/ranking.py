@@ -153,17 +153,33 @@ def _published(suite: str) -> list[LeaderboardRow]:
     ]
 
 
-def _own_rows(suite: str, records: Sequence[Found], tasks: set[str]) -> list[LeaderboardRow]:
-    """Give one row per encoder and run; its seeds, in folders of their own or not, are one row."""
+def _by_run(records: Sequence[Found]) -> dict[tuple[Path, str, str], list[Found]]:
+    """Give (folder, encoder, protocol) → records; the folder is the run's, or an evaluation's.
+
+    Of several evaluations in a run one stands apart that has other values than one before.
+    """
+    about = ("encoder", "protocol", "task", "metric", "seed")
+    values: dict[tuple[str, ...], Any] = {}
+    apart: set[Path] = set()
+    for folder, place, record in records:
+        cell = (str(folder), *(str(record.get(name, "")) for name in about))
+        if values.setdefault(cell, record.get("value")) != record.get("value"):
+            apart.add(place)
     groups: dict[tuple[Path, str, str], list[Found]] = {}
     for found in records:
         folder, place, record = found
         name, protocol = str(_field(record, "encoder", place)), str(record.get("protocol", ""))
-        groups.setdefault((folder, name, protocol), []).append(found)
-    names = [name for _, name, _ in groups]
+        groups.setdefault((place if place in apart else folder, name, protocol), []).append(found)
+    return groups
+
+
+def _own_rows(suite: str, records: Sequence[Found], tasks: set[str]) -> list[LeaderboardRow]:
+    """Give one row per encoder and run; its seeds, in folders of their own or not, are one row."""
+    groups = _by_run(records)
+    names, places = [name for _, name, _ in groups], _told_apart([place for place, _, _ in groups])
     rows = []
     for (folder, name, protocol), own in groups.items():
-        further = [folder.resolve().name] if names.count(name) > 1 else []
+        further = [places[folder]] if names.count(name) > 1 else []
         further += [protocol] if protocol == "s3prl" else []
         values: dict[Metric, dict[int, float]] = {}
         heard: dict[str, float] = {}
@@ -189,6 +205,17 @@ def _own_rows(suite: str, records: Sequence[Found], tasks: set[str]) -> list[Lea
             )
         )
     return rows
+
+
+def _told_apart(folders: Sequence[Path]) -> dict[Path, str]:
+    """Give folders by the ends of their paths, as long as it takes to tell them apart."""
+    parts = {folder: folder.resolve().parts for folder in folders}
+    names: dict[Path, str] = {}
+    for count in range(1, 1 + max(map(len, parts.values()), default=0)):
+        names = {folder: Path(*own[-count:]).as_posix() for folder, own in parts.items()}
+        if len(set(names.values())) == len(set(parts.values())):
+            break
+    return names
 
 
 def _why_apart(suite: str, records: Sequence[Mapping[str, Any]]) -> str:
