@@ -17,6 +17,7 @@ from speechft.probing import cells
 from speechft.probing import probe as probe_module
 from speechft.probing.probe import ProbePlan, Split, probe
 from speechft.probing.protocol import plan_for, protocol_of
+from speechft.probing.s3prl import RoundedFrames
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 
@@ -247,3 +248,20 @@ def test_normalisation_is_as_in_s3prls_own_files(layout, wanted, tmp_path):
     encoder.preprocessor = {"do_normalize": not wanted, "normalize_eps": 1e-5}
     protocol_of("s3prl").prepare(encoder)
     assert encoder.normalize is not wanted
+
+
+def test_frames_that_are_kept_are_searched_where_they_lie():
+    """Every hidden state of all documents was copied into memory, tens of GB of QUESST 2014."""
+    kept = [torch.randn(3, n, 4) for n in (6, 9, 7)]  # with a padding frame each
+    wanted = [6, 8, 5]
+    states = RoundedFrames(FrameStates(kept), wanted, alone=True, repeat=False)
+    views = states.views()
+    assert views is not None
+    for i, own in enumerate(views):
+        frames, lengths = states.batch([i])
+        assert torch.equal(frames[:, 0], own)
+        assert lengths.tolist() == [own.shape[1]]
+        assert own.untyped_storage().data_ptr() == kept[i].untyped_storage().data_ptr()
+    for alone, repeat in ((False, False), (True, True)):
+        other = RoundedFrames(FrameStates(kept), wanted, alone=alone, repeat=repeat)
+        assert other.views() is None

@@ -205,6 +205,10 @@ class States(ABC):
             and lengths (B,).
         """
 
+    def views(self) -> list[Tensor] | None:
+        """Give (K, T, D) of each utterance where they lie ready, without a copy; else None."""
+        return None
+
 
 class PooledStates(States):
     """One vector per utterance and hidden state: the exact mean over the valid frames.
@@ -244,6 +248,10 @@ class FrameStates(States):
     def batch(self, items: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Give zero-padded (K, B, T, D), in the type they are kept in, and lengths (B,)."""
         return _side_by_side([self.frames[i] for i in items])
+
+    def views(self) -> list[Tensor] | None:
+        """Give (K, T, D) of each utterance."""
+        return self.frames
 
 
 class EncodedFrames(States):

@@ -8,7 +8,7 @@ from typing import Any
 from lhotse.cut import Cut
 from torch import Tensor
 
-from speechft.hidden.states import FrameStates, SplitStates, States
+from speechft.hidden.states import SplitStates, States
 from speechft.metrics.measures import better
 from speechft.probing.cells import TaskResult
 from speechft.probing.protocol import protocol_of
@@ -72,8 +72,7 @@ class _Reader:
 
     def __init__(self, states: States, device: str) -> None:
         self.states, self.device = states, device
-        kept = states.frames if isinstance(states, FrameStates) else None
-        self._all = kept or [self._encode(i) for i in range(len(states.lengths))]
+        self._all = states.views() or [self._encode(i) for i in range(len(states.lengths))]
 
     def state(self, index: int) -> list[Tensor]:
         """Give frames (T, D) of each utterance."""

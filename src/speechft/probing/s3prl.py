@@ -106,6 +106,12 @@ class RoundedFrames(States):
             lengths.append(length)
         return frames[:, :, : max(lengths)], torch.tensor(lengths, device=frames.device)
 
+    def views(self) -> list[Tensor] | None:
+        """Give (K, T, D) of each utterance alone, where it has no frame more than it should."""
+        views = self.states.views() if self.alone and not self.repeat else None
+        lengths = map(min, self.wanted, self.lengths)
+        return views and [own[:, :n] for own, n in zip(views, lengths, strict=True)]
+
 
 class PaddedEncoder:
     """An encoder whose output shows the first padding frame of every utterance too.
