@@ -129,12 +129,12 @@ def columns_of(path: Path) -> set[str]:
 def holds_cuts(path: Path) -> bool:
     """Tell whether JSON lines are lhotse's cuts and no rows, by the first; what is packed is cuts.
 
-    A cut is told from a row that has an id and times of its own.
+    A cut is told from a row that has an id and times of its own, and from a supervision.
     """
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         return False
     keys = columns_of(path)
-    cut = {"id", "start", "duration"} <= keys and not {"audio", *ALIASES} & keys
+    cut = {"id", "start", "duration"} <= keys and not {"audio", "recording_id", *ALIASES} & keys
     return cut or "tracks" in keys or (not keys and path.suffix == ".gz")
 
 
