@@ -104,6 +104,25 @@ def test_the_merged_model_is_between_and_keeps_the_head(base: Path, tmp_path: Pa
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["merged"]
 
 
+def test_what_was_frozen_before_stays_so(base: Path) -> None:
+    model = HubertForCTC.from_pretrained(base, vocab_size=8)
+    model.hubert.encoder.layers[0].requires_grad_(False)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    callback = StableFineTuning(base, merge=False, freeze_front_end=False)
+    state = State()
+    for _ in range(2):  # the second time after a stop
+        state.global_step = 0
+        callback.on_train_begin(Arguments(), state, None, model=model, lr_scheduler=scheduler)
+        assert not any(p.requires_grad for p in model.hubert.parameters())
+    state.global_step = 1
+    callback.on_step_begin(Arguments(), state, None, model=model)
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == frozen
+    callback.on_train_end(Arguments(), state, None, model=model)
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == frozen
+
+
 class State:
     max_steps, global_step = 10, 0
 

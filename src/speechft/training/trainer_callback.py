@@ -58,6 +58,8 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.base, self.out, self.alpha, self.merge = base, out, alpha, merge
         self.head_warmup, self.freeze_front_end = head_warmup, freeze_front_end
         self.plan = FreezePlan(1)
+        self._model: nn.Module | None = None
+        self._movable: list[nn.Parameter] = []  # of it; what was frozen before stays so
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **given: Any
@@ -91,6 +93,8 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
         scheduler.lr_lambdas = [lambda index: three_phase(index, total)] * len(scheduler.lr_lambdas)
         for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
             group["lr"] = rate * three_phase(state.global_step, total)
+        if self._model is not model:  # else a training of it was stopped with its encoder frozen
+            self._model, self._movable = model, [p for p in model.parameters() if p.requires_grad]
         self._freeze(_unwrapped(model), state.global_step)
         if self.merge and state.is_world_process_zero:
             from speechft.merging.stage import check
@@ -109,10 +113,10 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_train_end(
         self, args: Any, state: Any, control: Any, model: Any = None, **given: Any
     ) -> None:
-        """Merge θ0 and what was trained; every weight may move again."""
+        """Merge θ0 and what was trained; every weight may move again that could before."""
         del control
         model = _unwrapped(model)
-        set_trainable(model.parameters(), True)
+        set_trainable(self._movable, True)
         if not self.merge or not state.is_world_process_zero:
             return
         from speechft.merging.stage import merge
@@ -135,7 +139,9 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def _freeze(self, model: nn.Module, done: int) -> None:
         encoder = _encoder_of(model)
-        set_trainable(encoder.parameters(), self.plan.encoder_moves(done + 1))
+        movable = set(map(id, self._movable))
+        own = [p for p in encoder.parameters() if id(p) in movable]
+        set_trainable(own, self.plan.encoder_moves(done + 1))
         if self.freeze_front_end:
             prefixes = record_of(str(encoder.config.model_type)).encoder.front_end_prefixes
             named = encoder.named_parameters()
