@@ -110,10 +110,10 @@ def test_what_was_frozen_before_stays_so(base: Path) -> None:
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
-    callback = StableFineTuning(base, merge=False, freeze_front_end=False)
     state = State()
-    for _ in range(2):  # the second time after a stop
+    for _ in range(2):  # the second time after a stop, with a callback of its own
         state.global_step = 0
+        callback = StableFineTuning(base, merge=False, freeze_front_end=False)
         callback.on_train_begin(Arguments(), state, None, model=model, lr_scheduler=scheduler)
         assert not any(p.requires_grad for p in model.hubert.parameters())
     state.global_step = 1
@@ -141,6 +141,23 @@ def begin(base: Path, scheduler: type, **given: Any) -> None:
 def test_a_schedule_that_is_no_factor(base: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be replaced"):
         begin(base, torch.optim.lr_scheduler.ReduceLROnPlateau)
+
+
+def test_a_head_that_does_not_move_cannot_be_trained_alone(base: Path) -> None:
+    """A decoder that shares its weights with the output, as Whisper's does, is no head either."""
+    model = HubertForCTC.from_pretrained(base, vocab_size=8)
+    model.lm_head.requires_grad_(False)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        torch.optim.SGD(model.parameters(), lr=0.1), lambda _: 1.0
+    )
+    given = {"model": model, "lr_scheduler": scheduler}
+    with pytest.raises(
+        SettingsError, match=r"no head that could be trained alone[\s\S]*head_warmup"
+    ):
+        StableFineTuning(base, merge=False).on_train_begin(Arguments(), State(), None, **given)
+    other = StableFineTuning(base, merge=False, head_warmup=0)
+    other.on_train_begin(Arguments(), State(), None, **given)
+    assert not model.lm_head.weight.requires_grad
 
 
 def test_a_bare_encoder_has_no_head(base: Path) -> None:

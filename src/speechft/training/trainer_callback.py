@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from transformers import TrainerCallback
@@ -20,6 +21,8 @@ from speechft.training.freezing import FreezePlan, set_trainable
 from speechft.training.schedule import three_phase
 
 log = get_logger(__name__)
+_MOVABLE: Final[WeakKeyDictionary[nn.Module, list[nn.Parameter]]] = WeakKeyDictionary()
+"""What may move of models in training; one that was stopped has its encoder frozen, perhaps."""
 
 
 class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
@@ -58,8 +61,6 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.base, self.out, self.alpha, self.merge = base, out, alpha, merge
         self.head_warmup, self.freeze_front_end = head_warmup, freeze_front_end
         self.plan = FreezePlan(1)
-        self._model: nn.Module | None = None
-        self._movable: list[nn.Parameter] = []  # of it; what was frozen before stays so
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **given: Any
@@ -93,14 +94,15 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
         scheduler.lr_lambdas = [lambda index: three_phase(index, total)] * len(scheduler.lr_lambdas)
         for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
             group["lr"] = rate * three_phase(state.global_step, total)
-        if self._model is not model:  # else a training of it was stopped with its encoder frozen
-            self._model, self._movable = model, [p for p in model.parameters() if p.requires_grad]
-        self._freeze(_unwrapped(model), state.global_step)
+        model = _unwrapped(model)
+        _MOVABLE.setdefault(model, [p for p in model.parameters() if p.requires_grad])
+        self._refuse_no_head(model, state.global_step)
         if self.merge and state.is_world_process_zero:
             from speechft.merging.stage import check
 
-            with self._stored(args, _unwrapped(model), given) as settings:
+            with self._stored(args, model, given) as settings:
                 check(settings)  # what cannot be merged is said now, and not after hours
+        self._freeze(model, state.global_step)
 
     def on_step_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
@@ -116,7 +118,7 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """Merge θ0 and what was trained; every weight may move again that could before."""
         del control
         model = _unwrapped(model)
-        set_trainable(self._movable, True)
+        set_trainable(_MOVABLE.pop(model, ()), True)
         if not self.merge or not state.is_world_process_zero:
             return
         from speechft.merging.stage import merge
@@ -137,9 +139,20 @@ class StableFineTuning(TrainerCallback):  # type: ignore[misc, unused-ignore]
             values = {**said, "tuned": (folder,), "out": out}
             yield parse_settings(MergeSettings, values, where="StableFineTuning")
 
+    def _refuse_no_head(self, model: nn.Module, done: int) -> None:
+        own = set(map(id, _encoder_of(model).parameters()))
+        if not self.plan.encoder_moves(done + 1) and all(id(p) in own for p in _MOVABLE[model]):
+            raise SettingsError(
+                "the model has no head that could be trained alone",
+                where="Trainer's model",
+                expected="parameters outside of the encoder that may move",
+                found=type(model).__name__,
+                hint="give head_warmup=0",
+            )
+
     def _freeze(self, model: nn.Module, done: int) -> None:
         encoder = _encoder_of(model)
-        movable = set(map(id, self._movable))
+        movable = set(map(id, _MOVABLE.get(model, ())))
         own = [p for p in encoder.parameters() if id(p) in movable]
         set_trainable(own, self.plan.encoder_moves(done + 1))
         if self.freeze_front_end:
