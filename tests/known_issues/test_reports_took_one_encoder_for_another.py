@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from speechft.core.files import write_json, write_jsonl
+from speechft.core.files import read_jsonl, write_json, write_jsonl
 from speechft.reporting.findings import findings
 from speechft.reporting.leaderboard.ranking import make_leaderboard
 from speechft.reporting.stage import comparison_of
+from speechft.reporting.tradeoff import planes
 
 TUNED = {"tuned_on": "sid", "method": "stable"}
 MERGED = {**TUNED, "role": "merged"}
@@ -107,3 +108,14 @@ def test_a_leaderboard_tells_folders_of_one_name_apart(tmp_path: Path) -> None:
     runs = [write_scores(tmp_path / name / "scores", n) for n, name in enumerate("abc")]
     names = [row.name for row in make_leaderboard(runs).ranked]
     assert names == [f"mine-0 ({name}/scores)" for name in "cba"]
+
+
+def test_the_line_of_a_trade_off_is_the_same_way(tmp_path: Path) -> None:
+    names = [*ROLES]
+    write_run(tmp_path, names)
+    records = read_jsonl(tmp_path / "results.jsonl")
+    write_jsonl(tmp_path / "results.jsonl", [*records, *({**r, "task": "er"} for r in records)])
+    (plane,) = planes(comparison_of((tmp_path,)))
+    (points,) = plane.lines.values()
+    assert [p.own.mean for p in points if p.on_way] == [10, 30, 70, 90]
+    assert len(points) == len(names)

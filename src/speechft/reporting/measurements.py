@@ -48,8 +48,8 @@ class Encoder:
         return (self.run, self.tuned_on, self.method)
 
 
-def way_of(encoders: Iterable[Encoder], group: Group) -> dict[float, Encoder]:
-    """Give alpha → encoder on the way from θ0 to θ', in order; nothing for fewer than two between.
+def way_of(encoders: Iterable[Encoder], group: Group, least: int = 2) -> dict[float, Encoder]:
+    """Give alpha → encoder on the way from θ0 to θ', if `least` lie between, in order.
 
     One way of merging is taken, that with most alphas: a merge by another method stands at an alpha
     of its own meaning. Early encoders of a run have θ''s alpha, too; they are not its end.
@@ -59,7 +59,7 @@ def way_of(encoders: Iterable[Encoder], group: Group) -> dict[float, Encoder]:
     merged = [one for one in own if one.role == "merged"]
     between = dict.fromkeys((one.merge_method, one.alpha) for one in merged)
     methods = Counter(method for method, _ in between).most_common(1)
-    if not methods or methods[0][1] < 2:
+    if sum(count for _, count in methods) < least:
         return {}
     merged = [one for one in merged if one.merge_method == methods[0][0]]
     names = {one.name for one in merged}

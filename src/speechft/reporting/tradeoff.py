@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from speechft.metrics.statistics import SeedValues, mean
 from speechft.reporting.comparison import Column, Comparison, Row
 from speechft.reporting.figure_files import NARROW
 from speechft.reporting.findings import label, symbol
-from speechft.reporting.measurements import Encoder, by_seed
+from speechft.reporting.measurements import Encoder, by_seed, way_of
 
 CAPTION = (
     "Up is better on the task that was tuned on, to the right is better on all others: the mean of "
@@ -27,11 +27,16 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Point:
-    """An encoder in the plane; both values in percent, more is better."""
+    """An encoder in the plane; both values in percent, more is better.
+
+    Attributes:
+        on_way: whether it lies on the way from θ0 to θ', by one way of merging.
+    """
 
     encoder: Encoder
     own: SeedValues
     rest: SeedValues
+    on_way: bool
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def planes(comparison: Comparison) -> list[Plane]:
         for method in dict.fromkeys(e.method for e in rows if e.group[:2] == (run, task)):
             members = [r for e, r in rows.items() if e.group == (run, task, method)]
             members.sort(key=lambda row: (row.encoder.alpha is None, row.encoder.alpha or 0.0))
-            points = [_point(row, own, rest) for row in (*start[:1], *members)]
+            way = way_of(rows, (run, task, method), least=0).values()
+            points = [_point(row, own, rest, way) for row in (*start[:1], *members)]
             lines[method] = [point for point in points if point is not None]
         lines = {method: points for method, points in lines.items() if len(points) > 1}
         if lines:
@@ -78,7 +84,9 @@ def _columns(columns: Sequence[Column], tuned: Sequence[str]) -> tuple[list[Colu
     return [c for c in ordered if c.task in tuned], [c for c in ordered if c.task not in tuned]
 
 
-def _point(row: Row, own: Sequence[Column], rest: Sequence[Column]) -> Point | None:
+def _point(
+    row: Row, own: Sequence[Column], rest: Sequence[Column], way: Collection[Encoder]
+) -> Point | None:
     """Place an encoder by those seeds that have all tasks; none where there is no such seed."""
     places: tuple[list[float], list[float]] = ([], [])
     for scores in by_seed(row.measurements).values():
@@ -87,7 +95,8 @@ def _point(row: Row, own: Sequence[Column], rest: Sequence[Column]) -> Point | N
                 values.append(mean(goodness(*scores[c.task][c.metric]) for c in columns))
     if not places[0]:
         return None
-    return Point(row.encoder, *(SeedValues(tuple(values)) for values in places))
+    goal, others = (SeedValues(tuple(values)) for values in places)
+    return Point(row.encoder, goal, others, row.encoder in way)
 
 
 def draw_plane(plane: Plane, per_line: int) -> Figure:
@@ -100,7 +109,7 @@ def draw_plane(plane: Plane, per_line: int) -> Figure:
     for place, (method, points) in enumerate(plane.lines.items()):
         colour = SERIES[place % len(SERIES)] if len(plane.lines) > 1 else MUTED
         xs, ys = ([p.rest.mean for p in points], [p.own.mean for p in points])
-        known = [p.encoder.alpha is not None for p in points]
+        known = [p.on_way for p in points]
         (line,) = axis.plot(
             [x for x, k in zip(xs, known, strict=True) if k],
             [y for y, k in zip(ys, known, strict=True) if k],
