@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS, ProtocolName, Size
+from speechft.core.errors import MissingSplitError
+from speechft.tasks.base import TASKS, ProtocolName, Size, Task
 from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
 from speechft.tasks.utterance_classes import ClassTask
 
@@ -37,10 +38,21 @@ class EmotionRecognition(ClassTask):
     def arrange(
         cls, data: Mapping[str, Iterable[Cut]], protocol: ProtocolName = "clean"
     ) -> list[tuple[str, list[Cut]]]:
-        """Give the splits of every fold, or the plain ones where there are no folds."""
-        folds = sorted(name.removesuffix("_train") for name in data if name.endswith("_train"))
-        folds = [fold for fold in folds if fold.startswith("fold")]
-        names = [f"{fold}_{part}" for fold in folds for part in ("train", "dev", "test")]
-        if not names or not set(names) <= set(data):
+        """Give the splits of every fold, or the plain ones where there are no folds.
+
+        Raises:
+            MissingSplitError: a fold is not whole, or there is no fold and no plain split.
+        """
+        parted = [name.rpartition("_") for name in data if name.startswith("fold")]
+        folds = sorted({fold for fold, _, part in parted if part in Task.splits})
+        names = [f"{fold}_{part}" for fold in folds if fold for part in Task.splits]
+        if not names:
             return super().arrange(data, protocol)
+        if absent := [name for name in names if name not in data]:
+            raise MissingSplitError(
+                f"the data lacks the split {absent[0]!r}, and other splits of folds are there",
+                expected="train, dev and test of every fold, as fold1_train",
+                found=", ".join(data),
+                hint="add it, or leave all splits of folds out",
+            )
         return [(name, list(data[name])) for name in names]
