@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from lhotse import MonoCut, Recording, SupervisionSegment
 
 from speechft.core.errors import DataError
@@ -83,3 +84,11 @@ def test_a_list_of_classes_becomes_their_names(tmp_path, tone, kind):
     (place / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
     ((cut,),) = load_data(f"datasets:{place}").values()
     assert cut.supervisions[0].custom["words_tags"] == [["to", "O"], ["rome", "city"]]
+
+
+def test_a_token_that_s3prl_never_says_is_a_token_elsewhere():
+    """Of tokens such as `<eos>` every one counted as left out, however well it was recognised."""
+    cut = utterance(units="a <eos>")
+    task = TASKS["ctc:units:tokens"].from_cuts([cut])
+    frames = torch.nn.functional.one_hot(task.target(cut), task.output_size)[None]
+    assert task.decode(frames.float(), None) == [task.reference(cut)] == [["a", "<eos>"]]

@@ -51,7 +51,7 @@ class CTCTask(Task):
 
     Class attributes:
         ending: what S3PRL puts behind every target.
-        silent: symbols that are never part of a prediction.
+        silent: symbols of S3PRL's lists that are never part of a prediction.
     """
 
     pooled: ClassVar[bool] = False
@@ -168,7 +168,8 @@ class CTCTask(Task):
         counts = keep.sum(dim=1).tolist()
         rows = torch.split(best[keep].cpu(), counts)
         found = [[self.vocabulary[i] for i in row.tolist()] for row in rows]
-        return [self.assemble([s for s in symbols if s not in self.silent]) for symbols in found]
+        silent = self.silent if self.protocol == "s3prl" else ()
+        return [self.assemble([s for s in symbols if s not in silent]) for symbols in found]
 
     def unreachable(self, lengths: Sequence[int], targets: Sequence[Tensor]) -> int:
         """Count items with fewer frames than labels plus repeats (a blank must part repeats)."""
