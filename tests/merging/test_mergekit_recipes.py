@@ -153,6 +153,15 @@ def test_model_stock_and_karcher():
     [
         ({"merge_method": "multislerp"}, ["tangent step is zero"]),
         ({"merge_method": "tise"}, ["did you mean 'ties'"]),
+        (
+            {
+                "merge_method": "slerp",
+                "base_model": "a",
+                "models": [{"model": "a"}, {"model": "b"}],
+                "parameters": {"t": [{"filter": "attention", "value": 0.5}]},
+            },
+            ["t: missing for tensors that fit no filter"],
+        ),
         ({"merge_method": "della"}, ["cannot take over"]),
         (
             {

@@ -232,6 +232,8 @@ def _alpha(reader: _Reader, value: Any) -> Sequence[str]:
         texts.append(pattern + reader.ramp(item.get("value")))
         if not pattern:
             break  # it fits everything, so that later filters never count
+    else:
+        reader.problems.append("t: missing for tensors that fit no filter")
     return texts[::-1]
 
 
