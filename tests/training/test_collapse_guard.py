@@ -93,3 +93,14 @@ def test_watching_changes_no_result(base, tmp_path):
     assert 0 < found[-1] < found[0] < 1
     records = [json.loads((one / "speechft.json").read_text()) for one in (plain, out)]
     assert records[0]["depends"] == records[1]["depends"]
+
+
+def test_a_guard_changes_nothing_where_another_front_end_is_taken_over(base, tmp_path):
+    """Utterances that the guard had heard kept the features of θ0's front end."""
+    more = {"steps": 4, "method": "regular", "learning_rate": 1e-2}
+    first = finetune(settings(base, tmp_path / "first", **more))
+    more |= {"continued": str(first), "freeze_front_end": True}
+    guarded = finetune(settings(base, tmp_path / "guarded", guard="warn", **more))
+    plain = finetune(settings(base, tmp_path / "plain", **more))
+    assert not moved(guarded / "encoder", plain / "encoder")
+    assert similarities(guarded)[-1] < 1

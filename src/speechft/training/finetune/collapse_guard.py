@@ -35,7 +35,7 @@ class Guard:
     Args:
         how: whether it warns, or ends the run.
         encoder: θ0 now, θ' later.
-        items: utterances to compare by, as a source loads them.
+        items: utterances to compare by, 1-D waveforms.
         folder: of the run, for messages.
         least: linear CKA with θ0's hidden states, averaged over them, below which θ' has collapsed.
         most: times its usual norm, above which a gradient is too large.

@@ -256,9 +256,10 @@ class Run:
             return None
         places = [
             p for own in (self._held_out, self._spoken) for name in self.tasks for p in own[name]
-        ]
+        ][:HEARD]
         self.trained.to(all_processes().device)  # training moves it there only later
-        items = self.source.load(places[:HEARD])
+        # Not from the cache: another run's state, taken over later, may have another front end.
+        items = Waveforms([self._pool.cuts[place] for place in places]).load(range(len(places)))
         least, most = settings.guard_similarity, settings.guard_gradient
         return Guard(settings.guard, self.trained, items, settings.out, least, most)
 
