@@ -415,3 +415,11 @@ def test_the_best_order_of_many_speakers_is_found_without_trying_all():
     window = torch.randn(50, 20)
     task = TASKS["sd"](20)
     assert torch.equal(task.lined_up(window[:, order], window[:9], window[:9, order]), window)
+
+
+def test_der_chooses_the_head_where_it_is_asked_for():
+    """`select` counted for nothing under S3PRL's protocol."""
+    found, truth = np.zeros((100, 2)), {"turns": [("a", 0.0, 1.0)], "frames": 100}
+    for select, metric in (("", "frame_acc"), ("der", "der")):
+        task = TASKS["sd"](2, "s3prl").selecting(select)
+        assert list(task.choose([found], [truth])) == [metric]

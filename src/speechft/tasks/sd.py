@@ -161,8 +161,11 @@ class SpeakerDiarization(Task):
         return window[:, matched((one[:, None] - other[None]).abs().sum(dim=2))]
 
     def choose(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """Give DER at the best pair of threshold and filter; frame accuracy under "s3prl"."""
-        if self.protocol == "s3prl":
+        """Give DER at the best pair of threshold and filter.
+
+        Under "s3prl" frame accuracy, unless DER is asked for.
+        """
+        if self.protocol == "s3prl" and not self.select:
             return {"frame_acc": self.frame_accuracy(predictions, references)}
         return {"der": self._best(predictions, references)[0]}
 
