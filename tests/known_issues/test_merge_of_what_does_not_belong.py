@@ -8,6 +8,7 @@ through.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from speechft.core.errors import IncompatibleModelsError, SettingsError
+from speechft.core.settings import apply_overrides
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
 from speechft.merging.sweep import load_merged
@@ -47,9 +49,10 @@ def settings(tmp_path: Path, *tuned: Path, **values: object) -> MergeSettings:
 
 def test_one_alpha_per_encoder_is_said_how(tmp_path: Path) -> None:
     pair = folder(tmp_path / "a", 1), folder(tmp_path / "b", 2)
-    with pytest.raises(SettingsError, match=r"--alpha 1 --set weights=\[0\.3,0\.7\]"):
+    with pytest.raises(SettingsError) as refused:
         merge(settings(tmp_path, *pair, alpha=("0.3", "0.7")))
-    out = merge(settings(tmp_path, *pair, alpha=1.0, parameters={"weights": [0.3, 0.7]}))
+    (said,) = re.findall(r"--alpha 1 --set (\S+)", str(refused.value.hint))
+    out = merge(settings(tmp_path, *pair, **apply_overrides({"alpha": 1.0}, [said])))
     found = [load_file(f / "model.safetensors")[NAME] for f in (tmp_path / "base", *pair, out)]
     expected = found[0] + 0.3 * (found[1] - found[0]) + 0.7 * (found[2] - found[0])
     np.testing.assert_allclose(found[3], expected, rtol=1e-5, atol=1e-6)

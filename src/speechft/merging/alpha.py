@@ -115,11 +115,12 @@ def parse_alpha(texts: Sequence[str], fallback: float) -> AlphaRules:
     """
     plain = [text for text in texts if "=" not in text]
     if len(plain) > 1:
+        weights = f"--set parameters.weights=[{','.join(plain)}]"
         raise SettingsError(
             "alpha is one number for all encoders",
             where="alpha",
             found=", ".join(plain),
-            hint=f"for one per encoder write --alpha 1 --set weights=[{','.join(plain)}]",
+            hint=f"for one per encoder write --alpha 1 {weights}",
         )
     default = Ramp((fallback,))
     patterns: list[tuple[str, Ramp]] = []
