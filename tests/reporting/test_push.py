@@ -196,6 +196,24 @@ def test_nothing_private_is_sent(hub: Hub, encoder: Path, tmp_path: Path):
     }  # fmt: skip
 
 
+def test_what_a_model_with_a_head_needs_is_sent(hub: Hub, encoder: Path, tmp_path: Path):
+    """A recogniser that lacked its vocabulary ran where it was made, and nowhere else."""
+    home = str(tmp_path / "home" / "someone")
+    needed = {"vocab.json": {"a": 0, "/": 1}, "processor_config.json": {"x": home, "y": 1}}
+    needed["tokenizer_config.json"] = {"name_or_path": home, "unk_token": "</s>"}
+    for name, value in needed.items():
+        write_json(encoder / name, value)
+    done = run(hub, str(encoder), "me/encoder")
+    assert done.returncode == 0, done.stderr
+    values = [line["value"] for line in hub.commits[0]["lines"][1:]]
+    plain = {v["path"]: base64.b64decode(v["content"]) for v in values if "content" in v}
+    assert {name: json.loads(plain[name]) for name in needed} == {
+        "vocab.json": needed["vocab.json"],
+        "processor_config.json": {"y": 1},
+        "tokenizer_config.json": {"unk_token": "</s>"},
+    }
+
+
 @pytest.mark.parametrize("name", ["README.md", "config.json", "extras.safetensors"])
 def test_links_are_not_followed(hub: Hub, encoder: Path, tmp_path: Path, name: str):
     (tmp_path / "secret").write_text((encoder / "config.json").read_text())

@@ -20,7 +20,7 @@ from speechft.core.errors import (
 from speechft.core.files import read_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import home_expanded
-from speechft.encoders.identity import read_json_object, refuse_changed
+from speechft.encoders.identity import BELONGS, read_json_object, refuse_changed
 from speechft.merging.output import plain_card, public_name, with_scores
 from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
@@ -35,7 +35,7 @@ CONFIG = "config.json"
 #: What is sent of a folder, beside the card, the configuration and the record.
 FILES = re.compile(
     r"preprocessor_config\.json|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
-    r"|extras\.safetensors|heard\.gz|head(-[\w:.-]+)?\.safetensors|generation_config\.json"
+    r"|extras\.safetensors|heard\.gz|head(-[\w:.-]+)?\.safetensors|" + BELONGS.pattern
 )
 #: What is sent of a record: how the encoder was made.
 RECORD_KEYS = (
@@ -47,8 +47,9 @@ RECORD_KEYS = (
 def push(settings: PushSettings) -> str:
     """Upload an encoder in one commit, without local paths; all that is sent is listed first.
 
-    Only regular files of fixed names are sent; links are not followed. Of the record a fixed list
-    of keys goes along, of the configuration all but values that are local paths.
+    Only regular files of fixed names are sent, a head's tokenizer and vocabulary among them; links
+    are not followed. Of the record a fixed list of keys goes along, of all configurations what is
+    no local path.
 
     Returns:
         The address of the commit.
@@ -73,11 +74,10 @@ def push(settings: PushSettings) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="speechft")
-    operations = [CommitOperationAdd(path.name, str(path)) for path in files]
-    texts = {
-        CARD: with_scores(_card(folder, record), _scores(folder, settings.scores)),
-        CONFIG: _json(without_paths(read_json_object(folder / CONFIG))),
-    }
+    configured = [path for path in (folder / CONFIG, *files) if path.name.endswith(CONFIG)]
+    texts = {path.name: _json(without_paths(read_json_object(path))) for path in configured}
+    texts[CARD] = with_scores(_card(folder, record), _scores(folder, settings.scores))
+    operations = [CommitOperationAdd(f.name, str(f)) for f in files if f.name not in texts]
     if record:
         known = {key: record[key] for key in RECORD_KEYS if key in record}
         texts[RECORD] = _json(public_record(known))
