@@ -80,7 +80,15 @@ def test_batches() -> None:
 
 def test_dev() -> None:
     plain, preset = table()["dev"]
-    assert plain == f"every {finetune._RARELY} updates"
+    assert plain == (
+        "after every tenth of the updates, less often where dev is long, at least every "
+        f"{finetune._RARELY} updates"
+    )
+    found = [
+        of("asr", steps=n).resolved(768, [(9, 60.0)], dev=d)
+        for n, d in ((1000, 0.0), (9000, 0.0), (1000, 1600.0), (1000, 9e9))
+    ]
+    assert [one.evaluate_every for one in found] == [100, 500, 250, 500]
     times = {round(paper(t).steps / paper(t).evaluate_every) for t in ("sid", "pr", "ks", "ic")}
     assert preset == (
         f"ASR every {paper('asr').evaluate_every}, ER every {paper('er').evaluate_every}, "

@@ -156,7 +156,7 @@ class FinetuneSettings(Settings):
         select: the metric that chooses the best encoder on dev; the task's first one if not given
             (ASR's is WER, of text without spaces between words CER); for one task alone.
         evaluate_every: updates between evaluations on dev (0: at the end only); if not given, a
-            tenth of all, at most 500, and more where dev would be over a tenth of what is heard.
+            tenth of all, or more where dev would be over a tenth of what is heard; at most 500.
         save_every: updates between resumable states at most; there is one whenever an encoder is
             kept, too.
         cache_gb: memory for features of the frozen CNN front end.
