@@ -67,6 +67,11 @@ def test_early_encoders_are_evaluated_beside_the_last(tmp_path: Path) -> None:
     assert early == f"{tmp_path}/seed-0/finetune-sid/encoder-at-20"
 
 
+def test_early_encoders_need_a_run_that_does_not_end_early(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="may end before it keeps an encoder"):
+        plan(tmp_path, finetune={"task": "sid", "keep_at": [0.8], "patience": 2})
+
+
 def test_pre_training_beside_an_encoder_goes_on_from_it_and_is_merged(tmp_path: Path) -> None:
     found = plan(tmp_path, pretrain={"iterations": [{"steps": 2}]}, merge={"alpha": 0.25})
     assert found.steps[0].settings.init == "tiny-hubert"  # type: ignore[attr-defined]

@@ -151,6 +151,13 @@ class _Builder:
                 ),
                 hint="set ema, or average_last, in its section",
             )
+        if job.settings.patience and job.settings.keep_at:
+            raise SettingsError(
+                f"the fine-tuning {name!r} may end before it keeps an encoder that is evaluated",
+                where="recipe, finetune",
+                found="patience beside keep_at",
+                hint="take one of them away",
+            )
         early = map(early_name, job.settings.keep_at)
         parts = {"": take} | {part.removeprefix(LAST): part for part in early}
         for suffix, part in parts.items():
