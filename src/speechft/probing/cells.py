@@ -17,7 +17,7 @@ from speechft.core.artifact import Artifact, content_id, hash_values
 from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.lengths import HOP
 from speechft.core.seeding import derive_seed
-from speechft.data.audio import heard_samples, place_of
+from speechft.data.audio import cut_key, heard_samples, place_of
 from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
@@ -346,7 +346,6 @@ def run_probe(
         scores |= worded.score(texts, test.references)
         rows = [{**row, "with_lm": text} for row, text in zip(rows, texts, strict=True)]
     shares = found.weights["weighted_sum.weights"].softmax(dim=0).tolist()
-    judge = "test" if cuts[1] is cuts[2] else "dev"
     return TaskResult(
         scores=scores,
         items=len(test.references),
@@ -358,7 +357,7 @@ def run_probe(
         about={
             "learning_rate": found.rate,
             "step": found.step,
-            "selection": f"{judge} {next(iter(found.dev))}",
+            "selection": f"{chosen_on(cuts)} {next(iter(found.dev))}",
             **tuned,
             "unreachable": unreachable,
         },
@@ -376,6 +375,12 @@ def run_probe(
             found.weights,
         ),
     )
+
+
+def chosen_on(cuts: Sequence[Sequence[Cut]]) -> str:
+    """Give "test" where the dev split holds all test utterances, perhaps besides others."""
+    dev, test = ({cut_key(cut) for cut in own} for own in cuts[1:])
+    return "test" if test <= dev else "dev"
 
 
 def _near(states: SplitStates, task: Task, device: str) -> SplitStates:
