@@ -148,6 +148,16 @@ def test_scores_of_two_protocols_are_never_in_one_table(tmp_path: Path) -> None:
     assert comparison_of(runs[1:]).rows  # control
 
 
+def test_scores_of_two_precisions_are_never_in_one_table(tmp_path: Path) -> None:
+    runs = (
+        write_run(tmp_path / "one", seeds=(0,)),
+        write_run(tmp_path / "two", seeds=(1,), precision="bfloat16"),
+    )
+    with pytest.raises(DataError, match="passes in bfloat16"):
+        comparison_of(runs)
+    assert comparison_of(runs[1:]).rows  # control
+
+
 def test_encoder_without_all_tasks_gets_no_score(tmp_path: Path) -> None:
     values = {a: dict(v) for a, v in VALUES.items()}
     del values[0.25]["sf"]

@@ -42,6 +42,7 @@ def write_run(
     suite: str = "mini",
     curves: bool = True,
     protocol: str = "clean",
+    **more: str,
 ) -> Path:
     for seed in seeds:
         home = folder / f"seed-{seed}" / "evaluate-sid"
@@ -63,6 +64,7 @@ def write_run(
                             "seed": seed,
                             "suite": suite,
                             "protocol": protocol,
+                            **more,
                         }
                     )
         write_jsonl(home / "results.jsonl", records)

@@ -175,8 +175,10 @@ def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()
 
 
 def _measured_by(one: Measurement) -> str:
-    """Give the suite, and the protocol where it is not the usual one."""
-    return one.suite if one.protocol == "clean" else f"{one.suite}, protocol {one.protocol}"
+    """Give the suite, and protocol and precision where they are not the usual ones."""
+    protocol = "" if one.protocol == "clean" else f", protocol {one.protocol}"
+    precision = "" if one.precision == "float32" else f", passes in {one.precision}"
+    return f"{one.suite or 'no suite'}{protocol}{precision}"
 
 
 def refuse_several_suites(where: Mapping[str, str]) -> None:

@@ -92,6 +92,7 @@ class Measurement:
     items: int = 0
     suite: str = ""
     protocol: str = "clean"
+    precision: str = "float32"
     main: bool = True
     data_hash: str = ""
     heard: float | None = field(default=0.0, compare=False)

@@ -42,6 +42,7 @@ RECORD_KEYS = (
     *("stage", "version", "settings", "parents", "method", "alpha", "formula", "dtype"),
     *("kept", "dropped", "versions", "processor"),
 )
+_MEASURED_BY = ("data_hash", "protocol", "precision", "split")
 
 
 def push(settings: PushSettings) -> str:
@@ -171,7 +172,8 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
             if record.get("encoder_hash") == fingerprint:
                 key = str(record["task"]), str(record["metric"])
                 how = tuple(
-                    str(record.get(name, "")) for name in ("data_hash", "protocol", "split")
+                    str(record.get(name, ""))
+                    for name in ("data_hash", "protocol", "precision", "split")
                 )
                 seed, value = str(record.get("seed", 0)), float(record["value"])
                 other = values.setdefault(key, {}).setdefault(seed, value)
@@ -195,7 +197,7 @@ def _measured_twice(file: Path, record: Mapping[str, Any], other: float) -> Data
     return DataError(
         f"{record['task']} {record['metric']} was measured in two ways, which have no mean",
         where=file,
-        expected="the same data, protocol and probes, each seed once",
+        expected="the same data, protocol, precision and probes, each seed once",
         found=f"{record['value']} on {record.get('data', 'other data')}, beside {other}",
         hint="name the results of one evaluation (--scores)",
     )

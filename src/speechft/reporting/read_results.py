@@ -80,7 +80,7 @@ def _apart(
 
 
 def _key(one: Measurement) -> tuple[Any, ...]:
-    measured_by = (one.suite, one.protocol)
+    measured_by = (one.suite, one.protocol, one.precision)
     return (one.encoder, one.seed, one.task, one.metric, one.split, *measured_by)
 
 
@@ -201,6 +201,7 @@ def _measurements(
                 items=int(record.get("items", 0)),
                 suite=str(record.get("suite", "")),
                 protocol=str(record.get("protocol", "clean")),
+                precision=str(record.get("precision", "float32")),
                 main=bool(about.get("main", True)),
                 data_hash=str(record.get("data_hash", "")),
                 heard=share_heard(record),

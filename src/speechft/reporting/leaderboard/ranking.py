@@ -154,11 +154,12 @@ def _published(suite: str) -> list[LeaderboardRow]:
 
 
 def _by_run(records: Sequence[Found]) -> dict[tuple[Path, str, str], list[Found]]:
-    """Give (folder, encoder, protocol) → records; the folder is the run's, or an evaluation's.
+    """Give (folder, encoder, way of measuring) → records.
 
-    Of several evaluations in a run one stands apart that has other values than one before.
+    The folder is the run's, or that of an evaluation which has other values than one before it in
+    the run; the way says protocol and precision where they are not the usual ones.
     """
-    about = ("encoder", "protocol", "task", "metric", "seed")
+    about = ("encoder", "protocol", "precision", "task", "metric", "seed")
     values: dict[tuple[str, ...], Any] = {}
     apart: set[Path] = set()
     for folder, place, record in records:
@@ -168,8 +169,10 @@ def _by_run(records: Sequence[Found]) -> dict[tuple[Path, str, str], list[Found]
     groups: dict[tuple[Path, str, str], list[Found]] = {}
     for found in records:
         folder, place, record = found
-        name, protocol = str(_field(record, "encoder", place)), str(record.get("protocol", ""))
-        groups.setdefault((place if place in apart else folder, name, protocol), []).append(found)
+        name, usual = str(_field(record, "encoder", place)), ("clean", "float32", "")
+        ways = (str(record.get(field, "")) for field in ("protocol", "precision"))
+        way = ", ".join(one for one in ways if one not in usual)
+        groups.setdefault((place if place in apart else folder, name, way), []).append(found)
     return groups
 
 
@@ -178,9 +181,9 @@ def _own_rows(suite: str, records: Sequence[Found], tasks: set[str]) -> list[Lea
     groups = _by_run(records)
     names, places = [name for _, name, _ in groups], _told_apart([place for place, _, _ in groups])
     rows = []
-    for (folder, name, protocol), own in groups.items():
+    for (folder, name, way), own in groups.items():
         further = [places[folder]] if names.count(name) > 1 else []
-        further += [protocol] if protocol == "s3prl" else []
+        further += [way] if way else []
         values: dict[Metric, dict[int, float]] = {}
         heard: dict[str, float] = {}
         for _, place, record in own:
