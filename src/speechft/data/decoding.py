@@ -32,6 +32,11 @@ HEADERLESS: Final = {
     ".g722": (16000, "PCM_16"),  # once the package g722 has decoded it
 }
 G722: Final = ".g722"
+SUFFIXES: Final = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".nist", ".wv1", ".wv2"),
+    *(".aif", ".aiff", ".au", ".caf", ".w64", *HEADERLESS),
+)
+"""Endings by which a recording is found in a folder; a file that is named may have any."""
 _BLOCK = 1 << 20
 # Headers of compressed files may be off by a few frames.
 _COMPLETE = 0.95
@@ -61,6 +66,12 @@ class _File(soundfile.SoundFile):  # type: ignore[misc]
         """Tell whether a place in the file can be found without reading all before it."""
         exact = self.format != "MP3" and "MPEG" not in self.subtype
         return exact and self.frames < _UNKNOWN and bool(super().seekable())
+
+
+def recordings_in(folder: Path) -> list[Path]:
+    """Give the audio files in a folder and below, in order; macOS leaves `._NAME` beside NAME."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [path for path in found if not (path.name.startswith("._") or path.is_dir())]
 
 
 def decode(path: Path, start: float = 0.0, duration: float | None = None) -> tuple[Samples, int]:

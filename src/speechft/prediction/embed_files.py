@@ -14,13 +14,9 @@ from speechft.core.limits import parse_own_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import first_of, home_expanded
 from speechft.data.audio import SHORTEST_SAMPLES, read_audio
-from speechft.data.decoding import audio_seconds
+from speechft.data.decoding import SUFFIXES, audio_seconds, recordings_in
 from speechft.encoders import SpeechEncoder
 
-SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".nist", ".wv1", ".wv2"),
-    *(".aif", ".aiff", ".au", ".caf", ".w64"),
-)
 log = get_logger(__name__)
 
 
@@ -34,7 +30,7 @@ def find_audio(names: Sequence[str | Path]) -> list[Path]:
     for name in names:
         path = _path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_audio(p))
+            inside = recordings_in(path)
             if not inside:
                 raise DataError(
                     "the folder holds no audio file", where=path, expected=" ".join(SUFFIXES)
@@ -54,12 +50,6 @@ def _path(name: str | Path) -> Path:
     except (OSError, RuntimeError, ValueError):
         raise DataError("no such audio file or folder", where=name, hint="check the path") from None
     return path
-
-
-def _is_audio(path: Path) -> bool:
-    """Tell whether a file in a folder is taken; macOS leaves `._NAME` beside NAME."""
-    kind = path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
-    return kind and not path.is_dir()
 
 
 def duration_of(file: Path, longest: float) -> float:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.errors import DataError
+from speechft.data.decoding import SUFFIXES as RECORDINGS
+from speechft.data.decoding import recordings_in
 from speechft.data.dialects import register
 from speechft.data.table_columns import USUAL_SPLITS, split_named
 from speechft.data.table_files import (
@@ -27,7 +29,6 @@ from speechft.data.table_files import (
 )
 
 _METADATA: Final = ("metadata.csv", "metadata.jsonl")
-_AUDIO_SUFFIXES: Final = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
 
 def _metadata_of(place: Path) -> Path | None:
@@ -53,16 +54,11 @@ def audiofolder(place: Path, notes: list[str]) -> list[Row]:
         rows = list(read_rows(table, notes))
         paths = [Path(str(row.fields.get("file_name"))) for row in rows]
     else:
-        found = (
-            p
-            for p in sorted(place.rglob("*"))
-            if p.suffix.lower() in _AUDIO_SUFFIXES and p.is_file()
-        )
-        paths = [path.relative_to(place) for path in found]
+        paths = [path.relative_to(place) for path in recordings_in(place)]
         rows = [Row(n, {"audio": str(path)}) for n, path in enumerate(paths, start=1)]
     if not rows:
         raise DataError(
-            "there is no audio in the folder", where=place, expected=", ".join(_AUDIO_SUFFIXES)
+            "there is no audio in the folder", where=place, expected=", ".join(RECORDINGS)
         )
     below = all(
         len(path.parts) > 1 and split_named(path.parts[0]) in USUAL_SPLITS for path in paths
