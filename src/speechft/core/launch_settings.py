@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -12,8 +12,6 @@ from speechft.core.artifact import Neutral
 from speechft.core.settings import Settings, apply_overrides, parse_settings
 
 Launcher = Literal["local", "slurm", "dask"]
-MANY: Final = 1 << 20
-"""Jobs at a time, where a cluster says itself how many run."""
 
 
 class DaskSettings(Settings):

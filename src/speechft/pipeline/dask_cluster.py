@@ -7,17 +7,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeVar
 
 from speechft.core.errors import SettingsError
-from speechft.core.launch_settings import MANY
+from speechft.pipeline.cluster import ClusterExecutor
 
 T = TypeVar("T")
 _one_at_a_time = threading.Lock()
 
 
-class DaskExecutor(Executor):
+class DaskExecutor(ClusterExecutor):
     """A cluster of dask.distributed; each of its workers does one job at a time.
 
     dask itself gives the job of a worker that died to another one.
@@ -47,7 +46,6 @@ class DaskExecutor(Executor):
                 "there is no dask cluster", where=address, found=str(error).partition("\n")[0]
             ) from None
         self._executor: Executor = self._client.get_executor(pure=False)
-        self.workers = MANY
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Let the cluster call a function of an importable module."""
@@ -57,14 +55,6 @@ class DaskExecutor(Executor):
         """Leave the cluster."""
         self._executor.shutdown(wait=wait and not cancel_futures)
         self._client.close()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.shutdown(wait=error is None)
 
 
 def _do_alone(folder: str, call: Callable[[], T]) -> T:

@@ -10,22 +10,22 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from speechft.core.artifact import hash_values
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_json, write_json
-from speechft.core.launch_settings import MANY
 from speechft.core.logging import get_logger
 from speechft.core.stopping import Stopped, ask_to_stop
 from speechft.core.worker_processes import WorkerDiedError
+from speechft.pipeline.cluster import ClusterExecutor
 
 T = TypeVar("T")
 # What submitit calls the same on every kind of cluster.
@@ -48,7 +48,7 @@ class _Work:
     tries: int = 0
 
 
-class SlurmExecutor(Executor):
+class SlurmExecutor(ClusterExecutor):
     """Every piece of work as a job of SLURM's, submitted through submitit.
 
     Jobs go on when this process is stopped, and are queued again when their time is up. Which work
@@ -69,7 +69,6 @@ class SlurmExecutor(Executor):
         self._new: SimpleQueue[_Work | None] = SimpleQueue()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
-        self.workers = MANY
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Let a job call a function of an importable module with plain arguments."""
@@ -84,14 +83,6 @@ class SlurmExecutor(Executor):
         self._new.put(None)
         if wait and not cancel_futures:
             self._watcher.join()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.shutdown(wait=error is None)
 
     def _watch(self) -> None:
         """Submit what comes in, several at once, and look for what has ended."""
