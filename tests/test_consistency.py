@@ -144,6 +144,22 @@ def test_commands_in_the_docs_exist() -> None:
                     assert name in known | {"COMMAND"}, f"{page.name}: speechft {name}"
 
 
+def test_options_in_the_docs_exist() -> None:
+    said = (ROOT / "docs" / "cli.md").read_text().split("\n## ")
+    option = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+    of = {part.partition("\n")[0]: set(option.findall(part)) for part in said}
+    known = set().union(*of.values()) | {"--completion"}
+    for page in PAGES:
+        text = page.read_text()
+        for found in re.findall(r"`(--[a-z][a-z-]*)(?![\w-])", text):
+            assert found in known, f"{page.name}: {found}"
+        for line in re.findall(r"^ *speechft .*", text.replace("\\\n", ""), re.MULTILINE):
+            words = line.partition(" #")[0].partition("|")[0].split()[1:]
+            name = " ".join(words[:2]) if words[0] in ("data", "check") else words[0]
+            lost = set(option.findall(" ".join(words))) - of.get(name, known)
+            assert not lost, f"{page.name}: speechft {name} has no {', '.join(lost)}"
+
+
 def test_results_name_no_folder_of_a_machine() -> None:
     kept = [p for p in (ROOT / "results").rglob("*") if p.suffix in (".json", ".jsonl", ".yaml")]
     assert kept
