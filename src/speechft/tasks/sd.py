@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechft.core.errors import DataError
 from speechft.data.audio import said_cut
+from speechft.data.utterances import DIARIZATION
 from speechft.heads.rnn import Diarizer
 from speechft.metrics.diarization import Turn, diarization_error_rate
 from speechft.tasks.base import (
@@ -100,7 +101,8 @@ class SpeakerDiarization(Task):
                 where=said_cut((nameless or cuts)[0]),
                 expected="one supervision per segment, with speaker, start and duration",
                 found="segments without speaker" if nameless else f"at most {speakers} in one",
-                hint="leave the task out, or make mixtures such as Libri2Mix",
+                hint=f'lhotse cuts of recordings stay whole with custom {{"{DIARIZATION}": true}}; '
+                "else leave the task out, or make mixtures such as Libri2Mix",
             )
         return cls(speakers, protocol)
 
