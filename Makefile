@@ -45,7 +45,7 @@ faults: setup  ## the whole table of faults, kills in every stage, several proce
 	    $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/faults
 	$(BIN)/python tests/faults/fault_report.py .faults.jsonl
 	SPEECHFT_FAULTS=all OMP_NUM_THREADS=1 \
-	    $(BIN)/python -m pytest -q -n $(WORKERS) -k killed tests/pipeline
+	    $(BIN)/python -m pytest -q -n $(WORKERS) -k "killed or keeps_its_state" tests/pipeline tests/training
 	SPEECHFT_FAULTS=all OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -q -n 0 tests/training/test_several_processes.py
 

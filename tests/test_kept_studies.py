@@ -20,7 +20,12 @@ from speechft.reporting.study.settings import StudySettings
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = sorted(p.parent for p in (ROOT / "results" / "studies").glob(f"*/{MEASUREMENTS}"))
-IN_PARTS = {"human", "human-others", "human-rule", "language"}  # kept seed by seed, and not all of them yet
+IN_PARTS = {
+    "human",
+    "human-others",
+    "human-rule",
+    "language",
+}  # kept seed by seed, and not all of them yet
 STALE = "speaks of other measurements"
 
 

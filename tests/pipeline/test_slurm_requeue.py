@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kills import faults
 from worker_jobs import wait_and_note
 
 from speechft.core.files import read_jsonl
@@ -37,7 +38,7 @@ def signal_job(slurm: Path, *, again: bool = True) -> None:
         wait_for(lambda: file.read_text() != shell)  # it was queued again
 
 
-@pytest.mark.parametrize("options", [TIMES_OUT, IS_PREEMPTED])
+@pytest.mark.parametrize("options", [pytest.param(TIMES_OUT, marks=faults), IS_PREEMPTED])
 def test_a_training_keeps_its_state_and_goes_on_in_the_same_job(
     tmp_path: Path, slurm: Path, options: dict[str, int]
 ) -> None:

@@ -52,10 +52,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "moved-pretrain": {**COMMON, "steps": STEPS + 2},
 }
 BAD_UPDATE = 3
-MOVED = ("moved", "moved-pieces", "moved-pretrain")
+MOVED = (*(("moved",) if ALL else ()), "moved-pieces", "moved-pretrain")
 WHOLE = ("one", "two", "further", "pretrain")
-PIECES = ("pieces", "further-pieces", "pretrain-pieces")
-FURTHER = ("cut", "patient", "lora-pieces")  # what they add to the others is in `make faults`
+PIECES = ("pieces", "pretrain-pieces")
+# What they add to the others is in `make faults`.
+FURTHER = ("cut", "patient", "lora-pieces", "further-pieces")
 EQUAL = (*WHOLE, *PIECES, *MOVED, *(FURTHER if ALL else ()))
 KILL = "kill "
 

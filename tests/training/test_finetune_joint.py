@@ -7,6 +7,7 @@ import pytest
 import torch
 from evaluate_fixture import write_tones
 from finetune_fixture import kill_at, moved, settings, tensors
+from kills import faults
 from safetensors.torch import load_file
 
 from speechft.cli.app import main
@@ -167,7 +168,7 @@ def test_a_head_does_not_depend_on_the_other_task(encoder_folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=faults), 2])
 def test_killed_and_run_again_is_the_same_bit_for_bit(encoder_folder, tmp_path, accumulate):
     more = {"task": "pr,sid", "steps": 30, "accumulate": accumulate, "keep_at": (0.5,)}
     whole = finetune(settings(encoder_folder, tmp_path / "whole", **more))
