@@ -14,7 +14,8 @@ question "holds" or does not. All else is "not told apart". "As good" means abov
 study's file declares. The intervals hold with 95 % for all findings of a study together (Holm).
 
 The verdicts follow these rules; the measurements on synthetic speech are older, and each page names
-the commit that has measured it, until the studies are run once more. `human` and `human-rule` are kept in parts.
+the commit that has measured it, until the studies are run once more. `human` and `human-rule` are
+kept in parts.
 """
 
 
