@@ -28,27 +28,29 @@ TINY_CONFIG = {
 }
 
 
+@pytest.fixture(scope="session")
+def _shared(tmp_path_factory):
+    """A folder that the processes of one test run share, and nobody else."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
+def _own_cache(_shared):
     """A cache that the processes of one test run share, and nobody else."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPEECHFT_CACHE", str(shared / "speechft-cache"))
+        patch.setenv("SPEECHFT_CACHE", str(_shared / "speechft-cache"))
         yield
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
+def made_once(_shared):
     """Gives a folder that one of the processes of a test run fills, for all of them."""
     from filelock import FileLock
 
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-
     def make(name, fill):
-        folder, whole = root / name, root / f"{name}-whole"
-        with FileLock(root / f"{name}.lock"):
+        folder, whole = _shared / name, _shared / f"{name}-whole"
+        with FileLock(_shared / f"{name}.lock"):
             if not whole.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()

@@ -138,22 +138,19 @@ def test_scores_of_two_suites_are_never_in_one_table(tmp_path: Path) -> None:
     assert comparison_of(runs[:1]).rows  # control
 
 
-def test_scores_of_two_protocols_are_never_in_one_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [({"protocol": "s3prl"}, "protocol s3prl"), ({"precision": "bfloat16"}, "passes in bfloat16")],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scores_that_were_measured_in_two_ways_are_never_in_one_table(
+    tmp_path: Path, way: dict[str, str], said: str, seed: int
+) -> None:
     runs = (
         write_run(tmp_path / "one", seeds=(0,)),
-        write_run(tmp_path / "two", seeds=(0,), protocol="s3prl"),
+        write_run(tmp_path / "two", seeds=(seed,), **way),
     )
-    with pytest.raises(DataError, match="protocol s3prl"):
-        comparison_of(runs)
-    assert comparison_of(runs[1:]).rows  # control
-
-
-def test_scores_of_two_precisions_are_never_in_one_table(tmp_path: Path) -> None:
-    runs = (
-        write_run(tmp_path / "one", seeds=(0,)),
-        write_run(tmp_path / "two", seeds=(1,), precision="bfloat16"),
-    )
-    with pytest.raises(DataError, match="passes in bfloat16"):
+    with pytest.raises(DataError, match=said):
         comparison_of(runs)
     assert comparison_of(runs[1:]).rows  # control
 

@@ -171,10 +171,7 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
         for record in read_results(file, ("task", "metric", "value")):
             if record.get("encoder_hash") == fingerprint:
                 key = str(record["task"]), str(record["metric"])
-                how = tuple(
-                    str(record.get(name, ""))
-                    for name in ("data_hash", "protocol", "precision", "split")
-                )
+                how = tuple(str(record.get(name, "")) for name in _MEASURED_BY)
                 seed, value = str(record.get("seed", 0)), float(record["value"])
                 other = values.setdefault(key, {}).setdefault(seed, value)
                 if measured.setdefault(key, how) != how or other != value:
