@@ -129,8 +129,9 @@ class Headed(nn.Module):
         alone = "WhisperEncoder" in (config.architectures or ())
         model = (WhisperEncoder if alone else AutoModel).from_pretrained(encoder)
         self.encoder = model.encoder if self.whisper and not alone else model
-        for module in (self.encoder.conv1, self.encoder.conv2) if self.whisper else ():
-            module.requires_grad_(False)
+        fixed = ("conv1", "conv2", "embed_positions")  # transformers 5 loads the last one movable
+        for name in fixed if self.whisper else ():
+            getattr(self.encoder, name).requires_grad_(False)
         if not self.whisper:
             model.feature_extractor._freeze_parameters()  # as `freeze_feature_encoder` does
         self.head = head_of(noted)

@@ -55,12 +55,14 @@ class SpeechEncoder(nn.Module, ABC):
         front_end_prefixes: of the names of the front end's parameters in the transformers model.
         contexts: between which one can choose, the usual one first; none for most encoders.
         projection_prefixes: of the names of what follows the front end.
+        fixed_prefixes: of the names of tables that training leaves as they are.
     """
 
     sample_rate: ClassVar[int] = SAMPLE_RATE
     front_end_prefixes: ClassVar[tuple[str, ...]] = ("feature_extractor.",)
     contexts: ClassVar[tuple[str, ...]] = ()
     projection_prefixes: ClassVar[tuple[str, ...]] = ("feature_projection.",)
+    fixed_prefixes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, model: nn.Module, preprocessor: dict[str, Any], side: Side | None = None
@@ -248,6 +250,11 @@ class SpeechEncoder(nn.Module, ABC):
         front = self.front_end_parameters()
         named = self.model.named_parameters()
         return {n: p for n, p in named if n not in front and not n.startswith("adapter.")}
+
+    def movable_parameters(self) -> dict[str, Parameter]:
+        """Give the encoder's parameters (see `encoder_parameters`) that training may move."""
+        own = self.encoder_parameters().items()
+        return {name: p for name, p in own if not name.startswith(self.fixed_prefixes)}
 
     def save(self, folder: Path | str, beside: Beside | None = None) -> Path:
         """Write `config.json`, `model.safetensors` and `preprocessor_config.json` atomically.

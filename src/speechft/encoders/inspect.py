@@ -20,6 +20,7 @@ _MERGED = "interpolated: θ0 + alpha (θ' − θ0)"
 _FROZEN = f"{_MERGED}; equal in both after stable fine-tuning"
 _WEIGHT_NORM = f"{_MERGED}; g and v each by itself, or the kernel (--weight-norm fused)"
 _SIDE = "not merged: dropped, or BASE's own with --heads base"
+_FIXED = f"{_MERGED}; equal in both, training leaves this table as it is"
 _OUTSIDE = "not read: no part of the encoder"
 
 
@@ -132,6 +133,8 @@ def _groups(checkpoint: Checkpoint, encoder: SpeechEncoder) -> tuple[Group, ...]
     merges = {"CNN front end": _FROZEN}
     if any("original0" in name for name in checkpoint.tensors):
         merges["positions"] = _WEIGHT_NORM
+    if encoder.fixed_prefixes:
+        merges["positions"] = _FIXED
     groups = [_group(n, named[n], merges.get(n, _MERGED)) for n in _ORDER if n in named]
     sides: dict[str, list[Tensor]] = {}
     for name, tensor in checkpoint.side.tensors.items():

@@ -26,7 +26,7 @@ class EncoderObjective(ABC):
         encoder: the encoder, CNN front end included.
         heads: name in the state → what is trained with it.
         plan: which parameters move when; all of them, at every update, if there is none.
-        movable: what moves of the encoder behind its front end; all by default.
+        movable: what moves of the encoder behind its front end; all that may move by default.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class EncoderObjective(ABC):
         self.module = nn.ModuleDict({"encoder": encoder, **heads})
         self.encoder, self.plan = encoder, plan
         self._front = list(encoder.front_end_parameters().values())
-        own = encoder.encoder_parameters().values()
+        own = encoder.movable_parameters().values()
         self._movable = list(own if movable is None else movable)
         self._norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
         self._moving = plan is None
