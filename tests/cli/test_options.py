@@ -100,7 +100,7 @@ def test_too_many_places_are_refused():
 
         only: Annotated[str, Positional]
 
-    with pytest.raises(SettingsError, match="nothing that this could be"):
+    with pytest.raises(SettingsError, match="stands behind no option"):
         read_settings(One, ["a", "b"], "one")
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from doc_pages import blocks
 
 from speechft.pipeline.recipe.check_inputs import needed
@@ -24,6 +25,7 @@ from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.settings import load_recipe, packaged
 from speechft.pipeline.recipe.stage import plan_run
 from speechft.probing.settings import EvaluateSettings
+from speechft.training.finetune.settings import FinetuneSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT / "results/benchmarks"
@@ -90,6 +92,27 @@ def test_hours_follow_what_there_is_room_for(tmp_path: Path) -> None:
     ((data, need),) = without_room(settings).items()
     assert data.startswith("librispeech:")
     assert need / 2**30 == pytest.approx(373 + 3, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("length", "updates"), [("{epochs: 5}", 7500), ("{hours: 1}", 4500), ("{steps: 7}", 7)]
+)
+def test_a_fine_tuning_costs_its_updates_however_its_length_is_said(
+    length: str, updates: int, tmp_path: Path
+) -> None:
+    """Data of one's own count as ten hours, each is 150 batches; without a length 30 passes."""
+    recipe = {
+        "name": "own",
+        "encoder": "tiny-hubert",
+        "data": str(tmp_path / "own.csv"),
+        "finetune": {"task": "asr", "seconds": 24, **yaml.safe_load(length)},
+    }
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    plan = plan_run(load_recipe(str(file)), tmp_path / "out", [])
+    (step,) = [one for one in plan.steps if isinstance(one.settings, FinetuneSettings)]
+    by_hand = updates * 24 * 3 / 2060 / 3600
+    assert cost_of(step, BASE_PARAMETERS) == pytest.approx(by_hand, rel=1e-3)
 
 
 def test_the_page_says_how_much_kept_frames_save() -> None:

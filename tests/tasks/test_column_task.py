@@ -155,6 +155,7 @@ def test_data_of_a_column_and_paths_with_an_equals_sign():
 
 def test_names_of_files_stay_in_their_folder_and_apart():
     assert file_stem("classify:label") == "classify-label"
+    assert file_stem("classify:a:b") != file_stem("classify:a-b")
     names = {file_stem(f"classify:{c}") for c in ("../x", "a b", "a/b", "ž", "č", "x.y")}
     assert len(names) == 6
     assert all(name.replace("-", "").isalnum() and name.isascii() for name in names)

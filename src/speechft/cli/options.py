@@ -157,9 +157,7 @@ def read_options(
             raise _wrong(f"there is no option {name}", command, hint=hint)
     overrides = given.pop("--set", [])
     values = {by_name[name].field: _value(by_name[name], texts) for name, texts in given.items()}
-    return values | _placed(
-        [one for one in parameters if one.positional], loose, command
-    ), overrides
+    return values | _placed(parameters, loose, command), overrides
 
 
 def help_text(
@@ -241,16 +239,23 @@ def _value(parameter: Parameter, texts: list[str]) -> Any:
     return ",".join(texts) if parameter.listed else tuple(texts)
 
 
-def _placed(places: Sequence[Parameter], loose: list[str], command: str) -> dict[str, Any]:
+def _placed(parameters: Sequence[Parameter], loose: list[str], command: str) -> dict[str, Any]:
     """Give what stands without a name to the positional fields, in order."""
     values: dict[str, Any] = {}
-    for place in places:
+    for place in (one for one in parameters if one.positional):
         if loose and place.repeated:
             values[place.field], loose = tuple(loose), []
         elif loose:
             values[place.field], loose = loose[0], loose[1:]
     if loose:
-        raise _wrong("there is nothing that this could be", command, found=" ".join(loose))
+        named = [one.shown for one in parameters if not one.positional and one.needed]
+        raise _wrong(
+            "this stands behind no option, and there is no place for it",
+            command,
+            found=" ".join(loose),
+            expected=", ".join(named) or None,
+            hint=f"speechft {command} --help shows all options",
+        )
     return values
 
 

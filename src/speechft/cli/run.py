@@ -159,6 +159,7 @@ def _show_data(data: list[Needed]) -> None:
 
 def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object]) -> None:
     """Show what each step amounts to, and all of them together."""
+    from rich.filesize import decimal
     from rich.table import Table
 
     from speechft.pipeline.recipe.cost_estimate import BASE_PARAMETERS, GPU, cost_of, size_of
@@ -172,11 +173,11 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
     for step in plan.steps:
         size, cost = size_of(step, parameters or BASE_PARAMETERS), cost_of(step, parameters)
         total, hours = total + (size.bytes or 0), hours + cost
-        disk = f"{size.bytes / 1e6:.0f} MB" if size.bytes else ""
+        disk = decimal(size.bytes) if size.bytes else ""
         state = "refused" if step.name in refused else plan.graph.state(step)
         time = f"{cost:.1f}" if cost >= 0.05 else ""
         table.add_row(step.name, state, size.text, disk, time)
     output().print(table, soft_wrap=False)
     base = "" if parameters else ", for an encoder of Base size"
-    disk = f"about {total / 1e6:,.0f} MB" if total >= 1e6 else "less than 1 MB"
+    disk = f"about {decimal(total)}" if total >= 1e6 else "less than 1 MB"
     output().print(f"\n{disk} on disk, {hours:,.1f} hours of a GPU as fast as {GPU}{base}")

@@ -360,7 +360,7 @@ TASKS: Final = _Tasks()
 
 def file_stem(task: str) -> str:
     """Give a task's name for files: `classify-dialect`; strange columns are told by a hash."""
-    plain = task.replace(":", "-")
+    plain = task.replace(":", "-", 1)
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", plain)[:60]
     return plain if safe == plain else f"{safe.rstrip('-')}-{hash_values(task)[:8]}"
 

@@ -279,16 +279,24 @@ def gpu_hours(step: Job, scale: float = 1.0) -> float:
         probes = sum(_evaluating(settings, task, task in encoded) for task in settings.tasks)
         return probes + _encoding(settings)
     if isinstance(settings, FinetuneSettings):
-        own = settings.data_of(settings.tasks[0])
-        seconds = settings.seconds or (settings.batch_size or 1) * mean_seconds(own)
-        return (
-            (settings.steps or 0) * settings.accumulate * seconds * UPDATE * scale / PASSES / 3600
-        )
+        updates, seconds = _updates(settings)
+        return updates * seconds * UPDATE * scale / PASSES / 3600
     if isinstance(settings, PretrainSettings):
         updates = settings.steps or sum(one.steps for one in settings.iterations)
         units = len(settings.iterations) * hours_of(settings.data) / KEPT
         return updates * settings.seconds * UPDATE * scale / PASSES / 3600 + units
     return 0.0
+
+
+def _updates(settings: FinetuneSettings) -> tuple[int, float]:
+    """Give the updates of a fine-tuning, and the seconds of audio of each."""
+    specs = list(map(settings.data_of, settings.tasks))
+    batch = settings.seconds or (settings.batch_size or 1) * mean_seconds(specs[0])
+    each = batch * settings.accumulate
+    heard = [3600 * min(hours_of(spec), settings.hours or math.inf) for spec in specs]
+    sizes = [(round(s / mean_seconds(spec)), s) for s, spec in zip(heard, specs, strict=True)]
+    passes = math.ceil(settings.epochs * sum(heard) / each) if settings.epochs else None
+    return settings.resolved(BASE.hidden_size, sizes, passes).steps, each
 
 
 def _encoding(settings: EvaluateSettings) -> float:
