@@ -6,7 +6,7 @@ Nothing heavy is imported before it is needed: settings name their data by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from speechft.core.artifact import Input, content_id, file_hashes, hash_values
@@ -14,7 +14,7 @@ from speechft.core.errors import DataError
 from speechft.core.heard import ANY, Heard, Speaker, Stretch, key_of
 from speechft.core.progress import progress_bar
 from speechft.core.settings import PathText
-from speechft.data.data_names import noise_data, refuse_absent_data
+from speechft.data.data_names import is_synthetic, noise_data, refuse_absent_data
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -33,13 +33,7 @@ def data_id(spec: str) -> str:
         DataError: the data cannot be read.
         SettingsError: an unknown corpus or preset.
     """
-    from speechft.data.data_names import is_synthetic
-    from speechft.data.load import load_data
-
-    if is_synthetic(spec):
-        return _synthetic_id(spec)
-    splits = {name: list(cuts) for name, cuts in load_data(spec).items()}
-    return content_id(split_ids(splits))
+    return _identity(spec, split_ids)
 
 
 def audio_id(spec: str) -> str:
@@ -52,21 +46,21 @@ def audio_id(spec: str) -> str:
         DataError: the data cannot be read.
         SettingsError: an unknown corpus or preset.
     """
-    from speechft.data.data_names import is_synthetic
+    return _identity(spec, lambda data: {name: audio_keys(cuts) for name, cuts in data.items()})
+
+
+def _identity(spec: str, ids: Callable[[Mapping[str, Sequence[Cut]]], dict[str, Any]]) -> str:
+    """Give the identity of DATA by what `ids` tells of its splits, or by what makes it."""
+    if is_synthetic(spec):
+        from speechft.data.synthetic.corpus import corpus_folder
+        from speechft.data.synthetic.settings import PRESETS, parse_preset
+
+        preset, language = parse_preset(spec.partition(":")[2] or "demo")
+        made = corpus_folder(PRESETS[preset]).name
+        return content_id({"synthetic": made, "language": language})
     from speechft.data.load import load_data
 
-    if is_synthetic(spec):
-        return _synthetic_id(spec)
-    return content_id({name: audio_keys(cuts) for name, cuts in load_data(spec).items()})
-
-
-def _synthetic_id(spec: str) -> str:
-    from speechft.data.synthetic.corpus import corpus_folder
-    from speechft.data.synthetic.settings import PRESETS, parse_preset
-
-    preset, language = parse_preset(spec.partition(":")[2] or "demo")
-    made = corpus_folder(PRESETS[preset]).name
-    return content_id({"synthetic": made, "language": language})
+    return content_id(ids({name: list(cuts) for name, cuts in load_data(spec).items()}))
 
 
 def split_ids(splits: Mapping[str, Sequence[Cut]]) -> dict[str, str]:
@@ -202,7 +196,6 @@ def speakers_of(cuts: Iterable[Cut], spec: str) -> set[Speaker]:
 def corpus_of(spec: str) -> str:
     """Give the corpus whose names the speakers of a DATA have; `ANY` where nothing says it."""
     from speechft.data.corpora import corpora
-    from speechft.data.data_names import is_synthetic
 
     name = spec.partition(":")[0]
     if is_synthetic(spec):
