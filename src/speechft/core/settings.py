@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -283,24 +282,10 @@ def _keys_at(kind: type[BaseModel], path: Sequence[Any]) -> list[str]:
     """Find the valid keys at a place, walking through nested settings, unions and containers."""
     kinds: list[Any] = [kind]
     for part in path:
-        following: list[Any] = []
-        for candidate in kinds:
-            fields = getattr(candidate, "model_fields", {})
-            if part in fields:
-                following += _models_in(fields[part].annotation)
-            elif candidate in kinds and not fields:
-                following += _models_in(candidate)
-        kinds = following or kinds
-    return sorted({key for candidate in kinds for key in getattr(candidate, "model_fields", {})})
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    origin = typing.get_origin(annotation)
-    if origin is None:
-        return [annotation] if hasattr(annotation, "model_fields") else []
-    if origin in (typing.Union, types.UnionType) or origin is not None:
-        return [m for arg in typing.get_args(annotation) for m in _models_in(arg)]
-    return []
+        fields = [one.model_fields[part] for one in kinds if part in one.model_fields]
+        inside = [leaf for field in fields for leaf in leaves(field.annotation)]
+        kinds = [leaf for leaf in inside if hasattr(leaf, "model_fields")] or kinds
+    return sorted({key for one in kinds for key in one.model_fields})
 
 
 _IN_BRACES = re.compile(r"\{([a-z][a-z0-9_]*)\}")
