@@ -95,18 +95,8 @@ def file_id(name: str) -> str:
     return content_id(path) if path.exists() else f"missing {name}"
 
 
-def file_hashes(paths: Iterable[str], on_file: Callable[[], None] | None = None) -> dict[str, str]:
-    """Give the identities of many files, such as a corpus' audio; only unknown ones are read.
-
-    Args:
-        paths: as given they are the keys of the answer.
-        on_file: called after each file that had to be read.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    return known_hashes(paths, on_file)
-
+file_hashes: Final = known_hashes
+"""Gives the identities of many files, such as a corpus' audio; only unknown ones are read."""
 
 FileInput = Annotated[Path, Input(file_id)]
 """A file that a result depends on, by its content."""
