@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,7 +25,6 @@ _OWN = re.compile(
 )
 Beside = Callable[[Path], None]
 _STAYS = ("README.md", ".lock")
-_NUMBER = re.compile(r"os error (\d+)")
 
 
 def write_hf_folder(
@@ -51,7 +47,7 @@ def write_hf_folder(
     tensors = _apart(checkpoint.tensors)
     floats = (t.dtype for t in tensors.values() if t.is_floating_point())
     config.dtype = next(floats, config.dtype)
-    with disk_errors(folder), atomic_dir(folder, replaced) as temporary:
+    with atomic_dir(folder, replaced) as temporary:
         config.to_json_file(temporary / CONFIG)
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         text = json.dumps(checkpoint.preprocessor, indent=2) + "\n"
@@ -97,28 +93,3 @@ def encoder_files(folder: Path) -> list[str]:
         expected = "a new folder, an empty one, or one with nothing but an encoder to replace"
         raise in_the_way(folder, foreign, expected, "choose another place")
     return [name for name in names if _OWN.fullmatch(name)]
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Raise the system's own error where safetensors or torch hide it in theirs.
-
-    Args:
-        path: what is being written, for the message.
-
-    Raises:
-        OSError: the system refused to write.
-    """
-    try:
-        yield
-    except SafetensorError as error:
-        number = _NUMBER.search(str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-    except RuntimeError as error:
-        # torch closes its archive after a failed write, and fails at that again.
-        cause = error.__context__
-        if not isinstance(cause, OSError) or cause.errno is None:
-            raise
-        raise OSError(cause.errno, os.strerror(cause.errno), str(path)) from None

@@ -18,7 +18,7 @@ from speechft.encoders.checkpoint import Checkpoint, check_complete, listed
 from speechft.encoders.fairseq_layout import FairseqLayout, parse_conv_spec, translate
 from speechft.encoders.families import FAMILIES, record_of
 from speechft.encoders.formats.fairseq import TEACHER
-from speechft.encoders.hf_folder import disk_errors, write_hf_folder
+from speechft.encoders.hf_folder import write_hf_folder
 
 logger = get_logger(__name__)
 
@@ -159,6 +159,6 @@ def _save(content: dict[str, Any], target: Path, layout: FairseqLayout) -> Path:
                 stem = f"{TEACHER}."
                 teacher = {n: weights.pop(n) for n in list(weights) if n.startswith(stem)}
                 weights[TEACHER] = {n.removeprefix(stem): t for n, t in teacher.items()}
-    with disk_errors(target), atomic_path(target) as temporary, temporary.open("wb") as file:
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
     return target
