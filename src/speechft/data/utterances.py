@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,6 +141,12 @@ def columns_of(cut: Cut) -> dict[str, Any]:
         found |= {name: value for name, value in custom.items() if name not in _INNER}
         found |= custom.get(FURTHER, {})
     return {name: value for name, value in found.items() if value not in (None, "", [], {})}
+
+
+def first_seconds(cuts: Sequence[Cut], seconds: float) -> list[Cut]:
+    """Give cuts from the first one on until they last so many seconds."""
+    before = accumulate((float(cut.duration) for cut in cuts), initial=0.0)
+    return [cut for cut, heard in zip(cuts, before, strict=False) if heard < seconds]
 
 
 def in_threads(

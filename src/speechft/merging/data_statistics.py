@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,10 +163,10 @@ def gather_gram(encoder: SpeechEncoder, waveforms: Iterable[Tensor]) -> tuple[di
 def _waveforms(data: str, seconds: float) -> Iterator[Tensor]:
     from speechft.data.audio import load_waveform
     from speechft.data.load import load_data, refuse_long
+    from speechft.data.utterances import first_seconds
 
     splits = load_data(data)
     cuts = splits.get("train") or next(iter(splits.values()))
-    before = itertools.accumulate((cut.duration for cut in cuts), initial=0.0)
-    heard = [cut for cut, gone in zip(cuts, before, strict=False) if gone < seconds]
+    heard = first_seconds(list(cuts), seconds)
     refuse_long(data, heard, fixed=True)
     return map(load_waveform, heard)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
 
 from lhotse.cut import Cut
 from torch import Tensor
@@ -17,6 +16,7 @@ from speechft.data.audio import audio_files
 from speechft.data.augmentation import Noise, at_speed
 from speechft.data.identity import audio_key
 from speechft.data.load import load_data, refuse_long
+from speechft.data.utterances import first_seconds
 from speechft.hidden.front_end_cache import Waveforms
 from speechft.tasks import Task, arranged, check_labels, refuse_empty
 from speechft.training.batch_stream import ItemSource, Position
@@ -127,8 +127,7 @@ def _some_hours(cuts: Sequence[Cut], hours: float, seed: int, spec: str) -> list
 def _drawn(cuts: Sequence[Cut], seconds: float, seed: int, what: str) -> list[Cut]:
     """Draw utterances until they last so many seconds; a longer draw begins with a shorter one."""
     mixed = [cuts[i] for i in numpy_generator(seed, what).permutation(len(cuts)).tolist()]
-    before = accumulate((float(cut.duration) for cut in mixed), initial=0.0)
-    return [cut for cut, heard in zip(mixed, before, strict=False) if heard < seconds]
+    return first_seconds(mixed, seconds)
 
 
 class Pool:

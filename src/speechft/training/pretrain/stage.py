@@ -8,7 +8,6 @@ of masked frames. The objectives of wav2vec 2.0 and DeCoAR 2.0 need no clusters.
 from __future__ import annotations
 
 from functools import partial, reduce
-from itertools import accumulate
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import heard_in
 from speechft.data.load import load_data, refuse_long
+from speechft.data.utterances import first_seconds
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.encoders.identity import heard_of
 from speechft.hidden.front_end_cache import Waveforms
@@ -175,14 +175,9 @@ def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:
     dev = list(data.get(f"{split}_dev", data.get("dev", [])))
     if not dev and len(cuts) > 1:
         cuts, dev = cuts[len(cuts) // 20 or 1 :], cuts[: len(cuts) // 20 or 1]
-    dev = _first_seconds(dev, settings.dev_seconds)
+    dev = first_seconds(dev, settings.dev_seconds)
     refuse_long(settings.data, [*cuts, *dev], settings.max_seconds)
     return cuts, dev
-
-
-def _first_seconds(cuts: list[Any], seconds: float) -> list[Any]:
-    before = accumulate((cut.duration for cut in cuts), initial=0.0)
-    return [cut for cut, heard in zip(cuts, before, strict=False) if heard < seconds]
 
 
 def _initial_encoder(settings: PretrainSettings) -> SpeechEncoder:
