@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechft.core.checksum_files import is_sealed, seal
-from speechft.core.errors import SettingsError
 from speechft.core.files import atomic_path
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed, seeded
@@ -148,18 +147,3 @@ def _warm_up(
     head.to("cpu")
     right = figures["rehearsal_masked_accuracy"]
     log.info("rehearsal: the unit predictor begins with %.1f %% of masked frames right", right)
-
-
-def check_maskable(encoder: SpeechEncoder) -> None:
-    """Refuse an encoder that cannot be trained by masked prediction.
-
-    Raises:
-        SettingsError: it has no mask embedding.
-    """
-    if getattr(encoder.model, "masked_spec_embed", None) is None:
-        raise SettingsError(
-            "this encoder has no mask embedding, so masked prediction cannot be rehearsed",
-            where=encoder.family,
-            expected="a tensor named masked_spec_embed",
-            hint="set rehearsal_share to 0, or start from an encoder with mask_time_prob above 0",
-        )

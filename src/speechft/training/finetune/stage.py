@@ -21,7 +21,6 @@ from speechft.tasks.utterance_classes import ClassTask
 from speechft.training.distributed import on_main
 from speechft.training.finetune.batch_order import updates_of
 from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
-from speechft.training.finetune.rehearsal import check_maskable
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
 from speechft.training.run_folder import (
@@ -102,12 +101,11 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
         )
     if settings.select:
         tasks[settings.task].task.selecting(settings.select)
-    if settings.mask_share:
-        encoder.check_mask()
     rehearsed: list[Cut] = []
+    rehearses = settings.rehearsal_data is not None
+    if settings.mask_share or (rehearses and settings.method != "replay"):
+        encoder.check_mask()
     if settings.rehearsal_data is not None:
-        if settings.method != "replay":
-            check_maskable(encoder)
         rehearsed = rehearsal_cuts(
             settings.rehearsal_data,
             settings.rehearsal_seconds,
