@@ -12,12 +12,11 @@ from speechft.metrics.measures import TITLES
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import any_score, score_text
 from speechft.probing.settings import reference_of
-from speechft.reporting.contrasts import Contrast, Side, contrast
+from speechft.reporting.contrasts import Contrast, Metric, Side, contrast
 from speechft.reporting.dev_scores import Choice, choices
 from speechft.reporting.measurements import Encoder, Group, Measurement, Scores, by_seed, way_of
 
 ARROWS = {"higher": "↑", "lower": "↓"}
-Metric = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,6 @@ class Column:
     def title(self) -> str:
         """For people: `PR PER ↓`."""
         return f"{task_heading(self.task)} {metric_title(self.metric)} {ARROWS[self.direction]}"
-
-    def better(self, value: float, than: float) -> bool:
-        """Tell whether `value` beats `than`."""
-        return value > than if self.direction == "higher" else value < than
 
 
 @dataclass

@@ -14,11 +14,11 @@ from speechft.data.data_names import is_synthetic
 from speechft.metrics.measures import direction
 from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
-from speechft.metrics.superb import REFERENCES, of_reference, suite_score, superb_score
+from speechft.metrics.superb import REFERENCES, any_score, score_text
 from speechft.probing.heard_shares import is_dev_alone, share_heard
 from speechft.probing.settings import SUITES
 from speechft.reporting.comparison import refuse_several_suites
-from speechft.reporting.measurements import HEARD, NOT_KNOWN
+from speechft.reporting.measurements import HEARD, NOT_KNOWN, Scores
 from speechft.reporting.read_results import find_results, read_results
 
 Metric = tuple[str, str]
@@ -118,6 +118,7 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
     if suite is None:
         refuse_several_suites(labels)
     chosen = suite or next(iter(labels), "superb10")
+    reference = _reference(chosen)
     own = [found for found in records if found[2]["suite"] == chosen]
     published = _published(chosen)
     columns = _columns(chosen, own, published)
@@ -132,8 +133,9 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
         columns=columns,
         ranked=_ranked([row for row in rows if not row.why_apart]),
         apart=_ranked([row for row in rows if row.why_apart]),
-        score_name="SUPERB_S" if _reference(chosen) else "Suite score",
-        score_text=_score_text(chosen),
+        score_name="SUPERB_S" if reference else "Suite score",
+        score_text=score_text(reference)
+        + (f" {REFERENCES[reference].source}" if reference else ""),
         sources=list(dict.fromkeys(row.source for row in published)),
     )
 
@@ -265,17 +267,13 @@ def _columns(suite: str, own: Sequence[Found], published: Sequence[LeaderboardRo
 
 
 def _score(suite: str, columns: Sequence[Metric], row: LeaderboardRow) -> float | None:
-    scores: dict[str, dict[str, float]] = {}
+    scores: Scores = {}
     for task, metric in columns:
         mean = row.mean((task, metric))
         if mean is None:
             return None
-        scores.setdefault(task, {})[metric] = mean
-    reference = _reference(suite)
-    if reference is not None:
-        return superb_score(of_reference(scores, reference), reference)
-    pairs = {t: {m: (v, direction(m)) for m, v in own.items()} for t, own in scores.items()}
-    return suite_score({t: dict(own) for t, own in pairs.items()}) if pairs else None
+        scores.setdefault(task, {})[metric] = mean, direction(metric)
+    return any_score(scores, _reference(suite)) if scores else None
 
 
 def _ranked(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
@@ -284,15 +282,6 @@ def _ranked(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
 
 def _reference(suite: str) -> str | None:
     return SUITES[suite].reference if suite in SUITES else None
-
-
-def _score_text(suite: str) -> str:
-    from speechft.metrics.superb import SUITE_TEXT, score_text
-
-    reference = _reference(suite)
-    if reference is None:
-        return SUITE_TEXT
-    return f"{score_text(reference)} {REFERENCES[reference].source}"
 
 
 def _field(record: Mapping[str, Any], name: str, place: Path) -> Any:

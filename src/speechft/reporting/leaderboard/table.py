@@ -9,14 +9,10 @@ from typing import Final
 from speechft.core.escaping import markdown_text, printable, task_heading
 from speechft.metrics.measures import TITLES, direction
 from speechft.metrics.statistics import SeedValues
-from speechft.reporting.leaderboard.ranking import (
-    Leaderboard,
-    LeaderboardRow,
-    Metric,
-)
+from speechft.reporting.comparison import ARROWS
+from speechft.reporting.leaderboard.ranking import Leaderboard, LeaderboardRow, Metric
 from speechft.reporting.measurements import HEARD, NOT_KNOWN, NOT_KNOWN_TEXT, heard_text
 
-ARROWS: Final = {"higher": "↑", "lower": "↓"}
 PUBLISHED: Final = "§"
 _SHORT: Final = {"slot_type_f1": "F1", "slot_value_cer": "CER", "min_dcf": "DCF"}
 # Right of ASR's WER; with the task's name in front they would touch it.
