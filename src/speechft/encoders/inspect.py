@@ -12,7 +12,7 @@ from torch import Tensor
 from speechft.encoders.base import SpeechEncoder
 from speechft.encoders.checkpoint import Checkpoint, fill_model, fingerprint, not_finite
 from speechft.encoders.identity import changed_files, locate
-from speechft.encoders.load import read_checkpoint, wrap_model
+from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import InspectSettings
 
 _ORDER = ("CNN front end", "mask embedding", "projection", "positions", "transformer", "decoder")
@@ -97,7 +97,7 @@ def inspect(settings: InspectSettings) -> Inspection:
     path = locate(settings.path)
     checkpoint = read_checkpoint(path, base=settings.base, allow_changed=True)
     model = fill_model(checkpoint, torch.float32, allow_nan=True)
-    encoder = wrap_model(model, checkpoint.preprocessor, where=checkpoint.where)
+    encoder = encoder_class(model, checkpoint.where)(model, checkpoint.preprocessor)
     config = checkpoint.config
     dtypes = Counter(str(t.dtype).removeprefix("torch.") for t in checkpoint.tensors.values())
     return Inspection(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders.base import SpeechEncoder
-from speechft.encoders.checkpoint import Checkpoint, Side, fill_model, new_model, tame_config
+from speechft.encoders.checkpoint import Checkpoint, fill_model, new_model, tame_config
 from speechft.encoders.families import FAMILIES, record_of
 from speechft.encoders.formats.adapters import merge_adapter
 from speechft.encoders.formats.fairseq import Described, read_fairseq_style
@@ -75,7 +75,8 @@ def load_encoder(
         )
     checkpoint = read_checkpoint(path_or_id, base=base)
     model = fill_model(checkpoint, dtype)
-    encoder = wrap_model(model, checkpoint.preprocessor, checkpoint.side, checkpoint.where)
+    kind = encoder_class(model, checkpoint.where)
+    encoder = kind(model, checkpoint.preprocessor, checkpoint.side)
     encoder.use_context(context, checkpoint.where)
     return encoder.to(device).eval()
 
@@ -113,24 +114,10 @@ def build_encoder(config: Mapping[str, Any] | Any, seed: int) -> SpeechEncoder:
         torch.manual_seed(seed)
         model = new_model(config)
     preprocessor = record_of(config.model_type).default_preprocessor(config, do_normalize)
-    return wrap_model(model, preprocessor).eval()
+    return encoder_class(model, None)(model, preprocessor).eval()
 
 
-def wrap_model(
-    model: torch.nn.Module,
-    preprocessor: dict[str, Any],
-    side: Side | None = None,
-    where: object | None = None,
-) -> SpeechEncoder:
-    """Put the encoder class that fits around a transformers model.
-
-    Raises:
-        CheckpointError: no known family has the model's modules.
-    """
-    return encoder_class(model, where)(model, preprocessor, side)
-
-
-def encoder_class(model: torch.nn.Module, where: object | None = None) -> type[SpeechEncoder]:
+def encoder_class(model: torch.nn.Module, where: object) -> type[SpeechEncoder]:
     """Give the class that fits around a transformers model, which may be without weights.
 
     Raises:

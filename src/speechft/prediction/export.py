@@ -18,7 +18,7 @@ from speechft.encoders import convert as bare
 from speechft.encoders.checkpoint import Checkpoint, fill_model
 from speechft.encoders.hf_folder import encoder_files, write_hf_folder
 from speechft.encoders.identity import heard_of
-from speechft.encoders.load import read_checkpoint, wrap_model
+from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
 from speechft.heads.linear import FrameHead, PooledLinear, Probe
 from speechft.tasks.ctc import BLANK, UNKNOWN, CTCTask
@@ -47,7 +47,8 @@ def convert(settings: ConvertSettings) -> Path:
     bare.refuse_target(settings)
     files = heads_of(settings.source, settings.head)
     checkpoint = read_checkpoint(settings.source, base=settings.base)
-    encoder = wrap_model(fill_model(checkpoint, None), checkpoint.preprocessor)
+    model = fill_model(checkpoint, None)
+    encoder = encoder_class(model, checkpoint.where)(model, checkpoint.preprocessor)
     head = read_head(choose_head(files, settings.task, encoder.fingerprint()))
     head.check(encoder, settings.source, same=settings.head is not None)
     depends = dependencies(settings)
