@@ -114,7 +114,6 @@ def test_bases_head_is_kept_and_called_as_before(base):
     tuned = recogniser(base)
     out = merged(tuned, base, "base-head", alpha=0.5, heads="base")
     assert "lm_head.weight" in load_file(out / "model.safetensors")
-    assert MergeSettings(base="a", tuned=("b",), out=out, heads="keep").heads == "base"
 
 
 def test_what_has_no_head_and_what_makes_no_sense_is_refused(base):

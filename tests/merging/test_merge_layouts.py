@@ -161,7 +161,7 @@ def test_pretraining_heads_of_base_are_dropped_or_kept(tmp_path: Path):
     assert "quantizer.codevectors" in record["dropped"]
 
     kept = merge(
-        MergeSettings(base=base, tuned=(tuned,), alpha=1.0, out=tmp_path / "k", heads="keep")
+        MergeSettings(base=base, tuned=(tuned,), alpha=1.0, out=tmp_path / "k", heads="base")
     )
     state, original = (load_file(p / "model.safetensors") for p in (kept, base))
     assert list(state) == list(original)

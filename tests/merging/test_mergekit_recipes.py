@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import yaml
 
 from speechft.core.errors import SettingsError
+from speechft.core.settings import parse_settings
 from speechft.merging.alpha import parse_alpha
 from speechft.merging.engine import Recipe, plan, stream
-from speechft.merging.mergekit import Imported, from_mergekit
+from speechft.merging.mergekit import from_mergekit
 from speechft.merging.methods import METHODS
 from speechft.merging.methods.sparse import breadcrumbs, ties
 from speechft.merging.methods.sphere import karcher, model_stock
+from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import MappingSource
 
 GENERATOR = np.random.default_rng(0)
@@ -30,11 +33,11 @@ SPARSE = {"ties": ties, "breadcrumbs": breadcrumbs}
 Q = "encoder.layers.1.attention.weight"
 
 
-def read(text: str) -> Imported:
-    return from_mergekit(yaml.safe_load(text), "recipe.yaml")
+def read(text: str) -> SimpleNamespace:
+    return SimpleNamespace(**{"alpha": (), "dtype": None} | from_mergekit(yaml.safe_load(text)))
 
 
-def merged(imported: Imported) -> dict[str, np.ndarray]:
+def merged(imported: SimpleNamespace) -> dict[str, np.ndarray]:
     rules = None
     if imported.alpha:
         rules = parse_alpha(imported.alpha, METHODS[imported.method].default_alpha)
@@ -213,7 +216,7 @@ def test_model_stock_and_karcher():
 )
 def test_what_would_mean_something_else_is_said(recipe: dict[str, Any], parts: list[str]):
     with pytest.raises(SettingsError) as caught:
-        from_mergekit(recipe, "recipe.yaml")
+        parse_settings(MergeSettings, {**recipe, "out": "merged"}, "recipe.yaml")
     for part in parts:
         assert part in str(caught.value)
     assert "recipe.yaml" in str(caught.value)

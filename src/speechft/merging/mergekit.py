@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from speechft.core.errors import SettingsError
@@ -39,33 +38,14 @@ _DIFFERENT = {
 }
 
 
-@dataclass(frozen=True)
-class Imported:
-    """A recipe in the terms of `MergeSettings`.
-
-    Args:
-        base: θ0.
-        tuned: θ'_i.
-        method: name in `METHODS`.
-        alpha: texts as for `--alpha`.
-        parameters: of the method.
-        dtype: of the result, or None; arithmetic is always in float32 here.
-    """
-
-    base: str
-    tuned: tuple[str, ...]
-    method: str
-    alpha: tuple[str, ...]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    dtype: str | None = None
-
-
-def from_mergekit(recipe: Mapping[str, Any], where: object = "recipe") -> Imported:
+def from_mergekit(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Translate a mergekit configuration.
 
     Args:
         recipe: the YAML's content.
-        where: its file, for messages.
+
+    Returns:
+        What it says in the terms of `MergeSettings`; arithmetic is always in float32 here.
 
     Raises:
         SettingsError: lists everything that is unknown, or would mean something else here.
@@ -73,9 +53,7 @@ def from_mergekit(recipe: Mapping[str, Any], where: object = "recipe") -> Import
     method = str(recipe.get("merge_method", ""))
     if method not in _METHODS:
         reason = _DIFFERENT.get(method) or did_you_mean(method, _METHODS)
-        raise SettingsError(
-            f"cannot take over mergekit's method {method!r}", where=where, hint=reason
-        )
+        raise SettingsError(f"cannot take over mergekit's method {method!r}", hint=reason)
     reader = _Reader(recipe, method)
     reader.check()
     base, tuned, alpha, parameters = _READERS.get(method, _task_vectors)(reader)
@@ -89,10 +67,10 @@ def from_mergekit(recipe: Mapping[str, Any], where: object = "recipe") -> Import
         reader.problems.append("models: nothing to merge with the base")
     if reader.problems:
         lines = "\n".join(f"    {problem}" for problem in reader.problems)
-        raise SettingsError(f"this recipe means something else here:\n{lines}", where=where)
-    return Imported(
-        base, tuple(tuned), method, tuple(alpha), parameters, None if out is None else str(out)
-    )
+        raise SettingsError(f"this recipe means something else here:\n{lines}")
+    said = {"base": base, "tuned": tuple(tuned), "method": method, "parameters": parameters}
+    said |= {"alpha": tuple(alpha)} if alpha else {}
+    return said | ({} if out is None else {"dtype": str(out)})
 
 
 class _Reader:

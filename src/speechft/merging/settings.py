@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from speechft.core.artifact import FileInput, Neutral
 from speechft.core.settings import Listed, Option, Positional, Settings, Shown
@@ -18,11 +18,6 @@ By = Literal["similarity", "probe", "interpolated"]
 AUTO: Final = "auto"
 BOUND: Final = 0.25
 CHOOSING: Final = ("by", "tasks", "retain", "bound", "by_layer", "choose", "chosen")
-
-
-def _as_today(value: Any) -> Any:
-    """Take the earlier name of `base`."""
-    return "base" if value == "keep" else value
 
 
 class MergeSettings(Settings):
@@ -83,9 +78,7 @@ class MergeSettings(Settings):
     parameters: dict[str, Any] = Field(default_factory=dict)
     sequential: Annotated[bool, Shown] = False
     weight_norm: Annotated[Literal["stored", "fused"], Shown] = "stored"
-    heads: Annotated[
-        Literal["drop", "base", "tuned", "refit"], BeforeValidator(_as_today), Shown
-    ] = "drop"
+    heads: Annotated[Literal["drop", "base", "tuned", "refit"], Shown] = "drop"
     data: Annotated[DataName | None, Shown] = None
     task: Annotated[str | None, Shown] = None
     refit: dict[str, Any] = Field(default_factory=dict)
@@ -105,8 +98,7 @@ class MergeSettings(Settings):
         shared = ("dtype", "parameters")
         own = {k: v for k, v in values.items() if k in cls.model_fields and k not in shared}
         recipe = {k: v for k, v in values.items() if k not in own}
-        imported = dataclasses.asdict(from_mergekit(recipe, None))
-        return {k: v for k, v in imported.items() if v not in (None, ())} | own
+        return from_mergekit(recipe) | own
 
     @model_validator(mode="after")
     def _heads_make_sense(self) -> MergeSettings:
