@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from family_configs import config_of
 from finetune_fixture import moved, settings
 
 from speechft.data.batching import DurationBatches, padding
@@ -62,6 +63,15 @@ def test_the_record_says_padding_waiting_and_what_was_kept(base, tmp_path, caplo
     assert none["front_end_kept"] == 0
     moving = record(finetune(settings(base, tmp_path / "moving", freeze_front_end=False, steps=2)))
     assert "front_end_kept" not in moving
+
+
+@pytest.mark.parametrize("context", ["30s", "utterance"])
+def test_padding_of_whisper_says_where_it_is_from(context, tmp_path, caplog):
+    build_encoder(config_of("whisper"), seed=0).save(tmp_path / "base")
+    given = settings(tmp_path / "base", tmp_path / "run", steps=1, context=context)
+    with caplog.at_level(logging.INFO, logger="speechft"):
+        finetune(given)
+    assert ("padded to 30 s (context=utterance does not)" in caplog.text) == (context == "30s")
 
 
 def test_what_lies_on_the_disk_changes_no_result(base, tmp_path):

@@ -79,8 +79,9 @@ def split_by_speaker(
 ) -> dict[str, CutSet]:
     """Give whole speakers to dev and test until each holds its share of the utterances.
 
-    A speaker whom a class needs elsewhere stays: train comes first, then test. Then dev and test
-    get further speakers, until they have all classes too where that can be.
+    Who has more than twice that share stays in train, as long as there are others. A speaker whom a
+    class needs elsewhere stays, too: train comes first, then test. Then dev and test get further
+    speakers, until they have all classes too where that can be.
     """
     groups = _group(cuts, _speaker)
     order = sorted(groups, key=lambda speaker: _hash(seed, speaker))
@@ -96,12 +97,13 @@ def split_by_speaker(
     def free(needed: int) -> list[str]:
         return [s for s in order if s not in home and all(left[c] > needed for c in of[s])]
 
+    share, most = _SHARE * len(cuts), len(order) // len(NAMES)
     for name, needed in (("dev", 2), ("test", 1)):
         count = 0
-        for speaker in [s for s in order if s not in home][: len(order) // len(NAMES)]:
-            if count >= _SHARE * len(cuts):
-                break
-            if speaker in free(needed):
+        others = [s for s in order if s not in home]
+        fewest = min(others, key=lambda speaker: len(groups[speaker]))
+        for speaker in [s for s in others if s == fewest or len(groups[s]) <= 2 * share][:most]:
+            if count < share and speaker in free(needed):
                 count += give(speaker, name)
     for name in ("test", "dev"):
         for one in sorted(left):

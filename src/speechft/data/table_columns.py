@@ -68,7 +68,7 @@ def load_tables(tables: Sequence[Table], notes: list[str], seed: int = 0) -> Loa
         if not table.rows:
             what, expected = "the table has no rows", "one row per utterance"
             raise DataError(what, where=table.place, expected=expected)
-        renamed(table.rows, ALIASES, notes)
+        renamed(table.rows, ALIASES | _in_capitals(table.rows), notes)
         columns = {name for row in table.rows for name in row.fields}
         notes += _check_columns(columns, table.place)
         for row in table.rows:
@@ -91,6 +91,13 @@ def load_tables(tables: Sequence[Table], notes: list[str], seed: int = 0) -> Loa
         more = _odd_splits(loaded.splits)
     loaded.notes += more
     return loaded
+
+
+def _in_capitals(rows: Sequence[Row]) -> dict[str, str]:
+    """Give our own names for columns that are called so but for capitals, as `Audio`."""
+    own = {name: name for name in COLUMNS} | ALIASES
+    found = dict.fromkeys(name for row in rows for name in row.fields if name not in own)
+    return {name: own[small] for name in found if (small := name.lower()) in own}
 
 
 def _name_tags(tables: Sequence[Table], notes: list[str]) -> None:

@@ -94,15 +94,19 @@ def read_rows(path: Path, notes: list[str]) -> Iterator[Row]:
                 raise ValueError(f"two columns are called {twice[0]!r}")
             for fields in reader:
                 number = reader.line_num
-                if fields:
+                if any(field.strip() for field in fields):
                     yield Row(number, _row(columns, fields, unquote=delimiter == "\t"))
     except (OSError, ValueError, EOFError, csv.Error) as error:
+        coded = isinstance(error, UnicodeDecodeError)
+        hint = "save the table as UTF-8 (in Excel: CSV UTF-8)" if coded else None
+        if isinstance(error, csv.Error):
+            number, hint = number + 1, "a quotation mark may be missing"
         raise DataError(
             "the table cannot be read",
-            where=f"{path}, row {number + 1 if isinstance(error, csv.Error) else number or 1}",
+            where=f"{path}, row {_undecoded(path) if coded else number or 1}",
             expected="JSON objects" if lines else "UTF-8 text with a header",
             found=error,
-            hint="a quotation mark may be missing" if isinstance(error, csv.Error) else None,
+            hint=hint,
         ) from None
 
 
@@ -171,11 +175,24 @@ def renamed(rows: Iterable[Row], names: Mapping[str, str], notes: list[str]) -> 
     return whole
 
 
+def _undecoded(path: Path) -> int:
+    """Give the first line that is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES), b""), 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
 def _delimiter(header: str, path: Path, notes: list[str]) -> str:
     """Give what stands between the fields: that of the file's kind, or what the header shows."""
     usual: str = "\t" if path.suffix == ".tsv" else ","
     known = {"audio", *ALIASES}
-    sign = next((s for s in usual + _DELIMITERS if known & set(_names(header, s))), usual)
+    signs = usual + _DELIMITERS
+    names = {sign: {name.lower() for name in _names(header, sign)} for sign in signs}
+    sign = next((s for s in signs if known & names[s]), max(signs, key=lambda s: len(names[s])))
     if sign != usual:
         notes.append(f"fields are separated by {sign!r}")
     return sign

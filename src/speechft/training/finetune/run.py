@@ -132,7 +132,9 @@ class Run:
             # Every part's loss shall be seen, whatever the rhythm of their turns.
             log_every=LoopSettings.log_every if len(self.parts) == 1 else 1,
         )
-        log.info("%.1f %% of the batches of a pass is padding", 100 * self.padding)
+        of_30s = self.encoder.context == "30s"
+        why = ": each utterance is padded to 30 s (context=utterance does not)" if of_30s else ""
+        log.info("%.1f %% of the batches of a pass is padding%s", 100 * self.padding, why)
         places = [place for own in self._spoken.values() for place in own]
         of_tasks = sum(len(self._spoken[name]) for name in self.tasks)
         seconds = self.source.durations
