@@ -19,8 +19,8 @@ from speechft.encoders import load_encoder
 from speechft.encoders.convert import convert
 from speechft.encoders.inspect import inspect
 from speechft.encoders.settings import ConvertSettings, InspectSettings
+from speechft.prediction.audio_files import find_audio
 from speechft.prediction.embed import embed
-from speechft.prediction.embed_files import find_audio
 from speechft.prediction.settings import EmbedSettings
 
 PARITY = Path(__file__).parent.parent / "fixtures" / "parity"

@@ -108,12 +108,12 @@ def test_audio_is_decoded_ahead_of_need(front_end, synthetic_splits, monkeypatch
     cache = FrontEndCache(front_end, cuts)
     wanted = FrontEndCache(front_end, cuts).load([2, 0])
     cache.expect([2, 0])
-    assert set(cache._decoding) == {0, 2}
+    assert set(cache.waveforms._decoding) == {0, 2}
     found = cache.load([2, 0])
-    assert not cache._decoding
+    assert not cache.waveforms._decoding
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
     cache.expect([2, 0])  # both are kept
-    assert not cache._decoding
+    assert not cache.waveforms._decoding
 
 
 def test_what_changes_the_output_changes_the_hash(front_end):

@@ -14,7 +14,7 @@ import soundfile
 
 from speechft.data.decoding import decode
 from speechft.data.load import load_data
-from speechft.prediction.embed_files import find_audio
+from speechft.prediction.audio_files import find_audio
 
 KINDS = {
     "a.wav": {},

@@ -13,8 +13,9 @@ import pytest
 from speechft.core.errors import CheckpointError, SpeechFTError
 from speechft.core.files import read_json
 from speechft.pipeline import execution
-from speechft.pipeline.execution import Crew, Outcome, Pace, raise_failures
+from speechft.pipeline.execution import Crew, Outcome, raise_failures
 from speechft.pipeline.graph import Job, note_of
+from speechft.pipeline.time_left import Pace
 
 MISTAKE = {"error": {"error": "CheckpointError", "what": "no disk", "where": None,
                      "expected": None, "found": None, "hint": None}}  # fmt: skip

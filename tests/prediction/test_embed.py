@@ -18,9 +18,9 @@ from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.settings import parse_settings
 from speechft.encoders import load_encoder
 from speechft.prediction import embed as stage
-from speechft.prediction import state_files
+from speechft.prediction import embedding_files
+from speechft.prediction.audio_files import find_audio
 from speechft.prediction.embed import embed
-from speechft.prediction.embed_files import find_audio
 from speechft.prediction.settings import EmbedSettings
 
 HUBERT = str(Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt")
@@ -88,7 +88,7 @@ def test_states_are_written_batch_by_batch(tmp_path, folder, monkeypatch, suffix
             events.append("write")
             self.inner.add(name, states)
 
-    opened = state_files.open_states
+    opened = embedding_files.open_states
 
     @stage_context
     def open_noted(*args, **options):
@@ -96,7 +96,7 @@ def test_states_are_written_batch_by_batch(tmp_path, folder, monkeypatch, suffix
             yield Noted(target)
 
     monkeypatch.setattr(stage, "_encode", noted)
-    monkeypatch.setattr(state_files, "open_states", open_noted)
+    monkeypatch.setattr(embedding_files, "open_states", open_noted)
     embed(make(audio=(str(folder),), out=tmp_path / f"x{suffix}", batch_seconds=1.0, pooled=True))
     assert events.count("write") == 6
     runs = "".join("e" if event == "encode" else "w" for event in events)
@@ -116,7 +116,7 @@ def test_all_outputs_hold_the_same(tmp_path, folder):
         suffix: embed(
             make(audio=(str(folder),), out=tmp_path / f"x{suffix}", pooled=True, batch_seconds=1.2)
         )
-        for suffix in state_files.SUFFIXES
+        for suffix in embedding_files.SUFFIXES
     }
     table, archive = load_file(outs[".safetensors"]), np.load(outs[".npz"])
     rows = np.load(outs[".npy"])
@@ -226,7 +226,7 @@ def test_nothing_is_left_of_what_was_stopped(tmp_path, folder, monkeypatch, suff
     assert sorted(p.name for p in tmp_path.iterdir()) == ["audio", out.name]
 
 
-@pytest.mark.parametrize("suffix", state_files.SUFFIXES)
+@pytest.mark.parametrize("suffix", embedding_files.SUFFIXES)
 def test_a_file_of_others_is_replaced_only_where_that_is_asked_for(tmp_path, folder, suffix):
     out = tmp_path / f"model{suffix}"
     if suffix == ".safetensors":

@@ -19,7 +19,7 @@ from speechft.data.augmentation import Noise, at_speed
 from speechft.data.batching import DurationBatches, VariedBatches
 from speechft.data.load import load_data
 from speechft.encoders import build_encoder
-from speechft.hidden.front_end_cache import Waveforms
+from speechft.hidden.decode_ahead import Waveforms
 from speechft.tasks import TASKS
 from speechft.tasks.speaker_turns import frame_labels, frames_of, turns_of
 from speechft.training.batch_stream import BatchStream, Position

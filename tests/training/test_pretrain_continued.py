@@ -186,7 +186,7 @@ def test_nothing_moves_while_the_head_settles(settings, base):
 
 
 def test_kept_features_and_waveforms_give_the_same_loss(settings, tiny_encoder):
-    from speechft.hidden.front_end_cache import Waveforms
+    from speechft.hidden.decode_ahead import Waveforms
     from speechft.training.pretrain.masked_prediction import MaskedPrediction, UnitPredictor
     from speechft.training.pretrain.speech import Speech
 

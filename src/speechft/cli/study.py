@@ -69,8 +69,8 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     from collections import Counter
 
     from speechft.encoders.identity import refuse_absent_here
-    from speechft.pipeline.execution import foreseen
     from speechft.pipeline.study.stage import plan_studies
+    from speechft.pipeline.time_left import foreseen
 
     graph, console = plan_studies(settings, out, threads), output()
     jobs = list(graph.jobs.values())

@@ -6,44 +6,24 @@ import math
 import os
 import tempfile
 from collections.abc import Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import torch
-from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speechft.core.artifact import hash_values
-from speechft.core.devices import compute_alone
 from speechft.core.lengths import pad_waveforms
 from speechft.core.logging import get_logger
-from speechft.data.audio import heard_seconds, load_waveform
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.checkpoint import fingerprint
 from speechft.encoders.identity import computing
+from speechft.hidden.decode_ahead import DecodedAhead
 
 log = get_logger(__name__)
-_AHEAD: Final = 64  # utterances that are decoded before they are asked for
-
-
-class Waveforms:
-    """Loads the waveforms of cuts by index, from disk each time.
-
-    Args:
-        cuts: the cuts, in the order that indices refer to.
-    """
-
-    def __init__(self, cuts: Sequence[Any]) -> None:
-        self.cuts: list[Cut] = list(cuts)
-        self.durations = [heard_seconds(cut) for cut in self.cuts]
-
-    def load(self, indices: Sequence[int]) -> list[Tensor]:
-        """Give 1-D 16 kHz float32 waveforms."""
-        return [load_waveform(self.cuts[i]) for i in indices]
 
 
 class KeptFeatures:
@@ -157,14 +137,11 @@ class FrontEndCache:
         file: FeatureFile | None = None,
     ) -> None:
         self.encoder = encoder
-        self.waveforms = Waveforms(cuts)
+        self.waveforms = DecodedAhead(cuts)
         self.durations = self.waveforms.durations
         self._kept = KeptFeatures(limit_bytes) if kept is None else kept
         self.keys: Sequence[Hashable] = range(len(cuts)) if kept is None else keys
         self._file, self.asked, self.served = file, 0, 0
-        self._coming: list[int] = []
-        self._decoding: dict[int, Future[list[Tensor]]] = {}
-        self._pool: ThreadPoolExecutor | None = None
 
     @cached_property
     def _front_end(self) -> str:
@@ -178,17 +155,12 @@ class FrontEndCache:
     def expect(self, indices: Sequence[int]) -> None:
         """Say what will be asked for, in its order, so that audio is decoded ahead of need."""
         own = self._kept.of(self._front_end)
-        self._coming = [i for i in reversed(indices) if self.keys[i] not in own]
-        self._decoding.clear()
-        if self._coming and self._pool is None:
-            threads = min(8, os.cpu_count() or 1)
-            self._pool = ThreadPoolExecutor(threads, "audio", initializer=compute_alone)
-        self._decode_ahead()
+        self.waveforms.expect([i for i in indices if self.keys[i] not in own])
 
     def load(self, indices: Sequence[int]) -> list[Tensor]:
         """Give features (T, C), on the CPU, for each index, or 1-D waveforms."""
         if not self.encoder.front_end_by_frames:
-            return self._waveforms(indices)
+            return self.waveforms.load(indices)
         own = self._kept.of(self._front_end)
         found = {i: own.get(self.keys[i]) for i in indices}
         if self._file is not None:
@@ -205,21 +177,7 @@ class FrontEndCache:
 
     def _compute(self, indices: Sequence[int]) -> list[Tensor]:
         # Whole dev splits are held: what is not kept may not fill the GPU either.
-        return [own.cpu() for own in features_of(self.encoder, self._waveforms(indices))]
-
-    def _waveforms(self, indices: Sequence[int]) -> list[Tensor]:
-        found: list[Tensor] = []
-        for i in indices:
-            ahead = self._decoding.pop(i, None)
-            found += self.waveforms.load([i]) if ahead is None else ahead.result()
-            self._decode_ahead()
-        return found
-
-    def _decode_ahead(self) -> None:
-        while self._pool is not None and self._coming and len(self._decoding) < _AHEAD:
-            i = self._coming.pop()
-            if i not in self._decoding:
-                self._decoding[i] = self._pool.submit(self.waveforms.load, [i])
+        return [own.cpu() for own in features_of(self.encoder, self.waveforms.load(indices))]
 
 
 def front_end_id(encoder: SpeechEncoder) -> str:

@@ -17,8 +17,8 @@ from speechft.data.audio import read_audio
 from speechft.data.batching import DurationBatches
 from speechft.encoders import EncoderOutput, SpeechEncoder, load_encoder
 from speechft.encoders.base import refuse_not_finite
-from speechft.prediction import state_files
-from speechft.prediction.embed_files import durations_of, find_audio, is_of_embed, usable_files
+from speechft.prediction import embedding_files
+from speechft.prediction.audio_files import durations_of, find_audio, is_of_embed, usable_files
 from speechft.prediction.settings import EmbedSettings
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -67,7 +67,7 @@ def embed(settings: EmbedSettings) -> Path:
     costs, most = encoder.costs(durations), settings.batch_seconds
     batches = DurationBatches(costs, most, seed=0, shuffle=False).epoch(0)
     with (
-        state_files.open_states(settings.out, names, about, pooled=settings.pooled) as target,
+        embedding_files.open_states(settings.out, names, about, pooled=settings.pooled) as target,
         progress_bar() as bar,
     ):
         task = bar.add_task("embed", total=len(files), note="")
@@ -151,9 +151,9 @@ def _layers(wanted: tuple[int, ...] | None, encoder: SpeechEncoder) -> list[int]
 
 def _check_out(settings: EmbedSettings, files: Sequence[Path]) -> None:
     out = settings.out
-    if out.suffix not in state_files.SUFFIXES:
+    if out.suffix not in embedding_files.SUFFIXES:
         raise SettingsError(
-            "unknown kind of output file", where=out, expected=" or ".join(state_files.SUFFIXES)
+            "unknown kind of output file", where=out, expected=" or ".join(embedding_files.SUFFIXES)
         )
     if out.is_dir():
         raise SettingsError("the output is a folder", where=out, expected="the name of a file")

@@ -17,7 +17,7 @@ from speechft.data.load import find_data
 from speechft.data.manifests import SUFFIXES as CUTS
 from speechft.data.table_files import SUFFIXES as TABLES
 from speechft.data.utterances import Utterance, load_splits
-from speechft.prediction.embed_files import find_audio
+from speechft.prediction.audio_files import find_audio
 
 
 class Recording(NamedTuple):

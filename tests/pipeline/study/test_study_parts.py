@@ -7,8 +7,8 @@ from study_fixture import written
 
 from speechft.cli.app import main
 from speechft.core.launch_settings import LaunchSettings
-from speechft.pipeline.execution import foreseen
 from speechft.pipeline.study.stage import load_study, plan_studies, study
+from speechft.pipeline.time_left import foreseen
 
 ROWS = [
     {"name": "theta0", "title": "θ0", "encoder": "theta0"},

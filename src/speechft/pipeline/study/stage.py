@@ -12,11 +12,12 @@ from speechft.core.launch_settings import LaunchSettings
 from speechft.core.locks import work_alone
 from speechft.core.logging import get_logger
 from speechft.encoders.identity import locate
-from speechft.pipeline.execution import Crew, foreseen, raise_failures
+from speechft.pipeline.execution import Crew, raise_failures
 from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.launchers import start_workers
 from speechft.pipeline.study.study_file import load_study
 from speechft.pipeline.study.study_jobs import Builder
+from speechft.pipeline.time_left import foreseen
 from speechft.reporting.study.settings import StudySettings
 
 __all__ = ["load_study", "plan_studies", "study"]

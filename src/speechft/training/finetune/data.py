@@ -17,7 +17,7 @@ from speechft.data.augmentation import Noise, at_speed
 from speechft.data.identity import audio_key
 from speechft.data.load import load_data, refuse_long
 from speechft.data.utterances import first_seconds
-from speechft.hidden.front_end_cache import Waveforms
+from speechft.hidden.decode_ahead import Waveforms
 from speechft.tasks import Task, arranged, check_labels, refuse_empty
 from speechft.training.batch_stream import ItemSource, Position
 

@@ -19,7 +19,7 @@ from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed, seeded
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end_cache import Waveforms
+from speechft.hidden.decode_ahead import Waveforms
 from speechft.training.distributed import all_processes
 from speechft.training.finetune.objective import FineTuning, Part
 from speechft.training.finetune.settings import FinetuneSettings

@@ -25,7 +25,8 @@ from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import heard_of
 from speechft.encoders.layers import set_activation_dropout
 from speechft.heads.spec_augment import SpecAugment
-from speechft.hidden.front_end_cache import FeatureFile, FrontEndCache, KeptFeatures, Waveforms
+from speechft.hidden.decode_ahead import Waveforms
+from speechft.hidden.front_end_cache import FeatureFile, FrontEndCache, KeptFeatures
 from speechft.tasks import file_stem, refuse_unreachable
 from speechft.tasks.kept_head import HeadRecord, write_head
 from speechft.training.adapters import Coverage, add_adapters

@@ -15,7 +15,8 @@ from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
 from speechft.data.batching import DurationBatches
 from speechft.encoders import SpeechEncoder
-from speechft.hidden.front_end_cache import FrontEndCache, Waveforms
+from speechft.hidden.decode_ahead import Waveforms
+from speechft.hidden.front_end_cache import FrontEndCache
 from speechft.training.distributed import all_processes
 from speechft.training.freezing import FreezePlan, set_trainable
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress

@@ -22,7 +22,7 @@ from speechft.data.load import load_data, refuse_long
 from speechft.data.utterances import first_seconds
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.encoders.identity import heard_of
-from speechft.hidden.front_end_cache import Waveforms
+from speechft.hidden.decode_ahead import Waveforms
 from speechft.training.distributed import on_main
 from speechft.training.pretrain.borrowed_front_end import take_front_end
 from speechft.training.pretrain.continued_encoder import resolve, unit_layer

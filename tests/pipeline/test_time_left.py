@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from speechft.pipeline.execution import Pace
 from speechft.pipeline.graph import Job
+from speechft.pipeline.time_left import Pace
 
 
 def job(name: str, verb: str = "evaluate", tasks: int = 4) -> Job:

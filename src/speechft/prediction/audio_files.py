@@ -1,4 +1,4 @@
-"""The audio files that `speechft embed` is to encode, and which of them can be."""
+"""The audio files that `embed` and `predict` are given, and which of them can be encoded."""
 
 from __future__ import annotations
 
