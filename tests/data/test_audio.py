@@ -76,11 +76,13 @@ def test_refuses_short_empty_missing_and_broken_files(tmp_path, tone):
     # 300 samples at 8 kHz are 600 at 16 kHz.
     soundfile.write(tmp_path / "low.wav", np.zeros(300), 8000)
     (tmp_path / "text.wav").write_text("this is no audio")
+    (tmp_path / "text.mp3").write_text("this is no audio")
     messages = {
         "empty.wav": "is empty",
         "short.wav": "too short",
         "missing.wav": "no such audio file",
         "text.wav": "cannot be decoded",
+        "text.mp3": "no frame of MPEG audio",
     }
     for name, message in messages.items():
         with pytest.raises(DataError, match=message) as caught:

@@ -183,7 +183,6 @@ def test_model_stock_and_karcher():
                 "would round the encoders before they are merged",
                 "parameter: unknown; did you mean 'parameters'",
                 "t: missing",
-                "models: none",
             ],
         ),
         (

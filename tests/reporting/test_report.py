@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -351,11 +352,17 @@ def test_without_a_recipe_the_evaluation_is_what_can_be_repeated(tmp_path: Path)
     points = [{"path": "sweep", "alpha": alpha} for alpha in (0.0, 0.5)]
     encoders = [{"path": "base"}, *points]
     about = {"encoders": encoders, "data": "my.csv", "tasks": ["pr", "er"], "seeds": [0]}
-    made = {"stage": "evaluate", "settings": about}
+    about |= {"steps": {"pr": 40}, "context": "utterance", "workers": 2}
+    counts = {name: about[name] for name in about if name != "workers"}
+    made = {"stage": "evaluate", "settings": about, "depends": counts}
     write_json(tmp_path / "run" / "seed-0" / "evaluate-sid" / "speechft.json", made)
     report(ReportSettings(runs=(tmp_path / "run",), out=tmp_path / "out"))
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "speechft evaluate base sweep --data my.csv --tasks pr,er --seed 0 --out DIR" in text
+    command = next(line for line in text.splitlines() if line.startswith("speechft evaluate"))
+    assert shlex.split(command)[2:] == [
+        *("base", "sweep", "--data", "my.csv", "--tasks", "pr,er", "--seed", "0"),
+        *("--set", 'steps={"pr": 40}', "--set", "context=utterance", "--out", "DIR"),
+    ]
 
 
 def test_points_of_a_sweep_are_learnt_from_their_names(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -154,6 +155,8 @@ def read_options(
             given.setdefault(name, []).append(text)
         else:
             hint = did_you_mean(name, [*by_name, *off])
+            if os.path.exists(argument):
+                hint = f"write './{argument}' for the file"
             raise _wrong(f"there is no option {name}", command, hint=hint)
     overrides = given.pop("--set", [])
     values = {by_name[name].field: _value(by_name[name], texts) for name, texts in given.items()}

@@ -196,7 +196,7 @@ def _opened(path: Path) -> Iterator[_File]:
             "the audio cannot be decoded",
             where=path,
             expected="WAV, FLAC, MP3, Ogg, Opus or NIST Sphere",
-            found=str(error).rpartition("': ")[2],
+            found=_found(error),
             hint=_hint(path),
         ) from None
 
@@ -241,6 +241,12 @@ def _hint(path: Path) -> str | None:
     if not head:
         return "the file is empty"
     return next((hint for mark, hint in _HINTS.items() if mark in head), None)
+
+
+def _found(error: Exception) -> str:
+    """Give what libsndfile says; of MPEG without a frame it says that there is no file."""
+    said = str(error).rpartition("': ")[2]
+    return "no frame of MPEG audio" if said.startswith("File does not exist") else said.rstrip(".")
 
 
 def _beside(path: Path) -> str | None:

@@ -80,12 +80,13 @@ class AlphaRules:
             SettingsError: names the pattern and the nearest tensors.
         """
         known = list(names)
+        layers = {re.sub(r"\.\d+\.", ".*.", name) for name in known}
         for pattern, _ in self.patterns:
             if not any(glob_regex(pattern).fullmatch(name) for name in known):
                 raise SettingsError(
                     f"the pattern {pattern!r} matches no tensor of the encoder",
                     where="alpha",
-                    hint=did_you_mean(pattern, known) if known else None,
+                    hint=did_you_mean(pattern, layers) if known else None,
                 )
 
     def __str__(self) -> str:

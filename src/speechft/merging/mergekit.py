@@ -63,7 +63,7 @@ def from_mergekit(recipe: Mapping[str, Any]) -> dict[str, Any]:
             f"dtype: {dtype} would round the encoders before they are merged; leave it out and "
             f"write out_dtype: {out}"
         )
-    if not tuned:
+    if reader.names and not tuned:
         reader.problems.append("models: nothing to merge with the base")
     if reader.problems:
         lines = "\n".join(f"    {problem}" for problem in reader.problems)
@@ -112,7 +112,7 @@ class _Reader:
             self.problems.append("models: merge LoRA adapters into their encoders first")
         if len(set(self.names)) < len(self.names):
             self.problems.append("models: one is listed twice")
-        if not self.names:
+        if not (self.names or {"slices", "modules"} & self.recipe.keys()):
             self.problems.append("models: none")
 
     def needed_base(self) -> str:
@@ -189,7 +189,7 @@ def _linear(reader: _Reader) -> _Said:
 
 def _slerp(reader: _Reader) -> _Said:
     """`t` is alpha; lists are ramps over depth, filters are patterns."""
-    if reader.base is None or len(reader.tuned) != 1:
+    if reader.names and (reader.base is None or len(reader.tuned) != 1):
         reader.problems.append("slerp: wants base_model and one other encoder")
     return reader.base or "", reader.tuned, _alpha(reader, reader.shared.get("t")), {}
 

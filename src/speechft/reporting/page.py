@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ _LATEX: Final = {
 }
 _TERMINAL = 80  # columns
 _MOST_CLASSES = 20  # that a page shows
+_OPTIONS: Final = ("encoders", "data", "tasks", "seeds")  # of an evaluation, said otherwise
 DIFFERENT = (
     "not all rows were measured on the same test data, so these columns compare only rows of one "
     "run."
@@ -408,6 +410,11 @@ def _evaluations(evidence: Evidence) -> list[dict[str, Any]]:
         words += [word for one in given for word in ("--data", one)]
         words += ["--tasks", ",".join(map(str, settings.get("tasks", [])))]
         words += [word for seed in settings.get("seeds", []) for word in ("--seed", seed)]
+        counts = made.get("depends", settings)  # workers and the like do not
+        for name in (n for n in settings if n in counts and n not in _OPTIONS):
+            value = settings[name]
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            words += ["--set", f"{name}={text}"]
         command = shlex.join([*map(str, words), "--out", "DIR"])
         where = "" if str(folder) == "." else f" in {folder}"
         runs.append({"name": f"evaluation{where}", "command": command, "recipe": settings})

@@ -119,11 +119,17 @@ class Method:
                 f"{self.name} cannot merge {tuned} tuned encoder{'s' if tuned > 1 else ''}",
                 where="method",
                 expected=f"at least {self.least}" if few else f"at most {self.most}",
+                hint=None if few else f"for several: {', '.join(_for(tuned))}",
             )
         return check_parameters(self, values, tuned) if values else {}
 
 
 METHODS: Registry[Method] = Registry("merge method")
+
+
+def _for(tuned: int) -> list[str]:
+    """Name the methods that merge so many tuned encoders."""
+    return [m.name for m in METHODS.values() if m.least <= tuned <= (m.most or tuned)]
 
 
 def merge_method(
