@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from speechft.core import devices
+from speechft.core.devices import usable_device
+from speechft.core.errors import SettingsError
 from speechft.core.stopping import threads
 
 
@@ -66,3 +68,8 @@ def test_a_thread_that_computes_alone_leaves_the_others_their_threads():
         assert (alone, torch.get_num_threads(), total) == (1, 2, 1e6)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_device_without_kernels_is_refused():
+    with pytest.raises(SettingsError, match="cannot be used"):
+        usable_device("meta")  # tensors can be made there, and nothing computed

@@ -127,7 +127,7 @@ def test_time_means_do_not_depend_on_the_type_of_frames():
 
 
 def test_each_precision_has_states_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda _: True)
     exact, half = Case().open(), Case().open(precision="bfloat16")
     spread = exact.pooled.means.std()
     apart = (half.pooled.means - exact.pooled.means).abs().max()

@@ -285,6 +285,18 @@ def test_only_heads_on_kept_states_may_round_on_a_gpu(monkeypatch):
     assert not torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch 2.9 began with it")
+def test_nothing_changes_where_somebody_told_convolutions_and_lstms_apart():
+    convolutions, recurrent = torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    before = convolutions.fp32_precision, recurrent.fp32_precision
+    try:
+        convolutions.fp32_precision, recurrent.fp32_precision = "tf32", "ieee"
+        with quick_recurrence(frame_states(count=2)[0], "cuda"):
+            assert recurrent.fp32_precision == "ieee"
+    finally:
+        convolutions.fp32_precision, recurrent.fp32_precision = before
+
+
 def test_recurrent_heads_do_not_stack_and_linear_ones_do():
     assert can_stack(Probe(K, head()))
     assert not can_stack(Probe(K, RecurrentCTC(D, 4, 4, 3, 1)))

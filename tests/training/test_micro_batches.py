@@ -11,6 +11,7 @@ from two_processes import in_float64
 from speechft.encoders import build_encoder
 from speechft.tasks import TASKS
 from speechft.training import micro_batches
+from speechft.training.finetune.objective import FineTuning
 from speechft.training.finetune.stage import finetune
 from speechft.training.micro_batches import cut, free_bytes, peak_bytes
 
@@ -79,6 +80,19 @@ def test_auto_takes_what_memory_bears_and_keeps_it(base, tmp_path, monkeypatch):
     monkeypatch.setattr(micro_batches, "free_bytes", lambda _: 1)  # it goes on on a small machine
     finetune(stopped)
     assert record(stopped.out)["micro_batch"] > 12
+
+
+def test_auto_takes_one_utterance_where_a_gpu_has_no_memory_for_two(base, tmp_path, monkeypatch):
+    real = FineTuning.loss
+
+    def loss(objective, indices, items):
+        if len(set(indices)) < len(indices):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(objective, indices, items)
+
+    monkeypatch.setattr(FineTuning, "loss", loss)
+    out = finetune(settings(base, tmp_path / "run", micro_batch="auto", steps=2))
+    assert record(out)["micro_batch"] == pytest.approx(4.4, abs=0.3)
 
 
 def test_measuring_changes_no_result(base, tmp_path, monkeypatch):

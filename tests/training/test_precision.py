@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from pretend_gpu import pretend_gpu
 
 from speechft.core import devices
 from speechft.training.precision import autocast
@@ -51,3 +52,22 @@ def test_emulated_bf16_is_float32_and_said_once(precision, known, half, processo
     assert result.dtype == (torch.bfloat16 if half else torch.float32)
     emulated = precision == "bf16" and known is PLAIN
     assert len(caplog.records) == emulated
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "no"])
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_emulates_bf16_computes_in_float32(precision, native, processor, caplog):
+    processor(PLAIN)
+    with pretend_gpu(), pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(  # torch says yes of a T4 or V100, too, unless it is told not to
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True: native | including_emulation,
+        )
+        layer, x = torch.nn.Linear(8, 4).cuda(), torch.randn(3, 8).cuda()
+        with autocast(precision, "cuda"):
+            result = layer(x)
+    half = native and precision != "no"
+    assert result.dtype == (torch.bfloat16 if half else torch.float32)
+    said = [record for record in caplog.records if "this GPU" in record.message]
+    assert len(said) == (precision == "bf16" and not native)

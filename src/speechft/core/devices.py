@@ -59,17 +59,26 @@ def has_matrix_units() -> bool:
 
 
 @cache
-def has_bfloat16() -> bool:
-    """Tell whether the processor computes in bfloat16 itself; where that is not known, it does."""
+def has_bfloat16(device_type: str = "cpu") -> bool:
+    """Tell whether a processor or GPU computes in bfloat16 itself; if that is not known, it does.
+
+    By default torch says so of GPUs before NVIDIA's Ampere, too, which only emulate it.
+
+    Args:
+        device_type: "cpu" or "cuda", which stands for the GPU in use.
+    """
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = _capabilities()
     x86 = known.get("architecture") == "x86_64"
     return not x86 or bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 @cache
-def _say_float32() -> None:
+def _say_float32(device_type: str) -> None:
+    name = "processor" if device_type == "cpu" else "GPU"
     _logger.warning(
-        "this processor does not compute in bfloat16 itself, and emulating it takes many times as "
+        f"this {name} does not compute in bfloat16 itself, and emulating it takes many times as "
         "long as float32: what was to be bfloat16 is computed in float32, which is more exact"
     )
 
@@ -79,11 +88,11 @@ def bfloat16_where_wanted(device_type: str, wanted: bool) -> torch.autocast:
 
     Args:
         device_type: "cpu" or "cuda".
-        wanted: whether bfloat16 is asked for. A processor that only emulates it computes in
-            float32 all the same, and a warning says so, once.
+        wanted: whether bfloat16 is asked for. A processor or GPU that only emulates it computes
+            in float32 all the same, and a warning says so, once.
     """
-    if wanted and device_type == "cpu" and not has_bfloat16():
-        _say_float32()
+    if wanted and device_type in ("cpu", "cuda") and not has_bfloat16(device_type):
+        _say_float32(device_type)
         wanted = False
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=wanted)
 
@@ -112,7 +121,7 @@ def give_back_holes(device: torch.device) -> None:
 
 
 def usable_device(name: str) -> torch.device:
-    """Give a device on which a tensor can be made.
+    """Give a device on which something can be computed.
 
     Args:
         name: "cpu", "cuda", "cuda:N", or "auto".
@@ -123,7 +132,7 @@ def usable_device(name: str) -> torch.device:
     compute_exactly()
     try:
         device = torch.device(named_device(name))
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).item()  # this torch may have no kernels for an old GPU
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SettingsError(
             "this device cannot be used",

@@ -193,12 +193,16 @@ def quick_recurrence(states: States, device: torch.device | str) -> Iterator[Non
     """Let cuDNN round to TF32 in LSTMs and convolutions of heads that read kept states on a GPU.
 
     LSTMs are what probes of ASR, SF and SD wait for there, and S3PRL's are computed so too. An
-    encoder is not at work then; where it is, since nothing is kept, all stays as it was.
+    encoder is not at work then; where it is, since nothing is kept, all stays as it was. So it does
+    where somebody has told LSTMs and convolutions apart, of which torch then refuses to speak.
     """
-    if torch.device(device).type != "cuda" or not states.on_cpu:
+    try:
+        before = torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        before = None
+    if torch.device(device).type != "cuda" or not states.on_cpu or before is None:
         yield
         return
-    before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = True
     try:
         yield

@@ -315,7 +315,7 @@ class Loop:
                 for name, value in more.items():
                     of_batch[name] = of_batch.get(name, 0.0) + piece.share * value
                 give_back_holes(self.accelerator.device)
-                self.accelerator.backward(loss * piece.share / self.accumulate)
+                torch.autograd.backward(loss * piece.share / self.accumulate)
                 total += float(loss.detach()) * piece.share / self.accumulate
             figures[place] = of_batch
         stop = self.stop.signal_number

@@ -73,9 +73,16 @@ def affordable(
 
     device = objective.encoder.device
     step(1)  # what is computed once is there now
-    one, two = (peak_bytes(lambda n=n: step(n), device) for n in (1, 2))  # type: ignore[misc]
+    (seconds,) = objective.seconds(items)
+    one = peak_bytes(lambda: step(1), device)
+    try:
+        two = peak_bytes(lambda: step(2), device)
+    except torch.OutOfMemoryError:  # of a GPU; a processor's system gives what it does not have
+        objective.module.zero_grad(set_to_none=True)
+        log.info("micro-batches of %.1f s at most: there is no memory for twice as much", seconds)
+        return seconds
     later = moments * sum(p.nbytes for p in objective.module.parameters() if p.requires_grad)
-    each, (seconds,) = max(two - one, 1), objective.seconds(items)
+    each = max(two - one, 1)
     free = _SHARE * free_bytes(device)
     copies = max(1.0, (free - later - max(one - each, 0)) / each)
     log.info(

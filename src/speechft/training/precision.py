@@ -13,13 +13,11 @@ Precision = Literal["auto", "no", "bf16"]
 def autocast(precision: Precision, device_type: str) -> torch.autocast:
     """Give the context that training computes in.
 
-    `auto` means bf16 where a GPU has it, else float32; bf16 on a processor that only emulates it
-    is computed in float32.
+    `auto` means bf16 where a GPU has it, else float32; bf16 on a processor or GPU that only
+    emulates it is computed in float32.
     """
-    import torch
+    from speechft.core.devices import bfloat16_where_wanted, has_bfloat16
 
-    from speechft.core.devices import bfloat16_where_wanted
-
-    gpu_has_it = device_type == "cuda" and torch.cuda.is_bf16_supported()
+    gpu_has_it = device_type == "cuda" and has_bfloat16("cuda")
     wanted = precision == "bf16" or (precision == "auto" and gpu_has_it)
     return bfloat16_where_wanted(device_type, wanted)

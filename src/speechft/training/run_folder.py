@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -117,6 +118,7 @@ def carry_out(artifact: Artifact, threads: int, work: Callable[[], None]) -> Pat
     _refuse_uneven(artifact)
     with at_work(folder, threads):
         work()
+    gc.collect()  # the parts of a run refer to each other: a GPU would keep its weights till then
     return folder
 
 
