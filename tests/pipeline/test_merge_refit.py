@@ -52,7 +52,9 @@ def test_the_head_of_a_run_goes_along_or_stays_behind(home, tmp_path):
     assert (kept / head).read_bytes() == (home / "run" / "encoder" / head).read_bytes()
     assert json.loads((kept / "speechft.json").read_text())["heads"] == [head]
     assert {record["label"] for record in said(kept, home)} <= {"low", "high"}
+    assert "speechft predict PATH" in (kept / "README.md").read_text()
     dropped = merged(home, tmp_path / "dropped")
+    assert "speechft predict PATH" not in (dropped / "README.md").read_text()
     assert not (dropped / head).exists()
     for name, tensor in tensors(dropped).items():
         assert torch.equal(tensor, tensors(kept)[name])
@@ -69,6 +71,7 @@ def test_a_head_is_refitted_while_the_encoder_stays(home, tmp_path):
     record = json.loads((out / "speechft.json").read_text())
     assert (record["alpha"], record["heads"]) == ("0.5", ["head.safetensors"])
     assert read_record(head).size == "mini"
+    assert "`head.safetensors`" in (out / "README.md").read_text()
     assert not (tmp_path / "out.refit").exists()
     right = [r["label"] == ("low", "high")[i % 2] for i, r in enumerate(said(out, home))]
     assert sum(right) >= 5, right

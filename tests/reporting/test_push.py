@@ -264,6 +264,7 @@ def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
     """As fine-tuning leaves it in its run's folder, with the run's provenance."""
     run_folder = tmp_path / "runs" / "sid"
     build_encoder(dict(CONFIG), seed=0).save(run_folder / "encoder")
+    (run_folder / "encoder" / "head.safetensors").write_bytes(b"head")
     tuned = {"encoder": "facebook/hubert-base-ls960", "task": "sid", "steps": 600}
     tuned |= {"data": f"{tmp_path}/secret/table.csv", "method": "stable"}
     write_json(run_folder / "speechft.json", {"stage": "finetune", "settings": tuned})
@@ -284,6 +285,7 @@ def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
     assert "# sid\n" in card
     assert "`speechft finetune`" in card
     assert "| data | table.csv |" in card
+    assert "`head.safetensors`" in card
     assert "| sid | acc | 80.00 |" in card
     assert str(tmp_path) not in "".join(plain.values())
     assert json.loads(plain["speechft.json"])["stage"] == "finetune"

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import or_
@@ -80,7 +80,8 @@ def describe(planned: Plan, folder: Path, chosen: Chosen | None = None) -> dict[
     heard = reduce(or_, (heard_of(source.label) for source in sources))
     write_heard(folder, heard if chosen is None else heard.chosen_on(chosen.dev))
     said = {} if chosen is None else {"chosen": {**chosen}}
-    write_text(folder / "README.md", write_card(planned, class_name, chosen))
+    card = with_heads(write_card(planned, class_name, chosen), heads)
+    write_text(folder / "README.md", card)
     if chosen is not None:
         write_choice(folder, chosen)
     return said | {
@@ -283,6 +284,17 @@ def _card(
         "hidden_states, lengths = encoder([waveform])  # 1-D, 16 kHz, float32\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def with_heads(card: str, names: Iterable[str]) -> str:
+    """Say in a card which of the files beside the weights are heads, and what runs them."""
+    heads = [f"`{name}`" for name in names if HEADS.fullmatch(name)]
+    if not heads:
+        return card
+    return (
+        f"{card}\n## What it says of recordings\n\nBeside the weights lies what `speechft predict` "
+        f"hears with: {', '.join(heads)}.\n\n```sh\nspeechft predict PATH recordings/\n```\n"
+    )
 
 
 def with_scores(card: str, scores: Mapping[str, Mapping[str, float]]) -> str:

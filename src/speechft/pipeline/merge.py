@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from speechft.core.artifact import Artifact, dependencies, read_record
 from speechft.core.errors import SettingsError
-from speechft.core.files import atomic_dir
+from speechft.core.files import atomic_dir, write_text
 from speechft.core.locks import LOCK
 from speechft.core.logging import get_logger
 from speechft.core.paths import beside, first_of, home_expanded
 from speechft.core.settings import parse_settings
 from speechft.merging import stage
 from speechft.merging.alpha import CHOICE, Chosen, is_sweep, read_choice
-from speechft.merging.output import head_files
+from speechft.merging.output import head_files, with_heads
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import open_encoder
 
@@ -77,6 +77,8 @@ def _merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
     with atomic_dir(out) as folder:
         for path in parts:
             shutil.copyfile(path, folder / path.name)
+        card = (folder / "README.md").read_text("utf-8")
+        write_text(folder / "README.md", with_heads(card, [path.name for path in heads]))
         about = {name: value for name, value in record.items() if name not in _OWN}
         about |= {"heads": [path.name for path in heads]}
         about["settings"] = settings.model_dump(mode="json", exclude={"out", "threads"})

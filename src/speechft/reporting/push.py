@@ -21,7 +21,7 @@ from speechft.core.files import read_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import home_expanded
 from speechft.encoders.identity import BELONGS, read_json_object, refuse_changed
-from speechft.merging.output import plain_card, public_name, with_scores
+from speechft.merging.output import plain_card, public_name, with_heads, with_scores
 from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
 from speechft.reporting.read_results import find_results, read_results
@@ -211,7 +211,8 @@ def _card(folder: Path, record: Mapping[str, Any]) -> str:
     if (folder / CARD).is_file():
         return (folder / CARD).read_text("utf-8")
     class_name = next(iter(read_json(folder / "config.json").get("architectures") or ()), "")
-    return plain_card(public_name(str(folder)), record, class_name)
+    card = plain_card(public_name(str(folder)), record, class_name)
+    return with_heads(card, sorted(path.name for path in folder.iterdir()))
 
 
 def _files(folder: Path) -> list[Path]:
