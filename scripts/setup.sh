@@ -38,25 +38,27 @@ fi
 # Torch first and alone. Without an NVIDIA card the CPU build is wanted: the default build on Linux
 # brings some gigabytes of CUDA libraries.
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+# Python compiles what it imports; pip would compile all that is there, most of it for nobody.
+get() { pip install -q --no-compile -c constraints.txt "$@"; }
 torch=$(sed -n 's/^torch==//p' constraints.txt)
 if ! pip show torch 2>/dev/null | grep -q "^Version: $torch"; then
     echo "setup: 1 of 2: torch $torch, the largest part (some minutes, by your connection)"
     if [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then
         if pip install -q --dry-run --no-deps "torch==$torch+cpu" >/dev/null 2>&1; then
-            pip install -q "torch==$torch+cpu" -c constraints.txt
+            get "torch==$torch+cpu"
         elif "$venv/bin/python" -c "import urllib.request as r; r.urlopen('$cpu_index/torch/', timeout=8)" \
             2>/dev/null; then
-            pip install -q "torch==$torch+cpu" -c constraints.txt --extra-index-url "$cpu_index"
+            get "torch==$torch+cpu" --extra-index-url "$cpu_index"
         else
-            pip install -q "torch==$torch" -c constraints.txt
+            get "torch==$torch"
         fi
     else
-        pip install -q "torch==$torch" -c constraints.txt
+        get "torch==$torch"
     fi
 fi
 
 echo "setup: 2 of 2: the other packages, with the exact versions of constraints.txt"
-pip install -q -c constraints.txt hatchling editables
-pip install -q -c constraints.txt --no-build-isolation -e '.[dev,slurm]'
+get hatchling editables
+get --no-build-isolation -e '.[dev,slurm]'
 echo "$wanted" > "$stamp"
 echo "setup: done. Now: . $venv/bin/activate && speechft --help"

@@ -52,7 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "moved-pretrain": {**COMMON, "steps": STEPS + 2},
 }
 BAD_UPDATE = 3
-MOVED = (*(("moved",) if ALL else ()), "moved-pieces", "moved-pretrain")
+MOVED = ("moved", "moved-pieces", "moved-pretrain") if ALL else ("moved-pieces",)
 WHOLE = ("one", "two", "further", "pretrain")
 PIECES = ("pieces", "pretrain-pieces")
 # What they add to the others is in `make faults`.
@@ -113,7 +113,7 @@ def in_float64() -> Iterator[None]:
     import torch
 
     from speechft.encoders import SpeechEncoder
-    from speechft.hidden import front_end_cache
+    from speechft.hidden import decode_ahead, front_end_cache
     from speechft.training.finetune import stage as finetuning
     from speechft.training.pretrain import stage as pretraining
     from speechft.training.pretrain import units
@@ -129,7 +129,7 @@ def in_float64() -> Iterator[None]:
         stack.callback(torch.set_default_dtype, torch.float32)
         stack.callback(setattr, torch.Tensor, "float", torch.Tensor.float)
         torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
-        doubled(front_end_cache, "load_waveform", torch.Tensor.double)
+        doubled(decode_ahead, "load_waveform", torch.Tensor.double)
         doubled(finetuning, "load_encoder", torch.nn.Module.double)
         doubled(pretraining, "load_encoder", torch.nn.Module.double)
         real_forward = SpeechEncoder.forward
