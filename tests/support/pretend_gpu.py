@@ -169,6 +169,9 @@ def pretend_gpu() -> Iterator[None]:
             raise RuntimeError("only dense CPU tensors can be pinned")
         return tensor.clone()
 
+    def on_cpu(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        cast(self, "cpu", *args, **kwargs)
+
     def in_mode(thread: Any) -> None:
         with _Devices():
             run(thread)
@@ -179,9 +182,7 @@ def pretend_gpu() -> Iterator[None]:
         patch.setattr(nn.Module, "_apply", swapping)
         patch.setattr(threading.Thread, "run", in_mode)
         patch.setattr(Tensor, "pin_memory", pinned)
-        patch.setattr(
-            torch.autocast, "__init__", lambda self, _, *a, **k: cast(self, "cpu", *a, **k)
-        )
+        patch.setattr(torch.autocast, "__init__", on_cpu)
         patch.setattr(torch, "is_autocast_enabled", lambda *_: enabled("cpu"))
         patch.setattr(torch, "get_autocast_dtype", lambda _: dtype_of("cpu"))
         patch.setattr(torch, "inference_mode", lambda *_: torch.no_grad())  # it knows no subclass
