@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
@@ -69,43 +70,13 @@ def _shown_of(run: Path) -> str:
     return content_id({file.relative_to(run).as_posix(): file for file in files})
 
 
-# What does a job is imported when it is done: planning needs no models, figures or solvers.
+def _later(where: str) -> Callable[[Any], object]:
+    """Give what does a job, imported when it is done: planning needs no models or solvers.
 
-
-def _pretrain(settings: PretrainSettings) -> None:
-    from speechft.training.pretrain.stage import pretrain
-
-    pretrain(settings)
-
-
-def _finetune(settings: FinetuneSettings) -> None:
-    from speechft.training.finetune.stage import finetune
-
-    finetune(settings)
-
-
-def _merge(settings: MergeSettings) -> None:
-    from speechft.pipeline.merge import merge
-
-    merge(settings)
-
-
-def _evaluate(settings: EvaluateSettings) -> None:
-    from speechft.pipeline.parallel_evaluation import evaluate
-
-    evaluate(settings)
-
-
-def _choose_alpha(settings: AlphaSettings) -> None:
-    from speechft.analysis.alpha.stage import choose_alpha
-
-    choose_alpha(settings)
-
-
-def _analyze(settings: AnalyzeSettings) -> None:
-    from speechft.analysis.stage import analyze
-
-    analyze(settings)
+    Args:
+        where: the function, as "module:name" inside of the package.
+    """
+    return lambda settings: resolve_name(f"speechft.{where}")(settings)
 
 
 def _report(settings: ReportSettings) -> None:
@@ -130,22 +101,42 @@ def _clear_run(artifact: Artifact) -> None:
     artifact.clear(*files_of_run(artifact.folder))
 
 
-def _clear_products(artifact: Artifact) -> None:
-    artifact.clear()
-
-
 STAGES: Final[Mapping[str, Stage]] = {
     "pretrain": Stage(
-        PretrainSettings, _pretrain, _plain_artifact("pretrain"), _clear_run, "encoder", True
+        PretrainSettings,
+        _later("training.pretrain.stage:pretrain"),
+        _plain_artifact("pretrain"),
+        _clear_run,
+        "encoder",
+        True,
     ),
     "finetune": Stage(
-        FinetuneSettings, _finetune, _plain_artifact("finetune"), _clear_run, "encoder", True
+        FinetuneSettings,
+        _later("training.finetune.stage:finetune"),
+        _plain_artifact("finetune"),
+        _clear_run,
+        "encoder",
+        True,
     ),
-    "merge": Stage(MergeSettings, _merge, _plain_artifact("merge"), _clear_products),
-    "alpha": Stage(AlphaSettings, _choose_alpha, alpha_artifact, _clear_products),
-    "evaluate": Stage(EvaluateSettings, _evaluate, evaluate_artifact, _clear_results),
-    "analyze": Stage(AnalyzeSettings, _analyze, analyze_artifact, _clear_products),
-    "report": Stage(ReportSettings, _report, _report_artifact, _clear_products),
+    "merge": Stage(
+        MergeSettings, _later("pipeline.merge:merge"), _plain_artifact("merge"), Artifact.clear
+    ),
+    "alpha": Stage(
+        AlphaSettings,
+        _later("analysis.alpha.stage:choose_alpha"),
+        alpha_artifact,
+        Artifact.clear,
+    ),
+    "evaluate": Stage(
+        EvaluateSettings,
+        _later("pipeline.parallel_evaluation:evaluate"),
+        evaluate_artifact,
+        _clear_results,
+    ),
+    "analyze": Stage(
+        AnalyzeSettings, _later("analysis.stage:analyze"), analyze_artifact, Artifact.clear
+    ),
+    "report": Stage(ReportSettings, _report, _report_artifact, Artifact.clear),
 }
 
 

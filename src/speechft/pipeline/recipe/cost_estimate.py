@@ -22,7 +22,10 @@ from speechft.core.limits import regular_file
 from speechft.core.paths import home_expanded
 from speechft.data.audio import heard_seconds
 from speechft.data.corpora import corpora
-from speechft.data.data_names import named_kind, root_and_variant
+from speechft.data.data_names import is_synthetic, named_kind, root_and_variant
+from speechft.data.load import DEFAULT_PRESET, load_data
+from speechft.data.synthetic.corpus import corpus_folder
+from speechft.data.synthetic.settings import PRESETS
 from speechft.encoders.identity import locate, packaged_names, read_json_object
 from speechft.hidden.states import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
@@ -178,8 +181,6 @@ def _probes(settings: EvaluateSettings) -> str:
 
 def hours_of_audio(data: str) -> dict[str, float] | None:
     """Give the hours of each split; none where finding out would mean to make or scan a corpus."""
-    from speechft.data.load import load_data
-
     if not lies_ready(data) or not is_there(data):
         return None
     try:
@@ -191,18 +192,12 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
 
 def is_there(data: str) -> bool:
     """Tell whether what is no synthetic speech is a file or folder."""
-    from speechft.data.data_names import is_synthetic
 
     return is_synthetic(data) or home_expanded(data).exists()
 
 
 def lies_ready(data: str) -> bool:
     """Tell whether DATA can be read without being made or scanned, or be found wrong at once."""
-    from speechft.data.data_names import is_synthetic
-    from speechft.data.load import DEFAULT_PRESET
-    from speechft.data.synthetic.corpus import corpus_folder
-    from speechft.data.synthetic.settings import PRESETS
-
     if not is_synthetic(data):
         return is_there(data) or ":" not in data or _holds_nothing(data)
     preset = data.partition(":")[2].partition("@")[0] or DEFAULT_PRESET
@@ -239,11 +234,6 @@ def _count(file: Path) -> int:
         return 0  # whoever loads it says what is wrong with it
 
 
-def cost_of(step: Job, parameters: int | None) -> float:
-    """Estimate the GPU hours of a step: trainings and passes cost what the parameters are."""
-    return gpu_hours(step, (parameters or BASE_PARAMETERS) / BASE_PARAMETERS)
-
-
 GPU: Final = "an NVIDIA H100"
 KEPT: Final = 333.0
 """Hours of audio that are read from a disk, decoded and encoded in an hour."""
@@ -266,18 +256,19 @@ USUAL_SECONDS: Final = 8.0  # of an utterance of data that says nothing of itsel
 USUAL_HOURS: Final = 10.0
 
 
-def gpu_hours(step: Job, scale: float = 1.0) -> float:
+def cost_of(step: Job, parameters: int | None) -> float:
     """Estimate the hours that a step takes on one GPU.
 
     Args:
         step: of a plan.
-        scale: of the encoder, in parameters of HuBERT Base.
+        parameters: of the encoder, which trainings cost by; HuBERT Base's if not given.
     """
-    settings = step.settings
+    settings, scale = step.settings, (parameters or BASE_PARAMETERS) / BASE_PARAMETERS
     if isinstance(settings, EvaluateSettings):
         encoded = _encoded_anew(settings)
         probes = sum(_evaluating(settings, task, task in encoded) for task in settings.tasks)
-        return probes + _encoding(settings)
+        specs = dict.fromkeys(map(settings.data_of, settings.tasks))
+        return probes + len(settings.encoders) * sum(map(hours_of, specs)) / KEPT
     if isinstance(settings, FinetuneSettings):
         updates, seconds = _updates(settings)
         return updates * seconds * UPDATE * scale / PASSES / 3600
@@ -297,11 +288,6 @@ def _updates(settings: FinetuneSettings) -> tuple[int, float]:
     sizes = [(round(s / mean_seconds(spec)), s) for s, spec in zip(heard, specs, strict=True)]
     passes = math.ceil(settings.epochs * sum(heard) / each) if settings.epochs else None
     return settings.resolved(BASE.hidden_size, sizes, passes).steps, each
-
-
-def _encoding(settings: EvaluateSettings) -> float:
-    specs = dict.fromkeys(map(settings.data_of, settings.tasks))
-    return len(settings.encoders) * sum(map(hours_of, specs)) / KEPT
 
 
 def _evaluating(settings: EvaluateSettings, task: str, encoded: bool) -> float:
