@@ -23,14 +23,6 @@ def test_weighted_sum_starts_as_the_mean_and_learns_softmax_shares():
     torch.testing.assert_close(layer(states[:, :, 0]), expected[:, 0])  # (K, B, D)
 
 
-def test_weighted_sum_with_layer_norm_ignores_the_scale_of_a_state():
-    states = torch.randn(2, 3, 8)
-    scaled = states * torch.tensor([100.0, 1.0])[:, None, None]
-    norm, plain = WeightedSum(2, layer_norm=True), WeightedSum(2)
-    torch.testing.assert_close(norm(states), norm(scaled), rtol=1e-3, atol=1e-3)
-    assert not torch.allclose(plain(states), plain(scaled), rtol=1e-3, atol=1e-3)
-
-
 def test_pooled_head_gives_the_same_for_frames_and_time_means():
     torch.manual_seed(0)
     x, lengths = torch.randn(3, 7, 6), torch.tensor([7, 4, 1])

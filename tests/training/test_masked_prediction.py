@@ -41,7 +41,7 @@ def test_mfccs_have_one_frame_per_encoder_frame(tiny_encoder):
 
 def test_units_follow_the_sound_and_repeat_for_a_seed():
     waveforms = tones()
-    arguments = ([1.0] * 12, mfcc_features(normalise=False), 4, 0)
+    arguments = ([1.0] * 12, mfcc_features(), 4, 0)
     units = learn_units(lambda chosen: [waveforms[i] for i in chosen], *arguments)
     again = learn_units(lambda chosen: [waveforms[i] for i in chosen], *arguments)
     assert all(np.array_equal(a, b) for a, b in zip(units, again, strict=True))
@@ -57,7 +57,7 @@ def test_more_units_than_frames_are_refused():
         learn_units(
             lambda chosen: [waveforms[i] for i in chosen],
             [1.0] * 12,
-            mfcc_features(normalise=False),
+            mfcc_features(),
             100_000,
             0,
         )

@@ -28,15 +28,13 @@ from speechft.training.distributed import all_processes
 Featurise = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
-def mfcc_features(normalise: bool = True) -> Featurise:
+def mfcc_features() -> Featurise:
     """Give a function from waveforms to MFCCs with first and second differences.
 
     13 coefficients, 25 ms windows, every second 10 ms frame, so that frame t covers the samples
-    [320 t, 320 t + 400) that the usual CNN front end sees too: (T, 39) for each waveform.
-
-    Args:
-        normalise: subtract each utterance's mean and divide by its standard deviation, which
-            takes channel and part of the speaker out of the units.
+    [320 t, 320 t + 400) that the usual CNN front end sees too: (T, 39) for each waveform. Each
+    utterance's mean is subtracted, and it is divided by its standard deviation, which takes
+    channel and part of the speaker out of the units.
     """
     from lhotse.features.kaldi.layers import Wav2MFCC
 
@@ -47,8 +45,7 @@ def mfcc_features(normalise: bool = True) -> Featurise:
     def featurise(waveforms: Sequence[Tensor]) -> list[Tensor]:
         result = []
         for waveform in waveforms:
-            raw = layer(waveform[None])[0]
-            static = _normal(raw) if normalise else raw
+            static = _normal(layer(waveform[None])[0])
             first = _differences(static)
             result.append(torch.cat([static, first, _differences(first)], dim=1)[::2])
         return result
