@@ -24,8 +24,6 @@ from speechft.data.audio import heard_seconds
 from speechft.data.corpora import corpora
 from speechft.data.data_names import is_synthetic, named_kind, root_and_variant
 from speechft.data.load import DEFAULT_PRESET, load_data
-from speechft.data.synthetic.corpus import corpus_folder
-from speechft.data.synthetic.settings import PRESETS
 from speechft.encoders.identity import locate, packaged_names, read_json_object
 from speechft.hidden.states import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
@@ -192,12 +190,14 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
 
 def is_there(data: str) -> bool:
     """Tell whether what is no synthetic speech is a file or folder."""
-
     return is_synthetic(data) or home_expanded(data).exists()
 
 
 def lies_ready(data: str) -> bool:
     """Tell whether DATA can be read without being made or scanned, or be found wrong at once."""
+    from speechft.data.synthetic.corpus import corpus_folder
+    from speechft.data.synthetic.settings import PRESETS
+
     if not is_synthetic(data):
         return is_there(data) or ":" not in data or _holds_nothing(data)
     preset = data.partition(":")[2].partition("@")[0] or DEFAULT_PRESET
