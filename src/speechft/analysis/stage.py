@@ -31,13 +31,13 @@ from speechft.core.artifact import (
     stage_of,
 )
 from speechft.core.devices import usable_device
-from speechft.core.errors import DataError, SettingsError
+from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl, write_jsonl, write_text
 from speechft.core.logging import get_logger
 from speechft.core.paths import in_the_way
 from speechft.core.progress import progress_bar
-from speechft.core.seeding import numpy_generator
-from speechft.data.load import load_data, refuse_long
+from speechft.data.load import load_data, load_split, refuse_long
+from speechft.data.utterances import drawn
 from speechft.encoders import SpeechEncoder
 from speechft.probing.inputs import open_encoder, open_sweeps, refuse_two_contexts
 from speechft.probing.settings import EncoderSpec
@@ -80,7 +80,9 @@ def analyze(settings: AnalyzeSettings) -> Path:
     specs = open_sweeps(settings.encoders)
     _refuse_same_names(specs)
     device = str(usable_device(settings.device))
-    cuts = _utterances(settings)
+    loaded = load_split(settings.data, settings.split, _PREFERRED)
+    cuts = drawn(loaded, settings.utterances, settings.seed, "analyze")
+    refuse_long(settings.data, cuts, settings.max_seconds)
     heads = _heads(settings, specs)
     base_spec = EncoderSpec(path=settings.base)
     refuse_two_contexts([base_spec, *specs], settings.context)
@@ -171,7 +173,7 @@ def _heads(settings: AnalyzeSettings, specs: Sequence[EncoderSpec]) -> dict[str,
                 f"a head for {task.id!r} has no loss by utterance", where=file, found=task.compares
             )
         _, (_, dev), *_ = arranged(type(task), data, settings.barriers, task.protocol)
-        chosen = _drawn(dev, settings)
+        chosen = drawn(dev, settings.utterances, settings.seed, "analyze")
         refuse_empty(task, chosen)
         check_labels(task, chosen)
         refuse_long(settings.barriers, chosen, settings.max_seconds)
@@ -215,23 +217,6 @@ def _warn_of_other_models(base: SpeechEncoder, other: SpeechEncoder, label: str)
             label,
             ", ".join(differing),
         )
-
-
-def _utterances(settings: AnalyzeSettings) -> list[Cut]:
-    data = load_data(settings.data)
-    wanted = settings.split or next((n for n in _PREFERRED if n in data), next(iter(data)))
-    if wanted not in data:
-        raise DataError(
-            f"the data has no split {wanted!r}", where=settings.data, found=", ".join(sorted(data))
-        )
-    chosen = _drawn(list(data[wanted]), settings)
-    refuse_long(settings.data, chosen, settings.max_seconds)
-    return chosen
-
-
-def _drawn(cuts: Sequence[Cut], settings: AnalyzeSettings) -> list[Cut]:
-    order = numpy_generator(settings.seed, "analyze").permutation(len(cuts))
-    return [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lhotse import CutSet
@@ -48,6 +48,26 @@ def load_data(spec: str, *, seed: int = 0, allow_commands: bool = False) -> dict
     if not found:
         raise DataError("the data holds no utterance", where=spec, hint=loaded.source)
     return found
+
+
+def load_split(spec: str, split: str | None, usual: Sequence[str]) -> list[Cut]:
+    """Give the cuts of one split.
+
+    Args:
+        spec: DATA.
+        split: its name; if not given, the first of `usual` that is there, else the first of all.
+        usual: names, best first.
+
+    Raises:
+        DataError: the data cannot be read, or has no such split.
+    """
+    data = load_data(spec)
+    wanted = split or next((name for name in usual if name in data), next(iter(data)))
+    if wanted not in data:
+        raise DataError(
+            f"the data has no split {wanted!r}", where=spec, found=", ".join(sorted(data))
+        )
+    return list(data[wanted])
 
 
 def corpus_name(name: str, rest: str, sign: str) -> str | None:

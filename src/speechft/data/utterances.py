@@ -17,6 +17,7 @@ from lhotse.supervision import AlignmentItem
 
 from speechft.core.errors import DataError
 from speechft.core.progress import progress_bar
+from speechft.core.seeding import numpy_generator
 from speechft.core.stopping import threads as start_threads
 from speechft.data.decoding import Header, read_header
 
@@ -147,6 +148,12 @@ def first_seconds(cuts: Sequence[Cut], seconds: float) -> list[Cut]:
     """Give cuts from the first one on until they last so many seconds."""
     before = accumulate((float(cut.duration) for cut in cuts), initial=0.0)
     return [cut for cut, heard in zip(cuts, before, strict=False) if heard < seconds]
+
+
+def drawn(cuts: Sequence[Cut], most: int, seed: int, what: str) -> list[Cut]:
+    """Give at most so many cuts, drawn by the seed, in their order."""
+    order = numpy_generator(seed, what).permutation(len(cuts))
+    return [cuts[i] for i in sorted(order[:most].tolist())]
 
 
 def in_threads(

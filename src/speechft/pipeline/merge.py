@@ -15,9 +15,8 @@ from speechft.core.paths import beside, first_of, home_expanded
 from speechft.core.settings import parse_settings
 from speechft.merging import stage
 from speechft.merging.alpha import CHOICE, Chosen, is_sweep, read_choice
-from speechft.merging.output import head_files, with_heads
+from speechft.merging.output import with_heads
 from speechft.merging.settings import MergeSettings
-from speechft.merging.sources import open_encoder
 
 #: What a head on a frozen encoder is trained with unless `refit` says otherwise.
 DEFAULTS: Final[dict[str, Any]] = {"steps": 500, "learning_rate": 1e-3, "schedule": "stable"}
@@ -49,10 +48,11 @@ def merge(settings: MergeSettings) -> Path:
     if chosen or Artifact(out, "merge", dependencies(settings), settings.version).done:
         return _merge(settings, read_choice(chosen or out / CHOICE))
     from speechft.analysis.alpha.settings import alpha_settings
-    from speechft.analysis.alpha.stage import choose_alpha, chosen_in
+    from speechft.analysis.alpha.stage import choose_alpha
 
     work = beside(out, ".alpha")
-    merged = _merge(settings, chosen_in(choose_alpha(alpha_settings(settings, work))))
+    choice = choose_alpha(alpha_settings(settings, work)) / CHOICE
+    merged = _merge(settings, read_choice(choice))
     _remove(work)
     return merged
 
@@ -125,15 +125,9 @@ def _like_tuned(settings: MergeSettings) -> dict[str, Any]:
     Raises:
         SettingsError: it has none, or several, and no task is said.
     """
-    from speechft.tasks.kept_head import read_record as read_head
+    from speechft.analysis.alpha.stage import heads_of
 
-    files: list[Path] = []
-    for name in settings.tuned:
-        source = open_encoder(name, base=settings.base)
-        files += [path for path in head_files(source) if path.suffix == ".safetensors"]
-        source.close()
-    records = [read_head(path) for path in files]
-    same = [r for r in records if settings.task in (None, r.task["task"])]
+    same = [r for r in heads_of(settings) if settings.task in (None, r.task["task"])]
     tasks = {str(record.task["task"]) for record in same}
     if settings.task is None and len(tasks) != 1:
         raise SettingsError(

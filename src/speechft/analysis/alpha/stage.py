@@ -29,16 +29,17 @@ from speechft.analysis.alpha.probes import Bench, Interpolated, Parts, parts_of,
 from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
 from speechft.analysis.alpha.states import Way, open_way
 from speechft.core.devices import usable_device
-from speechft.core.errors import DataError, SettingsError
+from speechft.core.errors import SettingsError
 from speechft.core.files import write_text
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
-from speechft.core.seeding import numpy_generator
 from speechft.data.identity import heard_in
-from speechft.data.load import load_data, refuse_long
+from speechft.data.load import load_split, refuse_long
+from speechft.data.utterances import drawn
 from speechft.hidden.states import SplitStates
-from speechft.merging.alpha import CHOICE, KIND, Chosen, read_choice, said_of, write_choice
+from speechft.merging.alpha import KIND, Chosen, said_of, write_choice
 from speechft.merging.output import head_files
+from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import open_encoder
 from speechft.metrics.measures import TITLES
 from speechft.probing.inputs import DataSet, read_data
@@ -46,7 +47,7 @@ from speechft.probing.job import store_of
 from speechft.probing.protocol import plan_for
 from speechft.probing.settings import data_name
 from speechft.tasks import TASKS
-from speechft.tasks.kept_head import read_record
+from speechft.tasks.kept_head import HeadRecord, read_record
 
 PAGE = "alpha.md"
 _AIM, _CLOSE = 0.97, 0.94  # of the bound: where a further pass looks, and what is near enough
@@ -88,11 +89,6 @@ def choose_alpha(settings: AlphaSettings) -> Path:
     artifact.end((*files, PAGE), seconds=seconds)
     _logger.info("alpha: %s", chosen["why"])
     return settings.out
-
-
-def chosen_in(folder: Path) -> Chosen:
-    """Read what was chosen in a folder."""
-    return read_choice(folder / CHOICE)
 
 
 def _by_similarity(settings: AlphaSettings, way: Way) -> Found:
@@ -162,24 +158,17 @@ def _expected(full: Tensor, alphas: Sequence[float]) -> float:
 
 def unlabelled(settings: AlphaSettings) -> list[Cut]:
     """Give the utterances that are heard without their labels."""
-    data = load_data(settings.data)
-    wanted = settings.split or next((n for n in ("dev", "train") if n in data), next(iter(data)))
-    if wanted not in data:
-        raise DataError(
-            f"the data has no split {wanted!r}", where=settings.data, found=", ".join(sorted(data))
-        )
-    cuts = list(data[wanted])
-    if not cuts:
-        raise DataError(f"the split {wanted!r} is empty", where=settings.data)
-    order = numpy_generator(settings.seed, "alpha").permutation(len(cuts))
-    chosen = [cuts[i] for i in sorted(order[: settings.utterances].tolist())]
+    cuts = load_split(settings.data, settings.split, ("dev", "train"))
+    chosen = drawn(cuts, settings.utterances, settings.seed, "alpha")
     refuse_long(settings.data, chosen, settings.max_seconds)
     return chosen
 
 
 def _by_scores(settings: AlphaSettings, way: Way) -> Found:
     """Choose by the dev scores of probes, on real states or on predicted ones."""
-    source = settings.source or _tuned_on(settings)
+    source = settings.source or tuple(
+        dict.fromkeys(str(record.task["task"]) for record in heads_of(settings))
+    )
     if settings.retain is not None and set(settings.tasks) <= set(source):
         raise SettingsError(
             "retain asks what stays of other tasks than that which TUNED was tuned on",
@@ -299,14 +288,14 @@ def _parts(data: DataSet, task: str, states: Mapping[str, SplitStates]) -> Parts
     return parts_of(states, data.names[task][:2])
 
 
-def _tuned_on(settings: AlphaSettings) -> tuple[str, ...]:
-    """Give the tasks of the heads beside TUNED; none where there is no head."""
-    tasks: list[str] = []
+def heads_of(settings: AlphaSettings | MergeSettings) -> list[HeadRecord]:
+    """Give what the heads beside TUNED say of themselves."""
+    records: list[HeadRecord] = []
     for name in settings.tuned:
         with closing(open_encoder(name, base=settings.base)) as source:
             files = [path for path in head_files(source) if path.suffix == ".safetensors"]
-        tasks += [str(read_record(path).task["task"]) for path in files]
-    return tuple(dict.fromkeys(tasks))
+        records += map(read_record, files)
+    return records
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -170,8 +170,6 @@ def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:
             f"no split {split!r}", where=settings.data, expected=", ".join(sorted(data))
         )
     cuts = list(data[split])
-    if not cuts:
-        raise DataError(f"the split {split!r} is empty", where=settings.data)
     dev = list(data.get(f"{split}_dev", data.get("dev", [])))
     if not dev and len(cuts) > 1:
         cuts, dev = cuts[len(cuts) // 20 or 1 :], cuts[: len(cuts) // 20 or 1]
