@@ -29,7 +29,7 @@ class Classes:
     def decode(self, logits, lengths):
         return logits.argmax(-1).tolist()
 
-    def score(self, predictions, references):
+    def choose(self, predictions, references):
         return {"acc": accuracy(references, predictions)}
 
 
@@ -49,7 +49,7 @@ class Symbols:
         ]
         return [[str(i) for i in row.tolist() if i] for row in best]
 
-    def score(self, predictions, references):
+    def choose(self, predictions, references):
         return {"per": error_rate(references, predictions)}
 
 

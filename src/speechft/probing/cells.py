@@ -240,31 +240,21 @@ def _run(
     fold: int,
     hop: int,
 ) -> TaskResult:
-    found = _scored(cell, cuts, states, device, fold, hop)
-    places = {cut.id: place_of(cut) for cut in cuts[2]}
-    rows = [{"id": row["id"], **places.get(row["id"], {}), **row} for row in found.rows]
-    return replace(found, rows=rows)
-
-
-def _scored(
-    cell: Cell,
-    cuts: Sequence[Sequence[Cut]],
-    states: Sequence[SplitStates],
-    device: str,
-    fold: int,
-    hop: int,
-) -> TaskResult:
     task = TASKS[cell.task].from_cuts(cuts[0], cell.protocol).selecting(cell.select)
     task.hop = hop
     if not task.trains:
         from speechft.probing.qbe_search import run_search
 
-        return run_search(task, cuts, states, device=device)
-    seed = derive_seed(cell.seed, "probe", cell.task, *([fold] if fold else []))
-    return run_probe(
-        task, cuts, states, cell.plan,
-        size=cell.head_size, seed=seed, device=device, files=cell.files,
-    )  # fmt: skip
+        found = run_search(task, cuts, states, device=device)
+    else:
+        seed = derive_seed(cell.seed, "probe", cell.task, *([fold] if fold else []))
+        found = run_probe(
+            task, cuts, states, cell.plan,
+            size=cell.head_size, seed=seed, device=device, files=cell.files,
+        )  # fmt: skip
+    places = {cut.id: place_of(cut) for cut in cuts[2]}
+    rows = [{"id": row["id"], **places.get(row["id"], {}), **row} for row in found.rows]
+    return replace(found, rows=rows)
 
 
 def _content(cell: Cell, found: TaskResult) -> dict[str, Any]:
@@ -331,7 +321,7 @@ def run_probe(
     def build_head() -> nn.Module:
         return task.build_head(train.states.width, purpose="probe", size=size)
 
-    found = probe(task, build_head, train, dev, plan, seed=seed, device=device, choose=task.choose)
+    found = probe(task, build_head, train, dev, plan, seed=seed, device=device)
 
     def predictions(split: Split, decoded_by: Task = task) -> list[Any]:
         return predict(decoded_by, build_head, found.weights, split.states, plan, device=device)

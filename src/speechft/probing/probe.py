@@ -162,14 +162,12 @@ def probe(
     *,
     seed: int,
     device: torch.device | str = "cpu",
-    on_step: Callable[[], None] | None = None,
-    choose: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]] | None = None,
 ) -> ProbeResult:
     """Train one probe per learning rate on the same batches and choose by the dev split.
 
-    All rates start from the same weights. The best value of the first metric that `choose` gives,
-    over all rates and checks, wins; on a tie the earlier check, then the rate that stands first in
-    the plan.
+    All rates start from the same weights. The best value of the first metric that the task's
+    `choose` gives, over all rates and checks, wins; on a tie the earlier check, then the rate that
+    stands first in the plan.
 
     Args:
         task: loss, decoding and metrics.
@@ -179,8 +177,6 @@ def probe(
         plan: rates, steps, batch size.
         seed: of initial weights, batches and dropout.
         device: where heads are trained.
-        on_step: called after every update, for progress.
-        choose: gives the metrics of the dev split; the task's `score` if not given.
 
     Raises:
         SettingsError: there is nothing to do (no update, no learning rate).
@@ -189,7 +185,6 @@ def probe(
     checks = set(plan.check_steps())
     random = (nn.Dropout, SpecAugment)
     drops = any(isinstance(part, random) for part in stacks[0].module.modules())
-    score = task.score if choose is None else choose
     best: ProbeResult | None = None
     grid: list[dict[str, Any]] = []
     endless = updates(plan.scheme, plan.batch_size, plan.accumulate, seed, train)
@@ -210,9 +205,7 @@ def probe(
             for stack in stacks:
                 stack.step(plan.factor(step))
             if step in checks:
-                best = _check(task, stacks, dev, plan, step, grid, best, score)
-            if on_step is not None:
-                on_step()
+                best = _check(task, stacks, dev, plan, step, grid, best)
     if best is None:
         raise SettingsError("a probe needs at least one update", found=f"{plan.steps} steps")
     best.grid = grid
@@ -265,14 +258,13 @@ def _check(
     step: int,
     grid: list[dict[str, Any]],
     best: ProbeResult | None,
-    score: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]],
 ) -> ProbeResult | None:
     draws = dev.draws if dev.draws is not None else range(len(dev.references))
     references = [dev.references[i] for i in draws]
     found = _predictions(task, stacks, dev.states, plan)
     for stack, copies in zip(stacks, found, strict=True):
         for copy, predictions in enumerate(copies):
-            scores = score([predictions[i] for i in draws], references)
+            scores = task.choose([predictions[i] for i in draws], references)
             metric, rate = next(iter(scores)), stack.rates[copy]
             grid.append({"learning_rate": rate, "step": step, **scores})
             if best is None or better(metric, scores[metric], best.dev[metric]):

@@ -58,7 +58,7 @@ class Bench:
         width, task = train.states.width, self.task
         return probe(
             task, lambda: self.head(width), train, dev, self.plan,
-            seed=seed, device=self.device, choose=task.choose,
+            seed=seed, device=self.device,
         )  # fmt: skip
 
     def score(self, found: ProbeResult, states: States) -> Scored:
