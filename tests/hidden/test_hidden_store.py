@@ -17,6 +17,7 @@ from tiny_configs import ONE_LAYER as CONFIG
 from speechft.core import devices
 from speechft.core.artifact import RECORD
 from speechft.core.errors import DataError, SettingsError
+from speechft.core.lengths import length_batches
 from speechft.encoders import build_encoder
 from speechft.hidden import dataset_states, disk_store
 from speechft.hidden.dataset_states import HiddenStore, Request
@@ -24,7 +25,6 @@ from speechft.hidden.disk_store import FRAMES, INDEX, MEANS
 from speechft.hidden.states import (
     Passes,
     frame_bytes,
-    length_batches,
     mean_bytes,
 )
 

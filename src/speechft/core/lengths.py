@@ -65,3 +65,14 @@ def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
     wide = torch.promote_types(values.dtype, torch.float32)  # in bfloat16 257 frames would be 256
     total = (values * keep[..., None]).sum(dim=1, dtype=wide)
     return total / lengths.clamp(min=1)[:, None].to(wide)
+
+
+def length_batches(lengths: Sequence[float], most: float) -> list[list[int]]:
+    """Cut items, longest first, into batches of at most so much with padding, or of one item."""
+    result: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if result and lengths[result[-1][0]] * (len(result[-1]) + 1) <= most:
+            result[-1].append(i)
+        else:
+            result.append([i])
+    return result

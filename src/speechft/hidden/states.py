@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechft.core.devices import bfloat16_where_wanted
 from speechft.core.errors import DataError
-from speechft.core.lengths import masked_mean
+from speechft.core.lengths import length_batches, masked_mean
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import refuse_not_finite
 from speechft.encoders.identity import EncodingPrecision
@@ -148,17 +148,6 @@ class Reader:
                 found="values beyond float16",
                 hint="keep them in full precision: frame_dtype: float32",
             )
-
-
-def length_batches(durations: Sequence[float], max_seconds: float) -> list[list[int]]:
-    """Cut utterances, longest first, into batches of at most so many seconds with padding."""
-    result: list[list[int]] = []
-    for i in sorted(range(len(durations)), key=lambda i: (-durations[i], i)):
-        if result and durations[result[-1][0]] * (len(result[-1]) + 1) <= max_seconds:
-            result[-1].append(i)
-        else:
-            result.append([i])
-    return result
 
 
 class Shape(NamedTuple):

@@ -50,19 +50,11 @@ class SpeechRecognition(CTCTask):
         own = letters if found <= {*letters} else sorted(found | {SPACE})
         return ["<pad>", "</s>", *own]
 
-    def reference(self, cut: Cut) -> str:
-        """Give the normalised text of a cut."""
-        return self.assemble(self.readable(self.symbols(cut)))
-
     @property
     def leading(self) -> str:
         """WER; CER of Mandarin, Japanese, Thai and other text without spaces."""
         own = "cer" if unsegmented(self.vocabulary[2:]) else self.metrics[0]
         return self.select or own
-
-    def assemble(self, symbols: list[str]) -> str:
-        """Give the text."""
-        return " ".join("".join(symbols).replace(SPACE, " ").split())
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give WER and CER (spaces count as characters)."""

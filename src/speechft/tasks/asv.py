@@ -131,11 +131,6 @@ class SpeakerVerification(Task):
             )
         return cls(sorted(speakers), protocol)
 
-    @property
-    def output_size(self) -> int:
-        """Speakers of the training split."""
-        return len(self.speakers)
-
     def target(self, cut: Cut) -> Tensor:
         """Give the speaker's class (1,); −1 for a speaker that is not in training."""
         return torch.tensor([self._index.get(self._speaker(cut), -1)])

@@ -181,9 +181,9 @@ class Task(ABC):
         return self.scheme == "balanced" and self.protocol == "s3prl"
 
     @property
-    @abstractmethod
     def output_size(self) -> int:
-        """Number of logits per utterance (C) or frame (V)."""
+        """Number of logits per utterance (C) or frame (V): one for each name that is `fixed`."""
+        return len(getattr(self, self.fixed[0]))
 
     @abstractmethod
     def target(self, cut: Cut) -> Tensor:

@@ -75,9 +75,13 @@ class CTCTask(Task):
     def symbols(self, cut: Cut) -> list[str]:
         """Give the label sequence of a cut as symbols."""
 
-    @abstractmethod
+    def reference(self, cut: Cut) -> Any:
+        """Give what a cut's symbols say, as predictions say it."""
+        return self.assemble(self.readable(self.symbols(cut)))
+
     def assemble(self, symbols: list[str]) -> Any:
-        """Turn decoded symbols into a prediction."""
+        """Turn decoded symbols into a prediction: text, unless a task says otherwise."""
+        return " ".join("".join(symbols).replace(SPACE, " ").split())
 
     def readable(self, symbols: Iterable[str]) -> list[str]:
         """Give a reference's symbols; S3PRL compares with unknown ones as the unknown symbol."""
@@ -221,14 +225,6 @@ class ColumnRecognition(ColumnTask, CTCTask):
     def published_symbols(self, found: Set[str]) -> list[str]:  # noqa: ARG002
         """Refuse S3PRL's protocol, which knows no such task."""
         raise DataError(f"S3PRL has no task {self.id!r}", hint="choose protocol: clean")
-
-    def reference(self, cut: Cut) -> Any:
-        """Give the text of a cut."""
-        return self.assemble(self.symbols(cut))
-
-    def assemble(self, symbols: list[str]) -> Any:
-        """Give the text."""
-        return " ".join("".join(symbols).replace(SPACE, " ").split())
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give CER (spaces count as characters) and WER."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
+
+from speechft.core.lengths import length_batches
 
 SHORTEST: Final = 5  # frames; a shorter query scores 0 everywhere
 _FLOOR: Final = 1e-9
@@ -48,7 +50,7 @@ def search(queries: Sequence[Tensor], documents: Sequence[Tensor]) -> Tensor:
     units = [functional.normalize(q, dim=1) for q in queries]
     device = documents[0].device if documents else torch.device("cpu")
     most = _BATCH_FRAMES.get(device.type, _BATCH_FRAMES["cpu"])
-    for batch in _batches([len(d) for d in documents], most):
+    for batch in length_batches([len(d) for d in documents], most):
         lengths = torch.tensor([len(documents[i]) for i in batch], device=device)
         padded = pad_sequence(
             [functional.normalize(documents[i], dim=1) for i in batch], batch_first=True
@@ -81,15 +83,3 @@ def _cost(query: Tensor, documents: Tensor, outside: Tensor) -> Tensor:
         best = torch.minimum(torch.minimum(before[:, 2:], before[:, 1:-1]), before[:, :-2])
         path = best + step
     return path.masked_fill(outside, infinity).amin(dim=1) / len(query)
-
-
-def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Give documents of similar lengths together."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > most:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

@@ -76,11 +76,6 @@ class PhonemeClassification(Task):
             found.add(SILENCES[0])
         return cls(sorted(found), protocol)
 
-    @property
-    def output_size(self) -> int:
-        """Phonemes and silence."""
-        return len(self.classes)
-
     def target(self, cut: Cut) -> Tensor:
         """Give the class of each frame (T,); -100 for a phoneme that training lacks."""
         return torch.tensor([self._index.get(name, IGNORED) for name in self.reference(cut)])

@@ -62,10 +62,6 @@ class PhonemeRecognition(CTCTask):
             )
         return ["<eos>", *ARPABET]
 
-    def reference(self, cut: Cut) -> list[str]:
-        """Give the phonemes of a cut."""
-        return self.readable(self.symbols(cut))
-
     def assemble(self, symbols: list[str]) -> list[str]:
         """Give the phonemes."""
         return symbols

@@ -74,11 +74,6 @@ class QueryByExample(Task):
             raise DataError("there are too few documents to search", found=len(documents))
         return cls(documents, protocol)
 
-    @property
-    def output_size(self) -> int:
-        """Documents: a prediction holds a score for each."""
-        return len(self.documents)
-
     def reference(self, cut: Cut) -> Sought:
         """Give the ids of the documents that contain a query, and what the lists hold."""
         found = custom(cut, "matches")

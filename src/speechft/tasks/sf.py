@@ -66,12 +66,11 @@ class SlotFilling(CTCTask):
         marks = [f"{side}-{slot}" for slot in slots for side in "BE"]
         return ["<eos>", SPACE, *ascii_uppercase, "'", *marks]
 
-    def reference(self, cut: Cut) -> str:
-        """Give the marked transcript: `FLY TO B-city NEW YORK E-city`."""
-        return self.assemble(self.readable(self.symbols(cut)))
-
     def assemble(self, symbols: list[str]) -> str:
-        """Give the marked transcript, spaces around every marker; S3PRL puts them inside alone."""
+        """Give the marked transcript: `FLY TO B-city NEW YORK E-city`.
+
+        Spaces are around every marker; S3PRL puts them inside alone.
+        """
         sides = ("{} ", " {}") if self.protocol == "s3prl" else (" {} ", " {} ")
         marks = dict(zip(("B-", "E-"), sides, strict=True))
         spaced = [marks.get(s[:2], "{}").format(s) for s in symbols]
