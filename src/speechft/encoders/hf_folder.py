@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,16 +12,10 @@ from torch import Tensor
 from speechft.core.files import atomic_dir, products_of
 from speechft.core.paths import in_the_way
 from speechft.encoders.checkpoint import Checkpoint
-from speechft.encoders.identity import EXTRAS_FILE, HEADS, PREPROCESSOR, WEIGHTS
+from speechft.encoders.identity import EXTRAS_FILE, OWN_FILES, PREPROCESSOR, WEIGHTS
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
-# What this package writes into an encoder's folder.
-_OWN = re.compile(
-    rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|speechft\.json|heard\.gz"
-    r"|extras\.safetensors"
-    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
-)
 Beside = Callable[[Path], None]
 _STAYS = ("README.md", ".lock")
 
@@ -87,9 +80,9 @@ def encoder_files(folder: Path) -> list[str]:
     if folder.is_dir():
         names = sorted(path.name for path in folder.iterdir())
         ours = products_of(folder)
-        known = [n for n in names if n in _STAYS or n in ours or _OWN.fullmatch(n)]
+        known = [n for n in names if n in _STAYS or n in ours or OWN_FILES.fullmatch(n)]
         foreign = [name for name in names if name not in known]
     if foreign:
         expected = "a new folder, an empty one, or one with nothing but an encoder to replace"
         raise in_the_way(folder, foreign, expected, "choose another place")
-    return [name for name in names if _OWN.fullmatch(name)]
+    return [name for name in names if OWN_FILES.fullmatch(name)]

@@ -36,6 +36,12 @@ SWEEP_FILE: Final = "sweep.json"
 """In a folder that stands for many encoders, see `merging.sweep`."""
 HEADS = re.compile(r"head(-.+)?\.safetensors")
 """Heads that stand on the encoder, see `tasks.kept_head`; loading an encoder reads none of them."""
+OWN_FILES: Final = re.compile(
+    rf"{HEADS.pattern}|config\.json|preprocessor_config\.json|speechft\.json|heard\.gz"
+    r"|extras\.safetensors"
+    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
+)
+"""What this package writes into an encoder's folder."""
 # Of a configuration: where it comes from, and what was used to write it.
 SAYS_NOTHING: Final = frozenset(
     {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
@@ -523,11 +529,7 @@ BELONGS: Final = re.compile(
 )
 #: Files of an encoder's folder that are written anew with it, have a rule of their own (heads), or
 #: say how it was made.
-_MADE_ANEW: Final = re.compile(
-    r"config\.json|preprocessor_config\.json|extras\.safetensors|speechft\.json|begun\.json"
-    r"|head(-.+)?\.safetensors|README\.md|heard\.gz|(model|pytorch_model)(-\d+-of-\d+)?"
-    r"\.(safetensors|bin)(\.index\.json)?"
-)
+_MADE_ANEW: Final = re.compile(rf"{OWN_FILES.pattern}|begun\.json|README\.md")
 
 
 def damage(path: Path, found: object) -> dict[str, Any]:
