@@ -150,10 +150,10 @@ def first_seconds(cuts: Sequence[Cut], seconds: float) -> list[Cut]:
     return [cut for cut, heard in zip(cuts, before, strict=False) if heard < seconds]
 
 
-def drawn(cuts: Sequence[Cut], most: int, seed: int, what: str) -> list[Cut]:
-    """Give at most so many cuts, drawn by the seed, in their order."""
-    order = numpy_generator(seed, what).permutation(len(cuts))
-    return [cuts[i] for i in sorted(order[:most].tolist())]
+def drawn(items: Sequence[T], most: int, seed: int, *names: str) -> list[T]:
+    """Give at most so many items, such as cuts, drawn by the seed, in their order."""
+    order = numpy_generator(seed, *names).permutation(len(items))
+    return [items[i] for i in sorted(order[:most].tolist())]
 
 
 def in_threads(

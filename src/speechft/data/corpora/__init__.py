@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.limits import LONGEST_SECONDS
@@ -44,8 +45,8 @@ class Corpus:
     find: Finder
     read: Reader
     source: str
-    counts: Mapping[str, int]
-    variants: Mapping[str, str] | None
+    counts: Mapping[str, int] = MappingProxyType({})
+    variants: Mapping[str, str] | None = MappingProxyType({})
     packages: Sequence[str] = ()
     hours: float = 0.0
     longest: float = LONGEST_SECONDS
@@ -102,27 +103,14 @@ class Corpus:
 CORPORA: Registry[Corpus] = Registry("corpus")
 
 
-def register(
-    name: str,
-    *,
-    find: Finder,
-    source: str,
-    counts: Mapping[str, int] = MappingProxyType({}),
-    variants: Mapping[str, str] | None = MappingProxyType({}),
-    packages: Sequence[str] = (),
-    hours: float = 0.0,
-    longest: float = LONGEST_SECONDS,
-    lack: Lack = _nothing,
-) -> Callable[[Reader], Reader]:
-    """Give a decorator that registers the reader of a corpus. Arguments as `Corpus`.
+def register(name: str, **about: Any) -> Callable[[Reader], Reader]:
+    """Give a decorator that registers the reader of a corpus. Further arguments as `Corpus`.
 
     A `DataError` of the reader that says nothing of what to do says where to get the corpus.
     """
 
     def add(read: Reader) -> Reader:
-        CORPORA.register(name)(
-            Corpus(find, read, source, counts, variants, packages, hours, longest, lack)
-        )
+        CORPORA.register(name)(Corpus(read=read, **about))
         return read
 
     return add

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechft.core.errors import DataError
 from speechft.core.registry import Registry, import_modules
@@ -50,18 +51,11 @@ class Dialect:
 DIALECTS: Registry[Dialect] = Registry("kind of table")
 
 
-def register(
-    name: str,
-    *,
-    fits: Callable[[Path], bool],
-    layout: str,
-    splits: Collection[str] = (),
-    anywhere: bool = False,
-) -> Callable[[Reader], Reader]:
-    """Give a decorator that registers the reader of a dialect. Arguments as `Dialect`."""
+def register(name: str, **about: Any) -> Callable[[Reader], Reader]:
+    """Give a decorator that registers the reader of a dialect. Further arguments as `Dialect`."""
 
     def add(read: Reader) -> Reader:
-        DIALECTS.register(name)(Dialect(read, fits, layout, splits, anywhere))
+        DIALECTS.register(name)(Dialect(read=read, **about))
         return read
 
     return add

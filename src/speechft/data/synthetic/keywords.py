@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.core.seeding import numpy_generator
 from speechft.data.audio import piece
 from speechft.data.synthetic.grammar import tables
+from speechft.data.utterances import drawn
 
 UNKNOWN: Final = "_unknown_"
 SILENCE: Final = "_silence_"
@@ -72,7 +73,8 @@ def keyword_splits(data: Mapping[str, Iterable[Cut]]) -> dict[str, list[Cut]]:
         count = max(1, round(len(own) / len(known)))
         others = [item for item in words if item.label == UNKNOWN]
         pauses = [item for cut in data[source] for item in _pauses(cut)]
-        chosen = [*own, *_draw(others, count, source), *_draw(pauses, count, source)]
+        further = (drawn(of, count, 0, "keywords", source) for of in (others, pauses))
+        chosen = [*own, *chain.from_iterable(further)]
         result[SPLITS[source]] = [_piece(item) for item in chosen]
     return result
 
@@ -124,12 +126,6 @@ def _places(symbols: Sequence[str], word: Phonemes) -> Iterator[tuple[int, int]]
     for first in range(len(symbols) - size + 1):
         if symbols[first : first + size] == word:
             yield first, first + size - 1
-
-
-def _draw(items: Sequence[_Item], count: int, split: str) -> list[_Item]:
-    """Draw some items, in their order; the draw depends on the split's name alone."""
-    order = numpy_generator(0, "keywords", split).permutation(len(items))[:count]
-    return [items[i] for i in sorted(order.tolist())]
 
 
 def _piece(item: _Item) -> Cut:
