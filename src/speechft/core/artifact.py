@@ -223,7 +223,7 @@ class Artifact:
     @property
     def begun(self) -> bool:
         """Whether work on this very result was begun and not ended."""
-        note = _read_object(self.folder / BEGUN)
+        note = read_object(self.folder / BEGUN)
         return note is not None and self._is_of(note)
 
     def _is_of(self, record: Mapping[str, Any]) -> bool:
@@ -298,8 +298,19 @@ class Artifact:
             SettingsError: says in what they differ.
         """
         before = self.before
-        if before is not None and not self.begun and not self.empty:
-            self._refuse_other(before)
+        if before is None or self.begun or self.empty:
+            return
+        differing = self._differences(before)
+        if not differing:
+            return
+        few = differing[:_SHOWN]
+        raise SettingsError(
+            f"the folder holds a {before.get('stage') or self.stage} with other settings",
+            where=self.folder,
+            expected="; ".join(f"{name} {old}" for name, old, _ in few),
+            found="; ".join(f"{name} {new}" for name, _, new in few),
+            hint="choose another --out, or remove the folder to start anew",
+        )
 
     def refuse_other_stage(self) -> None:
         """Refuse a place that holds a file, or what another stage has made.
@@ -329,7 +340,7 @@ class Artifact:
     @property
     def before(self) -> dict[str, Any] | None:
         """What was begun here last, or was made; None where nothing that can be read says it."""
-        return _read_object(self.folder / BEGUN) or read_record(self.folder)
+        return read_object(self.folder / BEGUN) or read_record(self.folder)
 
     def changes(self) -> list[str]:
         """Say in what the record that is there differs, as "name: before → now"."""
@@ -356,23 +367,10 @@ class Artifact:
                 )
         return found
 
-    def _refuse_other(self, before: Mapping[str, Any]) -> None:
-        differing = self._differences(before)
-        if not differing:
-            return
-        few = differing[:_SHOWN]
-        raise SettingsError(
-            f"the folder holds a {before.get('stage') or self.stage} with other settings",
-            where=self.folder,
-            expected="; ".join(f"{name} {old}" for name, old, _ in few),
-            found="; ".join(f"{name} {new}" for name, _, new in few),
-            hint="choose another --out, or remove the folder to start anew",
-        )
-
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Read an artefact's record; None where there is none, or nothing that can be read."""
-    return _read_object(folder / RECORD)
+    return read_object(folder / RECORD)
 
 
 def stage_of(folder: Path) -> str | None:
@@ -474,7 +472,8 @@ def _as_plain(value: Any) -> Any:
     return str(value)
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; none where there is none, or another value."""
     try:
         value = read_json(path)
     except (OSError, ValueError):

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechft.core.artifact import RECORD
-from speechft.core.files import read_json
+from speechft.core.artifact import RECORD, read_object
 
 About = dict[str, Any]
 
@@ -43,14 +42,9 @@ def infer_roles(records: Sequence[Mapping[str, Any]]) -> dict[str, About]:
     return {label: found[label] for label in hashes}
 
 
-def read_object(path: Path) -> About:
+def read_about(path: Path) -> About:
     """Read a JSON object, such as provenance; an empty one where there is none that makes sense."""
-    try:
-        value = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(value, dict):
-        return {}
+    value = read_object(path) or {}
     parts = {key: value[key] for key in ("settings", "parents") if key in value}
     return value if all(isinstance(part, dict) for part in parts.values()) else {}
 
@@ -68,7 +62,7 @@ def _about(label: str) -> tuple[About, set[str]]:
     place, at, point = label.rpartition("@")
     alpha = number(point) if at else None
     path = Path(label if alpha is None else place)
-    made = read_object(path / RECORD)
+    made = read_about(path / RECORD)
     settings = made.get("settings", {})
     if made.get("stage") == "merge":
         tuned = settings.get("tuned") or [""]
@@ -92,7 +86,7 @@ def _about(label: str) -> tuple[About, set[str]]:
 def _finetuning(path: Path) -> tuple[About, set[str]]:
     """Read the fine-tuning that an encoder's folder, or its parent, comes from."""
     for folder in (path, path.parent):
-        made = read_object(folder / RECORD)
+        made = read_about(folder / RECORD)
         if made.get("stage") == "finetune":
             settings = made.get("settings", {})
             about = {"tuned_on": settings.get("task", ""), "method": settings.get("method", "")}

@@ -16,7 +16,7 @@ from speechft.data.data_names import is_synthetic
 from speechft.probing.heard_shares import share_heard
 from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements
-from speechft.reporting.encoder_roles import infer_roles, number, read_object
+from speechft.reporting.encoder_roles import infer_roles, number, read_about
 from speechft.reporting.measurements import Curve, Encoder, Evidence, Measurement, Role
 from speechft.reporting.settings import refuse_absent_run
 from speechft.training.logged_metrics import read_metrics
@@ -38,7 +38,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
     seen: dict[tuple[Any, ...], float] = {}
     for folder in folders:
         files = find_results(folder)
-        run = read_object(folder / RUN)
+        run = read_about(folder / RUN)
         if run:
             evidence.runs.append(run)
         name = str(run.get("name", folder.resolve().name))
@@ -233,7 +233,7 @@ def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
 def _curves(folder: Path) -> list[Curve]:
     curves = []
     for file in visible(folder, "metrics.jsonl"):
-        settings = read_object(file.parent / RECORD).get("settings", {})
+        settings = read_about(file.parent / RECORD).get("settings", {})
         task, method = settings.get("task"), settings.get("method", "")
         title = f"{method} fine-tuning on {task_heading(str(task))}" if task else file.parent.name
         seed = int(number(settings.get("seed")) or 0)
@@ -243,7 +243,7 @@ def _curves(folder: Path) -> list[Curve]:
 
 def _provenance(folder: Path) -> dict[str, dict[str, Any]]:
     files = visible(folder, RECORD)
-    return {file.parent.relative_to(folder).as_posix(): read_object(file) for file in files}
+    return {file.parent.relative_to(folder).as_posix(): read_about(file) for file in files}
 
 
 def _made_here(results: Path, run: Mapping[str, Any]) -> set[bool]:

@@ -111,10 +111,6 @@ class Keeper:
             self._save(BEST, progress)
         return list(progress.kept)
 
-    def average(self, name: str, progress: Progress) -> None:
-        """Keep an average, which the encoder and the heads hold at this moment."""
-        self._keep(name, progress)
-
     def last_good(self, progress: Progress) -> None:
         """Keep the encoder of a training that came to nothing."""
         self._save(LAST_GOOD, progress)
@@ -142,10 +138,10 @@ class Keeper:
 
     def _save(self, name: str, progress: Progress) -> str:
         self.collect()
-        return self._keep(name, progress)
+        return self.keep(name, progress)
 
-    def _keep(self, name: str, progress: Progress) -> str:
-        """Write the encoder; give its fingerprint, in all processes."""
+    def keep(self, name: str, progress: Progress) -> str:
+        """Write the encoder as it is, an average too; give its fingerprint, in all processes."""
         check_finite(self.encoder, progress, self.out)
         fingerprint, progress.kept[name] = on_main(lambda: self._write(name, progress))
         return fingerprint

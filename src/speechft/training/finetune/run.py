@@ -203,7 +203,7 @@ class Run:
         kept = nn.ModuleDict({"encoder": self.encoder, **heads})
         for average in self.averages:
             with average.in_place(kept):
-                self.keeper.average(average.name, progress)
+                self.keeper.keep(average.name, progress)
         products = [*self.keeper.last(progress), "metrics.jsonl"]
         on_main(self._write_tasks)
         for name in self.tasks:
