@@ -6,9 +6,8 @@ A corpus is one module here with one function, registered under its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from speechft.core.errors import DataError, SettingsError
@@ -45,8 +44,8 @@ class Corpus:
     find: Finder
     read: Reader
     source: str
-    counts: Mapping[str, int] = MappingProxyType({})
-    variants: Mapping[str, str] | None = MappingProxyType({})
+    counts: Mapping[str, int] = field(default_factory=dict)
+    variants: Mapping[str, str] | None = field(default_factory=dict)
     packages: Sequence[str] = ()
     hours: float = 0.0
     longest: float = LONGEST_SECONDS
