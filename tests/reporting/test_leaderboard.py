@@ -169,6 +169,14 @@ def test_own_suites_need_the_same_data(tmp_path):
         make_leaderboard([one, three])
 
 
+def test_suites_of_ones_own_say_what_was_measured_on_synthetic_speech(tmp_path):
+    scores = {"sid": {"acc": 20.0}}
+    for data, said in (("synthetic:demo", True), ("my.csv", False)):
+        board = make_leaderboard([write(tmp_path / data, suite="own", scores=scores, data=data)])
+        for text in (terminal_text(board), markdown(board)):
+            assert ("Measured on synthetic speech (eSpeak NG): SID." in text) == said
+
+
 def test_one_encoder_in_two_runs_is_two_rows(tmp_path):
     board = make_leaderboard([write(tmp_path / "a"), write(tmp_path / "b", protocol="s3prl")])
     assert {"mine (a)", "mine (b, s3prl)"} <= {row.name for row in board.ranked}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class Leaderboard:
         score_name: "SUPERB_S" or "Suite score".
         score_text: how it is computed.
         sources: of the published rows.
+        synthetic: tasks that ranked rows were measured on with synthetic speech.
     """
 
     suite: str
@@ -87,6 +88,7 @@ class Leaderboard:
     score_name: str = ""
     score_text: str = ""
     sources: list[str] = field(default_factory=list)
+    synthetic: list[str] = field(default_factory=list)
 
 
 def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leaderboard:
@@ -137,6 +139,7 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
         score_text=score_text(reference)
         + (f" {REFERENCES[reference].source}" if reference else ""),
         sources=list(dict.fromkeys(row.source for row in published)),
+        synthetic=[] if reference else _synthetic(record for _, _, record in own),
     )
 
 
@@ -230,8 +233,12 @@ def _why_apart(suite: str, records: Sequence[Mapping[str, Any]]) -> str:
     wrong = sorted({str(r["task"]) for r in records if r.get("official_test") is False})
     if wrong:
         return f"not the official test set of {', '.join(wrong)}"
-    made = sorted({str(r["task"]) for r in records if is_synthetic(str(r.get("data", "")))})
+    made = _synthetic(records)
     return f"synthetic data for {', '.join(made)}" if made else ""
+
+
+def _synthetic(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    return sorted({str(r["task"]) for r in records if is_synthetic(str(r.get("data", "")))})
 
 
 def _why_heard(heard: Mapping[str, float], as_dev: Collection[str]) -> str:

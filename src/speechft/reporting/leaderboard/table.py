@@ -75,9 +75,11 @@ def markdown(board: Leaderboard) -> str:
 
 
 def _notes(board: Leaderboard) -> list[str]:
-    """Give the notes on the marks `HEARD` and `NOT_KNOWN`, where something bears them."""
+    """Give notes on synthetic speech, and on the marks that something bears."""
     shares = [share for row in board.apart for share in row.heard.values()]
-    notes = [f"{HEARD} {heard_text(max(shares))}"] if shares else []
+    made = ", ".join(task_heading(task) for task in board.synthetic)
+    notes = [f"Measured on synthetic speech (eSpeak NG): {made}."] if made else []
+    notes += [f"{HEARD} {heard_text(max(shares))}"] if shares else []
     unknown = any(row.unknown for row in (*board.ranked, *board.apart))
     return notes + ([f"{NOT_KNOWN} {NOT_KNOWN_TEXT}"] if unknown else [])
 
