@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.limits import LONGEST_SECONDS
@@ -102,14 +101,14 @@ class Corpus:
 CORPORA: Registry[Corpus] = Registry("corpus")
 
 
-def register(name: str, **about: Any) -> Callable[[Reader], Reader]:
-    """Give a decorator that registers the reader of a corpus. Further arguments as `Corpus`.
+def register(name: str, about: Callable[..., Corpus]) -> Callable[[Reader], Reader]:
+    """Give a decorator that registers a corpus's reader; `about` is `partial(Corpus, …)`.
 
     A `DataError` of the reader that says nothing of what to do says where to get the corpus.
     """
 
     def add(read: Reader) -> Reader:
-        CORPORA.register(name)(Corpus(read=read, **about))
+        CORPORA.register(name)(about(read=read))
         return read
 
     return add

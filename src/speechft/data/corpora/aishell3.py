@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import not_all, read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -27,13 +28,16 @@ _HINT = (
 
 @register(
     "aishell3",
-    find=tree(
-        ("data_aishell3", "AISHELL-3"),
-        [f"{part}/{name}" for part in PARTS for name in ("content.txt", "wav")],
-        [f"{part}/wav/*/*.wav" for part in PARTS],
+    partial(
+        Corpus,
+        find=tree(
+            ("data_aishell3", "AISHELL-3"),
+            [f"{part}/{name}" for part in PARTS for name in ("content.txt", "wav")],
+            [f"{part}/wav/*/*.wav" for part in PARTS],
+        ),
+        hours=85,
+        source=_HINT,
     ),
-    hours=85,
-    source=_HINT,
 )
 def aishell3(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,test}/content.txt` and `ROOT/{train,test}/wav/SPEAKER/*.wav`.

@@ -5,11 +5,12 @@ Ardila et al., "Common Voice: a massively-multilingual speech corpus", LREC 2020
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
 from speechft.core.nearest_names import did_you_mean
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import describe, not_here, read_rows, refuse_unfilled
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -35,7 +36,7 @@ def _find(root: Path, variant: str) -> Path:
     return refuse_unfilled(base, ["clips/*.*"])
 
 
-@register("common_voice", find=_find, source=_HINT, variants=None)
+@register("common_voice", partial(Corpus, find=_find, source=_HINT, variants=None))
 def common_voice(base: Path, _variant: str) -> Loaded:
     """Read `ROOT[/LANGUAGE]/{train,dev,test}.tsv` and `ROOT[/LANGUAGE]/clips/*.mp3`.
 

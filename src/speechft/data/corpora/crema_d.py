@@ -7,9 +7,10 @@ Affective Computing, 2014; https://github.com/CheyneyComputerScience/CREMA-D.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import not_all, tree
 from speechft.data.splitting import NAMES, split_by_speaker
 from speechft.data.utterances import Loaded, Utterance, load_splits
@@ -42,9 +43,12 @@ _HINT = (
 
 @register(
     "crema_d",
-    find=tree(("CREMA-D", "crema-d"), ("AudioWAV",), ("AudioWAV/*.wav",)),
-    hours=5.3,
-    source=_HINT,
+    partial(
+        Corpus,
+        find=tree(("CREMA-D", "crema-d"), ("AudioWAV",), ("AudioWAV/*.wav",)),
+        hours=5.3,
+        source=_HINT,
+    ),
 )
 def crema_d(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/AudioWAV/ACTOR_SENTENCE_EMOTION_LEVEL.wav`; the emotion is the acted one.

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import find_root, read_lines, tree
 from speechft.data.external_programs import unpacking
 from speechft.data.synthetic.espeak import is_installed, phonemes_of
@@ -43,12 +44,15 @@ _HINT: Final = unpacking(PACKAGES)
 
 @register(
     "fillets",
-    find=tree(_FOLDER, _PARTS, ("script/*/dialogs_*.lua", "sound/*/*/*.ogg")),
-    source=_HINT,
-    counts={"train": 1640, "dev": 235, "test": 581, "aside": 734},
-    variants={k: f"{v} alone" for k, v in LANGUAGES.items()}
-    | {f"{k}-{ASIDE}": f"{v}, tested on what is kept aside" for k, v in LANGUAGES.items()},
-    packages=PACKAGES,
+    partial(
+        Corpus,
+        find=tree(_FOLDER, _PARTS, ("script/*/dialogs_*.lua", "sound/*/*/*.ogg")),
+        source=_HINT,
+        counts={"train": 1640, "dev": 235, "test": 581, "aside": 734},
+        variants={k: f"{v} alone" for k, v in LANGUAGES.items()}
+        | {f"{k}-{ASIDE}": f"{v}, tested on what is kept aside" for k, v in LANGUAGES.items()},
+        packages=PACKAGES,
+    ),
 )
 def fillets(base: Path, variant: str) -> Loaded:
     """Read `sound/LEVEL/LANGUAGE/KEY.ogg` and `script/LEVEL/dialogs_LANGUAGE.lua`.

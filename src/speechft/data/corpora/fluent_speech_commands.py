@@ -5,9 +5,10 @@ https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understan
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import read_rows, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -22,14 +23,17 @@ _HINT = (
 
 @register(
     "fluent_speech_commands",
-    find=tree(
-        ("fluent_speech_commands_dataset",),
-        (*(f"data/{name}" for name in PARTS.values()), "wavs"),
-        ("wavs/speakers/*/*.wav",),
+    partial(
+        Corpus,
+        find=tree(
+            ("fluent_speech_commands_dataset",),
+            (*(f"data/{name}" for name in PARTS.values()), "wavs"),
+            ("wavs/speakers/*/*.wav",),
+        ),
+        hours=19,
+        source=_HINT,
+        counts={"train": 23132, "dev": 3118, "test": 3793},
     ),
-    hours=19,
-    source=_HINT,
-    counts={"train": 23132, "dev": 3118, "test": 3793},
 )
 def fluent_speech_commands(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/data/{train,valid,test}_data.csv` and `ROOT/wavs/speakers/`.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -43,15 +44,18 @@ _FOLDERS = {"sentences/wav": "*/*.wav", "dialog/EmoEvaluation": "*.txt"}
 
 @register(
     "iemocap",
-    find=tree(
-        ("IEMOCAP", "IEMOCAP_full_release"),
-        [f"Session{k}/{folder}" for k in SESSIONS for folder in _FOLDERS],
-        [f"Session{k}/{folder}/{file}" for k in SESSIONS for folder, file in _FOLDERS.items()],
+    partial(
+        Corpus,
+        find=tree(
+            ("IEMOCAP", "IEMOCAP_full_release"),
+            [f"Session{k}/{folder}" for k in SESSIONS for folder in _FOLDERS],
+            [f"Session{k}/{folder}/{file}" for k in SESSIONS for folder, file in _FOLDERS.items()],
+        ),
+        hours=7,
+        source=_HINT,
+        counts=COUNTS,
+        variants=VARIANTS,
     ),
-    hours=7,
-    source=_HINT,
-    counts=COUNTS,
-    variants=VARIANTS,
 )
 def iemocap(base: Path, variant: str) -> Loaded:
     """Read `ROOT/SessionK/sentences/wav/` and the labels in `ROOT/SessionK/dialog/EmoEvaluation/`.

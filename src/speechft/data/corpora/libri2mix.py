@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -42,10 +43,13 @@ def _find(root: Path, _variant: str) -> Path:
 
 @register(
     "libri2mix",
-    find=_find,
-    hours=80,
-    source=_HINT,
-    counts={"train": 13900, "dev": 3000, "test": 3000},
+    partial(
+        Corpus,
+        find=_find,
+        hours=80,
+        source=_HINT,
+        counts={"train": 13900, "dev": 3000, "test": 3000},
+    ),
 )
 def libri2mix(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,dev,test}/{wav.scp,segments,utt2spk,reco2dur}`.

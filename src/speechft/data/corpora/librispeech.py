@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import not_here, read_lines, refuse_unfilled
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -44,11 +45,14 @@ def _lack(base: Path, task: str) -> list[str]:
 
 @register(
     "librispeech",
-    find=_find,
-    lack=_lack,
-    hours=111.4,
-    source=_HINT,
-    counts={name: COUNTS[part] for part, name in NEEDED.items()},
+    partial(
+        Corpus,
+        find=_find,
+        lack=_lack,
+        hours=111.4,
+        source=_HINT,
+        counts={name: COUNTS[part] for part, name in NEEDED.items()},
+    ),
 )
 def librispeech(base: Path, _variant: str) -> Loaded:
     """Read `ROOT[/LibriSpeech]/train-clean-100/SPEAKER/CHAPTER/*.flac` and `*.trans.txt`.

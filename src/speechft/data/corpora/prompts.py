@@ -8,11 +8,12 @@ The prompts of the telephone exchange Asterisk, as Debian packages them: one spe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpora.fillets import ASIDE, LANGUAGES, level_of, split_levels, spoken, swapped
 from speechft.data.corpora.fillets import PACKAGES as FILLETS
 from speechft.data.corpus_tree import tree
@@ -44,11 +45,14 @@ _FOLDERS: Final = [folder for pair in VOICES.values() for folder in pair]
 
 @register(
     "prompts",
-    find=tree(_FOLDER, _FOLDERS, [f"{folder}/**/*.*" for folder in _FOLDERS]),
-    source=unpacking(PACKAGES),
-    counts={"train": 1247, "dev": 210, "test": 582, "pretrain": 662},
-    variants={ASIDE: "Czech and Dutch tested on what fillets keeps aside"},
-    packages=PACKAGES,
+    partial(
+        Corpus,
+        find=tree(_FOLDER, _FOLDERS, [f"{folder}/**/*.*" for folder in _FOLDERS]),
+        source=unpacking(PACKAGES),
+        counts={"train": 1247, "dev": 210, "test": 582, "pretrain": 662},
+        variants={ASIDE: "Czech and Dutch tested on what fillets keeps aside"},
+        packages=PACKAGES,
+    ),
 )
 def prompts(base: Path, variant: str) -> Loaded:
     """Read the prompts, and the Czech and Dutch of `fillets` where it lies in the same root.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest_names import did_you_mean
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
@@ -36,15 +37,18 @@ _HINT = (
 
 @register(
     "quesst2014",
-    find=tree(
-        ("quesst14Database",),
-        (*LISTS.values(), *TRUTH.values()),
-        ("Audio/*.wav", *(f"{split}/*.wav" for split in TRUTH)),
+    partial(
+        Corpus,
+        find=tree(
+            ("quesst14Database",),
+            (*LISTS.values(), *TRUTH.values()),
+            ("Audio/*.wav", *(f"{split}/*.wav" for split in TRUTH)),
+        ),
+        hours=23,
+        source=_HINT,
+        counts={"docs": 2438, "dev_queries": 138, "eval_queries": 138},
+        variants=None,
     ),
-    hours=23,
-    source=_HINT,
-    counts={"docs": 2438, "dev_queries": 138, "eval_queries": 138},
-    variants=None,
 )
 def quesst2014(base: Path, variant: str) -> Loaded:
     """Read the lists and the ground truth in `ROOT/scoring/` and the audio that they name.

@@ -6,10 +6,11 @@ model pretraining", 2021; the speakers of each split are SUPERB's.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits, tags_to_slots
 
@@ -29,14 +30,17 @@ _HINT = (
 
 @register(
     "snips",
-    find=tree(
-        ("SNIPS", "audio_snips"),
-        (*SPEAKERS, _TEXT),
-        [f"{split}/*-snips-{split}-*.wav" for split in SPEAKERS],
+    partial(
+        Corpus,
+        find=tree(
+            ("SNIPS", "audio_snips"),
+            (*SPEAKERS, _TEXT),
+            [f"{split}/*-snips-{split}-*.wav" for split in SPEAKERS],
+        ),
+        hours=107,
+        source=_HINT,
+        counts={"train": 104672, "dev": 2800, "test": 2800},
     ),
-    hours=107,
-    source=_HINT,
-    counts={"train": 104672, "dev": 2800, "test": 2800},
 )
 def snips(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{train,valid,test}/SPEAKER-snips-SPLIT-N.wav` and `ROOT/all.iob.snips.txt`.

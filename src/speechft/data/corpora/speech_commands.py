@@ -7,10 +7,11 @@ the twelve classes are those of the corpus' paper (Warden, 2018) and of SUPERB.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -27,12 +28,15 @@ _HINT = (
 
 @register(
     "speech_commands",
-    find=tree(
-        (), (f"{_TRAIN}/{_NOISE}", _TEST), (f"{_TRAIN}/*/*_nohash_*.wav", f"{_TEST}/*/*.wav")
+    partial(
+        Corpus,
+        find=tree(
+            (), (f"{_TRAIN}/{_NOISE}", _TEST), (f"{_TRAIN}/*/*_nohash_*.wav", f"{_TEST}/*/*.wav")
+        ),
+        hours=17.5,
+        source=_HINT,
+        counts={"train": 51094, "dev": 6804, "test": 3081},
     ),
-    hours=17.5,
-    source=_HINT,
-    counts={"train": 51094, "dev": 6804, "test": 3081},
 )
 def speech_commands(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/speech_commands_v0.01/WORD/*.wav` and `ROOT/speech_commands_test_set_v0.01/…`.

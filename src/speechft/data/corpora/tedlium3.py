@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import not_all, read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -33,14 +34,17 @@ _KINDS = ("stm", "sph")
 
 @register(
     "tedlium3",
-    find=tree(
-        ("TEDLIUM_release-3", "TEDLIUM_release3"),
-        [f"legacy/{split}/{kind}" for split in SPLITS for kind in _KINDS],
-        [f"legacy/{split}/{kind}/*.{kind}" for split in SPLITS for kind in _KINDS],
+    partial(
+        Corpus,
+        find=tree(
+            ("TEDLIUM_release-3", "TEDLIUM_release3"),
+            [f"legacy/{split}/{kind}" for split in SPLITS for kind in _KINDS],
+            [f"legacy/{split}/{kind}/*.{kind}" for split in SPLITS for kind in _KINDS],
+        ),
+        hours=14,
+        source=_HINT,
+        variants={FULL: "all of train, not its first 10 hours"},
     ),
-    hours=14,
-    source=_HINT,
-    variants={FULL: "all of train, not its first 10 hours"},
 )
 def tedlium3(base: Path, variant: str) -> Loaded:
     """Read `ROOT/legacy/{train,dev,test}/{stm/*.stm,sph/*.sph}`.

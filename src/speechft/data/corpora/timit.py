@@ -9,10 +9,11 @@ lhotse's recipe.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import not_here, read_lines, refuse_unfilled
 from speechft.data.utterances import Loaded, Utterance, load_splits
 
@@ -35,7 +36,9 @@ def _find(root: Path, _variant: str) -> Path:
     return refuse_unfilled(base, [f"{p}/*/*/*.{kind}" for p in parts for kind in (audio, phones)])
 
 
-@register("timit", find=_find, hours=3.6, source=_HINT, counts=COUNTS, variants=SETS)
+@register(
+    "timit", partial(Corpus, find=_find, hours=3.6, source=_HINT, counts=COUNTS, variants=SETS)
+)
 def timit(base: Path, variant: str) -> Loaded:
     """Read `ROOT/{TRAIN,TEST}/REGION/SPEAKER/SENTENCE.{WAV,PHN,TXT}`, in capitals or not.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from speechft.core.errors import DataError
-from speechft.data.corpora import register
+from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import read_lines, tree
 from speechft.data.utterances import Loaded, Utterance, load_splits, problems_error
 
@@ -44,12 +45,17 @@ def _lack(base: Path, task: str) -> list[str]:
 
 @register(
     "voxceleb1",
-    find=tree(("VoxCeleb1",), ("dev/wav", "test/wav"), ("dev/wav/*/*/*.wav", "test/wav/*/*/*.wav")),
-    hours=352,
-    source=_HINT,
-    counts=COUNTS,
-    longest=LONGEST,
-    lack=_lack,
+    partial(
+        Corpus,
+        find=tree(
+            ("VoxCeleb1",), ("dev/wav", "test/wav"), ("dev/wav/*/*/*.wav", "test/wav/*/*/*.wav")
+        ),
+        hours=352,
+        source=_HINT,
+        counts=COUNTS,
+        longest=LONGEST,
+        lack=_lack,
+    ),
 )
 def voxceleb1(base: Path, _variant: str) -> Loaded:
     """Read `ROOT/{dev,test}/wav/ID/VIDEO/*.wav`, split by the lists beside them.

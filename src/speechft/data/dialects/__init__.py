@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from speechft.core.errors import DataError
 from speechft.core.registry import Registry, import_modules
@@ -51,11 +50,11 @@ class Dialect:
 DIALECTS: Registry[Dialect] = Registry("kind of table")
 
 
-def register(name: str, **about: Any) -> Callable[[Reader], Reader]:
-    """Give a decorator that registers the reader of a dialect. Further arguments as `Dialect`."""
+def register(name: str, about: Callable[..., Dialect]) -> Callable[[Reader], Reader]:
+    """Give a decorator that registers a dialect's reader; `about` is `partial(Dialect, …)`."""
 
     def add(read: Reader) -> Reader:
-        DIALECTS.register(name)(Dialect(read=read, **about))
+        DIALECTS.register(name)(about(read=read))
         return read
 
     return add

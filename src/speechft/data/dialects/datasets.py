@@ -6,6 +6,7 @@ https://huggingface.co/docs/datasets/process#save
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from speechft.core.artifact import content_id
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.files import atomic_path, read_json
 from speechft.core.paths import path_below
-from speechft.data.dialects import register
+from speechft.data.dialects import Dialect, register
 from speechft.data.external_programs import kept_folder
 from speechft.data.table_files import Row, renamed
 
@@ -24,8 +25,12 @@ _NAMES: Final = {"sentence": "text", "speaker_id": "speaker"}
 
 @register(
     "datasets",
-    fits=lambda place: (place / _STATE).is_file() and (place / _INFO).is_file(),
-    layout=f"what save_to_disk writes: {_STATE}, {_INFO} and .arrow files, or a folder per split",
+    partial(
+        Dialect,
+        fits=lambda place: (place / _STATE).is_file() and (place / _INFO).is_file(),
+        layout=f"what save_to_disk writes: {_STATE}, {_INFO} and .arrow files, "
+        "or a folder per split",
+    ),
 )
 def datasets(place: Path, notes: list[str]) -> list[Row]:
     """Read one data set, whose audio is kept as files; classes become their names.

@@ -5,12 +5,13 @@ https://github.com/facebookresearch/fairseq/tree/main/examples/wav2vec
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from speechft.core.errors import DataError
 from speechft.core.paths import home_expanded
-from speechft.data.dialects import register
+from speechft.data.dialects import Dialect, register
 from speechft.data.table_files import Row, head_of, text_rows
 
 # Ending → column; words before letters.
@@ -26,8 +27,11 @@ def _fits(place: Path) -> bool:
 
 @register(
     "fairseq",
-    fits=_fits,
-    layout="a .tsv of a folder and FILE<tab>SAMPLES, with a .wrd, .ltr or .phn beside it",
+    partial(
+        Dialect,
+        fits=_fits,
+        layout="a .tsv of a folder and FILE<tab>SAMPLES, with a .wrd, .ltr or .phn beside it",
+    ),
 )
 def fairseq(place: Path, notes: list[str]) -> list[Row]:
     """Read a manifest and the texts beside it.

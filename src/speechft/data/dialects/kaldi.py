@@ -6,11 +6,12 @@ https://kaldi-asr.org/doc/data_prep.html
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from speechft.core.paths import home_expanded
-from speechft.data.dialects import register
+from speechft.data.dialects import Dialect, register
 from speechft.data.table_files import Row, text_rows
 from speechft.data.utterances import problems_error
 
@@ -21,8 +22,11 @@ _IN_ARCHIVE: Final = re.compile(r"\.ark:\d+")
 
 @register(
     "kaldi",
-    fits=lambda place: (place / "wav.scp").is_file(),
-    layout="a folder with wav.scp (files, no commands), text, utt2spk, segments",
+    partial(
+        Dialect,
+        fits=lambda place: (place / "wav.scp").is_file(),
+        layout="a folder with wav.scp (files, no commands), text, utt2spk, segments",
+    ),
 )
 def kaldi(place: Path, _notes: list[str]) -> list[Row]:
     """Read a folder; paths may be relative to it, to a folder above or to the working directory.

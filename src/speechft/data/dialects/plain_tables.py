@@ -8,13 +8,14 @@ A whole release of Common Voice is a corpus, `common_voice`.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.errors import DataError
 from speechft.data.decoding import SUFFIXES as RECORDINGS
 from speechft.data.decoding import recordings_in
-from speechft.data.dialects import register
+from speechft.data.dialects import Dialect, register
 from speechft.data.table_columns import USUAL_SPLITS, split_named
 from speechft.data.table_files import (
     SUFFIXES,
@@ -39,9 +40,12 @@ def _metadata_of(place: Path) -> Path | None:
 
 @register(
     "audiofolder",
-    fits=lambda place: _metadata_of(place) is not None,
-    layout="metadata.csv or metadata.jsonl with file_name, or SPLIT/LABEL/FILE",
-    anywhere=True,
+    partial(
+        Dialect,
+        fits=lambda place: _metadata_of(place) is not None,
+        layout="metadata.csv or metadata.jsonl with file_name, or SPLIT/LABEL/FILE",
+        anywhere=True,
+    ),
 )
 def audiofolder(place: Path, notes: list[str]) -> list[Row]:
     """Read a table, or the names of folders; files below `train`, `test` and so on are of these.
@@ -81,9 +85,12 @@ def _is_commonvoice(place: Path) -> bool:
 
 @register(
     "commonvoice",
-    fits=_is_commonvoice,
-    layout="a .tsv with path, sentence and client_id, beside the folder clips",
-    splits=("train", "dev", "test"),
+    partial(
+        Dialect,
+        fits=_is_commonvoice,
+        layout="a .tsv with path, sentence and client_id, beside the folder clips",
+        splits=("train", "dev", "test"),
+    ),
 )
 def commonvoice(place: Path, notes: list[str]) -> list[Row]:
     """Read a table; the language is that of `locale`, or the name of the folder."""
@@ -117,7 +124,12 @@ def _is_ljspeech(place: Path) -> bool:
 
 
 @register(
-    "ljspeech", fits=_is_ljspeech, layout=f"{_LJSPEECH} of ID|text|normalised text, and wavs/ID.wav"
+    "ljspeech",
+    partial(
+        Dialect,
+        fits=_is_ljspeech,
+        layout=f"{_LJSPEECH} of ID|text|normalised text, and wavs/ID.wav",
+    ),
 )
 def ljspeech(place: Path, notes: list[str]) -> list[Row]:
     """Read a table; the text is the last field, and quotation marks are as they are."""
@@ -139,7 +151,10 @@ def _is_nemo(place: Path) -> bool:
     return plain and "audio_filepath" in columns_of(place)
 
 
-@register("nemo", fits=_is_nemo, layout="lines of JSON with audio_filepath, duration and text")
+@register(
+    "nemo",
+    partial(Dialect, fits=_is_nemo, layout="lines of JSON with audio_filepath, duration and text"),
+)
 def nemo(place: Path, notes: list[str]) -> list[Row]:
     """Read a manifest; paths are relative to it, and a folder holds one per split."""
     return renamed(read_rows(place, notes), {"lang": "language"}, notes)
@@ -149,4 +164,6 @@ def _is_table(place: Path) -> bool:
     return place.suffix in SUFFIXES and place.is_file() and not holds_cuts(place)
 
 
-register("table", fits=_is_table, layout="CSV, TSV or JSON lines with a column 'audio'")(read_rows)
+register(
+    "table", partial(Dialect, fits=_is_table, layout="CSV, TSV or JSON lines with a column 'audio'")
+)(read_rows)
