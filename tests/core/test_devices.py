@@ -73,3 +73,10 @@ def test_a_thread_that_computes_alone_leaves_the_others_their_threads():
 def test_a_device_without_kernels_is_refused():
     with pytest.raises(SettingsError, match="cannot be used"):
         usable_device("meta")  # tensors can be made there, and nothing computed
+
+
+def test_the_second_gpu_where_a_process_sees_one_is_told_the_way(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingsError, match="cannot be used") as caught:
+        devices.usable_device("cuda:1")
+    assert "say cuda" in str(caught.value.hint)

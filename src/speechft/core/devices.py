@@ -139,6 +139,9 @@ def usable_device(name: str) -> torch.device:
             where="device",
             found=f"{name} ({str(error).strip().partition(chr(10))[0][:100]})",
             expected="auto, cpu, cuda or cuda:N",
+            hint="where several processes work, each sees one GPU, whatever its number: say cuda"
+            if torch.cuda.device_count() == 1 and ":" in name
+            else None,
         ) from None
     return device
 
