@@ -13,7 +13,7 @@ BENCHES := $(basename $(notdir $(wildcard benchmarks/*.py)))
 
 export VENV PYTHON
 
-.PHONY: help setup demo demo-human test faults fuzz lint format check bench docs study clean-demo
+.PHONY: help setup demo demo-human test oldest faults fuzz lint format check bench docs study clean-demo
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,6 +38,10 @@ demo-human: setup  ## the same on human Czech: ENCODER=FOLDER-OR-HUB-ID CORPUS=F
 
 test: setup  ## run the tests (two processes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+oldest:  ## run the tests with the oldest versions that are asked for (constraints-oldest.txt), in .venv-oldest
+	@VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt sh scripts/setup.sh
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
 
 faults: setup  ## the whole table of faults, kills in every stage, several processes (half an hour): docs/reliability.md
 	@rm -f .faults.jsonl

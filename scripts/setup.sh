@@ -1,9 +1,11 @@
 #!/bin/sh
 # Make .venv with the exact versions of constraints.txt. Quick when nothing has changed.
+# VENV and CONSTRAINTS name others; SETUP_TORCH=2.13.0 takes that torch instead of the file's.
 set -eu
 cd "$(dirname "$0")/.."
 
 venv=${VENV:-.venv}
+constraints=${CONSTRAINTS:-constraints.txt}
 stamp=$venv/.speechft-setup
 cpu_index=https://download.pytorch.org/whl/cpu
 
@@ -19,7 +21,8 @@ find_python() {
     exit 1
 }
 
-wanted=$(cat constraints.txt pyproject.toml scripts/setup.sh | cksum)
+torch=${SETUP_TORCH:-$(sed -n 's/^torch==//p' "$constraints")}
+wanted="torch $torch $(cat "$constraints" pyproject.toml scripts/setup.sh | cksum)"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     touch "$stamp"
     exit 0
@@ -39,8 +42,8 @@ fi
 # brings some gigabytes of CUDA libraries.
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 # Python compiles what it imports; pip would compile all that is there, most of it for nobody.
-get() { pip install -q --no-compile -c constraints.txt "$@"; }
-torch=$(sed -n 's/^torch==//p' constraints.txt)
+get() { pip install -q --no-compile -c "$venv/constraints.txt" "$@"; }
+sed "s/^torch==.*/torch==$torch/" "$constraints" > "$venv/constraints.txt"
 if ! pip show torch 2>/dev/null | grep -q "^Version: $torch"; then
     echo "setup: 1 of 2: torch $torch, the largest part (some minutes, by your connection)"
     if [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then
@@ -57,7 +60,7 @@ if ! pip show torch 2>/dev/null | grep -q "^Version: $torch"; then
     fi
 fi
 
-echo "setup: 2 of 2: the other packages, with the exact versions of constraints.txt"
+echo "setup: 2 of 2: the other packages, with the exact versions of $constraints"
 get hatchling editables
 get --no-build-isolation -e '.[dev,slurm]'
 echo "$wanted" > "$stamp"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.version import Version
 
 import speechft
 from speechft.cli.command_table import COMMANDS
@@ -183,6 +186,35 @@ def test_every_dependency_has_an_exact_version() -> None:
     names = {normal(re.split(r"[<>=\[; ]", item)[0]) for item in wanted}
     assert names <= pinned
     assert not [line for line in lines if line and not line.startswith("#") and "==" not in line]
+
+
+def test_lower_bounds_are_the_versions_that_were_tried() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    project, lines = tomllib.loads(text), (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    tried = dict(line.split("==") for line in lines if not line.startswith("#"))
+    tried = {normal(name): Version(version) for name, version in tried.items()}
+    asked = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    asked += [x for extra in project["project"]["optional-dependencies"].values() for x in extra]
+    bounds = [re.split(r"(?:\[\w+\])?>=", item) for item in asked if ">=" in item]
+    assert len(bounds) > 40
+    assert not [f"{n}>={v}" for n, v in bounds if tried.get(normal(n)) != Version(v)]
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [
+        x for n, extra in project["optional-dependencies"].items() if n != "dev" for x in extra
+    ]
+    declared = {normal(re.split(r"[<>=]", x)[0]) for x in [*project["dependencies"], *extras]}
+    trees = [ast.walk(ast.parse(path.read_text(encoding="utf-8"))) for path in FILES]
+    nodes = [node for tree in trees for node in tree]
+    names = {x.name for node in nodes if isinstance(node, ast.Import) for x in node.names}
+    names |= {x.module or "" for x in nodes if isinstance(x, ast.ImportFrom) and not x.level}
+    others = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    known = packages_distributions()
+    # MTEB calls what imports it
+    lost = others - {"speechft", "mteb"}
+    assert not {n for n in lost if not {normal(d) for d in known.get(n, [n])} & declared}
 
 
 def normal(name: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from accelerate import Accelerator
 from finetune_fixture import moved, settings
 
 from speechft.core.errors import SettingsError, SpeechFTError
@@ -61,6 +62,20 @@ def test_a_run_that_goes_on_is_the_same_one_there(tmp_path, monkeypatch, name):
     first, again, other = (values[key] for values in service.begun)
     assert first == again != other
     assert all(values["resume"] == "allow" for values in service.begun)
+
+
+def test_trackio_knows_the_update_whatever_accelerate_is_there(tmp_path, monkeypatch):
+    def log_without_step(self, values, step=None, **more):  # accelerate 1.9 to 1.13
+        self.run.log(values, **more)
+
+    monkeypatch.setattr("accelerate.tracking.TrackioTracker.log", log_without_step)
+    service = Service("trackio", monkeypatch)
+    Accelerator(cpu=True)
+    tracker = Tracker("trackio", tmp_path)
+    tracker.log({"loss": 1.0}, 25)
+    tracker.close()
+    assert service.figures == [(25, {"loss": 1.0})]
+    assert service.ended == 1
 
 
 def test_the_place_changes_no_result(base, tmp_path):

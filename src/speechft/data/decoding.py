@@ -166,7 +166,7 @@ def _decode_g722(path: Path) -> bytes:
             "G.722 is read by a package that is not installed",
             where=path,
             expected="the package g722",
-            hint="pip install 'g722>=1.2'",
+            hint="pip install 'g722>=1.2.1'",
         ) from None
     samples: bytes = Decoder(HEADERLESS[G722][0], 64000).decode(path.read_bytes()).tobytes()
     return samples

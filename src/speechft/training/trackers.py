@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -73,10 +72,9 @@ def _opened(log: Log, folder: Path, done: int) -> Any:
         made = TrackioTracker(PROJECT, name=_name(folder), resume="allow")
     else:
         made = WandBTracker(PROJECT, dir=folder, name=folder.name, id=_name(folder), resume="allow")
-    start: Callable[[], None] | None = getattr(made, "start", None)  # older ones start themselves
-    if start is not None:
-        start()
-    return made
+    made.start()
+    # Services are told by themselves: accelerate below 1.14 tells trackio no update.
+    return made if log == "tensorboard" else made.tracker
 
 
 def _raised_again(ended: threading.ExceptHookArgs) -> None:
