@@ -51,7 +51,7 @@ from torch import Tensor
 from speechft.analysis.alpha.probes import Bench as Probing
 from speechft.analysis.alpha.probes import parts_of, probed
 from speechft.analysis.alpha.settings import AlphaSettings
-from speechft.analysis.alpha.stage import choose_alpha, chosen_in
+from speechft.analysis.alpha.stage import choose_alpha
 from speechft.core.files import read_json, read_jsonl, write_json
 from speechft.data.audio import load_waveform
 from speechft.data.load import load_data
@@ -59,6 +59,7 @@ from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.hidden.dataset_states import Request
 from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures
 from speechft.hidden.states import Passes, SplitStates
+from speechft.merging.alpha import CHOICE, read_choice
 from speechft.merging.data_statistics import gather_gram
 from speechft.merging.settings import MergeSettings
 from speechft.merging.stage import merge
@@ -183,7 +184,7 @@ class Bench:
             choose_alpha(
                 AlphaSettings(base=BASE, tuned=[run], data=DATA, out=place, device="cpu", **near)
             )
-            merge(MergeSettings(**own, alpha=chosen_in(place)["alpha"]))
+            merge(MergeSettings(**own, alpha=read_choice(place / CHOICE)["alpha"]))
         elif not out.exists():
             alpha, share = map(float, text.split(", "))
             self.encoder(kind, alpha, share, run).save(out)

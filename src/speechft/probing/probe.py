@@ -162,6 +162,7 @@ def probe(
     *,
     seed: int,
     device: torch.device | str = "cpu",
+    on_step: Callable[[], None] | None = None,
 ) -> ProbeResult:
     """Train one probe per learning rate on the same batches and choose by the dev split.
 
@@ -177,6 +178,7 @@ def probe(
         plan: rates, steps, batch size.
         seed: of initial weights, batches and dropout.
         device: where heads are trained.
+        on_step: called after every update; benchmarks take the time there.
 
     Raises:
         SettingsError: there is nothing to do (no update, no learning rate).
@@ -206,6 +208,8 @@ def probe(
                 stack.step(plan.factor(step))
             if step in checks:
                 best = _check(task, stacks, dev, plan, step, grid, best)
+            if on_step is not None:
+                on_step()
     if best is None:
         raise SettingsError("a probe needs at least one update", found=f"{plan.steps} steps")
     best.grid = grid
