@@ -68,7 +68,7 @@ def load_tables(tables: Sequence[Table], notes: list[str], seed: int = 0) -> Loa
         if not table.rows:
             what, expected = "the table has no rows", "one row per utterance"
             raise DataError(what, where=table.place, expected=expected)
-        renamed(table.rows, ALIASES | _in_capitals(table.rows), notes)
+        renamed(table.rows, _in_capitals(table.rows) | ALIASES, notes)
         columns = {name for row in table.rows for name in row.fields}
         notes += _check_columns(columns, table.place)
         for row in table.rows:
@@ -97,7 +97,9 @@ def _in_capitals(rows: Sequence[Row]) -> dict[str, str]:
     """Give our own names for columns that are called so but for capitals, as `Audio`."""
     own = {name: name for name in COLUMNS} | ALIASES
     found = dict.fromkeys(name for row in rows for name in row.fields if name not in own)
-    return {name: own[small] for name in found if (small := name.lower()) in own}
+    places = [*own]  # our own names before those of others
+    known = sorted((n for n in found if n.lower() in own), key=lambda n: places.index(n.lower()))
+    return {name: own[name.lower()] for name in known}
 
 
 def _name_tags(tables: Sequence[Table], notes: list[str]) -> None:

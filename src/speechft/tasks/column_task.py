@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from lhotse.cut import Cut
@@ -11,6 +11,7 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError
 from speechft.core.logging import say_once
 from speechft.core.nearest_names import nearest
+from speechft.data.column_names import ALIASES, COLUMNS
 from speechft.data.splitting import draw_again
 from speechft.data.utterances import columns_of
 from speechft.tasks.base import ProtocolName, Task, choose_splits, file_stem, other_column
@@ -49,6 +50,13 @@ class ColumnTask(Task):
         """
 
     @classmethod
+    def _called(cls, found: Container[str]) -> str:
+        """Give the column's name in what was read of a table, which may be our own for it."""
+        small = cls.column.lower()
+        own = ALIASES.get(small, small)
+        return own if cls.column not in found and own in COLUMNS else cls.column
+
+    @classmethod
     def value(cls, cut: Cut) -> Any:
         """Give what the column says of a cut.
 
@@ -57,7 +65,7 @@ class ColumnTask(Task):
         """
         found = columns_of(cut)
         try:
-            return cls.read(found[cls.column])
+            return cls.read(found[cls._called(found)])
         except (KeyError, ValueError) as error:
             given = "nothing" if isinstance(error, KeyError) else error
             raise cls._unusable([f"{cut.id}: {given}"], 1, found) from None
@@ -93,7 +101,7 @@ class ColumnTask(Task):
             found = columns_of(cut)
             held |= found
             try:
-                cls.read(found[cls.column])
+                cls.read(found[cls._called(found)])
             except KeyError:
                 bad.append(f"{cut.id}: nothing")
             except ValueError as error:
@@ -103,7 +111,7 @@ class ColumnTask(Task):
 
     @classmethod
     def _unusable(cls, bad: Sequence[str], count: int, held: Mapping[str, Any]) -> DataError:
-        if cls.column not in held:
+        if cls._called(held) not in held:
             return DataError(
                 f"the data has no column {cls.column!r}, which the task {cls.id!r} needs",
                 found=", ".join(sorted(held)) or "audio alone",
