@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,17 @@ evaluate:
     assert recipe.finetune[0].data == {"pr": "synthetic:tiny"}
     assert [one.data for one in needed(recipe)] == ["synthetic:tiny"]
     refuse_missing(recipe, least=1)
+
+
+def test_a_dry_run_ends_as_the_run_where_speech_cannot_be_made(
+    said: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEECHFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    code, shown, message = said("demo")
+    assert code == 3
+    assert "synthetic:demo: not made yet" in shown
+    assert "pip install 'espeakng-loader" in message
 
 
 def test_data_that_chooses_alpha_is_needed(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def _submitit_executor(folder: Path, options: Mapping[str, Any]) -> Any:
     except ImportError:
         raise SettingsError(
             "launcher slurm needs the package submitit",
-            hint="pip install 'submitit>=1.5'",
+            hint="pip install 'submitit>=1.5.4'",
         ) from None
     given = {"name": "speechft", "cluster": "slurm", **options}
     own = {_REQUEUES: given.pop(_REQUEUES.removeprefix("slurm_"), _MOST_REQUEUES)}

@@ -161,7 +161,7 @@ def is_installed() -> bool:
 @contextmanager
 def _fresh_library() -> Iterator[ctypes.CDLL]:
     """Load the library, initialise it, and unload it with all its global state."""
-    library_path, data_path = _locate()
+    library_path, data_path = locate()
     library = ctypes.CDLL(library_path)
     try:
         rate = library.espeak_Initialize(
@@ -186,11 +186,15 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
 
 def _has_variant(voice: str) -> bool:
     _, sign, variant = voice.partition("+")
-    return not sign or Path(_locate()[1], "espeak-ng-data", "voices", "!v", variant).is_file()
+    return not sign or Path(locate()[1], "espeak-ng-data", "voices", "!v", variant).is_file()
 
 
-def _locate() -> tuple[str, str]:
-    """Give the library's path and the folder that holds `espeak-ng-data`."""
+def locate() -> tuple[str, str]:
+    """Give the library's path and the folder that holds `espeak-ng-data`.
+
+    Raises:
+        DataError: it is not installed.
+    """
     try:
         import espeakng_loader
     except ImportError:

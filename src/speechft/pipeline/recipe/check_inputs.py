@@ -25,6 +25,7 @@ from speechft.data.corpora import Corpus, corpora
 from speechft.data.data_names import is_synthetic, named_kind, root_and_variant
 from speechft.data.identity import corpus_of, heard_in
 from speechft.data.load import load_data
+from speechft.data.synthetic.espeak import locate
 from speechft.encoders import load_encoder
 from speechft.encoders.identity import heard_of, is_known
 from speechft.merging.alpha import UNLABELLED
@@ -207,7 +208,8 @@ def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
         The data that was read, and the corpora that would have to be scanned first.
 
     Raises:
-        DataError: data is missing or broken, or lacks a split or what a task needs.
+        DataError: data is missing or broken, or lacks a split or what a task needs,
+            or cannot be made.
         SettingsError: synthetic speech that there is not.
     """
     steps = plan.graph.open
@@ -217,8 +219,10 @@ def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
     for reading in readings:
         if reading[1] in ready:
             _read(*reading)
-    # Of speech that is still to be made nothing can be missing.
-    return ready, [d for d in names if d not in ready and not is_synthetic(d)]
+    later = [data for data in names if data not in ready]
+    if any(is_synthetic(data) for data in later):
+        locate()  # of speech that is still to be made nothing is missing but what makes it
+    return ready, [data for data in later if not is_synthetic(data)]
 
 
 def foreseen_leaks(plan: Plan) -> list[str]:
