@@ -19,6 +19,16 @@ from speechft.encoders.load import read_checkpoint
 HUBERT = Path(__file__).parent.parent / "fixtures" / "parity" / "hubert-tiny.pt"
 
 
+class ByName:
+    """Is written as members of enumerations are by Python 3.11.0 to 3.11.3."""
+
+    def __init__(self, *where):
+        self.where = where
+
+    def __reduce__(self):
+        return getattr, self.where
+
+
 @pytest.fixture
 def lightning(monkeypatch):
     """Stand-ins for Lightning's classes, gone again when the file is read."""
@@ -49,6 +59,7 @@ def test_everything_beside_the_weights_is_passed_over(
         "hparams_name": "config",
         "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}],
         "stage": lightning.Stage.FIT,
+        "stages": [ByName(lightning.Stage, "FIT")],
         "scores": [np.float64(1.5), np.arange(3), np.float32(2)],
         "when": datetime.datetime(2023, 1, 1),
     }

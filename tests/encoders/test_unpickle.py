@@ -89,6 +89,19 @@ def test_gadgets_are_refused_by_name(tmp_path, module, name, suffix):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("of", [collections.OrderedDict, torch.Tensor, "text"])
+def test_attributes_of_what_is_known_are_refused(tmp_path, of):
+    """A member of an enumeration is read by name; nothing else is."""
+
+    class Attribute:
+        def __reduce__(self):
+            return getattr, (of, "__doc__")
+
+    torch.save({"model": Attribute()}, tmp_path / "s.pt")
+    with pytest.raises(CheckpointError, match=r"refused[\s\S]*(getattr|Tensor)"):
+        load_encoder(tmp_path / "s.pt")
+
+
 def test_the_gadget_is_real(tmp_path):
     """Control: the plain unpickler runs what ours refuses."""
     trace = tmp_path / "trace"

@@ -317,6 +317,14 @@ def _reconstructed(kind: Any, _base: Any, _state: Any) -> Record:
     return kind()
 
 
+def _member(*args: Any) -> Record:
+    """Give what stands for a member of an enumeration, as Python 3.11.0 to 3.11.3 write it."""
+    kind, name = args if len(args) == 2 else (None, None)
+    if not (isinstance(kind, type) and issubclass(kind, Record) and isinstance(name, str)):
+        raise _Refused("builtins.getattr")
+    return kind(name)
+
+
 _BUILDERS: dict[str, Any] = {
     "collections.OrderedDict": Builder(lambda *args: PlainDict(*args)),
     "collections.defaultdict": Builder(lambda *_: {}),
@@ -330,6 +338,7 @@ _BUILDERS: dict[str, Any] = {
     "_codecs.encode": Builder(_latin1),
     "copyreg._reconstructor": Builder(_reconstructed),
     "builtins.type": Builder(lambda *_: None),
+    "builtins.getattr": Builder(_member),
     "numpy.dtype": Builder(lambda *args: Record(*args)),
     "numpy.ndarray": Builder(lambda *args: Record(*args)),
 }
