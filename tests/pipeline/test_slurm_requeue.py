@@ -38,7 +38,8 @@ def signal_job(slurm: Path, *, again: bool = True) -> None:
         wait_for(lambda: file.read_text() != shell)  # it was queued again
 
 
-@pytest.mark.parametrize("options", [pytest.param(TIMES_OUT, marks=faults), IS_PREEMPTED])
+@faults
+@pytest.mark.parametrize("options", [TIMES_OUT, IS_PREEMPTED])
 def test_a_training_keeps_its_state_and_goes_on_in_the_same_job(
     tmp_path: Path, slurm: Path, options: dict[str, int]
 ) -> None:

@@ -226,6 +226,7 @@ def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
     assert last < said.index("study two: 1 job to do")
 
 
+@faults
 @pytest.mark.usefixtures("warm_workers")
 def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_path: Path) -> None:
     one = load_study(written(tmp_path, seeds=[0], rows=BASE["rows"][:2], findings=[]))
