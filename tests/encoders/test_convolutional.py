@@ -72,7 +72,7 @@ def test_one_utterance_equals_plain_transformers(config, waveforms, offset):
 
 
 def test_group_norm_survives_offsets_and_faint_signals(tiny_config, waveforms, offset):
-    """Statistics from the window covariance lose no more than a pass over the activations.
+    """Statistics from the window covariance are no worse than a pass over the activations.
 
     Of one encoder that is chance: each is now the nearer one to float64, now the other.
     """
@@ -88,7 +88,7 @@ def test_group_norm_survives_offsets_and_faint_signals(tiny_config, waveforms, o
             encoder.model.float()
             ours += offset(states[-1], exact)
             plain += offset(theirs, exact)
-        assert ours < max(TOLERANCE, 2 * plain)
+        assert ours < max(TOLERANCE, plain)
 
 
 def test_forward_is_the_front_end_and_the_rest(config, waveforms):

@@ -19,6 +19,7 @@ import yaml
 from evaluate_fixture import CONFIG
 from safetensors.numpy import save_file
 
+from speechft.cli.app import main
 from speechft.core.errors import CheckpointError, DataError, SettingsError
 from speechft.core.files import write_json, write_jsonl
 from speechft.encoders import build_encoder, load_encoder
@@ -260,7 +261,9 @@ def test_only_whole_encoders_are_pushed(encoder: Path, tmp_path: Path):
         push(PushSettings(folder=encoder, repo="me/encoder"))
 
 
-def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
+def test_an_encoder_without_a_card_gets_one(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     """As fine-tuning leaves it in its run's folder, with the run's provenance."""
     run_folder = tmp_path / "runs" / "sid"
     build_encoder(dict(CONFIG), seed=0).save(run_folder / "encoder")
@@ -290,8 +293,10 @@ def test_an_encoder_without_a_card_gets_one(hub: Hub, tmp_path: Path):
     assert str(tmp_path) not in "".join(plain.values())
     assert json.loads(plain["speechft.json"])["stage"] == "finetune"
     for wrong in (tmp_path / "nowhere", tmp_path / "runs"):
-        with pytest.raises(DataError):
-            push(PushSettings(folder=run_folder, repo="me/encoder", scores=(wrong,)))
+        with pytest.raises(SystemExit) as ended:
+            main(["push", str(run_folder), "me/encoder", "--scores", str(wrong)])
+        assert ended.value.code == 3
+        assert "Traceback" not in capsys.readouterr().err
 
 
 def test_scores_that_were_measured_in_two_ways_have_no_mean(hub: Hub, tmp_path: Path):

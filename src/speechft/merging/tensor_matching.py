@@ -201,7 +201,7 @@ def match(base: Source, tuned: Sequence[Source], *, heads: str = "drop") -> Matc
             expected="the encoder's tensors of BASE in every TUNED, with the same shapes",
             hint="merge a TUNED that was fine-tuned from this BASE",
         )
-    keep_heads = heads == "base"
+    keep_heads = heads in ("base", "keep")  # sweeps of earlier versions say "keep"
     like = of_tuned[0] if heads == "tuned" and of_tuned[0].heads else None
     by_stored = {stored: name for name, stored in of_base.encoder.items()}
     entries: list[Entry] = []

@@ -38,7 +38,7 @@ class WhisperEncoder(SpeechEncoder):
         *("encoder.conv1.", "encoder.conv2."),
         *("conv1.", "conv2."),  # of the encoder alone
     )
-    # Sinusoids that neither OpenAI nor transformers train.
+    # Sinusoids, fixed where OpenAI and transformers build the encoder.
     fixed_prefixes: ClassVar[tuple[str, ...]] = ("encoder.embed_positions.", "embed_positions.")
     contexts: ClassVar[tuple[str, ...]] = get_args(Context)
     style: ClassVar[str] = "pre-norm layers"
