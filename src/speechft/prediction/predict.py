@@ -56,6 +56,8 @@ def predict(settings: PredictSettings) -> list[Record]:
     head = read_head(choose_head(files, settings.task, several))
     head.check(encoder, settings.encoder, same=settings.head is not None)
     _check_task(head, settings)
+    if said := head.task.decides_by:
+        log.info("predict: %s decides by %s", head.task.id, said)
     recordings = find_recordings(settings.audio, settings.split)
     records = list(_Predictor(settings, encoder, head, device).all(recordings))
     for record in records:

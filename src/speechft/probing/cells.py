@@ -326,8 +326,7 @@ def run_probe(
     def predictions(split: Split, decoded_by: Task = task) -> list[Any]:
         return predict(decoded_by, build_head, found.weights, split.states, plan, device=device)
 
-    tunes = type(task).tune is not Task.tune  # something on the dev split besides the head
-    tuned = task.tune(predictions(dev), dev.references) if tunes else {}
+    tuned = task.tune(predictions(dev), dev.references) if task.tunes else {}
     answers = predictions(test)
     scores = task.score(answers, test.references)
     rows = task.rows(cuts[2], test.references, answers)

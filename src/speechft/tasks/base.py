@@ -275,9 +275,20 @@ class Task(ABC):
     def tune(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Fix on the dev split what decoding still leaves open; gives plain values for the record.
 
-        Called with what the chosen head predicts, before the test split is scored.
+        Called with what the chosen head predicts, before the test split is scored or the head is
+        kept. What was fixed before does not count.
         """
         return {}
+
+    @property
+    def tunes(self) -> bool:
+        """Whether `tune` fixes something."""
+        return type(self).tune is not Task.tune
+
+    @property
+    def decides_by(self) -> str:
+        """By what `present` decides besides the head, in words; empty where nothing is open."""
+        return ""
 
     def with_language_model(self, lexicon: Path, language_model: Path) -> Task:  # noqa: ARG002
         """Give the same task, decoded with a lexicon and a language model; its metrics say so.

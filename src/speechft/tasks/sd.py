@@ -153,9 +153,10 @@ class SpeakerDiarization(Task):
         return [row[:n] for row, n in zip(found, total, strict=True)]
 
     def present(self, logits: Tensor) -> dict[str, Any]:
-        """Give the segments (speaker, begin, end) at the point that `tune` has fixed."""
+        """Give the segments (speaker, begin, end) at the point that `tune` has fixed, and that."""
         (found,) = self.decode(logits[None], None)
-        return {self.answer: self._decide(found, self._point or USUAL)}
+        threshold, median = point = self._point or USUAL
+        return {self.answer: self._decide(found, point), "threshold": threshold, "median": median}
 
     def lined_up(self, window: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """Give the speakers the order in which the shared frames agree best with those before."""
@@ -175,8 +176,16 @@ class SpeakerDiarization(Task):
         """Fix threshold and median filter on dev; leave them open under "s3prl"."""
         if self.protocol == "s3prl":
             return {"operating_point": "least of ten on the test split"}
+        self._point = None
         _, self._point = self._best(predictions, references)
         return {"operating_point": {"threshold": self._point[0], "median": self._point[1]}}
+
+    @property
+    def decides_by(self) -> str:
+        """The point that `present` takes, and where it is from."""
+        threshold, median = self._point or USUAL
+        why = "chosen on dev" if self._point else "the usual ones, as none were chosen on dev"
+        return f"a threshold of {threshold:g} and a median filter over {median} frames ({why})"
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Give DER at the pair that `tune` has fixed, or at the best one."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from speechft.training.pieces import whole
 from speechft.training.schedule import share_of
 
 
@@ -40,15 +39,19 @@ class Average:
 
     @contextmanager
     def in_place(self, module: nn.Module) -> Iterator[None]:
-        """Let the module, of whole parameters, have the averages while the block runs."""
-        own = {name: parameter.data for name, parameter in module.named_parameters()}
-        for name, parameter in module.named_parameters():
-            parameter.data = whole(self.values[name]).to(parameter.device)
+        """Let the module have the averages while the block runs."""
+        own = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+        _copy(self.values, module)
         try:
             yield
         finally:
-            for name, parameter in module.named_parameters():
-                parameter.data = own[name]
+            _copy(own, module)
+
+
+@torch.no_grad()
+def _copy(values: Mapping[str, Tensor], module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        parameter.copy_(values[name])
 
 
 def exponential(decay: float) -> Callable[[int], float]:

@@ -39,6 +39,7 @@ class Keeper:
         dev: what the best one is chosen on, and where the run ends.
         patience: evaluations without a better one after which the run ends; never if none.
         collect: brings the encoder up to date where another copy is trained.
+        tune: lets dev fix what the tasks' decoding leaves open, as an evaluation does.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Keeper:
         dev: Heard,
         patience: int | None = None,
         collect: Callable[[], None] = lambda: None,
+        tune: Callable[[], None] = lambda: None,
     ) -> None:
-        self.collect = collect
+        self.collect, self.tune = collect, tune
         self.patience = patience
         self.heads, self.heard, self.dev = heads, heard, dev
         self.out, self.encoder, self.tasks, self.adapted = out, encoder, tasks, adapted
@@ -83,7 +85,7 @@ class Keeper:
         progress.waited = 0 if improved else progress.waited + 1
         if improved:
             progress.best = value
-            self._save(BEST, progress)
+            self._save(BEST, progress)  # by what the evaluation has fixed just now
         elif self.patience is not None and progress.waited >= self.patience:
             said = "update %d: the run ends, since %d evaluations in a row were no better"
             log.info(said, progress.update, progress.waited)
@@ -94,7 +96,7 @@ class Keeper:
         for name, wanted in self._early.items():
             if progress.update == wanted:
                 log.info("update %d: kept as %s", wanted, name)
-                self._save(name, progress)
+                self.keep(name, progress)
 
     def last(self, progress: Progress) -> list[str]:
         """Keep the encoder, as the best one too where nothing was evaluated.
@@ -106,14 +108,14 @@ class Keeper:
             CheckpointError: one that was kept on the way is gone, or is not as it was written.
         """
         on_main(lambda: self._check_kept(progress))
-        self.fingerprint = self._save(LAST, progress)
+        self.fingerprint = self.keep(LAST, progress)
         if BEST not in progress.kept:
             self._save(BEST, progress)
         return list(progress.kept)
 
     def last_good(self, progress: Progress) -> None:
         """Keep the encoder of a training that came to nothing."""
-        self._save(LAST_GOOD, progress)
+        self.keep(LAST_GOOD, progress)
 
     def _write_beside(self, folder: Path, encoder: SpeechEncoder, chosen: bool) -> None:
         self.heads(folder, encoder.fingerprint())
@@ -136,12 +138,13 @@ class Keeper:
         merge_adapters(encoder)
         return encoder
 
-    def _save(self, name: str, progress: Progress) -> str:
-        self.collect()
-        return self.keep(name, progress)
-
     def keep(self, name: str, progress: Progress) -> str:
         """Write the encoder as it is, an average too; give its fingerprint, in all processes."""
+        self.tune()
+        return self._save(name, progress)
+
+    def _save(self, name: str, progress: Progress) -> str:
+        self.collect()
         check_finite(self.encoder, progress, self.out)
         fingerprint, progress.kept[name] = on_main(lambda: self._write(name, progress))
         return fingerprint

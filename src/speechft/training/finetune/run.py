@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lhotse.cut import Cut
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.files import write_json
@@ -109,6 +109,7 @@ class Run:
             dev=self._heard_in(lambda data: data.dev),
             patience=settings.patience,
             collect=lambda: gather(self.trained, encoder),
+            tune=lambda: self.objective.tune(),
         )
         self._noisy = self._make_noisy()
         self.averages = self._make_averages()
@@ -199,10 +200,8 @@ class Run:
 
     def finish(self, progress: Progress) -> list[str]:
         """Write θ', the heads and what their outputs stand for; give the names of all products."""
-        heads = {name: part.head for name, part in self.parts.items()}
-        kept = nn.ModuleDict({"encoder": self.encoder, **heads})
         for average in self.averages:
-            with average.in_place(kept):
+            with average.in_place(self.objective.module):
                 self.keeper.keep(average.name, progress)
         products = [*self.keeper.last(progress), "metrics.jsonl"]
         on_main(self._write_tasks)
