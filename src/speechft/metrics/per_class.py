@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechft.core.errors import DataError
-from speechft.metrics.statistics import DRAWS, Interval, percentile_interval
+from speechft.metrics.statistics import DRAWS, Interval, mean, percentile_interval
 
 Values = NDArray[np.float64]
+OF_FOLDS: Final = "scores are means over the folds; classes are counted over all folds together"
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class ClassReport:
 
     Attributes:
         names: all classes of references and predictions, sorted.
-        matrix: [reference][prediction] → utterances.
-        rows: per class.
-        scores: `acc`, `uar` and `macro_f1`, in percent.
-        intervals: of the scores, over utterances drawn anew.
+        matrix: [reference][prediction] → utterances, of all folds together.
+        rows: per class, of all folds together.
+        scores: `acc`, `uar` and `macro_f1`, in percent; of several folds their means.
+        intervals: of the scores, over utterances drawn anew, folds apart.
+        pooled: the scores of all utterances together, where there are folds.
+        folds: number → the report of each fold.
     """
 
     names: tuple[str, ...]
@@ -43,9 +46,16 @@ class ClassReport:
     rows: tuple[ClassRow, ...]
     scores: dict[str, float]
     intervals: dict[str, Interval]
+    pooled: dict[str, float] = field(default_factory=dict)
+    folds: dict[int, ClassReport] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Give plain values; those of folds say what is of which."""
+        folded = {
+            "note": OF_FOLDS,
+            "pooled_scores": {name: round(value, 6) for name, value in self.pooled.items()},
+            "folds": [{"fold": n, **fold.to_dict()} for n, fold in self.folds.items()],
+        }
         return {
             "classes": list(self.names),
             "confusion": [list(row) for row in self.matrix],
@@ -58,6 +68,7 @@ class ClassReport:
                 name: [round(one.low, 4), round(one.high, 4)]
                 for name, one in self.intervals.items()
             },
+            **(folded if self.folds else {}),
         }
 
 
@@ -74,9 +85,21 @@ def class_scores(references: Sequence[str], predictions: Sequence[str]) -> dict[
 
 
 def class_report(
-    references: Sequence[str], predictions: Sequence[str], *, seed: int = 0, draws: int = DRAWS
+    references: Sequence[str],
+    predictions: Sequence[str],
+    folds: Sequence[int] = (),
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> ClassReport:
     """Give everything about predictions of classes; the bootstrap draws utterances.
+
+    Args:
+        references: the class of every item.
+        predictions: what was said of it.
+        folds: the number of every item's fold, where the scores are the means over folds.
+        seed: of the draws.
+        draws: how often.
 
     Raises:
         DataError: there is no item, or the lists differ in number.
@@ -84,11 +107,17 @@ def class_report(
     names, pairs = _pairs(references, predictions)
     size, generator = len(names), np.random.default_rng(seed)
     counts = _counts(pairs, size)
+    of = np.asarray(folds or [0] * len(pairs))
+    numbers = np.unique(of).tolist()
+    parts = [pairs[of == number] for number in numbers]
     drawn = [
-        _scores(_counts(pairs[generator.integers(len(pairs), size=len(pairs))], size))
+        _mean(
+            _scores(_counts(own[generator.integers(len(own), size=len(own))], size))
+            for own in parts
+        )
         for _ in range(draws)
     ]
-    scores = _scores(counts)
+    scores = _mean(_scores(_counts(own, size)) for own in parts)
     intervals = {n: percentile_interval(np.array([one[n] for one in drawn])) for n in scores}
     matrix = np.bincount(pairs[:, 0] * size + pairs[:, 1], minlength=size * size)
     precision, recall, f1 = (np.nan_to_num(100 * part) for part in _per_class(counts))
@@ -101,7 +130,23 @@ def class_report(
         ),
         scores=scores,
         intervals={name: one for name, one in intervals.items() if one is not None},
+        pooled=_scores(counts) if folds else {},
+        folds={
+            number: class_report(*_named(own, names), seed=seed, draws=draws)
+            for number, own in zip(numbers, parts, strict=True)
+            if folds
+        },
     )
+
+
+def _named(pairs: NDArray[np.int64], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Give references and predictions of what `_pairs` gave."""
+    return [names[i] for i in pairs[:, 0]], [names[i] for i in pairs[:, 1]]
+
+
+def _mean(scores: Iterable[dict[str, float]]) -> dict[str, float]:
+    found = list(scores)
+    return {name: mean(one[name] for one in found) for name in found[0]}
 
 
 def _pairs(

@@ -243,8 +243,9 @@ def _write_classes(settings: EvaluateSettings, results: Sequence[Mapping[str, An
             continue
         rows = read_jsonl(settings.out / CELLS / record["cell"] / PREDICTIONS)
         pair = [row["reference"] for row in rows], [row["prediction"] for row in rows]
+        folds = [row["fold"] for row in rows if "fold" in row]
         about = {key: record[key] for key in ("encoder", "task", "seed")}
-        found.append({**about, **class_report(*pair).to_dict()})
+        found.append({**about, **class_report(*pair, folds).to_dict()})
     if found:
         write_json(place, found)
     else:

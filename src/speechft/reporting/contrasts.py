@@ -207,10 +207,17 @@ def _name(row: Mapping[str, Any]) -> str:
     return f"{row['id']} {row['other']}" if "other" in row else str(row["id"])
 
 
-def pairs_of(path: Path | None) -> list[tuple[str, str]]:
-    """Give reference and prediction of every kept item; nothing where they are not texts."""
-    pairs = [(row.get("reference"), row.get("prediction")) for row in read_rows(path)]
-    return [(str(r), str(p)) for r, p in pairs if isinstance(r, str) and isinstance(p, str)]
+def answers_of(path: Path | None) -> tuple[list[str], list[str], list[int]]:
+    """Give reference, prediction and fold of every kept item; nothing where they are not texts.
+
+    Returns:
+        Three lists; the last one is empty where there are no folds.
+    """
+    rows = [(r.get("reference"), r.get("prediction"), r.get("fold")) for r in read_rows(path)]
+    texts = [(r, p, f) for r, p, f in rows if isinstance(r, str) and isinstance(p, str)]
+    folds = [fold for *_, fold in texts if isinstance(fold, int)]
+    references, predictions = [r for r, *_ in texts], [p for _, p, _ in texts]
+    return references, predictions, folds if len(folds) == len(texts) else []
 
 
 def read_rows(path: Path | None) -> list[dict[str, Any]]:

@@ -20,9 +20,9 @@ from speechft.core.escaping import fenced, markdown_text, printable, task_headin
 from speechft.core.yaml12 import dump_yaml
 from speechft.merging.alpha import cell_text, table_of
 from speechft.metrics.measures import TITLES
-from speechft.metrics.per_class import ClassReport, class_report
+from speechft.metrics.per_class import OF_FOLDS, ClassReport, class_report
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
-from speechft.reporting.contrasts import pairs_of
+from speechft.reporting.contrasts import answers_of
 from speechft.reporting.examples import Examples
 from speechft.reporting.figure_files import Drawing, csv_text
 from speechft.reporting.figures import table_values
@@ -342,8 +342,9 @@ def _classes(evidence: Evidence) -> list[tuple[str, str, ClassReport]]:
     for one in evidence.measurements:
         key = one.task, label(one.encoder)
         kept = one.task in TASKS and TASKS[one.task].one_class and key not in found
-        if pairs := pairs_of(one.predictions) if kept else []:
-            found[key] = class_report([r for r, _ in pairs], [p for _, p in pairs])
+        references, predictions, folds = answers_of(one.predictions if kept else None)
+        if references:
+            found[key] = class_report(references, predictions, folds)
     return [(task, encoder, classes) for (task, encoder), classes in found.items()]
 
 
@@ -351,8 +352,12 @@ def class_files(page: Page) -> dict[str, str]:
     """Give `classes.csv` and `confusion.csv`; nothing where no task has classes."""
     rows: list[dict[str, Any]] = []
     counts: list[dict[str, Any]] = []
-    for task, encoder, found in page.classes:
-        about = {"task": task, "encoder": encoder}
+    reports = [
+        ({"task": task, "encoder": encoder, **fold}, one)
+        for task, encoder, found in page.classes
+        for fold, one in _by_fold(found)
+    ]
+    for about, found in reports:
         for own, line in zip(found.rows, found.matrix, strict=True):
             rates = {name: round(getattr(own, name), 4) for name in ("precision", "recall", "f1")}
             rows.append({**about, "class": own.name, **rates, "items": own.items})
@@ -361,6 +366,12 @@ def class_files(page: Page) -> dict[str, str]:
                 for name, count in zip(found.names, line, strict=True)
             ]
     return {"classes.csv": csv_text(rows), "confusion.csv": csv_text(counts)} if rows else {}
+
+
+def _by_fold(found: ClassReport) -> list[tuple[dict[str, Any], ClassReport]]:
+    """Give what is of all folds, then each fold, with the column that tells them apart."""
+    whole: dict[str, Any] = {"fold": "all"} if found.folds else {}
+    return [(whole, found), *(({"fold": n}, one) for n, one in found.folds.items())]
 
 
 def _class_tables(page: Page) -> list[dict[str, Any]]:
@@ -376,7 +387,7 @@ def _class_tables(page: Page) -> list[dict[str, Any]]:
         tables.append(
             {
                 "heading": printable(f"{task_heading(task)}, {encoder}"),
-                "text": ", ".join(texts),
+                "text": ", ".join(texts) + (f"; {OF_FOLDS}" if found.folds else ""),
                 "names": [printable(name) for name in found.names],
                 "rows": [
                     {"row": row, "name": printable(row.name), "counts": counts}
