@@ -19,6 +19,7 @@ from speechft.data.corpus_tree import describe
 from speechft.data.data_names import is_synthetic, named_kind, root_and_variant, there
 from speechft.data.dialects import dialects, read_dialect, read_guessed
 from speechft.data.external_programs import Runner, run_commands
+from speechft.data.split_names import split_of
 from speechft.data.utterances import Loaded, problems_error
 
 DEFAULT_PRESET = "demo"
@@ -63,11 +64,7 @@ def load_split(spec: str, split: str | None, usual: Sequence[str]) -> list[Cut]:
     """
     data = load_data(spec)
     wanted = split or next((name for name in usual if name in data), next(iter(data)))
-    if wanted not in data:
-        raise DataError(
-            f"the data has no split {wanted!r}", where=spec, found=", ".join(sorted(data))
-        )
-    return list(data[wanted])
+    return list(data[split_of(data, wanted, spec)])
 
 
 def corpus_name(name: str, rest: str, sign: str) -> str | None:

@@ -24,6 +24,7 @@ from speechft.data.audio import fault_of_audio
 from speechft.data.cut_records import check_record
 from speechft.data.external_programs import Runner, is_command
 from speechft.data.slot_tags import name_tags
+from speechft.data.split_names import USUAL_SPLITS, split_named
 from speechft.data.splitting import split_cuts
 from speechft.data.table_files import holds_cuts
 from speechft.data.utterances import DIARIZATION, Loaded
@@ -119,7 +120,9 @@ def _is_official(folder: Path) -> bool:
 
 def _split_name(path: Path) -> str:
     stem = path.name.removesuffix(".gz").removesuffix(".jsonl")
-    return stem.removeprefix("cuts").strip("_-") or "train"
+    name = stem.removeprefix("cuts").strip("_-") or "train"
+    meant = split_named(name)
+    return meant if meant in USUAL_SPLITS else name
 
 
 def _cuts(path: Path) -> list[tuple[int, Cut]]:

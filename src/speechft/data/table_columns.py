@@ -18,6 +18,7 @@ from speechft.core.nearest_names import nearest
 from speechft.core.paths import home_expanded
 from speechft.data.column_names import ALIASES, COLUMNS
 from speechft.data.slot_tags import without_marks
+from speechft.data.split_names import USUAL_SPLITS, split_named
 from speechft.data.splitting import split_cuts
 from speechft.data.table_files import SHOWN, SURPLUS, Row, renamed
 from speechft.data.utterances import FURTHER, Loaded, Utterance, load_splits, tags_to_slots
@@ -28,9 +29,6 @@ _TEXTS: Final = tuple(
 _OFTEN_AUDIO: Final = frozenset({"file", "filename", "filepath", "path", "wav"})
 _MISSPELT: Final = 0.7  # how alike a name is that was meant to be another: not "mood" and "emotion"
 _SAME: Final = 0.01  # seconds by which an end may differ from start + duration
-_SPLIT_NAMES = {"valid": "dev", "validation": "dev", "val": "dev", "training": "train"}
-USUAL_SPLITS: Final = ("train", "dev", "test", "pretrain")
-"""What commands look for; task and language may stand before them ("sid_train")."""
 _USED = (*USUAL_SPLITS, "pretrain_dev", "docs", "dev_queries", "eval_queries")
 
 
@@ -115,12 +113,6 @@ def _name_tags(tables: Sequence[Table], notes: list[str]) -> None:
     plain = without_marks([tags for _, tags in found], tables[0].place, notes)
     for (row, _), tags in zip(found, plain or (), strict=bool(plain)):
         row.fields["tags"] = tags
-
-
-def split_named(name: str) -> str:
-    """Give the split that a name means: "valid" is dev."""
-    name = name.strip().lower()
-    return _SPLIT_NAMES.get(name, name)
 
 
 def _twice(parts: Mapping[str, Sequence[Utterance]]) -> Iterator[str]:

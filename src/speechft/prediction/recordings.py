@@ -15,6 +15,7 @@ from speechft.data.audio import cut_key, place_of
 from speechft.data.data_names import is_synthetic, named_kind
 from speechft.data.load import find_data
 from speechft.data.manifests import SUFFIXES as CUTS
+from speechft.data.split_names import split_of
 from speechft.data.table_files import SUFFIXES as TABLES
 from speechft.data.utterances import Utterance, load_splits
 from speechft.prediction.audio_files import find_audio
@@ -76,10 +77,9 @@ def _audio_in(name: str) -> list[Path]:
 def _of_data(name: str, split: str | None) -> Iterator[Recording]:
     """Give the utterances of DATA; rows of a table in its order."""
     loaded = find_data(name)
-    if split is not None and split not in loaded.splits:
-        there = ", ".join(loaded.splits) or "no split"
-        raise DataError(f"the data has no split {split!r}", where=name, found=there)
-    wanted = loaded.splits if split is None else {split: loaded.splits[split]}
+    wanted = loaded.splits
+    if split is not None:
+        wanted = {split: loaded.splits[split_of(loaded.splits, split, name)]}
     # An utterance may be in several splits, and has a cut of its own in each file of cuts.
     cuts = {cut_key(cut): cut for part in wanted.values() for cut in part}.values()
     for problem in loaded.problems:

@@ -13,7 +13,8 @@ from pathlib import Path
 from speechft.core.errors import DataError
 from speechft.core.registry import Registry, import_modules
 from speechft.data.corpus_tree import describe
-from speechft.data.table_columns import Table, load_tables, split_named
+from speechft.data.split_names import split_named
+from speechft.data.table_columns import Table, load_tables
 from speechft.data.table_files import Row
 from speechft.data.utterances import Loaded
 

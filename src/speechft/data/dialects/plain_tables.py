@@ -16,7 +16,7 @@ from speechft.core.errors import DataError
 from speechft.data.decoding import SUFFIXES as RECORDINGS
 from speechft.data.decoding import recordings_in
 from speechft.data.dialects import Dialect, register
-from speechft.data.table_columns import USUAL_SPLITS, split_named
+from speechft.data.split_names import USUAL_SPLITS, split_named
 from speechft.data.table_files import (
     SUFFIXES,
     SURPLUS,

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from speechft.core.artifact import Artifact, read_record
-from speechft.core.errors import DataError
 from speechft.core.heard import Heard, write_heard
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import heard_in
 from speechft.data.load import load_data, refuse_long
+from speechft.data.split_names import split_of
 from speechft.data.utterances import first_seconds
 from speechft.encoders import SpeechEncoder, build_encoder, load_encoder
 from speechft.encoders.identity import heard_of
@@ -165,10 +165,7 @@ def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:
     """Give the cuts to train on and the cuts held out."""
     data = load_data(settings.data)
     split = settings.split or ("pretrain" if "pretrain" in data else "train")
-    if split not in data:
-        raise DataError(
-            f"no split {split!r}", where=settings.data, expected=", ".join(sorted(data))
-        )
+    split = split_of(data, split, settings.data)
     cuts = list(data[split])
     dev = list(data.get(f"{split}_dev", data.get("dev", [])))
     if not dev and len(cuts) > 1:
