@@ -47,7 +47,7 @@ def test_emulated_bf16_is_float32_and_said_once(precision, known, half, processo
     layer, x = torch.nn.Linear(8, 4), torch.randn(3, 8)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            with autocast(precision, "cpu"):
+            with autocast(precision, torch.device("cpu")):
                 result = layer(x)
     assert result.dtype == (torch.bfloat16 if half else torch.float32)
     emulated = precision == "bf16" and known is PLAIN
@@ -65,7 +65,7 @@ def test_a_gpu_that_emulates_bf16_computes_in_float32(precision, native, process
             lambda including_emulation=True: native | including_emulation,
         )
         layer, x = torch.nn.Linear(8, 4).cuda(), torch.randn(3, 8).cuda()
-        with autocast(precision, "cuda"):
+        with autocast(precision, torch.device("cuda")):
             result = layer(x)
     half = native and precision != "no"
     assert result.dtype == (torch.bfloat16 if half else torch.float32)

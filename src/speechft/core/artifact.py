@@ -602,10 +602,8 @@ def processor() -> str:
 
 def _gpu() -> str:
     """Name the GPU that this process computes on; it is never asked for here."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return ""
-    return str(torch.cuda.get_device_name())
+    devices = sys.modules.get("speechft.core.devices")  # else nothing has computed on one
+    return "" if devices is None else str(devices.gpu_in_use())
 
 
 def _cpu() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
 
 _logger = get_logger(__name__)
+_in_use: list[torch.device] = []
 _WORTH_IT = 2**30
 """Bytes that a process holds, from which on memory that lies free is given back."""
 
@@ -59,16 +60,19 @@ def has_matrix_units() -> bool:
 
 
 @cache
-def has_bfloat16(device_type: str = "cpu") -> bool:
+def has_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Tell whether a processor or GPU computes in bfloat16 itself; if that is not known, it does.
 
     By default torch says so of GPUs before NVIDIA's Ampere, too, which only emulate it.
 
     Args:
-        device_type: "cpu" or "cuda", which stands for the GPU in use.
+        device: "cpu", a GPU by its number, or "cuda", which stands for torch's current GPU.
     """
-    if device_type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    device = torch.device(device)
+    if device.type == "cuda":
+        other = device.index not in (None, torch.cuda.current_device())
+        with torch.cuda.device(device) if other else nullcontext():
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = _capabilities()
     x86 = known.get("architecture") == "x86_64"
     return not x86 or bool(known.get("avx512_bf16") or known.get("amx_bf16"))
@@ -83,18 +87,18 @@ def _say_float32(device_type: str) -> None:
     )
 
 
-def bfloat16_where_wanted(device_type: str, wanted: bool) -> torch.autocast:
+def bfloat16_where_wanted(device: torch.device, wanted: bool) -> torch.autocast:
     """Give the context in which an encoder computes in bfloat16, or in float32.
 
     Args:
-        device_type: "cpu" or "cuda".
+        device: that it computes on.
         wanted: whether bfloat16 is asked for. A processor or GPU that only emulates it computes
             in float32 all the same, and a warning says so, once.
     """
-    if wanted and device_type in ("cpu", "cuda") and not has_bfloat16(device_type):
-        _say_float32(device_type)
+    if wanted and device.type in ("cpu", "cuda") and not has_bfloat16(device):
+        _say_float32(device.type)
         wanted = False
-    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=wanted)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
 @cache
@@ -143,7 +147,22 @@ def usable_device(name: str) -> torch.device:
             if torch.cuda.device_count() == 1 and ":" in name
             else None,
         ) from None
+    note_device(device)
     return device
+
+
+def note_device(device: torch.device | str) -> None:
+    """Note on which device this process computes from now on, for records."""
+    _in_use[:] = [torch.device(device)]
+
+
+def gpu_in_use() -> str:
+    """Name the GPU that was noted last, or torch's current one; empty where there is none."""
+    (device,) = _in_use or [torch.device("cuda")]
+    begun: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call, unused-ignore]
+    if device.type != "cuda" or not begun:
+        return ""
+    return str(torch.cuda.get_device_name(device))
 
 
 @contextmanager

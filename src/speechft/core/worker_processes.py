@@ -44,6 +44,8 @@ _NO_MEMORY: Final = (
     "the system does this where there is not enough memory: use fewer workers, or lower the "
     "seconds of a batch"
 )
+SHARING: Final = "SPEECHFT_WORKERS_SHARING"
+"""In a worker's environment: how many workers have its GPU, or where there is none its machine."""
 _DEATHS: Final = (TerminatedWorkerError, Stopped)
 log = get_logger(__name__)
 
@@ -70,7 +72,11 @@ class LocalExecutor(Executor):
         # A worker that holds much more memory than at first is replaced between two pieces of work.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         _start_tracker()
-        self._slots = [_Slot(environment) for environment in environments]
+        gpus = [environment.get("CUDA_VISIBLE_DEVICES") for environment in environments]
+        self._slots = [
+            _Slot({**environment, SHARING: str(gpus.count(gpu))})
+            for environment, gpu in zip(environments, gpus, strict=True)
+        ]
         self._idle: SimpleQueue[_Slot] = SimpleQueue()
         for slot in self._slots:
             self._idle.put(slot)

@@ -108,7 +108,7 @@ class Reader:
             yield from zip(chosen, self._encode(chosen, framed), strict=True)
 
     def _computing(self) -> torch.autocast:
-        return bfloat16_where_wanted(self.encoder.device.type, self.precision == "bfloat16")
+        return bfloat16_where_wanted(self.encoder.device, self.precision == "bfloat16")
 
     @torch.no_grad()
     def _encode(self, batch: Sequence[int], framed: Collection[int]) -> list[Encoded]:

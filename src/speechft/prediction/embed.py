@@ -86,7 +86,7 @@ def _encode(
     waveforms = [read_audio(path) for path in paths]
     half = settings.precision == "bfloat16"
     try:
-        with torch.inference_mode(), bfloat16_where_wanted(encoder.device.type, half):
+        with torch.inference_mode(), bfloat16_where_wanted(encoder.device, half):
             output = encoder(waveforms)
     except DataError as error:
         if len(paths) == 1:

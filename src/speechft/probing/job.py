@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lhotse.cut import Cut
 
-from speechft.core.devices import computing_threads
+from speechft.core.devices import computing_threads, note_device
 from speechft.core.errors import SettingsError
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
@@ -138,6 +138,7 @@ class Evaluator:
             tasks: only these.
             seeds: only these.
         """
+        note_device(self.device)
         with computing_threads(THREADS):
             return _Run(self, spec, on_cell).finish(self.jobs_of(spec, tasks, seeds))
 

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch.nn import Parameter
 
-from speechft.core.devices import computing_threads
+from speechft.core.devices import computing_threads, note_device
 from speechft.core.errors import SpeechFTError
 from speechft.core.locks import work_alone
 from speechft.training.pieces import is_piece
@@ -51,6 +51,7 @@ def at_work(folder: Path, threads: int) -> Iterator[None]:
         stack.enter_context(_lost_process_is_said())
         on_main(lambda: stack.enter_context(work_alone(folder)))
         stack.enter_context(computing_threads(threads))
+        note_device(state.device)
         yield
         state.wait_for_everyone()
 

@@ -310,7 +310,7 @@ class Loop:
             for at, piece in enumerate(self._pieces(indices, items)):
                 further = (at,) if at else ()
                 torch.manual_seed(derive_seed(settings.seed, "update", update, place, *further))
-                with autocast(settings.precision, self.accelerator.device.type):
+                with autocast(settings.precision, self.accelerator.device):
                     loss, more = self.objective.loss(piece.indices, piece.items)
                 for name, value in more.items():
                     of_batch[name] = of_batch.get(name, 0.0) + piece.share * value
@@ -349,8 +349,9 @@ class Loop:
         if wanted == "auto":
             moments = MOMENTS[settings.optimiser]
             given = self.hooks.longest, self.stream.source.load([self.hooks.longest])
-            with autocast(settings.precision, self.accelerator.device.type):
-                wanted = affordable(self.objective, *given, settings.steps, moments)
+            averages = len(self.hooks.averages)
+            with autocast(settings.precision, self.accelerator.device):
+                wanted = affordable(self.objective, *given, settings.steps, moments, averages)
         self.progress.micro_batch = least(wanted)
 
     def _step(self, loss: float, update: int, heard: list[int]) -> float:

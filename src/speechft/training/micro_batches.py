@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from speechft.core.logging import get_logger
+from speechft.core.worker_processes import SHARING
 from speechft.data.batching import DurationBatches
 from speechft.training.objective import EncoderObjective
 
@@ -53,7 +54,12 @@ def cut(
 
 
 def affordable(
-    objective: EncoderObjective, index: int, items: list[Tensor], last: int, moments: float
+    objective: EncoderObjective,
+    index: int,
+    items: list[Tensor],
+    last: int,
+    moments: float,
+    averages: int = 0,
 ) -> float:
     """Give the seconds of speech that one piece may have, padding included.
 
@@ -63,6 +69,7 @@ def affordable(
         items: it alone, as the source loads it.
         last: update by which everything moves that ever does.
         moments: bytes of the optimiser's moments over those of the weights that move.
+        averages: of all weights, that lie beside them.
     """
 
     def step(copies: int) -> None:
@@ -81,7 +88,8 @@ def affordable(
         objective.module.zero_grad(set_to_none=True)
         log.info("micro-batches of %.1f s at most: there is no memory for twice as much", seconds)
         return seconds
-    later = moments * sum(p.nbytes for p in objective.module.parameters() if p.requires_grad)
+    sizes = [(p.nbytes, p.requires_grad) for p in objective.module.parameters()]
+    later = sum(size * (averages + moments * moves) for size, moves in sizes)
     each = max(two - one, 1)
     free = _SHARE * free_bytes(device)
     copies = max(1.0, (free - later - max(one - each, 0)) / each)
@@ -136,14 +144,15 @@ def _storages(values: Any) -> list[tuple[int, torch.UntypedStorage]]:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Give the memory that may still be taken, by each process of this machine."""
+    """Give the memory that may still be taken, by each process that computes on the device."""
+    sharing = int(os.environ.get(SHARING, "1"))
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
+        return torch.cuda.mem_get_info(device)[0] // sharing + unused
     free = int(psutil.virtual_memory().available)
     try:  # a container's bound, or a batch system's
         limit, used = ((_CGROUP / f"memory.{n}").read_text().strip() for n in ("max", "current"))
         free = min(free, int(limit) - int(used)) if limit != "max" else free
     except (OSError, ValueError):
         pass
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return free // (sharing * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "no", "bf16"]
 
 
-def autocast(precision: Precision, device_type: str) -> torch.autocast:
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Give the context that training computes in.
 
     `auto` means bf16 where a GPU has it, else float32; bf16 on a processor or GPU that only
@@ -18,6 +18,6 @@ def autocast(precision: Precision, device_type: str) -> torch.autocast:
     """
     from speechft.core.devices import bfloat16_where_wanted, has_bfloat16
 
-    gpu_has_it = device_type == "cuda" and has_bfloat16("cuda")
+    gpu_has_it = device.type == "cuda" and has_bfloat16(device)
     wanted = precision == "bf16" or (precision == "auto" and gpu_has_it)
-    return bfloat16_where_wanted(device_type, wanted)
+    return bfloat16_where_wanted(device, wanted)
