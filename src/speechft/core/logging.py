@@ -27,6 +27,11 @@ def say_once(text: str) -> None:
     get_logger(__name__).info("%s", text)
 
 
+def quieten_kernels() -> None:
+    """Keep bitsandbytes from warning of kernels that nothing here uses, when it is imported."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
 def set_up_logging(verbosity: int = 0) -> None:
     """Send the package's log to standard error: warnings and stage messages, or everything.
 

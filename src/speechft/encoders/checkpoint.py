@@ -203,7 +203,9 @@ def check_complete(checkpoint: Checkpoint) -> nn.Module:
             where=checkpoint.where,
             found=f"{len(found)} tensors",
             expected=f"{len(expected)} tensors of {type(model).__name__}",
-            hint="check that configuration and weights belong together",
+            hint="adapters lie beside the weights: merge them first (peft: merge_and_unload)"
+            if any(".base_layer." in name for name in found)
+            else "check that configuration and weights belong together",
         )
     return model
 

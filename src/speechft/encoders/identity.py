@@ -50,12 +50,15 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*
 """OWNER/NAME, or OWNER/NAME@REVISION: a branch, a tag or a commit."""
 EXTRAS_FILE: Final = "extras.safetensors"
 """Parts of pre-training and heads, see `checkpoint.Side`."""
+ADAPTER: Final = "adapter_config.json"
+ADAPTER_WEIGHTS: Final = re.compile(r"adapter_model\.(safetensors|bin)")
+"""Settings and weights of a PEFT adapter."""
 ADAPTER_OF: Final = re.compile(r"adapter\.[\w-]+\.safetensors")
 """Adapters for one language, beside the encoder that they belong to (MMS)."""
 _TIMEOUT = 10  # seconds
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILE_TYPES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".json")
-HUB_SETTINGS = ["config.json", "*processor_config.json", "adapter_config.json", "*.index.json"]
+HUB_SETTINGS = ["config.json", "*processor_config.json", ADAPTER, "*.index.json"]
 HUB_SETTINGS += ["vocab.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json"]
 HUB_SETTINGS += [HEARD]
 HUB_WEIGHTS = [
@@ -99,7 +102,7 @@ def _content_of(path: Path) -> str:
         whole = encoder_id(str(path.parent)) if ADAPTER_OF.fullmatch(path.name) else None
         return content_id(beside if whole is None else {**beside, "of": whole})
     described = _described(path)
-    base = _base_id(described.get("adapter_config.json"))
+    base = _base_id(described.get(ADAPTER))
     return content_id({"weights": _weights(path), "described": described, "base": base})
 
 
@@ -157,6 +160,20 @@ def _base_id(adapter: Any) -> str | None:
         return None
 
 
+def other_base(adapter: Path, name: str) -> str | None:
+    """Give the encoder that an adapter's settings name; none where that is `name`, or none is.
+
+    Of Hub ids the names count alone: nothing is asked for.
+    """
+    own = read_json_object(adapter / ADAPTER).get("base_model_name_or_path")
+    if not isinstance(own, str) or not own:
+        return None
+    if own.partition("@")[0] == name.partition("@")[0]:
+        return None
+    there = all(_local(one) or one in packaged_names() for one in (own, name))
+    return None if there and encoder_id(own) == encoder_id(name) else own
+
+
 def _described(folder: Path) -> dict[str, Any]:
     """Give the JSON files beside weights: configuration, preprocessor, adapter, index."""
     found: dict[str, Any] = {}
@@ -195,7 +212,7 @@ def refuse_absent_here(name: str) -> None:
 
 def _refuse_no_encoder(folder: Path) -> None:
     """Refuse a folder without a configuration or without weights, as its reader does, at once."""
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+    if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
         raise no_configuration(folder)
     weights = [name for name in main_files(folder) if not HEADS.fullmatch(name)]
     if not weights and not any(folder.glob("*.index.json")):
@@ -249,6 +266,14 @@ def shards_of(index: Path) -> dict[str, Path]:
 
 def no_configuration(folder: Path) -> CheckpointError:
     """Say that a folder is no encoder."""
+    if any(ADAPTER_WEIGHTS.fullmatch(path.name) for path in weight_files(folder)):
+        return CheckpointError(
+            "the folder holds an adapter's weights without its settings",
+            where=folder,
+            expected=f"a file {ADAPTER}",
+            found="no such file",
+            hint=f"copy {ADAPTER} beside the weights: it says how they are put on, and on what",
+        )
     return CheckpointError(
         "this folder is no encoder",
         where=folder,
@@ -270,7 +295,8 @@ def no_weights(folder: Path) -> CheckpointError:
 
 def _other_files(folder: Path) -> str | None:
     files = [path.name for path in weight_files(folder)][:3]
-    folders = sorted(p.parent.name for p in folder.glob("*/config.json"))[:3]
+    known = {p.parent.name for name in ("config.json", ADAPTER) for p in folder.glob(f"*/{name}")}
+    folders = sorted(known)[:3]
     names = " or ".join(str(folder / name) for name in files + folders)
     return f"give {names} itself" if names else None
 
@@ -327,7 +353,7 @@ def _local(path_or_id: str | Path) -> Path | None:
 def _inside(path: Path) -> Path:
     """Give the encoder in the folder of a fine-tuning or pre-training run; else the path itself."""
     inner = path / "encoder"
-    own = any((path / name).exists() for name in ("config.json", "adapter_config.json"))
+    own = any((path / name).exists() for name in ("config.json", ADAPTER))
     return inner if path.is_dir() and not own and (inner / "config.json").is_file() else path
 
 

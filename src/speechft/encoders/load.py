@@ -31,6 +31,7 @@ from speechft.encoders.formats.write import TORCH_SUFFIXES
 from speechft.encoders.hf_folder import ADAPTER, CONFIG
 from speechft.encoders.identity import (
     ADAPTER_OF,
+    ADAPTER_WEIGHTS,
     TORCH_WEIGHTS,
     WEIGHTS,
     Context,
@@ -166,6 +167,16 @@ def read_checkpoint(
         return read_hf_folder(path.parent)
     if beside and ADAPTER_OF.fullmatch(path.name):
         return read_hf_folder(path.parent, path)
+
+    if ADAPTER_WEIGHTS.fullmatch(path.name):
+        raise CheckpointError(
+            "these are an adapter's weights alone",
+            where=path,
+            expected=f"the folder that they lie in, with {ADAPTER}",
+            hint=f"give the folder {path.parent}"
+            if (path.parent / ADAPTER).is_file()
+            else f"copy {ADAPTER} beside them, and give the folder",
+        )
 
     @cache
     def given() -> Described | None:

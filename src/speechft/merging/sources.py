@@ -16,10 +16,13 @@ import numpy as np
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import CheckpointError
+from speechft.core.logging import get_logger
 from speechft.encoders.identity import (
+    ADAPTER,
     ADAPTER_OF,
     WEIGHTS,
     locate,
+    other_base,
     read_json_object,
     shards_of,
     stored_preprocessor,
@@ -27,6 +30,7 @@ from speechft.encoders.identity import (
 from speechft.encoders.wrapped_names import plain_names
 from speechft.merging.tensorfile import STORAGE, Array, TensorFile, TensorInfo, decode
 
+log = get_logger(__name__)
 INDEX = "model.safetensors.index.json"
 #: How names begin that only fairseq and S3PRL use.
 FAIRSEQ = ("post_extract_proj.", "encoder.pos_conv.")
@@ -220,7 +224,8 @@ def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
     """
     path, label = locate(name), str(name)
     stored = any((path / weights).is_file() for weights in (WEIGHTS, INDEX))
-    if stored and not (path / "adapter_config.json").is_file():
+    adapts = (path / ADAPTER).is_file()
+    if stored and not adapts:
         return open_folder(path, label)
     if path.suffix == ".safetensors" and path.is_file() and not ADAPTER_OF.fullmatch(path.name):
         source = SafetensorsSource(label, [path], path.parent)
@@ -230,6 +235,12 @@ def open_encoder(name: str | Path, *, base: str | Path | None = None) -> Source:
     from speechft.encoders.load import read_checkpoint
 
     where = None if base is None else locate(base)
+    if base is not None and adapts and (own := other_base(path, str(base))):
+        log.warning(
+            "%s names %s as its encoder, and is put on BASE here: where that is another one, "
+            "convert it first (`speechft convert %s FOLDER --to hf`)",
+            *(label, own, label),
+        )
     return CheckpointSource(read_checkpoint(path, base=where), label)
 
 

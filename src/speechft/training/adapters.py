@@ -9,6 +9,7 @@ from typing import Final, Literal
 from torch import nn
 
 from speechft.core.errors import SettingsError
+from speechft.core.logging import quieten_kernels
 from speechft.core.nearest_names import did_you_mean
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.families import record_of
@@ -60,6 +61,7 @@ def add_adapters(
     Raises:
         SettingsError: a target matches no layer, or there is none.
     """
+    quieten_kernels()  # peft imports bitsandbytes where it is there
     from peft import LoraConfig, inject_adapter_in_model
 
     linear = block_linears(encoder)
@@ -85,6 +87,7 @@ def add_adapters(
 
 def merge_adapters(encoder: SpeechEncoder) -> None:
     """Fold the adapters into the layers they wrap and take them away, in place."""
+    quieten_kernels()
     from peft.tuners.lora import LoraLayer
 
     wrapped = [(n, m) for n, m in encoder.model.named_modules() if isinstance(m, LoraLayer)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from speechft.core.errors import SettingsError
+from speechft.core.logging import quieten_kernels
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +51,7 @@ def make_optimiser(
             where="optimiser",
             hint=f"pip install {_LIBRARY}, or leave optimiser out",
         )
-    # It warns of kernels that optimisers do not use.
-    logging.getLogger(f"{_LIBRARY}.backends.cpu.ops").setLevel(logging.ERROR)
+    quieten_kernels()
     from bitsandbytes.optim import AdamW8bit
 
     made: torch.optim.Optimizer = AdamW8bit(parameters, **given)

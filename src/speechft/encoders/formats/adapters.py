@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speechft.core.errors import CheckpointError
-from speechft.core.logging import get_logger
+from speechft.core.logging import get_logger, quieten_kernels
 from speechft.encoders.checkpoint import Checkpoint, fill_model, listed
 from speechft.encoders.formats.hf import modern_names, read_safetensors, read_state_dict
 from speechft.encoders.hf_folder import ADAPTER as SETTINGS
@@ -23,6 +23,7 @@ from speechft.encoders.identity import HUB_ID, read_json_object
 log = get_logger(__name__)
 
 _STEM = "base_model.model."
+_NAME: Final = "default"  # that peft gives the one adapter of a model
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
@@ -53,8 +54,19 @@ def merge_adapter(
         )
     checkpoint = _read_base(name, read, folder)
     tensors, heads = _merged(checkpoint, settings, _read_weights(folder), folder)
+    if all(torch.equal(t, checkpoint.tensors[n]) for n, t in tensors.items() if _encodes(n)):
+        log.warning(
+            "%s: the adapter leaves the encoder as it is: all that it adds is zero, or part of a "
+            "head or a decoder",
+            folder,
+        )
     side = replace(checkpoint.side, tensors={**checkpoint.side.tensors, **heads})
     return replace(checkpoint, format="peft", tensors=tensors, side=side, where=folder)
+
+
+def _encodes(name: str) -> bool:
+    """Tell whether a tensor takes part in encoding; those of Whisper's decoder do not."""
+    return not name.startswith("decoder.")
 
 
 def _read_base(name: str | Path, read: Callable[[Any], Checkpoint], folder: Path) -> Checkpoint:
@@ -89,12 +101,15 @@ def _merged(
     checkpoint: Checkpoint, settings: dict[str, Any], weights: dict[str, Tensor], folder: Path
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Give the merged encoder's tensors, and those of heads that were trained beside it."""
+    quieten_kernels()  # peft imports bitsandbytes where it is there
     from peft import PeftConfig, get_peft_model
-    from peft.utils import set_peft_model_state_dict
+    from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
     dtypes = {name: tensor.dtype for name, tensor in checkpoint.tensors.items()}
     model = fill_model(checkpoint, torch.float32)
-    prefix = f"base_model.model.{getattr(model, 'base_model_prefix', '')}."
+    around = f"{getattr(model, 'base_model_prefix', '')}."
+    prefix = f"{_STEM}{around}"
+    wrapped = any(name.startswith(prefix) for name in weights)
     weights = {
         f"{_STEM}{n.removeprefix(prefix)}" if n.startswith(prefix) else n: t
         for n, t in weights.items()
@@ -103,12 +118,13 @@ def _merged(
     heads = {
         n: t for n, t in weights.items() if n.removeprefix(_STEM).partition(".")[0] not in rooms
     }
+    _refuse_other_family(heads, rooms, checkpoint.family, folder)
     weights = {n: t for n, t in weights.items() if n not in heads}
     own = {f"{_STEM}{name}" for name in model.state_dict()}
-    settings = _tame(settings, weights, model, folder)
+    settings = _tame(settings, weights, model, around if wrapped else "", folder)
     try:
         with torch.random.fork_rng(devices=[]), _said(folder):
-            empty = not _changes_base(settings)
+            empty = not _changes_base(settings) and not _is_ada_lora(settings)
             made = PeftConfig.from_peft_type(**settings)
             peft_model = get_peft_model(model, made, low_cpu_mem_usage=empty)
             report = set_peft_model_state_dict(peft_model, weights, low_cpu_mem_usage=empty)
@@ -116,7 +132,9 @@ def _merged(
         raise CheckpointError(
             "the adapter does not fit its encoder", where=folder, found=error
         ) from None
+    stored = get_peft_model_state_dict(peft_model)  # AdaLoRA counts its ranks anew, for one
     missing = [n for n in report.missing_keys if n.replace(".base_layer.", ".") not in own]
+    missing = [n for n in missing if n.replace(f".{_NAME}", "") in stored]
     if missing or report.unexpected_keys:
         lines = [f"missing: {n}" for n in missing]
         lines += [f"unknown: {n}" for n in report.unexpected_keys]
@@ -126,6 +144,26 @@ def _merged(
     tensors = modern_names(dict(merged.state_dict()))
     merged_tensors = {name: t.detach().to(dtypes[name]) for name, t in tensors.items()}
     return merged_tensors, {name.removeprefix(_STEM): t for name, t in heads.items()}
+
+
+def _refuse_other_family(
+    heads: Iterable[str], rooms: Collection[str], family: str, folder: Path
+) -> None:
+    """Refuse what looks like a head but lies within the encoder of a model of another kind.
+
+    Raises:
+        CheckpointError: says of which.
+    """
+    plain = [name.removeprefix(_STEM) for name in heads]
+    inner = sorted(n for n in plain if n.partition(".")[2].partition(".")[0] in rooms)
+    if inner:
+        raise CheckpointError(
+            "the adapter was trained on an encoder of another family",
+            where=folder,
+            found=f"{inner[0]}, in all {len(inner)} tensors of {inner[0].partition('.')[0]}.*",
+            expected=f"layers of a {family}",
+            hint="put it on the encoder that its adapter_config.json names, or on one like it",
+        )
 
 
 _TAKING_AWAY: Final = ("exclude_modules", "layers_to_transform", "layers_pattern")
@@ -138,9 +176,20 @@ _TOLD: Final = (
 
 
 def _tame(
-    settings: dict[str, Any], weights: dict[str, Tensor], model: nn.Module, folder: Path
+    settings: dict[str, Any],
+    weights: dict[str, Tensor],
+    model: nn.Module,
+    around: str,
+    folder: Path,
 ) -> dict[str, Any]:
-    """Give settings for peft whose layers are those that the weights name: no pattern is matched.
+    """Give settings for peft whose layers are those that the weights name, each by its whole name.
+
+    Args:
+        settings: as they were stored.
+        weights: of the adapter, under the encoder's names.
+        model: the encoder.
+        around: how the names of its layers began where the adapter was trained, such as `hubert.`.
+        folder: of the adapter.
 
     Raises:
         CheckpointError: a rank or alpha of some layers is told by a pattern that may never end.
@@ -148,12 +197,16 @@ def _tame(
     modules = dict(model.named_modules())
     own = {f"{_STEM}{name}" for name in model.state_dict()}
     layers = {_layer(n.removeprefix(_STEM), modules) for n in weights if n not in own} - {""}
-    lacking = _named(settings, modules) - layers
+    lacking = _named(settings, modules, around) - layers
     if lacking:
         lines = [f"missing: {name}" for name in sorted(lacking)]
         raise CheckpointError(listed("the adapter does not fit its encoder", lines), where=folder)
-    for key in ("rank_pattern", "alpha_pattern"):
-        for pattern in settings.get(key) or ():
+    patterns = {k: v for k, v in settings.items() if k.endswith("_pattern") and v}
+    by_rank = _is_ada_lora(settings)  # it stores which ranks of a tensor remain
+    for key, own_patterns in patterns.items():
+        if not isinstance(own_patterns, dict):
+            continue
+        for pattern in () if by_rank else own_patterns:
             if re.search(r"[+*{]", str(pattern).replace(".*", "", 1)):
                 raise CheckpointError(
                     "the adapter names layers by a pattern that may never end",
@@ -176,6 +229,13 @@ def _tame(
             hint="convert it to a plain LoRA adapter with peft first (subtract_init)",
         )
     told: dict[str, Any] = {"inference_mode": True, "target_modules": sorted(layers)}
+    for key, own_patterns in patterns.items():
+        if isinstance(own_patterns, dict):
+            told[key] = (
+                {name.removeprefix(around): kept for name, kept in own_patterns.items()}
+                if by_rank
+                else _by_layer(own_patterns, layers, around)
+            )
     if isinstance(settings.get("feedforward_modules"), str):
         told["feedforward_modules"] = None
     if "init_lora_weights" in settings and not _changes_base(settings):
@@ -183,7 +243,19 @@ def _tame(
     return {name: value for name, value in settings.items() if name not in _TOLD} | told
 
 
-def _named(settings: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> set[str]:
+def _by_layer(patterns: Mapping[str, Any], layers: Iterable[str], around: str) -> dict[str, Any]:
+    """Give what patterns tell of layers, by the names that these had where they were trained."""
+    from peft.utils.other import get_pattern_key
+
+    found = {}
+    for layer in layers:
+        key = get_pattern_key(list(patterns), f"{around}{layer}")
+        if key in patterns:
+            found[f"^{re.escape(layer)}"] = patterns[key]
+    return found
+
+
+def _named(settings: Mapping[str, Any], modules: Mapping[str, nn.Module], around: str) -> set[str]:
     """Give the layers that the settings name by ends of names; none where they also take some away.
 
     A tensor of one of them that is gone would not be missed otherwise.
@@ -191,12 +263,17 @@ def _named(settings: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> set
     ends = settings.get("target_modules")
     if not isinstance(ends, list) or any(settings.get(n) for n in _TAKING_AWAY):
         return set()
-    return {m for m in modules if any(m == end or m.endswith(f".{end}") for end in ends)}
+    return {m for m in modules if any(f".{around}{m}".endswith(f".{end}") for end in ends)}
 
 
 def _changes_base(settings: Mapping[str, Any]) -> bool:
     """Tell whether peft changes the encoder's own weights, too, before it loads the adapter."""
     return str(settings.get("init_lora_weights")).startswith(("pissa", "olora"))
+
+
+def _is_ada_lora(settings: Mapping[str, Any]) -> bool:
+    """Tell the kind whose layers have sizes of their own, which peft looks at as it loads them."""
+    return bool(settings.get("peft_type") == "ADALORA")
 
 
 def _layer(name: str, modules: Mapping[str, nn.Module]) -> str:
