@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from speechft.core.errors import DataError
 from speechft.core.escaping import task_heading
@@ -118,8 +119,9 @@ class Comparison:
         Of several of one task and method those are taken that have the same name.
         """
         found = []
-        for group in dict.fromkeys(r.encoder.group for r in self.rows if r.encoder.tuned_on):
-            before = self._rows("pretrained", (group[0], "", ""))
+        tuned_rows = [r for r in self.rows if r.encoder.role == "finetuned"]
+        for group in dict.fromkeys(r.encoder.group for r in tuned_rows):
+            before = self._rows("pretrained", group.start)
             tuned, merged = (self._rows(role, group) for role in ("finetuned", "merged"))
             pairs = [(t, m) for t in tuned for m in merged]
             pairs.sort(key=lambda pair: pair[0].encoder.name != pair[1].encoder.name)
@@ -226,10 +228,11 @@ def _row(encoder: Encoder, group: Sequence[Measurement], reference: str | None) 
     return Row(encoder, spreads, group, SeedValues(tuple(scores)) if scores else None)
 
 
-def _order(row: Row) -> tuple[str, str, str, int, float, str]:
+def _order(row: Row) -> tuple[Any, ...]:
     encoder = row.encoder
     rank = {"pretrained": 0, "finetuned": 1, "merged": 2, "other": 3}[encoder.role]
-    return (encoder.run, encoder.tuned_on, encoder.method, rank, encoder.alpha or 0.0, encoder.name)
+    own = (rank, encoder.alpha or 0.0, encoder.name)
+    return (encoder.run, encoder.role == "other", *encoder.group[1:], *own)
 
 
 def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> None:
@@ -251,7 +254,7 @@ def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> None:
 def _sweep(rows: Sequence[Row]) -> dict[Group, dict[float, Row]]:
     """Collect the alphas of each fine-tuning that was merged with more than one of them."""
     by_encoder = {row.encoder: row for row in rows}
-    groups = dict.fromkeys(one.group for one in by_encoder if one.tuned_on)
+    groups = dict.fromkeys(one.group for one in by_encoder if one.role == "merged")
     ways = {group: way_of(by_encoder, group) for group in groups}
     return {
         group: {alpha: by_encoder[one] for alpha, one in way.items()}

@@ -105,7 +105,7 @@ def choices(dev: Sequence[Measurement]) -> dict[Group, Choice]:
         dev: what the chosen probes have on the dev splits.
     """
     result: dict[Group, Choice] = {}
-    for group in dict.fromkeys(m.encoder.group for m in dev if m.encoder.tuned_on):
+    for group in dict.fromkeys(m.encoder.group for m in dev if m.encoder.role == "merged"):
         way = way_of((m.encoder for m in dev), group)
         points = {a: [m for m in dev if m.encoder == encoder] for a, encoder in way.items()}
         cells = [{_cell(m) for m in own} for own in points.values()]

@@ -70,12 +70,16 @@ def draw_all(
         caption = BARS_CAPTION + (WHISKERS if several else ONE_SEED)
         add(partial(_bars, comparison), "tasks", "Task by task", caption, table_values(comparison))
         for plane in planes(comparison):
-            name = "-".join(part for part in ("tradeoff", plane.run, plane.task) if part)
+            parts = ("tradeoff", plane.run, plane.base, plane.task)
+            name = "-".join(part for part in parts if part)
             title = f"What fine-tuning on {task_heading(plane.task)} brings, and what it costs"
+            title += _of(plane.run, plane.base)
             add(partial(draw_plane, plane), name, title, PLANE_CAPTION, values_of_plane(plane))
         for group, points in comparison.sweep.items():
             name = "-".join(["alpha-sweep", *(part for part in group if part)])
-            title = f"From pretrained to finetuned on {task_heading(group[1])}: the sweep of alpha"
+            on = f" on {task_heading(group.tuned_on)}" if group.tuned_on else ""
+            title = f"From pretrained to finetuned{on}: the sweep of alpha"
+            title += _of(group.run, group.base, group.tuning)
             sweep = partial(_sweep, comparison, group, points)
             caption = SWEEP_CAPTION + (BANDS if several else "")
             add(sweep, name, title, caption, _sweep_values(points))
@@ -90,6 +94,12 @@ def draw_all(
             training = partial(_training, curves)
             add(training, "training", "Training", TRAINING_CAPTION, _training_values(curves))
     return drawings
+
+
+def _of(*names: str) -> str:
+    """Say of which run or encoder a figure is, where there are several."""
+    own = [name for name in names if name]
+    return f" ({' · '.join(own)})" if own else ""
 
 
 def table_values(comparison: Comparison) -> Values:
@@ -245,7 +255,7 @@ def _sweep(comparison: Comparison, group: Group, points: dict[float, Row], per_l
 
 
 def _own(column: Column, group: Group) -> str:
-    return "  (tuned on)" if column.task == group[1] else ""
+    return "  (tuned on)" if column.task in group.tuned_on.split(",") else ""
 
 
 def _covers(row: Row, columns: Sequence[Column]) -> bool:

@@ -55,12 +55,14 @@ def label(encoder: Encoder, short: bool = False) -> str:
         text += "" if encoder.alpha is None or short else f", α = {encoder.alpha:g}"
     else:
         text = encoder.name or "encoder"
-    extra = encoder.name if encoder.role != "other" else ""
-    return " · ".join(part for part in (encoder.run, text, extra) if part)
+    extra = encoder.apart if encoder.role != "other" else ()
+    return " · ".join(part for part in (encoder.run, text, *extra) if part)
 
 
 def merged_name(encoder: Encoder) -> str:
     """Name the way of merging: Speech-FT is stable fine-tuning with linear merging."""
+    if not encoder.tuned_on:  # by others, or not known
+        return f"{encoder.merge_method} merging".strip().capitalize()
     if encoder.method in ("stable", "") and encoder.merge_method in ("linear", ""):
         return "Speech-FT"
     method = METHODS.get(encoder.method, encoder.method) or "fine-tuning"
@@ -87,9 +89,11 @@ def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
     if choice is not None:
         same = (merged.merge_method or "linear") == (choice.merge_method or "linear")
         details.append(choice.text(merged.alpha if same else None))
-    named = f" · {merged.name}" if merged.name else ""
-    subject = f"{merged_name(merged)} on {task_heading(tuned.tuned_on)}{named}"
-    scores = (trio.merged.score, trio.pretrained.score, trio.finetuned.score)
+    on = f" on {task_heading(tuned.tuned_on)}" if tuned.tuned_on else ""
+    parts = (merged.run, f"{merged_name(merged)}{on}", *merged.apart)
+    subject = " · ".join(part for part in parts if part)
+    rows = (trio.merged, trio.pretrained, trio.finetuned)
+    scores = [row.score for row in rows]
     if any(score is None for score in scores):
         return Finding(
             "none", f"{subject} was not measured on all tasks, so it has no score.", tuple(details)
@@ -101,7 +105,7 @@ def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
         *(score.text(0) for score in scores if score is not None), method
     )
     headline = f"{subject} {_standings(found, names)}: {comparison.score_name} {figures}."
-    if len(comparison.seeds) == 1:
+    if len({m.seed for row in rows for m in row.measurements}) == 1:
         headline += " One seed only: the spread is not known, so read this as an indication."
     intervals = [
         f"{comparison.score_name}, difference to that of {name}: {one.text}"

@@ -6,10 +6,34 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 Role = Literal["pretrained", "finetuned", "merged", "other"]
-Group = tuple[str, str, str]
+
+
+class Group(NamedTuple):
+    """What belongs together: θ' and the θ̂ made from it.
+
+    Attributes:
+        run: name of the run, where several are compared.
+        base: name of θ0, where several are compared.
+        tuned_on: the fine-tuning task.
+        method: how it was fine-tuned.
+        tuning: name of the fine-tuning, where there are several of one θ0, task and method.
+    """
+
+    run: str
+    base: str = ""
+    tuned_on: str = ""
+    method: str = ""
+    tuning: str = ""
+
+    @property
+    def start(self) -> Group:
+        """The group of θ0 alone."""
+        return Group(self.run, self.base)
+
+
 HEARD: Final = "‡"
 """Marks a figure whose test split the encoder has heard some of, with labels, or as dev."""
 NOT_KNOWN: Final = "¶"
@@ -32,6 +56,8 @@ class Encoder:
         alpha: 0 for θ0, 1 for θ', between for θ̂; none where unknown.
         name: what tells encoders of one role apart ("" where the rest does).
         run: name of the run, where several are compared.
+        base: name of θ0, where several are compared.
+        tuning: name of the fine-tuning, where there are several of one θ0, task and method.
     """
 
     role: Role
@@ -41,11 +67,18 @@ class Encoder:
     alpha: float | None = None
     name: str = ""
     run: str = ""
+    base: str = ""
+    tuning: str = ""
 
     @property
     def group(self) -> Group:
-        """What belongs together: θ' and the θ̂ made from it (run, fine-tuning task, method)."""
-        return (self.run, self.tuned_on, self.method)
+        """What it belongs together with."""
+        return Group(self.run, self.base, self.tuned_on, self.method, self.tuning)
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """What tells it from others of its kind: the names of θ0 and fine-tuning, and its own."""
+        return tuple(part for part in (self.base, self.tuning, self.name) if part)
 
 
 def way_of(encoders: Iterable[Encoder], group: Group, least: int = 2) -> dict[float, Encoder]:
@@ -65,7 +98,7 @@ def way_of(encoders: Iterable[Encoder], group: Group, least: int = 2) -> dict[fl
     names = {one.name for one in merged}
     ends = [one for one in own if one.role == "finetuned"]
     ends.sort(key=lambda one: (one.name not in names, len(one.name)))
-    start = [one for one in known if one.group == (group[0], "", "")]
+    start = [one for one in known if one.role == "pretrained" and one.group == group.start]
     points: dict[float, Encoder] = {}
     for one in (*start, *merged, *ends):
         points.setdefault(one.alpha or 0.0, one)

@@ -126,10 +126,9 @@ def cells(comparison: Comparison, row: Row) -> list[Cell]:
 def _base(comparison: Comparison, row: Row) -> Row | None:
     if row.encoder.role == "pretrained":
         return None
+    start = row.encoder.group.start
     rows = (
-        r
-        for r in comparison.rows
-        if r.encoder.role == "pretrained" and r.encoder.run == row.encoder.run
+        r for r in comparison.rows if r.encoder.role == "pretrained" and r.encoder.group == start
     )
     return next(rows, None)
 

@@ -171,7 +171,7 @@ def _read(
     if not records:
         raise DataError("the results are empty", where=file, hint="evaluate again")
     whole = [record for record in records if isinstance(record, dict)]
-    abouts = roles or infer_roles(whole)
+    abouts = roles or infer_roles(whole, read_about(file.parent / RECORD))
     encoders = {
         label: _encoder(abouts.get(label) or {"role": "other", "name": label}, run)
         for label in {str(record["encoder"]) for record in whole if "encoder" in record}
@@ -224,7 +224,7 @@ def _predictions(results: Path, cell: Any) -> Path | None:
 
 
 def _encoder(about: Mapping[str, Any], run: str) -> Encoder:
-    keys = ("tuned_on", "method", "merge_method", "name")
+    keys = ("tuned_on", "method", "merge_method", "name", "base", "tuning")
     texts = {key: printable(str(about.get(key) or "")) for key in keys}
     alpha = number(about.get("alpha"))
     return Encoder(role=about["role"], alpha=alpha, run=printable(run), **texts)

@@ -10,10 +10,11 @@ from speechft.core.logging import get_logger
 from speechft.core.paths import in_the_way
 from speechft.reporting.comparison import Comparison, compare
 from speechft.reporting.drift import read_drift
+from speechft.reporting.encoder_roles import read_about
 from speechft.reporting.examples import examples
 from speechft.reporting.figures import draw_all
 from speechft.reporting.page import Page, class_files, render_html, render_markdown, table_files
-from speechft.reporting.read_results import read_evidence
+from speechft.reporting.read_results import RUN, read_evidence
 from speechft.reporting.settings import ReportSettings
 
 log = get_logger(__name__)
@@ -42,8 +43,8 @@ def report(settings: ReportSettings) -> Path:
         )
     drift = {name: v for run in settings.runs for name, v in read_drift(run).items()}
     drawings = draw_all(comparison, evidence.curves, settings.out / "figures", drift)
-    names = [str(run["name"]) for run in evidence.runs if "name" in run]
-    title = settings.title or " and ".join(names) or settings.runs[0].resolve().name
+    names = [read_about(run / RUN).get("name", run.resolve().name) for run in settings.runs]
+    title = settings.title or " and ".join(dict.fromkeys(map(str, names)))
     page = Page(
         title=title,
         comparison=comparison,

@@ -45,11 +45,13 @@ class Plane:
 
     Attributes:
         run: name of the run, where several are compared.
+        base: name of θ0, where several are compared.
         task: what was tuned on; several tasks with commas.
-        lines: method → its points from θ0 to θ'.
+        lines: method, and which fine-tuning of several → its points from θ0 to θ'.
     """
 
     run: str
+    base: str
     task: str
     lines: Mapping[str, Sequence[Point]]
 
@@ -59,21 +61,24 @@ def planes(comparison: Comparison) -> list[Plane]:
     rows = {row.encoder: row for points in comparison.sweep.values() for row in points.values()}
     rows |= {row.encoder: row for row in comparison.rows}
     found = []
-    for run, task in dict.fromkeys((e.run, e.tuned_on) for e in rows if e.tuned_on):
+    for run, base, task in dict.fromkeys(e.group[:3] for e in rows if e.tuned_on):
         own, rest = _columns(comparison.columns, task.split(","))
         if not own or not rest:
             continue
-        start = [r for e, r in rows.items() if e.role == "pretrained" and e.run == run]
         lines = {}
-        for method in dict.fromkeys(e.method for e in rows if e.group[:2] == (run, task)):
-            members = [r for e, r in rows.items() if e.group == (run, task, method)]
+        for group in dict.fromkeys(e.group for e in rows if e.group[:3] == (run, base, task)):
+            start = [
+                r for e, r in rows.items() if e.role == "pretrained" and e.group == group.start
+            ]
+            members = [r for e, r in rows.items() if e.group == group]
             members.sort(key=lambda row: (row.encoder.alpha is None, row.encoder.alpha or 0.0))
-            way = way_of(rows, (run, task, method), least=0).values()
+            way = way_of(rows, group, least=0).values()
             points = [_point(row, own, rest, way) for row in (*start[:1], *members)]
-            lines[method] = [point for point in points if point is not None]
-        lines = {method: points for method, points in lines.items() if len(points) > 1}
+            name = " · ".join(part for part in (group.method, group.tuning) if part)
+            lines[name] = [point for point in points if point is not None]
+        lines = {name: points for name, points in lines.items() if len(points) > 1}
         if lines:
-            found.append(Plane(run, task, lines))
+            found.append(Plane(run, base, task, lines))
     return found
 
 
