@@ -190,8 +190,10 @@ def test_what_others_tuned_is_the_theta_of_a_merge_with_it(place: Place) -> None
     base, theirs = place.plain("base", sid=10, er=60), place.plain("theirs", sid=80, er=20)
     merged = place.merged("merged", base, theirs, sid=50, er=65)
     table = comparison_of((place.evaluate(base, theirs, merged),))
-    assert shown(table) == [("Pretrained", "Fine-tuning", "Linear merging, α = 0.25")]
-    assert findings(table)[0].headline.startswith("Linear merging is not told apart")
+    end = f" · {theirs}"
+    own = (f"Fine-tuning{end}", f"Linear merging, α = 0.25{end}")
+    assert shown(table) == [("Pretrained", *own)]
+    assert findings(table)[0].headline.startswith(f"Linear merging{end} is not told apart")
 
 
 def test_names_that_were_given_stand_for_their_encoders(place: Place) -> None:

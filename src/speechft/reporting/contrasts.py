@@ -23,7 +23,7 @@ from speechft.metrics.statistics import (
     paired,
     percentile_interval,
 )
-from speechft.reporting.measurements import Measurement, Scores, by_seed
+from speechft.reporting.measurements import Measurement, Scores, by_seed, different
 
 Standing = Literal["above", "below", "open"]
 Metric = tuple[str, str]
@@ -90,11 +90,13 @@ class Contrast:
         items: interval over the items of the test sets; none where no predictions are kept, or a
             metric cannot be taken apart.
         changed: items for which the two differ.
+        unlike: the two were not measured alike: on other test data, or by other probes.
     """
 
     seeds: Interval | None
     items: Interval | None
     changed: int
+    unlike: bool = False
 
     @property
     def standing(self) -> Standing:
@@ -130,6 +132,8 @@ def contrast(ours: Side, theirs: Side, score: Score, level: float) -> Contrast:
         score: of a suite, from task → metric → (percent, direction).
         level: of the intervals.
     """
+    if _unlike(ours.measurements, theirs.measurements):
+        return Contrast(None, None, 0, unlike=True)
     differences = paired(*(_seed_scores(side.measurements, score) for side in (ours, theirs)))
     seeds = None if differences is None else differences.interval(level)
     sides = [
@@ -144,6 +148,15 @@ def contrast(ours: Side, theirs: Side, score: Score, level: float) -> Contrast:
     ways = {(m.task, m.metric): m.direction for m in ours.measurements}
     drawn = [_drawn_scores(side, ways, score) for side in sides]
     return Contrast(seeds, percentile_interval(drawn[0] - drawn[1], level), _changed(*sides))
+
+
+def _unlike(ours: Sequence[Measurement], theirs: Sequence[Measurement]) -> bool:
+    """Tell whether some task was measured on other data, or by another probe, in one of the two."""
+    for task in {m.task for m in ours} & {m.task for m in theirs}:
+        both = [m for m in (*ours, *theirs) if m.task == task]
+        if len({m.data_hash for m in both if m.data_hash}) > 1 or different(both):
+            return True
+    return False
 
 
 def _seed_scores(measurements: Sequence[Measurement], score: Score) -> dict[int, float]:

@@ -282,7 +282,7 @@ def _tell_tunings_apart(found: Iterable[_Lineage]) -> None:
         of_kind.setdefault(_kind(one), {}).setdefault(_key(one), shown)
     for one in known:
         names = of_kind[_kind(one)]
-        if len(names) > 1:
+        if len(names) > 1 or not one.about.get("tuned_on"):  # made by others
             one.about |= {"tuning": names[_key(one)]}
 
 

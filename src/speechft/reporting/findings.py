@@ -136,6 +136,8 @@ def _standings(found: Sequence[Contrast], names: Sequence[str]) -> str:
 
 
 def _why(found: Sequence[Contrast]) -> str:
+    if any(one.unlike for one in found):
+        return "not measured on the same data by the same probes"
     if any(one.too_few_items for one in found):
         return "too few items to tell"
     if any(one.seeds is not None for one in found):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -113,6 +113,7 @@ class Measurement:
         heard: share of the test items, or of their speakers, that the encoder heard with labels
             when it was tuned; none where that is not known.
         predictions: file of what was predicted for every item of the test split, if it is kept.
+        probe: how the head was trained, name → value; what is not known is not there.
     """
 
     encoder: Encoder
@@ -130,6 +131,7 @@ class Measurement:
     data_hash: str = ""
     heard: float | None = field(default=0.0, compare=False)
     predictions: Path | None = field(default=None, compare=False)
+    probe: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
 
 
 Scores = dict[str, dict[str, tuple[float, str]]]
@@ -142,6 +144,15 @@ def heard_text(most: float) -> str:
         f"when it was tuned (up to {100 * most:.0f} %), or was chosen on as its dev split: they "
         "say nothing of unheard speech."
     )
+
+
+def different(measurements: Iterable[Measurement]) -> dict[str, tuple[str, ...]]:
+    """Give what of the probes differs, as far as it is known of two: name → the values."""
+    values: dict[str, dict[str, None]] = {}
+    for one in measurements:
+        for name, value in one.probe.items():
+            values.setdefault(name, {})[value] = None
+    return {name: tuple(own) for name, own in values.items() if len(own) > 1}
 
 
 def by_seed(measurements: Iterable[Measurement]) -> dict[int, Scores]:
@@ -183,6 +194,15 @@ class Evidence:
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
     synthetic: bool = False
     real: bool = False
+
+    @property
+    def different_probes(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Task → what of its probes differs between rows → the values; empty for equal ones."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for task in dict.fromkeys(m.task for m in self.measurements):
+            own = different(m for m in self.measurements if m.task == task)
+            found |= {task: own} if own else {}
+        return found
 
     @property
     def on_different_data(self) -> list[str]:

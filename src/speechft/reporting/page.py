@@ -45,6 +45,7 @@ _LATEX: Final = {
 _TERMINAL = 80  # columns
 _MOST_CLASSES = 20  # that a page shows
 _OPTIONS: Final = ("encoders", "data", "tasks", "seeds")  # of an evaluation, said otherwise
+OTHER_PROBES = "Scores of different probes do not compare encoders: compare only rows of one run."
 DIFFERENT = (
     "not all rows were measured on the same test data, so these columns compare only rows of one "
     "run."
@@ -306,6 +307,10 @@ def _notes(evidence: Evidence) -> list[tuple[str, str]]:
         notes.append(("Heard in tuning.", f"{HEARD} {heard_text(most)}"))
     if None in found:
         notes.append(("Not known.", NOT_KNOWN_TEXT))
+    for task, own in evidence.different_probes.items():
+        parts = [f"{name} {' and '.join(values)}" for name, values in own.items()]
+        text = f"{task_heading(task)}: {', '.join(parts)}. {OTHER_PROBES}"
+        notes.append(("Different probes.", text))
     if apart:
         notes.append(("Different data.", f"{' and '.join(apart)}: {DIFFERENT}"))
     return notes

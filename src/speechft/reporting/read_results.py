@@ -186,6 +186,7 @@ def _measurements(
     abouts: Mapping[str, Mapping[str, Any]],
     encoders: Mapping[str, Encoder],
 ) -> Iterable[Measurement]:
+    known: dict[str, dict[str, str]] = {}
     for line, record in enumerate(records, start=1):
         try:
             label = str(record["encoder"])
@@ -206,6 +207,7 @@ def _measurements(
                 data_hash=str(record.get("data_hash", "")),
                 heard=share_heard(record),
                 predictions=_predictions(file, record.get("cell")),
+                probe=probe_of(file, record, known),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -214,6 +216,35 @@ def _measurements(
                 expected="encoder, task, metric, value, direction, seed",
                 found=f"{type(error).__name__} {error}",
             ) from None
+
+
+def probe_of(
+    results: Path, record: Mapping[str, Any], known: dict[str, dict[str, str]]
+) -> dict[str, str]:
+    """Give how a record's probe was trained: what the record says, and what that of its cell does.
+
+    Args:
+        results: the file of the record.
+        record: of one metric.
+        known: cell → the same, of the records before.
+    """
+    said = {"head size": str(record["head"])} if "head" in record else {}
+    predictions = _predictions(results, record.get("cell"))
+    if predictions is None:
+        return said
+    if predictions.parent.name not in known:
+        depends = read_about(predictions.with_name(RECORD)).get("depends")
+        plan = depends.get("plan") if isinstance(depends, Mapping) else None
+        plan = plan if isinstance(plan, Mapping) else {}
+        known[predictions.parent.name] = {
+            printable(_PLAN.get(key, key.replace("_", " "))): printable(str(value))
+            for key, value in plan.items()
+        }
+    return said | known[predictions.parent.name]
+
+
+#: What readers know some fields of a probe's plan as.
+_PLAN: Final = {"steps": "updates", "rates": "learning rates"}
 
 
 def _predictions(results: Path, cell: Any) -> Path | None:

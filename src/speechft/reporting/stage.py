@@ -41,6 +41,13 @@ def report(settings: ReportSettings) -> Path:
             "report: not all rows have the same test data for %s; compare only rows of one run",
             ", ".join(evidence.on_different_data),
         )
+    for task, own in evidence.different_probes.items():
+        log.warning(
+            "report: not all rows of %s were measured by the same probe (%s); compare only rows of "
+            "one run",
+            task,
+            ", ".join(f"{name} {' and '.join(values)}" for name, values in own.items()),
+        )
     drift = {name: v for run in settings.runs for name, v in read_drift(run).items()}
     drawings = draw_all(comparison, evidence.curves, settings.out / "figures", drift)
     names = [read_about(run / RUN).get("name", run.resolve().name) for run in settings.runs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.escaping import task_heading
@@ -16,10 +16,10 @@ from speechft.metrics.published import ROWS
 from speechft.metrics.statistics import mean
 from speechft.metrics.superb import REFERENCES, any_score, score_text
 from speechft.probing.heard_shares import is_dev_alone, share_heard
-from speechft.probing.settings import SUITES
+from speechft.probing.settings import RESULTS, SUITES
 from speechft.reporting.comparison import refuse_several_suites
 from speechft.reporting.measurements import HEARD, NOT_KNOWN, Scores
-from speechft.reporting.read_results import find_results, read_results
+from speechft.reporting.read_results import find_results, probe_of, read_results
 
 Metric = tuple[str, str]
 Found = tuple[Path, Path, Mapping[str, Any]]  # run folder, folder of the results, record
@@ -127,6 +127,8 @@ def make_leaderboard(folders: Sequence[Path], suite: str | None = None) -> Leade
     rows = [*published, *_own_rows(chosen, own, {task for task, _ in columns})]
     if not published:
         _refuse_other_data(own)
+    if chosen not in SUITES:
+        _refuse_other_probes(own)
     for row in rows:
         row.score = _score(chosen, columns, row)
     return Leaderboard(
@@ -263,6 +265,27 @@ def _refuse_other_data(records: Sequence[Found]) -> None:
                 found=record.get("data", "other data"),
                 hint="give runs on the same data",
             )
+
+
+_FIXED: Final = ("head size", "updates", "batch size")  # in every suite that has a name
+
+
+def _refuse_other_probes(records: Sequence[Found]) -> None:
+    """Refuse rows of one task by other probes, where no suite says what these are."""
+    known: dict[str, dict[str, str]] = {}
+    seen: dict[tuple[str, str], tuple[str, Path]] = {}
+    for _, place, record in records:
+        probe = probe_of(place / RESULTS, record, known)
+        for name in (one for one in _FIXED if one in probe):
+            value, first = seen.setdefault((str(record["task"]), name), (probe[name], place))
+            if value != probe[name]:
+                raise DataError(
+                    f"the scores of {record['task']!r} were measured by different probes",
+                    where=place,
+                    expected=f"{name} {value}, as in {first}",
+                    found=f"{name} {probe[name]}",
+                    hint="give runs with the same probes, or tell them apart with --suite",
+                )
 
 
 def _columns(suite: str, own: Sequence[Found], published: Sequence[LeaderboardRow]) -> list[Metric]:
