@@ -270,8 +270,9 @@ def test_a_run_keeps_its_head_beside_the_encoder_also_as_earlier_ones_did(home, 
         run(out, audio / "short.wav")
 
 
-def test_a_kept_probe_predicts_what_its_evaluation_did(evaluation_home, tmp_path):
-    values = {"tasks": "sid,pr,asr", "head_size": "mini", "device": "cpu"}
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_kept_probe_predicts_what_its_evaluation_did(evaluation_home, tmp_path, normalize):
+    values = {"tasks": "sid,pr,asr", "head_size": "mini", "device": "cpu", "normalize": normalize}
     out = evaluate(evaluation(evaluation_home, tmp_path / "out", **values))
     table = evaluation_home / "data" / "table.jsonl"
     for task, key in (("sid", "label"), ("pr", "phonemes"), ("asr", "text")):

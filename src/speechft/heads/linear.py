@@ -40,16 +40,30 @@ class Probe(nn.Module):
         num_states: K.
         head: called with (x, lengths).
         augment: called with (x, lengths) between the two, in training.
+        normalize: give every frame of every state mean 0 and variance 1 over its D values first.
+
+    Source:
+        `normalize` is that of the featurizer in S3PRL 0.4.
     """
 
-    def __init__(self, num_states: int, head: nn.Module, augment: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        num_states: int,
+        head: nn.Module,
+        augment: nn.Module | None = None,
+        *,
+        normalize: bool = False,
+    ) -> None:
         super().__init__()
+        self.normalize = normalize
         self.weighted_sum = WeightedSum(num_states)
         self.augment = augment
         self.head = head
 
     def forward(self, states: Tensor, lengths: Tensor | None) -> Tensor:
         """Give the head's logits for states (K, B, T, D) with lengths, or (K, B, D) and None."""
+        if self.normalize:
+            states = functional.layer_norm(states, states.shape[-1:])
         x = self.weighted_sum(states)
         if self.augment is not None and self.training:
             x = self.augment(x, lengths)

@@ -88,7 +88,10 @@ class Cell:
         own |= {} if own.pop("keep_heads") is False else {"keep_heads": True}
         if self.precision == "float32":
             del own["precision"]  # as it was before there was another
-        return {**own, "plan": vars(self.plan), "files": [content_id(path) for path in self.files]}
+        plan = dict(vars(self.plan))
+        if not plan["normalize"]:
+            del plan["normalize"]  # as it was before there was this
+        return {**own, "plan": plan, "files": [content_id(path) for path in self.files]}
 
 
 def make_cell(
@@ -270,6 +273,7 @@ def _content(cell: Cell, found: TaskResult) -> dict[str, Any]:
         "head": cell.head_size,
         "protocol": cell.protocol,
         **({} if cell.precision == "float32" else {"precision": cell.precision}),
+        **({"states": "normalized"} if cell.plan.normalize else {}),
         "cell": cell.key,
     }
     return {
@@ -360,6 +364,7 @@ def run_probe(
                 size=size,
                 width=train.states.width,
                 states=train.states.num_states,
+                normalize=plan.normalize,
             ),
             found.weights,
         ),

@@ -229,7 +229,7 @@ def predict(
     device: torch.device | str = "cpu",
 ) -> list[Any]:
     """Give a trained probe's prediction for every utterance of a split."""
-    module = Probe(states.num_states, build_head()).to(device)
+    module = Probe(states.num_states, build_head(), normalize=plan.normalize).to(device)
     module.load_state_dict(weights)
     stack = ProbeStack(module, [0.0])
     with quick_recurrence(states, device):
@@ -247,7 +247,8 @@ def _start(
         # Not where fine-tuning begins: its head is thrown away, and no probe shall know it again.
         torch.manual_seed(derive_seed(seed, "probe", "head"))
         augment = SpecAugment() if plan.spec_augment else None
-        module = Probe(states.num_states, build_head(), augment).to(device)
+        module = Probe(states.num_states, build_head(), augment, normalize=plan.normalize)
+        module = module.to(device)
     if not plan.rates:
         raise SettingsError("a probe needs at least one learning rate", found="none")
     groups = [plan.rates] if can_stack(module) else [(rate,) for rate in plan.rates]

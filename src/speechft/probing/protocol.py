@@ -41,6 +41,7 @@ class ProbePlan:
         accumulate: batches per update; an update's loss is the mean of theirs.
         weight_decay: decoupled from the gradient, as in AdamW.
         spec_augment: apply SpecAugment to the weighted sum in training.
+        normalize: normalise every frame of the hidden states before they are summed.
     """
 
     rates: tuple[float, ...]
@@ -55,6 +56,7 @@ class ProbePlan:
     accumulate: int = 1
     weight_decay: float = 0.0
     spec_augment: bool = False
+    normalize: bool = False
 
     def factor(self, step: int) -> float:
         """Give what the rates are multiplied with at an update, counted from 1."""
@@ -158,6 +160,7 @@ def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:
         clip=plan.clip,
         weight_decay=plan.weight_decay,
         spec_augment=kind.spec_augment and settings.head_size == "superb",
+        normalize=settings.normalize and not kind.pooled,
         **own,
     )
 

@@ -142,6 +142,9 @@ class EvaluateSettings(Settings):
             size's plan.
         batch_size: utterances per update, likewise.
         learning_rates: the grid, one list or one per task; by default the head size's plan.
+        normalize: give every frame of every hidden state mean 0 and variance 1 before a probe sums
+            them, as S3PRL's `--upstream_feature_normalize` does, where a head reads frames: a
+            head for text or phonemes then learns in a fraction of the updates. SUPERB does not.
         checks: how often the dev split is scored in the course of a probe; by default 10 times, or
             as often as S3PRL does.
         suite: label of the scores; scores of different suites are never compared. "mini", "paper4"
@@ -189,6 +192,7 @@ class EvaluateSettings(Settings):
     steps: Annotated[PerTask, Shown] = None
     batch_size: PerTask = None
     learning_rates: Rates = None
+    normalize: bool = False
     checks: int | None = Field(default=None, gt=0)
     suite: Annotated[str | None, Shown] = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -369,6 +373,8 @@ class Suite:
         for key in ("steps", "batch_size", "checks"):
             if getattr(settings, key) is not None:
                 found.append(f"{key} is fixed")
+        if settings.normalize:
+            found.append("its probes read hidden states as they are, without normalize")
         for task, name in settings.data_names().items():
             if task in self.tasks and name not in self.corpora(task):
                 wanted = " or ".join(self.corpora(task))

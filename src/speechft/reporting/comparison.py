@@ -172,10 +172,11 @@ def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()
 
 
 def _measured_by(one: Measurement) -> str:
-    """Give the suite, and protocol and precision where they are not the usual ones."""
+    """Give the suite, and protocol, precision and states where they are not the usual ones."""
     protocol = "" if one.protocol == "clean" else f", protocol {one.protocol}"
     precision = "" if one.precision == "float32" else f", passes in {one.precision}"
-    return f"{one.suite or 'no suite'}{protocol}{precision}"
+    states = f", {one.states} hidden states" if one.states else ""
+    return f"{one.suite or 'no suite'}{protocol}{precision}{states}"
 
 
 def refuse_several_suites(where: Mapping[str, str]) -> None:

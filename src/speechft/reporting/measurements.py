@@ -110,6 +110,7 @@ class Measurement:
     """One metric of one encoder with one seed, in percent.
 
     Attributes:
+        states: "normalized" where the probe read them so; empty where it read them as they are.
         heard: share of the test items, or of their speakers, that the encoder heard with labels
             when it was tuned; none where that is not known.
         predictions: file of what was predicted for every item of the test split, if it is kept.
@@ -127,6 +128,7 @@ class Measurement:
     suite: str = ""
     protocol: str = "clean"
     precision: str = "float32"
+    states: str = ""
     main: bool = True
     data_hash: str = ""
     heard: float | None = field(default=0.0, compare=False)

@@ -42,7 +42,7 @@ RECORD_KEYS = (
     *("stage", "version", "settings", "parents", "method", "alpha", "formula", "dtype"),
     *("kept", "dropped", "versions", "processor"),
 )
-_MEASURED_BY = ("data_hash", "protocol", "precision", "split")
+_MEASURED_BY = ("data_hash", "protocol", "precision", "states", "split")
 
 
 def push(settings: PushSettings) -> str:

@@ -80,7 +80,7 @@ def _apart(
 
 
 def _key(one: Measurement) -> tuple[Any, ...]:
-    measured_by = (one.suite, one.protocol, one.precision)
+    measured_by = (one.suite, one.protocol, one.precision, one.states)
     return (one.encoder, one.seed, one.task, one.metric, one.split, *measured_by)
 
 
@@ -203,6 +203,7 @@ def _measurements(
                 suite=str(record.get("suite", "")),
                 protocol=str(record.get("protocol", "clean")),
                 precision=str(record.get("precision", "float32")),
+                states=printable(str(record.get("states", ""))),
                 main=bool(about.get("main", True)),
                 data_hash=str(record.get("data_hash", "")),
                 heard=share_heard(record),

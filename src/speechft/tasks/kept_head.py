@@ -43,6 +43,7 @@ class HeadRecord(BaseModel):
         purpose, size: what `Task.build_head` was given.
         width: D, of the hidden states below it.
         states: how many hidden states it sums with weights of its own; None: the last one alone.
+        normalize: every frame of these states is normalised before.
         encoder: fingerprint of the encoder that it was trained on; empty where that is not known.
         content: identity of all that made its hidden states, of a probe's.
     """
@@ -53,6 +54,7 @@ class HeadRecord(BaseModel):
     size: Size
     width: int
     states: int | None = None
+    normalize: bool = False
     encoder: str = ""
     content: str = ""
 
@@ -122,7 +124,8 @@ class KeptHead:
 def write_head(path: Path, weights: Mapping[str, Tensor], record: HeadRecord) -> None:
     """Write a head's file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    text = json.dumps(record.model_dump(), sort_keys=True, ensure_ascii=False)
+    usual = set() if record.normalize else {"normalize"}  # earlier versions do not know it
+    text = json.dumps(record.model_dump(exclude=usual), sort_keys=True, ensure_ascii=False)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: text})
 
@@ -272,4 +275,6 @@ def _empty(record: HeadRecord, task: Task) -> nn.Module:
     """Build the head without memory for its weights."""
     with torch.device("meta"):
         head = task.build_head(record.width, purpose=record.purpose, size=record.size)
-        return head if record.states is None else Probe(record.states, head)
+        if record.states is None:
+            return head
+        return Probe(record.states, head, normalize=record.normalize)

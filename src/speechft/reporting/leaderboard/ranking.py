@@ -164,9 +164,9 @@ def _by_run(records: Sequence[Found]) -> dict[tuple[Path, str, str], list[Found]
     """Give (folder, encoder, way of measuring) → records.
 
     The folder is the run's, or that of an evaluation which has other values than one before it in
-    the run; the way says protocol and precision where they are not the usual ones.
+    the run; the way says protocol, precision and states where they are not the usual ones.
     """
-    about = ("encoder", "protocol", "precision", "task", "metric", "seed")
+    about = ("encoder", "protocol", "precision", "states", "task", "metric", "seed")
     values: dict[tuple[str, ...], Any] = {}
     apart: set[Path] = set()
     for folder, place, record in records:
@@ -177,7 +177,7 @@ def _by_run(records: Sequence[Found]) -> dict[tuple[Path, str, str], list[Found]
     for found in records:
         folder, place, record = found
         name, usual = str(_field(record, "encoder", place)), ("clean", "float32", "")
-        ways = (str(record.get(field, "")) for field in ("protocol", "precision"))
+        ways = (str(record.get(field, "")) for field in ("protocol", "precision", "states"))
         way = ", ".join(one for one in ways if one not in usual)
         groups.setdefault((place if place in apart else folder, name, way), []).append(found)
     return groups
