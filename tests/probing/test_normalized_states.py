@@ -13,7 +13,7 @@ from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.heads.linear import FrameLinear, Probe
 from speechft.probing.evaluate import evaluate
-from speechft.probing.settings import EvaluateSettings
+from speechft.probing.settings import EvaluateSettings, evaluate_artifact
 from speechft.tasks.kept_head import read_record
 
 TASKS = ("pr", "sid")
@@ -89,6 +89,15 @@ def test_the_file_of_a_head_says_so(home):
             "pr": name == "normalized",
             "sid": False,
         }
+
+
+def test_it_changes_no_identity_where_no_head_reads_frames(home):
+    for tasks, same in (("sid", True), ("sid,pr", False)):
+        ids = {
+            evaluate_artifact(settings(home, out=home / "x", tasks=tasks, normalize=on)).id
+            for on in (False, True)
+        }
+        assert (len(ids) == 1) is same
 
 
 def test_a_report_of_both_is_refused(home, tmp_path, capsys):

@@ -434,8 +434,12 @@ def evaluate_artifact(
         settings: of the evaluation.
         known: name of an encoder or of data → identity, where it is still to be made.
     """
+    from speechft.tasks import TASKS
+
     versions = {task: version_of(task, settings.protocol) for task in settings.tasks}
     depends = {**dependencies(settings, known), "versions": versions}
+    if all(TASKS[task].pooled for task in settings.tasks):
+        depends.pop("normalize", None)  # no head reads frames
     return Artifact(settings.out, "evaluate", depends, settings=settings)
 
 
