@@ -340,6 +340,18 @@ def test_roles_are_learnt_from_provenance(tmp_path: Path) -> None:
     assert trio.finetuned.encoder.tuned_on == "sid"
 
 
+def test_latex_has_the_hat_on_theta(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", seeds=(0,))
+    out = tmp_path / "out"
+    report(ReportSettings(runs=(tmp_path / "run",), out=out))
+    text = (out / "table.tex").read_text(encoding="utf-8")
+    names = [line.split(" & ")[0] for line in text.splitlines() if line.endswith(r"\\")][1:]
+    assert [name.split()[0] for name in names] == [
+        r"$\theta_0$", r"$\theta'$", r"$\hat{\theta}$"
+    ]  # fmt: skip
+    assert names[2] == r"$\hat{\theta}$ Speech-FT on SID, $\alpha$ = 0.25"
+
+
 def test_nothing_is_best_where_all_are_the_same(tmp_path: Path) -> None:
     same = {alpha: VALUES[0.0] for alpha in (0.0, 0.25, 1.0)}
     table = comparison_of((write_run(tmp_path, seeds=(0,), values=same, noise=0),))

@@ -47,6 +47,8 @@ def check_same_tensors(
             "the two encoders have different tensors",
             where=label,
             found=f"{len(differing)} that differ, first {differing[0]}",
+            expected="the tensors of the first encoder, θ0, in all others",
+            hint="give encoders that were made from that one; `speechft evaluate` compares any",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,9 +40,13 @@ _LATEX: Final = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--"},
-    **{"θ": r"$\theta$", "α": r"$\alpha$", "₀": r"$_0$", "′": "$'$"},
-    "\u0302": r"$\hat{}$",
+    **{"θ": r"$\theta$", "α": r"$\alpha$", "·": r"$\cdot$", "…": r"\dots{}"},
+    **{"θ₀": r"$\theta_0$", "θ′": r"$\theta'$", "θ̂": r"$\hat{\theta}$"},
+    **{"₀": r"$_0$", "′": "$'$", "\u0302": ""},
 }
+_LATEX_PARTS: Final = re.compile(
+    "|".join(re.escape(part) for part in sorted(_LATEX, key=len, reverse=True))
+)
 _TERMINAL = 80  # columns
 _MOST_CLASSES = 20  # that a page shows
 _OPTIONS: Final = ("encoders", "data", "tasks", "seeds")  # of an evaluation, said otherwise
@@ -193,7 +198,7 @@ def _latex(comparison: Comparison) -> str:
 
 def _latex_text(text: str) -> str:
     """Give a text as it stands in LaTeX, with arrows and ± in math mode."""
-    return "".join(_LATEX.get(c, c) for c in printable(text))
+    return _LATEX_PARTS.sub(lambda part: _LATEX[part.group()], printable(text))
 
 
 def terminal_table(comparison: Comparison) -> Table:
