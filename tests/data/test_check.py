@@ -195,3 +195,32 @@ def test_a_split_that_no_command_uses_is_named_with_the_nearest(tmp_path, tone):
         f"did you mean {near!r}?"
         for odd, near in names.items()
     ]
+
+
+def test_a_folder_that_is_nothing_yet_is_told_how_it_could_be_read(tmp_path):
+    from speechft.core.errors import DataError
+    from speechft.data.load import load_data
+
+    def hint(path):
+        with pytest.raises(DataError) as refused:
+            load_data(str(path))
+        return refused.value.hint
+
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (shards / "0001.tar").write_bytes(b"x")
+    assert hint(shards).startswith("unpack the archives; for a WebDataset's shards")
+    assert hint(shards / "0001.tar").startswith("unpack it; for a WebDataset's shards")
+    audio = tmp_path / "audio"
+    (audio / "dog").mkdir(parents=True)
+    (audio / "dog" / "1.mp3").write_bytes(b"x")
+    assert hint(audio).startswith(f"audiofolder:{audio} takes the audio")
+    release = tmp_path / "cv-corpus-17.0"
+    (release / "cs" / "clips").mkdir(parents=True)
+    (release / "cs" / "clips" / "1.mp3").write_bytes(b"x")
+    for split in ("train", "dev", "test"):
+        (release / "cs" / f"{split}.tsv").write_text("path\tsentence\tclient_id\n")
+    assert hint(release) == f"did you mean common_voice:{release}?"
+    listed = tmp_path / "list.json"
+    listed.write_text('[{"audio": "a.wav"}]')
+    assert "JSON lines" in hint(listed)

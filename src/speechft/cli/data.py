@@ -140,7 +140,7 @@ def _show(report: CheckReport) -> None:
     count = len(report.errors)
     verdict = "no errors" if report.passed else f"{count} error{'s' if count > 1 else ''}"
     console.print(verdict)
-    if not report.passed:
+    if not report.passed and not any("\n  next:" in error for error in report.errors):
         advice = (
             "mend what is named; where audio is missing or unusable, `speechft data prepare DATA "
         )

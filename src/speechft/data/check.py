@@ -60,7 +60,7 @@ def check_data(spec: str, seed: int = 0, *, allow_commands: bool = False) -> Che
     try:
         loaded = find_data(spec, seed, allow_commands=allow_commands)
     except DataError as error:
-        return CheckReport(errors=[error.render()])
+        return CheckReport(errors=[error.advised("mend what is named").render()])
     return check_loaded(loaded)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from speechft.core.errors import DataError
+from speechft.core.paths import first_of
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000
 # What telephone exchanges call files without a header: rate and libsndfile's name of the coding.
@@ -37,6 +38,11 @@ SUFFIXES: Final = (
     *(".aif", ".aiff", ".au", ".caf", ".w64", *HEADERLESS),
 )
 """Endings by which a recording is found in a folder; a file that is named may have any."""
+NOT_DECODED: Final = (
+    *(".m4a", ".m4b", ".mp4", ".aac", ".webm", ".wma", ".amr", ".3gp", ".ac3", ".ape", ".wv"),
+    *(".mka", ".mkv", ".mov"),
+)
+"""Endings of recordings that are left out of a folder, since they need another program first."""
 _BLOCK = 1 << 20
 # Headers of compressed files may be off by a few frames.
 _COMPLETE = 0.95
@@ -70,7 +76,21 @@ class _File(soundfile.SoundFile):  # type: ignore[misc]
 
 def recordings_in(folder: Path) -> list[Path]:
     """Give the audio files in a folder and below, in order; macOS leaves `._NAME` beside NAME."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return _files_in(folder, SUFFIXES)
+
+
+def left_out_of(folder: Path) -> str | None:
+    """Say which files of a folder hold sound that is not decoded here; None where there is none."""
+    found = _files_in(folder, NOT_DECODED)
+    if not found:
+        return None
+    names = first_of([path.name for path in found])
+    count = "a file is" if len(found) == 1 else f"{len(found)} files are"
+    return f"{count} left out, as they need `ffmpeg -i IN OUT.wav` first: {names}"
+
+
+def _files_in(folder: Path, endings: Collection[str]) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
     return [path for path in found if not (path.name.startswith("._") or path.is_dir())]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from lhotse import CutSet
 from lhotse.cut import Cut
@@ -17,6 +20,7 @@ from speechft.data import manifests, table_files
 from speechft.data.audio import heard_seconds
 from speechft.data.corpus_tree import describe
 from speechft.data.data_names import is_synthetic, named_kind, root_and_variant, there
+from speechft.data.decoding import SUFFIXES as RECORDINGS
 from speechft.data.dialects import dialects, read_dialect, read_guessed
 from speechft.data.external_programs import Runner, run_commands
 from speechft.data.split_names import split_of
@@ -158,14 +162,42 @@ def _unknown(path: Path) -> DataError:
             where=path,
             expected="a file per split, such as train.jsonl.gz or train.csv",
             found=describe(path).removeprefix("; "),
-            hint=f"for a known corpus or kind of table write NAME:FOLDER ({', '.join(dialects())})",
+            hint=_way_in(path),
         )
+    archive = path.suffix in _ARCHIVES
+    hint = "for audio alone, write a table with one column named audio"
+    if path.suffix == ".json":
+        hint = "write it as JSON lines: an object per line, in a file .jsonl"
     return DataError(
-        "this kind of file is not known as data",
+        "archives are not read" if archive else "this kind of file is not known as data",
         where=path,
-        expected=", ".join([*table_files.SUFFIXES, *manifests.SUFFIXES]),
-        hint="for audio alone, write a table with one column named audio",
+        expected=", ".join(dict.fromkeys([*table_files.SUFFIXES, *manifests.SUFFIXES])),
+        hint=_UNPACK if archive else hint,
     )
+
+
+_LOOKED_AT: Final = 2000  # names in a folder, for audio
+_ARCHIVES: Final = (".tar", ".tgz", ".zip", ".gz", ".xz", ".bz2", ".zst", ".7z")
+_UNPACK: Final = "unpack it; for a WebDataset's shards write a table of the audio that they hold"
+
+
+def _way_in(folder: Path) -> str:
+    """Say how a folder could be read that is nothing yet."""
+    from speechft.data.corpora import corpora
+
+    for name, corpus in corpora().items():
+        with suppress(DataError, OSError):
+            corpus.find(folder, "")
+            return f"did you mean {name}:{folder}?"
+    if any(path.suffix in _ARCHIVES for path in folder.iterdir()):
+        return _UNPACK.replace("it;", "the archives;")
+    kinds = f"NAME:FOLDER ({', '.join(dialects())})"
+    if any(path.suffix.lower() in RECORDINGS for path in islice(folder.rglob("*"), _LOOKED_AT)):
+        return (
+            f"audiofolder:{folder} takes the audio, and the names of its folders as labels; for "
+            f"text write a table, or another kind of table as {kinds}"
+        )
+    return f"for a known corpus or kind of table write {kinds}"
 
 
 def _corpus(name: str, rest: str) -> Loaded:

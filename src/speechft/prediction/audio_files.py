@@ -14,7 +14,7 @@ from speechft.core.limits import parse_own_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import first_of, home_expanded
 from speechft.data.audio import SHORTEST_SAMPLES, read_audio
-from speechft.data.decoding import SUFFIXES, audio_seconds, recordings_in
+from speechft.data.decoding import SUFFIXES, audio_seconds, left_out_of, recordings_in
 from speechft.encoders import SpeechEncoder
 
 log = get_logger(__name__)
@@ -30,11 +30,16 @@ def find_audio(names: Sequence[str | Path]) -> list[Path]:
     for name in names:
         path = _path(name)
         if path.is_dir():
-            inside = recordings_in(path)
+            inside, left_out = recordings_in(path), left_out_of(path)
             if not inside:
                 raise DataError(
-                    "the folder holds no audio file", where=path, expected=" ".join(SUFFIXES)
+                    "the folder holds no audio file",
+                    where=path,
+                    expected=" ".join(SUFFIXES),
+                    found=left_out,
                 )
+            if left_out:
+                log.warning("%s: %s", path, left_out)
             found |= dict.fromkeys(inside)
         elif path.is_file():
             found[path] = None

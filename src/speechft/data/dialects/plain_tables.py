@@ -8,13 +8,14 @@ A whole release of Common Voice is a corpus, `common_voice`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from speechft.core.errors import DataError
 from speechft.data.decoding import SUFFIXES as RECORDINGS
-from speechft.data.decoding import recordings_in
+from speechft.data.decoding import left_out_of, recordings_in
 from speechft.data.dialects import Dialect, register
 from speechft.data.split_names import USUAL_SPLITS, split_named
 from speechft.data.table_files import (
@@ -29,6 +30,7 @@ from speechft.data.table_files import (
     text_rows,
 )
 
+_TEXTS: Final = (".txt", ".lab", ".trn", ".json", ".TextGrid")
 _METADATA: Final = ("metadata.csv", "metadata.jsonl")
 
 
@@ -59,10 +61,16 @@ def audiofolder(place: Path, notes: list[str]) -> list[Row]:
         paths = [Path(str(row.fields.get("file_name"))) for row in rows]
     else:
         paths = [path.relative_to(place) for path in recordings_in(place)]
+        left_out = left_out_of(place)
+        notes += [left_out] if left_out else []
+        notes += _texts_beside(place, paths)
         rows = [Row(n, {"audio": str(path)}) for n, path in enumerate(paths, start=1)]
     if not rows:
         raise DataError(
-            "there is no audio in the folder", where=place, expected=", ".join(RECORDINGS)
+            "there is no audio in the folder",
+            where=place,
+            expected=", ".join(RECORDINGS),
+            found=left_out_of(place),
         )
     below = all(
         len(path.parts) > 1 and split_named(path.parts[0]) in USUAL_SPLITS for path in paths
@@ -74,6 +82,18 @@ def audiofolder(place: Path, notes: list[str]) -> list[Row]:
         if table is None and labels:
             row.fields["label"] = labels[-1]
     return rows
+
+
+def _texts_beside(place: Path, recordings: Iterable[Path]) -> list[str]:
+    """Say that texts in files beside recordings are not read, where the first one has such."""
+    first = next(iter(recordings), None)
+    beside = () if first is None else (place / first.with_suffix(end) for end in _TEXTS)
+    return [
+        f"files beside the audio, such as {path.name}, are not read: write what they hold into "
+        "metadata.csv, with columns file_name and transcription"
+        for path in beside
+        if path.is_file()
+    ]
 
 
 _OF_COMMONVOICE: Final = {"path": "audio", "sentence": "text", "client_id": "speaker"}
