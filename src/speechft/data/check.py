@@ -138,7 +138,8 @@ def _check_audio(loaded: Loaded, unique: Mapping[Key, Cut], report: CheckReport)
     found = in_threads(_decode, list(unique.values()), "checking audio", os.cpu_count() or 1)
     for key, heard in zip(unique, found, strict=True):
         if isinstance(heard, DataError):
-            report.unusable[key] = f"{key[0]}: {heard.what}: {heard.where} ({heard.found})"
+            why = f" ({heard.found})" if heard.found else ""
+            report.unusable[key] = f"{key[0]}: {heard.what}: {heard.where}{why}"
         elif heard == _SILENT:
             silent.append(key[0])
         else:

@@ -138,7 +138,7 @@ def _find(spec: str, seed: int, run: Runner | None) -> Loaded:
     path = there(home_expanded(spec), spec)
     loaded = None
     if path.is_dir():
-        loaded = manifests.read_folder(path, run)
+        loaded = manifests.read_folder(path, seed, run)
     elif table_files.holds_cuts(path):
         loaded = manifests.read_manifest(path, seed, run)
     loaded = loaded or read_guessed(path, seed)
@@ -164,7 +164,8 @@ def _unknown(path: Path) -> DataError:
             found=describe(path).removeprefix("; "),
             hint=_way_in(path),
         )
-    archive = path.suffix in _ARCHIVES
+    lists = _lists_of_lhotse([path])
+    archive = path.suffix in _ARCHIVES and not lists
     hint = "for audio alone, write a table with one column named audio"
     if path.suffix == ".json":
         hint = "write it as JSON lines: an object per line, in a file .jsonl"
@@ -172,13 +173,23 @@ def _unknown(path: Path) -> DataError:
         "archives are not read" if archive else "this kind of file is not known as data",
         where=path,
         expected=", ".join(dict.fromkeys([*table_files.SUFFIXES, *manifests.SUFFIXES])),
-        hint=_UNPACK if archive else hint,
+        hint=lists or (_UNPACK if archive else hint),
     )
 
 
 _LOOKED_AT: Final = 2000  # names in a folder, for audio
 _ARCHIVES: Final = (".tar", ".tgz", ".zip", ".gz", ".xz", ".bz2", ".zst", ".7z")
 _UNPACK: Final = "unpack it; for a WebDataset's shards write a table of the audio that they hold"
+
+
+def _lists_of_lhotse(paths: Iterable[Path]) -> str | None:
+    """Say how lhotse's other lists become cuts, where there are some."""
+    if not any(table_files.LISTS.fullmatch(path.name) for path in paths):
+        return None
+    return (
+        "recordings and supervisions of lhotse become cuts with CutSet.from_manifests(recordings=…,"
+        " supervisions=…), which to_file('cuts.jsonl.gz') keeps"
+    )
 
 
 def _way_in(folder: Path) -> str:
@@ -189,6 +200,8 @@ def _way_in(folder: Path) -> str:
         with suppress(DataError, OSError):
             corpus.find(folder, "")
             return f"did you mean {name}:{folder}?"
+    if lists := _lists_of_lhotse(folder.iterdir()):
+        return lists
     if any(path.suffix in _ARCHIVES for path in folder.iterdir()):
         return _UNPACK.replace("it;", "the archives;")
     kinds = f"NAME:FOLDER ({', '.join(dialects())})"

@@ -59,8 +59,10 @@ def read_manifest(path: Path, seed: int = 0, run: Runner | None = None) -> Loade
     return Loaded(splits, problems, notes=notes + more)
 
 
-def read_folder(folder: Path, run: Runner | None = None) -> Loaded | None:
+def read_folder(folder: Path, seed: int = 0, run: Runner | None = None) -> Loaded | None:
     """Read a folder that holds one file of cuts per split, such as `train.jsonl.gz`.
+
+    One file alone whose name says no split, such as `cuts.jsonl.gz`, is split as by itself.
 
     Returns:
         what is in it; None where no file holds cuts.
@@ -83,6 +85,8 @@ def read_folder(folder: Path, run: Runner | None = None) -> Loaded | None:
                     )
     if not found:
         return None
+    if len(found) == 1 and not _said_split(alone := next(iter(found.values()))):
+        return read_manifest(alone, seed, run)
     splits, problems = {}, []
     for name, path in found.items():
         cuts, bad = _read(path, run)
@@ -118,9 +122,13 @@ def _is_official(folder: Path) -> bool:
     return isinstance(report, dict) and bool(report.get("official"))
 
 
-def _split_name(path: Path) -> str:
+def _said_split(path: Path) -> str:
     stem = path.name.removesuffix(".gz").removesuffix(".jsonl")
-    name = stem.removeprefix("cuts").strip("_-") or "train"
+    return stem.removeprefix("cuts").strip("_-")
+
+
+def _split_name(path: Path) -> str:
+    name = _said_split(path) or "train"
     meant = split_named(name)
     return meant if meant in USUAL_SPLITS else name
 
@@ -151,7 +159,7 @@ def _read(path: Path, run: Runner | None) -> tuple[list[Cut], list[str]]:
     """Give the utterances of a file, and a line for each cut that cannot be used."""
     numbered = _cuts(path)
     if not numbered:
-        raise DataError("there are no cuts in the file", where=path)
+        raise DataError("there are no cuts in the file", where=path, hint="write it again")
     cuts: list[Cut] = []
     problems = []
     for line, cut in numbered:

@@ -16,6 +16,8 @@ from speechft.core.limits import LINE_BYTES, parse_json, regular_file, text_line
 from speechft.data.column_names import ALIASES
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl")
+LISTS: Final = re.compile(r"(.*_)?(recordings|supervisions|features)([_.-].*)?\.jsonl(\.gz)?")
+"""Names of lhotse's lists beside cuts, as its recipes call them."""
 SURPLUS: Final = "\0surplus"  # no column can be named so
 SHOWN: Final = 60  # signs of a value in a message
 _LINES: Final = (".jsonl", ".json", ".gz")
@@ -139,7 +141,11 @@ def holds_cuts(path: Path) -> bool:
         return False
     keys = columns_of(path)
     cut = {"id", "start", "duration"} <= keys and not {"audio", "recording_id", *ALIASES} & keys
-    return cut or "tracks" in keys or (not keys and path.suffix == ".gz")
+    return (
+        cut
+        or "tracks" in keys
+        or (not keys and path.suffix == ".gz" and not LISTS.fullmatch(path.name))
+    )
 
 
 def text_rows(path: Path) -> list[tuple[int, str]]:
