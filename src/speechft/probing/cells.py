@@ -22,6 +22,7 @@ from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.states import SplitStates
 from speechft.metrics.measures import direction
 from speechft.probing.batches import Split
+from speechft.probing.hardly_learned import note_of
 from speechft.probing.probe import predict, probe
 from speechft.probing.protocol import ProbePlan, plan_for, protocol_of
 from speechft.probing.settings import EvaluateSettings, version_of
@@ -333,6 +334,7 @@ def run_probe(
     tuned = task.tune(predictions(dev), dev.references) if task.tunes else {}
     answers = predictions(test)
     scores = task.score(answers, test.references)
+    tuned |= note_of(task.answered(answers, test.references))
     rows = task.rows(cuts[2], test.references, answers)
     if worded is not None:
         texts = predictions(test, worded)

@@ -20,6 +20,7 @@ from speechft.hidden.front_end_cache import KeptFeatures
 from speechft.metrics.per_class import class_report
 from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING
 from speechft.probing.failed_jobs import raise_failures
+from speechft.probing.hardly_learned import HARDLY_LEARNED, hardly_learned
 from speechft.probing.heard_shares import leaking
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
@@ -232,6 +233,9 @@ def _write_results(evaluator: Evaluator, keys: Keys, leaks: Leaks, *, whole: boo
     write_jsonl(settings.out / GRID, grid)
     _write_classes(settings, results)
     _note_data(settings)
+    for task, encoders in hardly_learned(results).items():
+        said = "evaluate: the probe for %s on %s " + HARDLY_LEARNED
+        _logger.warning(said, task, ", ".join(encoders))
 
 
 def _write_classes(settings: EvaluateSettings, results: Sequence[Mapping[str, Any]]) -> None:

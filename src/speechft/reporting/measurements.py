@@ -113,6 +113,7 @@ class Measurement:
         states: "normalized" where the probe read them so; empty where it read them as they are.
         heard: share of the test items, or of their speakers, that the encoder heard with labels
             when it was tuned; none where that is not known.
+        hardly_learned: its probe answers with too few symbols to tell of the encoder.
         predictions: file of what was predicted for every item of the test split, if it is kept.
         probe: how the head was trained, name → value; what is not known is not there.
     """
@@ -132,6 +133,7 @@ class Measurement:
     main: bool = True
     data_hash: str = ""
     heard: float | None = field(default=0.0, compare=False)
+    hardly_learned: bool = field(default=False, compare=False)
     predictions: Path | None = field(default=None, compare=False)
     probe: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
 

@@ -13,6 +13,7 @@ from speechft.core.errors import DataError
 from speechft.core.escaping import printable, task_heading
 from speechft.core.files import read_json, read_jsonl
 from speechft.data.data_names import is_synthetic
+from speechft.probing.hardly_learned import has_hardly_learned
 from speechft.probing.heard_shares import share_heard
 from speechft.probing.settings import RESULTS
 from speechft.reporting.dev_scores import dev_measurements
@@ -207,6 +208,7 @@ def _measurements(
                 main=bool(about.get("main", True)),
                 data_hash=str(record.get("data_hash", "")),
                 heard=share_heard(record),
+                hardly_learned=has_hardly_learned(record),
                 predictions=_predictions(file, record.get("cell")),
                 probe=probe_of(file, record, known),
             )

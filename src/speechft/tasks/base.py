@@ -280,6 +280,13 @@ class Task(ABC):
         """
         return {}
 
+    def answered(self, predictions: Sequence[Any], references: Sequence[Any]) -> float | None:  # noqa: ARG002
+        """Give symbols that are predicted, as a share of those that were said.
+
+        None where the answers are no sequences of symbols.
+        """
+        return None
+
     @property
     def tunes(self) -> bool:
         """Whether `tune` fixes something."""

@@ -160,6 +160,14 @@ class CTCTask(Task):
             zero_infinity=True,
         )
 
+    def answered(self, predictions: Sequence[Any], references: Sequence[Any]) -> float | None:
+        """Give symbols that are predicted, as a share of those that were said.
+
+        A head on the plateau where CTC training begins gives hardly any.
+        """
+        said = sum(map(len, references))
+        return sum(map(len, predictions)) / said if said else None
+
     def decode(self, logits: Tensor, lengths: Tensor | None) -> list[Any]:
         """Decode greedily: best symbol per frame, repeats collapsed, blank and unknown dropped.
 

@@ -20,6 +20,7 @@ from speechft.core.files import (
 from speechft.data.data_names import is_synthetic
 from speechft.pipeline.graph import Graph, Job
 from speechft.pipeline.study.study_jobs import Builder, Choices
+from speechft.probing.hardly_learned import ANSWERED
 from speechft.probing.heard_shares import ALL_SHARES
 from speechft.probing.settings import RESULTS
 from speechft.reporting.study.files import ABOUT, MEASUREMENTS, write_page, write_recipe
@@ -120,7 +121,7 @@ def choices_of(builder: Builder) -> dict[str, dict[str, float | None]]:
 
 
 _ALONE = ("seed", "task", "metric", "value", "direction", "split", "items", "learning_rate")
-_KEPT = (*_ALONE, *ALL_SHARES)
+_KEPT = (*_ALONE, ANSWERED, *ALL_SHARES)
 _HASHES = ("encoder_hash", "data_hash", "data")
 
 

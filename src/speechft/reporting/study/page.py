@@ -9,6 +9,7 @@ from speechft.core.escaping import task_heading
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues
 from speechft.metrics.superb import score_text
+from speechft.probing.hardly_learned import HARDLY_LEARNED
 from speechft.reporting.comparison import ARROWS, metric_title
 from speechft.reporting.measurements import HEARD, heard_text
 from speechft.reporting.study.settings import StudySettings
@@ -63,6 +64,7 @@ def page(
         parts += ["## What was found\n", *_findings(verdicts)]
     parts += [f"{reading.strip()}\n"] if reading.strip() else []
     parts += ["## Table\n", *_table(study, table, about.get("chosen", {}))]
+    parts += [f"{text}\n" for text in _unlearned(study, table)]
     parts += ["## Differences\n", *_differences(study, table)]
     parts += ["## How far from θ0\n", *_moved(study, table)] if table.moved else []
     for path, caption in figures:
@@ -75,6 +77,19 @@ def page(
         f"of processor time{on}, stages shared with other studies included.\n"
     )
     return "\n".join(parts)
+
+
+def _unlearned(study: StudySettings, table: Table) -> list[str]:
+    """Say of which rows the probes have hardly learned, task by task."""
+    texts = []
+    for task, rows in table.unlearned.items():
+        named = [
+            f"{row.heading} (seed {' '.join(map(str, rows[row.name]))})"
+            for row in study.grouped
+            if row.name in rows
+        ]
+        texts.append(f"**{task_heading(task)}:** the probe on {', '.join(named)} {HARDLY_LEARNED}")
+    return texts
 
 
 def _by_seeds(labels: Sequence[str]) -> str:

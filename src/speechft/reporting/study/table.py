@@ -10,6 +10,7 @@ from typing import Any
 from speechft.metrics.measures import direction
 from speechft.metrics.statistics import SeedValues, mean, paired
 from speechft.metrics.superb import REFERENCES, any_score
+from speechft.probing.hardly_learned import has_hardly_learned
 from speechft.probing.heard_shares import share_heard
 from speechft.reporting.dev_scores import chosen_figures
 from speechft.reporting.measurements import HEARD
@@ -31,6 +32,7 @@ class Table:
         moved: "features measure", of the rows' analyses.
         encoders: row → (seed, hash) of its encoders.
         heard: row → task → largest share of its test split that an encoder heard with labels.
+        unlearned: task → rows with seeds whose probes have hardly learned.
     """
 
     rows: dict[str, dict[str, Values]] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Table:
     encoders: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
 
     heard: dict[str, dict[str, float]] = field(default_factory=dict)
+    unlearned: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     def mark(self, row: str, column: str) -> str:
         """Give the mark of a cell, or of a score, whose test split was heard with labels."""
@@ -92,6 +95,9 @@ def make_table(study: StudySettings, measurements: Iterable[Mapping[str, Any]]) 
         if share := share_heard(one):
             heard = table.heard.setdefault(one["row"], {})
             heard[one["task"]] = max(share, heard.get(one["task"], 0.0))
+        if has_hardly_learned(one):
+            seeds_ = table.unlearned.setdefault(one["task"], {}).setdefault(one["row"], [])
+            seeds_ += [int(one["seed"])] if int(one["seed"]) not in seeds_ else []
         if "encoder_hash" in one:
             place = (int(one["seed"]), str(one["encoder_hash"]))
             table.encoders.setdefault(one["row"], set()).add(place)

@@ -1,0 +1,40 @@
+"""Probes that have hardly learned: their figures tell of the probe, not of the encoder.
+
+A head that CTC trains gives hardly any symbols at first, and leaves this plateau at some update by
+chance of the seed. Where its plan ends before, the answers are far too short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+ANSWERED: Final = "answered"  # of a record: symbols predicted, as a share of those that were said
+LITTLE: Final = 0.5
+"""Below this share of symbols a probe has hardly learned, and its record says the share."""
+HARDLY_LEARNED: Final = (
+    "answers with less than half of the symbols that were said, as a CTC head does before it has "
+    "learned: the figure tells how soon a probe learns rather than what the encoder knows. More "
+    "updates, or normalized hidden states (--set normalize=true), tell more."
+)
+
+
+def note_of(answered: float | None) -> dict[str, float]:
+    """Give what a record says of a probe: nothing of one that answers at length."""
+    little = answered is not None and answered < LITTLE
+    return {ANSWERED: round(answered, 3)} if answered is not None and little else {}
+
+
+def has_hardly_learned(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record is of a probe that has hardly learned."""
+    share = record.get(ANSWERED)
+    return isinstance(share, int | float) and share < LITTLE
+
+
+def hardly_learned(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Give task → encoders whose probes have hardly learned, each once, in their order."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        if has_hardly_learned(record):
+            found.setdefault(str(record["task"]), {})[str(record["encoder"])] = None
+    return {task: list(encoders) for task, encoders in found.items()}
