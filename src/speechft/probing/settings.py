@@ -144,7 +144,7 @@ class EvaluateSettings(Settings):
         learning_rates: the grid, one list or one per task; by default the head size's plan.
         normalize: give every frame of every hidden state mean 0 and variance 1 before a probe sums
             them, as S3PRL's `--upstream_feature_normalize` does, where a head reads frames: a
-            head for text or phonemes then learns in a fraction of the updates. SUPERB does not.
+            head for text or phonemes then learns sooner. SUPERB does not.
         checks: how often the dev split is scored in the course of a probe; by default 10 times, or
             as often as S3PRL does.
         suite: label of the scores; scores of different suites are never compared. "mini", "paper4"
