@@ -198,12 +198,15 @@ class Planned(Settings):
 
 
 def test_a_plan_looks_at_every_input_once_and_bears_what_is_not_there() -> None:
-    seen: Seen = {}
+    seen = Seen()
     for name in ("a", "gone", "a", "gone"):
         with looking_once(seen):
             found = dependencies(Planned(one=name))
         assert found == {"one": "id of a" if name == "a" else "not known: gone"}
     assert looked == ["a", "gone"]
+    assert [(name, type(error)) for (_, name), error in seen.errors.items()] == [
+        ("gone", SettingsError)
+    ]
     with pytest.raises(SettingsError):
         dependencies(Planned(one="gone"))
 

@@ -14,8 +14,9 @@ from speechft.core.launch_settings import Launcher
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from speechft.pipeline.graph import Job
     from speechft.pipeline.recipe.check_inputs import Needed
     from speechft.pipeline.recipe.recipe_jobs import Plan
     from speechft.pipeline.recipe.settings import RunSettings
@@ -118,16 +119,24 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
         console.print(line)
     if not plan.graph.open:
         return 0
-    from speechft.pipeline.recipe.check_inputs import foreseen_leaks, look_at_labels
+    from speechft.pipeline.recipe.check_inputs import foreseen_leaks
 
-    read, unread = look_at_labels(plan)
-    if read:
-        console.print(f"splits and labels of {', '.join(read)}: all there")
-    if unread:
-        console.print(f"splits and labels of {', '.join(unread)}: not looked at")
+    plan.graph.refuse_unread()
+    show_labels(plan.graph.open)
     for line in foreseen_leaks(plan):
         console.print(f"will be heard with labels in tuning: {line}")
     return SettingsError.exit_code if refused else 0
+
+
+def show_labels(jobs: Sequence[Job]) -> None:
+    """Look at the labels that jobs read, and show of what data; what is wrong is an error."""
+    from speechft.pipeline.readings import look_at_labels
+
+    read, unread = look_at_labels(jobs)
+    if read:
+        output().print(f"splits and labels of {', '.join(read)}: all there")
+    if unread:
+        output().print(f"splits and labels of {', '.join(unread)}: not looked at")
 
 
 def _without_room(plan: Plan) -> list[str]:

@@ -13,6 +13,7 @@ from speechft.core.launch_settings import Launcher
 from speechft.core.settings import Positional, Shown
 
 if TYPE_CHECKING:
+    from speechft.pipeline.graph import Graph
     from speechft.reporting.study.settings import StudySettings
 
 
@@ -26,7 +27,7 @@ class StudyOptions(Own):
         threads: of each process.
         launcher: who does the jobs: processes here, SLURM, or a dask cluster.
         hours: of processor time for each study in this call; the next one goes on.
-        dry_run: list the jobs, and the hours that they will take; do nothing.
+        dry_run: list the jobs, and the hours that they will take; look for data; do nothing.
     """
 
     sets: ClassVar[str] = "Change the studies: seeds=[0]."
@@ -90,8 +91,25 @@ def _show_plan(settings: list[StudySettings], out: Path, threads: int) -> None:
     if graph.open:
         for name in {name: None for one in settings for name in one.used}:
             refuse_absent_here(name)
+        _look_at_data(graph)
     if any(row.choose for one in settings for row in one.rows):
         console.print("further seeds of rows with `choose` are named once the dev splits chose")
+
+
+def _look_at_data(graph: Graph) -> None:
+    """Look at the data of open jobs, as a study does before the first one."""
+    from speechft.data.data_names import is_synthetic, lies_ready
+
+    graph.refuse_unread()
+    names = {name for job in graph.open for name in graph.data_of(job)}
+    if not all(map(is_synthetic, names)):
+        from speechft.cli.run import show_labels
+
+        show_labels(graph.open)
+    elif not all(map(lies_ready, names)):  # what reads labels takes long to be imported
+        from speechft.data.synthetic.espeak import locate
+
+        locate()
 
 
 def _show(one: StudySettings, folder: Path) -> None:

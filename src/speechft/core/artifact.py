@@ -102,8 +102,17 @@ FileInput = Annotated[Path, Input(file_id)]
 """A file that a result depends on, by its content."""
 
 
-Seen = dict[tuple[Callable[[str], str], str], str]
-"""Inputs that were looked at, and their identities."""
+@dataclass
+class Seen:
+    """Inputs that were looked at, by what identifies them and their names.
+
+    Attributes:
+        ids: their identities.
+        errors: why some could not be identified.
+    """
+
+    ids: dict[tuple[Callable[[str], str], str], str] = field(default_factory=dict)
+    errors: dict[tuple[Callable[[str], str], str], SpeechFTError] = field(default_factory=dict)
 
 
 @contextmanager
@@ -129,12 +138,14 @@ def _identify(mark: Input, name: str) -> str:
     seen, key = _looked_at.get(), (mark.identify, name)
     if seen is None:
         return mark.identify(name)
-    if key not in seen:
+    if key not in seen.ids:
         try:
-            seen[key] = mark.identify(name)
-        except (SpeechFTError, OSError):
-            seen[key] = f"not known: {name}"
-    return seen[key]
+            seen.ids[key] = mark.identify(name)
+        except (SpeechFTError, OSError) as error:
+            if not isinstance(error, SpeechFTError):
+                error = SpeechFTError("it cannot be read", found=error)
+            seen.ids[key], seen.errors[key] = f"not known: {name}", error
+    return seen.ids[key]
 
 
 def dependencies(settings: BaseModel, known: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -166,24 +177,29 @@ def refuse_absent(settings: BaseModel) -> None:
 
 def absent(settings: BaseModel) -> Iterator[SpeechFTError]:
     """Give an error for each input of settings that is not there, as `refuse_absent` looks."""
+    for mark, name in inputs_of(settings):
+        try:
+            mark.look(name)
+        except SpeechFTError as error:
+            yield error
+
+
+def inputs_of(settings: BaseModel) -> Iterator[tuple[Input, str]]:
+    """Give the inputs that settings name, each with the mark of its field."""
     hints = typing.get_type_hints(type(settings), include_extras=True)
     for name in type(settings).model_fields:
-        yield from _absent(hints[name], getattr(settings, name))
+        yield from _inputs(hints[name], getattr(settings, name))
 
 
-def _absent(hint: Any, value: Any) -> Iterator[SpeechFTError]:
+def _inputs(hint: Any, value: Any) -> Iterator[tuple[Input, str]]:
     if isinstance(value, BaseModel):
-        yield from absent(value)
+        yield from inputs_of(value)
     elif isinstance(value, str | Path):
-        for mark in _marks(hint):
-            try:
-                _ = mark.look(str(value)) if isinstance(mark, Input) else None
-            except SpeechFTError as error:
-                yield error
+        yield from ((mark, str(value)) for mark in _marks(hint) if isinstance(mark, Input))
     elif isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
             for inner in _inner(hint) or [None]:
-                yield from _absent(inner, item)
+                yield from _inputs(inner, item)
 
 
 @dataclass

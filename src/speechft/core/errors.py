@@ -66,6 +66,11 @@ class SpeechFTError(Exception):
         lines += [f"  {name + ':':<10}{text}" for name, text in details.items() if text]
         return printable_lines("\n".join(lines))
 
+    def in_a_line(self) -> str:
+        """Give the error without its place, for a list of several."""
+        said = self.what if self.found is None else f"{self.what}: {self.found}"
+        return said if self.hint is None else f"{said}; {self.hint}"
+
     def to_dict(self) -> dict[str, Any]:
         """Give the error as plain values, for a file or another process."""
         return {"error": type(self).__name__, **{name: getattr(self, name) for name in _DETAILS}}

@@ -11,6 +11,7 @@ from speechft.core.errors import DataError
 from speechft.core.nearest_names import nearest
 from speechft.core.paths import home_expanded
 
+DEFAULT_PRESET: Final = "demo"  # of synthetic speech
 _NAME: Final = re.compile(r"[A-Za-z]\w+")  # a single letter is a drive
 
 
@@ -57,6 +58,28 @@ def there(path: Path, spec: str) -> Path:
         expected="a table, lhotse cuts, NAME:ROOT for a corpus or a kind of table, or synthetic",
         hint=f"did you mean {' or '.join(map(repr, close))}?" if close else "check the path",
     )
+
+
+def is_there(data: str) -> bool:
+    """Tell whether what is no synthetic speech is a file or folder."""
+    return is_synthetic(data) or home_expanded(data).exists()
+
+
+def lies_ready(data: str) -> bool:
+    """Tell whether DATA can be read without being made or scanned, or be found wrong at once."""
+    from speechft.data.synthetic.corpus import corpus_folder
+    from speechft.data.synthetic.settings import PRESETS
+
+    if not is_synthetic(data):
+        return is_there(data) or ":" not in data or _holds_nothing(data)
+    preset = data.partition(":")[2].partition("@")[0] or DEFAULT_PRESET
+    return preset not in PRESETS or corpus_folder(PRESETS[preset]).is_dir()
+
+
+def _holds_nothing(data: str) -> bool:
+    """Tell whether the root of a corpus is not there, or an empty folder."""
+    root, _ = root_and_variant(data.partition(":")[2])
+    return not root.exists() or (root.is_dir() and not any(root.iterdir()))
 
 
 def refuse_absent_data(spec: str) -> None:

@@ -157,6 +157,9 @@ NoiseName = Annotated[PathText, Input(noise_id, refuse_absent_data)]
 """A settings field that names a folder of noise, or DATA whose audio is noise."""
 
 
+DATA_IDS: Final = (data_id, audio_id, noise_id)
+"""What identifies DATA, by which fields that name some are told."""
+
 # Corpora whose speakers have the names of another one.
 _SPEAKERS_OF: Final = {"libri2mix": "librispeech"}
 

@@ -19,14 +19,18 @@ from speechft.core.paths import fault_of_name, first_of, home_expanded
 from speechft.data import manifests, table_files
 from speechft.data.audio import heard_seconds
 from speechft.data.corpus_tree import describe
-from speechft.data.data_names import is_synthetic, named_kind, root_and_variant, there
+from speechft.data.data_names import (
+    DEFAULT_PRESET,
+    is_synthetic,
+    named_kind,
+    root_and_variant,
+    there,
+)
 from speechft.data.decoding import SUFFIXES as RECORDINGS
 from speechft.data.dialects import dialects, read_dialect, read_guessed
 from speechft.data.external_programs import Runner, run_commands
 from speechft.data.split_names import split_of
 from speechft.data.utterances import Loaded, problems_error
-
-DEFAULT_PRESET = "demo"
 
 
 def load_data(spec: str, *, seed: int = 0, allow_commands: bool = False) -> dict[str, CutSet]:

@@ -14,10 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from speechft.core.artifact import Artifact, Seen, looking_once
+from speechft.core.artifact import Artifact, Seen, inputs_of, looking_once
+from speechft.core.errors import SpeechFTError
 from speechft.core.files import read_json
 from speechft.core.paths import beside
 from speechft.core.settings import Settings, parse_settings
+from speechft.data.identity import DATA_IDS
 from speechft.pipeline.job_kinds import STAGES, Stage, check
 
 State = Literal["to do", "resume", "done", "redo"]
@@ -91,7 +93,7 @@ class Graph:
     """Jobs by folder, parents first; what it has once seen of the disk it does not look up anew."""
 
     jobs: dict[Path, Job] = field(default_factory=dict)
-    _seen: Seen = field(default_factory=dict, init=False, repr=False)
+    _seen: Seen = field(default_factory=Seen, init=False, repr=False)
     _states: dict[Path, State] = field(default_factory=dict, init=False, repr=False)
     _lost: dict[Path, bool] = field(default_factory=dict, init=False, repr=False)
 
@@ -159,6 +161,36 @@ class Graph:
             job for job in self.jobs.values() if not self.is_done(job) and not self.is_lost(job)
         ]
 
+    def data_of(self, job: Job) -> dict[str, SpeechFTError | None]:
+        """Give the DATA that a job reads, and why it cannot be read where that was looked at."""
+        settings: Any = job.settings
+        marks = [(mark.identify, name) for mark, name in inputs_of(settings)]
+        found = {name: self._seen.errors.get((by, name)) for by, name in marks if by in DATA_IDS}
+        if isinstance(given := getattr(settings, "data", None), Mapping):  # also for other tasks
+            read = {settings.data_of(task) for task in settings.tasks}
+            found = {n: e for n, e in found.items() if n in read or n not in given.values()}
+        return found
+
+    def refuse_unread(self) -> None:
+        """Refuse DATA of open jobs that planning could not read: nobody shall wait for that.
+
+        Raises:
+            SpeechFTError: names the data, the jobs, and what is wrong: a folder, column or row.
+        """
+        found: dict[str, tuple[str, SpeechFTError]] = {}
+        for job in self.open:
+            for name, error in self.data_of(job).items():
+                if error is not None:
+                    found.setdefault(name, (f"{job.verb} {job.name}", error))
+        if len(found) > 1:
+            kind = next(type(error) for _, error in found.values())
+            lines = [f"{name}, for {of}: {e.in_a_line()}" for name, (of, e) in found.items()]
+            listed = "".join(f"\n    {line}" for line in lines)
+            raise kind(f"data cannot be read:{listed}", hint="get it, or name another")
+        for name, (of, error) in found.items():
+            details = {"expected": error.expected, "found": error.found, "hint": error.hint}
+            raise type(error)(error.what, where=f"{error.where or name}, for {of}", **details)
+
     def refused(self) -> dict[str, list[str]]:
         """Give the costly jobs that are not replaced unasked: name → what differs."""
         return {
@@ -171,8 +203,10 @@ class Graph:
         return all(self.is_done(self.jobs[parent]) for parent in job.parents)
 
     def _look(self, job: Job) -> State:
+        if Artifact(job.folder, job.verb, {}).before is None:
+            return "to do"  # without a look at its inputs, which may take minutes
         artifact = job.artifact
-        if artifact.before is None or artifact.empty:
+        if artifact.empty:
             return "resume" if artifact.begun else "to do"
         if not self._parents_are_done(job):
             return "redo"

@@ -140,7 +140,7 @@ def test_a_changed_setting_makes_new_jobs_and_leaves_the_old_ones(done: Path) ->
 @pytest.mark.usefixtures("warm_workers")
 def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
     stages = [
-        {"name": "bad", "finetune": {"task": "sid", "data": f"{tmp_path}/no.csv"}},
+        {"name": "bad", "finetune": {"task": "pr", "balanced": True}},
         {"name": "bad-merged", "of": "bad", "merge": {"alpha": 0.5}},
         {"name": "sid-stable", "finetune": {"task": "sid"}},
     ]
@@ -154,7 +154,7 @@ def test_a_job_that_fails_stops_only_those_that_need_it(tmp_path: Path) -> None:
     both = [load_study(written(tmp_path, name=name, **changes)) for name in ("one", "two")]
     with pytest.raises(SpeechFTError, match="1 job of the study failed") as caught:
         study(both, tmp_path / "out", ONE)
-    assert "no.csv" in str(caught.value)
+    assert "no classes to balance" in str(caught.value)
     assert "; 2 that need them were left" in str(caught.value)  # each once: a merge, a row
     for name in ("one", "two"):
         folder = tmp_path / "out" / name
@@ -169,7 +169,7 @@ def test_a_later_study_that_fails_takes_no_page_away(
 ) -> None:
     """Its jobs may have begun, and failed, while the first one was under way."""
     first = {"seeds": [0], "rows": BASE["rows"][:2], "findings": []}
-    bad = [{"name": "bad", "finetune": {"task": "sid", "data": f"{tmp_path}/no.csv"}}]
+    bad = [{"name": "bad", "finetune": {"task": "pr", "balanced": True}}]
     rows = [BASE["rows"][0], {"name": "lost", "title": "-", "encoder": "bad"}]
     second = {**first, "name": "two", "stages": bad, "rows": rows}
     studies = [load_study(written(tmp_path, **changes)) for changes in (first, second)]

@@ -18,20 +18,17 @@ from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.artifact import absent
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.heard import ANY, Heard
-from speechft.core.logging import get_logger
 from speechft.core.paths import home_expanded
 from speechft.data.audio import audio_files
 from speechft.data.corpora import Corpus, corpora
-from speechft.data.data_names import is_synthetic, named_kind, root_and_variant
+from speechft.data.data_names import is_synthetic, lies_ready, named_kind, root_and_variant
 from speechft.data.identity import corpus_of, heard_in
 from speechft.data.load import load_data
-from speechft.data.synthetic.espeak import locate
 from speechft.encoders import load_encoder
 from speechft.encoders.identity import heard_of, is_known
 from speechft.merging.alpha import UNLABELLED
 from speechft.merging.settings import AUTO, MergeSettings
-from speechft.pipeline.graph import Job
-from speechft.pipeline.recipe.cost_estimate import lies_ready
+from speechft.pipeline.readings import Reading, by_data, read, readings_of
 from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.settings import RunSettings
 from speechft.probing.heard_shares import leaking
@@ -40,8 +37,7 @@ from speechft.probing.job import find_refused
 from speechft.probing.leaks import heard_by, refuse_leaks
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import DEFAULT, TASKS, data_of
-from speechft.tasks.base import ProtocolName
-from speechft.training.finetune.data import read_task, rehearsal_cuts
+from speechft.training.finetune.data import read_task
 from speechft.training.finetune.settings import BEST, FinetuneSettings, task_names
 from speechft.training.pretrain.settings import PretrainSettings
 
@@ -80,19 +76,13 @@ class Needed:
             if self.corpus and self.place:
                 self.corpus.look(self.place, self.variant, self.tasks)
         except DataError as error:
-            return said_in_a_line(error)
+            return error.in_a_line()
         return ""
 
     @property
     def hours(self) -> float | None:
         """Hours of speech in the splits that tasks read, as the corpus' makers say."""
         return (self.corpus.hours or None) if self.corpus else None
-
-
-def said_in_a_line(error: SpeechFTError) -> str:
-    """Give an error without its place, for a list of several."""
-    said = error.what if error.found is None else f"{error.what}: {error.found}"
-    return said if error.hint is None else f"{said}; {error.hint}"
 
 
 def needed(recipe: RunSettings) -> list[Needed]:
@@ -155,7 +145,7 @@ def refuse_missing(recipe: RunSettings, least: int = 2) -> None:
     if len(others) == 1 and not data:
         raise others[0]
     lines = [f"{one.data}: {one.lacks}" for one in data]
-    lines += [f"{error.where}: {said_in_a_line(error)}" for error in others]
+    lines += [f"{error.where}: {error.in_a_line()}" for error in others]
     hint = "get it, or name another"
     if recipe.places:
         hint = "say where it is: --set data_root=FOLDER for all, --set places.NAME=FOLDER for one"
@@ -173,9 +163,6 @@ def _absent_files(recipe: RunSettings) -> list[SpeechFTError]:
     return [SettingsError("no such file", where=file, hint="check the path") for file in lost]
 
 
-log = get_logger(__name__)
-
-
 def check_inputs(plan: Plan) -> None:
     """Read the data of all steps but the next, which looks for itself before it works for hours.
 
@@ -184,45 +171,19 @@ def check_inputs(plan: Plan) -> None:
         SettingsError: unknown corpus; hidden states that there is no room for.
         CheckpointError: the encoder that the run begins with cannot be loaded.
     """
+    plan.graph.refuse_unread()
     if any(getattr(step.settings, "on_leak", "") == "refuse" for step in plan.graph.open):
         refuse_leaks(foreseen_leaks(plan))
-    seen: dict[_Reading, DataSet | None] = {}
+    seen: dict[Reading, DataSet | None] = {}
     room_checked = False
     for step in plan.graph.open[1:]:
-        readings = _readings(step)
+        readings = readings_of(step)
         for key in readings:
             if key not in seen:
-                seen[key] = _read(*key)
+                seen[key] = read(*key)
         if isinstance(step.settings, EvaluateSettings) and not room_checked:
             _check_room(step.settings, [d for key in readings if (d := seen[key])], plan.out)
             room_checked = True  # the evaluations of a run differ in nothing that counts here
-
-
-def look_at_labels(plan: Plan) -> tuple[list[str], list[str]]:
-    """Read what lies ready of the data of all steps, as a run would before it begins.
-
-    Args:
-        plan: the run.
-
-    Returns:
-        The data that was read, and the corpora that would have to be scanned first.
-
-    Raises:
-        DataError: data is missing or broken, or lacks a split or what a task needs,
-            or cannot be made.
-        SettingsError: synthetic speech that there is not.
-    """
-    steps = plan.graph.open
-    readings = list(dict.fromkeys(reading for step in steps for reading in _readings(step)))
-    names = list(dict.fromkeys(data for _, data, *_ in readings))
-    ready = [data for data in names if lies_ready(data)]
-    for reading in readings:
-        if reading[1] in ready:
-            _read(*reading)
-    later = [data for data in names if data not in ready]
-    if any(is_synthetic(data) for data in later):
-        locate()  # of speech that is still to be made nothing is missing but what makes it
-    return ready, [data for data in later if not is_synthetic(data)]
 
 
 def foreseen_leaks(plan: Plan) -> list[str]:
@@ -317,7 +278,7 @@ def _leaks_of(
     by_content: bool,
     tuned_on: Collection[str],
 ) -> Iterator[str]:
-    for data, tasks in _by_data(settings).items():
+    for data, tasks in by_data(settings).items():
         if not _is_readable(data) or not _may_share(data, tuned_on):
             continue
         read = read_data(
@@ -329,9 +290,6 @@ def _leaks_of(
                     yield f"{spec.label} on {task}: {' and '.join(words)}"
 
 
-_Reading = tuple[str, str, tuple[str, ...], str, float, float | None]
-
-
 def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> None:
     """Refuse hidden states that do not fit before hours of fine-tuning, not behind them."""
     first = settings.encoders[0].sources[0]
@@ -340,57 +298,3 @@ def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> N
     refused = find_refused(settings, load_encoder(first), [(data, data.names) for data in read])
     for error in refused.values():
         raise error
-
-
-def _readings(step: Job) -> list[_Reading]:
-    """Give (purpose, DATA, tasks, protocol, longest seconds, hours) of what a step reads."""
-    settings = step.settings
-    if isinstance(settings, FinetuneSettings):
-        longest, rehearsed = settings.max_seconds, settings.rehearsal_data
-        own: list[_Reading] = [
-            (step.verb, data, tasks, "clean", longest, settings.hours)
-            for data, tasks in _by_data(settings).items()
-        ]
-        more = ("rehearse", rehearsed or "", (), "clean", longest, settings.rehearsal_seconds)
-        return own if rehearsed is None else [*own, more]
-    if isinstance(settings, AlphaSettings):
-        verb = step.verb if settings.by == UNLABELLED else "evaluate"
-        return [(verb, settings.data, settings.tasks, "clean", settings.max_seconds, None)]
-    if not isinstance(settings, EvaluateSettings):
-        return []
-    rules, longest = settings.protocol, settings.max_seconds
-    return [(step.verb, d, own, rules, longest, None) for d, own in _by_data(settings).items()]
-
-
-def _by_data(settings: FinetuneSettings | EvaluateSettings) -> dict[str, tuple[str, ...]]:
-    """Give each DATA with the tasks that read it."""
-    specs = list(map(settings.data_of, settings.tasks))
-    return {s: tuple(t for t in settings.tasks if settings.data_of(t) == s) for s in specs}
-
-
-def _read(
-    verb: str,
-    data: str,
-    tasks: tuple[str, ...],
-    protocol: str,
-    longest: float,
-    amount: float | None,
-) -> DataSet | None:
-    log.debug("%s: looking at %s", verb, data)
-    if verb == "alpha":
-        load_data(data)
-        return None
-    if verb == "rehearse":
-        rehearsal_cuts(data, amount or 1.0, 0, longest)
-        return None
-    if verb == "finetune":
-        loaded = load_data(data)
-        for task in tasks:
-            read_task(TASKS[task], loaded, data, amount, longest=longest)
-        return None
-    rules: ProtocolName = "s3prl" if protocol == "s3prl" else "clean"
-    found = read_data(data, tasks, rules, hashed=False, longest=longest)
-    for task in found.names:
-        if error := found.label_error(task, rules):
-            raise error.at(data)
-    return found

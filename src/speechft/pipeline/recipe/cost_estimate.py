@@ -22,8 +22,8 @@ from speechft.core.limits import regular_file
 from speechft.core.paths import home_expanded
 from speechft.data.audio import heard_seconds
 from speechft.data.corpora import corpora
-from speechft.data.data_names import is_synthetic, named_kind, root_and_variant
-from speechft.data.load import DEFAULT_PRESET, load_data
+from speechft.data.data_names import is_there, lies_ready, named_kind
+from speechft.data.load import load_data
 from speechft.encoders.identity import locate, packaged_names, read_json_object
 from speechft.hidden.states import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
@@ -186,28 +186,6 @@ def hours_of_audio(data: str) -> dict[str, float] | None:
     except SpeechFTError:
         return None
     return {name: sum(cut.duration for cut in cuts) / 3600 for name, cuts in splits.items()}
-
-
-def is_there(data: str) -> bool:
-    """Tell whether what is no synthetic speech is a file or folder."""
-    return is_synthetic(data) or home_expanded(data).exists()
-
-
-def lies_ready(data: str) -> bool:
-    """Tell whether DATA can be read without being made or scanned, or be found wrong at once."""
-    from speechft.data.synthetic.corpus import corpus_folder
-    from speechft.data.synthetic.settings import PRESETS
-
-    if not is_synthetic(data):
-        return is_there(data) or ":" not in data or _holds_nothing(data)
-    preset = data.partition(":")[2].partition("@")[0] or DEFAULT_PRESET
-    return preset not in PRESETS or corpus_folder(PRESETS[preset]).is_dir()
-
-
-def _holds_nothing(data: str) -> bool:
-    """Tell whether the root of a corpus is not there, or an empty folder."""
-    root, _ = root_and_variant(data.partition(":")[2])
-    return not root.exists() or (root.is_dir() and not any(root.iterdir()))
 
 
 def parameters_of(encoder: str | None) -> int | None:

@@ -68,6 +68,7 @@ def study(
     Raises:
         SettingsError: settings are wrong, or another process is at work in the folder.
         CheckpointError: an encoder that a study begins with is not there.
+        DataError: data of any job is missing or lacks what a task needs.
         SpeechFTError: jobs failed; the message names them.
     """
     import torch
@@ -78,7 +79,7 @@ def study(
     _refuse_same_names(studies)
     gpus = torch.cuda.device_count()
     count = launch.workers or gpus or max(1, (os.cpu_count() or 1) // launch.threads)
-    _check_encoders(studies, root, launch.threads)  # mistakes are said before anything is written
+    _check_inputs(studies, root, launch.threads)  # mistakes are said before anything is written
     written: dict[str, Path] = {}
     with work_alone(root):
         with start_workers(
@@ -96,12 +97,20 @@ def study(
     return list(written.values())
 
 
-def _check_encoders(studies: Sequence[StudySettings], root: Path, threads: int) -> None:
-    """Refuse settings that are wrong, and encoders that are not there though jobs need them."""
+def _check_inputs(studies: Sequence[StudySettings], root: Path, threads: int) -> None:
+    """Refuse settings that are wrong, and encoders, data or labels that open jobs lack."""
+    from speechft.pipeline.readings import Reading, read, readings_of
+
+    readings: dict[Reading, None] = {}
     for one in studies:
-        if plan_studies([one], root, threads).open:
+        graph = plan_studies([one], root, threads)
+        if graph.open:
             for encoder in one.used:
                 locate(encoder)
+            graph.refuse_unread()
+        readings |= dict.fromkeys(reading for job in graph.open for reading in readings_of(job))
+    for reading in readings:
+        read(*reading)
 
 
 def _complete(
