@@ -79,7 +79,7 @@ def test_a_run_goes_on_from_one_of_the_same_optimiser(base, tmp_path, monkeypatc
 
 def test_without_the_library_there_is_one_message(base, tmp_path, monkeypatch):
     monkeypatch.setattr("speechft.training.optimisers.find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match=r"not installed(.|\n)*pip install bitsandbytes"):
+    with pytest.raises(SettingsError, match=r"not installed(.|\n)*pip install 'bitsandbytes>="):
         finetune(settings(base, tmp_path / "run", optimiser="adam-8bit"))
 
 

@@ -21,6 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from speechft.core.errors import DataError
+from speechft.core.extras import pip_install
 from speechft.core.paths import first_of
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000
@@ -186,7 +187,7 @@ def _decode_g722(path: Path) -> bytes:
             "G.722 is read by a package that is not installed",
             where=path,
             expected="the package g722",
-            hint="pip install 'g722>=1.2.1'",
+            hint=pip_install("g722"),
         ) from None
     samples: bytes = Decoder(HEADERLESS[G722][0], 64000).decode(path.read_bytes()).tobytes()
     return samples

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from speechft.core.errors import SettingsError
+from speechft.core.extras import pip_install
 from speechft.pipeline.cluster import ClusterExecutor
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class DaskExecutor(ClusterExecutor):
         except ImportError:
             raise SettingsError(
                 "launcher dask needs the package distributed",
-                hint="pip install 'distributed>=2024.8'",
+                hint=pip_install("distributed"),
             ) from None
         if not address:
             raise SettingsError(

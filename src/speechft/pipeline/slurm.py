@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 
 from speechft.core.artifact import hash_values
 from speechft.core.errors import SettingsError
+from speechft.core.extras import pip_install
 from speechft.core.files import read_json, write_json
 from speechft.core.logging import get_logger
 from speechft.core.stopping import Stopped, ask_to_stop
@@ -196,7 +197,7 @@ def _submitit_executor(folder: Path, options: Mapping[str, Any]) -> Any:
     except ImportError:
         raise SettingsError(
             "launcher slurm needs the package submitit",
-            hint="pip install 'submitit>=1.5.4'",
+            hint=pip_install("submitit"),
         ) from None
     given = {"name": "speechft", "cluster": "slurm", **options}
     own = {_REQUEUES: given.pop(_REQUEUES.removeprefix("slurm_"), _MOST_REQUEUES)}

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from speechft.core.errors import DataError, SettingsError
+from speechft.core.extras import pip_install
 from speechft.core.logging import get_logger
 from speechft.tasks.base import frame_counts
 
@@ -150,6 +151,6 @@ def _flashlight() -> tuple[Any, Any, Any]:
         raise SettingsError(
             "ASR with a language model needs the package flashlight-text",
             found=error,
-            hint="pip install 'flashlight-text>=0.0.7'",
+            hint=pip_install("flashlight-text"),
         ) from None
     return decoder, kenlm, dictionary

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from speechft.core.errors import SettingsError
+from speechft.core.extras import pip_install
 from speechft.core.logging import quieten_kernels
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def make_optimiser(
         raise SettingsError(
             f"{_LIBRARY} is not installed",
             where="optimiser",
-            hint=f"pip install {_LIBRARY}, or leave optimiser out",
+            hint=f"{pip_install(_LIBRARY)}, or leave optimiser out",
         )
     quieten_kernels()
     from bitsandbytes.optim import AdamW8bit

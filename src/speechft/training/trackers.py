@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from uuid import uuid4
 
 from speechft.core.errors import SettingsError, SpeechFTError
+from speechft.core.extras import pip_install
 
 Log = Literal["tensorboard", "wandb", "trackio", "none"]
 PROJECT: Final = "speechft"
@@ -37,7 +38,7 @@ class Tracker:
             raise SettingsError(
                 f"{log} is not installed",
                 where="log",
-                hint=f"pip install {log}, or `--log tensorboard`",
+                hint=f"{pip_install(log)}, or `--log tensorboard`",
             )
         try:
             self._inner = _opened(log, folder, done)

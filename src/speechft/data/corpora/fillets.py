@@ -16,6 +16,7 @@ from typing import Final
 
 from speechft.core.artifact import file_hashes, hash_values
 from speechft.core.errors import DataError
+from speechft.core.extras import pip_install
 from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import find_root, read_lines, tree
 from speechft.data.external_programs import unpacking
@@ -91,7 +92,7 @@ def fillets(base: Path, variant: str) -> Loaded:
     parts |= {n: [u for u in parts[n] if u.speaker in heard] for n in parts if n.startswith("sid_")}
     notes = [f"{again} utterances repeat the audio or the text of another and are left out"]
     if not is_installed():
-        notes.append("no phonemes: they need eSpeak NG (pip install 'espeakng-loader>=0.2.4')")
+        notes.append(f"no phonemes: they need eSpeak NG ({pip_install('espeakng-loader')})")
     return load_splits({n: part for n, part in parts.items() if part}, notes=notes)
 
 

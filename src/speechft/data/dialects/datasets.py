@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import DataError, SettingsError
+from speechft.core.extras import pip_install
 from speechft.core.files import atomic_path, read_json
 from speechft.core.paths import path_below
 from speechft.data.dialects import Dialect, register
@@ -66,7 +67,7 @@ def _records(path: Path, heard: str) -> Iterator[dict[str, Any]]:
         raise SettingsError(
             "reading a data set of Hugging Face needs pyarrow",
             where=path,
-            hint="pip install 'pyarrow>=15'",
+            hint=pip_install("pyarrow"),
         ) from None
     try:
         folder, number = kept_folder() / content_id(path), 0

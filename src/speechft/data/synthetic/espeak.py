@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechft.core.errors import DataError
+from speechft.core.extras import pip_install
 
 SAMPLE_RATE = 22050
 _OUTPUT_SYNCHRONOUS = 2
@@ -200,6 +201,6 @@ def locate() -> tuple[str, str]:
     except ImportError:
         raise DataError(
             "synthetic speech needs eSpeak NG, which is not installed",
-            hint="pip install 'espeakng-loader>=0.2.4'",
+            hint=pip_install("espeakng-loader"),
         ) from None
     return espeakng_loader.get_library_path(), os.path.dirname(espeakng_loader.get_data_path())
