@@ -8,7 +8,10 @@ import pytest
 
 from speechft.core.files import write_json, write_jsonl
 from speechft.reporting.figures import FEW, draw_all
-from speechft.reporting.stage import comparison_of
+from speechft.reporting.settings import ReportSettings
+from speechft.reporting.stage import comparison_of, report
+
+TASKS = (("er", "acc", "higher"), ("pr", "per", "lower"), ("sid", "acc", "higher"))
 
 
 def drawn(folder: Path, encoders: int, seeds: int, sweep: bool = True) -> list[tuple[str, str]]:
@@ -47,3 +50,23 @@ def test_many_encoders_have_numbers_in_panels_and_legend(tmp_path):
     assert f">e{FEW - 1}<" in few
     assert "rotate(-90" in many
     assert "rotate(-90" not in few
+
+
+def test_a_figure_of_one_panel_is_not_drawn_out_to_the_width_of_three(tmp_path):
+    widths = {}
+    for count in (1, 3):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        records = [
+            {"encoder": "one", "task": task, "metric": metric, "direction": way, "seed": 0}
+            | {"value": 60.0}
+            for task, metric, way in TASKS[:count]
+        ]
+        write_jsonl(folder / "results.jsonl", records)
+        (bars,) = draw_all(comparison_of((folder,)), (), folder)
+        widths[count] = bars.width
+        report(ReportSettings(runs=(folder,), out=folder / "out"))
+        page = (folder / "out" / "report.html").read_text()
+        assert f'<div style="max-width: {bars.width}pt"><svg' in page
+    assert widths[3] == pytest.approx(9.6 * 72, rel=0.05)
+    assert widths[1] == pytest.approx(9.6 * 72 / 3**0.5, rel=0.05)

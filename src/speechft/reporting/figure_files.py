@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -31,6 +32,7 @@ class Drawing:
         caption: what to see in it.
         svg: for the page.
         narrow: the same with one panel a line, for a narrow page.
+        width: of the one for the page, in points: it is not drawn out to more.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Drawing:
     caption: str
     svg: str
     narrow: str
+    width: float
 
 
 def panels(count: int, height: float, per_line: int) -> tuple[Figure, list[Any]]:
@@ -80,10 +83,10 @@ def keep(
     vector = _svg(figure, name)
     write_text(folder / f"{name}.svg", vector)
     write_text(folder / f"{name}.csv", csv_text(values))
-    narrow = f"{name}-narrow"
-    return Drawing(
-        name, title, caption, themed(vector, name), themed(_svg(draw(1), narrow), narrow)
-    )
+    (width,) = re.findall(r'<svg[^>]* width="([\d.]+)pt"', vector)
+    other = f"{name}-narrow"
+    narrow = themed(_svg(draw(1), other), other)
+    return Drawing(name, title, caption, themed(vector, name), narrow, float(width))
 
 
 def csv_text(values: Values) -> str:
