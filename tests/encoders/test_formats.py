@@ -300,6 +300,20 @@ def test_unknown_formats_and_families_are_refused(tmp_path, hub_folder):
     assert not (tmp_path / "x.pt").exists()
 
 
+def test_weights_called_model_state_dict(tmp_path, hub_folder):
+    """OpenAI's own Whisper files were refused as a format that is not known, not by name."""
+    whisper = {"encoder.blocks.0.attn.query.weight": torch.zeros(4, 4)}
+    torch.save({"dims": {"n_mels": 80}, "model_state_dict": whisper}, tmp_path / "tiny.pt")
+    with pytest.raises(CheckpointError, match="a Whisper file of OpenAI's"):
+        load_encoder(tmp_path / "tiny.pt")
+    folder, encoder = hub_folder("hubert")
+    tensors = load_file(folder / "model.safetensors")
+    loop = {"epoch": 3, "model_state_dict": tensors, "optimizer_state_dict": {"state": {}}}
+    torch.save(loop, tmp_path / "loop.pt")
+    found = load_encoder(tmp_path / "loop.pt", base=folder)
+    assert found.fingerprint() == encoder.fingerprint()
+
+
 def test_half_precision_is_kept_by_conversion_and_widened_by_loading(tmp_path, hub_folder):
     folder, _ = hub_folder("hubert")
     tensors = {n: t.half() for n, t in load_file(folder / "model.safetensors").items()}

@@ -202,3 +202,26 @@ def test_filters_after_one_that_fits_everything_do_not_count(tmp_path: Path):
         "parameters: {t: [{filter: k_proj, value: 0.1}, {value: 0.5}, {filter: q_proj, value: 1}]}"
     )
     assert recipe_values(path)["alpha"] == ("0.5", "*k_proj*=0.1")
+
+
+def test_encoders_that_are_given_other_waveforms_are_said_to_be_in_sweeps_too(tmp_path, caplog):
+    from speechft.encoders import build_encoder
+    from speechft.merging.sweep import load_merged
+
+    config = {"model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "intermediate_size": 16, "conv_dim": (8,) * 7}
+    config |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    base, tuned, same = (
+        build_encoder({**config, "do_normalize": normalised}, seed=0).save(tmp_path / name)
+        for name, normalised in (("base", False), ("tuned", True), ("same", False))
+    )
+    said = "BASE and TUNED normalise waveforms differently; BASE's setting is kept"
+    for one, times in ((same, 0), (tuned, 1)):
+        for how in ("0.5", "0:1:0.5", None):
+            caplog.clear()
+            if how is None:
+                load_merged(base, one, 0.5)
+            else:
+                out = tmp_path / f"{one.name} {how.replace(':', ' ')}"
+                merge(MergeSettings(base=base, tuned=(one,), out=out, alpha=how))
+            assert caplog.text.count(said) == times, how

@@ -25,7 +25,7 @@ from speechft.encoders.identity import CONTEXT, EXTRAS_FILE, HEADS, carry, heard
 from speechft.merging.alpha import Chosen, said_of, write_choice
 from speechft.merging.engine import Plan
 from speechft.merging.sources import CheckpointSource, Source, preprocessor_of
-from speechft.merging.tensor_matching import common_context
+from speechft.merging.tensor_matching import common_context, warn_of_normalisation
 from speechft.merging.tensorfile import BY_USER_NAME, USER_NAMES
 
 log = get_logger(__name__)
@@ -162,9 +162,8 @@ def _write_preprocessor(planned: Plan, folder: Path) -> None:
     context = common_context(planned.base, planned.tuned)
     said = {} if context is None else {CONTEXT: context}
     write_json(folder / PREPROCESSOR, {**found[0], **said})
-    if len({settings.get("do_normalize") for settings in found}) > 1:
-        kept = "TUNED" if planned.match.heads else "BASE"
-        log.warning("BASE and TUNED normalise waveforms differently; %s's setting is kept", kept)
+    kept = "TUNED" if planned.match.heads else "BASE"
+    warn_of_normalisation(planned.base, planned.tuned, kept)
 
 
 def _write_extras(planned: Plan, folder: Path) -> None:

@@ -31,7 +31,7 @@ from speechft.merging.methods import METHODS
 from speechft.merging.output import describe, head_files, said_where
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import INDEX, Source, open_encoder
-from speechft.merging.tensor_matching import refuse_other_meaning
+from speechft.merging.tensor_matching import refuse_other_meaning, warn_of_normalisation
 from speechft.merging.tensorfile import TensorFileWriter, TensorInfo
 
 log = get_logger(__name__)
@@ -77,6 +77,7 @@ def merge(settings: MergeSettings, chosen: Chosen | None = None) -> Path:
                 wanted = depends.result()
                 parents = {source.label: source.sha256() for source in planned.sources}
                 if points:
+                    warn_of_normalisation(planned.base, planned.tuned)
                     from speechft.merging.sweep import write_sweep
 
                     about = write_sweep(planned, points, texts, settings.options(), folder)

@@ -19,7 +19,12 @@ from speechft.merging.alpha import number_text, parse_alpha
 from speechft.merging.engine import Plan, Recipe, plan, stream
 from speechft.merging.output import public_name
 from speechft.merging.sources import Source, open_encoder
-from speechft.merging.tensor_matching import canonical, common_context, refuse_other_meaning
+from speechft.merging.tensor_matching import (
+    canonical,
+    common_context,
+    refuse_other_meaning,
+    warn_of_normalisation,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -150,8 +155,9 @@ def load_merged(
     several = [tuned] if isinstance(tuned, str | Path) else tuned
     parents = tuple(Parent(str(name)) for name in several)
     options = {"dtype": "float32"}
-    sweep = Sweep(Parent(str(base)), parents, (), (alpha,), options=options)
-    return _load(OpenSweep(sweep), alpha, load)
+    sweep = OpenSweep(Sweep(Parent(str(base)), parents, (), (alpha,), options=options))
+    sweep.warn_of_normalisation()
+    return _load(sweep, alpha, load)
 
 
 def load_point(folder: Path | str, alpha: float, **load: Any) -> SpeechEncoder:
@@ -205,6 +211,11 @@ class OpenSweep:
         planned = plan(base, tuned, self.sweep.recipe(alpha), self._sources[self._count :])
         refuse_other_meaning(base, tuned)
         return planned
+
+    def warn_of_normalisation(self) -> None:
+        """Say where its encoders are given waveforms differently."""
+        base, *tuned = self._sources[: self._count]
+        warn_of_normalisation(base, tuned)
 
     def state(self, alpha: float | str) -> Iterator[tuple[str, torch.Tensor]]:
         """Give (canonical name without prefix, tensor) of the encoder at one alpha.

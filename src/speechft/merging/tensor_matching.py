@@ -335,6 +335,13 @@ def refuse_other_meaning(base: Source, tuned: Sequence[Source]) -> None:
             )
 
 
+def warn_of_normalisation(base: Source, tuned: Sequence[Source], kept: str = "BASE") -> None:
+    """Say where encoders are given waveforms differently: one setting serves what is merged."""
+    said = [preprocessor_of(source) for source in (base, *tuned)]
+    if len({one.get("do_normalize") for one in said if one is not None}) > 1:
+        log.warning("BASE and TUNED normalise waveforms differently; %s's setting is kept", kept)
+
+
 def common_context(base: Source, tuned: Sequence[Source]) -> str | None:
     """Give the context of Whisper's encoder that a merge has; None where nobody says one.
 

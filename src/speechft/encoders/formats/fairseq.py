@@ -12,6 +12,7 @@ from torch import Tensor
 
 from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger
+from speechft.core.paths import first_of
 from speechft.encoders.checkpoint import MASK_EMBEDDING, Checkpoint, Side, listed, tame_config
 from speechft.encoders.fairseq_layout import FairseqLayout, WaveformLayout, translate
 from speechft.encoders.families import FAMILIES, Family, record_of
@@ -131,6 +132,8 @@ def _open(content: Any, where: Path) -> Raw:
         return Raw("spin", _weights(content["state_dict"], where), hint="hubert")
     if "model" in keys:
         return _open_model(content, where)
+    if isinstance(content.get("model_state_dict"), dict):  # OpenAI's, and of many training loops
+        return Raw("tensors", _weights(content["model_state_dict"], where))
     if content and all(isinstance(value, Tensor) for value in content.values()):
         weights = _weights(content, where)
         if any(n.endswith(_TORCHAUDIO) for n in weights):
@@ -235,12 +238,12 @@ def _find_encoder(weights: dict[str, Tensor], where: Path) -> tuple[str, bool]:
                 hint="save the one that you want under a name of its own",
             )
     kind = next((k for k, part in _STRANGERS.items() if any(part in n for n in weights)), None)
-    names = ", ".join(list(weights)[:4])
+    count = "one tensor" if len(weights) == 1 else f"{len(weights)} tensors"
     raise CheckpointError(
         "the file holds no speech encoder that is known here",
         where=where,
         expected=f"a tensor {_ANCHOR} (fairseq) or {_HF_ANCHOR} (transformers)",
-        found=f"{len(weights)} tensors: {names} …" if weights else "no tensors",
+        found=f"{count}: {first_of(list(weights), 4)}" if weights else "no tensors",
         hint=f"it looks like {kind}, which is not supported" if kind else None,
     )
 
