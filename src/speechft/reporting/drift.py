@@ -5,38 +5,67 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 from matplotlib.figure import Figure
 
 from speechft.analysis.settings import RECORDS
+from speechft.core.artifact import RECORD
 from speechft.core.escaping import printable
 from speechft.core.figure_style import INK, MERGED, legend_text
 from speechft.reporting.contrasts import read_rows
+from speechft.reporting.encoder_roles import read_about
 from speechft.reporting.figure_files import NARROW
 from speechft.reporting.read_results import visible
 
 CAPTION: Final = (
-    "CKA of the hidden states with those of θ₀, in percent: the darker, the nearer. 0 is the "
-    "transformer's input, the last is its output."
+    "CKA of the hidden states with those of θ₀, in percent, mean over the seeds: the darker, the "
+    "nearer. 0 is the transformer's input, the last is its output."
 )
 Drift = dict[str, list[float]]
+_OF_A_SEED: Final = ("seed", "encoders", "heads", "out")  # settings that differ between its seeds
 
 
-def read_drift(folder: Path) -> Drift:
-    """Give encoder → CKA of each hidden state, from what `speechft analyze` left in a run."""
+def read_drift(folders: Sequence[Path]) -> Drift:
+    """Give encoder → CKA of each hidden state, from what `speechft analyze` left in runs.
+
+    Analyses of one run that differ in the seed alone are one, by their mean; others of the same
+    encoder's name are told apart by their folders.
+    """
+    found: dict[str, dict[tuple[str, str], list[list[float]]]] = {}
+    places: dict[tuple[str, str], str] = {}
+    for folder in dict.fromkeys(folders):
+        for file in visible(folder, RECORDS):
+            settings = read_about(file.parent / RECORD).get("settings", {})
+            same = {k: v for k, v in settings.items() if k not in _OF_A_SEED}
+            key = str(folder.resolve()), repr(sorted(same.items()))
+            places.setdefault(key, file.parent.as_posix())
+            for name, values in _read(file).items():
+                found.setdefault(name, {}).setdefault(key, []).append(values)
+    drift: Drift = {}
+    for name, analyses in found.items():
+        for key, own in analyses.items():
+            longest = max(map(len, own))
+            whole = [values for values in own if len(values) == longest]
+            title = f"{name} ({places[key]})" if len(analyses) > 1 else name
+            drift[title] = [fmean(column) for column in zip(*whole, strict=True)]
+    return drift
+
+
+def _read(file: Path) -> Drift:
+    """Give what one analysis says; encoders of which a state is missing are left out."""
     found: dict[str, dict[int, float]] = {}
-    for file in visible(folder, RECORDS):
-        for record in read_rows(file):
-            try:
-                if record["measure"] != "cka":
-                    continue
-                value, layer = float(record["value"]), int(record["layer"])
-                name = printable(str(record["encoder"]))
-            except (KeyError, TypeError, ValueError):
+    for record in read_rows(file):
+        try:
+            if record["measure"] != "cka":
                 continue
-            if math.isfinite(value):
-                found.setdefault(name, {})[layer] = value
+            value, layer = float(record["value"]), int(record["layer"])
+            name = printable(str(record["encoder"]))
+        except (KeyError, TypeError, ValueError):
+            continue
+        if math.isfinite(value):
+            found.setdefault(name, {})[layer] = value
     return {
         name: [own[layer] for layer in range(len(own))]
         for name, own in found.items()

@@ -48,7 +48,7 @@ def report(settings: ReportSettings) -> Path:
             task,
             ", ".join(f"{name} {' and '.join(values)}" for name, values in own.items()),
         )
-    drift = {name: v for run in settings.runs for name, v in read_drift(run).items()}
+    drift = read_drift(settings.runs)
     drawings = draw_all(comparison, evidence.curves, settings.out / "figures", drift)
     names = [read_about(run / RUN).get("name", run.resolve().name) for run in settings.runs]
     title = settings.title or " and ".join(dict.fromkeys(map(str, names)))
