@@ -192,6 +192,14 @@ def test_results_that_are_gone_are_measured_again(base, tmp_path):
     assert records(out) == before
 
 
+def test_the_record_has_the_settings(base, tmp_path):
+    """The page on analyses says so, and the record had none."""
+    out = analyze(settings(base, [("o", str(base))], tmp_path / "out"))
+    said = json.loads((out / "speechft.json").read_text())["settings"]
+    assert said["encoders"] == [{"name": "o", "path": str(base)}]
+    assert said["base"] == str(base)
+
+
 def test_the_place_of_something_else_is_refused(base, tmp_path):
     before = (base / "config.json").read_bytes()
     (base / "speechft.json").write_text('{"stage": "merge"}')

@@ -14,8 +14,9 @@ def write_analysis(folder: Path, *values: float, seed: int = 0, data: str = "a.c
         for layer, value in enumerate(values)
     ]
     write_jsonl(folder / "analysis.jsonl", records)
-    settings = {"base": "tiny-hubert", "data": data, "seed": seed}
-    write_json(folder / "speechft.json", {"stage": "analyze", "settings": settings})
+    depends = {"base": "id", "encoders": [f"of {seed}"], "data": data}
+    depends |= {"seed": seed} if seed else {}
+    write_json(folder / "speechft.json", {"stage": "analyze", "depends": depends})
 
 
 def test_seeds_are_a_mean(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def analyze(settings: AnalyzeSettings) -> Path:
     draw(records, settings.out / FIGURE)
     write_jsonl(settings.out / VECTORS, _beside_each_other(settings, base, specs))
     write_text(settings.out / PAGE, markdown(records, str(settings.base), len(cuts)))
-    artifact.end((RECORDS, VECTORS, PAGE, FIGURE), parents={"base": base.fingerprint()})
+    said = settings.model_dump(mode="json", exclude={"out"}, exclude_defaults=True)
+    parents = {"base": base.fingerprint()}
+    artifact.end((RECORDS, VECTORS, PAGE, FIGURE), settings=said, parents=parents)
     return settings.out
 
 

@@ -24,7 +24,7 @@ CAPTION: Final = (
     "nearer. 0 is the transformer's input, the last is its output."
 )
 Drift = dict[str, list[float]]
-_OF_A_SEED: Final = ("seed", "encoders", "heads", "out")  # settings that differ between its seeds
+_OF_A_SEED: Final = ("seed", "encoders", "names", "heads")  # what differs between seeds
 
 
 def read_drift(folders: Sequence[Path]) -> Drift:
@@ -37,8 +37,9 @@ def read_drift(folders: Sequence[Path]) -> Drift:
     places: dict[tuple[str, str], str] = {}
     for folder in dict.fromkeys(folders):
         for file in visible(folder, RECORDS):
-            settings = read_about(file.parent / RECORD).get("settings", {})
-            same = {k: v for k, v in settings.items() if k not in _OF_A_SEED}
+            depends = read_about(file.parent / RECORD).get("depends")
+            depends = depends if isinstance(depends, Mapping) else {}
+            same = {k: v for k, v in depends.items() if k not in _OF_A_SEED}
             key = str(folder.resolve()), repr(sorted(same.items()))
             places.setdefault(key, file.parent.as_posix())
             for name, values in _read(file).items():
