@@ -17,7 +17,7 @@ from speechft.merging.output import plain_card
 from speechft.merging.sweep import read_sweep
 from speechft.pipeline.recipe.cost_estimate import _shape_of, parameters_of
 from speechft.probing.evaluate import _read, _subjects
-from speechft.reporting.contrasts import pairs_of
+from speechft.reporting.contrasts import answers_of
 from speechft.reporting.push import push
 from speechft.reporting.read_results import read_evidence
 from speechft.reporting.settings import PushSettings
@@ -88,7 +88,7 @@ def test_weights_whose_size_is_estimated(tmp_path: Path, tiny_config: dict[str, 
 def test_predictions_that_a_report_shows(tmp_path: Path) -> None:
     for text in ("null", "[]", '"x"'):
         (tmp_path / "predictions.jsonl").write_text(text)
-        assert pairs_of(tmp_path / "predictions.jsonl") == []
+        assert answers_of(tmp_path / "predictions.jsonl") == ([], [], [])
 
 
 def test_a_configuration_that_a_dry_run_reads(tmp_path: Path) -> None:
