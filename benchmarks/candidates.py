@@ -167,7 +167,7 @@ CANDIDATES = (
     *("sam 0.25", "replay 0.5"),
 )
 LEARNED, BATCH = 32, 4  # labelled utterances that gates and layers learn from, and in a batch
-STAGES = {"sam": "sam", "replay": "replay"}  # candidates with a stage 1 of their own
+STAGES = ("sam", "replay")  # candidates with a stage 1 of their own
 # Study, task, row at alpha 0.25, and alpha → row.
 SUITE = ("pr", "sid", "er", "sf")
 FIRST = {task: TASK_CLASSES[task].metrics[0] for task in (*SUITE, "asr", "ic", "ks")}
@@ -226,7 +226,7 @@ class Bench:
         if name == "θ0":
             return base
         kind, _, text = name.partition(" ")
-        run = self.tuned(task, seed, STAGES.get(kind, ""))
+        run = self.tuned(task, seed, kind if kind in STAGES else "")
         out = self.work / f"{file_name(name)}-{task}-{seed}"
         own: Figures = {"base": base, "tuned": [run], "out": out, "dtype": "float32"}
         if kind in ("alpha", "ramp", *STAGES):

@@ -12,6 +12,7 @@ from speechft.core.files import read_jsonl, write_jsonl
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder
 from speechft.probing.evaluate import evaluate
+from speechft.probing.hardly_learned import has_hardly_learned, note_of
 from speechft.probing.settings import EvaluateSettings
 from speechft.reporting.study.page import page
 from speechft.reporting.study.settings import StudySettings
@@ -84,3 +85,11 @@ def test_a_study_names_rows_and_seeds(tmp_path):
     text = page(study, make_table(study, rows), [], {}, [])
     assert "the probe on θ0 (seed 1) answers with less than half" in text
     assert "answers with" not in page(study, make_table(study, rows[:1]), [], {}, [])
+
+
+def test_a_share_that_is_rounded_to_a_half_is_named_too():
+    note = note_of(0.4996)
+    assert note == {"answered": 0.5}
+    assert has_hardly_learned(note)
+    assert note_of(0.5) == note_of(None) == {}
+    assert not has_hardly_learned({})

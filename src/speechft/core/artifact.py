@@ -415,6 +415,18 @@ def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
         return [str(error.filename)]
 
 
+def product_hashes(record: Mapping[str, Any]) -> dict[str, str]:
+    """Give the products that a record names, each with the SHA-256 of what was written.
+
+    An empty text stands where the record says none.
+    """
+    products = record.get("products")
+    if not isinstance(products, Mapping):
+        return {}
+    found = {n: s.get("sha256") if isinstance(s, Mapping) else None for n, s in products.items()}
+    return {name: one if isinstance(one, str) else "" for name, one in found.items()}
+
+
 def differing(folder: Path, stamps: Mapping[str, Any]) -> list[str]:
     """Give the files, of those that a record names with size and hash, that are gone or changed.
 

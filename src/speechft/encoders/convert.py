@@ -14,8 +14,8 @@ from speechft.core.logging import get_logger
 from speechft.core.paths import first_of, home_expanded, in_the_way, said_place
 from speechft.encoders.checkpoint import Checkpoint, check_complete, not_finite
 from speechft.encoders.formats.write import TORCH_SUFFIXES, write_checkpoint
-from speechft.encoders.hf_folder import ADAPTER, encoder_files
-from speechft.encoders.identity import carry, heard_of, locate
+from speechft.encoders.hf_folder import encoder_files
+from speechft.encoders.identity import ADAPTER, carry, heard_of, locate
 from speechft.encoders.load import encoder_class, read_checkpoint
 from speechft.encoders.settings import ConvertSettings
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from speechft.core.files import atomic_dir, products_of
 from speechft.core.paths import in_the_way
 from speechft.encoders.checkpoint import Checkpoint
-from speechft.encoders.identity import ADAPTER as ADAPTER
 from speechft.encoders.identity import EXTRAS_FILE, OWN_FILES, PREPROCESSOR, WEIGHTS
 
 CONFIG = "config.json"

@@ -51,7 +51,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*
 EXTRAS_FILE: Final = "extras.safetensors"
 """Parts of pre-training and heads, see `checkpoint.Side`."""
 ADAPTER: Final = "adapter_config.json"
-ADAPTER_WEIGHTS: Final = re.compile(r"adapter_model\.(safetensors|bin)")
+ADAPTER_WEIGHTS: Final = ("adapter_model.safetensors", "adapter_model.bin")
 """Settings and weights of a PEFT adapter."""
 ADAPTER_OF: Final = re.compile(r"adapter\.[\w-]+\.safetensors")
 """Adapters for one language, beside the encoder that they belong to (MMS)."""
@@ -64,10 +64,10 @@ HUB_SETTINGS += [HEARD]
 HUB_WEIGHTS = [
     "model*.safetensors",
     "head*.safetensors",
-    "adapter_model.safetensors",
+    ADAPTER_WEIGHTS[0],
     EXTRAS_FILE,
 ]
-HUB_OLD_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
+HUB_OLD_WEIGHTS = ["pytorch_model*.bin", ADAPTER_WEIGHTS[1]]
 WEIGHT_KINDS: Final = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _SUFFIXES: Final = (*WEIGHT_KINDS, ".yaml")
 
@@ -152,7 +152,7 @@ def changed_files(path: Path, *, settings: bool = True) -> Iterator[tuple[Path, 
 def _base_id(adapter: Any) -> str | None:
     """Give the identity of the encoder that an adapter changes; none where there is no such one."""
     base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
-    if not isinstance(base, str) or _local(f"{base}/adapter_config.json"):
+    if not isinstance(base, str) or _local(f"{base}/{ADAPTER}"):
         return None
     try:
         return encoder_id(base)
@@ -266,7 +266,7 @@ def shards_of(index: Path) -> dict[str, Path]:
 
 def no_configuration(folder: Path) -> CheckpointError:
     """Say that a folder is no encoder."""
-    if any(ADAPTER_WEIGHTS.fullmatch(path.name) for path in weight_files(folder)):
+    if any(path.name in ADAPTER_WEIGHTS for path in weight_files(folder)):
         return CheckpointError(
             "the folder holds an adapter's weights without its settings",
             where=folder,

@@ -28,8 +28,9 @@ from speechft.encoders.formats.hf import (
 )
 from speechft.encoders.formats.unpickle import read_torch_file
 from speechft.encoders.formats.write import TORCH_SUFFIXES
-from speechft.encoders.hf_folder import ADAPTER, CONFIG
+from speechft.encoders.hf_folder import CONFIG
 from speechft.encoders.identity import (
+    ADAPTER,
     ADAPTER_OF,
     ADAPTER_WEIGHTS,
     TORCH_WEIGHTS,
@@ -168,7 +169,7 @@ def read_checkpoint(
     if beside and ADAPTER_OF.fullmatch(path.name):
         return read_hf_folder(path.parent, path)
 
-    if ADAPTER_WEIGHTS.fullmatch(path.name):
+    if path.name in ADAPTER_WEIGHTS:
         raise CheckpointError(
             "these are an adapter's weights alone",
             where=path,

@@ -334,7 +334,6 @@ def run_probe(
     tuned = task.tune(predictions(dev), dev.references) if task.tunes else {}
     answers = predictions(test)
     scores = task.score(answers, test.references)
-    tuned |= note_of(task.answered(answers, test.references))
     rows = task.rows(cuts[2], test.references, answers)
     if worded is not None:
         texts = predictions(test, worded)
@@ -354,6 +353,7 @@ def run_probe(
             "step": found.step,
             "selection": f"{chosen_on(cuts)} {next(iter(found.dev))}",
             **tuned,
+            **note_of(task.answered(answers, test.references)),
             "unreachable": unreachable,
         },
         layer_weights=[round(share, 6) for share in shares],

@@ -20,7 +20,7 @@ from speechft.hidden.front_end_cache import KeptFeatures
 from speechft.metrics.per_class import class_report
 from speechft.probing.cells import CELL, CELLS, PREDICTIONS, TIMING
 from speechft.probing.failed_jobs import raise_failures
-from speechft.probing.hardly_learned import HARDLY_LEARNED, hardly_learned
+from speechft.probing.hardly_learned import HARDLY_LEARNED, by_task, has_hardly_learned
 from speechft.probing.heard_shares import leaking
 from speechft.probing.inputs import open_sweeps, read_all, refuse_absent, refuse_two_contexts
 from speechft.probing.job import Evaluator, Outcome
@@ -233,7 +233,8 @@ def _write_results(evaluator: Evaluator, keys: Keys, leaks: Leaks, *, whole: boo
     write_jsonl(settings.out / GRID, grid)
     _write_classes(settings, results)
     _note_data(settings)
-    for task, encoders in hardly_learned(results).items():
+    unlearned = ((r["task"], r["encoder"]) for r in results if has_hardly_learned(r))
+    for task, encoders in by_task(unlearned).items():
         said = "evaluate: the probe for %s on %s " + HARDLY_LEARNED
         _logger.warning(said, task, ", ".join(encoders))
 

@@ -21,20 +21,19 @@ HARDLY_LEARNED: Final = (
 
 def note_of(answered: float | None) -> dict[str, float]:
     """Give what a record says of a probe: nothing of one that answers at length."""
-    little = answered is not None and answered < LITTLE
-    return {ANSWERED: round(answered, 3)} if answered is not None and little else {}
+    if answered is None or answered >= LITTLE:
+        return {}
+    return {ANSWERED: round(answered, 3)}
 
 
 def has_hardly_learned(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record is of a probe that has hardly learned."""
-    share = record.get(ANSWERED)
-    return isinstance(share, int | float) and share < LITTLE
+    """Tell whether a record is of a probe that has hardly learned: only those say a share."""
+    return isinstance(record.get(ANSWERED), int | float)
 
 
-def hardly_learned(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Give task → encoders whose probes have hardly learned, each once, in their order."""
-    found: dict[str, dict[str, None]] = {}
-    for record in records:
-        if has_hardly_learned(record):
-            found.setdefault(str(record["task"]), {})[str(record["encoder"])] = None
-    return {task: list(encoders) for task, encoders in found.items()}
+def by_task(probes: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Give task → encoders of (task, encoder), each once, in their order."""
+    found: dict[str, list[str]] = {}
+    for task, encoder in dict.fromkeys(probes):
+        found.setdefault(task, []).append(encoder)
+    return found

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speechft.core.artifact import RECORD, read_object
+from speechft.core.artifact import RECORD, product_hashes, read_object
+from speechft.merging.alpha import number_text
 
 About = dict[str, Any]
 
@@ -141,7 +142,7 @@ def _places(evaluation: Mapping[str, Any]) -> dict[str, _Place]:
         path = _text(spec, "path") or _text(spec, "tuned")
         alpha = number(spec.get("alpha")) if isinstance(spec, Mapping) else None
         place = _Place(path, alpha, _text(own, "path") if alpha is None else "")
-        point = "" if alpha is None else f"@{alpha:g}"
+        point = "" if alpha is None else f"@{number_text(alpha)}"
         places[_text(spec, "name") or f"{path}{point}"] = place
     return {name: place for name, place in places.items() if place.path}
 
@@ -179,8 +180,7 @@ def _tuning(path: Path) -> _Tuning | None:
         made = read_about(folder / RECORD)
         if made.get("stage") != "finetune":
             continue
-        products = made.get("products")
-        products = products if isinstance(products, Mapping) else {}
+        products = product_hashes(made)
         inside = [name for name in products if name.startswith(f"{path.name}/")]
         if folder != path and products and not inside:
             continue  # something else that was put there
@@ -193,8 +193,8 @@ def _tuning(path: Path) -> _Tuning | None:
             base_id=_text(made.get("depends"), "encoder"),
             base_name=_text(settings, "encoder"),
             weights=frozenset(
-                _text(stamp, "sha256")
-                for name, stamp in products.items()
+                written
+                for name, written in products.items()
                 if name.endswith(".safetensors") and "/model" in name
             ),
         )

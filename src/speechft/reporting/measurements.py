@@ -200,12 +200,13 @@ class Evidence:
     real: bool = False
 
     @property
-    def different_probes(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Task → what of its probes differs between rows → the values; empty for equal ones."""
-        found: dict[str, dict[str, tuple[str, ...]]] = {}
+    def different_probes(self) -> dict[str, str]:
+        """Task → what of its probes differs between rows, in words; empty for equal ones."""
+        found = {}
         for task in dict.fromkeys(m.task for m in self.measurements):
             own = different(m for m in self.measurements if m.task == task)
-            found |= {task: own} if own else {}
+            if own:
+                found[task] = ", ".join(f"{n} {' and '.join(values)}" for n, values in own.items())
         return found
 
     @property

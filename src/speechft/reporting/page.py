@@ -22,7 +22,7 @@ from speechft.core.yaml12 import dump_yaml
 from speechft.merging.alpha import cell_text, table_of
 from speechft.metrics.measures import TITLES
 from speechft.metrics.per_class import OF_FOLDS, ClassReport, class_report
-from speechft.probing.hardly_learned import HARDLY_LEARNED
+from speechft.probing.hardly_learned import HARDLY_LEARNED, by_task
 from speechft.reporting.comparison import ARROWS, Comparison, Row, metric_title
 from speechft.reporting.contrasts import answers_of
 from speechft.reporting.examples import Examples
@@ -313,17 +313,13 @@ def _notes(evidence: Evidence) -> list[tuple[str, str]]:
         notes.append(("Heard in tuning.", f"{HEARD} {heard_text(most)}"))
     if None in found:
         notes.append(("Not known.", NOT_KNOWN_TEXT))
-    unlearned: dict[str, dict[str, None]] = {}
-    for one in evidence.measurements:
-        if one.hardly_learned:
-            unlearned.setdefault(task_heading(one.task), {})[label(one.encoder)] = None
-    for heading, encoders in unlearned.items():
+    unlearned = [m for m in evidence.measurements if m.hardly_learned]
+    probes = ((task_heading(m.task), label(m.encoder)) for m in unlearned)
+    for heading, encoders in by_task(probes).items():
         text = f"{heading}: the probe on {', '.join(encoders)} {HARDLY_LEARNED}"
         notes.append(("A probe that has hardly learned.", text))
-    for task, own in evidence.different_probes.items():
-        parts = [f"{name} {' and '.join(values)}" for name, values in own.items()]
-        text = f"{task_heading(task)}: {', '.join(parts)}. {OTHER_PROBES}"
-        notes.append(("Different probes.", text))
+    for task, said in evidence.different_probes.items():
+        notes.append(("Different probes.", f"{task_heading(task)}: {said}. {OTHER_PROBES}"))
     if apart:
         notes.append(("Different data.", f"{' and '.join(apart)}: {DIFFERENT}"))
     return notes

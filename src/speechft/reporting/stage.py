@@ -41,12 +41,11 @@ def report(settings: ReportSettings) -> Path:
             "report: not all rows have the same test data for %s; compare only rows of one run",
             ", ".join(evidence.on_different_data),
         )
-    for task, own in evidence.different_probes.items():
+    for task, said in evidence.different_probes.items():
         log.warning(
             "report: not all rows of %s were measured by the same probe (%s); compare only rows of "
             "one run",
-            task,
-            ", ".join(f"{name} {' and '.join(values)}" for name, values in own.items()),
+            *(task, said),
         )
     drift = read_drift(settings.runs)
     drawings = draw_all(comparison, evidence.curves, settings.out / "figures", drift)

@@ -17,14 +17,12 @@ from speechft.core.errors import CheckpointError
 from speechft.core.logging import get_logger, quieten_kernels
 from speechft.encoders.checkpoint import Checkpoint, fill_model, listed
 from speechft.encoders.formats.hf import modern_names, read_safetensors, read_state_dict
-from speechft.encoders.hf_folder import ADAPTER as SETTINGS
-from speechft.encoders.identity import HUB_ID, read_json_object
+from speechft.encoders.identity import ADAPTER, ADAPTER_WEIGHTS, HUB_ID, read_json_object
 
 log = get_logger(__name__)
 
 _STEM = "base_model.model."
 _NAME: Final = "default"  # that peft gives the one adapter of a model
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def merge_adapter(
@@ -40,7 +38,7 @@ def merge_adapter(
     Raises:
         CheckpointError: the base is not found, or the adapter does not fit it.
     """
-    settings = read_json_object(folder / SETTINGS)
+    settings = read_json_object(folder / ADAPTER)
     name = base or settings.get("base_model_name_or_path")
     revision = settings.get("revision")
     if not base and isinstance(name, str) and isinstance(revision, str) and HUB_ID.fullmatch(name):
@@ -48,7 +46,7 @@ def merge_adapter(
     if not isinstance(name, str | Path) or not str(name):
         raise CheckpointError(
             "the adapter does not say which encoder it belongs to",
-            where=folder / SETTINGS,
+            where=folder / ADAPTER,
             expected="base_model_name_or_path",
             hint="first convert it with `speechft convert ADAPTER FOLDER --to hf --base ENCODER`",
         )
@@ -70,10 +68,10 @@ def _encodes(name: str) -> bool:
 
 
 def _read_base(name: str | Path, read: Callable[[Any], Checkpoint], folder: Path) -> Checkpoint:
-    if (Path(name) / SETTINGS).is_file():
+    if (Path(name) / ADAPTER).is_file():
         raise CheckpointError(
             "the adapter belongs to another adapter, or to itself",
-            where=folder / SETTINGS,
+            where=folder / ADAPTER,
             found=name,
             expected="an encoder as base_model_name_or_path",
             hint="first convert that adapter with `speechft convert ADAPTER FOLDER --to hf`",
@@ -83,7 +81,7 @@ def _read_base(name: str | Path, read: Callable[[Any], Checkpoint], folder: Path
     except CheckpointError as error:
         raise CheckpointError(
             f"the adapter's encoder cannot be read: {error.what}",
-            where=folder / SETTINGS,
+            where=folder / ADAPTER,
             found=f"base_model_name_or_path: {name}",
             hint="if it lies elsewhere, convert the adapter with "
             "`speechft convert ADAPTER FOLDER --to hf --base ENCODER`",
@@ -91,10 +89,12 @@ def _read_base(name: str | Path, read: Callable[[Any], Checkpoint], folder: Path
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    for name, read in zip(WEIGHTS, (read_safetensors, read_state_dict), strict=True):
+    for name, read in zip(ADAPTER_WEIGHTS, (read_safetensors, read_state_dict), strict=True):
         if (folder / name).is_file():
             return read(folder / name)
-    raise CheckpointError("the adapter has no weights", where=folder, expected=" or ".join(WEIGHTS))
+    raise CheckpointError(
+        "the adapter has no weights", where=folder, expected=" or ".join(ADAPTER_WEIGHTS)
+    )
 
 
 def _merged(
@@ -210,7 +210,7 @@ def _tame(
             if re.search(r"[+*{]", str(pattern).replace(".*", "", 1)):
                 raise CheckpointError(
                     "the adapter names layers by a pattern that may never end",
-                    where=folder / SETTINGS,
+                    where=folder / ADAPTER,
                     found=f"{key}: {pattern!r}",
                     expected="names of layers, or ends of them",
                 )
@@ -218,14 +218,14 @@ def _tame(
     if isinstance(settings.get("r"), int) and settings["r"] > most:
         raise CheckpointError(
             "the adapter does not fit its encoder",
-            where=folder / SETTINGS,
+            where=folder / ADAPTER,
             found=f"rank {settings['r']}, and weights of at most {most} rows",
         )
     begun = settings.get("init_lora_weights")
     if begun in ("corda", "loftq", "lora_ga"):
         raise CheckpointError(
             f"the adapter was begun with {begun!r}, which changed the encoder's own weights",
-            where=folder / SETTINGS,
+            where=folder / ADAPTER,
             hint="convert it to a plain LoRA adapter with peft first (subtract_init)",
         )
     told: dict[str, Any] = {"inference_mode": True, "target_modules": sorted(layers)}
@@ -292,4 +292,4 @@ def _said(folder: Path) -> Iterator[None]:
     unknown = [str(one.message) for one in caught if "Unexpected keyword" in str(one.message)]
     if unknown:
         names = unknown[0].partition("[")[2].partition("]")[0]
-        log.warning("%s: settings of a newer peft are left out: %s", folder / SETTINGS, names)
+        log.warning("%s: settings of a newer peft are left out: %s", folder / ADAPTER, names)
