@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final
 
 from matplotlib.figure import Figure
@@ -14,6 +13,7 @@ from speechft.analysis.settings import RECORDS
 from speechft.core.artifact import RECORD
 from speechft.core.escaping import printable
 from speechft.core.figure_style import INK, MERGED, legend_text
+from speechft.metrics.statistics import mean
 from speechft.reporting.contrasts import read_rows
 from speechft.reporting.encoder_roles import read_about
 from speechft.reporting.figure_files import NARROW
@@ -50,7 +50,7 @@ def read_drift(folders: Sequence[Path]) -> Drift:
             longest = max(map(len, own))
             whole = [values for values in own if len(values) == longest]
             title = f"{name} ({places[key]})" if len(analyses) > 1 else name
-            drift[title] = [fmean(column) for column in zip(*whole, strict=True)]
+            drift[title] = [mean(column) for column in zip(*whole, strict=True)]
     return drift
 
 
