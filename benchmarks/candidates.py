@@ -151,6 +151,7 @@ def human(encoder: str, root: str) -> Setting:
     }
     tuning = {"seconds": 24, "precision": "bf16", "context": "utterance"}
     probing = {"precision": "bfloat16", "frame_dtype": "float16", "context": "utterance"}
+    probing |= {"normalize": True}  # as in studies/human.yaml: heads for text leave their plateau
     steps = {"pr": 400, "asr": 800, "sid": 400}
     data = f"fillets:{root}@cs"
     return Setting(

@@ -12,16 +12,28 @@ from typing import Any, Final
 ANSWERED: Final = "answered"  # of a record: symbols predicted, as a share of those that were said
 LITTLE: Final = 0.5
 """Below this share of symbols a probe has hardly learned, and its record says the share."""
-HARDLY_LEARNED: Final = (
-    "answers with less than half of the symbols that were said, as a CTC head does before it has "
-    "learned: the figure tells how soon a probe learns rather than what the encoder knows. More "
-    "updates, or normalized hidden states (--set normalize=true), tell more."
-)
+
+
+def hardly_learned_text(setting: str = "normalize") -> str:
+    """Give what is said behind the name of such a probe; `setting` normalizes hidden states."""
+    return (
+        "answers with less than half of the symbols that were said, as a CTC head does before it "
+        "has learned: the figure tells how soon a probe learns rather than what the encoder knows. "
+        f"More updates, or normalized hidden states (--set {setting}=true), tell more."
+    )
+
+
+HARDLY_LEARNED: Final = hardly_learned_text()
+
+
+def answers_little(answered: float | None) -> bool:
+    """Tell whether that share of the symbols is little; what is none is no sequence of symbols."""
+    return answered is not None and answered < LITTLE
 
 
 def note_of(answered: float | None) -> dict[str, float]:
     """Give what a record says of a probe: nothing of one that answers at length."""
-    if answered is None or answered >= LITTLE:
+    if answered is None or not answers_little(answered):
         return {}
     return {ANSWERED: round(answered, 3)}
 

@@ -115,6 +115,31 @@ def test_dev_scores_choose(home, tmp_path, by):
     assert found["passes"] <= (3 if by == "probe" else 4)
 
 
+def test_probes_that_have_hardly_learned_are_named(home, tmp_path):
+    more = {"by": "probe", "tasks": ["asr", "sid"], "alphas": [0.5]}
+    found = chosen(settings(home, tmp_path / "out", **more, probe={**QUICK, "steps": 1}))
+    assert "At α = 0, 0.5, 1 the probe for ASR answers with less than half" in found["why"]
+    assert "--set choose.probe.normalize=true" in found["why"]
+    assert "probe for SID" not in found["why"]
+
+
+@pytest.mark.parametrize("by", ["probe", "interpolated"])
+def test_probes_read_normalized_states_where_that_is_asked_for(home, tmp_path, monkeypatch, by):
+    from speechft.heads.linear import Probe
+
+    seen, begin = [], Probe.__init__
+
+    def noted(self, *args, **options):
+        seen.append(options["normalize"])
+        begin(self, *args, **options)
+
+    monkeypatch.setattr(Probe, "__init__", noted)
+    more = {"by": by, "tasks": ["asr"], "alphas": [0.5], "passes": 0}
+    chosen(settings(home, tmp_path / "out", **more, probe={**QUICK, "steps": 1, "normalize": True}))
+    assert seen
+    assert all(seen)
+
+
 def test_ends_are_probed_as_they_are_and_predictions_meet_them(home, tmp_path):
     more = {"by": "interpolated", "tasks": ["sid"], "probe": QUICK, "alphas": [0.5]}
     found = chosen(settings(home, tmp_path / "out", **more))

@@ -22,11 +22,14 @@ class Scored:
         value: in percent.
         parts: each item's share of numerator and denominator (N, 2), the same items in the same
             order at every alpha; none for a metric that is no ratio, which gets no spread.
+        answered: symbols that the probe gave, as a share of those that were said; none where its
+            answers are no sequences of symbols.
     """
 
     metric: str
     value: float
     parts: NDArray[np.float64] | None = None
+    answered: float | None = None
 
     @property
     def good(self) -> float:

@@ -71,7 +71,8 @@ class Bench:
         references = [task.reference(cut) for cut in cuts]
         metric, value = next(iter(task.choose(guesses, references).items()))
         rows, as_s3prl = task.rows(cuts, references, guesses), task.protocol == "s3prl"
-        return Scored(metric, value, item_parts(metric, rows, as_s3prl=as_s3prl))
+        parts = item_parts(metric, rows, as_s3prl=as_s3prl)
+        return Scored(metric, value, parts, task.answered(guesses, references))
 
 
 def probed(bench: Bench, states: Parts) -> Scored:

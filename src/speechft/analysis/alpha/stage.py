@@ -42,6 +42,7 @@ from speechft.merging.output import head_files
 from speechft.merging.settings import MergeSettings
 from speechft.merging.sources import open_encoder
 from speechft.metrics.measures import TITLES
+from speechft.probing.hardly_learned import answers_little, by_task, hardly_learned_text
 from speechft.probing.inputs import DataSet, read_data
 from speechft.probing.job import store_of
 from speechft.probing.protocol import plan_for
@@ -251,8 +252,23 @@ def _said_of_scores(
         shares = [None if s is None else round(100 * s, 3) for s in (point.kept, point.low)]
         gain = None if point.gain is None else round(point.gain, 4)
         rows.append([f"{value:g}", *own, round(point.mean, 4), gain, *shares])
-    text = f"{said}."
-    return {"alpha": f"{alpha:g}", "why": text, "columns": columns, "rows": rows}
+    why = " ".join([f"{said}.", *_unlearned(scores)])
+    return {"alpha": f"{alpha:g}", "why": why, "columns": columns, "rows": rows}
+
+
+def _unlearned(scores: Mapping[float, Scores]) -> list[str]:
+    """Give a sentence for each task that a probe has hardly learned at some alpha."""
+    probes = (
+        (task.upper(), f"{alpha:g}")
+        for alpha, own in sorted(scores.items())
+        for task, one in own.items()
+        if answers_little(one.answered)
+    )
+    said = hardly_learned_text("choose.probe.normalize")
+    return [
+        f"At α = {', '.join(alphas)} the probe for {task} {said}"
+        for task, alphas in by_task(probes).items()
+    ]
 
 
 def _bench(settings: AlphaSettings, data: DataSet, task: str, way: Way) -> Bench:
