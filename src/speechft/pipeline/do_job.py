@@ -10,6 +10,8 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from speechft.analysis.alpha.settings import AlphaSettings
+from speechft.analysis.settings import AnalyzeSettings
 from speechft.core.artifact import Artifact, processor
 from speechft.core.devices import computing_threads
 from speechft.core.errors import DivergedError, SpeechFTError, error_of
@@ -17,10 +19,13 @@ from speechft.core.files import remove_leftovers, write_json
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import set_up_logging
 from speechft.core.settings import Settings, parse_settings
+from speechft.merging.settings import MergeSettings
 from speechft.pipeline.graph import Job, log_of, note_of, settings_of
 from speechft.pipeline.job_kinds import STAGES
 from speechft.probing.settings import EvaluateSettings
+from speechft.reporting.settings import ReportSettings
 from speechft.training.finetune.settings import FinetuneSettings
+from speechft.training.pretrain.settings import PretrainSettings
 
 if TYPE_CHECKING:
     from speechft.hidden.front_end_cache import KeptFeatures
@@ -122,18 +127,55 @@ def _do(order: Mapping[str, Any]) -> bool:
     if order["replace"] and artifact.before is not None and artifact.changes():
         stage.clear(artifact)
     remove_leftovers(artifact.folder)
-    settings = _settings(order)
-    if order.get("apart") and isinstance(settings, FinetuneSettings):
-        from speechft.training.finetune.stage import finetune
-
-        finetune(settings, kept=_kept())
-    elif order.get("apart") and isinstance(settings, EvaluateSettings):
-        from speechft.probing.evaluate import evaluate
-
-        evaluate(settings, kept=_kept())  # this process is one of several already
-    else:
-        stage.run(settings)
+    _carry_out(_settings(order), artifact, apart=bool(order.get("apart")))
     return True
+
+
+def _carry_out(settings: Settings, artifact: Artifact, *, apart: bool) -> None:
+    """Do what the settings say; what does it is imported now, since planning needs no models.
+
+    Args:
+        settings: of a stage.
+        artifact: its folder.
+        apart: whether this process is one of several, which starts no others.
+    """
+    match settings:
+        case PretrainSettings():
+            from speechft.training.pretrain.stage import pretrain
+
+            pretrain(settings)
+        case FinetuneSettings():
+            from speechft.training.finetune.stage import finetune
+
+            finetune(settings, kept=_kept() if apart else None)
+        case MergeSettings():
+            from speechft.pipeline.merge import merge
+
+            merge(settings)
+        case AlphaSettings():
+            from speechft.analysis.alpha.stage import choose_alpha
+
+            choose_alpha(settings)
+        case EvaluateSettings() if apart:
+            from speechft.probing.evaluate import evaluate
+
+            evaluate(settings, kept=_kept())
+        case EvaluateSettings():
+            from speechft.pipeline.parallel_evaluation import evaluate as evaluate_in_parallel
+
+            evaluate_in_parallel(settings)
+        case AnalyzeSettings():
+            from speechft.analysis.stage import analyze
+
+            analyze(settings)
+        case ReportSettings():
+            from speechft.reporting.stage import report
+
+            artifact.begin(replace=True)
+            report(settings)
+            artifact.end(["report.html", "report.md", "table.csv", "table.tex", "figures"])
+        case _:
+            raise TypeError(f"no job has {type(settings).__name__}")
 
 
 def _settings(order: Mapping[str, Any]) -> Settings:

@@ -1,11 +1,10 @@
-"""The verbs that a job can be: their settings, what does them, and what they leave."""
+"""The verbs that a job can be: their settings, what they depend on, and what they leave."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, Final
 
 from speechft.analysis.alpha.settings import AlphaSettings, alpha_artifact
@@ -32,7 +31,6 @@ class Stage:
 
     Attributes:
         settings: its settings.
-        run: does it.
         artifact: gives its folder as what it depends on; the identities of inputs that are still
             to be made may be given.
         clear: removes what other settings have left in its folder.
@@ -41,7 +39,6 @@ class Stage:
     """
 
     settings: type[Settings]
-    run: Callable[[Any], object]
     artifact: Callable[[Any, Known], Artifact]
     clear: Callable[[Artifact], None]
     encoder: str = ""
@@ -70,24 +67,6 @@ def _shown_of(run: Path) -> str:
     return content_id({file.relative_to(run).as_posix(): file for file in files})
 
 
-def _later(where: str) -> Callable[[Any], object]:
-    """Give what does a job, imported when it is done: planning needs no models or solvers.
-
-    Args:
-        where: the function, as "module:name" inside of the package.
-    """
-    return lambda settings: resolve_name(f"speechft.{where}")(settings)
-
-
-def _report(settings: ReportSettings) -> None:
-    from speechft.reporting.stage import report
-
-    artifact = _report_artifact(settings)
-    artifact.begin(replace=True)
-    report(settings)
-    artifact.end(["report.html", "report.md", "table.csv", "table.tex", "figures"])
-
-
 def _clear_results(artifact: Artifact) -> None:
     """Let an evaluation go; its finished cells stay, since each says itself what it is of."""
     for name in (RECORD, RESULTS, GRID, CLASSES):
@@ -104,7 +83,6 @@ def _clear_run(artifact: Artifact) -> None:
 STAGES: Final[Mapping[str, Stage]] = {
     "pretrain": Stage(
         PretrainSettings,
-        _later("training.pretrain.stage:pretrain"),
         _plain_artifact("pretrain"),
         _clear_run,
         "encoder",
@@ -112,31 +90,16 @@ STAGES: Final[Mapping[str, Stage]] = {
     ),
     "finetune": Stage(
         FinetuneSettings,
-        _later("training.finetune.stage:finetune"),
         _plain_artifact("finetune"),
         _clear_run,
         "encoder",
         True,
     ),
-    "merge": Stage(
-        MergeSettings, _later("pipeline.merge:merge"), _plain_artifact("merge"), Artifact.clear
-    ),
-    "alpha": Stage(
-        AlphaSettings,
-        _later("analysis.alpha.stage:choose_alpha"),
-        alpha_artifact,
-        Artifact.clear,
-    ),
-    "evaluate": Stage(
-        EvaluateSettings,
-        _later("pipeline.parallel_evaluation:evaluate"),
-        evaluate_artifact,
-        _clear_results,
-    ),
-    "analyze": Stage(
-        AnalyzeSettings, _later("analysis.stage:analyze"), analyze_artifact, Artifact.clear
-    ),
-    "report": Stage(ReportSettings, _report, _report_artifact, Artifact.clear),
+    "merge": Stage(MergeSettings, _plain_artifact("merge"), Artifact.clear),
+    "alpha": Stage(AlphaSettings, alpha_artifact, Artifact.clear),
+    "evaluate": Stage(EvaluateSettings, evaluate_artifact, _clear_results),
+    "analyze": Stage(AnalyzeSettings, analyze_artifact, Artifact.clear),
+    "report": Stage(ReportSettings, _report_artifact, Artifact.clear),
 }
 
 
