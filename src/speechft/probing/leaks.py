@@ -15,7 +15,7 @@ from speechft.core.heard import UNKNOWN, Heard, Speaker, Stretch
 from speechft.data.identity import heard_in, speakers_of, stretches_of
 from speechft.encoders.identity import heard_of, is_sweep_folder
 from speechft.merging.sweep import read_sweep
-from speechft.probing.heard_shares import DEV_SHARES, PROBE_SHARE, SHARES
+from speechft.probing.heard_shares import DEV_SHARES, PROBE_DEV_SHARE, PROBE_SHARE, SHARES
 from speechft.probing.settings import EncoderSpec
 from speechft.tasks import TASKS
 
@@ -49,18 +49,22 @@ class Tested:
         speakers: likewise, the utterance's speakers that are not among those the task's own head
             is trained on: where those are the same by design, nothing is said of them.
         taught: likewise, whether the task's own head is trained on a part of the utterance.
+        chose: likewise, whether the task's own dev split holds a part of it; not where that is the
+            test split by its protocol.
     """
 
     items: list[list[list[Stretch]]]
     speakers: list[list[set[Speaker]]]
     taught: list[list[bool]]
+    chose: list[list[bool]]
 
     def shares(self, heard: Heard) -> dict[str, float | str]:
         """Give what of it an encoder has heard; speakers, dev and probe only where they count."""
         found = self._shares(heard, SHARES)
-        taught = [one for fold in self.taught for one in fold]
-        if any(taught):
-            found[PROBE_SHARE] = round(sum(taught) / len(taught), 4)
+        for name, folds in ((PROBE_SHARE, self.taught), (PROBE_DEV_SHARE, self.chose)):
+            own = [one for fold in folds for one in fold]
+            if any(own):
+                found[name] = round(sum(own) / len(own), 4)
         if heard.dev_stretches:
             dev = self._shares(heard.as_dev, DEV_SHARES)
             found |= {name: share for name, share in dev.items() if share not in (0, UNKNOWN)}
@@ -78,10 +82,11 @@ class Tested:
     def clean(self, heard: Heard, fold: int) -> list[bool]:
         """Tell of every test utterance of a fold whether neither it nor its speaker was heard."""
         either = heard | heard.as_dev
-        parts = zip(self.items[fold], self.speakers[fold], self.taught[fold], strict=True)
+        by_probe = map(or_, self.taught[fold], self.chose[fold])
+        parts = zip(self.items[fold], self.speakers[fold], by_probe, strict=True)
         return [
-            not taught and not either.holds(own) and not any(map(either.holds_speaker, speakers))
-            for own, speakers, taught in parts
+            not probed and not either.holds(own) and not any(map(either.holds_speaker, speakers))
+            for own, speakers, probed in parts
         ]
 
 
@@ -101,8 +106,8 @@ def tested(
         spec: the DATA.
         content: audio file → hash.
     """
-    result = Tested([], [], [])
-    for train, test in zip(names[::3], names[2::3], strict=True):
+    result = Tested([], [], [], [])
+    for train, dev, test in zip(names[::3], names[1::3], names[2::3], strict=True):
         trained = TASKS[task].trains
         taught = heard_in(splits[train] if trained else [], spec, content)
         known = speakers_of(splits[train], spec)
@@ -110,6 +115,8 @@ def tested(
         result.items.append(items)
         result.speakers.append([speakers_of([cut], spec) - known for cut in splits[test]])
         result.taught.append(list(map(taught.holds, items)))
+        chose = heard_in(splits[dev] if dev != test else [], spec, content)
+        result.chose.append(list(map(chose.holds, items)))
     return result
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechft.hidden.states import SplitStates, States
 from speechft.metrics.measures import better
-from speechft.probing.cells import TaskResult
+from speechft.probing.cells import TaskResult, chosen_on
 from speechft.probing.protocol import protocol_of
 from speechft.tasks import Task
 from speechft.tasks.dtw import normalise, search, z_norm
@@ -49,7 +49,7 @@ def run_search(
         about={
             "learning_rate": None,
             "step": None,
-            "selection": f"dev {metric}",
+            "selection": f"{chosen_on(cuts)} {metric}",
             "state": chosen,
             "documents": len(cuts[0]),
         },
