@@ -72,6 +72,26 @@ def test_seeds_are_one_row_with_a_spread(tmp_path):
     assert "4.50 ± 0.71" in markdown(board)
 
 
+@pytest.mark.parametrize("what", ["encoder_hash", "encoder_id"])
+def test_two_encoders_of_one_name_are_no_row_together(tmp_path, what):
+    """Trained anew in its place between two evaluations: a score of both would be of neither."""
+    parts = [{task: GOOD[task] for task in tasks} for tasks in (("pr", "sid"), ("er", "sf"))]
+    for n, scores in enumerate(parts):
+        write(tmp_path / "one" / str(n), scores=scores, **{what: "same"})
+        write(tmp_path / "two" / str(n), scores=scores, **{what: f"weights {n}"})
+    (whole,) = [row for row in make_leaderboard([tmp_path / "one"]).ranked if not row.source]
+    assert whole.score
+    rows = [row for row in make_leaderboard([tmp_path / "two"]).ranked if not row.source]
+    assert [(row.name, row.score) for row in rows] == [("mine (1)", None), ("mine (two)", None)]
+
+
+def test_seeds_on_other_data_have_no_mean(tmp_path):
+    for seed in (0, 1):
+        write(tmp_path / "run" / str(seed), seeds=(seed,), data_hash=f"data {seed}")
+    rows = [row for row in make_leaderboard([tmp_path / "run"]).ranked if not row.source]
+    assert sorted(row.values["pr", "per"] for row in rows) == [[4.0], [5.0]]
+
+
 def test_suites_are_never_mixed(tmp_path):
     runs = [write(tmp_path / "a"), write(tmp_path / "b", suite="mini")]
     with pytest.raises(DataError, match="different suites"):

@@ -306,7 +306,10 @@ def test_scores_that_were_measured_in_two_ways_have_no_mean(hub: Hub, tmp_path: 
     rows = [{"seed": seed, "value": 10.0 + seed, "data_hash": "a", **record} for seed in (0, 1)]
     write_jsonl(tmp_path / "one" / "results.jsonl", rows)
     write_jsonl(tmp_path / "same" / "results.jsonl", rows[:1])
-    for changed in ({"data_hash": "b", "seed": 2}, {"value": 50.0}, {"protocol": "s3prl"}):
+    rows = [row | {"head": "mini", "encoder_id": "x"} for row in rows]
+    write_jsonl(tmp_path / "one" / "results.jsonl", rows)
+    of_others = [{"seed": 2, name: "other"} for name in ("data_hash", "head", "encoder_id")]
+    for changed in (*of_others, {"value": 50.0}, {"protocol": "s3prl"}):
         write_jsonl(tmp_path / "other" / "results.jsonl", [rows[0] | changed])
         scores = (tmp_path / "one", tmp_path / "other")
         with pytest.raises(DataError, match="pr per was measured in two ways"):

@@ -431,6 +431,23 @@ def test_two_runs_of_one_name_stay_apart_and_their_seeds_come_together(tmp_path:
     assert len(rows) == 6
 
 
+def test_another_encoder_of_the_same_name_is_another_row(tmp_path: Path) -> None:
+    """Trained anew in its place between two evaluations of one run, each of other tasks."""
+    run = write_run(tmp_path / "run", seeds=(0,))
+    (file,) = run.rglob("results.jsonl")
+    records = read_jsonl(file)
+    own = [{**r, "encoder_hash": "other"} for r in records if r["task"] == "pr"]
+    write_jsonl(file, [r for r in records if r["task"] != "pr"])
+    write_jsonl(file.parent.with_name("later") / "results.jsonl", own)
+    shutil.copy(file.with_name("encoders.json"), file.parent.with_name("later"))
+    rows = comparison_of((run,)).rows
+    assert all({m.task for m in row.measurements} in ({"pr"}, {"sid", "er", "sf"}) for row in rows)
+    write_jsonl(
+        file.parent.with_name("later") / "results.jsonl", [r for r in records if r["task"] == "pr"]
+    )
+    assert {m.task for row in comparison_of((run,)).rows for m in row.measurements} > {"pr", "sid"}
+
+
 def test_rows_on_different_data_are_pointed_out(tmp_path: Path) -> None:
     for name in ("one", "two"):
         folder = write_run(tmp_path / name, seeds=(0,))

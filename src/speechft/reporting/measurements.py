@@ -116,6 +116,7 @@ class Measurement:
         hardly_learned: its probe answers with too few symbols to tell of the encoder.
         predictions: file of what was predicted for every item of the test split, if it is kept.
         probe: how the head was trained, name → value; what is not known is not there.
+        identity: what identifies the encoder, name → value; likewise.
     """
 
     encoder: Encoder
@@ -136,6 +137,7 @@ class Measurement:
     hardly_learned: bool = field(default=False, compare=False)
     predictions: Path | None = field(default=None, compare=False)
     probe: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+    identity: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
 
 
 Scores = dict[str, dict[str, tuple[float, str]]]

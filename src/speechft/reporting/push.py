@@ -24,7 +24,7 @@ from speechft.encoders.identity import BELONGS, read_json_object, refuse_changed
 from speechft.merging.output import plain_card, public_name, with_heads, with_scores
 from speechft.merging.sources import open_folder
 from speechft.metrics.statistics import mean
-from speechft.reporting.read_results import find_results, read_results
+from speechft.reporting.read_results import find_results, probe_of, read_results
 from speechft.reporting.settings import PushSettings
 
 log = get_logger(__name__)
@@ -43,6 +43,7 @@ RECORD_KEYS = (
     *("kept", "dropped", "versions", "processor"),
 )
 _MEASURED_BY = ("data_hash", "protocol", "precision", "states", "split")
+_READ_BY = ("encoder_id",)  # as its preprocessor says, which the weights' hash leaves open
 
 
 def push(settings: PushSettings) -> str:
@@ -166,15 +167,19 @@ def _scores(folder: Path, results: Sequence[Path]) -> dict[str, dict[str, float]
 
     fingerprint = load_encoder(folder).fingerprint()
     values: dict[tuple[str, str], dict[str, float]] = {}
-    measured: dict[tuple[str, str], tuple[str, ...]] = {}
+    measured: dict[tuple[str, str], dict[str, str]] = {}
+    known: dict[str, dict[str, str]] = {}
     for file in [f for path in results for f in ([path] if path.is_file() else find_results(path))]:
         for record in read_results(file, ("task", "metric", "value")):
             if record.get("encoder_hash") == fingerprint:
                 key = str(record["task"]), str(record["metric"])
-                how = tuple(str(record.get(name, "")) for name in _MEASURED_BY)
+                how = {name: str(record.get(name, "")) for name in _MEASURED_BY}
+                how |= {name: str(record[name]) for name in _READ_BY if name in record}
+                how |= probe_of(file, record, known)
+                before = measured.setdefault(key, {})
                 seed, value = str(record.get("seed", 0)), float(record["value"])
                 other = values.setdefault(key, {}).setdefault(seed, value)
-                if measured.setdefault(key, how) != how or other != value:
+                if other != value or any(before.setdefault(n, v) != v for n, v in how.items()):
                     raise _measured_twice(file, record, other)
     if not values:
         raise DataError(

@@ -36,7 +36,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         DataError: a folder is missing, holds no results, or a record lacks a field.
     """
     evidence = Evidence()
-    seen: dict[tuple[Any, ...], float] = {}
+    seen: dict[tuple[Any, ...], float | str] = {}
     for folder in folders:
         files = find_results(folder)
         run = read_about(folder / RUN)
@@ -45,14 +45,14 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         name = str(run.get("name", folder.resolve().name))
         read = [_read(f, name, _roles(f, folder)) for f in files]
         # Another run of this name; one of the same run, with other seeds or copied, has no other
-        # value for anything.
+        # value for anything, and no other encoder in a role.
         name = _apart(seen, [m for found, _ in read for m in found], name, folder)
         for file, (found, dev) in zip(files, read, strict=True):
             own = _apart(seen, found, name, file.parent)  # of several evaluations in the folder
             evidence.dev += [m for one in dev if (m := _of_run(one, own)) not in evidence.dev]
             for one in (_of_run(m, own) for m in found):
                 if _key(one) not in seen:
-                    seen[_key(one)] = one.value
+                    seen |= _told(one)
                     evidence.measurements.append(one)
         for file in files:
             made_here = _made_here(file, run)
@@ -68,16 +68,27 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
 
 
 def _apart(
-    seen: Mapping[tuple[Any, ...], float], found: Sequence[Measurement], name: str, folder: Path
+    seen: Mapping[tuple[Any, ...], float | str],
+    found: Sequence[Measurement],
+    name: str,
+    folder: Path,
 ) -> str:
-    """Give a run's name, with the end of its folder's path where another of it has other values."""
+    """Give a run's name, with the end of its folder's path where another of it says otherwise."""
     parts = folder.resolve().parts
     ends = (Path(*parts[-count:]).as_posix() for count in range(1, len(parts) + 1))
     names = (f"{name} ({end})" for end in ends if end != name)
     own = name
-    while any(seen.get(_key(_of_run(m, own)), m.value) != m.value for m in found):
+    while any(
+        seen.get(what, said) != said for m in found for what, said in _told(_of_run(m, own)).items()
+    ):
         own = next(names)
     return own
+
+
+def _told(one: Measurement) -> dict[tuple[Any, ...], float | str]:
+    """Give what no other result of the same run may say otherwise: a value, and of which encoder."""
+    way = (one.encoder, one.seed, one.protocol, one.precision, one.states)
+    return {_key(one): one.value} | {(*way, name): said for name, said in one.identity.items()}
 
 
 def _key(one: Measurement) -> tuple[Any, ...]:
@@ -211,6 +222,7 @@ def _measurements(
                 hardly_learned=has_hardly_learned(record),
                 predictions=_predictions(file, record.get("cell")),
                 probe=probe_of(file, record, known),
+                identity={n: str(record[n]) for n in ("encoder_id", "encoder_hash") if n in record},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(

@@ -160,19 +160,30 @@ def _published(suite: str) -> list[LeaderboardRow]:
     ]
 
 
+_ROW: Final = ("encoder", "protocol", "precision", "states")
+#: What a row has one of, for each of some other fields.
+_SAME: Final = {
+    "value": ("task", "metric", "seed"),
+    "data_hash": ("task",),
+    "encoder_id": ("seed",),
+    "encoder_hash": ("seed",),
+}
+
+
 def _by_run(records: Sequence[Found]) -> dict[tuple[Path, str, str], list[Found]]:
     """Give (folder, encoder, way of measuring) → records.
 
     The folder is the run's, or that of an evaluation which has other values than one before it in
-    the run; the way says protocol, precision and states where they are not the usual ones.
+    the run, or another encoder or other data under the same name; the way says protocol, precision
+    and states where they are not the usual ones.
     """
-    about = ("encoder", "protocol", "precision", "states", "task", "metric", "seed")
-    values: dict[tuple[str, ...], Any] = {}
+    told: dict[tuple[str, ...], Any] = {}
     apart: set[Path] = set()
     for folder, place, record in records:
-        cell = (str(folder), *(str(record.get(name, "")) for name in about))
-        if values.setdefault(cell, record.get("value")) != record.get("value"):
-            apart.add(place)
+        for of in (name for name in _SAME if name in record):
+            one = (of, str(folder), *(str(record.get(n, "")) for n in (*_ROW, *_SAME[of])))
+            if told.setdefault(one, record[of]) != record[of]:
+                apart.add(place)
     groups: dict[tuple[Path, str, str], list[Found]] = {}
     for found in records:
         folder, place, record = found
