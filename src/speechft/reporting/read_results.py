@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from speechft.core.artifact import RECORD
+from speechft.core.artifact import RECORD, differing
 from speechft.core.errors import DataError
 from speechft.core.escaping import printable, task_heading
 from speechft.core.files import read_json, read_jsonl
@@ -24,6 +24,7 @@ from speechft.training.logged_metrics import read_metrics
 
 ROLES = "encoders.json"
 RUN = "run.json"
+Told = dict[tuple[Any, ...], float | str]
 
 
 def read_evidence(folders: Sequence[Path]) -> Evidence:
@@ -36,7 +37,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
         DataError: a folder is missing, holds no results, or a record lacks a field.
     """
     evidence = Evidence()
-    seen: dict[tuple[Any, ...], float | str] = {}
+    seen: Told = {}
     for folder in folders:
         files = find_results(folder)
         run = read_about(folder / RUN)
@@ -67,12 +68,7 @@ def read_evidence(folders: Sequence[Path]) -> Evidence:
     return evidence
 
 
-def _apart(
-    seen: Mapping[tuple[Any, ...], float | str],
-    found: Sequence[Measurement],
-    name: str,
-    folder: Path,
-) -> str:
+def _apart(seen: Told, found: Sequence[Measurement], name: str, folder: Path) -> str:
     """Give a run's name, with the end of its folder's path where another of it says otherwise."""
     parts = folder.resolve().parts
     ends = (Path(*parts[-count:]).as_posix() for count in range(1, len(parts) + 1))
@@ -85,8 +81,8 @@ def _apart(
     return own
 
 
-def _told(one: Measurement) -> dict[tuple[Any, ...], float | str]:
-    """Give what no other result of the same run may say otherwise: a value, and of which encoder."""
+def _told(one: Measurement) -> Told:
+    """Give what no result of the same run may say otherwise: a value, and of which encoder."""
     way = (one.encoder, one.seed, one.protocol, one.precision, one.states)
     return {_key(one): one.value} | {(*way, name): said for name, said in one.identity.items()}
 
@@ -131,6 +127,7 @@ def read_results(file: Path, needed: Sequence[str] = NEEDED) -> list[dict[str, A
     Raises:
         DataError: it cannot be read, or a record lacks one of them.
     """
+    _refuse_edited(file)
     try:
         records = read_jsonl(file)
         for record in records:
@@ -148,6 +145,29 @@ def read_results(file: Path, needed: Sequence[str] = NEEDED) -> list[dict[str, A
             found=f"{type(error).__name__}: {error}",
             hint="evaluate again with this version",
         ) from None
+
+
+def _refuse_edited(file: Path) -> None:
+    """Refuse results that are not what the evaluation's record beside them names.
+
+    Raises:
+        DataError: they were changed.
+    """
+    products = read_about(file.parent / RECORD).get("products")
+    stamp = products.get(file.name) if isinstance(products, Mapping) else None
+    try:
+        edited = stamp is not None and differing(file.parent, {file.name: stamp})
+    except OSError:  # whoever reads them says so
+        return
+    if edited:
+        raise DataError(
+            "the results are not those that were written",
+            where=file,
+            expected=f"the file that {RECORD} beside it names",
+            found="another content",
+            hint="evaluate again, which writes them anew; if the change is yours, use a copy of "
+            f"the folder without {RECORD}",
+        )
 
 
 def visible(folder: Path, name: str) -> list[Path]:
@@ -174,6 +194,7 @@ def _read(
     file: Path, run: str, roles: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[Measurement], list[Measurement]]:
     """Give what an evaluation found, and what its chosen probes had on the dev splits."""
+    _refuse_edited(file)
     try:
         records = read_jsonl(file)
     except (OSError, ValueError) as error:
