@@ -67,6 +67,39 @@ def test_the_language_model_corrects_what_greedy_decoding_says(files):
     assert decode(padded, torch.tensor([3])) == ["BED"]
 
 
+@pytest.mark.parametrize(
+    ("lexicon", "case"),
+    [
+        ("\ufeffBED B E D |\r\nSEA\r\nSEE\r\n", str),  # as editors of Windows write it
+        ("\ufeffBED\nSEA\nSEE\n<unk> T |\n", str),
+        ("bed\tB E D |\nsea\tS E A |\nsee\tS E E |\n", str.lower),
+        ("bed\nsea\nsee\n", str.lower),
+    ],
+)
+def test_words_come_out_as_references_are(files, lexicon, case):
+    """A mark before the first word, or small letters, made each of these words an error."""
+    pytest.importorskip("flashlight.lib.text.decoder")
+    files[0].write_bytes(lexicon.encode())
+    names = ("BED", "SEA", "SEE")
+    text = BIGRAMS
+    for name in names:
+        text = text.replace(name, case(name))
+    files[1].write_text(text)
+    decode = LexiconDecoder(VOCABULARY, *files)
+    assert decode(said([*"BED|SE", "<blank>", "E"], doubt=(7, "A", 1.0)), None) == ["BED SEE"]
+
+
+def test_a_language_model_of_other_words_is_refused(files):
+    """All its words in small letters: it would say nothing, and `wer_lm` would be greedy's."""
+    pytest.importorskip("flashlight.lib.text.decoder")
+    text = BIGRAMS
+    for name in ("BED", "SEA", "SEE"):
+        text = text.replace(name, name.lower())
+    files[1].write_text(text)
+    with pytest.raises(DataError, match="knows no word of the lexicon"):
+        LexiconDecoder(VOCABULARY, *files)
+
+
 def test_mistakes_are_named(files, monkeypatch):
     pytest.importorskip("flashlight.lib.text.decoder")
     lexicon, model = files
@@ -78,7 +111,10 @@ def test_mistakes_are_named(files, monkeypatch):
     with pytest.raises(DataError, match="cannot be read"):
         LexiconDecoder(VOCABULARY, lexicon, model)
     lexicon.write_text("zoo\n")
-    with pytest.raises(DataError, match="no word of the lexicon"):
+    with pytest.raises(DataError, match="no word of the lexicon can be written"):
+        LexiconDecoder(VOCABULARY, lexicon, model)
+    lexicon.write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match="UTF-8"):
         LexiconDecoder(VOCABULARY, lexicon, model)
 
 

@@ -14,10 +14,13 @@ from torch.nn import functional
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.extras import pip_install
 from speechft.core.logging import get_logger
+from speechft.data.corpus_tree import read_lines
 from speechft.tasks.base import frame_counts
+from speechft.tasks.transcripts import normalise_text
 
 SPACE: Final = "|"
 _IMPOSSIBLE: Final = -1e4
+_UNKNOWN: Final = "<unk>"
 _logger = get_logger(__name__)
 
 
@@ -61,9 +64,9 @@ class LexiconDecoder:
         index = {symbol: i for i, symbol in enumerate(vocabulary)}
         words = _read_lexicon(Path(lexicon), index)
         self._words = dictionary.Dictionary()
-        for word in [*words, "<unk>"]:
+        for word in [*words, _UNKNOWN]:
             self._words.add_entry(word)
-        unknown = self._words.get_index("<unk>")
+        unknown = self._words.get_index(_UNKNOWN)
         self._words.set_default_index(unknown)
         self._space, self._size = index[SPACE], len(vocabulary)
         # The trie and the model are only borrowed by the decoder: they live as long as this does.
@@ -78,10 +81,21 @@ class LexiconDecoder:
             ) from None
         self._trie = decoder.Trie(self._size, self._space)
         start = self._model.start(False)
+        _, of_unknown = self._model.score(start, unknown)
+        strange = 0
         for word, letters in words.items():
             number = self._words.get_index(word)
             _, score = self._model.score(start, number)
             self._trie.insert(letters, number, score)
+            strange += score == of_unknown
+        if strange == len(words):
+            raise DataError(
+                "the language model knows no word of the lexicon",
+                where=language_model,
+                expected=f"words as {lexicon} writes them, such as {next(iter(words))!r}",
+                found=f"all {strange} words have the score of an unknown one",
+                hint="write the lexicon's words as the language model has them; capitals count",
+            )
         self._trie.smear(decoder.SmearingMode.MAX)
         options = decoder.LexiconDecoderOptions(
             beam_size=beam,
@@ -111,7 +125,7 @@ class LexiconDecoder:
         emissions = np.ascontiguousarray(torch.cat([logs, closing]).numpy(), dtype=np.float32)
         found = self._decoder.decode(emissions.ctypes.data, len(emissions), self._size)
         words = [self._words.get_entry(i) for i in found[0].words if i >= 0] if found else []
-        return " ".join(words)
+        return normalise_text(" ".join(words))  # as references are
 
 
 def _read_lexicon(path: Path, index: dict[str, int]) -> dict[str, list[int]]:
@@ -124,12 +138,14 @@ def _read_lexicon(path: Path, index: dict[str, int]) -> dict[str, list[int]]:
         )
     words: dict[str, list[int]] = {}
     left_out = 0
-    for line in path.read_text(encoding="utf-8").splitlines():
-        word, *letters = line.split() or [""]
-        letters = letters or [*word, SPACE]
-        if word and all(letter in index for letter in letters):
+    for _, line in read_lines(path):
+        word, *letters = line.split()
+        letters = letters or [*normalise_text(word), SPACE]
+        if word == _UNKNOWN:
+            continue
+        if all(letter in index for letter in letters):
             words.setdefault(word, [index[letter] for letter in letters])
-        elif word:
+        else:
             left_out += 1
     if not words:
         raise DataError(
