@@ -19,6 +19,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
+from speechft.core.nearest_names import look_alike
 from speechft.data.audio import cut_key, load_waveform
 from speechft.data.load import find_data
 from speechft.data.utterances import DRAWN, FURTHER, Loaded, in_threads
@@ -98,6 +99,7 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
         else:
             report.errors += find_new_labels(family, families[family])
             report.warnings += find_shared_speakers(family, families[family])
+            report.warnings += find_look_alikes(family, families[family])
     return report
 
 
@@ -274,6 +276,14 @@ def find_shared_speakers(prefix: str, parts: Mapping[str, CutSet]) -> Iterator[s
         if both and kind == "speaker" and prefix != "sid_":
             shown = ", ".join(both[:SHOWN])
             yield f"{prefix}{name}: {len(both)} speakers are in {prefix}train too: {shown}"
+
+
+def find_look_alikes(prefix: str, parts: Mapping[str, CutSet]) -> Iterator[str]:
+    """Name labels that only a computer tells apart: they count as different ones."""
+    found = _labels(cut for cuts in parts.values() for cut in cuts)
+    for kind, values in found.items():
+        for own in look_alike(values)[:SHOWN]:
+            yield f"{prefix}{kind}: these look alike and count as different ones: {own}"
 
 
 def find_new_classes(prefix: str, parts: Mapping[str, CutSet]) -> Iterator[str]:

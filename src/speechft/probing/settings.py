@@ -152,8 +152,8 @@ class EvaluateSettings(Settings):
             that suite's, and "own" elsewhere.
         protocol: "clean" with exact lengths, or "s3prl" with the quirks of published numbers.
         asr_lm: KenLM file; ASR's test split is then also decoded with it and with `asr_lexicon`.
-        asr_lexicon: text file, a word a line as `asr_lm` writes it; behind it its upper-case letters and
-            `|`, or nothing.
+        asr_lexicon: text file, a word a line as `asr_lm` writes it; behind it its upper-case
+            letters and `|`, or nothing.
         on_leak: what to do where a test split holds utterances, or speakers new to the probe, that
             an encoder has heard with labels when it was tuned: "mark" such results, "refuse" them,
             or "drop" these utterances for every encoder.

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechft.core.errors import DataError
+from speechft.core.logging import say_once
+from speechft.core.nearest_names import look_alike
 from speechft.data.audio import said_cut
 from speechft.heads.linear import PooledLinear
 from speechft.metrics.measures import accuracy
@@ -87,6 +89,8 @@ class ClassTask(Task):
             for group, label in cls.labels(cut).items():
                 found.setdefault(group, set()).add(label)
         groups = {group: sorted(labels) for group, labels in found.items()}
+        for own in (own for labels in groups.values() for own in look_alike(labels)):
+            say_once(f"{cls.id}: these classes look alike and count as different ones: {own}")
         if all(len(labels) < 2 for labels in groups.values()):
             raise DataError(
                 f"the task {cls.id!r} needs at least two classes in the training split",
