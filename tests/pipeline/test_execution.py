@@ -22,7 +22,7 @@ MISTAKE = {"error": {"error": "CheckpointError", "what": "no disk", "where": Non
 
 
 def job(folder: Path, name: str, *parents: Job) -> Job:
-    settings: Any = SimpleNamespace(out=folder / name)
+    settings: Any = SimpleNamespace(out=folder / name, model_dump=lambda include: {})
     return Job(name, "evaluate", settings, name, tuple(p.folder for p in parents))
 
 

@@ -11,7 +11,7 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.files import write_json
 from speechft.core.logging import get_logger
 from speechft.pipeline.do_job import Answer, as_error, do_apart, do_here, order_for, render
-from speechft.pipeline.graph import DIVERGED, Job, log_of, note_of
+from speechft.pipeline.graph import DIVERGED, GUARD, Job, log_of, note_of
 from speechft.pipeline.launchers import Workers
 from speechft.pipeline.time_left import Pace
 
@@ -131,7 +131,8 @@ class Crew:
         self._pace.end(job, not answer)
         how = ""
         if answer.get("diverged") and self._divergence:
-            write_json(note_of(job.folder), {"key": job.key, DIVERGED: render(answer["error"])})
+            note = {"key": job.key, DIVERGED: render(answer["error"]), GUARD: job.guard}
+            write_json(note_of(job.folder), note)
             self._diverges(job)
             how = " diverged"
         elif answer:

@@ -24,6 +24,7 @@ from speechft.pipeline.job_kinds import STAGES, Stage, check
 
 State = Literal["to do", "resume", "done", "redo"]
 DIVERGED: Final = "diverged"
+GUARD: Final = "guard"
 
 
 class Source(NamedTuple):
@@ -76,6 +77,18 @@ class Job:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    @property
+    def guard(self) -> dict[str, Any]:
+        """What may end its training early, which is no part of its key; empty where nothing may."""
+        said = self.settings.model_dump(include={"guard", "guard_similarity", "guard_gradient"})
+        return said if said.get("guard") == "stop" else {}
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether its training came to nothing, under the guard that it has now if by a guard."""
+        note = self.note
+        return DIVERGED in note and note.get(GUARD, {}) in ({}, self.guard)
 
 
 def note_of(folder: Path) -> Path:
@@ -151,7 +164,7 @@ class Graph:
         """Tell whether there will be no result, since the job or one before it has diverged."""
         if job.folder not in self._lost:
             before = any(self.is_lost(self.jobs[parent]) for parent in job.parents)
-            self._lost[job.folder] = before or DIVERGED in job.note
+            self._lost[job.folder] = before or job.has_diverged
         return self._lost[job.folder]
 
     @property

@@ -215,6 +215,24 @@ def test_a_candidate_whose_training_diverges_loses(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("warm_workers")
+def test_what_a_guard_has_ended_is_done_where_the_guard_is_another(tmp_path: Path) -> None:
+    """A guard changes no key, and what it had ended stayed without a value for ever."""
+    guarded = {"task": "sid", "guard": "stop", "guard_similarity": 0.9999, "evaluate_every": 1}
+    rows = [BASE["rows"][0], {"name": "tuned", "title": "-", "encoder": "sid-stable"}]
+
+    def diverged(**guard: object) -> list[str]:
+        stages = [{"name": "sid-stable", "finetune": guarded | guard}]
+        path = written(tmp_path, seeds=[0], stages=stages, rows=rows, findings=[])
+        study([load_study(path)], tmp_path / "out", ONE)
+        found: list[str] = read_json(tmp_path / "out" / "one" / "about.json")["diverged"]
+        return found
+
+    assert diverged() == diverged() == ["tuned, seed 0"]
+    assert diverged(guard_similarity=0.01) == []
+    assert diverged() == []  # it is done
+
+
+@pytest.mark.usefixtures("warm_workers")
 def test_a_study_is_complete_before_the_next_begins(tmp_path: Path) -> None:
     """Its choices too, whose further seeds are known only when the first one is done."""
     rows = [BASE["rows"][0], {"name": "chosen", "title": "-", "choose": ["at-0.25", "at-0.75"]}]
