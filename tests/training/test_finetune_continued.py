@@ -13,6 +13,7 @@ from finetune_fixture import kill_at, moved, settings
 from speechft.cli.options import read_settings
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.encoders import build_encoder, load_encoder
+from speechft.training.finetune.feature_replay import FeatureReplay
 from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.finetune.stage import finetune
 from speechft.training.loop import Loop
@@ -148,3 +149,65 @@ def test_other_batches_in_an_update_than_its_parent_had_are_said(home, tmp_path,
     (parent / "speechft.json").write_text(json.dumps(record))
     finetune(going_on(tmp_path, tmp_path / "on", "parent", steps=2))
     assert f"batches of an update: 1; in {parent}: 8" in caplog.text
+
+
+def test_a_head_of_as_many_other_classes_is_refused(home, tmp_path):
+    """The head of two speakers stood for two others, without a word."""
+    table = write_tones(tmp_path / "data")
+    finetune(settings(home / "base", tmp_path / "run", data=str(table), steps=2))
+    table.write_text(table.read_text().replace('"low"', '"zoe"'))  # behind "high", not before it
+    with pytest.raises(CheckpointError, match=r"(?s)other classes.*speaker low.*speaker zoe"):
+        finetune(going_on(tmp_path, tmp_path / "on", "run", steps=2))
+
+
+def test_what_is_taken_away_from_its_parents_settings_stays_away(home, tmp_path):
+    """Beside `batch_size` a setting of none was that of the parent, once data was read."""
+    finetune(settings(home / "base", tmp_path / "run", steps=2, batch_size=4, ema=0.9))
+    found = going_on(tmp_path, tmp_path / "on", "run", ema=None).resolved(32, [(10, 60.0)])
+    assert (found.ema, found.batch_size) == (None, 4)
+
+
+def test_a_preset_says_more_than_the_parent(home, tmp_path):
+    """It gave batches and updates; what the parent had by default stayed."""
+    found = going_on(home, tmp_path / "on", preset="paper", learning_rate=1e-2)
+    fresh = settings(home / "base", tmp_path / "on", preset="paper", head_size=None)
+    for name in ("batch_size", "precision", "activation_dropout", "head_size"):
+        assert getattr(found, name) == getattr(fresh, name), name
+    assert (found.learning_rate, found.steps, found.method) == (1e-2, 6, "stable")
+
+
+REHEARSED = {"rehearsal_share": 0.5, "rehearsal_data": "synthetic:tiny", "rehearsal_seconds": 20.0}
+
+
+def test_the_units_that_are_rehearsed_stay_those_of_its_parent(home, tmp_path, monkeypatch):
+    """The predictor that is taken over stands for them, and unit 7 of another seed is another."""
+    units = {"rehearsal_clusters": 8, "rehearsal_warmup": 2}
+    finetune(settings(home / "base", tmp_path / "run", steps=4, **REHEARSED, **units))
+    for other in ({"seed": 1}, {"rehearsal_layer": 0}, {"rehearsal_seconds": 15.0}):
+        with pytest.raises(SettingsError, match=next(iter(other))):
+            finetune(going_on(tmp_path, tmp_path / "on", "run", **other))
+    learned = []
+    monkeypatch.setattr("speechft.training.finetune.rehearsal._learn", learned.append)
+    out = finetune(going_on(tmp_path, tmp_path / "on", "run"))
+    assert not learned  # a GPU would find others
+    names = ("rehearsal-units.npz", "rehearsal-units.npz.sha256")
+    assert all((out / n).read_bytes() == (tmp_path / "run" / n).read_bytes() for n in names)
+
+
+def test_replay_pulls_towards_the_states_of_the_first_encoder_with_its_own_front_end(
+    home, tmp_path, monkeypatch
+):
+    """A front end that had moved, and stays now, gave the features of both."""
+    moving = {"method": "replay", "freeze_front_end": False, **REHEARSED}
+    run = finetune(settings(home / "base", tmp_path / "run", steps=8, **moving))
+    assert [n for n in moved(run / "encoder", home / "base") if "feature_extractor" in n]
+    heard = []
+    replay = FeatureReplay.loss
+
+    def noted(part, host, indices, items):
+        heard.extend(item.dim() for item in items)
+        return replay(part, host, indices, items)
+
+    monkeypatch.setattr(FeatureReplay, "loss", noted)
+    finetune(going_on(tmp_path, tmp_path / "on", "run", freeze_front_end=True))
+    assert set(heard) == {1}  # waveforms, of which each makes its own features

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from speechft.core.artifact import content_id, read_record
+from speechft.core.artifact import content_id, read_object, read_record
 from speechft.core.errors import CheckpointError, SettingsError
+from speechft.core.paths import first_of
+
+if TYPE_CHECKING:
+    from speechft.tasks import Task
 
 _OWN: Final = {"steps", "epochs", "out", "preset", "keep_at", "continued", "head_warmup"}
 """What a new run says itself: its length, and what follows from that."""
+_OF_UNITS: Final = ("seed", *(f"rehearsal_{n}" for n in ("data", "seconds", "layer", "clusters")))
 
 
 def state_id(run: str) -> str:
@@ -40,6 +47,57 @@ def said_by(run: str) -> dict[str, Any]:
     own = _OWN | ({"evaluate_every"} - set(record.get("depends", ())))
     kept = {name: value for name, value in said.items() if name not in own}
     return {**kept, "head_warmup": 0.0}
+
+
+def refuse_other_units(run: str, depends: Mapping[str, Any]) -> None:
+    """Refuse to rehearse other units than those that the run's predictor stands for.
+
+    Args:
+        run: that another goes on from.
+        depends: what the new one depends on.
+
+    Raises:
+        SettingsError: something that makes the units has changed.
+    """
+    before = (read_record(Path(run)) or {}).get("depends", {})
+    changed = [name for name in _OF_UNITS if before.get(name) != depends.get(name)]
+    if changed:
+        raise SettingsError(
+            "the units that are rehearsed would be other ones than those of the run's predictor",
+            where=run,
+            expected=f"{' and '.join(changed)} as there",
+            hint=f"leave that out, or give {run}/encoder as --encoder",
+        )
+
+
+def refuse_other_classes(task: Task, run: Path, file: str) -> None:
+    """Refuse a head that stands for other classes or symbols, though for as many.
+
+    Args:
+        task: of the new run.
+        run: whose head is taken over.
+        file: in its folder, that says what the head's outputs stand for.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    before, now = read_object(run / file), json.loads(json.dumps(task.to_dict()))
+    old, new = (_names((said or now).get(task.fixed[0])) for said in (before, now))
+    if old != new:
+        raise CheckpointError(
+            "the head of the other run is for other classes",
+            where=run / file,
+            expected=first_of([name for name in old if name not in new] or old),
+            found=first_of([name for name in new if name not in old] or new),
+            hint=f"give {run}/encoder as --encoder: a new head begins",
+        )
+
+
+def _names(fixed: Any) -> list[str]:
+    """Give what a head's outputs are called; nothing where they are numbers."""
+    if isinstance(fixed, Mapping):
+        return [f"{group} {name}" for group, names in fixed.items() for name in names]
+    return [name for name in fixed if isinstance(name, str)] if isinstance(fixed, list) else []
 
 
 def _state(run: str) -> Path:

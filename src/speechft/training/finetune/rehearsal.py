@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count, islice
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,13 @@ from speechft.training.finetune.settings import FinetuneSettings
 from speechft.training.freezing import FreezePlan
 from speechft.training.objective import EncoderObjective
 from speechft.training.pretrain.masked_prediction import UnitPredictor, predict_units
-from speechft.training.pretrain.units import hidden_features, kept_units, learn_units, way_out
+from speechft.training.pretrain.units import (
+    hidden_features,
+    kept_units,
+    learn_units,
+    load_units,
+    way_out,
+)
 
 UNITS: Final = "rehearsal-units.npz"
 PREDICTOR: Final = "rehearsal-predictor.safetensors"
@@ -83,12 +90,16 @@ def make_rehearsal(
     state = all_processes()
     encoder.to(state.device)  # training moves it there only later
     source = Waveforms(cuts)
-    units = kept_units(settings.out / UNITS, lambda: _learn(settings, encoder, source))
+    parent = Path(settings.continued) / UNITS if settings.continued else None
+    if parent is not None and is_sealed(parent, way_out(parent)):
+        units = kept_units(settings.out / UNITS, lambda: load_units(parent))
+    else:
+        units = kept_units(settings.out / UNITS, lambda: _learn(settings, encoder, source))
     torch.manual_seed(derive_seed(settings.seed, "rehearsal", "predictor"))
     predictor = UnitPredictor(encoder.hidden_size, settings.rehearsal_clusters)
     weight = settings.rehearsal_unmasked_weight
     rehearsal = Rehearsal(predictor, units, unmasked_weight=weight)
-    if settings.rehearsal_warmup:
+    if settings.rehearsal_warmup and parent is None:  # else one that has learned is taken over
         file = settings.out / PREDICTOR
         with state.main_process_first():
             if not is_sealed(file, way_out(file)):

@@ -35,6 +35,7 @@ from speechft.training.batch_stream import EpochBatches
 from speechft.training.distributed import all_processes, on_main
 from speechft.training.finetune.batch_order import order_seed, task_order
 from speechft.training.finetune.collapse_guard import HEARD, SIMILARITY, Guard
+from speechft.training.finetune.continued_run import refuse_other_classes
 from speechft.training.finetune.data import Chosen, NoisyWaveforms, Pool, TaskData
 from speechft.training.finetune.feature_replay import FeatureReplay
 from speechft.training.finetune.kept_encoders import Keeper
@@ -88,7 +89,9 @@ class Run:
         self.coverage = self._adapt()
         self.trained = in_pieces(encoder) if settings.shard else encoder
         self.source: FrontEndCache | Waveforms
-        if settings.recipe.freeze_front_end:
+        # What is replayed has features of θ0's own front end, which another run may have moved.
+        own = settings.continued is not None and settings.method == "replay"
+        if settings.recipe.freeze_front_end and not own:
             kept = kept if settings.cache_gb > 0 else None
             limit = int(settings.cache_gb * 2**30)
             keys = [] if kept is None else audio_keys(pool.cuts)
@@ -185,6 +188,8 @@ class Run:
         Adapters may have been merged on another device: then sums differ a little.
         """
         run = Path(str(self.settings.continued))
+        for name, data in self.tasks.items():
+            refuse_other_classes(data.task, run, f"task{self._suffix(name)}.json")
         if not (run / LAST).is_dir():
             return  # its history is not known, then
         wanted = load_encoder(run / LAST).model.state_dict()

@@ -264,13 +264,15 @@ class FinetuneSettings(Settings):
         """Say what a preset and the tasks decide: then it counts for the result."""
         if not isinstance(values, dict):
             return values
+        own = {name for name, value in values.items() if value is not None}
         if values.get("continued") is not None:
             values = said_by(str(values["continued"])) | values
         values = with_columns(values)  # one run has one name, however it was said
         given = {name: value for name, value in values.items() if value is not None}
-        size = given.get("head_size", "superb" if given.get("preset") else None)
+        preset = given.get("preset")
+        size = "superb" if preset and "head_size" not in own else given.get("head_size")
         augment = given.get("spec_augment", size == "superb")
-        if given.get("preset") or augment:
+        if preset or augment:
             from speechft.tasks import TASKS
 
             names = task_names(str(given.get("task")))
@@ -279,14 +281,13 @@ class FinetuneSettings(Settings):
                 given["spec_augment"] = True
             elif given.get("spec_augment") and kinds:
                 raise ValueError("spec_augment is for asr and sf: take it away")
-            if given.get("preset") == "paper" and kinds:
+            if preset == "paper" and kinds:
                 plan = _as_in_the_paper(kinds)
                 if "epochs" in given:
                     del plan["steps"]
-                given = plan | given
+                given |= {name: value for name, value in plan.items() if name not in own}
         if "batch_size" in given:
             given.setdefault("seconds", None)
-            return given
         return {**values, **given}
 
     @field_validator("data", mode="before")

@@ -20,6 +20,7 @@ from speechft.tasks import TASKS
 from speechft.tasks.utterance_classes import ClassTask
 from speechft.training.distributed import on_main
 from speechft.training.finetune.batch_order import updates_of
+from speechft.training.finetune.continued_run import refuse_other_units
 from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
@@ -85,6 +86,8 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
         )
     start = {"encoder": encoder.fingerprint()}
     if settings.continued:
+        if settings.rehearsal_share and settings.method != "replay":
+            refuse_other_units(settings.continued, artifact.depends)
         start["run"] = (read_record(Path(settings.continued)) or {}).get("encoder", "")
     loaded = {spec: load_data(spec) for spec in map(settings.data_of, settings.tasks)}
     drawn = settings.hours, settings.seed, settings.max_seconds
