@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
-from finetune_fixture import settings
+from family_configs import config_of
+from finetune_fixture import kill_at, settings
 
 from speechft.core.errors import SettingsError
 from speechft.core.logging import set_up_logging
-from speechft.encoders import build_encoder
+from speechft.data.load import load_data
+from speechft.encoders import build_encoder, load_encoder
 from speechft.pipeline.job_kinds import STAGES
+from speechft.tasks import TASKS
+from speechft.training.finetune.data import read_task
 from speechft.training.finetune.settings import FinetuneSettings
-from speechft.training.finetune.stage import finetune
+from speechft.training.finetune.stage import _resolved, finetune
 
 GIVEN = {"encoder": "e", "task": "sid", "data": "t.csv", "out": "o"}
 
@@ -117,3 +122,29 @@ def test_they_are_said_before_training_and_kept(tmp_path, tiny_config, monkeypat
 def test_a_result_of_other_defaults_is_not_taken_for_this_one():
     open_, said = FinetuneSettings(**GIVEN), FinetuneSettings(**GIVEN, steps=3, head_size="mini")
     assert (open_.version, said.version) == (4, 2)
+
+
+def test_the_length_is_thirty_passes_of_the_batches_that_are_made(tmp_path, monkeypatch):
+    """Whisper's batches count 30 s for each utterance, and the passes did not."""
+    monkeypatch.setattr("speechft.training.finetune.settings._FEWEST", 1)
+    base = build_encoder(config_of("whisper"), seed=0).save(tmp_path / "base")
+    given = settings(base, tmp_path / "run", steps=None, seconds=6.5, evaluate_every=None)
+    encoder = load_encoder(base)
+    spec = given.data_of("sid")
+    tasks = {"sid": read_task(TASKS["sid"], load_data(spec), spec)}
+    found = _resolved(given, encoder, tasks, {})
+    passes = _resolved(given.model_copy(update={"epochs": 30.0}), encoder, tasks, {})
+    assert found.steps == pytest.approx(passes.steps, rel=0.25)
+    assert found.evaluate_every == pytest.approx(passes.evaluate_every, rel=0.25)
+
+
+def test_a_run_stays_as_long_as_it_was_begun(tmp_path, tiny_config, monkeypatch):
+    """Another version may count otherwise, and its schedule would be another one."""
+    base = build_encoder(tiny_config, seed=0).save(tmp_path / "base")
+    monkeypatch.setattr("speechft.training.finetune.settings._PASSES", 0)
+    monkeypatch.setattr("speechft.training.finetune.settings._FEWEST", 6)
+    given = settings(base, tmp_path / "run", steps=None, evaluate_every=None, save_every=1)
+    assert kill_at(given, 3) == -signal.SIGKILL
+    monkeypatch.setattr("speechft.training.finetune.settings._FEWEST", 9)
+    record = json.loads((finetune(given) / "speechft.json").read_text())
+    assert (record["updates"], record["settings"]["steps"]) == (6, 6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,8 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
     together = {"accumulate": batches_per_update(artifact.depends)}
     if settings.continued:
         warn_of_other_batches(Path(settings.continued), together["accumulate"])
-    resolved = _resolved(settings.model_copy(update=together), encoder, tasks)
+    begun = on_main(lambda: (artifact.begun and artifact.before) or {}).get("settings", {})
+    resolved = _resolved(settings.model_copy(update=together), encoder, tasks, begun)
     said = {"accumulate": artifact.depends.get("accumulate", 1)}
     artifact.settings = settings = resolved.model_copy(update=said)
     on_main(lambda: begin(artifact))
@@ -149,15 +150,31 @@ def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures
 
 
 def _resolved(
-    settings: FinetuneSettings, encoder: SpeechEncoder, tasks: Mapping[str, TaskData]
+    settings: FinetuneSettings,
+    encoder: SpeechEncoder,
+    tasks: Mapping[str, TaskData],
+    begun: Mapping[str, Any],
 ) -> Resolved:
-    """Let data and encoder say what the settings leave open, and tell how long the run will be."""
-    sizes = [(len(own.cuts), fsum(cut.duration for cut in own.cuts)) for own in tasks.values()]
+    """Let data and encoder say what the settings leave open, and tell how long the run will be.
+
+    Args:
+        settings: of the run.
+        encoder: says what utterances cost.
+        tasks: name → task with its utterances.
+        begun: settings that this run was begun with; it stays as long as it was to be.
+    """
+
+    def cost(cuts: Iterable[Cut]) -> float:
+        return fsum(encoder.costs(cut.duration for cut in cuts))
+
+    sizes = [(len(own.cuts), cost(own.cuts)) for own in tasks.values()]
     epochs = settings.epochs
     steps = updates_of(epochs, settings, encoder, tasks) if epochs else None
-    dev = fsum(cut.duration for own in tasks.values() for cut in own.dev)
+    dev = fsum(cost(own.dev) for own in tasks.values())
     found = settings.resolved(encoder.hidden_size, sizes, steps, dev)
-    hours = sum(seconds for _, seconds in sizes) / 3600
+    open_ = [n for n in ("steps", "evaluate_every") if getattr(settings, n) is None]
+    found = found.model_copy(update={name: begun[name] for name in open_ if begun.get(name)})
+    hours = fsum(cut.duration for own in tasks.values() for cut in own.cuts) / 3600
     said = "finetune: %s updates on %.2f h of speech, head size %s"
     log.info(said, f"{found.steps:,}", hours, found.head_size)
     without = " ".join(name for name, own in tasks.items() if not own.dev)
