@@ -142,3 +142,10 @@ def test_all_missing_data_is_named_with_where_to_get_it(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match=r"LDC93S1[\s\S]*vox1\.html"):
         refuse_missing(recipe)
+
+
+def test_merges_of_one_fine_tuning_need_names(tmp_path: Path) -> None:
+    """The message was of an encoder that `evaluate` is given twice."""
+    merge = [{"alpha": 0.25}, {"alpha": 0.5}]
+    with pytest.raises(SettingsError, match=r"(?s)two merges are named 'sid'.*give .* a name"):
+        plan(tmp_path, finetune={"task": "sid"}, merge=merge)

@@ -9,6 +9,7 @@ from torch import nn
 from speechft.core.errors import CheckpointError, SpeechFTError
 from speechft.training import loop
 from speechft.training.loop import Loop, LoopSettings
+from speechft.training.resume_state import load_state, save_state
 from speechft.training.schedule import make_schedule
 
 
@@ -143,6 +144,14 @@ def test_a_damaged_state_is_one_clear_error(tmp_path):
     with pytest.raises(CheckpointError, match="not as it was written") as caught:
         run(tmp_path, steps=23)
     assert "update-5.pt" in str(caught.value)
+
+
+def test_a_state_of_another_version_is_said_to_be_one(tmp_path):
+    run(tmp_path, steps=5)
+    state = load_state(tmp_path / "checkpoints")
+    save_state(tmp_path / "checkpoints", 5, state | {"progress": {**state["progress"], "new": 1}})
+    with pytest.raises(CheckpointError, match=r"(?s)another version of speechft.*new"):
+        run(tmp_path, steps=23)
 
 
 def test_a_finished_run_does_nothing(tmp_path):

@@ -1,9 +1,11 @@
 """Pre-training as a stage: iterations, resuming, continued pre-training, clear refusals."""
 
 import json
+import logging
 
 import pytest
 import torch
+from evaluate_fixture import write_tones
 from pretrain_fixture import StopError, stopped_at
 from safetensors.torch import load_file
 
@@ -11,7 +13,7 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.encoders import load_encoder
 from speechft.training.loop import Loop
 from speechft.training.pretrain.settings import PretrainSettings
-from speechft.training.pretrain.stage import pretrain
+from speechft.training.pretrain.stage import _splits, pretrain
 
 ITERATIONS = [{"steps": 6, "clusters": 8}, {"steps": 6, "clusters": 12, "layer": 1}]
 
@@ -94,6 +96,19 @@ def test_a_split_that_is_not_there(tiny_config, tmp_path):
     with pytest.raises(DataError, match="no split 'pretrian'") as caught:
         pretrain(settings(tiny_config, tmp_path / "run", split="pretrian"))
     assert "pretrain" in str(caught.value)
+
+
+@pytest.mark.parametrize(("seconds", "held_out"), [(0, 0), (120, 1)])
+def test_what_is_held_out_where_there_is_no_dev_split(tmp_path, caplog, seconds, held_out):
+    """Of no seconds at all a twentieth of the utterances was held out."""
+    table = write_tones(tmp_path / "data")
+    rows = [json.loads(line) | {"split": "pretrain"} for line in table.read_text().splitlines()]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = settings({}, tmp_path / "run", data=str(table), dev_seconds=seconds)
+    with caplog.at_level(logging.INFO, logger="speechft"):
+        cuts, dev = _splits(given)
+    assert (len(cuts), len(dev)) == (len(rows) - held_out, held_out)
+    assert ("the first 1 utterances are held out" in caplog.text) == bool(held_out)
 
 
 def test_a_layer_that_is_not_there(tiny_config, tmp_path):

@@ -13,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from speechft.training.objective import EncoderObjective
 from speechft.training.optimisers import MOMENTS, Optimiser, make_optimiser
 from speechft.training.pieces import clip_gradients, is_piece
 from speechft.training.precision import Precision, autocast
-from speechft.training.resume_state import FOLDER, load_state, not_finite, save_state
+from speechft.training.resume_state import FOLDER, load_state, not_finite, save_state, way_out
 from speechft.training.schedule import Schedule
 from speechft.training.trackers import Log, Tracker
 from speechft.training.trained import Trained
@@ -431,7 +431,7 @@ class Loop:
             state = self._take_weights(state, self.folder)
             self.trained.take_moments(state)
             self.trained.take_averages(state)
-            self.progress = Progress(**state["progress"])
+            self.progress = self._progress_of(state)
         if self.accelerator.is_main_process:
             cut_metrics(self.folder / "metrics.jsonl", self.progress.update)
         if state is not None and self._is_left():
@@ -439,6 +439,18 @@ class Loop:
         if state is None and parent is not None:
             state = self._begin_with(parent)
         return Position() if state is None else Position(**state["position"])
+
+    def _progress_of(self, state: dict[str, Any]) -> Progress:
+        found = state["progress"]
+        strange = sorted(set(found) - {one.name for one in fields(Progress)})
+        if strange:
+            raise CheckpointError(
+                "the state of the run was written by another version of speechft",
+                where=self.folder / FOLDER,
+                found=", ".join(strange),
+                hint=f"go on with that version, or {way_out(self.folder / FOLDER)}",
+            )
+        return Progress(**found)
 
     def _begin_with(self, parent: Path) -> dict[str, Any] | None:
         """Take over weights and the optimiser's moments; the rates are this run's own."""

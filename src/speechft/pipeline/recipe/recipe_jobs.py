@@ -188,6 +188,10 @@ class _Builder:
         tuned = [self.encoders[f"finetuned-{name}"] for name in group]
         alone = section.name if section.of else f"{group[0]}-{section.name}"
         name = str(alone) if section.name else "-".join(group)
+        if f"merged-{name}" in self.encoders:
+            raise SettingsError(
+                f"two merges are named {name!r}", where="merge", hint="give one of them a name"
+            )
         labels = {}
         if section.heads == "refit" and len(group) == 1:
             one = next(s for s in self.recipe.finetune if self.recipe.name_of(s) == group[0])

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl
 from speechft.pipeline.graph import Graph, Job, Source, encoder_of
 from speechft.probing.settings import GRID
@@ -19,7 +20,7 @@ from speechft.reporting.study.stage_and_row_settings import RowSpec, StageSpec
 from speechft.training.finetune.settings import folder_name, task_names, with_columns
 
 Choices = dict[str, str]
-_PER_TASK: Final = ("data", "steps", "batch_size", "learning_rates")
+_PER_TASK: Final = ("data", "steps", "batch_size", "learning_rates", "select")
 _OF_ASR: Final = ("asr_lm", "asr_lexicon")
 
 
@@ -67,8 +68,16 @@ class Builder:
         jobs = [self._evaluation(reference, seed, tasks) for tasks in wanted if tasks]
         for name, column in self.study.columns.items() if further else ():
             own = {key: value for key, value in column.items() if key != "task"}
-            jobs.append(self._evaluation(reference, seed, (str(column["task"]),), name, own))
-            self.column_of[jobs[-1].folder] = name
+            job = self._evaluation(reference, seed, (str(column["task"]),), name, own)
+            if twin := next((one for one in jobs if one.folder == job.folder), None):
+                other = self.column_of.get(twin.folder, column["task"])
+                raise SettingsError(
+                    f"the column {name!r} measures what {other!r} does",
+                    where=f"study {self.study.name}",
+                    hint="give it data or settings of its own, or take it away",
+                )
+            self.column_of[job.folder] = name
+            jobs.append(job)
         return jobs
 
     def analysis(self, row: RowSpec, chosen: Choices, seed: int) -> Job | None:

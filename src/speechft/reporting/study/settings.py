@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from speechft.core.nearest_names import did_you_mean
-from speechft.core.settings import Settings
+from speechft.core.settings import Settings, as_list
 from speechft.encoders.identity import EncoderName
 from speechft.metrics.measures import DIRECTIONS
 from speechft.probing.settings import SUITES, reference_of
@@ -23,7 +23,7 @@ from speechft.reporting.study.stage_and_row_settings import (
     check_own,
 )
 from speechft.tasks import TASKS
-from speechft.training.finetune.settings import BEST, LAST, early_name
+from speechft.training.finetune.settings import AVERAGE, BEST, EMA, LAST, early_name
 
 STAGES = "stages"
 USUAL_TASKS = ("pr", "sid", "er", "sf")
@@ -155,10 +155,11 @@ class StudySettings(Settings):
             rounds = values.get("iterations")
             count = len(rounds) if isinstance(rounds, list | tuple) else 0
             return (LAST, *(f"iteration-{n}/{LAST}" for n in range(1, count + 1)))
-        shares = values.get("keep_at")
-        given = shares if isinstance(shares, list | tuple) else ()
-        numbers = [share for share in given if isinstance(share, float)]
-        return (LAST, BEST, *(early_name(share) for share in numbers))
+        given = as_list(values.get("keep_at"))
+        shares = given if isinstance(given, list | tuple) else ()
+        early = (early_name(share) for share in shares if isinstance(share, float))
+        averages = {EMA: "ema", AVERAGE: "average_last"}
+        return (LAST, BEST, *early, *(n for n, key in averages.items() if values.get(key)))
 
     def _check_metric(self, finding: FindingSpec) -> None:
         """Refuse a finding whose metric nothing measures."""

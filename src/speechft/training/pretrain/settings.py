@@ -190,7 +190,8 @@ class PretrainSettings(Settings):
         mixing: share of the utterances that get a part of another utterance, or noise, on top
             (0.2 in WavLM).
         fit_seconds: speech that the k-means is fitted on.
-        dev_seconds: speech held out for the dev loss, where there is no split for it.
+        dev_seconds: speech that the dev loss is of; where there is no split for it, it is from the
+            first twentieth of the utterances, which is held out (nothing if this is 0).
         evaluate_every: updates between dev losses (0: at the end only).
         save_every: updates between resumable states.
         cache_gb: memory for features of a frozen CNN front end.
@@ -275,4 +276,4 @@ class PretrainSettings(Settings):
     @property
     def version(self) -> int:
         """Of what makes the result; raised when batches are made otherwise."""
-        return 2
+        return 2 if self.dev_seconds else 3

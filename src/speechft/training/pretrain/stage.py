@@ -14,6 +14,7 @@ from typing import Any
 
 from speechft.core.artifact import Artifact, read_record
 from speechft.core.heard import Heard, write_heard
+from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed, seed_everything
 from speechft.core.yaml12 import read_yaml
 from speechft.data.identity import heard_in
@@ -41,6 +42,8 @@ from speechft.training.run_folder import (
 )
 
 __all__ = ["PretrainSettings", "pretrain"]
+
+log = get_logger(__name__)
 
 # What an iteration's folder holds of its result, beside its guide's.
 _OF_ITERATION = ("encoder", "metrics.jsonl", "units.npz")
@@ -168,8 +171,11 @@ def _splits(settings: PretrainSettings) -> tuple[list[Any], list[Any]]:
     split = split_of(data, split, settings.data)
     cuts = list(data[split])
     dev = list(data.get(f"{split}_dev", data.get("dev", [])))
-    if not dev and len(cuts) > 1:
-        cuts, dev = cuts[len(cuts) // 20 or 1 :], cuts[: len(cuts) // 20 or 1]
+    if not dev and len(cuts) > 1 and settings.dev_seconds:
+        apart = len(cuts) // 20 or 1
+        cuts, dev = cuts[apart:], cuts[:apart]
+        said = "no split dev: the first %d utterances are held out, and not learned from"
+        log.info(said, apart)
     dev = first_seconds(dev, settings.dev_seconds)
     refuse_long(settings.data, [*cuts, *dev], settings.max_seconds)
     return cuts, dev
