@@ -32,10 +32,27 @@ def test_an_empty_label_is_none(task, field, empty):
         TASKS[task].from_cuts(cuts)
 
 
+@pytest.mark.parametrize("empty", ["", " ", None])
+def test_an_empty_part_of_an_intent_is_none(empty):
+    cuts = [utterance(n, intent={"do": "a", "at": text}) for n, text in enumerate("ab")]
+    assert TASKS["ic"].from_cuts(cuts).groups == {"at": ["a", "b"], "do": ["a"]}
+    with pytest.raises(DataError, match="the task 'ic' needs an intent with a name in every part"):
+        TASKS["ic"].from_cuts([*cuts, utterance(2, intent={"do": "a", "at": empty})])
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\u00a0"])
 @pytest.mark.parametrize("task", ["sid", "asv"])
-def test_an_empty_name_is_no_speaker(task):
+def test_an_empty_name_is_no_speaker(task, empty):
     with pytest.raises(DataError, match=f"the task '{task}' needs a speaker"):
-        TASKS[task].from_cuts([utterance(0), utterance(1, "ben"), utterance(2, "")])
+        TASKS[task].from_cuts([utterance(0), utterance(1, "ben"), utterance(2, empty)])
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_a_segment_without_a_name_is_nobodys(empty):
+    cut = utterance(0)
+    cut.supervisions += utterance(1, empty).supervisions
+    with pytest.raises(DataError, match="segments without speaker"):
+        TASKS["sd"].from_cuts([cut])
 
 
 @pytest.mark.parametrize("tag", [None, "", 3])

@@ -171,7 +171,7 @@ class SpeakerVerification(Task):
     @classmethod
     def _speaker(cls, cut: Cut) -> str:
         speaker = supervision(cut).speaker
-        if not speaker:
+        if not str(speaker or "").strip():
             raise missing(cut, "a speaker", cls.id, ["speaker"])
         return str(speaker)
 

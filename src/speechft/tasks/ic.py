@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lhotse.cut import Cut
 
-from speechft.tasks.base import TASKS, Size
+from speechft.tasks.base import TASKS, Size, missing
 from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
 from speechft.tasks.utterance_classes import ClassTask, Labels
 
@@ -38,4 +38,6 @@ class IntentClassification(ClassTask):
         """Give the intent of a cut, or each of its parts."""
         intent = cls.label(cut)
         parts = intent if isinstance(intent, dict) else {"intent": intent}
+        if any(part is None or not str(part).strip() for part in parts.values()):
+            raise missing(cut, f"{cls.needs} with a name in every part", cls.id, cls.fields)
         return {str(name): str(value) for name, value in sorted(parts.items())}

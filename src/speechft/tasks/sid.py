@@ -34,7 +34,7 @@ class SpeakerIdentification(ClassTask):
     def labels(cls, cut: Cut) -> Labels:
         """Give the speaker of a cut."""
         speaker = supervision(cut).speaker
-        if not speaker:
+        if not str(speaker or "").strip():
             raise missing(cut, "a speaker", cls.id, ["speaker"], classes=True)
         return {"speaker": str(speaker)}
 
