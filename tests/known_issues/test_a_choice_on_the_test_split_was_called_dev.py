@@ -14,8 +14,11 @@ from lhotse.audio import AudioSource
 
 from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl
+from speechft.core.heard import Heard
+from speechft.data.identity import audio_hashes
 from speechft.probing.cells import chosen_on
 from speechft.probing.evaluate import evaluate
+from speechft.probing.leaks import tested
 
 
 @pytest.fixture
@@ -53,6 +56,16 @@ def test_what_chose_is_told_by_what_is_in_it(split, tmp_path, dev, test, expecte
     split("a", 3)
     shutil.copytree(tmp_path / "a", tmp_path / "copied")
     assert chosen_on([split("t", 2), split(*dev), split(*test)]) == expected
+
+
+@pytest.mark.parametrize(("dev", "said"), [("a", {}), ("other", {"probe_dev_items": 1.0})])
+def test_a_test_split_that_chooses_by_protocol_is_no_leak(split, dev, said):
+    """S3PRL's ASV: dev and test are one split, and `on_leak: drop` leaves a part of it for test."""
+    cuts = {"train": split("t", 2), dev: split("a", 3)}
+    cuts["a@unheard-asv"] = cuts[dev][:2]
+    content = audio_hashes([cut for own in cuts.values() for cut in own])
+    found = tested("asv", cuts, ["train", dev, "a@unheard-asv"], "", content)
+    assert found.shares(Heard()) == {"heard_items": 0.0, **said}
 
 
 @pytest.mark.parametrize(("shared", "selection"), [(0, "dev"), (2, "dev"), (6, "test")])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import Final
 
 from lhotse.cut import Cut
 
@@ -18,6 +19,8 @@ from speechft.merging.sweep import read_sweep
 from speechft.probing.heard_shares import DEV_SHARES, PROBE_DEV_SHARE, PROBE_SHARE, SHARES
 from speechft.probing.settings import EncoderSpec
 from speechft.tasks import TASKS
+
+_UNHEARD: Final = "@unheard-"
 
 
 def heard_by(spec: EncoderSpec, of: Callable[[str], Heard] = heard_of) -> Heard:
@@ -115,7 +118,8 @@ def tested(
         result.items.append(items)
         result.speakers.append([speakers_of([cut], spec) - known for cut in splits[test]])
         result.taught.append(list(map(taught.holds, items)))
-        chose = heard_in(splits[dev] if dev != test else [], spec, content)
+        by_protocol = dev == test.partition(_UNHEARD)[0]
+        chose = heard_in([] if by_protocol else splits[dev], spec, content)
         result.chose.append(list(map(chose.holds, items)))
     return result
 
@@ -152,7 +156,7 @@ def without_heard(
         left = [cut for cut, clean in zip(splits[test], chosen, strict=True) if clean]
         left = TASKS[task].without_others(left)
         if left:
-            new = f"{test}@unheard-{task}"
+            new = f"{test}{_UNHEARD}{task}"
             splits[new] = left
             kept += [train, dev, new]
     if not kept:
