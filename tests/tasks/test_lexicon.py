@@ -89,15 +89,19 @@ def test_words_come_out_as_references_are(files, lexicon, case):
     assert decode(said([*"BED|SE", "<blank>", "E"], doubt=(7, "A", 1.0)), None) == ["BED SEE"]
 
 
-def test_a_language_model_of_other_words_is_refused(files):
+def test_a_language_model_of_other_words_is_said(files, caplog):
     """All its words in small letters: it would say nothing, and `wer_lm` would be greedy's."""
     pytest.importorskip("flashlight.lib.text.decoder")
     text = BIGRAMS
     for name in ("BED", "SEA", "SEE"):
         text = text.replace(name, name.lower())
     files[1].write_text(text)
-    with pytest.raises(DataError, match="knows no word of the lexicon"):
-        LexiconDecoder(VOCABULARY, *files)
+    LexiconDecoder(VOCABULARY, *files)
+    assert "scores all 3 words of the lexicon, such as 'SEA', as an unknown one" in caplog.text
+    caplog.clear()
+    files[1].write_text(BIGRAMS)
+    LexiconDecoder(VOCABULARY, *files)
+    assert "unknown" not in caplog.text
 
 
 def test_mistakes_are_named(files, monkeypatch):

@@ -89,12 +89,10 @@ class LexiconDecoder:
             self._trie.insert(letters, number, score)
             strange += score == of_unknown
         if strange == len(words):
-            raise DataError(
-                "the language model knows no word of the lexicon",
-                where=language_model,
-                expected=f"words as {lexicon} writes them, such as {next(iter(words))!r}",
-                found=f"all {strange} words have the score of an unknown one",
-                hint="write the lexicon's words as the language model has them; capitals count",
+            _logger.warning(
+                "%s scores all %d words of the lexicon, such as %r, as an unknown one: write them "
+                "as the language model has them (capitals count), or it says nothing",
+                *(language_model, strange, next(iter(words))),
             )
         self._trie.smear(decoder.SmearingMode.MAX)
         options = decoder.LexiconDecoderOptions(
