@@ -15,7 +15,7 @@ from speechft.analysis.settings import AnalyzeSettings
 from speechft.core.artifact import Artifact, processor
 from speechft.core.devices import computing_threads
 from speechft.core.errors import DivergedError, SpeechFTError, error_of
-from speechft.core.files import remove_leftovers, write_json
+from speechft.core.files import read_json, remove_leftovers, write_json
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import set_up_logging
 from speechft.core.settings import Settings, parse_settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from speechft.hidden.front_end_cache import KeptFeatures
 
 Answer = dict[str, Any]
+STOPPED: Final = "stopped"
 _KEPT_BYTES: Final = 2 << 30  # of front-end features, which most jobs have in common
 
 
@@ -94,17 +95,36 @@ def do_apart(order: Mapping[str, Any], threads: int) -> Answer:
         # Whom a killed command left behind may still be at work there.
         stack.enter_context(wait_for_lock(folder.with_name(f".{folder.name}.lock")))
         begin, clock = time.process_time(), time.perf_counter()
-        answer, worked = _attempt({**order, "apart": True})
-        taken = {
-            "seconds": round(time.process_time() - begin, 1),  # without what others do meanwhile
-            "elapsed": round(time.perf_counter() - clock, 1),
-            "processor": processor(),
-        }
+        before = _stopped(order)
+
+        def taken() -> dict[str, float]:  # seconds of processor time, without what others do
+            seconds, elapsed = time.process_time() - begin, time.perf_counter() - clock
+            found = {"seconds": seconds, "elapsed": elapsed}
+            return {name: round(before.get(name, 0) + own, 1) for name, own in found.items()}
+
+        try:
+            answer, worked = _attempt({**order, "apart": True})
+        except BaseException:
+            write_json(note_of(folder), {"key": order["key"], STOPPED: taken()})
+            raise
         if "error" in answer:
             file.write(answer["error"].get("traceback") or f"{render(answer['error'])}\n")
+            write_json(note_of(folder), {"key": order["key"], STOPPED: taken()})
         elif worked:
-            write_json(note_of(folder), {"key": order["key"], **taken})
+            note = {"key": order["key"], **taken(), "processor": processor()}
+            write_json(note_of(folder), note)
     return answer
+
+
+def _stopped(order: Mapping[str, Any]) -> dict[str, float]:
+    """Give how long the job has been at work before it was stopped, or failed."""
+    try:
+        note = read_json(note_of(Path(order["settings"]["out"])))
+    except (OSError, ValueError):
+        return {}
+    own = isinstance(note, dict) and note.get("key") == order["key"]
+    found = note.get(STOPPED) if own else None
+    return found if isinstance(found, dict) else {}
 
 
 def render(error: Mapping[str, Any]) -> str:
