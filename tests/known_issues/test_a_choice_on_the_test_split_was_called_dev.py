@@ -16,9 +16,9 @@ from speechft.core.errors import SettingsError
 from speechft.core.files import read_jsonl
 from speechft.core.heard import Heard
 from speechft.data.identity import audio_hashes
+from speechft.probing import leaks
 from speechft.probing.cells import chosen_on
 from speechft.probing.evaluate import evaluate
-from speechft.probing.leaks import tested
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_test_split_that_chooses_by_protocol_is_no_leak(split, dev, said):
     cuts = {"train": split("t", 2), dev: split("a", 3)}
     cuts["a@unheard-asv"] = cuts[dev][:2]
     content = audio_hashes([cut for own in cuts.values() for cut in own])
-    found = tested("asv", cuts, ["train", dev, "a@unheard-asv"], "", content)
+    found = leaks.tested("asv", cuts, ["train", dev, "a@unheard-asv"], "", content)
     assert found.shares(Heard()) == {"heard_items": 0.0, **said}
 
 
