@@ -9,6 +9,7 @@ from functools import reduce
 from itertools import cycle, pairwise
 from operator import or_
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lhotse.cut import Cut
 
@@ -18,13 +19,15 @@ from speechft.core.limits import LONGEST_SECONDS
 from speechft.data.audio import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
 from speechft.data.load import load_data, refuse_long
-from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import context_of, is_sweep_folder, locate
 from speechft.merging.alpha import number_text
 from speechft.merging.sweep import load_merged, load_point, read_sweep
 from speechft.probing.leaks import Tested, heard_by, tested, without_heard
 from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, arranged, check_labels, refuse_empty
+
+if TYPE_CHECKING:
+    from speechft.encoders import SpeechEncoder
 
 Splits = dict[str, list[Cut]]
 
@@ -202,6 +205,8 @@ def open_encoder(spec: EncoderSpec, device: str, context: str | None = None) -> 
     if spec.path is not None and spec.alpha is not None:
         encoder = load_point(spec.path, spec.alpha, device=device)
     elif spec.path is not None:
+        from speechft.encoders import load_encoder  # planning reads data, and needs no models
+
         encoder = load_encoder(spec.path, device=device)
     else:
         ends = str(spec.base), str(spec.tuned)

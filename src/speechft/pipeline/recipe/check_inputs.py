@@ -24,7 +24,6 @@ from speechft.data.corpora import Corpus, corpora
 from speechft.data.data_names import is_synthetic, lies_ready, named_kind, root_and_variant
 from speechft.data.identity import corpus_of, heard_in
 from speechft.data.load import load_data
-from speechft.encoders import load_encoder
 from speechft.encoders.identity import heard_of, is_known
 from speechft.merging.alpha import UNLABELLED
 from speechft.merging.settings import AUTO, MergeSettings
@@ -33,7 +32,6 @@ from speechft.pipeline.recipe.recipe_jobs import Plan
 from speechft.pipeline.recipe.settings import RunSettings
 from speechft.probing.heard_shares import leaking
 from speechft.probing.inputs import DataSet, open_sweeps, read_data
-from speechft.probing.job import find_refused
 from speechft.probing.leaks import heard_by, refuse_leaks
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import DEFAULT, TASKS, data_of
@@ -295,6 +293,9 @@ def _check_room(settings: EvaluateSettings, read: list[DataSet], out: Path) -> N
     first = settings.encoders[0].sources[0]
     if Path(first).is_relative_to(out) and not Path(first).exists():
         return  # the run makes it itself, and what size it has is not known yet
+    from speechft.encoders import load_encoder
+    from speechft.probing.job import find_refused
+
     refused = find_refused(settings, load_encoder(first), [(data, data.names) for data in read])
     for error in refused.values():
         raise error
