@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.analysis.settings import AnalyzeSettings
-from speechft.core.artifact import Artifact, processor
+from speechft.core.artifact import Artifact, processor, read_object
 from speechft.core.devices import computing_threads
 from speechft.core.errors import DivergedError, SpeechFTError, error_of
-from speechft.core.files import read_json, remove_leftovers, write_json
+from speechft.core.files import remove_leftovers, write_json
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import set_up_logging
 from speechft.core.settings import Settings, parse_settings
@@ -118,12 +118,8 @@ def do_apart(order: Mapping[str, Any], threads: int) -> Answer:
 
 def _stopped(order: Mapping[str, Any]) -> dict[str, float]:
     """Give how long the job has been at work before it was stopped, or failed."""
-    try:
-        note = read_json(note_of(Path(order["settings"]["out"])))
-    except (OSError, ValueError):
-        return {}
-    own = isinstance(note, dict) and note.get("key") == order["key"]
-    found = note.get(STOPPED) if own else None
+    note = read_object(note_of(Path(order["settings"]["out"]))) or {}
+    found = note.get(STOPPED) if note.get("key") == order["key"] else None
     return found if isinstance(found, dict) else {}
 
 

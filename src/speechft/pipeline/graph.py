@@ -14,9 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from speechft.core.artifact import Artifact, Seen, inputs_of, looking_once
+from speechft.core.artifact import Artifact, Seen, inputs_of, looking_once, read_object
 from speechft.core.errors import SpeechFTError
-from speechft.core.files import read_json
 from speechft.core.paths import beside
 from speechft.core.settings import Settings, parse_settings
 from speechft.data.identity import DATA_IDS
@@ -72,11 +71,7 @@ class Job:
     @property
     def note(self) -> dict[str, Any]:
         """What the pipeline has noted of it: seconds, processor, or that its training diverged."""
-        try:
-            found = read_json(note_of(self.folder))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_object(note_of(self.folder)) or {}
 
     @property
     def guard(self) -> dict[str, Any]:
