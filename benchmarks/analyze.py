@@ -33,8 +33,9 @@ from probing.folder import working_folder
 from speechft.analysis.settings import AnalyzeSettings
 from speechft.analysis.stage import analyze
 from speechft.core.files import write_json
-from speechft.data.audio import heard_seconds, load_waveform
+from speechft.data.audio import load_waveform
 from speechft.data.batching import DurationBatches
+from speechft.data.cuts import heard_seconds
 from speechft.data.load import load_data
 from speechft.encoders import build_encoder, load_encoder
 

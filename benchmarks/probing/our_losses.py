@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from speechft.core.lengths import HOP, SAMPLE_RATE
 from speechft.core.seeding import torch_generator
-from speechft.data.audio import place_of
+from speechft.data.cuts import place_of
 from speechft.probing import batches, cells, qbe_search
 from speechft.probing import probe as probing
 from speechft.probing.evaluate import evaluate

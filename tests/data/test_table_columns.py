@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from speechft.core.errors import DataError
-from speechft.data.audio import audio_files, effects_of, load_waveform
+from speechft.data.audio import load_waveform
+from speechft.data.cuts import audio_files, effects_of
 from speechft.data.load import load_data
 from speechft.data.utterances import columns_of
 

@@ -7,7 +7,8 @@ import torch
 from lhotse import MonoCut, SupervisionSegment
 
 from speechft.core.errors import DataError
-from speechft.data.audio import effects_of, heard_samples, with_effects
+from speechft.data import audio
+from speechft.data.cuts import effects_of, heard_samples, with_effects
 from speechft.data.utterances import Utterance, load_splits
 from speechft.data.waveform_effects import GAIN, TRIM, apply_effects, crop, trim_silence
 from speechft.tasks import asv
@@ -60,8 +61,8 @@ def test_lengths_behind_effects_are_remembered_until_a_file_changes(tmp_path, mo
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(asv, "MANY", 3)
     measured = []
-    original = asv.load_waveform
-    monkeypatch.setattr(asv, "load_waveform", lambda c: measured.append(c) or original(c))
+    original = audio.load_waveform
+    monkeypatch.setattr(audio, "load_waveform", lambda c: measured.append(c) or original(c))
     assert asv.heard_lengths(cuts) == asv.heard_lengths(cuts) == few
     assert len(measured) == 3
     soundfile.write(tmp_path / "0.wav", 0.1 * random.normal(size=20000), 16000)

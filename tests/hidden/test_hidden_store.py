@@ -22,10 +22,9 @@ from speechft.encoders import build_encoder
 from speechft.hidden import dataset_states, disk_store
 from speechft.hidden.dataset_states import HiddenStore, Request
 from speechft.hidden.disk_store import FRAMES, INDEX, MEANS
+from speechft.hidden.sizes import frame_bytes, mean_bytes
 from speechft.hidden.states import (
     Passes,
-    frame_bytes,
-    mean_bytes,
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 from lhotse import MonoCut, Recording, SupervisionSegment
 
 from speechft.core.errors import DataError
-from speechft.data.audio import heard_seconds, with_effects
+from speechft.data.cuts import heard_seconds, with_effects
 from speechft.data.load import load_data
 from speechft.data.waveform_effects import GAIN
 from speechft.tasks import TASKS

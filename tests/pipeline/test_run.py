@@ -10,6 +10,7 @@ import soundfile
 import torch
 import yaml
 from kills import backend, faults, is_killed, order_kills, results_of
+from light_commands import shown_and_imported
 from recipe_fixture import recipe, settings, states, write_table
 from tiny_configs import TWO_LAYERS as TINY
 
@@ -50,6 +51,16 @@ def test_recipe_of_a_run_can_be_run_again(finished: Path) -> None:
     plan = plan_run(load_recipe(finished / "recipe.yaml"), finished)
     assert states(plan) == ["done"] * 4
     assert len({step.key for step in plan.steps}) == 4
+
+
+def test_what_is_done_is_looked_through_without_torch(finished: Path, tmp_path: Path) -> None:
+    """Most of the time of a dry run was importing what computes, where nothing is to compute."""
+    asked = ["run", str(finished / "recipe.yaml"), "--dry-run", "--out"]
+    shown, imported = shown_and_imported(*asked, str(finished))
+    assert "on disk; nothing is left to do" in shown
+    assert imported == []
+    shown, _ = shown_and_imported(*asked, str(tmp_path / "new"))
+    assert "hours of a GPU" in shown  # its data is opened, to count hours
 
 
 def test_second_run_does_nothing(finished: Path, encoder: Path) -> None:

@@ -14,7 +14,7 @@ from speechft.cli.app import main
 from speechft.core.errors import SettingsError
 from speechft.core.settings import parse_settings
 from speechft.encoders import build_encoder, load_encoder
-from speechft.hidden.states import Shape, frame_bytes, mean_bytes
+from speechft.hidden.sizes import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.recipe.cost_estimate import size_of
 from speechft.pipeline.recipe.stage import RunSettings, plan_run, run
 

@@ -10,7 +10,7 @@ from lhotse import MonoCut, SupervisionSegment
 from torch.nn import functional
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.audio import effects_of, heard_samples
+from speechft.data.cuts import effects_of, heard_samples
 from speechft.tasks import TASKS, speaker_trials
 from speechft.tasks.dtw import normalise, search, z_norm
 from speechft.tasks.pr import ARPABET

@@ -14,9 +14,10 @@ from finetune_fixture import kill_at, moved, settings
 from kills import faults
 
 from speechft.core.errors import DataError
-from speechft.data.audio import heard_samples, load_waveform
+from speechft.data.audio import load_waveform
 from speechft.data.augmentation import Noise, at_speed
 from speechft.data.batching import DurationBatches, VariedBatches
+from speechft.data.cuts import heard_samples
 from speechft.data.load import load_data
 from speechft.encoders import build_encoder
 from speechft.hidden.decode_ahead import Waveforms

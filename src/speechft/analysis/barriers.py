@@ -18,8 +18,9 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.analysis.hidden_similarity import fill
-from speechft.data.audio import heard_seconds, load_waveform
+from speechft.data.audio import load_waveform
 from speechft.data.batching import DurationBatches
+from speechft.data.cuts import heard_seconds
 from speechft.encoders import EncoderOutput, SpeechEncoder
 from speechft.metrics.measures import direction
 from speechft.tasks.kept_head import KeptHead

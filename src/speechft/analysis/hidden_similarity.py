@@ -15,8 +15,9 @@ from torch import Tensor
 
 from speechft.core.errors import IncompatibleModelsError
 from speechft.core.lengths import padding_mask
-from speechft.data.audio import heard_seconds, load_waveform
+from speechft.data.audio import load_waveform
 from speechft.data.batching import DurationBatches
+from speechft.data.cuts import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import refuse_not_finite
 from speechft.metrics.similarity import FeatureSimilarity, MeanCosine, Side

@@ -101,7 +101,7 @@ def _show_plan(settings: RunSettings, out: Path | None, redo: bool) -> int:
     plan = plan_run(settings, out, [one.data for one in data if one.corpus or one.lacks])
     parameters = parameters_of(settings.encoder)
     console.print(f"{settings.name} in {plan.out}, {len(plan.steps)} steps")
-    _show_data(data)
+    _show_data(data, counted=bool(plan.graph.open))
     lost = [error.where for error in absent(settings)]
     state = "missing" if settings.encoder in lost else "not counted"
     count = f"{parameters / 1e6:.1f} M parameters" if parameters else state
@@ -153,13 +153,15 @@ def _without_room(plan: Plan) -> list[str]:
     ]
 
 
-def _show_data(data: list[Needed]) -> None:
+def _show_data(data: list[Needed], counted: bool) -> None:
+    """Show of each DATA whether it is there, and its hours, for which it may have to be opened."""
+    from speechft.data.data_names import lies_ready
     from speechft.pipeline.recipe.cost_estimate import hours_of_audio
 
     for one in data:
-        state = "found" if one.place else "not made yet"
+        state = "found" if one.place or lies_ready(one.data) else "not made yet"
         state = "missing" if one.missing else "not complete" if one.lacks else state
-        hours = None if one.lacks else hours_of_audio(one.data)
+        hours = hours_of_audio(one.data) if counted and not one.lacks else None
         said = f", {one.hours:g} h as its makers say" if one.hours else ", not counted"
         if hours:
             state, said = f"{sum(hours.values()):.2f} h in {len(hours)} splits", ""
@@ -167,7 +169,7 @@ def _show_data(data: list[Needed]) -> None:
 
 
 def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object]) -> None:
-    """Show what each step amounts to, and all of them together."""
+    """Show what each step amounts to, and all that are not done together."""
     from rich.filesize import decimal
     from rich.table import Table
 
@@ -180,13 +182,16 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
         table.add_column(name, justify="right")
     total, hours = 0, 0.0
     for step in plan.steps:
-        size, cost = size_of(step, parameters or BASE_PARAMETERS), cost_of(step, parameters)
+        state = plan.graph.state(step)
+        size = size_of(step, parameters or BASE_PARAMETERS, done=state == "done")
+        cost = 0.0 if state == "done" else cost_of(step, parameters)
         total, hours = total + (size.bytes or 0), hours + cost
         disk = decimal(size.bytes) if size.bytes else ""
-        state = "refused" if step.name in refused else plan.graph.state(step)
+        shown = "refused" if step.name in refused else state
         time = f"{cost:.1f}" if cost >= 0.05 else ""
-        table.add_row(step.name, state, size.text, disk, time)
+        table.add_row(step.name, shown, size.text, disk, time)
     output().print(table, soft_wrap=False)
     base = "" if parameters else ", for an encoder of Base size"
     disk = f"about {decimal(total)}" if total >= 1e6 else "less than 1 MB"
-    output().print(f"\n{disk} on disk, {hours:,.1f} hours of a GPU as fast as {GPU}{base}")
+    left = f", {hours:,.1f} hours of a GPU as fast as {GPU}{base}"
+    output().print(f"\n{disk} on disk{left if plan.graph.open else '; nothing is left to do'}")

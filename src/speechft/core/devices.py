@@ -7,14 +7,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 from threadpoolctl import threadpool_limits
 
 from speechft.core.errors import SettingsError
 from speechft.core.logging import get_logger
+from speechft.core.registry import deferred
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = deferred("torch")
 
 _logger = get_logger(__name__)
 _in_use: list[torch.device] = []

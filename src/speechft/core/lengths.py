@@ -6,11 +6,17 @@ Masks follow one convention: **True where padded**.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from speechft.core.registry import deferred
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn.utils import rnn
+else:
+    torch, rnn = deferred("torch"), deferred("torch.nn.utils.rnn")
+
 
 SAMPLE_RATE: Final = 16_000
 """Samples per second of all audio behind its reading."""
@@ -56,7 +62,7 @@ def reversal(lengths: Tensor, max_length: int) -> Tensor:
 def pad_waveforms(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack 1-D waveforms into a zero-padded batch (B, T) with their lengths (B,)."""
     lengths = torch.tensor([len(w) for w in waveforms], dtype=torch.long)
-    return pad_sequence(list(waveforms), batch_first=True), lengths
+    return rnn.pad_sequence(list(waveforms), batch_first=True), lengths
 
 
 def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:

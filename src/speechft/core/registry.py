@@ -11,6 +11,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from speechft.core.errors import SettingsError
@@ -94,3 +95,19 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         return value
 
     return find
+
+
+def deferred(name: str) -> ModuleType:
+    """Give a module that is imported when something of it is first used, as a slow one should be.
+
+    Args:
+        name: of the module, such as `torch.nn.functional`.
+    """
+    return _Deferred(name)
+
+
+class _Deferred(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(import_module(self.__name__), name)
+        setattr(self, name, value)
+        return value

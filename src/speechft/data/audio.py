@@ -3,17 +3,11 @@
 A cut is heard as lhotse means it (`cut.load_audio()`): its channels, its part of the file, its
 recording's transforms. Only the files are decoded here, by libsndfile (WAV, FLAC, MP3, Ogg Vorbis,
 Opus, NIST Sphere and relatives), since lhotse's readers may start programs and open URLs.
-
-Effects that a task asks for (`data.waveform_effects`) are carried in the supervision's
-`custom["effects"]`, a list of strings applied in their order, and in `custom["samples"]` the number
-of samples left.
-Fixed crops are drawn once per utterance from its id, so that hidden states can be kept.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +24,7 @@ from torch import Tensor
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.core.seeding import numpy_generator
+from speechft.data.cuts import audio_files, channels_of, effects_of
 from speechft.data.decoding import Samples, decode
 from speechft.data.waveform_effects import apply_effects
 
@@ -78,73 +72,6 @@ def read_audio(
     return _as_wave(*decode(Path(path), start or 0.0, duration), where=path)
 
 
-def effects_of(cut: Cut) -> list[str]:
-    """Give the effects that a cut carries."""
-    return list(_custom(cut).get("effects", ()))
-
-
-def heard_seconds(cut: Cut) -> float:
-    """Give the seconds of audio that `load_waveform` will give."""
-    # Without effects a field of this name is somebody else's.
-    samples = _custom(cut).get("samples") if effects_of(cut) else None
-    return float(cut.duration) if samples is None else float(samples) / SAMPLE_RATE
-
-
-def heard_samples(cut: Cut) -> int:
-    """Give the samples at 16 kHz that `load_waveform` will give."""
-    return round(heard_seconds(cut) * SAMPLE_RATE)
-
-
-def with_effects(cut: Cut, effects: Sequence[str], samples: int | None = None) -> Cut:
-    """Give the cut with further effects; `samples` is what is left behind them, where known."""
-    custom = {**_custom(cut), "effects": [*effects_of(cut), *effects]}
-    if samples is not None:
-        custom["samples"] = samples
-    first: Any = replace(cut.supervisions[0], custom=custom)
-    return replace(cut, supervisions=[first, *cut.supervisions[1:]])
-
-
-def crop_start(cut: Cut, total: int, length: int, *names: object) -> int:
-    """Draw where a crop of `length` samples begins in an utterance of `total` samples."""
-    return int(numpy_generator(0, "crop", cut.id, *names).integers(total - length + 1))
-
-
-def piece(cut: Cut, start: int, length: int, name: str | None = None) -> Cut:
-    """Give `length` samples of a cut, from sample `start` on (at 16 kHz), its labels kept.
-
-    Args:
-        cut: one utterance without effects.
-        start: first sample.
-        length: samples.
-        name: the new id; the old one if not given.
-    """
-    duration = length / SAMPLE_RATE
-    changed: dict[str, Any] = {"start": cut.start + start / SAMPLE_RATE, "duration": duration}
-    changed["supervisions"] = [
-        replace(s, id=name or s.id, start=0.0, duration=duration) for s in cut.supervisions
-    ]
-    return replace(cut, id=name or cut.id, **changed)
-
-
-def fixed_crop(cut: Cut, length: int) -> Cut:
-    """Give one crop of an utterance that is longer than `length` samples; others stay whole."""
-    total = heard_samples(cut)
-    return cut if total <= length else piece(cut, crop_start(cut, total, length), length)
-
-
-def fixed_crops(cut: Cut, length: int, count: int, *names: object) -> list[Cut]:
-    """Give `count` crops of a recording that is longer than `length` samples; else itself."""
-    total = heard_samples(cut)
-    if total <= length:
-        return [cut]
-    starts = [crop_start(cut, total, length, *names, i) for i in range(count)]
-    return [piece(cut, start, length, f"{cut.id}-{i:03d}") for i, start in enumerate(starts)]
-
-
-def _custom(cut: Cut) -> dict[str, Any]:
-    return (cut.supervisions[0].custom or {}) if cut.supervisions else {}
-
-
 def fault_of_audio(cut: Cut) -> str | None:
     """Say why a cut cannot be heard as it is meant; None where it can.
 
@@ -181,42 +108,10 @@ def fault_of_audio(cut: Cut) -> str | None:
     return f"its recording has no channel {absent[0]}" if absent else None
 
 
-def channels_of(cut: Cut) -> list[int]:
-    """Give the channels of its recording that a cut is made of, in order."""
-    channel = getattr(cut, "channel", 0)
-    return [channel] if isinstance(channel, int) else sorted(channel)
-
-
 def transforms_of(cut: Cut) -> list[dict[str, Any]]:
     """Give the transforms of a cut's recording as plain values."""
     recording = getattr(cut, "recording", None)
     return [_plain(one) for one in getattr(recording, "transforms", None) or ()]
-
-
-def audio_files(cut: Cut) -> list[str]:
-    """Give the paths of a cut's audio files."""
-    recording = getattr(cut, "recording", None)
-    return [str(s.source) for s in getattr(recording, "sources", ()) if s.type == "file"]
-
-
-def cut_key(cut: Cut) -> tuple[str, ...]:
-    """Tell a cut from others: an utterance in several splits has one key, two of one id have two.
-
-    Files of cuts, and a data set's splits, number their utterances alike.
-    """
-    place = (cut.start, cut.duration, channels_of(cut))
-    return (cut.id, *audio_files(cut), *map(str, place))
-
-
-def place_of(cut: Cut) -> dict[str, Any]:
-    """Give the (first) file of a cut, and from which second to which it is heard."""
-    start, end = round(float(cut.start), 4), round(float(cut.end), 4)
-    return {"file": next(iter(audio_files(cut)), ""), "start": start, "end": end}
-
-
-def said_cut(cut: Cut) -> str:
-    """Name a cut for a person: its id, and the file that it is heard in."""
-    return " of ".join([f"cut {cut.id}", *audio_files(cut)[:1]])
 
 
 def _as_wave(samples: Samples, rate: int, where: Path | str) -> Tensor:

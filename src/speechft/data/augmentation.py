@@ -17,7 +17,8 @@ from torch import Tensor
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.data.audio import effects_of, heard_samples, load_waveform, piece, said_cut
+from speechft.data.audio import load_waveform
+from speechft.data.cuts import effects_of, heard_samples, piece, said_cut
 from speechft.data.data_names import noise_data
 from speechft.data.load import load_data
 from speechft.data.utterances import in_threads, problems_error

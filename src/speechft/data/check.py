@@ -20,7 +20,8 @@ from lhotse.cut import Cut
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.nearest_names import look_alike
-from speechft.data.audio import cut_key, load_waveform
+from speechft.data.audio import load_waveform
+from speechft.data.cuts import cut_key
 from speechft.data.load import find_data
 from speechft.data.utterances import DRAWN, FURTHER, Loaded, in_threads
 

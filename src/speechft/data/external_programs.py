@@ -14,16 +14,17 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, Any
 
 from speechft.core.artifact import content_id
 from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, atomic_path, cache_folder, remove_leftovers
 from speechft.core.logging import get_logger
 
-Runner = Callable[[Cut], Cut]
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
+Runner = Callable[["Cut"], "Cut"]
 
 
 def kept_folder() -> Path:

@@ -110,7 +110,8 @@ def audio_key(cut: Cut, content: Mapping[str, str]) -> str:
         cut: the cut.
         content: audio file → hash, as `audio_hashes` gives it.
     """
-    from speechft.data.audio import channels_of, effects_of, transforms_of
+    from speechft.data.audio import transforms_of
+    from speechft.data.cuts import channels_of, effects_of
 
     recording: Any = getattr(cut, "recording", None)
     files = [[s.channels, content[str(s.source)]] for s in getattr(recording, "sources", ())]
@@ -126,7 +127,7 @@ def audio_hashes(cuts: Iterable[Cut]) -> dict[str, str]:
     Raises:
         DataError: a file cannot be read.
     """
-    from speechft.data.audio import audio_files
+    from speechft.data.cuts import audio_files
 
     files = {source for cut in cuts for source in audio_files(cut)}
     with progress_bar() as bar:
@@ -182,7 +183,7 @@ def heard_in(cuts: Sequence[Cut], spec: str, content: Mapping[str, str] | None =
 
 def stretches_of(cut: Cut, content: Mapping[str, str]) -> list[Stretch]:
     """Give the stretches of audio that a cut is made of, whatever is done to them."""
-    from speechft.data.audio import audio_files, channels_of
+    from speechft.data.cuts import audio_files, channels_of
 
     begin, end = round(1000 * cut.start), round(1000 * (cut.start + cut.duration))
     files = [content[file] for file in audio_files(cut)]

@@ -6,10 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Final
-
-from lhotse import CutSet
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, Final
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.limits import LONGEST_SECONDS
@@ -17,8 +14,8 @@ from speechft.core.logging import say_once
 from speechft.core.nearest_names import did_you_mean
 from speechft.core.paths import fault_of_name, first_of, home_expanded
 from speechft.data import manifests, table_files
-from speechft.data.audio import heard_seconds
 from speechft.data.corpus_tree import describe
+from speechft.data.cuts import heard_seconds
 from speechft.data.data_names import (
     DEFAULT_PRESET,
     is_synthetic,
@@ -31,6 +28,10 @@ from speechft.data.dialects import dialects, read_dialect, read_guessed
 from speechft.data.external_programs import Runner, run_commands
 from speechft.data.split_names import split_of
 from speechft.data.utterances import Loaded, problems_error
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
+    from lhotse.cut import Cut
 
 
 def load_data(spec: str, *, seed: int = 0, allow_commands: bool = False) -> dict[str, CutSet]:

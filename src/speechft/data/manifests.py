@@ -10,17 +10,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zlib import error as ZlibError
-
-from lhotse import CutSet, SupervisionSegment
-from lhotse.cut import Cut
-from lhotse.serialization import deserialize_item
 
 from speechft.core.errors import DataError
 from speechft.core.files import read_json
 from speechft.core.limits import parse_json, regular_file, text_lines
-from speechft.data.audio import fault_of_audio
+from speechft.core.registry import deferred
 from speechft.data.cut_records import check_record
 from speechft.data.external_programs import Runner, is_command
 from speechft.data.slot_tags import name_tags
@@ -28,6 +24,12 @@ from speechft.data.split_names import USUAL_SPLITS, split_named
 from speechft.data.splitting import split_cuts
 from speechft.data.table_files import holds_cuts
 from speechft.data.utterances import DIARIZATION, Loaded
+
+if TYPE_CHECKING:
+    import lhotse
+    from lhotse.cut import Cut
+else:
+    lhotse = deferred("lhotse")
 
 SUFFIXES: Final = (".jsonl.gz", ".jsonl")
 # What `prepare` leaves beside the cuts.
@@ -90,7 +92,7 @@ def read_folder(folder: Path, seed: int = 0, run: Runner | None = None) -> Loade
     splits, problems = {}, []
     for name, path in found.items():
         cuts, bad = _read(path, run)
-        splits[name] = CutSet.from_cuts(cuts)
+        splits[name] = lhotse.CutSet.from_cuts(cuts)
         problems += [f"{path.name}, {problem}" for problem in bad]
     notes: list[str] = []
     name_tags((cut for cuts in splits.values() for cut in cuts), folder, notes)
@@ -144,7 +146,7 @@ def _cuts(path: Path) -> list[tuple[int, Cut]]:
             if kind not in _KINDS:
                 raise ValueError(f"a {kind}; write what is heard of it with CutSet.save_audios")
             check_record(record)
-            found.append((number, deserialize_item({**record, "type": kind})))
+            found.append((number, lhotse.serialization.deserialize_item({**record, "type": kind})))
     except _UNREADABLE as error:
         raise DataError(
             "the cuts cannot be read",
@@ -157,6 +159,8 @@ def _cuts(path: Path) -> list[tuple[int, Cut]]:
 
 def _read(path: Path, run: Runner | None) -> tuple[list[Cut], list[str]]:
     """Give the utterances of a file, and a line for each cut that cannot be used."""
+    from speechft.data.audio import fault_of_audio
+
     numbered = _cuts(path)
     if not numbered:
         raise DataError("there are no cuts in the file", where=path, hint="write it again")
@@ -188,7 +192,7 @@ def _one_utterance_each(cut: Cut) -> list[Cut]:
     if (cut.custom or {}).get(DIARIZATION):
         return [cut]
     if not cut.supervisions:
-        blank: Any = SupervisionSegment(cut.id, cut.recording_id, 0.0, cut.duration)
+        blank: Any = lhotse.SupervisionSegment(cut.id, cut.recording_id, 0.0, cut.duration)
         return [replace(cut, supervisions=[blank])]
     for supervision in cut.supervisions:
         if supervision.start < -_SAME or supervision.end > cut.duration + _SAME:

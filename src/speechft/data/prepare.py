@@ -17,8 +17,8 @@ from speechft.core.artifact import Artifact, hash_values, stage_of
 from speechft.core.files import atomic_dir, read_json, remove_leftovers, write_json
 from speechft.core.logging import get_logger
 from speechft.core.paths import in_the_way, said_place
-from speechft.data.audio import cut_key
 from speechft.data.check import CheckReport, check_loaded
+from speechft.data.cuts import cut_key
 from speechft.data.data_names import named_kind
 from speechft.data.external_programs import kept_folder
 from speechft.data.load import corpus_name, find_data

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, Any, Final
 
 from speechft.core.errors import DataError
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 OUTSIDE: Final = "O"
 _TAG: Final = re.compile(r"([BIESLU])-(.+)")

@@ -6,17 +6,22 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from lhotse import CutSet
-from lhotse.cut import Cut
-
-from speechft.data.audio import audio_files
+from speechft.core.registry import deferred
+from speechft.data.cuts import audio_files
 from speechft.data.identity import audio_hashes, audio_key
 from speechft.data.utterances import DRAWN
 
+if TYPE_CHECKING:
+    import lhotse
+    from lhotse import CutSet
+    from lhotse.cut import Cut
+else:
+    lhotse = deferred("lhotse")
+
 NAMES: Final = ("train", "dev", "test")
-Key = Callable[[Cut], str]
+Key = Callable[["Cut"], str]
 """Gives an utterance's class."""
 _SHARE: Final = 0.1
 _BY_SPEAKER: Final = "split by speaker: train, dev and test share none"
@@ -148,7 +153,7 @@ def _first_of_same_audio(cuts: Iterable[Cut]) -> dict[str, Cut]:
 
 def _collect(cuts: Iterable[Cut], key: Key) -> dict[str, CutSet]:
     parts = _group(cuts, key)
-    return {name: CutSet.from_cuts(parts[name]) for name in NAMES if name in parts}
+    return {name: lhotse.CutSet.from_cuts(parts[name]) for name in NAMES if name in parts}
 
 
 def _group(cuts: Iterable[Cut], key: Key) -> dict[str, list[Cut]]:

@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-from lhotse import CutSet
+from typing import TYPE_CHECKING, Any, Final
 
 from speechft.core.errors import DataError
 from speechft.core.nearest_names import nearest
@@ -22,6 +20,9 @@ from speechft.data.split_names import USUAL_SPLITS, split_named
 from speechft.data.splitting import split_cuts
 from speechft.data.table_files import SHOWN, SURPLUS, Row, renamed
 from speechft.data.utterances import FURTHER, Loaded, Utterance, load_splits, tags_to_slots
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
 
 _TEXTS: Final = tuple(
     ["audio", "text", "label", "speaker", "emotion", "intent", "language", "split"]

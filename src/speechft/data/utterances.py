@@ -8,18 +8,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
-
-from lhotse import CutSet, MonoCut, MultiCut, Recording, SupervisionSegment
-from lhotse.audio import AudioSource
-from lhotse.cut import Cut
-from lhotse.supervision import AlignmentItem
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from speechft.core.errors import DataError
 from speechft.core.progress import progress_bar
+from speechft.core.registry import deferred
 from speechft.core.seeding import numpy_generator
 from speechft.core.stopping import threads as start_threads
 from speechft.data.decoding import Header, read_header
+
+if TYPE_CHECKING:
+    import lhotse
+    from lhotse import CutSet, SupervisionSegment
+    from lhotse.cut import Cut
+else:
+    lhotse = deferred("lhotse")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -127,7 +130,7 @@ def load_splits(
         else:
             cuts[key] = _make_cut(utterance, header)
     splits = {
-        name: CutSet.from_cuts(cuts[id(u)] for u in part if id(u) in cuts)
+        name: lhotse.CutSet.from_cuts(cuts[id(u)] for u in part if id(u) in cuts)
         for name, part in parts.items()
     }
     return Loaded(splits, [*problems, *bad], frozenset(bad), list(notes))
@@ -233,15 +236,15 @@ def _make_cut(utterance: Utterance, header: Header) -> Cut:
     end = seconds if utterance.end is None else min(utterance.end, seconds)
     duration = seconds if utterance.start == 0 and end == seconds else end - utterance.start
     name, channels = utterance.id, list(range(count))
-    source = AudioSource("file", channels, os.path.abspath(utterance.audio))
-    kind: type[MonoCut | MultiCut] = MonoCut if count == 1 else MultiCut
+    source = lhotse.audio.AudioSource("file", channels, os.path.abspath(utterance.audio))
+    kind = lhotse.MonoCut if count == 1 else lhotse.MultiCut
     return kind(
         id=name,
         start=utterance.start,
         duration=duration,
         channel=0 if count == 1 else channels,
         supervisions=_supervisions(utterance, duration),
-        recording=Recording(name, [source], rate, frames, seconds),
+        recording=lhotse.Recording(name, [source], rate, frames, seconds),
         custom={DIARIZATION: True} if utterance.turns else None,
     )
 
@@ -251,13 +254,13 @@ def _supervisions(utterance: Utterance, duration: float) -> list[SupervisionSegm
     if utterance.turns:
         turns = enumerate(utterance.turns)
         return [
-            SupervisionSegment(
+            lhotse.SupervisionSegment(
                 f"{name}-{n:03d}", name, start, length, language=language, speaker=speaker
             )
             for n, (speaker, start, length) in turns
         ]
-    items = [AlignmentItem(*item) for item in utterance.alignment]
-    supervision = SupervisionSegment(
+    items = [lhotse.supervision.AlignmentItem(*item) for item in utterance.alignment]
+    supervision = lhotse.SupervisionSegment(
         id=name,
         recording_id=name,
         start=0.0,

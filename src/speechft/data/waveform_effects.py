@@ -6,16 +6,21 @@ They are strings, which a cut carries (`audio.with_effects`) and `audio.load_wav
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import soxr
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
+from speechft.core.registry import deferred
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = deferred("torch")
 
 # S3PRL's recipes of KS, QbE and ASV turn the volume down by this much.
 GAIN: Final = "gain:-3"

@@ -21,6 +21,7 @@ from speechft.encoders import SpeechEncoder
 from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.disk_store import StoreFolder, bytes_of
 from speechft.hidden.front_end_cache import FrontEndCache
+from speechft.hidden.sizes import frame_bytes, mean_bytes
 from speechft.hidden.states import (
     Encoded,
     EncodedFrames,
@@ -29,8 +30,6 @@ from speechft.hidden.states import (
     PooledStates,
     Reader,
     SplitStates,
-    frame_bytes,
-    mean_bytes,
 )
 
 # What a killed process loses at most, and what one process takes on before others.

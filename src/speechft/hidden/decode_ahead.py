@@ -11,7 +11,8 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from speechft.core.devices import compute_alone
-from speechft.data.audio import heard_seconds, load_waveform
+from speechft.data.audio import load_waveform
+from speechft.data.cuts import heard_seconds
 
 _AHEAD: Final = 64  # utterances that are decoded before they are asked for
 

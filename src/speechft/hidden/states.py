@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -148,26 +148,6 @@ class Reader:
                 found="values beyond float16",
                 hint="keep them in full precision: frame_dtype: float32",
             )
-
-
-class Shape(NamedTuple):
-    """What of an encoder decides how large its hidden states are; an encoder has the same names."""
-
-    num_layers: int
-    hidden_size: int
-    sample_rate: int
-    hop: int
-
-
-def frame_bytes(encoder: SpeechEncoder | Shape, seconds: float, dtype: str) -> float:
-    """Give the size of all frames of all hidden states of some audio, in bytes."""
-    frames = seconds * encoder.sample_rate / encoder.hop
-    return frames * (encoder.num_layers + 1) * encoder.hidden_size * DTYPES[dtype].itemsize
-
-
-def mean_bytes(encoder: SpeechEncoder | Shape, utterances: int) -> int:
-    """Give the size of the time means of so many utterances, in bytes."""
-    return utterances * (encoder.num_layers + 1) * encoder.hidden_size * 4
 
 
 class States(ABC):

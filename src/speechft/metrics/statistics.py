@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 LEVEL: Final = 0.95
 DRAWS: Final = 2000  # of the bootstrap
@@ -71,6 +70,8 @@ class SeedValues:
         error = self._standard_error
         if error is None:
             return None
+        from scipy.special import stdtrit
+
         reach = float(stdtrit(len(self.values) - 1, (1 + level) / 2)) * error
         return Interval(self.mean - reach, self.mean + reach, level)
 
@@ -98,6 +99,8 @@ class SeedValues:
         return None if self.sd is None or self.sd < 1e-12 else self.sd / math.sqrt(len(self.values))
 
     def _tail(self, t: float) -> float:
+        from scipy.special import stdtr
+
         return float(stdtr(len(self.values) - 1, -t))
 
 

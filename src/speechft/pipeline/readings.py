@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.logging import get_logger
@@ -11,12 +12,13 @@ from speechft.data.load import load_data
 from speechft.data.synthetic.espeak import locate
 from speechft.merging.alpha import UNLABELLED
 from speechft.pipeline.graph import Job
-from speechft.probing.inputs import DataSet, read_data
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS
 from speechft.tasks.base import ProtocolName
-from speechft.training.finetune.data import read_task, rehearsal_cuts
 from speechft.training.finetune.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from speechft.probing.inputs import DataSet
 
 Reading = tuple[str, str, tuple[str, ...], str, float, float | None]
 """Purpose, DATA, tasks, protocol, longest seconds, hours."""
@@ -89,6 +91,9 @@ def read(
         DataError: data is missing or broken, or lacks a split or what a task needs.
         SettingsError: unknown corpus.
     """
+    from speechft.probing.inputs import read_data
+    from speechft.training.finetune.data import read_task, rehearsal_cuts
+
     log.debug("%s: looking at %s", verb, data)
     if verb == "alpha":
         load_data(data)

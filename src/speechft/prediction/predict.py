@@ -14,8 +14,9 @@ from speechft.core.errors import DataError, SettingsError
 from speechft.core.lengths import SAMPLE_RATE
 from speechft.core.logging import get_logger
 from speechft.core.progress import progress_bar
-from speechft.data.audio import load_waveform, place_of
+from speechft.data.audio import load_waveform
 from speechft.data.batching import DurationBatches
+from speechft.data.cuts import place_of
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.base import refuse_not_finite
 from speechft.prediction.answers import form_of, write_answers

@@ -11,7 +11,7 @@ from lhotse.cut import Cut
 
 from speechft.core.errors import DataError
 from speechft.core.paths import home_expanded
-from speechft.data.audio import cut_key, place_of
+from speechft.data.cuts import cut_key, place_of
 from speechft.data.data_names import is_synthetic, named_kind
 from speechft.data.load import find_data
 from speechft.data.manifests import SUFFIXES as CUTS

@@ -17,7 +17,7 @@ from speechft.core.artifact import Artifact, content_id, hash_values
 from speechft.core.files import atomic_dir, write_json, write_jsonl
 from speechft.core.lengths import HOP
 from speechft.core.seeding import derive_seed
-from speechft.data.audio import heard_samples, place_of
+from speechft.data.cuts import heard_samples, place_of
 from speechft.data.identity import audio_hashes, heard_in, stretches_of
 from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.states import SplitStates

@@ -11,12 +11,10 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lhotse.cut import Cut
-
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.heard import Heard
 from speechft.core.limits import LONGEST_SECONDS
-from speechft.data.audio import audio_files
+from speechft.data.cuts import audio_files
 from speechft.data.identity import audio_hashes, audio_key, cuts_id
 from speechft.data.load import load_data, refuse_long
 from speechft.encoders.identity import context_of, is_sweep_folder, locate
@@ -27,9 +25,11 @@ from speechft.probing.settings import EncoderSpec, EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, arranged, check_labels, refuse_empty
 
 if TYPE_CHECKING:
+    from lhotse.cut import Cut
+
     from speechft.encoders import SpeechEncoder
 
-Splits = dict[str, list[Cut]]
+Splits = dict[str, list["Cut"]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from speechft.core.devices import computing_threads, note_device
 from speechft.core.errors import SettingsError
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
-from speechft.data.audio import heard_seconds
+from speechft.data.cuts import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.hidden.dataset_states import HiddenStore, Request
 from speechft.hidden.front_end_cache import FrontEndCache, KeptFeatures

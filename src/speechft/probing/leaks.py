@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Final
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, Final
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.heard import UNKNOWN, Heard, Speaker, Stretch
@@ -19,6 +17,9 @@ from speechft.merging.sweep import read_sweep
 from speechft.probing.heard_shares import DEV_SHARES, PROBE_DEV_SHARE, PROBE_SHARE, SHARES
 from speechft.probing.settings import EncoderSpec
 from speechft.tasks import TASKS
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 _UNHEARD: Final = "@unheard-"
 

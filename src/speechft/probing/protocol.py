@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, TypeVar, cast
-
-from lhotse.cut import Cut
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from speechft.core.errors import SettingsError
 from speechft.core.nearest_names import did_you_mean
-from speechft.encoders import SpeechEncoder
-from speechft.hidden.dataset_states import Request
-from speechft.hidden.states import SplitStates, States
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import TASKS, ProtocolName, Size, Task
 from speechft.tasks.probe_plan import Scheme
 
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+    from torch import Tensor
+
+    from speechft.encoders import SpeechEncoder
+    from speechft.hidden.dataset_states import Request
+    from speechft.hidden.states import SplitStates, States
+
 CHECKS: Final = 10
 T = TypeVar("T")
-Open = Callable[[SpeechEncoder, Mapping[str, Request], str], dict[str, SplitStates]]
+Open = Callable[["SpeechEncoder", Mapping[str, "Request"], str], dict[str, "SplitStates"]]
 """Gives the hidden states of splits, by an encoder and its identity."""
 
 
@@ -125,7 +127,7 @@ class Protocol:
             alone: every utterance is a batch of its own.
         """
         pooled = task.pooled or states.frames is None
-        return states.pooled if pooled else cast(States, states.frames)
+        return states.pooled if pooled else cast("States", states.frames)
 
     def draw_dev(self, task: Task, targets: Sequence[Tensor]) -> list[int] | None:  # noqa: ARG002
         """Give the dev utterances that are scored, some perhaps twice; None for all."""
@@ -134,9 +136,11 @@ class Protocol:
 
 def protocol_of(name: ProtocolName) -> Protocol:
     """Give a protocol by its name in settings; S3PRL's quirks are loaded where they are wanted."""
+    if name == "clean":
+        return Protocol()
     from speechft.probing.s3prl import S3PRL
 
-    return S3PRL() if name == "s3prl" else Protocol()
+    return S3PRL()
 
 
 def plan_for(task: str, settings: EvaluateSettings) -> ProbePlan:

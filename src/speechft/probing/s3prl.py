@@ -22,7 +22,7 @@ from speechft.core.errors import SettingsError
 from speechft.core.lengths import HOP
 from speechft.core.logging import get_logger
 from speechft.core.seeding import torch_generator
-from speechft.data.audio import heard_samples
+from speechft.data.cuts import heard_samples
 from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import EncoderOutput
 from speechft.hidden.dataset_states import Request

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, ClassVar
-
-from lhotse.cut import Cut
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from speechft.metrics.measures import error_rate
 from speechft.tasks.base import TASKS, ProtocolName, missing, supervision
@@ -16,6 +13,10 @@ from speechft.tasks.ctc import CTCTask
 from speechft.tasks.lexicon import SPACE, LexiconDecoder
 from speechft.tasks.probe_plan import PublishedPlan, TuningPlan
 from speechft.tasks.transcripts import normalise_text, unsegmented
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+    from torch import Tensor
 
 
 @TASKS.register("asr")

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Final, Self
-
-import torch
-from lhotse.cut import Cut
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from speechft.core.artifact import hash_values
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.files import cache_folder, read_json, write_json
+from speechft.core.registry import deferred
 from speechft.core.seeding import numpy_generator
-from speechft.data.audio import crop_start, load_waveform, with_effects
+from speechft.data.cuts import crop_start, with_effects
 from speechft.data.identity import audio_keys
 from speechft.data.utterances import in_threads
 from speechft.data.waveform_effects import GAIN, TRIM, crop
-from speechft.heads.xvector import XVector
 from speechft.metrics.detection import equal_error_rate, min_dcf
 from speechft.tasks.base import (
     TASKS,
@@ -44,6 +39,14 @@ from speechft.tasks.speaker_trials import (
     with_drawn_trials,
     with_trials,
 )
+
+if TYPE_CHECKING:
+    import torch
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
+    from torch.nn import functional
+else:
+    torch, functional = deferred("torch"), deferred("torch.nn.functional")
 
 CROP: Final = 128_000  # samples of a training utterance
 SHORTEST: Final = 32_000  # samples that a training utterance of VoxCeleb1 must exceed
@@ -141,6 +144,8 @@ class SpeakerVerification(Task):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
         """Build the x-vector head, for both purposes."""
+        from speechft.heads.xvector import XVector
+
         width, last = (512, 1500) if size == "superb" else (128, 384)
         quirk = self.protocol == "s3prl"
         return XVector(input_dim, self.output_size, width, last, padded_frame=quirk)
@@ -253,4 +258,6 @@ def heard_lengths(cuts: Sequence[Cut]) -> list[int]:
 
 
 def _measure(cuts: Sequence[Cut]) -> list[int]:
+    from speechft.data.audio import load_waveform
+
     return in_threads(lambda cut: len(load_waveform(cut)), cuts, "listening for silence", _THREADS)

@@ -9,10 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
-from lhotse.cut import Cut
-from lhotse.supervision import SupervisionSegment
-from torch import Tensor, nn
-
 from speechft.core.artifact import hash_values
 from speechft.core.errors import CheckpointError, DataError, MissingSplitError, SettingsError
 from speechft.core.lengths import HOP
@@ -20,11 +16,15 @@ from speechft.core.logging import get_logger
 from speechft.core.nearest_names import did_you_mean, nearest
 from speechft.core.paths import first_of
 from speechft.core.registry import Registry
-from speechft.data.audio import said_cut
+from speechft.data.cuts import said_cut
 from speechft.data.utterances import columns_of
 from speechft.tasks.probe_plan import Plan, PublishedPlan, Scheme, TuningPlan
 
 if TYPE_CHECKING:
+    from lhotse.cut import Cut
+    from lhotse.supervision import SupervisionSegment
+    from torch import Tensor, nn
+
     from speechft.tasks.column_task import ColumnTask
 
 _logger = get_logger(__name__)

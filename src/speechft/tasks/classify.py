@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from speechft.metrics.per_class import class_scores
 from speechft.tasks.base import TASKS, Size
 from speechft.tasks.column_task import ColumnTask
 from speechft.tasks.probe_plan import GRID, Plan
 from speechft.tasks.utterance_classes import ClassTask
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 
 @TASKS.on_columns.register("classify")

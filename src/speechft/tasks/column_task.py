@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from speechft.core.errors import DataError
 from speechft.core.logging import say_once
@@ -15,6 +13,9 @@ from speechft.data.column_names import ALIASES, COLUMNS
 from speechft.data.splitting import draw_again
 from speechft.data.utterances import columns_of
 from speechft.tasks.base import ProtocolName, Task, choose_splits, file_stem, other_column
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 _SHOWN: Final = 3  # utterances in a message
 

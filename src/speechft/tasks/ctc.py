@@ -8,23 +8,29 @@ from __future__ import annotations
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, ClassVar, Final, Self
-
-import torch
-from lhotse.cut import Cut
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import padding_mask
-from speechft.heads.linear import OneLinear
-from speechft.heads.rnn import RecurrentCTC
+from speechft.core.registry import deferred
 from speechft.metrics.measures import error_rate
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, Task, non_empty
 from speechft.tasks.column_task import ColumnTask
 from speechft.tasks.lexicon import SPACE
 from speechft.tasks.probe_plan import RECURRENT_GRID, Plan
+
+if TYPE_CHECKING:
+    import torch
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
+    from torch.nn import functional
+    from torch.nn.utils import rnn
+else:
+    torch, functional, rnn = (
+        deferred("torch"),
+        deferred("torch.nn.functional"),
+        deferred("torch.nn.utils.rnn"),
+    )
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"
@@ -136,6 +142,9 @@ class CTCTask(Task):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
         """Build the recurrent head: SUPERB's for probing, Speech-FT's for fine-tuning."""
+        from speechft.heads.linear import OneLinear
+        from speechft.heads.rnn import RecurrentCTC
+
         if size == "linear":
             return OneLinear(input_dim, self.output_size)
         projection, hidden, layers = _WIDTHS[purpose, size]
@@ -149,7 +158,7 @@ class CTCTask(Task):
         """
         frames = _all_frames(logits) if lengths is None else lengths.to(logits.device)
         sizes = torch.tensor([len(target) for target in targets], device=logits.device)
-        padded = pad_sequence(list(targets), batch_first=True).to(logits.device)
+        padded = rnn.pad_sequence(list(targets), batch_first=True).to(logits.device)
         return functional.ctc_loss(
             functional.log_softmax(logits.float(), dim=-1).transpose(0, 1),
             padded,

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
-
-import torch
-from torch import Tensor
-from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
+from typing import TYPE_CHECKING, Final
 
 from speechft.core.lengths import length_batches
+from speechft.core.registry import deferred
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional
+    from torch.nn.utils import rnn
+else:
+    torch, functional, rnn = (
+        deferred("torch"),
+        deferred("torch.nn.functional"),
+        deferred("torch.nn.utils.rnn"),
+    )
 
 SHORTEST: Final = 5  # frames; a shorter query scores 0 everywhere
 _FLOOR: Final = 1e-9
@@ -52,7 +60,7 @@ def search(queries: Sequence[Tensor], documents: Sequence[Tensor]) -> Tensor:
     most = _BATCH_FRAMES.get(device.type, _BATCH_FRAMES["cpu"])
     for batch in length_batches([len(d) for d in documents], most):
         lengths = torch.tensor([len(documents[i]) for i in batch], device=device)
-        padded = pad_sequence(
+        padded = rnn.pad_sequence(
             [functional.normalize(documents[i], dim=1) for i in batch], batch_first=True
         )
         outside = torch.arange(padded.shape[1], device=device)[None] >= lengths[:, None]

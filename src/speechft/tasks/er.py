@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, ClassVar
 
 from speechft.core.errors import MissingSplitError
 from speechft.tasks.base import TASKS, ProtocolName, Size, Task
 from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
 from speechft.tasks.utterance_classes import ClassTask
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 
 @TASKS.register("er")

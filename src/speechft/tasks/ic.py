@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, ClassVar
 
 from speechft.tasks.base import TASKS, Size, missing
 from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
 from speechft.tasks.utterance_classes import ClassTask, Labels
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 
 @TASKS.register("ic")

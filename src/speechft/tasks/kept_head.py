@@ -9,23 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from speechft.core.artifact import stage_of
 from speechft.core.errors import CheckpointError, SettingsError
 from speechft.core.files import atomic_path, read_json
 from speechft.core.limits import regular_file
 from speechft.core.paths import home_expanded
+from speechft.core.registry import deferred
 from speechft.encoders.identity import HEADS, locate, refuse_changed
-from speechft.heads.linear import Probe
 from speechft.tasks.base import Purpose, Size, Task, task_from_dict
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
     from speechft.encoders import EncoderOutput, SpeechEncoder
+else:
+    torch = deferred("torch")
 
 HEAD: Final = "head.safetensors"
 _PIPELINES: Final = (
@@ -123,6 +125,8 @@ class KeptHead:
 
 def write_head(path: Path, weights: Mapping[str, Tensor], record: HeadRecord) -> None:
     """Write a head's file, atomically."""
+    from safetensors.torch import save_file
+
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     usual = set() if record.normalize else {"normalize"}  # earlier versions do not know it
     text = json.dumps(record.model_dump(exclude=usual), sort_keys=True, ensure_ascii=False)
@@ -209,6 +213,8 @@ def read_head(path: Path) -> KeptHead:
         CheckpointError: the file is no head, does not fill the head that it speaks of, or is not
             what the record beside it says was written.
     """
+    from safetensors.torch import load_file
+
     refuse_changed(path)
     record, weights = read_record(path), load_file(path)
     task = task_from_dict(record.task)
@@ -233,9 +239,8 @@ def read_record(path: Path) -> HeadRecord:
         CheckpointError: it is no head.
     """
     try:
-        regular_file(path).open(
-            "rb"
-        ).close()  # the library calls a file absent that may not be read
+        # The library calls a file absent that may not be read.
+        regular_file(path).open("rb").close()
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
         return HeadRecord.model_validate_json(text) if text else _of_earlier_run(path)
@@ -251,6 +256,8 @@ def _of_earlier_run(path: Path) -> HeadRecord:
     Raises:
         ValueError: they do not tell.
     """
+    from safetensors.torch import load_file
+
     beside = path.with_name(re.sub(r"^head(.*)\.safetensors$", r"task\1.json", path.name))
     values = read_json(beside) if beside.is_file() else {}
     shapes = _shapes(load_file(path))
@@ -273,6 +280,8 @@ def _guesses(values: Any, shapes: Mapping[str, Any]) -> Iterator[HeadRecord]:
 
 def _empty(record: HeadRecord, task: Task) -> nn.Module:
     """Build the head without memory for its weights."""
+    from speechft.heads.linear import Probe
+
     with torch.device("meta"):
         head = task.build_head(record.width, purpose=record.purpose, size=record.size)
         if record.states is None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Final
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.data.audio import fixed_crops, with_effects
+from speechft.data.cuts import fixed_crops, with_effects
 from speechft.data.synthetic.keywords import is_synthetic_english, keyword_splits
 from speechft.data.waveform_effects import GAIN
 from speechft.tasks.base import TASKS, ProtocolName, custom
 from speechft.tasks.probe_plan import PublishedPlan, Scheme
 from speechft.tasks.utterance_classes import ClassTask
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 SILENCE: Final = "_silence_"
 # Crops of one second from each background recording; S3PRL draws a new one each time.

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from speechft.core.errors import DataError, SettingsError
 from speechft.core.extras import pip_install
 from speechft.core.logging import get_logger
+from speechft.core.registry import deferred
 from speechft.data.corpus_tree import read_lines
 from speechft.tasks.base import frame_counts
 from speechft.tasks.transcripts import normalise_text
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional
+else:
+    torch, functional = deferred("torch"), deferred("torch.nn.functional")
 
 SPACE: Final = "|"
 _IMPOSSIBLE: Final = -1e4

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, ClassVar, Final, Self
-
-import torch
-from lhotse.cut import Cut
-from lhotse.supervision import AlignmentItem
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.data.audio import heard_samples, said_cut
-from speechft.heads.linear import FrameLinear
+from speechft.core.registry import deferred
+from speechft.data.cuts import heard_samples, said_cut
 from speechft.tasks.base import (
     TASKS,
     ProtocolName,
@@ -29,6 +23,15 @@ from speechft.tasks.base import (
     supervision,
 )
 from speechft.tasks.probe_plan import GRID, Plan
+
+if TYPE_CHECKING:
+    import torch
+    from lhotse.cut import Cut
+    from lhotse.supervision import AlignmentItem
+    from torch import Tensor, nn
+    from torch.nn import functional
+else:
+    torch, functional = deferred("torch"), deferred("torch.nn.functional")
 
 SILENCES: Final = ("sil", "SIL")  # names for silence that a corpus may use itself
 IGNORED: Final = -100
@@ -95,6 +98,8 @@ class PhonemeClassification(Task):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
         """Build PR's linear head on frames, for both purposes."""
+        from speechft.heads.linear import FrameLinear
+
         return FrameLinear(input_dim, self.output_size, 256 if size == "superb" else 128)
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, ClassVar, Final
-
-from lhotse.cut import Cut
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from speechft.core.errors import DataError
-from speechft.heads.linear import FrameLinear
 from speechft.metrics.measures import error_rate
 from speechft.tasks.base import TASKS, Purpose, Size, custom, missing
 from speechft.tasks.ctc import CTCTask
 from speechft.tasks.probe_plan import GRID, Plan, PublishedPlan
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+    from torch import nn
 
 _VOWELS: Final = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS: Final = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
@@ -68,6 +68,8 @@ class PhonemeRecognition(CTCTask):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:
         """Build SUPERB's frame-level linear head, for both purposes."""
+        from speechft.heads.linear import FrameLinear
+
         if size == "linear":
             return super().build_head(input_dim, purpose=purpose, size=size)
         return FrameLinear(input_dim, self.output_size, 256 if size == "superb" else 128)

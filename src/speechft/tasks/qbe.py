@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, NoReturn, Self
 
 import numpy as np
-from lhotse.cut import Cut
 
 from speechft.core.errors import DataError, SettingsError
-from speechft.data.audio import said_cut, with_effects
+from speechft.data.cuts import said_cut, with_effects
 from speechft.data.waveform_effects import GAIN
 from speechft.metrics.detection import mtwv, query_parts
 from speechft.tasks.base import TASKS, ProtocolName, Size, Task, custom, missing
 from speechft.tasks.probe_plan import Plan
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 DECISION: Final = 2.0  # a normalised score above it counts as found
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, pstdev
-from typing import Any, ClassVar, Self
-
-import torch
-from lhotse.cut import Cut
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from speechft.core.errors import DataError
+from speechft.core.registry import deferred
 from speechft.data.table_columns import finite_number
-from speechft.heads.linear import PooledLinear
 from speechft.metrics.measures import concordance, mean_squared_error
 from speechft.tasks.base import TASKS, ProtocolName, Purpose, Size, non_empty
 from speechft.tasks.column_task import ColumnTask
 from speechft.tasks.probe_plan import GRID, Plan
+
+if TYPE_CHECKING:
+    import torch
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
+    from torch.nn import functional
+else:
+    torch, functional = deferred("torch"), deferred("torch.nn.functional")
 
 
 @TASKS.on_columns.register("regress")
@@ -85,6 +88,8 @@ class Regression(ColumnTask):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
         """Build SUPERB's utterance-level linear head, for both purposes and sizes."""
+        from speechft.heads.linear import PooledLinear
+
         return PooledLinear(input_dim, self.output_size, projection=256)
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:  # noqa: ARG002

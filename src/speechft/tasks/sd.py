@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
-from lhotse.cut import Cut
-from torch import Tensor, nn
 
 from speechft.core.errors import DataError
-from speechft.data.audio import said_cut
+from speechft.data.cuts import said_cut
 from speechft.data.utterances import DIARIZATION
-from speechft.heads.rnn import Diarizer
 from speechft.metrics.diarization import Turn, diarization_error_rate
 from speechft.tasks.base import (
     TASKS,
@@ -37,6 +34,10 @@ from speechft.tasks.speaker_turns import (
     turns_of,
     whole_frames,
 )
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
 
 CHUNK: Final = 2000  # frames of 20 ms
 # Thresholds and widths of the median filter that S3PRL tries.
@@ -135,6 +136,8 @@ class SpeakerDiarization(Task):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
         """Build SUPERB's recurrent head, for both purposes."""
+        from speechft.heads.rnn import Diarizer
+
         return Diarizer(input_dim, self.speakers, 512 if size == "superb" else 128)
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from string import ascii_uppercase
-from typing import Any, ClassVar
-
-from lhotse.cut import Cut
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from speechft.core.errors import DataError
-from speechft.data.audio import said_cut
+from speechft.data.cuts import said_cut
 from speechft.metrics.slots import Slots, slot_type_f1, slot_value_cer, slots_of
 from speechft.tasks.base import TASKS, ProtocolName, custom, missing
 from speechft.tasks.ctc import CTCTask
 from speechft.tasks.probe_plan import PublishedPlan
 from speechft.tasks.transcripts import normalise_text
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+    from torch import Tensor
 
 OUTSIDE = "O"
 SPACE = " "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from lhotse.cut import Cut
-
-from speechft.data.audio import fixed_crop
+from speechft.data.cuts import fixed_crop
 from speechft.tasks.base import TASKS, ProtocolName, missing, supervision
 from speechft.tasks.probe_plan import PublishedPlan
 from speechft.tasks.utterance_classes import ClassTask, Labels
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 CROP: Final = 128_000  # samples
 

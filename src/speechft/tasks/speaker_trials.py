@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lhotse.cut import Cut
-from torch import Tensor
-from torch.nn import functional
 
 from speechft.core.errors import DataError
+from speechft.core.registry import deferred
 from speechft.core.seeding import numpy_generator
 from speechft.tasks.base import custom, supervision
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
+    from torch import Tensor
+    from torch.nn import functional
+else:
+    functional = deferred("torch.nn.functional")
 
 PAIRS = 20_000
 

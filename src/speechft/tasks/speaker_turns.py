@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
-from lhotse.cut import Cut
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from speechft.core.lengths import HOP, SAMPLE_RATE
+from speechft.core.registry import deferred
 from speechft.metrics.diarization import Turn
+
+if TYPE_CHECKING:
+    import torch
+    from lhotse.cut import Cut
+    from torch import Tensor
+    from torch.nn import functional
+else:
+    torch, functional = deferred("torch"), deferred("torch.nn.functional")
 
 _SHORTEST: Final = 1600  # samples of a last chunk that is worth keeping
 

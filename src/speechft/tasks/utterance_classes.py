@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Self
-
-import torch
-from lhotse.cut import Cut
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from speechft.core.errors import DataError
 from speechft.core.logging import say_once
 from speechft.core.nearest_names import look_alike
-from speechft.data.audio import said_cut
-from speechft.heads.linear import PooledLinear
+from speechft.core.registry import deferred
+from speechft.data.cuts import said_cut
 from speechft.metrics.measures import accuracy
 from speechft.tasks.base import ProtocolName, Purpose, Size, Task, custom, missing, non_empty
 from speechft.tasks.probe_plan import GRID, Plan
+
+if TYPE_CHECKING:
+    import torch
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
+    from torch.nn import functional
+else:
+    torch, functional = deferred("torch"), deferred("torch.nn.functional")
 
 Labels = dict[str, str]
 SHOWN: Final = 10  # classes whose probabilities a prediction says
@@ -130,6 +133,8 @@ class ClassTask(Task):
 
     def build_head(self, input_dim: int, *, purpose: Purpose, size: Size) -> nn.Module:  # noqa: ARG002
         """Build SUPERB's utterance-level linear head, for both purposes and sizes."""
+        from speechft.heads.linear import PooledLinear
+
         return PooledLinear(input_dim, self.output_size, projection=256)
 
     def loss(self, logits: Tensor, lengths: Tensor | None, targets: Sequence[Tensor]) -> Tensor:  # noqa: ARG002

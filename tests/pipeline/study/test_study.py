@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 from kills import backend, faults, order_kills, results_of, start_fork
+from light_commands import shown_and_imported
 from study_fixture import BASE, written
 from warm_workers import warm_workers
 
@@ -64,6 +65,13 @@ def test_every_row_has_every_seed(done: Path) -> None:
     assert cells == {(row, seed) for row in ("theta0", "tuned", "chosen") for seed in (0, 1)}
     hashes = {r["row"]: r["encoder_hash"] for r in records if r["seed"] == 0}
     assert len(set(hashes.values())) == 3
+
+
+def test_a_study_is_planned_without_torch(done: Path) -> None:
+    out = ["--out", str(done / "out"), "--dry-run"]
+    shown, imported = shown_and_imported("study", str(done / "one.yaml"), *out)
+    assert "finetune: 0 to do, 2 done" in shown
+    assert imported == []
 
 
 def test_a_choice_is_made_on_dev_with_the_first_seed_only(done: Path) -> None:

@@ -10,13 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING
 
 from speechft.core.errors import DataError
 from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import find_root, read_lines
 from speechft.data.utterances import Loaded, Utterance, load_splits
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 SPLITS = ("train", "dev", "test")
 FILES = ("wav.scp", "segments", "utt2spk", "reco2dur")

@@ -10,23 +10,26 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
-from lhotse.audio import AudioSource
-from lhotse.supervision import AlignmentItem
+from typing import TYPE_CHECKING, Any
 
 from speechft.core.artifact import Artifact, hash_values
 from speechft.core.errors import DataError
 from speechft.core.files import atomic_dir, cache_folder, read_json, remove_leftovers, write_json
 from speechft.core.locks import wait_for_lock
 from speechft.core.logging import get_logger
+from speechft.core.registry import deferred
 from speechft.data.manifests import read_cuts, write_cuts
 from speechft.data.synthetic.grammar import OTHER_LANGUAGES
 from speechft.data.synthetic.rooms_and_noise import RATE
 from speechft.data.synthetic.settings import PRESETS, SyntheticSettings, parse_preset
 from speechft.data.synthetic.speaking import audio_path, speak_all
 from speechft.data.synthetic.utterance_plan import Planned, make_plan
+
+if TYPE_CHECKING:
+    import lhotse
+    from lhotse import CutSet, MonoCut
+else:
+    lhotse = deferred("lhotse")
 
 # Part of the cache's name: raise it with every change that changes a single sample or label.
 GENERATOR_VERSION = 1
@@ -55,7 +58,7 @@ def synthetic_cuts(
     """
     folder = make_corpus(preset, cache_dir, processes=processes)
     return {
-        name: CutSet.from_cuts(
+        name: lhotse.CutSet.from_cuts(
             cut.with_recording_path_prefix(folder)
             for cut in read_cuts(folder / "cuts" / f"{name}.jsonl.gz")
         )
@@ -85,7 +88,7 @@ def splits_of(text: str) -> dict[str, CutSet]:
             )
     if not any(name.rpartition("_")[2] == "train" for name in splits):
         parts = [c for name, cuts in splits.items() if name.endswith("pretrain") for c in cuts]
-        splits["train"] = CutSet.from_cuts(parts)
+        splits["train"] = lhotse.CutSet.from_cuts(parts)
         if "pretrain_dev" in splits:
             splits["dev"] = splits["pretrain_dev"]
     return splits
@@ -155,7 +158,7 @@ def _build(settings: SyntheticSettings, folder: Path, processes: int | None) -> 
 def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
     """Make the cut of an utterance; its audio path is relative to the corpus."""
     name, samples, sentence = item.job.id, spoken["samples"], item.sentence
-    phones = [AlignmentItem(*phone) for phone in spoken["phones"]]
+    phones = [lhotse.supervision.AlignmentItem(*phone) for phone in spoken["phones"]]
     custom: dict[str, Any] = {
         "phonemes": [phone.symbol for phone in phones],
         "emotion": item.emotion,
@@ -166,7 +169,7 @@ def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
         slots = [list(slot) for slot in sentence.slots]
         custom |= {"intent": sentence.intent, "slots": slots, "words_tags": tags}
     duration = samples / RATE
-    supervision = SupervisionSegment(
+    supervision = lhotse.SupervisionSegment(
         id=name,
         recording_id=name,
         start=0.0,
@@ -177,7 +180,9 @@ def _make_cut(item: Planned, spoken: Mapping[str, Any]) -> MonoCut:
         alignment={"phone": phones},
         custom=custom,
     )
-    source = AudioSource(type="file", channels=[0], source=str(audio_path(Path("audio"), name)))
-    recording = Recording(name, [source], RATE, samples, duration)
+    source = lhotse.audio.AudioSource(
+        type="file", channels=[0], source=str(audio_path(Path("audio"), name))
+    )
+    recording = lhotse.Recording(name, [source], RATE, samples, duration)
     marked = {"synthetic": True}
-    return MonoCut(name, 0.0, duration, 0, [supervision], recording=recording, custom=marked)
+    return lhotse.MonoCut(name, 0.0, duration, 0, [supervision], recording=recording, custom=marked)

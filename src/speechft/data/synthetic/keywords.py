@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
-from typing import Any, Final
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING, Any, Final
 
 from speechft.core.errors import DataError
 from speechft.core.lengths import SAMPLE_RATE
-from speechft.data.audio import piece
+from speechft.data.cuts import piece
 from speechft.data.synthetic.grammar import tables
 from speechft.data.utterances import drawn
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 UNKNOWN: Final = "_unknown_"
 SILENCE: Final = "_silence_"

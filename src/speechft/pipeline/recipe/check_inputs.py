@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
 from pathlib import Path
-
-from lhotse.cut import Cut
+from typing import TYPE_CHECKING
 
 from speechft.analysis.alpha.settings import AlphaSettings
 from speechft.core.artifact import absent
 from speechft.core.errors import CheckpointError, DataError, SettingsError, SpeechFTError
 from speechft.core.heard import ANY, Heard
 from speechft.core.paths import home_expanded
-from speechft.data.audio import audio_files
 from speechft.data.corpora import Corpus, corpora
+from speechft.data.cuts import audio_files
 from speechft.data.data_names import is_synthetic, lies_ready, named_kind, root_and_variant
 from speechft.data.identity import corpus_of, heard_in
 from speechft.data.load import load_data
@@ -35,9 +34,11 @@ from speechft.probing.inputs import DataSet, open_sweeps, read_data
 from speechft.probing.leaks import heard_by, refuse_leaks
 from speechft.probing.settings import EvaluateSettings
 from speechft.tasks import DEFAULT, TASKS, data_of
-from speechft.training.finetune.data import read_task
 from speechft.training.finetune.settings import BEST, FinetuneSettings, task_names
 from speechft.training.pretrain.settings import PretrainSettings
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,8 @@ def foreseen_leaks(plan: Plan) -> list[str]:
 
 def _tuned_on(settings: FinetuneSettings, by_content: bool) -> tuple[Heard, Heard]:
     """Give what a fine-tuning trains on, and what its best encoder is chosen on."""
+    from speechft.training.finetune.data import read_task
+
     found = Heard(), Heard()
     for name, spec in zip(settings.tasks, map(settings.data_of, settings.tasks), strict=True):
         if not _is_readable(spec):

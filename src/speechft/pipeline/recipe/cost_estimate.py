@@ -20,12 +20,12 @@ from speechft.core.errors import SpeechFTError
 from speechft.core.escaping import task_heading
 from speechft.core.limits import regular_file
 from speechft.core.paths import home_expanded
-from speechft.data.audio import heard_seconds
 from speechft.data.corpora import corpora
+from speechft.data.cuts import heard_seconds
 from speechft.data.data_names import is_there, lies_ready, named_kind
 from speechft.data.load import load_data
 from speechft.encoders.identity import locate, packaged_names, read_json_object
-from speechft.hidden.states import Shape, frame_bytes, mean_bytes
+from speechft.hidden.sizes import Shape, frame_bytes, mean_bytes
 from speechft.pipeline.graph import Job
 from speechft.probing.inputs import read_data
 from speechft.probing.protocol import plan_for, protocol_of
@@ -53,12 +53,13 @@ class Size:
     bytes: int | None = None
 
 
-def size_of(step: Job, parameters: int | None) -> Size:
+def size_of(step: Job, parameters: int | None, *, done: bool = False) -> Size:
     """Estimate a step.
 
     Args:
         step: of the plan.
         parameters: of the encoder; none if it is no folder on this machine.
+        done: it is, and its data need not be opened to tell how large its hidden states were.
     """
     settings = step.settings
     one = None if parameters is None else 4 * parameters
@@ -73,7 +74,7 @@ def size_of(step: Job, parameters: int | None) -> Size:
         updates = sum(iteration.steps for iteration in settings.iterations)
         return Size(f"{updates:,} updates, {len(settings.iterations)} iterations", None)
     if isinstance(settings, EvaluateSettings):
-        states = states_of(settings)
+        states = None if done else states_of(settings)
         said = "" if states is None else f"; hidden states of an encoder: {states / 1e9:.1f} GB"
         kept = states if states and settings.store is not None else 0
         return Size(_probes(settings) + said, round(min(kept, settings.store_gb * 2**30)))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from speechft.core.seeding import derive_seed
-from speechft.data.audio import heard_seconds
 from speechft.data.batching import BalancedBatches, DurationBatches, VariedBatches
+from speechft.data.cuts import heard_seconds
 from speechft.encoders import SpeechEncoder
 from speechft.tasks.utterance_classes import ClassTask
 from speechft.training.batch_stream import EpochBatches

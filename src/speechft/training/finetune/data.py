@@ -12,8 +12,8 @@ from torch import Tensor
 from speechft.core.errors import DataError, MissingSplitError
 from speechft.core.limits import LONGEST_SECONDS
 from speechft.core.seeding import numpy_generator
-from speechft.data.audio import audio_files
 from speechft.data.augmentation import Noise, at_speed
+from speechft.data.cuts import audio_files
 from speechft.data.identity import audio_key
 from speechft.data.load import load_data, refuse_long
 from speechft.data.utterances import first_seconds

@@ -17,9 +17,9 @@ from speechft.core.files import write_json
 from speechft.core.heard import Heard
 from speechft.core.logging import get_logger
 from speechft.core.seeding import derive_seed
-from speechft.data.audio import heard_samples, heard_seconds, said_cut
 from speechft.data.augmentation import Noise
 from speechft.data.batching import DurationBatches, padding
+from speechft.data.cuts import heard_samples, heard_seconds, said_cut
 from speechft.data.identity import audio_keys, heard_in
 from speechft.encoders import SpeechEncoder, load_encoder
 from speechft.encoders.identity import heard_of
