@@ -36,6 +36,8 @@ SUFFIXES: Final = (".jsonl.gz", ".jsonl")
 REPORT: Final = "check.json"
 # Seconds by which a supervision may differ from its cut and still be all of it.
 _SAME: Final = 0.01
+# Fields of a supervision that are names: of nothing but spaces they are none, as in tables.
+_NAMES: Final = ("speaker", "language", "gender")
 _KINDS: Final = ("MonoCut", "MultiCut", "Cut")
 _UNREADABLE: Final = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AssertionError, AttributeError),
@@ -146,6 +148,9 @@ def _cuts(path: Path) -> list[tuple[int, Cut]]:
             if kind not in _KINDS:
                 raise ValueError(f"a {kind}; write what is heard of it with CutSet.save_audios")
             check_record(record)
+            for supervision in record.get("supervisions", ()):
+                blank = [name for name in _NAMES if (supervision.get(name) or "").isspace()]
+                supervision.update(dict.fromkeys(blank))
             found.append((number, lhotse.serialization.deserialize_item({**record, "type": kind})))
     except _UNREADABLE as error:
         raise DataError(

@@ -176,7 +176,7 @@ class SpeakerVerification(Task):
     @classmethod
     def _speaker(cls, cut: Cut) -> str:
         speaker = supervision(cut).speaker
-        if not str(speaker or "").strip():
+        if not speaker:
             raise missing(cut, "a speaker", cls.id, ["speaker"])
         return str(speaker)
 

@@ -94,8 +94,7 @@ class SpeakerDiarization(Task):
     def from_cuts(cls, train: Iterable[Cut], protocol: ProtocolName = "clean") -> Self:
         """Find how many speakers a recording has at most."""
         cuts = non_empty(train, cls.id)
-        names = (((str(s.speaker or "").strip() for s in cut.supervisions), cut) for cut in cuts)
-        nameless = [cut for own, cut in names if not all(own)]
+        nameless = [cut for cut in cuts if not all(s.speaker for s in cut.supervisions)]
         speakers = most_speakers(cuts)
         if nameless or speakers < 2:
             raise DataError(

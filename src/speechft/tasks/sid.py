@@ -35,7 +35,7 @@ class SpeakerIdentification(ClassTask):
     def labels(cls, cut: Cut) -> Labels:
         """Give the speaker of a cut."""
         speaker = supervision(cut).speaker
-        if not str(speaker or "").strip():
+        if not speaker:
             raise missing(cut, "a speaker", cls.id, ["speaker"], classes=True)
         return {"speaker": str(speaker)}
 
