@@ -24,6 +24,7 @@ from speechft.metrics.statistics import (
     percentile_interval,
 )
 from speechft.reporting.measurements import Measurement, Scores, by_seed, different
+from speechft.reporting.read_results import refuse_edited
 
 Standing = Literal["above", "below", "open"]
 Metric = tuple[str, str]
@@ -234,9 +235,16 @@ def answers_of(path: Path | None) -> tuple[list[str], list[str], list[int]]:
 
 
 def read_rows(path: Path | None) -> list[dict[str, Any]]:
-    """Give a file's records; nothing where there are none that can be read."""
+    """Give a file's records; nothing where there are none that can be read.
+
+    Raises:
+        DataError: they are not what was written.
+    """
+    if path is None or not path.is_file():
+        return []
+    refuse_edited(path)
     try:
-        rows = [] if path is None or not path.is_file() else read_jsonl(path)
+        rows = read_jsonl(path)
         return [row for row in rows if isinstance(row, dict)]
     except (OSError, ValueError):
         return []

@@ -17,6 +17,7 @@ from speechft.reporting.comparison import Comparison
 from speechft.reporting.figure_files import panels
 from speechft.reporting.findings import label
 from speechft.reporting.measurements import Encoder, Measurement
+from speechft.reporting.read_results import refuse_edited
 
 CAPTION = (
     "The weight that each task's probe has given to every hidden state, mean over the seeds: 0 is "
@@ -52,6 +53,7 @@ def _weights(one: Measurement) -> NDArray[np.float64] | None:
     path = None if one.predictions is None else one.predictions.with_name("head.safetensors")
     if path is None or not path.is_file():
         return None
+    refuse_edited(path)
     try:
         raw = _raw(path)
     except (OSError, ValueError, SafetensorError):

@@ -127,7 +127,7 @@ def read_results(file: Path, needed: Sequence[str] = NEEDED) -> list[dict[str, A
     Raises:
         DataError: it cannot be read, or a record lacks one of them.
     """
-    _refuse_edited(file)
+    refuse_edited(file)
     try:
         records = read_jsonl(file)
         for record in records:
@@ -147,8 +147,12 @@ def read_results(file: Path, needed: Sequence[str] = NEEDED) -> list[dict[str, A
         ) from None
 
 
-def _refuse_edited(file: Path) -> None:
-    """Refuse results that are not what the evaluation's record beside them names.
+#: What files of an evaluation hold, for messages; others hold results.
+HELD: Final = {"predictions.jsonl": "predictions", "head.safetensors": "weights of a head"}
+
+
+def refuse_edited(file: Path) -> None:
+    """Refuse results, predictions or a head that are not what the record beside them names.
 
     Raises:
         DataError: they were changed.
@@ -161,7 +165,7 @@ def _refuse_edited(file: Path) -> None:
         return
     if edited:
         raise DataError(
-            "the results are not those that were written",
+            f"the {HELD.get(file.name, 'results')} are not those that were written",
             where=file,
             expected=f"the file that {RECORD} beside it names",
             found="another content",
@@ -194,7 +198,7 @@ def _read(
     file: Path, run: str, roles: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[Measurement], list[Measurement]]:
     """Give what an evaluation found, and what its chosen probes had on the dev splits."""
-    _refuse_edited(file)
+    refuse_edited(file)
     try:
         records = read_jsonl(file)
     except (OSError, ValueError) as error:
