@@ -376,6 +376,8 @@ class Suite:
                 found.append(f"{key} is fixed")
         if settings.normalize:
             found.append("its probes read hidden states as they are, without normalize")
+        if named := sorted(set(settings.select) & set(self.tasks)):
+            found.append(f"what chooses on dev is fixed, without select.{named[0]}")
         for task, name in settings.data_names().items():
             if task in self.tasks and name not in self.corpora(task):
                 wanted = " or ".join(self.corpora(task))
