@@ -301,6 +301,10 @@ def test_killed_and_called_again_it_ends_with_the_same_table(done: Path, tmp_pat
             },
             "leaves no encoder 'encoder-at-9'; did you mean",
         ),
+        (
+            {"stages": [{"name": "a", "finetune": {"keep_at": 0.8, "patience": 2}}]},
+            "stage a: it may end before it keeps an encoder",
+        ),
         ({"stages": [{"name": "a", "base": "theta0", "finetune": {}}]}, "only a merge has a base"),
         ({"stages": [{"name": "a", "finetune": {"seed": 3}}]}, "seed is set by the study"),
         ({"evaluate": {**BASE["evaluate"], "encoders": []}}, "encoders is set by the study"),

@@ -156,6 +156,11 @@ class StudySettings(Settings):
             count = len(rounds) if isinstance(rounds, list | tuple) else 0
             return (LAST, *(f"iteration-{n}/{LAST}" for n in range(1, count + 1)))
         given = as_list(values.get("keep_at"))
+        if given and values.get("patience"):
+            raise ValueError(
+                f"stage {stage.name}: it may end before it keeps an encoder (patience beside "
+                "keep_at); take one of them away"
+            )
         shares = given if isinstance(given, list | tuple) else ()
         early = (early_name(share) for share in shares if isinstance(share, float))
         averages = {EMA: "ema", AVERAGE: "average_last"}
