@@ -80,10 +80,38 @@ def _kept_before(run: Path, place: Path) -> tuple[list[dict[str, Any]], list[dic
         return [], []
     about = read_json(place / ABOUT)
     parts = about.get("parts", [{**about, "seeds": kept["seeds"]}])
+    if in_rows:
+        parts = [one for part in parts for one in _by_seed(part)]
     others = [part for part in parts if part["seeds"] != now["seeds"]]
     if both := {seed for part in others for seed in part["seeds"]} & set(now["seeds"]):
         raise SystemExit(f"{place} has seed {min(both)} already, in a part of other seeds")
     return parts, read_jsonl(place / STUDY)
+
+
+def _by_seed(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give a part of each seed of a part; they share its hours alike."""
+    seeds = [str(seed) for seed in part["seeds"]]
+    if len(seeds) == 1:
+        return [part]
+
+    def of_seed(labels: list[str], seed: str) -> list[str]:
+        cut = [label.partition(", seed ") for label in labels]
+        return [f"{row}, seed {seed}" for row, _, named in cut if seed in named.split()]
+
+    return [
+        {
+            **part,
+            "seeds": [int(seed)],
+            **{name: of_seed(part[name], seed) for name in ("missing", "diverged")},
+            "jobs": {
+                label: job
+                for label, job in part["jobs"].items()
+                if seed in label.partition(", seed ")[2].partition(",")[0].split()
+            },
+            "hours": part["hours"] / len(seeds),
+        }
+        for seed in seeds
+    ]
 
 
 def _join(place: Path, kept: list[dict[str, Any]], measured: list[dict[str, Any]]) -> None:

@@ -159,6 +159,40 @@ def test_a_seed_is_kept_in_parts_of_its_rows(home: Path, alone: bool) -> None:
     assert set(part["jobs"]) == {"job 0", "job 1"}
 
 
+def test_rows_are_added_to_a_part_of_several_seeds(home: Path) -> None:
+    """All seeds without the last row, then that row of one seed, beside a row once more."""
+    place, run = home / "results" / "studies" / "unsupervised", home / "run"
+    recipe = yaml.safe_load((run / "study.yaml").read_text("utf-8"))
+    about = json.loads((run / "about.json").read_text("utf-8"))
+    records = list(map(json.loads, (run / MEASUREMENTS).read_text("utf-8").splitlines()))
+    rows = list(dict.fromkeys(record["row"] for record in records))
+
+    def write(folder: Path, seeds: list[int], now: list[str], hours: float) -> None:
+        named = " ".join(map(str, seeds))
+        missing = [f"{row}, seed {named}" for row in rows if row not in now]
+        jobs = {f"{row}, seed {seed}, pr": f"{row}-{seed}" for row in now for seed in seeds}
+        said = {**about, "missing": missing, "hours": hours, "jobs": jobs}
+        (folder / "about.json").write_text(json.dumps(said), encoding="utf-8")
+        (folder / "study.yaml").write_text(yaml.safe_dump({**recipe, "seeds": seeds}))
+        own = [json.dumps(r) for r in records if r["row"] in now and r["seed"] in seeds]
+        (folder / MEASUREMENTS).write_text("\n".join(own) + "\n", encoding="utf-8")
+
+    write(place, [0, 1, 2], rows[:-1], 3.0)
+    write(run, [1], [rows[0], rows[-1]], 0.5)
+    script("keep_results").keep(run, place)
+    found = json.loads((place / "about.json").read_text("utf-8"))
+    assert [(part["seeds"], part["hours"]) for part in found["parts"]] == [
+        ([0], 1),
+        ([1], 1.5),
+        ([2], 1),
+    ]
+    assert found["missing"] == [f"{rows[-1]}, seed 0", f"{rows[-1]}, seed 2"]
+    assert len(found["parts"][1]["jobs"]) == len(rows)
+    kept = list(map(json.loads, (place / MEASUREMENTS).read_text("utf-8").splitlines()))
+    wanted = [r for r in records if r["row"] != rows[-1] or r["seed"] == 1]
+    assert sorted(map(str, kept)) == sorted(map(str, wanted))
+
+
 def test_words_are_taken_over_and_measured_settings_are_not(home: Path) -> None:
     path = home / "studies" / "unsupervised.yaml"
     text = path.read_text("utf-8").replace("title: Going on", "title: Once more going on")
