@@ -9,6 +9,7 @@ import pytest
 import torch
 from evaluate_fixture import CONFIG, write_tones
 from finetune_fixture import kill_at, moved, settings
+from pydantic import ValidationError
 
 from speechft.cli.options import read_settings
 from speechft.core.errors import CheckpointError, SettingsError
@@ -138,6 +139,30 @@ def test_there_must_be_something_to_go_on_from(home, tmp_path):
         finetune(going_on(tmp_path, tmp_path / "on", "bare"))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"adapter_scale": 320.0},
+        {"adapter_rank": 4},
+        {"adapter_targets": ("q_proj",)},
+        {"method": "dora"},
+        {"method": "stable"},
+        {"encoder": "tiny-hubert"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_its_first_encoder_and_adapters_are_those_of_its_parent(home, tmp_path, other):
+    """By another scale the same factors were another encoder, from the first update on."""
+    with pytest.raises(SettingsError, match=rf"(?s)another encoder.*{next(iter(other))} as there"):
+        finetune(going_on(home, tmp_path / "on", "lora", **other))
+    assert not (tmp_path / "on").exists()
+
+
+def test_adapters_are_not_put_on_weights_that_had_none(home, tmp_path):
+    with pytest.raises(SettingsError, match=r"(?s)another encoder.*method as there"):
+        finetune(going_on(home, tmp_path / "on", "stable", method="lora"))
+
+
 def test_other_batches_in_an_update_than_its_parent_had_are_said(home, tmp_path, caplog):
     """As where eight processes trained the parent, and one goes on."""
     parent = tmp_path / "parent"
@@ -165,6 +190,16 @@ def test_what_is_taken_away_from_its_parents_settings_stays_away(home, tmp_path)
     finetune(settings(home / "base", tmp_path / "run", steps=2, batch_size=4, ema=0.9))
     found = going_on(tmp_path, tmp_path / "on", "run", ema=None).resolved(32, [(10, 60.0)])
     assert (found.ema, found.batch_size) == (None, 4)
+
+
+def test_settings_of_the_parent_that_nobody_reads_any_more_are_left_there(home, tmp_path):
+    """They were to be taken away, though nobody had given them."""
+    own = {"method": "l2sp", "l2sp_strength": 0.1, "mask_share": 0.1, "mask_span": 5}
+    finetune(settings(home / "base", tmp_path / "run", steps=2, guard="warn", **own))
+    found = going_on(tmp_path, tmp_path / "on", "run", method="stable", mask_share=0.0)
+    assert (found.l2sp_strength, found.mask_span, found.guard) == (0.01, 10, "warn")
+    with pytest.raises(ValidationError, match="l2sp_strength is read only"):
+        going_on(tmp_path, tmp_path / "on", "run", method="stable", l2sp_strength=0.2)
 
 
 def test_a_preset_says_more_than_the_parent(home, tmp_path):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _OWN: Final = {"steps", "epochs", "out", "preset", "keep_at", "continued", "head_warmup"}
 """What a new run says itself: its length, and what follows from that."""
+ADAPTERS: Final = ("lora", "dora")
+_OF_WEIGHTS: Final = ("encoder", "context")
 _OF_UNITS: Final = ("seed", *(f"rehearsal_{n}" for n in ("data", "seconds", "layer", "clusters")))
 
 
@@ -47,6 +49,37 @@ def said_by(run: str) -> dict[str, Any]:
     own = _OWN | ({"evaluate_every"} - set(record.get("depends", ())))
     kept = {name: value for name, value in said.items() if name not in own}
     return {**kept, "head_warmup": 0.0}
+
+
+def refuse_other_weights(run: str, depends: Mapping[str, Any]) -> None:
+    """Refuse settings by which the run's weights would stand for another encoder, or for none.
+
+    The factors of adapters mean what their scale makes of them; penalties hold on to the run's θ0.
+
+    Args:
+        run: that another goes on from.
+        depends: what the new one depends on.
+
+    Raises:
+        SettingsError: θ0 or its adapters have changed.
+    """
+    before = (read_record(Path(run)) or {}).get("depends", {})
+    names = _OF_WEIGHTS
+    if any(str(of.get("method")) in ADAPTERS for of in (before, depends)):
+        names += ("method", *sorted(n for n in {*before, *depends} if n.startswith("adapter_")))
+    changed = [name for name in names if _plain(before, name) != _plain(depends, name)]
+    if changed:
+        raise SettingsError(
+            "the run's weights would be those of another encoder",
+            where=run,
+            expected=f"{' and '.join(changed)} as there",
+            hint=f"leave that out, or give {run}/encoder as --encoder, without --continue",
+        )
+
+
+def _plain(values: Mapping[str, Any], name: str) -> Any:
+    value = values.get(name)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def refuse_other_units(run: str, depends: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from speechft.core.settings import Listed, Option, PathText, Settings, Shown
 from speechft.data.identity import DataName, NoiseName
 from speechft.encoders.identity import Context, EncoderName
 from speechft.tasks import check_data, data_of, parse_data
-from speechft.training.finetune.continued_run import said_by, state_id
+from speechft.training.finetune.continued_run import ADAPTERS, said_by, state_id
 from speechft.training.optimisers import Optimiser
 from speechft.training.precision import Precision
 from speechft.training.schedule import ScheduleName
@@ -37,7 +37,6 @@ TAKEN: Final[dict[str, str]] = {"best": BEST, "last": LAST, "ema": EMA, "average
 HeadSize = Literal["superb", "mini", "linear"]
 Method = Literal["stable", "regular", "l2sp", "lora", "dora", "replay"]
 Guarding = Literal["off", "warn", "stop"]
-ADAPTERS = ("lora", "dora")
 
 
 @dataclass(frozen=True)
@@ -267,6 +266,8 @@ class FinetuneSettings(Settings):
         own = {name for name, value in values.items() if value is not None}
         if values.get("continued") is not None:
             values = said_by(str(values["continued"])) | values
+            new = cls.model_construct(**values)  # what nobody reads any more is not taken over
+            values = {n: v for n, v in values.items() if n in own or not new._readers(n)}
         values = with_columns(values)  # one run has one name, however it was said
         given = {name: value for name, value in values.items() if value is not None}
         preset = given.get("preset")

@@ -20,7 +20,7 @@ from speechft.tasks import TASKS
 from speechft.tasks.utterance_classes import ClassTask
 from speechft.training.distributed import on_main
 from speechft.training.finetune.batch_order import updates_of
-from speechft.training.finetune.continued_run import refuse_other_units
+from speechft.training.finetune.continued_run import refuse_other_units, refuse_other_weights
 from speechft.training.finetune.data import TaskData, read_task, rehearsal_cuts
 from speechft.training.finetune.run import Run
 from speechft.training.finetune.settings import FinetuneSettings, Resolved, task_names
@@ -76,6 +76,8 @@ def finetune(settings: FinetuneSettings, kept: KeptFeatures | None = None) -> Pa
 
 def _finetune(settings: FinetuneSettings, artifact: Artifact, kept: KeptFeatures | None) -> None:
     seed_everything(settings.seed)
+    if settings.continued:
+        refuse_other_weights(settings.continued, artifact.depends)
     encoder = load_encoder(settings.encoder, context=settings.context)
     if not encoder.front_end_parameters() | encoder.encoder_parameters():
         raise SettingsError(
