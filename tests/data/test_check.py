@@ -115,6 +115,20 @@ def test_speakers_of_a_closed_set_must_be_known(tiny, tmp_path):
     ]
 
 
+def test_other_labels_need_not_be_known_where_speakers_are_the_classes(tmp_path, tone):
+    """Splits that had been drawn for sid alone were an error of the data's labels."""
+    rows = [f"s{index % 3},{'rare' if index < 3 else 'usual'}" for index in range(9)]
+    path = table(tmp_path, tone, "audio,speaker,emotion", rows)
+    data = load_data(str(path))
+    home = {n: {c.supervisions[0].custom["emotion"] for c in cuts} for n, cuts in data.items()}
+    assert (home["sid_dev"] | home["sid_test"]) - home["sid_train"] == {"rare"}
+    assert home["test"] <= home["train"]
+    report = check_data(str(path))
+    assert report.passed
+    assert not [warning for warning in report.warnings if "emotion" in warning]
+    assert report.summary["sid_train"]["classes"] == {"emotion": 1}
+
+
 def test_synthetic_speech_passes(tiny, tmp_path):
     for name, cuts in tiny.items():
         cuts.to_file(tmp_path / f"{name}.jsonl.gz")

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from speechft.data.utterances import DRAWN, FURTHER, Loaded, in_threads
 
 LONGEST_SECONDS: Final = 30.0
 _PARTS: Final = ("train", "dev", "test")
+_CLOSED: Final = "sid_"  # begins the names of splits whose classes are the speakers
 _SILENT: Final = "silent"
 Key = tuple[str, ...]  # of a cut, as `cut_key` gives it
 
@@ -82,18 +83,20 @@ def check_loaded(loaded: Loaded, decode: bool = True) -> CheckReport:
         report.warnings += find_audio_alone(loaded.splits.values())
     held: dict[str, set[str]] = defaultdict(set)
     families: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name, cuts in loaded.splits.items():
+    for name, whole in loaded.splits.items():
         family, part = _family_of(name)
+        report.summary[name] = summarise(whole)
+        cuts = _with_speakers_alone(whole) if family.endswith(_CLOSED) else whole
         families[family][part] = cuts
         # Splits of a known corpus may differ in the kinds of their labels.
         held[family] |= kinds_of(cuts) if part in _PARTS and not loaded.official else set()
-    for name, cuts in loaded.splits.items():
+    for name in loaded.splits:
         family, part = _family_of(name)
+        cuts = families[family][part]
         report.errors += find_empty_texts(name, cuts)
         report.warnings += find_gaps(name, cuts, held[family]) if part in _PARTS else []
         if part == "train" and not loaded.official:
             report.warnings += find_one_value(name, cuts)
-        report.summary[name] = summarise(cuts)
     for family in sorted(families):
         if loaded.official:
             report.warnings += find_new_classes(family, families[family])
@@ -108,6 +111,14 @@ def _family_of(split: str) -> tuple[str, str]:
     """Split "sid_train" into ("sid_", "train"): only splits of one family are compared."""
     head, sign, tail = split.rpartition("_")
     return (head + sign, tail) if tail in _PARTS else ("", split)
+
+
+def _with_speakers_alone(cuts: CutSet) -> CutSet:
+    """Give utterances without all other labels, which nothing reads in splits for `sid`."""
+    return CutSet.from_cuts(
+        replace(cut, supervisions=[replace(s, text=None, custom=None) for s in cut.supervisions])
+        for cut in cuts
+    )
 
 
 def _find_counts(loaded: Loaded) -> Iterator[str]:
@@ -254,7 +265,7 @@ def find_new_labels(prefix: str, parts: Mapping[str, CutSet]) -> Iterator[str]:
     """Name labels of dev and test that train lacks; speakers only where they are classes."""
     for name, kind, values, known in _compared(parts, _labels):
         new = sorted(values - known)
-        if new and known and (kind != "speaker" or prefix == "sid_"):
+        if new and known and (kind != "speaker" or prefix.endswith(_CLOSED)):
             yield f"{prefix}{name}: {kind} not in {prefix}train: {', '.join(new[:SHOWN])}"
 
 
@@ -274,7 +285,7 @@ def find_shared_speakers(prefix: str, parts: Mapping[str, CutSet]) -> Iterator[s
     """Name speakers of dev and test who are in train too, where speakers are no classes."""
     for name, kind, values, known in _compared(parts, _labels):
         both = sorted(values & known)
-        if both and kind == "speaker" and prefix != "sid_":
+        if both and kind == "speaker" and not prefix.endswith(_CLOSED):
             shown = ", ".join(both[:SHOWN])
             yield f"{prefix}{name}: {len(both)} speakers are in {prefix}train too: {shown}"
 
