@@ -43,6 +43,13 @@ def test_captions_speak_of_a_spread_only_where_there_is_one(tmp_path, seeds, spr
     assert "do not begin at 0" in sweep
 
 
+def test_too_few_points_for_a_curve_are_no_figure(tmp_path):
+    """A report of θ₀ and two merges, or of `merge --alpha 0:1:0.5` alone, was a traceback."""
+    assert len(drawn(tmp_path / "three", 4, 1)) == 1  # of θ₀ this record says no alpha
+    found = comparison_of((tmp_path / "three",))
+    assert [len(points) for points in found.sweep.values()] == [3]
+
+
 def test_many_encoders_have_numbers_in_panels_and_legend(tmp_path):
     (_, many), *_ = drawn(tmp_path / "many", FEW + 2, 1, sweep=False)
     (_, few), *_ = drawn(tmp_path / "few", FEW, 1, sweep=False)

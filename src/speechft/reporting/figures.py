@@ -76,6 +76,8 @@ def draw_all(
             title += _of(plane.run, plane.base)
             add(partial(draw_plane, plane), name, title, PLANE_CAPTION, values_of_plane(plane))
         for group, points in comparison.sweep.items():
+            if not _curved(comparison, points):
+                continue
             name = "-".join(["alpha-sweep", *(part for part in group if part)])
             on = f" on {task_heading(group.tuned_on)}" if group.tuned_on else ""
             title = f"From pretrained to finetuned{on}: the sweep of alpha"
@@ -232,11 +234,7 @@ def _scored(rows: Sequence[Row]) -> bool:
 
 
 def _sweep(comparison: Comparison, group: Group, points: dict[float, Row], per_line: int) -> Figure:
-    columns = [
-        c
-        for c in comparison.columns
-        if sum(c.key in r.cells for r in points.values()) >= SWEEP_POINTS
-    ]
+    columns = _curved(comparison, points)
     whole = {a: r.score for a, r in points.items() if _covers(r, comparison.columns)}
     with_score = len(whole) >= SWEEP_POINTS
     figure, axes = panels(len(columns) + with_score, 2.6, per_line)
@@ -252,6 +250,15 @@ def _sweep(comparison: Comparison, group: Group, points: dict[float, Row], per_l
         scores = {a: s for a, s in whole.items() if s is not None}
         _sweep_panel(axes[len(columns)], f"{comparison.score_name} ↑", scores, chosen)
     return figure
+
+
+def _curved(comparison: Comparison, points: Mapping[float, Row]) -> list[Column]:
+    """Give the columns that have points enough for a curve."""
+    return [
+        column
+        for column in comparison.columns
+        if sum(column.key in row.cells for row in points.values()) >= SWEEP_POINTS
+    ]
 
 
 def _own(column: Column, group: Group) -> str:
