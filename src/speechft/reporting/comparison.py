@@ -116,21 +116,37 @@ class Comparison:
     def trios(self) -> list[Trio]:
         """θ0, θ' and θ̂ of every fine-tuning that has all three, in the order of the table.
 
-        Of several of one task and method those are taken that have the same name.
+        Of several of one task and method those are taken that have the same name; of several points
+        of a sweep the one that the dev splits choose, where it lies between.
         """
         found = []
         tuned_rows = [r for r in self.rows if r.encoder.role == "finetuned"]
         for group in dict.fromkeys(r.encoder.group for r in tuned_rows):
             before = self._rows("pretrained", group.start)
-            tuned, merged = (self._rows(role, group) for role in ("finetuned", "merged"))
+            tuned, merged = self._rows("finetuned", group), self._told_by_dev(group)
             pairs = [(t, m) for t in tuned for m in merged]
             pairs.sort(key=lambda pair: pair[0].encoder.name != pair[1].encoder.name)
             if before and pairs:
                 found.append(Trio(before[0], *pairs[0]))
         return found
 
+    def _told_by_dev(self, group: Group) -> list[Row]:
+        """Give the merged rows, without those points of a sweep that dev does not choose."""
+        merged, way = self._rows("merged", group), self.sweep.get(group, {})
+        method = next((r.encoder.merge_method for r in way.values() if _is_merged(r)), None)
+        points = [r for r in merged if r.encoder.merge_method == method]
+        if len({r.encoder.alpha for r in points}) < 2:
+            return merged
+        choice = self.choices.get(group)
+        best = way.get(choice.best) if choice and choice.merge_method == method else None
+        return [r for r in merged if r is best or r.encoder.merge_method != method]
+
     def _rows(self, role: str, group: Group) -> list[Row]:
         return [r for r in self.rows if r.encoder.role == role and r.encoder.group == group]
+
+
+def _is_merged(row: Row) -> bool:
+    return row.encoder.role == "merged"
 
 
 def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()) -> Comparison:
