@@ -35,14 +35,14 @@ from speechft.training.batch_stream import EpochBatches
 from speechft.training.distributed import all_processes, on_main
 from speechft.training.finetune.batch_order import order_seed, task_order
 from speechft.training.finetune.collapse_guard import HEARD, SIMILARITY, Guard
-from speechft.training.finetune.continued_run import refuse_other_classes
+from speechft.training.finetune.continued_run import ADAPTERS, refuse_other_classes
 from speechft.training.finetune.data import Chosen, NoisyWaveforms, Pool, TaskData
 from speechft.training.finetune.feature_replay import FeatureReplay
 from speechft.training.finetune.kept_encoders import Keeper
 from speechft.training.finetune.masking import InputMask
 from speechft.training.finetune.objective import FineTuning, Part, TaskPart
 from speechft.training.finetune.rehearsal import make_rehearsal
-from speechft.training.finetune.settings import ADAPTERS, AVERAGE, EMA, LAST, Resolved
+from speechft.training.finetune.settings import AVERAGE, EMA, LAST, Resolved
 from speechft.training.finetune.task_mixing import TakingTurns, Turn
 from speechft.training.freezing import FreezePlan
 from speechft.training.loop import Hooks, Loop, LoopSettings, Progress
