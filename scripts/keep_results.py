@@ -81,7 +81,9 @@ def _kept_before(run: Path, place: Path) -> tuple[list[dict[str, Any]], list[dic
     about = read_json(place / ABOUT)
     parts = about.get("parts", [{**about, "seeds": kept["seeds"]}])
     if in_rows:
-        parts = [one for part in parts for one in _by_seed(part)]
+        (seed,) = now["seeds"]
+        split = (_by_seed(part) if seed in part["seeds"] else [part] for part in parts)
+        parts = [one for several in split for one in several]
     others = [part for part in parts if part["seeds"] != now["seeds"]]
     if both := {seed for part in others for seed in part["seeds"]} & set(now["seeds"]):
         raise SystemExit(f"{place} has seed {min(both)} already, in a part of other seeds")
@@ -108,7 +110,7 @@ def _by_seed(part: dict[str, Any]) -> list[dict[str, Any]]:
                 for label, job in part["jobs"].items()
                 if seed in label.partition(", seed ")[2].partition(",")[0].split()
             },
-            "hours": part["hours"] / len(seeds),
+            "hours": round(part["hours"] / len(seeds), 2),
         }
         for seed in seeds
     ]

@@ -153,13 +153,13 @@ def test_there_must_be_something_to_go_on_from(home, tmp_path):
 )
 def test_its_first_encoder_and_adapters_are_those_of_its_parent(home, tmp_path, other):
     """By another scale the same factors were another encoder, from the first update on."""
-    with pytest.raises(SettingsError, match=rf"(?s)another encoder.*{next(iter(other))} as there"):
+    with pytest.raises(SettingsError, match=rf"(?s)do not fit.*{next(iter(other))} as there"):
         finetune(going_on(home, tmp_path / "on", "lora", **other))
     assert not (tmp_path / "on").exists()
 
 
 def test_adapters_are_not_put_on_weights_that_had_none(home, tmp_path):
-    with pytest.raises(SettingsError, match=r"(?s)another encoder.*method as there"):
+    with pytest.raises(SettingsError, match=r"(?s)do not fit.*method as there"):
         finetune(going_on(home, tmp_path / "on", "stable", method="lora"))
 
 

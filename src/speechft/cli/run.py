@@ -162,14 +162,15 @@ def _show_data(data: list[Needed], counted: bool) -> None:
         state = "found" if one.place or lies_ready(one.data) else "not made yet"
         state = "missing" if one.missing else "not complete" if one.lacks else state
         hours = hours_of_audio(one.data) if counted and not one.lacks else None
-        said = f", {one.hours:g} h as its makers say" if one.hours else ", not counted"
+        said = ", not counted" if counted else ""
+        said = f", {one.hours:g} h as its makers say" if one.hours else said
         if hours:
             state, said = f"{sum(hours.values()):.2f} h in {len(hours)} splits", ""
         output().print(f"audio    {one.data}: {state}{said if one.place else ''}")
 
 
 def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object]) -> None:
-    """Show what each step amounts to, and all that are not done together."""
+    """Show what each step amounts to, the disk of all, and the hours of those not done."""
     from rich.filesize import decimal
     from rich.table import Table
 
@@ -194,4 +195,7 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
     base = "" if parameters else ", for an encoder of Base size"
     disk = f"about {decimal(total)}" if total >= 1e6 else "less than 1 MB"
     left = f", {hours:,.1f} hours of a GPU as fast as {GPU}{base}"
-    output().print(f"\n{disk} on disk{left if plan.graph.open else '; nothing is left to do'}")
+    if not plan.graph.open:
+        over = all(map(plan.graph.is_done, plan.steps))
+        left = "; nothing is left to do" if over else "; nothing else can be done"
+    output().print(f"\n{disk} on disk{left}")

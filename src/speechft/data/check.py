@@ -28,6 +28,9 @@ from speechft.data.utterances import DRAWN, FURTHER, Loaded, in_threads
 LONGEST_SECONDS: Final = 30.0
 _PARTS: Final = ("train", "dev", "test")
 _CLOSED: Final = "sid_"  # begins the names of splits whose classes are the speakers
+_NO_LABELS: Final[dict[str, Any]] = dict.fromkeys(
+    ("text", "custom", "language", "gender", "alignment")
+)
 _SILENT: Final = "silent"
 Key = tuple[str, ...]  # of a cut, as `cut_key` gives it
 
@@ -116,7 +119,7 @@ def _family_of(split: str) -> tuple[str, str]:
 def _with_speakers_alone(cuts: CutSet) -> CutSet:
     """Give utterances without all other labels, which nothing reads in splits for `sid`."""
     return CutSet.from_cuts(
-        replace(cut, supervisions=[replace(s, text=None, custom=None) for s in cut.supervisions])
+        replace(cut, supervisions=[replace(s, **_NO_LABELS) for s in cut.supervisions])
         for cut in cuts
     )
 

@@ -1,6 +1,6 @@
 """Changes of a waveform that a task or a corpus asks for: gain, silence, crop, telephone band.
 
-They are strings, which a cut carries (`audio.with_effects`) and `audio.load_waveform` applies.
+They are strings, which a cut carries (`cuts.with_effects`) and `audio.load_waveform` applies.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from speechft.encoders import SpeechEncoder
 from speechft.encoders.base import refuse_not_finite
 from speechft.encoders.identity import EncodingPrecision
 from speechft.hidden.front_end_cache import FrontEndCache, front_end_output
+from speechft.hidden.sizes import DTYPE_BYTES
 
-DTYPES: Final = {"float16": torch.float16, "float32": torch.float32}
+DTYPES: Final = {name: getattr(torch, name) for name in DTYPE_BYTES}
 
 
 @dataclass

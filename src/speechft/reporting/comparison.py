@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,7 +132,7 @@ class Comparison:
         return found
 
     def _told_by_dev(self, group: Group) -> list[Row]:
-        """Give the merged rows, without those points of a sweep that dev does not choose."""
+        """Give the merged rows: of a sweep the point that dev chooses, then what stands alone."""
         merged, way = self._rows("merged", group), self.sweep.get(group, {})
         method = next((r.encoder.merge_method for r in way.values() if _is_merged(r)), None)
         points = [r for r in merged if r.encoder.merge_method == method]
@@ -139,7 +140,10 @@ class Comparison:
             return merged
         choice = self.choices.get(group)
         best = way.get(choice.best) if choice and choice.merge_method == method else None
-        return [r for r in merged if r is best or r.encoder.merge_method != method]
+        others = [r for r in merged if r.encoder.merge_method != method]
+        count = Counter(r.encoder.merge_method for r in others)
+        alone = [r for r in others if count[r.encoder.merge_method] == 1]
+        return [*(r for r in points if r is best), *alone]
 
     def _rows(self, role: str, group: Group) -> list[Row]:
         return [r for r in self.rows if r.encoder.role == role and r.encoder.group == group]

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from speechft.core.errors import DataError
 from speechft.data.corpora import Corpus, register
 from speechft.data.corpus_tree import read_lines, tree
@@ -105,6 +103,8 @@ def orders() -> dict[int, list[str]]:
 
 
 def _fold(sessions: dict[int, list[Utterance]], fold: int) -> dict[str, list[Utterance]]:
+    import torch
+
     rest = [u for session, utterances in sessions.items() if session != fold for u in utterances]
     order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0)).tolist()
     count = int(TRAIN_SHARE * len(rest))

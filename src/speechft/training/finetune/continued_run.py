@@ -70,7 +70,7 @@ def refuse_other_weights(run: str, depends: Mapping[str, Any]) -> None:
     changed = [name for name in names if _plain(before, name) != _plain(depends, name)]
     if changed:
         raise SettingsError(
-            "the run's weights would be those of another encoder",
+            "the run's weights do not fit these settings",
             where=run,
             expected=f"{' and '.join(changed)} as there",
             hint=f"leave that out, or give {run}/encoder as --encoder, without --continue",
