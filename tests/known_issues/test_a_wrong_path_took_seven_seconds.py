@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from light_commands import ended
 
-_SAYS = """
-import sys
-from speechft.cli.app import main
-try:
-    main(sys.argv[1:])
-except SystemExit as end:
-    print(end.code, *({"torch", "lhotse", "transformers", "numpy"} & sys.modules.keys()))
-"""
 _TUNE = ["--task", "sid", "--steps", "1", "--out", "out"]
 _PRETRAIN = ["--layer", "1", "--clusters", "2", "--steps", "1", "--out", "out"]
 
@@ -48,8 +39,7 @@ _PRETRAIN = ["--layer", "1", "--clusters", "2", "--steps", "1", "--out", "out"]
 def test_it_is_said_before_anything_large_is_imported(
     tmp_path: Path, arguments: list[str], code: int
 ) -> None:
-    call = [sys.executable, "-c", _SAYS, *arguments]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == [str(code)], done.stderr
-    assert "nowhere" in done.stderr or "runs/a/b" in done.stderr
+    done = ended(*arguments, cwd=tmp_path)
+    assert (done.code, done.shown, done.imported) == (code, "", set()), done.said
+    assert "nowhere" in done.said or "runs/a/b" in done.said
     assert not list(tmp_path.iterdir())

@@ -183,14 +183,14 @@ def _show_steps(plan: Plan, parameters: int | None, refused: Mapping[str, object
         table.add_column(name, justify="right")
     total, hours = 0, 0.0
     for step in plan.steps:
-        state = plan.graph.state(step)
-        size = size_of(step, parameters or BASE_PARAMETERS, done=state == "done")
-        cost = 0.0 if state == "done" else cost_of(step, parameters)
+        done = plan.graph.is_done(step)
+        size = size_of(step, parameters or BASE_PARAMETERS, done=done)
+        cost = 0.0 if done else cost_of(step, parameters)
         total, hours = total + (size.bytes or 0), hours + cost
         disk = decimal(size.bytes) if size.bytes else ""
-        shown = "refused" if step.name in refused else state
+        state = "refused" if step.name in refused else plan.graph.state(step)
         time = f"{cost:.1f}" if cost >= 0.05 else ""
-        table.add_row(step.name, shown, size.text, disk, time)
+        table.add_row(step.name, state, size.text, disk, time)
     output().print(table, soft_wrap=False)
     base = "" if parameters else ", for an encoder of Base size"
     disk = f"about {decimal(total)}" if total >= 1e6 else "less than 1 MB"

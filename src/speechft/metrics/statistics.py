@@ -11,10 +11,17 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from speechft.core.registry import deferred
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = deferred("scipy.special")
 
 LEVEL: Final = 0.95
 DRAWS: Final = 2000  # of the bootstrap
@@ -70,9 +77,7 @@ class SeedValues:
         error = self._standard_error
         if error is None:
             return None
-        from scipy.special import stdtrit
-
-        reach = float(stdtrit(len(self.values) - 1, (1 + level) / 2)) * error
+        reach = float(special.stdtrit(len(self.values) - 1, (1 + level) / 2)) * error
         return Interval(self.mean - reach, self.mean + reach, level)
 
     def p_above(self, bound: float) -> float:
@@ -99,9 +104,7 @@ class SeedValues:
         return None if self.sd is None or self.sd < 1e-12 else self.sd / math.sqrt(len(self.values))
 
     def _tail(self, t: float) -> float:
-        from scipy.special import stdtr
-
-        return float(stdtr(len(self.values) - 1, -t))
+        return float(special.stdtr(len(self.values) - 1, -t))
 
 
 def mean(values: Iterable[float]) -> float:

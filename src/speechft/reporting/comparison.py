@@ -123,8 +123,8 @@ class Comparison:
         found = []
         tuned_rows = [r for r in self.rows if r.encoder.role == "finetuned"]
         for group in dict.fromkeys(r.encoder.group for r in tuned_rows):
-            before = self._rows("pretrained", group.start)
-            tuned, merged = self._rows("finetuned", group), self._told_by_dev(group)
+            before = self.rows_of("pretrained", group.start)
+            tuned, merged = self.rows_of("finetuned", group), self._told_by_dev(group)
             pairs = [(t, m) for t in tuned for m in merged]
             pairs.sort(key=lambda pair: pair[0].encoder.name != pair[1].encoder.name)
             if before and pairs:
@@ -133,24 +133,19 @@ class Comparison:
 
     def _told_by_dev(self, group: Group) -> list[Row]:
         """Give the merged rows: of a sweep the point that dev chooses, then what stands alone."""
-        merged, way = self._rows("merged", group), self.sweep.get(group, {})
-        method = next((r.encoder.merge_method for r in way.values() if _is_merged(r)), None)
-        points = [r for r in merged if r.encoder.merge_method == method]
-        if len({r.encoder.alpha for r in points}) < 2:
+        merged, way = self.rows_of("merged", group), self.sweep.get(group)
+        if way is None:
             return merged
+        method = next(r.encoder.merge_method for r in way.values() if r.encoder.role == "merged")
         choice = self.choices.get(group)
         best = way.get(choice.best) if choice and choice.merge_method == method else None
-        others = [r for r in merged if r.encoder.merge_method != method]
-        count = Counter(r.encoder.merge_method for r in others)
-        alone = [r for r in others if count[r.encoder.merge_method] == 1]
-        return [*(r for r in points if r is best), *alone]
+        count = Counter(r.encoder.merge_method for r in merged)
+        alone = [r for r in merged if count[r.encoder.merge_method] == 1]
+        return [*(r for r in merged if r is best), *alone]
 
-    def _rows(self, role: str, group: Group) -> list[Row]:
+    def rows_of(self, role: str, group: Group) -> list[Row]:
+        """Give the rows of a role in a group, in the order of the table."""
         return [r for r in self.rows if r.encoder.role == role and r.encoder.group == group]
-
-
-def _is_merged(row: Row) -> bool:
-    return row.encoder.role == "merged"
 
 
 def compare(measurements: Sequence[Measurement], dev: Sequence[Measurement] = ()) -> Comparison:

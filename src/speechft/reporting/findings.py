@@ -90,8 +90,7 @@ def _about(trio: Trio, comparison: Comparison, level: float) -> Finding:
         same = (merged.merge_method or "linear") == (choice.merge_method or "linear")
         details.append(choice.text(merged.alpha if same else None))
     on = f" on {task_heading(tuned.tuned_on)}" if tuned.tuned_on else ""
-    rivals = [r for r in comparison.rows if r.encoder.role == "merged"]
-    several = sum(r.encoder.group == merged.group for r in rivals) > 1
+    several = len(comparison.rows_of("merged", merged.group)) > 1
     point = f"α = {merged.alpha:g}" if several and merged.alpha is not None else ""
     parts = (merged.run, f"{merged_name(merged)}{on}", point, *merged.apart)
     subject = " · ".join(part for part in parts if part)

@@ -23,11 +23,12 @@ from speechft.tasks.base import Purpose, Size, Task, task_from_dict
 
 if TYPE_CHECKING:
     import torch
+    from safetensors import torch as tensor_files
     from torch import Tensor, nn
 
     from speechft.encoders import EncoderOutput, SpeechEncoder
 else:
-    torch = deferred("torch")
+    torch, tensor_files = deferred("torch"), deferred("safetensors.torch")
 
 HEAD: Final = "head.safetensors"
 _PIPELINES: Final = (
@@ -125,13 +126,11 @@ class KeptHead:
 
 def write_head(path: Path, weights: Mapping[str, Tensor], record: HeadRecord) -> None:
     """Write a head's file, atomically."""
-    from safetensors.torch import save_file
-
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     usual = set() if record.normalize else {"normalize"}  # earlier versions do not know it
     text = json.dumps(record.model_dump(exclude=usual), sort_keys=True, ensure_ascii=False)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: text})
+        tensor_files.save_file(tensors, temporary, metadata={_KEY: text})
 
 
 def find_heads(place: Path) -> list[Path]:
@@ -213,10 +212,8 @@ def read_head(path: Path) -> KeptHead:
         CheckpointError: the file is no head, does not fill the head that it speaks of, or is not
             what the record beside it says was written.
     """
-    from safetensors.torch import load_file
-
     refuse_changed(path)
-    record, weights = read_record(path), load_file(path)
+    record, weights = read_record(path), tensor_files.load_file(path)
     task = task_from_dict(record.task)
     module = _empty(record, task)
     wanted, found = _shapes(module.state_dict()), _shapes(weights)
@@ -256,11 +253,9 @@ def _of_earlier_run(path: Path) -> HeadRecord:
     Raises:
         ValueError: they do not tell.
     """
-    from safetensors.torch import load_file
-
     beside = path.with_name(re.sub(r"^head(.*)\.safetensors$", r"task\1.json", path.name))
     values = read_json(beside) if beside.is_file() else {}
-    shapes = _shapes(load_file(path))
+    shapes = _shapes(tensor_files.load_file(path))
     for record in _guesses(values, shapes):
         if _shapes(_empty(record, task_from_dict(values)).state_dict()) == shapes:
             return record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _OWN: Final = {"steps", "epochs", "out", "preset", "keep_at", "continued", "head_warmup"}
 """What a new run says itself: its length, and what follows from that."""
 ADAPTERS: Final = ("lora", "dora")
-_OF_WEIGHTS: Final = ("encoder", "context")
+_OF_WEIGHTS: Final[tuple[str, ...]] = ("encoder", "context")
 _OF_UNITS: Final = ("seed", *(f"rehearsal_{n}" for n in ("data", "seconds", "layer", "clusters")))
 
 
@@ -63,23 +63,11 @@ def refuse_other_weights(run: str, depends: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: θ0 or its adapters have changed.
     """
-    before = (read_record(Path(run)) or {}).get("depends", {})
-    names = _OF_WEIGHTS
+    before, names = _before(run), _OF_WEIGHTS
     if any(str(of.get("method")) in ADAPTERS for of in (before, depends)):
         names += ("method", *sorted(n for n in {*before, *depends} if n.startswith("adapter_")))
-    changed = [name for name in names if _plain(before, name) != _plain(depends, name)]
-    if changed:
-        raise SettingsError(
-            "the run's weights do not fit these settings",
-            where=run,
-            expected=f"{' and '.join(changed)} as there",
-            hint=f"leave that out, or give {run}/encoder as --encoder, without --continue",
-        )
-
-
-def _plain(values: Mapping[str, Any], name: str) -> Any:
-    value = values.get(name)
-    return list(value) if isinstance(value, tuple) else value
+    what = "the run's weights do not fit these settings"
+    _refuse_changed(what, run, depends, names, ", without --continue")
 
 
 def refuse_other_units(run: str, depends: Mapping[str, Any]) -> None:
@@ -92,15 +80,33 @@ def refuse_other_units(run: str, depends: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: something that makes the units has changed.
     """
-    before = (read_record(Path(run)) or {}).get("depends", {})
-    changed = [name for name in _OF_UNITS if before.get(name) != depends.get(name)]
+    what = "the units that are rehearsed would be other ones than those of the run's predictor"
+    _refuse_changed(what, run, depends, _OF_UNITS)
+
+
+def _before(run: str) -> dict[str, Any]:
+    """Give what a run depended on."""
+    found: dict[str, Any] = (read_record(Path(run)) or {}).get("depends", {})
+    return found
+
+
+def _refuse_changed(
+    what: str, run: str, depends: Mapping[str, Any], names: Sequence[str], how: str = ""
+) -> None:
+    before = _before(run)
+    changed = [name for name in names if _plain(before, name) != _plain(depends, name)]
     if changed:
         raise SettingsError(
-            "the units that are rehearsed would be other ones than those of the run's predictor",
+            what,
             where=run,
             expected=f"{' and '.join(changed)} as there",
-            hint=f"leave that out, or give {run}/encoder as --encoder",
+            hint=f"leave that out, or give {run}/encoder as --encoder{how}",
         )
+
+
+def _plain(values: Mapping[str, Any], name: str) -> Any:
+    value = values.get(name)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def refuse_other_classes(task: Task, run: Path, file: str) -> None:
